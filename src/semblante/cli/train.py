@@ -1,0 +1,128 @@
+"""`semblante train`."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from semblante.train.options import PRESETS, TrainOptions, options_from
+
+
+def _with_recipe_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give `command` a flag for each field of `TrainOptions`, so that they are listed once."""
+    types = get_type_hints(TrainOptions)
+    own = inspect.signature(command, eval_str=True).parameters.values()
+    recipe = [
+        inspect.Parameter(
+            option.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[
+                types[option.name] | None,
+                typer.Option(
+                    help=f"{option.metadata['help']} [standard: {option.default}]",
+                    rich_help_panel="Recipe",
+                    show_default=False,
+                ),
+            ],
+        )
+        for option in fields(TrainOptions)
+    ]
+    parameters = [*(p for p in own if p.kind is not inspect.Parameter.VAR_KEYWORD), *recipe]
+
+    @functools.wraps(command)
+    def with_recipe(**values: Any) -> None:
+        command(**values)
+
+    with_recipe.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    with_recipe.__annotations__ = {p.name: p.annotation for p in parameters}
+    return with_recipe
+
+
+@_with_recipe_options
+def train_command(
+    *,
+    data: Annotated[Path, typer.Option(help="fer2013.csv as Kaggle ships it")],
+    out: Annotated[Path, typer.Option(help="run folder, made here")],
+    preset: Annotated[str, typer.Option(help=f"recipe: {', '.join(PRESETS)}")] = "standard",
+    resume: Annotated[bool, typer.Option("--resume", help="go on with an interrupted run")] = False,
+    **recipe: Any,
+) -> None:
+    """Train a network on FER2013, following its accuracy on Training and PublicTest."""
+    options = options_from(preset, {k: v for k, v in recipe.items() if v is not None})
+
+    from semblante.cli.extras import require
+
+    require("train", "training", "torch", "safetensors", "matplotlib")
+    from semblante.data import load_fer2013
+    from semblante.train.loop import train
+
+    console = Console(stderr=True)
+    with console.status(f"reading {data}"):
+        dataset = load_fer2013(data)
+    with _RunProgress(console, options.epochs) as progress:
+        summary = train(dataset, options, out, progress, resume=resume)
+    public, training = summary["public"], summary["training"]
+    print(
+        f"best epoch {summary['best_epoch']}: "
+        f"PublicTest {public['accuracy']:.2%} (n={public['n']}), "
+        f"Training {training['accuracy']:.2%} (n={training['n']}), single view, no augmentation"
+    )
+    print(summary["diagnosis"])
+    print(f"weights, log and curves are in {out}")
+
+
+class _RunProgress:
+    """A bar for the whole run on the terminal, and a line for each epoch."""
+
+    def __init__(self, console: Console, epochs: int) -> None:
+        self._console = console
+        self._epochs = epochs
+        self._bar = Progress(
+            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+            BarColumn(),
+            TextColumn("loss {task.fields[loss]:.3f}"),
+            TextColumn("{task.fields[accuracy]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task(
+            "", total=None, epoch=0, epochs=epochs, loss=0.0, accuracy=""
+        )
+
+    def __enter__(self) -> _RunProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
+        if self._bar.tasks[0].total is None:  # the first step: here a resumed run starts too
+            done = (epoch - 1) * steps
+            self._bar.reset(self._task, total=self._epochs * steps - done)
+            self._first = done
+        completed = (epoch - 1) * steps + step - self._first
+        self._bar.update(self._task, completed=completed, epoch=epoch, loss=loss)
+
+    def epoch(self, record: dict[str, float]) -> None:
+        accuracy = (
+            f"Training {record['training_accuracy']:.1%} PublicTest {record['public_accuracy']:.1%}"
+        )
+        self._bar.update(self._task, accuracy=accuracy)
+        self._console.print(
+            f"epoch {record['epoch']:g}/{self._epochs}: loss {record['step_loss']:.3f}, "
+            f"accuracy {accuracy}, alpha {record['alpha']:.4f}, {record['seconds']:.0f} s",
+            highlight=False,
+        )

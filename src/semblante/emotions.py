@@ -1,0 +1,37 @@
+"""The seven emotions, in FER2013's order: label 0 is angry, label 6 is neutral."""
+
+from __future__ import annotations
+
+from typing import Final
+
+EMOTIONS: Final[tuple[str, ...]] = (
+    "angry",
+    "disgust",
+    "fear",
+    "happy",
+    "sad",
+    "surprise",
+    "neutral",
+)
+
+# What a person reads; files and programs always get the English labels above.
+_NAMES: Final[dict[str, dict[str, str]]] = {
+    "en": {emotion: emotion for emotion in EMOTIONS},
+    "es": {
+        "angry": "enfado",
+        "disgust": "asco",
+        "fear": "miedo",
+        "happy": "alegría",
+        "sad": "tristeza",
+        "surprise": "sorpresa",
+        "neutral": "neutral",
+    },
+}
+LANGUAGES: Final[tuple[str, ...]] = tuple(_NAMES)
+
+
+def emotion_name(emotion: str, language: str = "en") -> str:
+    """The word a reader of `language` ("en" or "es") sees for one of `EMOTIONS`."""
+    if language not in _NAMES:
+        raise ValueError(f"unknown language {language!r}; known: {', '.join(LANGUAGES)}")
+    return _NAMES[language][emotion]

@@ -1,0 +1,30 @@
+"""One family of errors: whatever a user can cause is a `SemblanteError`."""
+
+from __future__ import annotations
+
+
+class SemblanteError(Exception):
+    """Base of the family. Its text is one line: what was expected and what came."""
+
+
+class ImageError(SemblanteError):
+    """A picture that cannot be read."""
+
+
+class DataError(SemblanteError):
+    """A dataset file that is not what it should be."""
+
+
+class ModelError(SemblanteError):
+    """A model, or a run folder, that cannot be used."""
+
+
+class OptionError(SemblanteError, ValueError):
+    """An option outside its range, or options that contradict each other."""
+
+
+class MissingExtraError(SemblanteError):
+    """A part of semblante was asked for whose optional packages are not installed."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs more packages: pip install 'semblante[{extra}]'")

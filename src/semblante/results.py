@@ -1,0 +1,64 @@
+"""What recognition returns: frozen, of the same type for every input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle in a picture, in pixels from its left upper corner."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+    def to_list(self) -> list[int]:
+        """`[left, top, width, height]`."""
+        return [self.left, self.top, self.width, self.height]
+
+
+@dataclass(frozen=True)
+class Face:
+    """One face and the emotion it shows."""
+
+    box: Box
+    detection_score: float  # 0..1: how sure the detector is that this is a face
+    emotion: str  # the most probable of `semblante.EMOTIONS`
+    probabilities: dict[str, float]  # for each of `semblante.EMOTIONS`; they add up to 1
+    track: int | None = None  # the same number for the same person in a video; None in a picture
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "track": self.track,
+            "box": self.box.to_list(),
+            "detection_score": round(self.detection_score, 4),
+            "emotion": self.emotion,
+            "probabilities": {name: round(p, 5) for name, p in self.probabilities.items()},
+        }
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """One picture or video frame: its faces, or the reason why it could not be read."""
+
+    path: str | None
+    width: int | None  # pixels, after turning the picture as its EXIF orientation says
+    height: int | None
+    faces: tuple[Face, ...] = ()
+    frame: int | None = None  # number of the frame in a video, from 0; None for a picture
+    time_s: float | None = None  # seconds from the video's start; None for a picture
+    error: str | None = None  # one line; None where the picture was read
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "path": self.path,
+            "frame": self.frame,
+            "time_s": self.time_s,
+            "width": self.width,
+            "height": self.height,
+            "faces": [face.to_dict() for face in self.faces],
+            "error": self.error,
+        }

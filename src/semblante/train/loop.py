@@ -1,0 +1,344 @@
+"""The training loop: forward pass, error, back-propagation, a step of gradient descent.
+
+Read `_train_epoch` first; everything else is around it.
+"""
+
+from __future__ import annotations
+
+import math
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import semblante
+from semblante.data import Dataset
+from semblante.errors import ModelError
+from semblante.train.batches import Faces
+from semblante.train.checkpoint import (
+    load_tensors,
+    prefixed,
+    read_json,
+    save_tensors,
+    without_prefix,
+    write_json,
+)
+from semblante.train.curves import diagnose, draw_curves
+from semblante.train.networks import build_network, count_parameters
+from semblante.train.options import TrainOptions
+
+Record = dict[str, float]
+
+# Training accuracy is followed on this many of its faces, without augmentation and with the
+# same averaged weights as PublicTest: only then does the gap between the two curves mean
+# anything (the loss of augmented, mixed batches is of another kind).
+_TRAINING_SAMPLE: Final = 2000
+_EVALUATION_BATCH: Final = 256
+
+
+class Reporter(Protocol):
+    """Who is told how the run goes."""
+
+    def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
+        """After each step of gradient descent; epochs and steps count from 1."""
+
+    def epoch(self, record: Record) -> None:
+        """After each epoch."""
+
+
+def train(
+    dataset: Dataset,
+    options: TrainOptions,
+    run_dir: Path,
+    reporter: Reporter,
+    *,
+    resume: bool = False,
+) -> dict[str, Any]:
+    """Train `options.network` on the Training split; returns the run's summary.
+
+    The run folder (see `checkpoint.py`) is made here. With `resume` an interrupted run goes
+    on after its last whole epoch and ends, on the same machine with the same number of
+    threads, with the weights the uninterrupted run would have had: all random numbers of an
+    epoch follow from the seed and the epoch's number. Raises `ModelError` where the folder
+    holds another run.
+    """
+    training, public = dataset.split("Training"), dataset.split("PublicTest")
+    _open_run(run_dir, options, dataset, resume)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(options.seed)
+    run = _Run(options, device, steps_per_epoch=max(1, len(training) // options.batch_size))
+    history = run.load(run_dir) if resume else []
+
+    faces, public_faces = Faces(training, device), Faces(public, device)
+    sample = Faces(_sample(training), device)
+    for epoch in range(len(history) + 1, options.epochs + 1):
+        started = time.perf_counter()
+        torch.manual_seed(options.seed * 1_000_003 + epoch)
+        loss, gradient_norm = _train_epoch(run, faces, epoch, reporter)
+        public_loss, public_accuracy = evaluate(run.average, public_faces, run.bf16)
+        training_loss, training_accuracy = evaluate(run.average, sample, run.bf16)
+        history.append(
+            {
+                "epoch": epoch,
+                "alpha": run.alpha(),
+                "step_loss": loss,
+                "gradient_norm": gradient_norm,
+                "training_loss": training_loss,
+                "training_accuracy": training_accuracy,
+                "public_loss": public_loss,
+                "public_accuracy": public_accuracy,
+                "seconds": time.perf_counter() - started,
+            }
+        )
+        run.save(run_dir, history)
+        reporter.epoch(history[-1])
+    return _finish(run_dir, history, options, faces, public_faces)
+
+
+def _train_epoch(run: _Run, faces: Faces, epoch: int, reporter: Reporter) -> tuple[float, float]:
+    """One pass over Training; returns the mean loss and the mean length of the gradient."""
+    options = run.options
+    run.network.train()
+    losses: list[float] = []
+    norms: list[float] = []
+    for inputs, labels in faces.augmented_batches(options):
+        targets = smoothed(labels, options.label_smoothing)
+        if run.mixes(epoch) and torch.rand(()) < options.mixup_probability:
+            inputs, targets = mixup(inputs, targets, options.mixup_alpha)
+
+        with _autocast(inputs.device, run.bf16):
+            logits = run.network(inputs.contiguous(memory_format=torch.channels_last))  # forward
+        loss = F.cross_entropy(logits.float(), targets)  # the error
+        run.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]  # back-propagation: dE/dw for every w
+        norm = nn.utils.clip_grad_norm_(run.network.parameters(), options.clip_norm)
+        for group in run.optimiser.param_groups:
+            group["lr"] = run.alpha()
+        run.optimiser.step()  # w <- w - alpha * v
+        run.step += 1
+        run.update_average()
+
+        losses.append(loss.item())
+        norms.append(norm.item())
+        if not math.isfinite(losses[-1]):
+            raise ModelError(
+                f"the loss is {losses[-1]} in epoch {epoch}, step {len(losses)}: "
+                "try a smaller learning rate; the last checkpoint is from the epoch before"
+            )
+        reporter.step(epoch, len(losses), run.steps_per_epoch, losses[-1])
+    return float(np.mean(losses)), float(np.mean(norms))
+
+
+class _Run:
+    """What changes while training: weights, their moving average, the optimiser's momentum."""
+
+    def __init__(self, options: TrainOptions, device: torch.device, steps_per_epoch: int) -> None:
+        self.options = options
+        self.steps_per_epoch = steps_per_epoch
+        self.step = 0  # steps of gradient descent taken
+        self.bf16 = use_bf16(options.precision, device)
+        self.network = build_network(options.network).to(device, memory_format=torch.channels_last)
+        self.average = build_network(options.network).to(device, memory_format=torch.channels_last)
+        self.average.load_state_dict(self.network.state_dict())
+        self.average.requires_grad_(False)
+        kernels = [p for p in self.network.parameters() if p.ndim > 1]
+        others = [p for p in self.network.parameters() if p.ndim <= 1]
+        self.optimiser = torch.optim.SGD(
+            [
+                {"params": kernels, "weight_decay": options.weight_decay},
+                {"params": others, "weight_decay": 0.0},
+            ],
+            lr=options.learning_rate,
+            momentum=options.momentum,
+            nesterov=options.momentum > 0,
+        )
+
+    def alpha(self) -> float:
+        """Learning rate of the next step."""
+        return learning_rate(
+            self.step,
+            warmup=round(self.options.warmup_epochs * self.steps_per_epoch),
+            total=self.options.epochs * self.steps_per_epoch,
+            peak=self.options.learning_rate,
+        )
+
+    def mixes(self, epoch: int) -> bool:
+        return epoch <= self.options.mixup_until * self.options.epochs
+
+    @torch.no_grad()
+    def update_average(self) -> None:
+        """Moving average of weights and of normalisation statistics, after each step.
+
+        Its decay grows towards `ema_decay`, so that the random initial weights are
+        forgotten in the first epoch instead of the fifth.
+        """
+        decay = min(self.options.ema_decay, (1 + self.step) / (10 + self.step))
+        latest = self.network.state_dict()
+        floats = [(a, latest[name]) for name, a in self.average.state_dict().items()]
+        pairs = [(a, b) for a, b in floats if a.is_floating_point()]
+        torch._foreach_lerp_([a for a, _ in pairs], [b for _, b in pairs], 1 - decay)
+
+    def save(self, run_dir: Path, history: list[Record]) -> None:
+        """The checkpoint of the epoch that just ended; the best one beside it."""
+        accuracies = [record["public_accuracy"] for record in history]
+        average = self.average.state_dict()
+        if accuracies[-1] >= max(accuracies):
+            about = {"network": self.options.network, **history[-1]}
+            save_tensors(run_dir / "best.safetensors", average, about)
+        momentum = {
+            str(number): state["momentum_buffer"]
+            for number, state in self.optimiser.state_dict()["state"].items()
+            if state.get("momentum_buffer") is not None
+        }
+        tensors = {
+            **prefixed("network", self.network.state_dict()),
+            **prefixed("average", average),
+            **prefixed("momentum", momentum),
+        }
+        save_tensors(run_dir / "checkpoint.safetensors", tensors, {"history": history})
+        write_json(run_dir / "log.json", {"history": history})
+
+    def load(self, run_dir: Path) -> list[Record]:
+        """Go on after the last checkpoint, if there is one; returns the history so far."""
+        path = run_dir / "checkpoint.safetensors"
+        if not path.exists():
+            return []  # interrupted in the first epoch
+        tensors, about = load_tensors(path)
+        self.network.load_state_dict(without_prefix("network", tensors))
+        self.average.load_state_dict(without_prefix("average", tensors))
+        momentum = without_prefix("momentum", tensors)
+        state = self.optimiser.state_dict()
+        state["state"] = {int(n): {"momentum_buffer": tensor} for n, tensor in momentum.items()}
+        self.optimiser.load_state_dict(state)
+        history: list[Record] = about["history"]
+        self.step = len(history) * self.steps_per_epoch
+        return history
+
+
+def learning_rate(step: int, *, warmup: int, total: int, peak: float) -> float:
+    """Linear from 0 to `peak` over `warmup` steps, then half a cosine to 0 at `total`.
+
+    Loshchilov & Hutter, SGDR (ICLR 2017), without restarts. Steps count from 0.
+    """
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+
+
+def smoothed(labels: Tensor, smoothing: float, n_classes: int = 7) -> Tensor:
+    """Targets (n, n_classes): 1 at the label, less `smoothing`, which all classes share."""
+    return F.one_hot(labels, n_classes) * (1 - smoothing) + smoothing / n_classes
+
+
+def mixup(inputs: Tensor, targets: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+    """Mix each face, and its target, with another of the batch (Zhang et al., ICLR 2018)."""
+    weight = float(torch.distributions.Beta(alpha, alpha).sample())
+    other = torch.randperm(len(inputs), device=inputs.device)
+    return (
+        weight * inputs + (1 - weight) * inputs[other],
+        weight * targets + (1 - weight) * targets[other],
+    )
+
+
+@torch.no_grad()
+def evaluate(network: nn.Module, faces: Faces, bf16: bool = False) -> tuple[float, float]:
+    """Cross-entropy (nats) and accuracy (0..1) on faces as they are, one view each."""
+    network.eval()
+    loss, correct = 0.0, 0
+    for inputs, labels in faces.batches(_EVALUATION_BATCH):
+        with _autocast(inputs.device, bf16):
+            logits = network(inputs.contiguous(memory_format=torch.channels_last)).float()
+        loss += float(F.cross_entropy(logits, labels, reduction="sum"))
+        correct += int((logits.argmax(dim=1) == labels).sum())
+    return loss / len(faces), correct / len(faces)
+
+
+def use_bf16(precision: str, device: torch.device) -> bool:
+    """"auto" means bfloat16 where the processor multiplies in it, not where it is emulated."""
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+@contextmanager
+def _autocast(device: torch.device, bf16: bool) -> Iterator[None]:
+    with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        yield
+
+
+def _sample(training: Dataset) -> Dataset:
+    """The same faces of Training for every run, whatever its seed."""
+    n = min(_TRAINING_SAMPLE, len(training))
+    rows = np.sort(np.random.default_rng(2013).permutation(len(training))[:n])
+    return Dataset(training.images[rows], training.labels[rows], training.splits[rows])
+
+
+def _open_run(run_dir: Path, options: TrainOptions, dataset: Dataset, resume: bool) -> None:
+    """Make the run folder, or check that it holds this very run."""
+    path = run_dir / "config.json"
+    ours = {"options": asdict(options), "dataset_sha256": dataset.fingerprint()}
+    if not resume:
+        if path.exists():
+            raise ModelError(
+                f"{run_dir} already holds a run: continue it with --resume or choose another folder"
+            )
+        run_dir.mkdir(parents=True, exist_ok=True)
+        network = build_network(options.network)
+        about = {
+            "parameters": count_parameters(network),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "semblante": semblante.__version__,
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+        }
+        write_json(path, {**ours, **about})
+        return
+    theirs = read_json(path)
+    if theirs.get("dataset_sha256") != ours["dataset_sha256"]:
+        raise ModelError(f"{run_dir} was trained on another dataset than the one given")
+    before = theirs.get("options", {})
+    changed = [name for name, value in asdict(options).items() if before.get(name) != value]
+    if changed:
+        differences = ", ".join(
+            f"{name} was {before.get(name)}, is {getattr(options, name)}" for name in changed
+        )
+        raise ModelError(f"{run_dir} holds a run with other options: {differences}")
+
+
+def _finish(
+    run_dir: Path, history: list[Record], options: TrainOptions, faces: Faces, public: Faces
+) -> dict[str, Any]:
+    """Measure the best weights in fp32 on all of Training and PublicTest, draw, diagnose."""
+    network = load_best(run_dir)[0].to(faces.images.device)
+    training_loss, training_accuracy = evaluate(network, faces)
+    public_loss, public_accuracy = evaluate(network, public)
+    summary = {
+        "best_epoch": int(max(history, key=lambda record: record["public_accuracy"])["epoch"]),
+        "training": {"n": len(faces), "loss": training_loss, "accuracy": training_accuracy},
+        "public": {"n": len(public), "loss": public_loss, "accuracy": public_accuracy},
+        "hours": sum(record["seconds"] for record in history) / 3600,
+        "diagnosis": diagnose(history),
+    }
+    write_json(run_dir / "log.json", {"history": history, "summary": summary})
+    draw_curves(history, run_dir / "curves.png", title=f"{options.network}, seed {options.seed}")
+    return summary
+
+
+def load_best(run_dir: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The network of a run folder with its best weights, in evaluation mode, and what is known
+    of it: the record of its epoch. Raises `ModelError` where there is no such run."""
+    tensors, about = load_tensors(run_dir / "best.safetensors")
+    network = build_network(about["network"])
+    network.load_state_dict(tensors)
+    return network.eval(), about
