@@ -1,3 +1,46 @@
-"""semblante: the emotions that faces show, in pictures."""
+"""semblante: the emotions that faces show, in pictures.
+
+import semblante
+
+analyzer = semblante.Analyzer()
+for face in analyzer.analyze("family.jpg"):
+    print(face.box, face.emotion, face.probabilities)
+"""
+
+from semblante.data import Dataset, load_fer2013
+from semblante.emotions import EMOTIONS, emotion_name
+from semblante.errors import (
+    DataError,
+    ImageError,
+    MissingExtraError,
+    ModelError,
+    OptionError,
+    SemblanteError,
+)
+from semblante.images import load_image
+from semblante.models import available_models
+from semblante.recognise.annotate import annotate
+from semblante.recognise.pipeline import Analyzer
+from semblante.results import Analysis, Box, Face
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "EMOTIONS",
+    "Analysis",
+    "Analyzer",
+    "Box",
+    "DataError",
+    "Dataset",
+    "Face",
+    "ImageError",
+    "MissingExtraError",
+    "ModelError",
+    "OptionError",
+    "SemblanteError",
+    "annotate",
+    "available_models",
+    "emotion_name",
+    "load_fer2013",
+    "load_image",
+]

@@ -7,9 +7,8 @@ and both are then standardised by the same function (`standardise`).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import cv2
@@ -33,9 +32,6 @@ class InputSpec:
     normalisation: str = PER_IMAGE  # subtract the image's mean, divide by its deviation
     variance_floor: float = 1.0  # added to the variance, in grey levels squared
 
-    def to_json(self) -> str:
-        return json.dumps(asdict(self))
-
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> InputSpec:
         """The spec stored in a file; raises `ModelError` where this version cannot follow it."""
@@ -55,7 +51,7 @@ class InputSpec:
         return spec
 
 
-def standardise(faces: _Array, spec: InputSpec = InputSpec()) -> _Array:  # noqa: B008 (frozen)
+def standardise(faces: _Array, spec: InputSpec = InputSpec()) -> _Array:
     """Zero mean and unit variance for each face by itself.
 
     `faces`: float, (..., H, W), grey levels 0..255, a numpy array or a torch tensor; the
@@ -65,7 +61,8 @@ def standardise(faces: _Array, spec: InputSpec = InputSpec()) -> _Array:  # noqa
     """
     centred = faces - faces.mean(axis=(-2, -1), keepdims=True)
     variance = (centred * centred).mean(axis=(-2, -1), keepdims=True)
-    return centred / (variance + spec.variance_floor) ** 0.5
+    standardised: _Array = centred / (variance + spec.variance_floor) ** 0.5
+    return standardised
 
 
 def to_grey(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -91,7 +88,7 @@ def crop_face(grey: npt.NDArray[np.uint8], box: Box, size: int = 48) -> npt.NDAr
 
 def network_input(
     faces: npt.NDArray[np.uint8],
-    spec: InputSpec = InputSpec(),  # noqa: B008 (frozen)
+    spec: InputSpec = InputSpec(),
 ) -> npt.NDArray[np.float32]:
     """Grey faces, uint8 (n, size, size) -> the network's input, float32 (n, 1, size, size)."""
     return standardise(faces.astype(np.float32)[:, None], spec)

@@ -31,6 +31,7 @@ class Face:
     track: int | None = None  # the same number for the same person in a video; None in a picture
 
     def to_dict(self) -> dict[str, Any]:
+        """As it stands in JSON; probabilities are rounded to 5 digits."""
         return {
             "track": self.track,
             "box": self.box.to_list(),
@@ -53,6 +54,7 @@ class Analysis:
     error: str | None = None  # one line; None where the picture was read
 
     def to_dict(self) -> dict[str, Any]:
+        """As it stands in JSON, a line a picture or frame."""
         return {
             "path": self.path,
             "frame": self.frame,

@@ -69,7 +69,7 @@ def train_command(
     with console.status(f"reading {data}"):
         dataset = load_fer2013(data)
     with _RunProgress(console, options.epochs) as progress:
-        summary = train(dataset, options, out, progress, resume=resume)
+        summary = train(dataset, options, out, progress, data=data, resume=resume)
     public, training = summary["public"], summary["training"]
     print(
         f"best epoch {summary['best_epoch']}: "

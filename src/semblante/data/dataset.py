@@ -47,9 +47,7 @@ class Dataset:
         return digest.hexdigest()
 
 
-def seen_in(
-    images: npt.NDArray[np.uint8], others: npt.NDArray[np.uint8]
-) -> npt.NDArray[np.bool_]:
+def seen_in(images: npt.NDArray[np.uint8], others: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     """For each of `images` (n, 48, 48): is an exact copy of it among `others` (m, 48, 48)?
 
     FER2013 was collected by web search and repeats itself: 8 % of its test images are

@@ -32,7 +32,7 @@ def load_fer2013(path: str | os.PathLike[str]) -> Dataset:
     splits: list[int] = []
     try:
         # utf-8-sig drops the byte-order mark that spreadsheet programs write.
-        with open(path, encoding="utf-8-sig", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.reader(file)
             _check_header(next(rows, []), path)
             for row in rows:

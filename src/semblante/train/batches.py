@@ -41,7 +41,8 @@ class Faces:
         """
         order = torch.randperm(len(self), device=self.images.device)
         size = min(options.batch_size, len(self))
-        for batch in order[: len(self) // size * size].split(size):
+        for start in range(0, len(self) - size + 1, size):
+            batch = order[start : start + size]
             inputs = standardise(self.images[batch].float())
             yield augment(inputs, options), self.labels[batch]
 

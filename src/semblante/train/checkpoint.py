@@ -1,17 +1,15 @@
-"""Files of a run folder: tensors as safetensors, the rest as JSON, each written whole or not at all.
+"""Files of a run folder: tensors as safetensors, the rest as JSON, each written whole.
 
-    config.json             the options, the dataset's fingerprint, versions
-    checkpoint.safetensors  the last epoch: weights, moving average, momentum; history inside
-    best.safetensors        the averaged weights of the epoch that was best on PublicTest
-    log.json                the history, an entry an epoch, and the run's summary
-    curves.png              loss and accuracy over the epochs
+config.json             the options, the dataset's fingerprint, versions
+checkpoint.safetensors  the last epoch: weights, moving average, momentum; history inside
+best.safetensors        the averaged weights of the epoch that was best on PublicTest
+log.json                the history, an entry an epoch, and the run's summary
+curves.png              loss and accuracy over the epochs
 """
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,30 +18,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from semblante.errors import ModelError
-
-
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` make a file beside `path`, then rename it: a reader never sees half a file."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(beside)
-        with open(beside, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def write_json(path: Path, values: Any) -> None:
-    text = json.dumps(values, indent=1) + "\n"
-    write_atomically(path, lambda beside: _write_text(beside, text))
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+from semblante.files import write_atomically
 
 
 def read_json(path: Path) -> Any:
+    """What the JSON file holds; raises `ModelError` where it is missing or damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -56,9 +35,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) 
     """Tensors and, in the same file's header, a JSON description of them."""
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {"semblante": json.dumps(about)}
-    write_atomically(
-        path, lambda beside: safetensors.torch.save_file(contiguous, beside, metadata)
-    )
+    write_atomically(path, lambda beside: safetensors.torch.save_file(contiguous, beside, metadata))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -75,10 +52,12 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors, each name with `prefix` and a dot before it."""
     return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
 
 
 def without_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Of what `prefixed` names begin with `prefix`, the tensors under their own names."""
     start = f"{prefix}."
     return {
         name.removeprefix(start): tensor

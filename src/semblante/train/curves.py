@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from semblante.train.checkpoint import write_atomically
+from semblante.files import write_atomically
 
 # The two accuracies are estimates from some thousand faces: a gap of less than 4 points may
 # be nothing, one of more than 10 is certain.

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 import semblante
 from semblante.data import Dataset
 from semblante.errors import ModelError
+from semblante.files import write_json
 from semblante.train.batches import Faces
 from semblante.train.checkpoint import (
     load_tensors,
@@ -29,7 +30,6 @@ from semblante.train.checkpoint import (
     read_json,
     save_tensors,
     without_prefix,
-    write_json,
 )
 from semblante.train.curves import diagnose, draw_curves
 from semblante.train.networks import build_network, count_parameters
@@ -60,18 +60,19 @@ def train(
     run_dir: Path,
     reporter: Reporter,
     *,
+    data: Path,
     resume: bool = False,
 ) -> dict[str, Any]:
     """Train `options.network` on the Training split; returns the run's summary.
 
-    The run folder (see `checkpoint.py`) is made here. With `resume` an interrupted run goes
-    on after its last whole epoch and ends, on the same machine with the same number of
-    threads, with the weights the uninterrupted run would have had: all random numbers of an
-    epoch follow from the seed and the epoch's number. Raises `ModelError` where the folder
-    holds another run.
+    The run folder (see `checkpoint.py`) is made here; it notes the dataset's file, `data`.
+    With `resume` an interrupted run goes on after its last whole epoch and ends, on the same
+    machine with the same number of threads, with the weights the uninterrupted run would have
+    had: all random numbers of an epoch follow from the seed and the epoch's number. Raises
+    `ModelError` where the folder holds another run.
     """
     training, public = dataset.split("Training"), dataset.split("PublicTest")
-    _open_run(run_dir, options, dataset, resume)
+    _open_run(run_dir, options, dataset, data, resume)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(options.seed)
     run = _Run(options, device, steps_per_epoch=max(1, len(training) // options.batch_size))
@@ -145,8 +146,8 @@ class _Run:
         self.steps_per_epoch = steps_per_epoch
         self.step = 0  # steps of gradient descent taken
         self.bf16 = use_bf16(options.precision, device)
-        self.network = build_network(options.network).to(device, memory_format=torch.channels_last)
-        self.average = build_network(options.network).to(device, memory_format=torch.channels_last)
+        self.network = _on(device, build_network(options.network))
+        self.average = _on(device, build_network(options.network))
         self.average.load_state_dict(self.network.state_dict())
         self.average.requires_grad_(False)
         kernels = [p for p in self.network.parameters() if p.ndim > 1]
@@ -262,11 +263,11 @@ def evaluate(network: nn.Module, faces: Faces, bf16: bool = False) -> tuple[floa
 
 
 def use_bf16(precision: str, device: torch.device) -> bool:
-    """"auto" means bfloat16 where the processor multiplies in it, not where it is emulated."""
+    """ "auto" means bfloat16 where the processor multiplies in it, not where it is emulated."""
     if precision != "auto":
         return precision == "bf16"
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
@@ -276,6 +277,13 @@ def _autocast(device: torch.device, bf16: bool) -> Iterator[None]:
         yield
 
 
+def _on(device: torch.device, network: nn.Module) -> nn.Module:
+    """channels_last is the layout in which convolutions are quickest on CPU and GPU alike."""
+    network.to(device)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
+
+
 def _sample(training: Dataset) -> Dataset:
     """The same faces of Training for every run, whatever its seed."""
     n = min(_TRAINING_SAMPLE, len(training))
@@ -283,7 +291,9 @@ def _sample(training: Dataset) -> Dataset:
     return Dataset(training.images[rows], training.labels[rows], training.splits[rows])
 
 
-def _open_run(run_dir: Path, options: TrainOptions, dataset: Dataset, resume: bool) -> None:
+def _open_run(
+    run_dir: Path, options: TrainOptions, dataset: Dataset, data: Path, resume: bool
+) -> None:
     """Make the run folder, or check that it holds this very run."""
     path = run_dir / "config.json"
     ours = {"options": asdict(options), "dataset_sha256": dataset.fingerprint()}
@@ -295,6 +305,7 @@ def _open_run(run_dir: Path, options: TrainOptions, dataset: Dataset, resume: bo
         run_dir.mkdir(parents=True, exist_ok=True)
         network = build_network(options.network)
         about = {
+            "data": str(data.absolute()),  # where `export` finds the faces to compare on
             "parameters": count_parameters(network),
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,

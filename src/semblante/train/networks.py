@@ -39,4 +39,5 @@ def build_network(name: str) -> nn.Module:
 
 
 def count_parameters(network: nn.Module) -> int:
+    """Trained numbers of a network; the statistics of its normalisations do not count."""
     return sum(parameter.numel() for parameter in network.parameters())

@@ -71,9 +71,7 @@ class RecurrentNetwork(nn.Module):
         widths = [stem, *channels]
         self.layers = nn.ModuleList(
             RecurrentConvolution(before, after, t, stride=stride)
-            for before, after, t, stride in zip(
-                widths[:-1], channels, steps, strides, strict=True
-            )
+            for before, after, t, stride in zip(widths[:-1], channels, steps, strides, strict=True)
         )
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(widths[-1], n_classes)

@@ -1,0 +1,94 @@
+"""`semblante evaluate`."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from semblante.cli.extras import require
+from semblante.errors import OptionError
+from semblante.models import DEFAULT_MODEL
+
+
+class Split(StrEnum):
+    """FER2013's splits."""
+
+    Training = "Training"
+    PublicTest = "PublicTest"
+    PrivateTest = "PrivateTest"
+
+
+class Tta(StrEnum):
+    """Views of a face whose probabilities are averaged."""
+
+    none = "none"
+    flip = "flip"
+    ten_crop = "ten-crop"
+
+
+class Format(StrEnum):
+    """How the figures are printed."""
+
+    table = "table"
+    json = "json"
+
+
+def evaluate_command(
+    data: Annotated[Path, typer.Option(help="fer2013.csv as Kaggle ships it")],
+    split: Annotated[Split, typer.Option()] = Split.PublicTest,
+    model: Annotated[str, typer.Option(help="a shipped model or an ONNX file")] = DEFAULT_MODEL,
+    tta: Annotated[Tta, typer.Option(help="views averaged at test time")] = Tta.none,
+    format: Annotated[Format, typer.Option()] = Format.table,
+    confusion: Annotated[
+        Path | None, typer.Option(help="draw the confusion matrix here, as a PNG")
+    ] = None,
+) -> None:
+    """Measure a model on one split of FER2013."""
+    if confusion is not None:
+        require("plot", "drawing the confusion matrix", "matplotlib")
+        if not confusion.absolute().parent.is_dir():
+            raise OptionError(f"--confusion {confusion}: there is no folder {confusion.parent}")
+
+    from semblante.data import load_fer2013
+    from semblante.evaluation import draw_confusion, evaluate
+    from semblante.models import model_path
+    from semblante.recognise.classifier import Classifier
+
+    classifier = Classifier(model_path(model))
+    with Console(stderr=True).status(f"reading {data}") as status:
+        dataset = load_fer2013(data)
+        status.update(f"classifying {split}")
+        evaluation = evaluate(classifier, dataset, split, tta=tta, model=model)
+    if confusion is not None:
+        draw_confusion(evaluation, confusion)
+    if format is Format.json:
+        print(json.dumps(evaluation.to_dict()))
+        return
+
+    low, high = evaluation.accuracy_ci95
+    print(
+        f"{evaluation.model} on {evaluation.split}, n={evaluation.n}, test-time views: "
+        f"{evaluation.tta}\n"
+        f"accuracy {evaluation.accuracy:.2%} (95 % interval {low:.2%} to {high:.2%})\n"
+        f"macro F1 {evaluation.macro_f1:.4f}, calibration error (ECE) {evaluation.ece:.4f}"
+    )
+    if evaluation.leak_free_n is None:
+        print("leak-free accuracy unknown: the dataset has no Training rows")
+    elif evaluation.leak_free_accuracy is None:
+        print("leak-free accuracy unknown: every face has a copy in Training")
+    else:
+        print(
+            f"leak-free accuracy {evaluation.leak_free_accuracy:.2%} "
+            f"(n={evaluation.leak_free_n}, without faces that Training holds as well)"
+        )
+    table = Table("emotion", "precision", "recall", "F1", "n", box=None, pad_edge=False)
+    for emotion, row in evaluation.per_class.items():
+        shares = (f"{row[name]:.3f}" for name in ("precision", "recall", "f1"))
+        table.add_row(emotion, *shares, f"{row['n']:.0f}")
+    Console(highlight=False).print(table)

@@ -1,0 +1,44 @@
+"""`semblante models`."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from semblante.models import DEFAULT_MODEL, MODELS
+
+models_app = typer.Typer(help="The trained models at hand.", no_args_is_help=True)
+
+
+@models_app.command("list")
+def list_command() -> None:
+    """One line for each shipped model."""
+    table = Table(
+        "model", "parameters", "MB", "PublicTest", "PrivateTest", box=None, pad_edge=False
+    )
+    for entry in MODELS.values():
+        table.add_row(
+            entry.name,
+            f"{entry.parameters:,}",
+            f"{entry.path.stat().st_size / 1e6:.2f}",
+            f"{entry.public_test:.2%}",
+            f"{entry.private_test:.2%}",
+        )
+    Console(highlight=False).print(table)
+
+
+@models_app.command("show")
+def show_command(
+    model: Annotated[str, typer.Argument(help="a shipped model or an ONNX file")] = DEFAULT_MODEL,
+) -> None:
+    """All that a model's file says of itself, as JSON."""
+    from semblante.models import model_path, sha256
+    from semblante.recognise.classifier import Classifier
+
+    path = model_path(model)
+    about = Classifier(path, threads=1).about
+    print(json.dumps({"file": path.name, "sha256": sha256(path), **about}, indent=2))

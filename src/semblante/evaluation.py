@@ -1,0 +1,161 @@
+"""A model's figures on one split of a dataset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from semblante.data import Dataset
+from semblante.data.dataset import SPLITS, seen_in
+from semblante.emotions import EMOTIONS
+from semblante.errors import OptionError
+from semblante.files import write_atomically
+from semblante.metrics import (
+    accuracy,
+    confusion_matrix,
+    expected_calibration_error,
+    macro_f1,
+    per_class,
+    wilson_interval,
+)
+
+TTA: Final = ("none", "flip", "ten-crop")
+# Of the five crops of a ten-crop, as in many FER2013 papers: 44 of the 48 pixels a side.
+_CROP: Final = 44
+
+
+class FaceClassifier(Protocol):
+    """What can be evaluated."""
+
+    def probabilities(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Grey faces, uint8 (n, 48, 48) -> probabilities (n, 7)."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All figures are fractions 0..1; `n` counts faces."""
+
+    model: str
+    split: str
+    tta: str
+    n: int
+    accuracy: float
+    accuracy_ci95: tuple[float, float]  # Wilson
+    macro_f1: float
+    ece: float  # 15 bins
+    per_class: dict[str, dict[str, float]]  # precision, recall, f1, n
+    confusion: npt.NDArray[np.int64]  # (7, 7), true label by prediction
+    # The split's faces without an exact copy in Training; None where the dataset has no Training
+    # rows, so that nobody can tell. The accuracy is None too where no face is left.
+    leak_free_n: int | None
+    leak_free_accuracy: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `semblante evaluate --format json` prints."""
+        return {
+            "model": self.model,
+            "split": self.split,
+            "tta": self.tta,
+            "n": self.n,
+            "accuracy": self.accuracy,
+            "accuracy_ci95": list(self.accuracy_ci95),
+            "macro_f1": self.macro_f1,
+            "ece": self.ece,
+            "per_class": self.per_class,
+            "confusion": self.confusion.tolist(),
+            "leak_free": {"n": self.leak_free_n, "accuracy": self.leak_free_accuracy},
+        }
+
+
+def evaluate(
+    classifier: FaceClassifier,
+    dataset: Dataset,
+    split: str = "PublicTest",
+    *,
+    tta: str = "none",
+    model: str = "model",
+) -> Evaluation:
+    """Classify all faces of `split` and compare with their labels.
+
+    `tta`, test-time augmentation: the probabilities of several views are averaged. "none"
+    is the face as it is; "flip" adds its mirror image; "ten-crop" takes the four corners
+    and the centre, 44x44 each, enlarged to 48x48, and their mirror images.
+    """
+    if tta not in TTA:
+        raise OptionError(f"unknown tta {tta!r}; known: {', '.join(TTA)}")
+    faces = dataset.split(split)
+    views = [classifier.probabilities(view) for view in _views(faces.images, tta)]
+    probabilities = np.mean(np.stack(views), axis=0)
+    predicted = probabilities.argmax(axis=1)
+    confusion = confusion_matrix(faces.labels, predicted)
+    share = accuracy(faces.labels, predicted)
+    training = dataset.images[dataset.splits == SPLITS.index("Training")]
+    fresh = ~seen_in(faces.images, training) if len(training) else None
+    return Evaluation(
+        model=model,
+        split=split,
+        tta=tta,
+        n=len(faces),
+        accuracy=share,
+        accuracy_ci95=wilson_interval(share, len(faces)),
+        macro_f1=macro_f1(confusion),
+        ece=expected_calibration_error(faces.labels, probabilities),
+        per_class=dict(zip(EMOTIONS, per_class(confusion), strict=True)),
+        confusion=confusion,
+        leak_free_n=None if fresh is None else int(fresh.sum()),
+        leak_free_accuracy=(
+            None
+            if fresh is None or not fresh.any()
+            else accuracy(faces.labels[fresh], predicted[fresh])
+        ),
+    )
+
+
+def _views(faces: npt.NDArray[np.uint8], tta: str) -> list[npt.NDArray[np.uint8]]:
+    if tta == "none":
+        return [faces]
+    if tta == "flip":
+        return [faces, np.ascontiguousarray(faces[:, :, ::-1])]
+    size = faces.shape[1]
+    edge = size - _CROP
+    views = []
+    for top, left in ((0, 0), (0, edge), (edge, 0), (edge, edge), (edge // 2, edge // 2)):
+        crops = faces[:, top : top + _CROP, left : left + _CROP]
+        enlarged = np.stack(
+            [cv2.resize(crop, (size, size), interpolation=cv2.INTER_LINEAR) for crop in crops]
+        ).astype(np.uint8)
+        views += [enlarged, np.ascontiguousarray(enlarged[:, :, ::-1])]
+    return views
+
+
+def draw_confusion(evaluation: Evaluation, path: Path) -> None:
+    """The confusion matrix as a PNG: shares of each true label, counts beneath (matplotlib)."""
+    from matplotlib.figure import Figure
+
+    counts = evaluation.confusion
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure = Figure(figsize=(6.6, 6.0), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    places = range(len(EMOTIONS))
+    axes.set_xticks(places, EMOTIONS, rotation=45, ha="right")
+    axes.set_yticks(places, EMOTIONS)
+    axes.set(
+        xlabel="predicted",
+        ylabel="FER2013 label",
+        title=f"{evaluation.model} on {evaluation.split}: "
+        f"{evaluation.accuracy:.1%} (n={evaluation.n})",
+    )
+    for row in places:
+        for column in places:
+            share = shares[row, column]
+            axes.text(
+                column, row, f"{share:.0%}\n{counts[row, column]}", ha="center", va="center",
+                fontsize=8, color="white" if share > 0.5 else "black",
+            )  # fmt: skip
+    write_atomically(path, lambda beside: figure.savefig(beside, dpi=120, format="png"))

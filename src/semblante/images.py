@@ -1,0 +1,147 @@
+"""A path, bytes or an array -> an RGB picture. The one place where colours are converted."""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from pathlib import Path
+from typing import IO, Final
+
+import numpy as np
+import numpy.typing as npt
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageOps,
+    JpegImagePlugin,
+    MpoImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
+
+from semblante.errors import ImageError
+
+RgbImage = npt.NDArray[np.uint8]  # (H, W, 3), levels 0..255
+ImageSource = str | os.PathLike[str] | bytes | npt.NDArray[np.uint8]
+
+# 100 megapixels: more than any camera a person owns, 300 MB once decoded. The size a file
+# declares is checked before anything is decoded.
+MAX_PIXELS: Final = 100_000_000
+# What Pillow can open beyond these (PDF, PSD, EPS, ...) is no photograph, or runs programs.
+_READERS: Final = (
+    JpegImagePlugin.JpegImageFile,
+    MpoImagePlugin.MpoImageFile,  # JPEG with several pictures inside, from phones
+    PngImagePlugin.PngImageFile,
+    WebPImagePlugin.WebPImageFile,
+    AvifImagePlugin.AvifImageFile,
+    BmpImagePlugin.BmpImageFile,
+    GifImagePlugin.GifImageFile,
+    TiffImagePlugin.TiffImageFile,
+    PpmImagePlugin.PpmImageFile,
+)
+FORMATS: Final = tuple(reader.format for reader in _READERS)
+SUFFIXES: Final = frozenset(
+    {
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+        *(".png", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff"),
+        *(".ppm", ".pgm", ".pnm"),
+    }
+)
+
+
+def load_image(source: ImageSource) -> RgbImage:
+    """Read a picture as RGB uint8 (H, W, 3), turned upright as its EXIF orientation says.
+
+    `source` is a path, the bytes of a picture file, or an array: uint8, (H, W, 3) RGB,
+    (H, W, 4) RGBA or (H, W) grey. Transparent parts are laid over white; 16-bit pictures
+    are scaled to 8 bits; of an animation the first frame is taken. Raises `ImageError` for
+    what is missing, empty, damaged, cut off, no picture, or larger than `MAX_PIXELS`.
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    if isinstance(source, bytes):
+        return _decode(io.BytesIO(source), len(source), "picture")
+    path = Path(source)
+    try:
+        with path.open("rb") as file:
+            return _decode(file, path.stat().st_size, str(path))
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def _decode(file: IO[bytes], n_bytes: int, name: str) -> RgbImage:
+    if n_bytes == 0:
+        raise ImageError(f"{name}: the file is empty")
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of what is refused or repaired here: huge sizes, odd EXIF blocks.
+            warnings.simplefilter("ignore")
+            image = Image.open(file, formats=FORMATS)
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise ImageError(
+                    f"{name}: {width}x{height} pixels are too many; "
+                    f"at most {MAX_PIXELS // 1_000_000} megapixels are read"
+                )
+            image.load()
+            return _to_rgb(ImageOps.exif_transpose(image))
+    except UnidentifiedImageError:
+        raise ImageError(
+            f"{name}: not a picture in a known format ({', '.join(FORMATS)})"
+        ) from None
+    except Image.DecompressionBombError:
+        raise ImageError(
+            f"{name}: declares too many pixels; "
+            f"at most {MAX_PIXELS // 1_000_000} megapixels are read"
+        ) from None
+    except ImageError:
+        raise
+    # A damaged file can make a decoder raise nearly anything; none of it is the caller's fault.
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, MemoryError,
+            OverflowError, TypeError, AttributeError, RuntimeError) as error:  # fmt: skip
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ImageError(f"{name}: damaged or cut off: {reason}") from None
+
+
+def _to_rgb(image: Image.Image) -> RgbImage:
+    if image.mode.startswith(("I", "F")):  # 16 or 32 bits a level; Pillow's convert() would clip
+        return _from_deep_grey(np.asarray(image))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return np.asarray(image.convert("RGB"), dtype=np.uint8)
+
+
+def _from_deep_grey(levels: npt.NDArray[np.generic]) -> RgbImage:
+    """16-bit grey levels by their full range; anything deeper by the range it uses."""
+    values = levels.astype(np.float64)
+    low, high = float(values.min()), float(values.max())
+    if low >= 0 and high <= 65535:
+        low, high = 0.0, 65535.0
+    grey = np.round((values - low) * (255.0 / max(high - low, 1e-12))).astype(np.uint8)
+    return np.repeat(grey[:, :, None], 3, axis=2)
+
+
+def _from_array(array: npt.NDArray[np.uint8]) -> RgbImage:
+    if array.dtype != np.uint8:
+        raise ImageError(f"expected a picture array of uint8, found {array.dtype}")
+    channels = {2: 1, 3: array.shape[-1]}.get(array.ndim, 0)
+    if channels not in (1, 3, 4) or array.size == 0:
+        raise ImageError(
+            f"expected a picture array (H, W), (H, W, 3) or (H, W, 4), found shape {array.shape}"
+        )
+    if array.shape[0] * array.shape[1] > MAX_PIXELS:
+        raise ImageError(
+            f"{array.shape[1]}x{array.shape[0]} pixels are too many; "
+            f"at most {MAX_PIXELS // 1_000_000} megapixels are read"
+        )
+    if array.ndim == 3 and channels == 3:
+        return array
+    return _to_rgb(Image.fromarray(array.reshape(array.shape[:2]) if channels == 1 else array))

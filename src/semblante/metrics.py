@@ -1,0 +1,73 @@
+"""How good a classifier is, and how sure one can be of the figure. numpy only."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from semblante.emotions import EMOTIONS
+
+Labels = npt.NDArray[np.int64]
+Probabilities = npt.NDArray[np.floating[Any]]
+
+
+def accuracy(labels: Labels, predicted: Labels) -> float:
+    """Share of `predicted` (n,) that equals `labels` (n,); 0..1."""
+    return float((labels == predicted).mean())
+
+
+def wilson_interval(share: float, n: int, z: float = 1.959964) -> tuple[float, float]:
+    """Confidence interval of a share seen in n trials (Wilson 1927); 95 % with the default z."""
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def confusion_matrix(
+    labels: Labels, predicted: Labels, n_classes: int = len(EMOTIONS)
+) -> npt.NDArray[np.int64]:
+    """(n_classes, n_classes) counts: a row for each true label, a column for each prediction."""
+    matrix = np.zeros((n_classes, n_classes), np.int64)
+    np.add.at(matrix, (labels, predicted), 1)
+    return matrix
+
+
+def per_class(confusion: npt.NDArray[np.int64]) -> list[dict[str, float]]:
+    """Precision, recall, F1 and n of each class; 0 where there is nothing to divide by."""
+    hits = np.diag(confusion).astype(float)
+    said, true = confusion.sum(axis=0), confusion.sum(axis=1)
+    precision = np.divide(hits, said, out=np.zeros_like(hits), where=said > 0)
+    recall = np.divide(hits, true, out=np.zeros_like(hits), where=true > 0)
+    both = precision + recall
+    f1 = np.divide(2 * precision * recall, both, out=np.zeros_like(hits), where=both > 0)
+    return [
+        {"precision": float(p), "recall": float(r), "f1": float(f), "n": int(n)}
+        for p, r, f, n in zip(precision, recall, f1, true, strict=True)
+    ]
+
+
+def macro_f1(confusion: npt.NDArray[np.int64]) -> float:
+    """Mean F1 over the classes that occur among the true labels."""
+    return float(np.mean([row["f1"] for row in per_class(confusion) if row["n"] > 0]))
+
+
+def expected_calibration_error(
+    labels: Labels, probabilities: Probabilities, n_bins: int = 15
+) -> float:
+    """ECE (Guo et al., ICML 2017, section 2): mean gap between confidence and accuracy.
+
+    `probabilities`: (n, n_classes). The confidence of a prediction is its largest
+    probability; predictions are sorted by it into `n_bins` bins of equal width.
+    """
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == labels
+    bins = np.clip(np.ceil(confidence * n_bins).astype(int) - 1, 0, n_bins - 1)
+    gaps = [
+        abs(correct[bins == b].mean() - confidence[bins == b].mean()) * (bins == b).mean()
+        for b in range(n_bins)
+        if (bins == b).any()
+    ]
+    return float(sum(gaps))

@@ -1,0 +1,1 @@
+"""Recognition: from a picture to its faces and their emotions, without torch."""

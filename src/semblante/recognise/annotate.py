@@ -1,0 +1,77 @@
+"""A picture with its faces boxed and named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from semblante.emotions import emotion_name
+from semblante.files import write_atomically
+from semblante.images import RgbImage
+from semblante.results import Face
+
+# Okabe & Ito's palette, told apart with every common colour blindness; dark or light text
+# is chosen by what stands out on it.
+COLOURS: Final[dict[str, tuple[int, int, int]]] = {
+    "angry": (213, 94, 0),
+    "disgust": (0, 158, 115),
+    "fear": (204, 121, 167),
+    "happy": (240, 228, 66),
+    "sad": (0, 114, 178),
+    "surprise": (230, 159, 0),
+    "neutral": (200, 200, 200),
+}
+
+
+def annotate(image: RgbImage, faces: Sequence[Face], language: str = "en") -> RgbImage:
+    """A copy of `image` (H, W, 3) with a box, the emotion and its probability for each face."""
+    picture = Image.fromarray(image).copy()
+    draw = ImageDraw.Draw(picture)
+    shorter = min(picture.size)
+    for face in faces:
+        colour = COLOURS[face.emotion]
+        box = face.box
+        line = max(2, round(box.width / 50))
+        text_size = min(max(12, round(shorter / 30)), max(12, round(box.width / 5)))
+        corners = (box.left, box.top, box.left + box.width - 1, box.top + box.height - 1)
+        draw.rectangle(corners, outline=colour, width=line)
+
+        probability = face.probabilities[face.emotion]
+        text = f"{emotion_name(face.emotion, language)} {probability:.0%}"
+        font = ImageFont.load_default(text_size)
+        left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
+        pad = max(2, text_size // 6)
+        wide, tall = right - left + 2 * pad, bottom - top + 2 * pad
+        x = min(max(0, box.left), max(0, picture.width - wide))
+        # Above the box where there is room, else inside its upper edge.
+        y = box.top - tall if box.top >= tall else max(0, box.top)
+        draw.rectangle((x, y, x + wide - 1, y + tall - 1), fill=colour)
+        draw.text((x + pad - left, y + pad - top), text, font=font, fill=_text_colour(colour))
+    return np.asarray(picture, dtype=np.uint8)
+
+
+def _text_colour(background: tuple[int, int, int]) -> tuple[int, int, int]:
+    red, green, blue = background
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    return (0, 0, 0) if luma > 120 else (255, 255, 255)
+
+
+_JPEG_SUFFIXES: Final = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo")
+
+
+def saved_name(path: Path) -> Path:
+    """`path` where its suffix says JPEG or PNG, else with .png added."""
+    written = path.suffix.lower() in (*_JPEG_SUFFIXES, ".png")
+    return path if written else path.with_name(path.name + ".png")
+
+
+def save_picture(image: RgbImage, path: Path) -> None:
+    """Write a picture to a `saved_name`, making its folder."""
+    jpeg = path.suffix.lower() in _JPEG_SUFFIXES
+    kind: dict[str, Any] = {"format": "JPEG", "quality": 92} if jpeg else {"format": "PNG"}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda beside: Image.fromarray(image).save(beside, **kind))
