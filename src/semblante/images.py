@@ -17,7 +17,6 @@ from PIL import (
     Image,
     ImageOps,
     JpegImagePlugin,
-    MpoImagePlugin,
     PngImagePlugin,
     PpmImagePlugin,
     TiffImagePlugin,
@@ -35,8 +34,7 @@ ImageSource = str | os.PathLike[str] | bytes | npt.NDArray[np.uint8]
 MAX_PIXELS: Final = 100_000_000
 # What Pillow can open beyond these (PDF, PSD, EPS, ...) is no photograph, or runs programs.
 _READERS: Final = (
-    JpegImagePlugin.JpegImageFile,
-    MpoImagePlugin.MpoImageFile,  # JPEG with several pictures inside, from phones
+    JpegImagePlugin.JpegImageFile,  # MPO too: several JPEGs in one file, from phones
     PngImagePlugin.PngImageFile,
     WebPImagePlugin.WebPImageFile,
     AvifImagePlugin.AvifImageFile,

@@ -36,10 +36,10 @@ MODELS: Final[dict[str, ModelEntry]] = {
         ModelEntry(
             name="rcnn-small",
             file="rcnn-small.onnx",
-            sha256="",
+            sha256="a538254711d60b6aae44360f3beeeaf1a700c08abbba0e9d1ee887610a5a131c",
             parameters=834_471,
-            public_test=0.0,
-            private_test=0.0,
+            public_test=0.6066,
+            private_test=0.6124,
             about="recurrent convolutional network (Liang & Hu 2015), trained on FER2013",
         ),
     )

@@ -70,15 +70,20 @@ def _label(text: str, where: str) -> int:
 
 
 def _face(text: str, where: str) -> npt.NDArray[np.uint8]:
-    with warnings.catch_warnings():
-        # numpy stops at the first word that is no number, and warns; the count below tells.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        pixels = np.fromstring(text, dtype=np.int32, sep=" ")
+    try:
+        with warnings.catch_warnings():
+            # At a word that is no number numpy raises; before 2.4 it stopped there and warned.
+            warnings.simplefilter("error", DeprecationWarning)
+            pixels = np.fromstring(text, dtype=np.int32, sep=" ")
+    except (ValueError, DeprecationWarning):
+        pixels = np.empty(0, np.int32)
     if len(pixels) != _N_PIXELS or text.count(" ") != _N_PIXELS - 1:
+        words = text.split()
+        odd = [word for word in words if not word.removeprefix("-").isdecimal()]
         raise DataError(
-            f"{where}: expected {_N_PIXELS} whole numbers between single spaces "
-            f"({FACE_SIZE}x{FACE_SIZE} pixels), found {len(text.split())} words, "
-            f"{len(pixels)} of them numbers up to the first that is none"
+            f"{where}: expected {_N_PIXELS} whole numbers ({FACE_SIZE}x{FACE_SIZE} pixels) "
+            f"between single spaces, found {len(words)} words"
+            + (f", among them {odd[0][:20]!r}" if odd else "")
         )
     if pixels.min() < 0 or pixels.max() > 255:
         wrong = pixels[(pixels < 0) | (pixels > 255)][0]

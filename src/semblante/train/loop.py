@@ -302,8 +302,8 @@ def _open_run(
             raise ModelError(
                 f"{run_dir} already holds a run: continue it with --resume or choose another folder"
             )
+        network = build_network(options.network)  # an unknown name leaves no folder behind
         run_dir.mkdir(parents=True, exist_ok=True)
-        network = build_network(options.network)
         about = {
             "data": str(data.absolute()),  # where `export` finds the faces to compare on
             "parameters": count_parameters(network),
@@ -331,11 +331,12 @@ def _finish(
     run_dir: Path, history: list[Record], options: TrainOptions, faces: Faces, public: Faces
 ) -> dict[str, Any]:
     """Measure the best weights in fp32 on all of Training and PublicTest, draw, diagnose."""
-    network = load_best(run_dir)[0].to(faces.images.device)
+    network, record = load_best(run_dir)
+    network.to(faces.images.device)
     training_loss, training_accuracy = evaluate(network, faces)
     public_loss, public_accuracy = evaluate(network, public)
     summary = {
-        "best_epoch": int(max(history, key=lambda record: record["public_accuracy"])["epoch"]),
+        "best_epoch": int(record["epoch"]),
         "training": {"n": len(faces), "loss": training_loss, "accuracy": training_accuracy},
         "public": {"n": len(public), "loss": public_loss, "accuracy": public_accuracy},
         "hours": sum(record["seconds"] for record in history) / 3600,

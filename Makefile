@@ -1,0 +1,52 @@
+# make demo     what semblante does, on the pictures in examples/ (no torch installed)
+# make test     all tests
+# make lint     style and types
+# make bench    measure accuracy and speed; writes benchmarks/results/
+# make docs     write the generated parts of the documentation anew
+
+PYTHON ?= python3
+# The real FER2013, for `make bench`: the fer2013.csv that Kaggle ships.
+DATA ?= fer2013.csv
+
+BIN := .venv/bin
+.DELETE_ON_ERROR:
+.PHONY: demo test lint bench docs clean
+
+demo: .venv/core
+	$(BIN)/semblante analyze examples --annotate demo-output
+	@echo "annotated pictures: demo-output/"
+
+test: .venv/dev
+	$(BIN)/pytest
+
+lint: .venv/dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: .venv/dev
+	$(BIN)/python benchmarks/accuracy.py --data $(DATA)
+	$(BIN)/python benchmarks/latency.py
+
+docs: .venv/dev
+	$(BIN)/python docs/generate.py
+
+# One environment, two stages: what recognition needs, and what development adds.
+# pip is brought up to date because older ones do not know dependency groups.
+.venv/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "semblante needs Python 3.11 or newer; set PYTHON=/path/to/python3"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	touch $@
+
+.venv/core: .venv/pip pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+.venv/dev: .venv/core
+	$(BIN)/python -m pip install --quiet --group dev --editable '.[train]'
+	touch $@
+
+clean:
+	rm -rf .venv demo-output build dist src/*.egg-info

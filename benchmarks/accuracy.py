@@ -1,0 +1,46 @@
+"""Accuracy of every shipped model on both test splits, with each way of testing.
+
+    python benchmarks/accuracy.py --data fer2013.csv
+
+Writes results/accuracy.json; the README's table is made from it (`make docs`).
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from semblante import load_fer2013
+from semblante.evaluation import TTA, draw_confusion, evaluate
+from semblante.files import write_json
+from semblante.models import MODELS, model_path
+from semblante.recognise.classifier import Classifier
+
+RESULTS = Path(__file__).parent / "results"
+SPLITS = ("PublicTest", "PrivateTest")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="fer2013.csv as Kaggle ships it")
+    dataset = load_fer2013(parser.parse_args().data)
+    RESULTS.mkdir(exist_ok=True)
+    results = []
+    for name in MODELS:
+        classifier = Classifier(model_path(name))
+        for split in SPLITS:
+            for tta in TTA:
+                found = evaluate(classifier, dataset, split, tta=tta, model=name)
+                results.append(found.to_dict())
+                print(
+                    f"{name} {split} {tta}: {found.accuracy:.4f} (n={found.n}), "
+                    f"leak-free {found.leak_free_accuracy:.4f} (n={found.leak_free_n}), "
+                    f"macro F1 {found.macro_f1:.4f}, ECE {found.ece:.4f}"
+                )
+                if (split, tta) == ("PrivateTest", "none"):
+                    draw_confusion(found, RESULTS / f"confusion-{name}.png")
+    write_json(RESULTS / "accuracy.json", results)
+
+
+if __name__ == "__main__":
+    main()

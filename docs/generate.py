@@ -1,0 +1,134 @@
+"""Write the generated parts of the documentation: `make docs`.
+
+    docs/command-line.md       from the program's own help
+    README.md, README.es.md,   what stands between the marks `<!-- name -->` and `<!-- /name -->`:
+    docs/model-card.md         what commands print, and tables from benchmarks/results/*.json
+    docs/images/               the annotated example, and pictures of the released training
+
+A test compares the text parts with what this program would write.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+PROGRAM = Path(sys.executable).parent / "semblante"
+PAGES = ("README.md", "README.es.md", "docs/model-card.md")
+
+
+def main() -> None:
+    for path, text in pages().items():
+        (ROOT / path).write_text(text, encoding="utf-8")
+    printed(str(PROGRAM), "analyze", "examples", "--annotate", "docs/images")
+
+
+def pages() -> dict[str, str]:
+    """Each generated page by its path, as it should be."""
+    parts = generated_parts()
+    texts = {path: filled((ROOT / path).read_text(encoding="utf-8"), parts) for path in PAGES}
+    typer = (sys.executable, "-m", "typer", "semblante.cli.app", "utils", "docs")
+    texts["docs/command-line.md"] = printed(*typer, "--name", "semblante").rstrip() + "\n"
+    return texts
+
+
+def filled(text: str, parts: dict[str, str]) -> str:
+    """`text` with each marked part replaced by its present content."""
+    for name, content in parts.items():
+        block = f"<!-- {name} -->\n{content}\n<!-- /{name} -->"
+        pattern = rf"<!-- {re.escape(name)} -->\n.*?<!-- /{re.escape(name)} -->"
+        text = re.sub(pattern, lambda _, block=block: block, text, flags=re.DOTALL)
+    return text
+
+
+def generated_parts() -> dict[str, str]:
+    accuracy = json.loads((RESULTS / "accuracy.json").read_text())
+    latency = json.loads((RESULTS / "latency.json").read_text())
+    parts = {"latency": latency_table(latency), "per-class": per_class_table(accuracy)}
+    for language, words in _WORDS.items():
+        shown = printed(str(PROGRAM), "analyze", "examples", "--lang", language)
+        parts[f"analyze:{language}"] = f"```text\n{trimmed(shown)}\n```"
+        parts[f"accuracy:{language}"] = accuracy_table(accuracy, words)
+    return parts
+
+
+def printed(*command: str) -> str:
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def trimmed(text: str) -> str:
+    return "\n".join(line.rstrip() for line in text.splitlines())
+
+
+_WORDS = {
+    "en": {
+        "head": ["model", "split", "views at test time", "accuracy", "95 % interval",
+                 "leak-free", "macro F1", "ECE"],
+        "none": "1 (as it is)", "flip": "2 (and mirrored)", "ten-crop": "10 crops",
+    },
+    "es": {
+        "head": ["modelo", "partición", "vistas al evaluar", "exactitud", "intervalo del 95 %",
+                 "sin copias", "F1 macro", "ECE"],
+        "none": "1 (tal cual)", "flip": "2 (y reflejada)", "ten-crop": "10 recortes",
+    },
+}  # fmt: skip
+
+
+def accuracy_table(results: list[dict[str, Any]], words: dict[str, Any]) -> str:
+    rows = []
+    for row in results:
+        low, high = row["accuracy_ci95"]
+        fresh = row["leak_free"]
+        rows.append(
+            [
+                row["model"],
+                f"{row['split']} (n={row['n']})",
+                words[row["tta"]],
+                f"**{row['accuracy']:.2%}**" if row["tta"] == "none" else f"{row['accuracy']:.2%}",
+                f"{low:.1%} - {high:.1%}",
+                f"{fresh['accuracy']:.2%} (n={fresh['n']})",
+                f"{row['macro_f1']:.3f}",
+                f"{row['ece']:.3f}",
+            ]
+        )
+    return table(words["head"], rows)
+
+
+def per_class_table(results: list[dict[str, Any]]) -> str:
+    parts = []
+    for row in results:
+        if (row["split"], row["tta"]) == ("PrivateTest", "none"):
+            lines = [
+                [emotion, *(f"{figures[key]:.3f}" for key in ("precision", "recall", "f1")),
+                 str(figures["n"])]
+                for emotion, figures in row["per_class"].items()
+            ]  # fmt: skip
+            parts.append(table(["emotion", "precision", "recall", "F1", "n"], lines))
+    return "\n\n".join(parts)
+
+
+def latency_table(results: dict[str, Any]) -> str:
+    about = results["machine"]
+    rows = [[case, f"{value:.2f}"] for case, value in results["median_ms"].items()]
+    where = (
+        f"Median of {about['rounds']} rounds on a virtual machine with two cores of "
+        f"{about['processor']}, Python {about['python']}, ONNX Runtime {about['onnxruntime']}, "
+        f"OpenCV {about['opencv']}."
+    )
+    return f"{table(['what', 'ms'], rows)}\n\n{where}"
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""The program as its user runs it: output, exit codes, files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from conftest import EXAMPLE
+from semblante import EMOTIONS
+
+PROGRAM = Path(sys.executable).parent / "semblante"
+
+
+def semblante(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [PROGRAM, *map(str, arguments)],
+        capture_output=True, text=True, cwd=cwd, env={**os.environ, "COLUMNS": "200"},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Good and bad files, in a folder with a sub-folder."""
+    path = tmp_path_factory.mktemp("pictures")
+    shutil.copy(EXAMPLE, path / "a face.jpg")
+    (path / "deep").mkdir()
+    Image.open(EXAMPLE).save(path / "deep" / "same.PNG")
+    Image.new("RGB", (90, 60), "white").save(path / "nobody.webp")
+    (path / "text.jpg").write_text("no picture")
+    (path / "cut.jpg").write_bytes(EXAMPLE.read_bytes()[:30_000])
+    (path / "notes.txt").write_text("left alone")
+    return path
+
+
+def test_json_lines_of_a_folder(folder: Path) -> None:
+    done = semblante("analyze", folder, "--format", "json")
+    assert done.returncode == 1
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    names = [str(Path(row["path"]).relative_to(folder)) for row in rows]
+    assert names == ["a face.jpg", "cut.jpg", "deep/same.PNG", "nobody.webp", "text.jpg"]
+    assert [len(row["faces"]) for row in rows] == [1, 0, 1, 0, 0]
+    assert [bool(row["error"]) for row in rows] == [False, True, False, False, True]
+    assert rows[0]["faces"][0]["emotion"] == "happy"
+    assert (rows[3]["width"], rows[3]["height"]) == (90, 60)
+    complaints = done.stderr.splitlines()
+    assert len(complaints) == 2
+    assert all(line.startswith("semblante: ") for line in complaints)
+
+
+def test_csv_has_a_row_for_every_picture(folder: Path) -> None:
+    done = semblante("analyze", folder, "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert [row["emotion"] for row in rows] == ["happy", "", "happy", "", ""]
+    assert float(rows[0]["happy"]) == max(float(rows[0][emotion]) for emotion in EMOTIONS)
+    assert rows[3]["face"] == rows[3]["error"] == ""
+    assert "cut off" in rows[1]["error"]
+    assert all(None not in row and None not in row.values() for row in rows)
+
+
+def test_table_and_exit_code_of_good_input(folder: Path) -> None:
+    done = semblante("analyze", EXAMPLE, folder / "nobody.webp")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "happy" in done.stdout
+    assert "no face" in done.stdout
+    spanish = semblante("analyze", EXAMPLE, folder / "nobody.webp", "--lang", "es").stdout
+    assert "alegría" in spanish
+    assert "sin rostros" in spanish
+
+
+def test_out_is_written_whole_or_not_at_all(tmp_path: Path, folder: Path) -> None:
+    out = tmp_path / "faces.json"
+    done = semblante("analyze", folder, "--format", "json", "--out", out)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert len(out.read_text().splitlines()) == 5
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_annotated_copies_keep_the_layout_of_the_folders(tmp_path: Path, folder: Path) -> None:
+    done = semblante("analyze", folder, EXAMPLE, EXAMPLE, "--annotate", tmp_path / "out")
+    assert done.returncode == 1
+    written = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file())
+    assert written == [
+        "out/a face.jpg", "out/deep/same.PNG", "out/eileen-collins-2.jpg",
+        "out/eileen-collins.jpg", "out/nobody.webp.png",
+    ]  # fmt: skip
+    with Image.open(tmp_path / "out" / "deep" / "same.PNG") as picture:
+        assert picture.size == (512, 512)
+
+
+def test_annotating_a_folder_twice_into_itself_finds_the_same(tmp_path: Path) -> None:
+    shutil.copy(EXAMPLE, tmp_path / "face.jpg")
+    for _ in range(2):
+        done = semblante("analyze", tmp_path, "--annotate", tmp_path / "marked", "--format", "json")
+        assert done.returncode == 0
+        assert len(done.stdout.splitlines()) == 1
+
+
+def test_annotate_never_overwrites_the_picture(tmp_path: Path) -> None:
+    picture = tmp_path / "face.jpg"
+    shutil.copy(EXAMPLE, picture)
+    done = semblante("analyze", picture, "--annotate", tmp_path)
+    assert done.returncode == 2
+    assert "would overwrite" in done.stderr
+    assert picture.read_bytes() == EXAMPLE.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "expected"),
+    [
+        (["analyze", "missing.jpg"], 1, "missing.jpg: cannot be read: No such file"),
+        (["analyze", "{empty}"], 1, "no pictures in this folder"),
+        (["analyze"], 2, "Missing argument"),
+        (["analyze", "{face}", "--format", "xml"], 2, "xml"),
+        (["analyze", "{face}", "--out", "no/such/folder/x"], 2, "no folder no/such"),
+        (["analyze", "{face}", "--annotate", "{face}"], 2, "expected a folder, found a file"),
+        (["analyze", "{face}", "--model", "vgg"], 1, "unknown model 'vgg'"),
+        (["analyze", "{face}", "--model", "{face}"], 1, "not a usable ONNX model"),
+        (["analyze", "{face}", "--lang", "de"], 2, "de"),
+        (["evaluate", "--data", "missing.csv"], 1, "missing.csv: cannot be read"),
+        (["evaluate", "--data", "{face}"], 1, "expected a CSV text file"),
+        (["evaluate", "--data", "{csv}", "--split", "Test"], 2, "Test"),
+        (["evaluate", "--data", "{csv}", "--confusion", "no/folder/x.png"], 2, "no folder"),
+        (["train", "--data", "{csv}", "--out", "{empty}/run", "--network", "vgg"], 2,
+         "unknown network 'vgg'; known: rcnn-small"),
+        (["train", "--data", "{csv}", "--out", "{empty}/run", "--epochs", "0"], 2, "at least 1"),
+        (["train", "--data", "{csv}", "--out", "{empty}/run", "--preset", "x"], 2, "preset"),
+        (["train", "--data", "missing.csv", "--out", "{empty}/run"], 1, "missing.csv"),
+        (["train", "--data", "{csv}", "--out", "{empty}/run", "--resume"], 1, "No such file"),
+        (["export", "{empty}", "--out", "{empty}/m.onnx", "--data", "{csv}"], 1, "no such file"),
+        (["models", "show", "vgg"], 1, "unknown model"),
+        (["nonsense"], 2, "nonsense"),
+    ],
+)  # fmt: skip
+def test_wrong_usage_and_bad_input(
+    arguments: list[str], code: int, expected: str, tmp_path: Path, patterns_csv: Path
+) -> None:
+    places = {"empty": tmp_path, "face": EXAMPLE, "csv": patterns_csv}
+    done = semblante(*(argument.format(**places) for argument in arguments), cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_train_export_evaluate_analyze(tmp_path: Path, patterns_csv: Path) -> None:
+    """The whole workshop, in the order its user goes through it."""
+    run, model = tmp_path / "run", tmp_path / "mine.onnx"
+    trained = semblante(
+        "train", "--data", patterns_csv, "--out", run, "--network", "rcnn-tiny", "--epochs", 3,
+        "--warmup-epochs", 1, "--batch-size", 16, "--precision", "fp32",
+    )  # fmt: skip
+    assert trained.returncode == 0, trained.stderr
+    assert trained.stderr.count("PublicTest") == 3  # a line an epoch
+    assert "The run" in trained.stdout  # the diagnosis
+    assert sorted(path.name for path in run.iterdir()) == [
+        "best.safetensors", "checkpoint.safetensors", "config.json", "curves.png", "log.json",
+    ]  # fmt: skip
+    again = semblante("train", "--data", patterns_csv, "--out", run)
+    assert again.returncode == 1
+    assert "--resume" in again.stderr
+
+    exported = semblante("export", run, "--out", model)
+    assert exported.returncode == 0, exported.stderr
+    assert "outputs equal to torch's" in exported.stdout
+
+    arguments = ("evaluate", "--data", patterns_csv, "--model", model)
+    figures = json.loads(semblante(*arguments, "--format", "json").stdout)
+    assert figures["split"] == "PublicTest"
+    assert figures["n"] == 84
+    assert f"accuracy {figures['accuracy']:.2%}" in semblante(*arguments).stdout
+    picture = semblante(*arguments, "--tta", "flip", "--confusion", tmp_path / "confusion.png")
+    assert picture.returncode == 0, picture.stderr
+    assert (tmp_path / "confusion.png").exists()
+
+    shown = json.loads(semblante("models", "show", model).stdout)
+    assert shown["network"] == "rcnn-tiny"
+    analyzed = semblante("analyze", EXAMPLE, "--model", model, "--format", "json")
+    assert json.loads(analyzed.stdout)["faces"][0]["emotion"] in EMOTIONS
+
+
+def test_models_list() -> None:
+    done = semblante("models", "list")
+    assert done.returncode == 0
+    assert "rcnn-small" in done.stdout
+
+
+def test_a_reader_that_stops_early() -> None:
+    done = subprocess.run(
+        f"'{PROGRAM}' analyze {' '.join([str(EXAMPLE)] * 30)} --format json | head -n 1",
+        shell=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert json.loads(done.stdout)["faces"]
+    assert done.stderr == ""

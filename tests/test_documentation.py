@@ -1,0 +1,57 @@
+"""What the documentation shows is what the program does."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import subprocess
+import sys
+
+import pytest
+
+from conftest import ROOT
+
+GENERATE = runpy.run_path(str(ROOT / "docs" / "generate.py"))
+
+
+def test_generated_pages_are_up_to_date() -> None:
+    """When this fails: `make docs`, and look at the change."""
+    for path, text in GENERATE["pages"]().items():
+        assert (ROOT / path).read_text(encoding="utf-8") == text, path
+
+
+@pytest.mark.parametrize("page", ["README.md", "README.es.md"])
+def test_python_of_the_readme_runs(page: str) -> None:
+    [code] = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.S)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert re.match(r"(happy|alegría) 0\.\d+ Box\(left=\d+", done.stdout)
+
+
+@pytest.mark.parametrize("page", [*sorted(p.name for p in ROOT.glob("*.md")), "docs"])
+def test_links_lead_somewhere(page: str) -> None:
+    pages = sorted((ROOT / "docs").glob("*.md")) if page == "docs" else [ROOT / page]
+    for path in pages:
+        for link in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text(encoding="utf-8")):
+            if not link.startswith("http"):
+                assert (path.parent / link).exists(), f"{path.name}: {link}"
+
+
+def test_every_command_of_the_readme_exists() -> None:
+    known = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
+    for page in ("README.md", "README.es.md", "CONTRIBUTING.md"):
+        for line in (ROOT / page).read_text(encoding="utf-8").splitlines():
+            if match := re.match(r" {4}(?:\.venv/bin/)?semblante (\w+)(.*)", line):
+                command, rest = match.groups()
+                section = known.split(f"## `semblante {command}`")[1].split("\n## ")[0]
+                for flag in re.findall(r"--[\w-]+", rest):
+                    assert f"`{flag}" in section, f"{page}: {command} {flag}"
+            if match := re.match(r" {4}make (\w+)", line):
+                assert re.search(rf"^{match.group(1)}:", (ROOT / "Makefile").read_text(), re.M)
+
+
+def test_the_version_is_in_the_changelog() -> None:
+    import semblante
+
+    assert f"## {semblante.__version__}" in (ROOT / "CHANGELOG.md").read_text()

@@ -1,0 +1,100 @@
+"""Evaluation, and what the shipped weights reach on the real test splits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from conftest import needs_fer2013
+from semblante.data import Dataset
+from semblante.errors import DataError, OptionError
+from semblante.evaluation import _views, draw_confusion, evaluate
+from semblante.models import MODELS, model_path
+from semblante.recognise.classifier import Classifier
+
+
+class BarReader:
+    """Knows the patterns: the class is where the bright bar lies."""
+
+    def __init__(self, wrong_every: int = 10**9) -> None:
+        self.wrong_every = wrong_every
+
+    def probabilities(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        bars = np.stack([faces[:, 6 * c + 2 : 6 * c + 8].mean(axis=(1, 2)) for c in range(7)], 1)
+        answers = bars.argmax(axis=1)
+        answers[self.wrong_every - 1 :: self.wrong_every] += 1
+        return np.eye(7, dtype=np.float32)[answers % 7] * 0.94 + 0.06 / 7
+
+
+def with_leaks(patterns: Dataset, n: int) -> Dataset:
+    """The first n PublicTest faces become copies of Training faces with the same labels."""
+    images = patterns.images.copy()
+    images[84 : 84 + n] = images[:n]
+    return Dataset(images, patterns.labels, patterns.splits)
+
+
+def test_figures_of_a_known_classifier(patterns: Dataset) -> None:
+    found = evaluate(BarReader(wrong_every=4), with_leaks(patterns, 10), "PublicTest").to_dict()
+    assert list(found) == [
+        "model", "split", "tta", "n", "accuracy", "accuracy_ci95", "macro_f1", "ece",
+        "per_class", "confusion", "leak_free",
+    ]  # fmt: skip
+    assert found["n"] == 84
+    assert found["accuracy"] == pytest.approx(63 / 84)
+    assert found["accuracy_ci95"][0] < 0.75 < found["accuracy_ci95"][1]
+    assert np.sum(found["confusion"]) == 84
+    # Of the ten copies two, numbers 3 and 7, are answered wrongly, of the other 74 so are 19.
+    assert found["leak_free"] == {"n": 74, "accuracy": pytest.approx(55 / 74)}
+    assert [row["n"] for row in found["per_class"].values()] == [12] * 7
+
+
+def test_leak_free_where_nothing_can_be_said(patterns: Dataset) -> None:
+    alone = evaluate(BarReader(), patterns.split("PrivateTest"), "PrivateTest").to_dict()
+    assert alone["accuracy"] == 1
+    assert alone["leak_free"] == {"n": None, "accuracy": None}
+    itself = evaluate(BarReader(), patterns, "Training").to_dict()
+    assert itself["leak_free"] == {"n": 0, "accuracy": None}
+
+
+def test_unknown_words(patterns: Dataset) -> None:
+    with pytest.raises(OptionError, match="unknown tta 'x'; known: none, flip, ten-crop"):
+        evaluate(BarReader(), patterns, tta="x")
+    with pytest.raises(DataError, match="unknown split 'Validation'"):
+        evaluate(BarReader(), patterns, "Validation")
+
+
+def test_views() -> None:
+    faces = np.random.default_rng(0).integers(0, 256, (3, 48, 48)).astype(np.uint8)
+    assert len(_views(faces, "none")) == 1
+    one, other = _views(faces, "flip")
+    assert np.array_equal(other, one[:, :, ::-1])
+    ten = _views(faces, "ten-crop")
+    assert len(ten) == 10
+    assert all(view.shape == (3, 48, 48) and view.dtype == np.uint8 for view in ten)
+    for straight, mirrored in zip(ten[::2], ten[1::2], strict=True):
+        assert np.array_equal(mirrored, straight[:, :, ::-1])
+    corners = [view[0, 0, 0] for view in ten[::2]]  # upper left pixel of each crop
+    assert corners[:4] == [faces[0, y, x] for y, x in ((0, 0), (0, 4), (4, 0), (4, 4))]
+    assert corners[4] == faces[0, 2, 2]
+
+
+def test_confusion_picture(patterns: Dataset, tmp_path: Path) -> None:
+    draw_confusion(evaluate(BarReader(3), patterns), tmp_path / "confusion.png")
+    assert (tmp_path / "confusion.png").read_bytes().startswith(b"\x89PNG")
+
+
+@needs_fer2013
+@pytest.mark.parametrize("name", MODELS)
+def test_shipped_weights_on_the_real_splits(fer2013: Dataset, name: str) -> None:
+    classifier, entry = Classifier(model_path(name)), MODELS[name]
+    public = evaluate(classifier, fer2013, "PublicTest")
+    assert public.n == 3_589
+    assert public.leak_free_n == 3_309
+    assert public.accuracy == pytest.approx(entry.public_test, abs=0.002)
+    assert public.accuracy >= 0.685
+    private = evaluate(classifier, fer2013, "PrivateTest")
+    assert (private.n, private.leak_free_n) == (3_589, 3_301)
+    assert private.accuracy == pytest.approx(entry.private_test, abs=0.002)

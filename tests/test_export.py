@@ -1,0 +1,165 @@
+"""What leaves training is what recognition runs: same outputs, same accuracy, well described."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from conftest import pattern_dataset
+from semblante.data import Dataset
+from semblante.errors import ModelError
+from semblante.preprocess import network_input
+from semblante.recognise.classifier import Classifier
+from semblante.train import export as export_module
+from semblante.train.export import export
+from semblante.train.loop import load_best
+from test_training import QUICK, run
+
+
+@pytest.fixture(scope="module")
+def run_dir(patterns: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("export") / "run"
+    run(patterns, replace(QUICK, epochs=2), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def exported(run_dir: Path, patterns: Dataset) -> Path:
+    out = run_dir.parent / "model.onnx"
+    export(run_dir, out, patterns)
+    return out
+
+
+def test_outputs_equal_torch_for_any_number_of_faces(
+    run_dir: Path, exported: Path, patterns: Dataset
+) -> None:
+    network, _ = load_best(run_dir)
+    classifier = Classifier(exported)
+    for n in (0, 1, 3, 200):
+        faces = patterns.images[:n]
+        found = classifier.logits(faces)
+        assert found.shape == (n, 7)
+        if n:
+            with torch.no_grad():
+                expected = network(torch.from_numpy(network_input(faces))).numpy()
+            np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_the_file_describes_itself(run_dir: Path, exported: Path, patterns: Dataset) -> None:
+    about = Classifier(exported).about
+    config = json.loads((run_dir / "config.json").read_text())
+    assert about["labels"][3] == "happy"
+    assert about["input"] == {"size": 48, "normalisation": "per-image", "variance_floor": 1.0}
+    assert about["steps"] == [1, 2, 2]
+    assert about["licence"] == "MIT"
+    assert about["network"] == "rcnn-tiny"
+    assert about["training"]["options"] == config["options"]
+    assert about["training"]["dataset_sha256"] == patterns.fingerprint()
+    network, record = load_best(run_dir)
+    assert about["training"]["best_epoch"] == record["epoch"]
+    assert about["training"]["public_test"] == {"n": 84, "accuracy": record["public_accuracy"]}
+    assert about["parameters"] == sum(p.numel() for p in network.parameters())
+
+
+def test_the_recurrent_kernel_is_stored_once_and_no_path_of_this_machine(exported: Path) -> None:
+    model = onnx.load(exported)
+    kernels = [tuple(i.dims) for i in model.graph.initializer if len(i.dims) == 4]
+    # The stem, and of each of three layers w_f and w_r; the steps share w_r.
+    assert len(kernels) == 7
+    assert sum(node.op_type == "Conv" for node in model.graph.node) == 1 + 3 + 5
+    assert b"site-packages" not in exported.read_bytes()
+    assert str(Path(export_module.__file__).parent).encode() not in exported.read_bytes()
+
+
+def test_export_refuses_other_outputs(
+    run_dir: Path, patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Classifier.logits
+    monkeypatch.setattr(Classifier, "logits", lambda self, faces: real(self, faces) + 2e-4)
+    with pytest.raises(ModelError, match=r"not exported: .* differs from torch's by 0\.0002"):
+        export(run_dir, tmp_path / "model.onnx", patterns)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_export_refuses_another_accuracy(
+    run_dir: Path, patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export_module, "TOLERANCE", np.inf)
+    real = Classifier.logits
+    monkeypatch.setattr(Classifier, "logits", lambda self, faces: -real(self, faces))
+    with pytest.raises(ModelError, match="not exported: accuracy on 84 faces is"):
+        export(run_dir, tmp_path / "model.onnx", patterns)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_export_keeps_an_older_file_when_it_refuses(run_dir: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model.onnx"
+    out.write_bytes(b"older")
+    with pytest.raises(ModelError, match="another dataset"):
+        export(run_dir, out, pattern_dataset(seed=9))
+    assert out.read_bytes() == b"older"
+
+
+def test_no_run(tmp_path: Path, patterns: Dataset) -> None:
+    with pytest.raises(ModelError, match=r"best\.safetensors: there is no such file"):
+        export(tmp_path, tmp_path / "model.onnx", patterns)
+
+
+# -- files that are no models of ours ---------------------------------------------------------
+
+
+def other_onnx(path: Path, metadata: dict[str, str]) -> Path:
+    node = onnx.helper.make_node("Identity", ["x"], ["y"])
+    shape = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [node], "g", [shape("x", 1, ["n", 1, 48, 48])], [shape("y", 1, ["n", 1, 48, 48])]
+    )
+    model = onnx.helper.make_model(
+        graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10
+    )
+    onnx.helper.set_model_props(model, metadata)
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("metadata", "expected"),
+    [
+        ({}, "not one of semblante"),
+        ({"semblante": "{"}, "damaged"),
+        ({"semblante": "[]"}, "damaged"),
+        ({"semblante": '{"labels": ["a", "b"], "input": {}}'}, "expected the labels"),
+    ],
+)
+def test_another_onnx_file(tmp_path: Path, metadata: dict[str, str], expected: str) -> None:
+    with pytest.raises(ModelError, match=expected):
+        Classifier(other_onnx(tmp_path / "other.onnx", metadata))
+
+
+def test_no_onnx_file(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    with pytest.raises(ModelError, match="no such model file"):
+        Classifier(path)
+    path.write_text("hello")
+    with pytest.raises(ModelError, match="not a usable ONNX model") as caught:
+        Classifier(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "faces",
+    [
+        np.zeros((2, 32, 32), np.uint8),
+        np.zeros((48, 48), np.uint8),
+        np.zeros((2, 48, 48), np.float32),
+    ],
+)
+def test_faces_of_another_shape(exported: Path, faces: np.ndarray) -> None:
+    with pytest.raises(ModelError, match=r"expected faces of uint8 \(n, 48, 48\)"):
+        Classifier(exported).probabilities(faces)

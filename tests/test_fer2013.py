@@ -1,0 +1,129 @@
+"""Reading Kaggle's CSV: the real one whole, and every way in which a row can be wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import needs_fer2013
+from semblante import DataError, load_fer2013
+from semblante.data import SPLITS, Dataset
+from semblante.data.dataset import seen_in
+
+GOOD = f"3,{' '.join(['7'] * 2304)},Training"
+HEADER = "emotion,pixels,Usage"
+
+
+def written(tmp_path: Path, *lines: str, end: str = "\n", start: str = "") -> Path:
+    path = tmp_path / "fer2013.csv"
+    path.write_bytes((start + end.join(lines) + end).encode())
+    return path
+
+
+def row(label: str = "3", pixels: list[str] | None = None, usage: str = "Training") -> str:
+    return f"{label},{' '.join(pixels if pixels is not None else ['7'] * 2304)},{usage}"
+
+
+def test_reads_back_what_was_written(patterns: Dataset, patterns_csv: Path) -> None:
+    found = load_fer2013(patterns_csv)
+    assert found.images.dtype == np.uint8
+    assert np.array_equal(found.images, patterns.images)
+    assert np.array_equal(found.labels, patterns.labels)
+    assert np.array_equal(found.splits, patterns.splits)
+    assert found.fingerprint() == patterns.fingerprint()
+
+
+@needs_fer2013
+def test_the_real_file(fer2013: Dataset, fer2013_csv: Path) -> None:
+    found = load_fer2013(fer2013_csv)
+    assert [len(found.split(name)) for name in SPLITS] == [28_709, 3_589, 3_589]
+    assert np.bincount(found.labels).tolist() == [4953, 547, 5121, 8989, 6077, 4002, 6198]
+    assert np.array_equal(found.images, fer2013.images)
+    assert np.array_equal(found.labels, fer2013.labels)
+
+
+@needs_fer2013
+@pytest.mark.parametrize(("split", "copies"), [("PublicTest", 280), ("PrivateTest", 288)])
+def test_copies_of_training_images(fer2013: Dataset, split: str, copies: int) -> None:
+    found = seen_in(fer2013.split(split).images, fer2013.split("Training").images)
+    assert found.sum() == copies
+
+
+def test_seen_in_against_every_pair(patterns: Dataset) -> None:
+    images, others = patterns.images[:9].copy(), patterns.images[5:40]
+    expected = [any(np.array_equal(image, other) for other in others) for image in images]
+    assert seen_in(images, others).tolist() == expected
+    assert sum(expected) == 4
+
+
+@pytest.mark.parametrize(
+    ("end", "start"),
+    [pytest.param("\r\n", "", id="Windows line ends"), pytest.param("\n", "\ufeff", id="BOM")],
+)
+def test_other_ways_to_write_the_same(tmp_path: Path, end: str, start: str) -> None:
+    found = load_fer2013(written(tmp_path, HEADER, GOOD, GOOD, end=end, start=start))
+    assert found.images.shape == (2, 48, 48)
+    assert found.labels.tolist() == [3, 3]
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        pytest.param([GOOD, GOOD], "expected the header emotion,pixels,Usage", id="no header"),
+        pytest.param(["pixels,emotion,Usage", GOOD], "expected the header", id="other order"),
+        pytest.param([""], "expected the header", id="empty file"),
+        pytest.param([HEADER], "no row", id="only a header"),
+        pytest.param([HEADER, GOOD, row(pixels=["7"] * 2303)], "line 3: .*2304 .*found 2303",
+                     id="short row"),
+        pytest.param([HEADER, row(pixels=["7"] * 2305)], "line 2: .*found 2305", id="long row"),
+        pytest.param([HEADER, row(pixels=[])], "line 2: .*found 0 words", id="no pixels"),
+        pytest.param([HEADER, row(pixels=["7"] * 2303 + ["256"])], "line 2: .*0..255, found 256",
+                     id="256"),
+        pytest.param([HEADER, row(pixels=["-1"] + ["7"] * 2303)], "line 2: .*found -1", id="-1"),
+        pytest.param([HEADER, row(pixels=["7"] * 2303 + ["x"])], "line 2: .*among them 'x'",
+                     id="no number"),
+        pytest.param([HEADER, row(pixels=["7"] * 2303 + ["1.5"])], "among them '1.5'",
+                     id="fraction"),
+        pytest.param([HEADER, row(pixels=["7"] * 2303 + ["99999999999999999999"])], "line 2",
+                     id="huge number"),
+        pytest.param([HEADER, row(label="7")], r"line 2: expected a label 0..6, found '7'",
+                     id="label 7"),
+        pytest.param([HEADER, row(label="-1")], "line 2: expected a label", id="label -1"),
+        pytest.param([HEADER, row(label="")], "line 2: expected a label", id="no label"),
+        pytest.param([HEADER, row(label="happy")], "found 'happy'", id="label in words"),
+        pytest.param([HEADER, row(usage="Test")], "line 2: expected a Usage .*found 'Test'",
+                     id="unknown Usage"),
+        pytest.param([HEADER, GOOD + ",1"], "line 2: expected 3 columns .*found 4",
+                     id="a column too many"),
+        pytest.param([HEADER, "3"], "line 2: expected 3 columns .*found 1", id="one column"),
+        pytest.param([HEADER, GOOD, "", GOOD], "line 3: expected 3 columns .*found 0",
+                     id="empty line"),
+        pytest.param([HEADER, f'3,"{"7 " * 200_000}",Training'], "line", id="endless field"),
+    ],
+)  # fmt: skip
+def test_bad_rows_are_named(tmp_path: Path, lines: list[str], expected: str) -> None:
+    with pytest.raises(DataError, match=expected) as caught:
+        load_fer2013(written(tmp_path, *lines))
+    assert "fer2013.csv" in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_files_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="No such file"):
+        load_fer2013(tmp_path / "nowhere.csv")
+    with pytest.raises(DataError, match="Is a directory"):
+        load_fer2013(tmp_path)
+    binary = tmp_path / "picture.csv"
+    binary.write_bytes(b"\xff\xd8\xff\xe0" * 100)
+    with pytest.raises(DataError, match="binary"):
+        load_fer2013(binary)
+
+
+def test_splits(patterns: Dataset) -> None:
+    assert len(patterns.split("PublicTest")) == 84
+    with pytest.raises(DataError, match="unknown split 'Validation'; known: Training"):
+        patterns.split("Validation")
+    with pytest.raises(DataError, match="no PublicTest rows"):
+        patterns.split("Training").split("PublicTest")

@@ -1,0 +1,155 @@
+"""Pictures of every make become RGB uint8; what is no picture becomes a clear error."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import EXAMPLE
+from semblante import ImageError, load_image
+
+
+def encoded(image: Image.Image, format: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def two_halves(mode: str, left: object, right: object) -> Image.Image:
+    image = Image.new(mode, (40, 20), left)  # type: ignore[arg-type]
+    image.paste(right, (20, 0, 40, 20))  # type: ignore[arg-type]
+    return image
+
+
+def declared_png(width: int, height: int) -> bytes:
+    """A PNG that declares a size whose pixels it does not hold."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    pixels = zlib.compress(bytes(100))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF"])
+def test_every_format_gives_the_same_picture(format: str) -> None:
+    picture = two_halves("RGB", (250, 10, 10), (10, 10, 250))
+    found = load_image(encoded(picture, format))
+    assert found.shape == (20, 40, 3)
+    assert found.dtype == np.uint8
+    assert np.abs(found[10, 5].astype(int) - [250, 10, 10]).max() < 12
+    assert np.abs(found[10, 35].astype(int) - [10, 10, 250]).max() < 12
+
+
+def test_path_text_path_and_bytes_agree() -> None:
+    from_bytes = load_image(EXAMPLE.read_bytes())
+    assert from_bytes.shape == (512, 512, 3)
+    assert np.array_equal(load_image(EXAMPLE), from_bytes)
+    assert np.array_equal(load_image(str(EXAMPLE)), from_bytes)
+
+
+@pytest.mark.parametrize(
+    ("picture", "format", "left", "right"),
+    [
+        pytest.param(two_halves("L", 0, 200), "PNG", 0, 200, id="grey"),
+        pytest.param(two_halves("1", 0, 1), "PNG", 0, 255, id="one bit"),
+        pytest.param(two_halves("I;16", 0, 65535), "PNG", 0, 255, id="16 bit"),
+        pytest.param(two_halves("I;16", 257, 25700), "TIFF", 1, 100, id="16 bit TIFF"),
+        pytest.param(two_halves("LA", (0, 255), (0, 0)), "PNG", 0, 255, id="grey with alpha"),
+        pytest.param(
+            two_halves("RGBA", (0, 0, 0, 255), (9, 9, 9, 0)), "PNG", 0, 255, id="transparent"
+        ),
+        pytest.param(
+            two_halves("RGB", (0, 0, 0), (200, 200, 200)).quantize(2), "PNG", 0, 200, id="palette"
+        ),
+        pytest.param(two_halves("F", 0.0, 1.0), "TIFF", 0, 0, id="float of small range"),
+    ],
+)
+def test_modes(picture: Image.Image, format: str, left: int, right: int) -> None:
+    found = load_image(encoded(picture, format))
+    assert found.shape == (20, 40, 3)
+    assert np.abs(found[10, 5].astype(int) - left).max() <= 1
+    assert np.abs(found[10, 35].astype(int) - right).max() <= 1
+
+
+def test_palette_with_transparency() -> None:
+    picture = two_halves("RGB", (0, 0, 0), (200, 200, 200)).quantize(2)
+    dark = picture.getpixel((0, 0))
+    found = load_image(encoded(picture, "PNG", transparency=dark))
+    assert found[10, 5].tolist() == [255, 255, 255]
+
+
+def test_cmyk_jpeg() -> None:
+    found = load_image(encoded(two_halves("CMYK", (0, 0, 0, 0), (0, 255, 255, 0)), "JPEG"))
+    assert found[10, 5].min() > 245  # no ink is white
+    assert found[10, 35, 0] > 200  # magenta and yellow are red
+    assert found[10, 35, 1:].max() < 60
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation(orientation: int) -> None:
+    upright = two_halves("RGB", (255, 255, 255), (0, 0, 0))
+    operations = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    stored = upright.transpose(operations[orientation]) if orientation > 1 else upright
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    found = load_image(encoded(stored, "JPEG", quality=95, exif=exif))
+    assert found.shape == (20, 40, 3)
+    assert found[10, 5].min() > 200
+    assert found[10, 35].max() < 50
+
+
+def test_one_pixel() -> None:
+    assert load_image(encoded(Image.new("RGB", (1, 1), "red"), "PNG")).tolist() == [[[255, 0, 0]]]
+
+
+def test_arrays() -> None:
+    rgb = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    assert np.array_equal(load_image(rgb), rgb)
+    grey = np.full((3, 5), 7, np.uint8)
+    assert np.array_equal(load_image(grey), np.full((3, 5, 3), 7))
+    assert np.array_equal(load_image(grey[:, :, None]), np.full((3, 5, 3), 7))
+    clear = np.zeros((2, 2, 4), np.uint8)
+    assert load_image(clear).min() == 255  # transparent, so white shows
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        pytest.param(b"", "empty", id="empty file"),
+        pytest.param(b"emotion,pixels,Usage\n", "not a picture", id="text"),
+        pytest.param(EXAMPLE.read_bytes()[:30_000], "cut off", id="truncated JPEG"),
+        pytest.param(EXAMPLE.read_bytes()[:40], "damaged|not a picture", id="truncated header"),
+        pytest.param(declared_png(30_000, 30_000), "too many", id="30,000 x 30,000"),
+        pytest.param(declared_png(2_000_000_000, 2), "too many|damaged", id="absurdly wide"),
+        pytest.param(declared_png(100, 100), "cut off", id="PNG without its pixels"),
+        pytest.param(b"%PDF-1.7 something", "not a picture", id="PDF"),
+        pytest.param(np.zeros((4, 4, 3), np.float32), "uint8", id="float array"),
+        pytest.param(np.zeros((4, 4, 2), np.uint8), "shape", id="two channels"),
+        pytest.param(np.zeros((0, 4, 3), np.uint8), "shape", id="empty array"),
+        pytest.param(np.zeros((4,), np.uint8), "shape", id="one dimension"),
+        pytest.param(np.zeros((1, 4, 4, 3), np.uint8), "shape", id="a batch"),
+        pytest.param(Path("no/such/file.jpg"), "cannot be read: No such file", id="missing"),
+        pytest.param(Path(__file__).parent, "cannot be read: Is a directory", id="folder"),
+    ],
+)
+def test_bad_input(source: object, expected: str) -> None:
+    with pytest.raises(ImageError, match=expected) as caught:
+        load_image(source)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)

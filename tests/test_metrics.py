@@ -1,0 +1,72 @@
+"""Figures against slow versions of themselves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from semblante.metrics import (
+    accuracy,
+    confusion_matrix,
+    expected_calibration_error,
+    macro_f1,
+    per_class,
+    wilson_interval,
+)
+
+RNG = np.random.default_rng(0)
+LABELS = RNG.integers(0, 7, 500)
+PREDICTED = np.where(RNG.random(500) < 0.6, LABELS, RNG.integers(0, 7, 500))
+
+
+def test_confusion_counts_pairs() -> None:
+    matrix = confusion_matrix(LABELS, PREDICTED)
+    for true in range(7):
+        for said in range(7):
+            pairs = zip(LABELS, PREDICTED, strict=True)
+            assert matrix[true, said] == sum((t, p) == (true, said) for t, p in pairs)
+    assert np.trace(matrix) / 500 == accuracy(LABELS, PREDICTED)
+
+
+def test_per_class_by_definition() -> None:
+    for label, row in enumerate(per_class(confusion_matrix(LABELS, PREDICTED))):
+        hits = sum((label == LABELS) & (label == PREDICTED))
+        assert row["n"] == sum(label == LABELS)
+        assert row["precision"] == pytest.approx(hits / sum(label == PREDICTED))
+        assert row["recall"] == pytest.approx(hits / sum(label == LABELS))
+        harmonic = 2 / (1 / row["precision"] + 1 / row["recall"])
+        assert row["f1"] == pytest.approx(harmonic)
+
+
+def test_macro_f1_leaves_out_classes_that_do_not_occur() -> None:
+    labels, predicted = np.array([0, 0, 1, 1]), np.array([0, 0, 1, 0])
+    assert macro_f1(confusion_matrix(labels, predicted)) == pytest.approx((0.8 + 2 / 3) / 2)
+
+
+def test_wilson_against_published_values() -> None:
+    # Newcombe 1998, table I, method 3: 81 of 263, 15 of 148, 0 of 20.
+    for hits, n, low, high in (
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0, 0.1611),
+    ):
+        assert wilson_interval(hits / n, n) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_ece_by_loops() -> None:
+    probabilities = RNG.dirichlet(np.full(7, 0.3), 400)
+    labels = RNG.integers(0, 7, 400)
+    expected = 0.0
+    for b in range(15):
+        inside = [i for i in range(400) if b / 15 < max(probabilities[i]) <= (b + 1) / 15]
+        if inside:
+            right = np.mean([np.argmax(probabilities[i]) == labels[i] for i in inside])
+            sure = np.mean([max(probabilities[i]) for i in inside])
+            expected += len(inside) / 400 * abs(right - sure)
+    assert expected_calibration_error(labels, probabilities) == pytest.approx(expected)
+
+
+def test_ece_of_the_certain() -> None:
+    sure = np.eye(7)[[0, 1, 2, 3]]
+    assert expected_calibration_error(np.array([0, 1, 2, 3]), sure) == 0
+    assert expected_calibration_error(np.array([1, 2, 3, 4]), sure) == 1

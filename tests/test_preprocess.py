@@ -1,0 +1,85 @@
+"""The way from a picture to the network's input, against slow and obvious versions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from conftest import needs_fer2013
+from semblante.data import Dataset
+from semblante.errors import ModelError
+from semblante.preprocess import InputSpec, crop_face, network_input, standardise, to_grey
+from semblante.results import Box
+
+
+def test_standardise_is_mean_zero_and_deviation_one() -> None:
+    faces = np.random.default_rng(0).integers(0, 256, (3, 48, 48)).astype(np.uint8)
+    found = network_input(faces)
+    assert found.shape == (3, 1, 48, 48)
+    assert found.dtype == np.float32
+    for face, row in zip(faces.astype(float), found, strict=True):
+        expected = (face - face.mean()) / np.sqrt(face.var() + 1.0)
+        np.testing.assert_allclose(row[0], expected, atol=1e-5)
+
+
+def test_standardise_is_the_same_for_torch() -> None:
+    torch = pytest.importorskip("torch")
+    faces = np.random.default_rng(1).integers(0, 256, (4, 1, 48, 48)).astype(np.float32)
+    found = standardise(torch.from_numpy(faces))
+    np.testing.assert_allclose(found.numpy(), standardise(faces), atol=1e-5)
+
+
+def test_constant_face_becomes_zero() -> None:
+    assert np.all(network_input(np.full((1, 48, 48), 200, np.uint8)) == 0)
+
+
+def test_grey_weights() -> None:
+    image = np.random.default_rng(2).integers(0, 256, (5, 6, 3)).astype(np.uint8)
+    expected = image @ np.array([0.299, 0.587, 0.114])
+    assert np.abs(to_grey(image).astype(float) - expected).max() <= 1
+
+
+@needs_fer2013
+def test_framing_of_a_whole_number_of_pixels_is_a_mean_over_areas(fer2013: Dataset) -> None:
+    big = np.kron(fer2013.images[0], np.ones((3, 3), np.uint8)).astype(np.uint8)  # 144x144
+    assert np.array_equal(crop_face(big, Box(0, 0, 144, 144)), fer2013.images[0])
+
+
+def test_crop_of_the_network_size_is_the_pixels_themselves() -> None:
+    grey = np.random.default_rng(3).integers(0, 256, (100, 90)).astype(np.uint8)
+    assert np.array_equal(crop_face(grey, Box(10, 20, 48, 48)), grey[20:68, 10:58])
+
+
+def test_crop_beyond_the_edge_repeats_it() -> None:
+    grey = np.random.default_rng(4).integers(0, 256, (60, 60)).astype(np.uint8)
+    padded = np.pad(grey, 20, mode="edge")
+    assert np.array_equal(crop_face(grey, Box(-10, 30, 48, 48)), padded[50:98, 10:58])
+
+
+@pytest.mark.parametrize("side", [1, 7, 48, 49, 300])
+def test_crop_of_any_size(side: int) -> None:
+    grey = np.full((320, 320), 77, np.uint8)
+    face = crop_face(grey, Box(0, 0, side, side))
+    assert face.shape == (48, 48)
+    assert np.all(face == 77)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"size": 48},
+        {"size": "x", "normalisation": "per-image", "variance_floor": 1.0},
+        {"size": 48, "normalisation": "imagenet", "variance_floor": 1.0},
+        {"size": 0, "normalisation": "per-image", "variance_floor": 1.0},
+        {"size": 48, "normalisation": "per-image", "variance_floor": 0.0},
+    ],
+)
+def test_unknown_input_description(values: dict[str, object]) -> None:
+    with pytest.raises(ModelError, match="input"):
+        InputSpec.from_mapping(values)
+
+
+def test_input_description_reads_back() -> None:
+    values = {"size": 64, "normalisation": "per-image", "variance_floor": 2.0}
+    assert InputSpec.from_mapping(values) == InputSpec(64, "per-image", 2.0)

@@ -1,0 +1,189 @@
+"""From a photograph to emotions, with the shipped weights and without torch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import semblante
+from conftest import EXAMPLE, SHARED, needs_photos
+from semblante import EMOTIONS, Analyzer, Box, Face, ImageError, ModelError, OptionError
+from semblante.models import MODELS, model_path, sha256
+from semblante.preprocess import crop_face, to_grey
+from semblante.recognise.annotate import COLOURS, annotate
+from semblante.recognise.detectors import Detection, HaarDetector
+
+
+@pytest.fixture(scope="module")
+def analyzer() -> Analyzer:
+    return Analyzer()
+
+
+def overlap(one: Box, other: Box) -> float:
+    """Intersection over union."""
+    wide = min(one.left + one.width, other.left + other.width) - max(one.left, other.left)
+    tall = min(one.top + one.height, other.top + other.height) - max(one.top, other.top)
+    both = max(0, wide) * max(0, tall)
+    return both / (one.width * one.height + other.width * other.height - both)
+
+
+def test_the_smiling_astronaut_is_happy(analyzer: Analyzer) -> None:
+    [face] = analyzer.analyze(EXAMPLE)
+    assert face.emotion == "happy"
+    assert tuple(face.probabilities) == EMOTIONS
+    assert sum(face.probabilities.values()) == pytest.approx(1, abs=1e-5)
+    assert face.probabilities["happy"] == max(face.probabilities.values()) > 0.5
+    assert overlap(face.box, Box(177, 66, 97, 97)) > 0.8
+    assert 0.5 <= face.detection_score <= 1
+
+
+def test_path_bytes_and_array_give_the_same(analyzer: Analyzer) -> None:
+    faces = analyzer.analyze(EXAMPLE)
+    assert analyzer.analyze(str(EXAMPLE)) == faces
+    assert analyzer.analyze(EXAMPLE.read_bytes()) == faces
+    assert analyzer.analyze(semblante.load_image(EXAMPLE)) == faces
+
+
+@needs_photos
+def test_group_photographs(analyzer: Analyzer) -> None:
+    """Hand-drawn boxes; one face in them is turned away, one half hidden."""
+    boxes = json.loads((SHARED / "photos" / "boxes.json").read_text())
+    found = wrong = 0
+    for name, drawn in boxes.items():
+        faces = analyzer.analyze(SHARED / "photos" / name)
+        true = [Box(*box) for box in drawn]
+        found += sum(any(overlap(face.box, box) > 0.4 for face in faces) for box in true)
+        wrong += sum(all(overlap(face.box, box) <= 0.4 for box in true) for face in faces)
+        assert faces == sorted(faces, key=lambda face: face.box.left)
+    assert sum(map(len, boxes.values())) == 18
+    assert found >= 14
+    assert wrong <= 1
+
+
+def test_what_the_classifier_sees_is_the_cut_out_face(analyzer: Analyzer) -> None:
+    [face] = analyzer.analyze(EXAMPLE)
+    crop = crop_face(to_grey(semblante.load_image(EXAMPLE)), face.box)
+    [expected] = analyzer.classifier.probabilities(crop[None])
+    assert list(face.probabilities.values()) == pytest.approx(expected.tolist(), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 3), (1, 500, 3), (500, 1, 3), (19, 19, 3), (48, 48, 3), (400, 500, 3)]
+)
+def test_no_face_is_an_empty_list(analyzer: Analyzer, shape: tuple[int, ...]) -> None:
+    assert analyzer.analyze(np.full(shape, 128, np.uint8)) == []
+
+
+def test_a_large_picture_is_searched_smaller_and_boxed_in_its_own_pixels() -> None:
+    from PIL import Image
+
+    grey = to_grey(semblante.load_image(EXAMPLE))
+    large = np.asarray(Image.fromarray(grey).resize((2560, 2560), Image.Resampling.BICUBIC))
+    [small_face], [large_face] = (HaarDetector().detect(picture) for picture in (grey, large))
+    scaled = Box(*(5 * value for value in small_face.box.to_list()))
+    assert overlap(large_face.box, scaled) > 0.8
+
+
+def test_one_bad_picture_does_not_stop_the_others(analyzer: Analyzer) -> None:
+    found = list(analyzer.analyze_many([EXAMPLE, "missing.jpg", b"text", EXAMPLE.read_bytes()]))
+    assert [len(analysis.faces) for analysis in found] == [1, 0, 0, 1]
+    assert [analysis.error is None for analysis in found] == [True, False, False, True]
+    assert [analysis.path for analysis in found] == [str(EXAMPLE), "missing.jpg", None, None]
+    assert (found[0].width, found[0].height) == (512, 512)
+    assert found[1].width is None
+    with pytest.raises(ImageError, match=r"missing\.jpg: cannot be read"):
+        analyzer.analyze("missing.jpg")
+
+
+def test_another_detector() -> None:
+    class Whole:
+        def detect(self, grey: np.ndarray) -> list[Detection]:
+            return [Detection(Box(0, 0, grey.shape[1], grey.shape[0]), 1.0)]
+
+    [face] = Analyzer(detector=Whole()).analyze(np.zeros((60, 60, 3), np.uint8))
+    assert face.box == Box(0, 0, 60, 60)
+
+
+@pytest.mark.parametrize(
+    "options", [{"min_face": 0}, {"min_score": 0.0}, {"min_score": 1.0}, {"max_side": 0}]
+)
+def test_detector_options(options: dict[str, float]) -> None:
+    with pytest.raises(OptionError, match="expected min_face"):
+        HaarDetector(**options)  # type: ignore[arg-type]
+
+
+def test_result_as_dictionary(analyzer: Analyzer) -> None:
+    [analysis] = analyzer.analyze_many([EXAMPLE])
+    values = json.loads(json.dumps(analysis.to_dict()))
+    assert list(values) == ["path", "frame", "time_s", "width", "height", "faces", "error"]
+    [face] = values["faces"]
+    assert list(face) == ["track", "box", "detection_score", "emotion", "probabilities"]
+    assert face["box"] == analysis.faces[0].box.to_list()
+    assert list(face["probabilities"]) == list(EMOTIONS)
+    assert sum(face["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+
+
+# -- the shipped models -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_shipped_files_are_what_the_table_says(name: str) -> None:
+    entry = MODELS[name]
+    assert sha256(entry.path) == entry.sha256
+    assert entry.path.stat().st_size < 4_000_000
+    about = Analyzer(name).classifier.about
+    assert about["parameters"] == entry.parameters
+    assert about["training"]["public_test"]["accuracy"] == pytest.approx(
+        entry.public_test, abs=5e-5
+    )
+    assert about["licence"] == "MIT"
+
+
+def test_unknown_and_damaged_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ModelError, match="unknown model 'vgg': expected one of rcnn-small"):
+        Analyzer("vgg")
+    monkeypatch.setattr("semblante.models.sha256", lambda path: "0" * 64)
+    with pytest.raises(ModelError, match="damaged; install semblante again"):
+        model_path("rcnn-small")
+
+
+# -- drawing ----------------------------------------------------------------------------------
+
+
+def test_annotated_picture_shows_the_box(analyzer: Analyzer) -> None:
+    image = semblante.load_image(EXAMPLE)
+    before = image.copy()
+    faces = analyzer.analyze(image)
+    drawn = annotate(image, faces)
+    assert np.array_equal(image, before)
+    box = faces[0].box
+    assert drawn[box.top + box.height - 1, box.left + 20].tolist() == list(COLOURS["happy"])
+    inside = np.s_[box.top + 10 : box.top + box.height - 10, box.left + 10 : box.left + 80]
+    assert np.array_equal(drawn[inside], before[inside])
+    assert np.array_equal(annotate(image, []), before)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (20, 300), (300, 20)])
+@pytest.mark.parametrize("language", ["en", "es"])
+def test_drawing_on_any_size(size: tuple[int, int], language: str) -> None:
+    face = Face(Box(-5, -5, 400, 400), 0.9, "happy", dict.fromkeys(EMOTIONS, 1 / 7))
+    assert annotate(np.zeros((*size, 3), np.uint8), [face], language).shape == (*size, 3)
+
+
+# -- what recognition does not need -----------------------------------------------------------
+
+
+def test_recognition_imports_no_torch() -> None:
+    code = (
+        "import sys, semblante\n"
+        f"faces = semblante.Analyzer().analyze({str(EXAMPLE)!r})\n"
+        "assert len(faces) == 1\n"
+        "heavy = {'torch', 'onnx', 'matplotlib', 'safetensors'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,325 @@
+"""The loop: its formulas, that it learns, and that an interrupted run ends like a whole one."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from semblante.data import Dataset
+from semblante.errors import ModelError, OptionError
+from semblante.train import loop
+from semblante.train.checkpoint import load_tensors, save_tensors
+from semblante.train.curves import diagnose
+from semblante.train.loop import learning_rate, load_best, mixup, smoothed, train
+from semblante.train.options import PRESETS, TrainOptions, options_from
+
+QUICK = TrainOptions(
+    network="rcnn-tiny", epochs=3, batch_size=16, warmup_epochs=1, precision="fp32"
+)
+
+
+class Silent:
+    def __init__(self) -> None:
+        self.steps: list[tuple[int, int, int]] = []
+        self.records: list[dict[str, float]] = []
+
+    def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
+        self.steps.append((epoch, step, steps))
+
+    def epoch(self, record: dict[str, float]) -> None:
+        self.records.append(record)
+
+
+def run(
+    dataset: Dataset, options: TrainOptions, out: Path, *, resume: bool = False
+) -> tuple[dict[str, object], Silent]:
+    reporter = Silent()
+    return train(dataset, options, out, reporter, data=Path("x.csv"), resume=resume), reporter
+
+
+def weights(run_dir: Path) -> dict[str, torch.Tensor]:
+    return load_tensors(run_dir / "checkpoint.safetensors")[0]
+
+
+# -- formulas ---------------------------------------------------------------------------------
+
+
+def test_learning_rate_rises_linearly_then_falls_as_half_a_cosine() -> None:
+    rates = [learning_rate(step, warmup=10, total=110, peak=0.5) for step in range(111)]
+    for step in range(10):
+        assert rates[step] == pytest.approx(0.05 * (step + 1))
+    for step in range(10, 111):
+        assert rates[step] == pytest.approx(0.25 * (1 + math.cos(math.pi * (step - 10) / 100)))
+    assert rates[110] == pytest.approx(0)
+
+
+def test_no_warm_up() -> None:
+    assert learning_rate(0, warmup=0, total=10, peak=0.1) == pytest.approx(0.1)
+
+
+def test_smoothed_targets() -> None:
+    found = smoothed(torch.tensor([2, 0]), 0.1)
+    assert found[0].tolist() == pytest.approx([0.1 / 7] * 2 + [0.9 + 0.1 / 7] + [0.1 / 7] * 4)
+    assert found.sum(dim=1).tolist() == pytest.approx([1, 1])
+    logits = torch.randn(2, 7)
+    expected = F.cross_entropy(logits, torch.tensor([2, 0]), label_smoothing=0.1)
+    assert F.cross_entropy(logits, found) == pytest.approx(float(expected))
+
+
+def test_mixup_mixes_faces_and_targets_alike() -> None:
+    torch.manual_seed(0)
+    labels = torch.arange(7)
+    inputs = labels[:, None].float().expand(7, 4)
+    mixed, targets = mixup(inputs, F.one_hot(labels, 7).float(), alpha=1.0)
+    for value, target in zip(mixed, targets, strict=True):
+        assert target.sum() == pytest.approx(1)
+        assert value[0] == pytest.approx(float(target @ torch.arange(7.0)), abs=1e-5)
+    assert len({round(float(t.max()), 4) for t in targets if t.max() < 1}) == 1  # one weight
+
+
+def test_average_of_weights_by_hand() -> None:
+    torch.manual_seed(0)
+    state = loop._Run(replace(QUICK, ema_decay=0.9), torch.device("cpu"), steps_per_epoch=5)
+    expected = {n: t.clone().double() for n, t in state.network.state_dict().items()}
+    for step in range(1, 30):
+        with torch.no_grad():
+            for parameter in state.network.parameters():
+                parameter.add_(torch.randn_like(parameter))
+            for buffer in state.network.buffers():
+                buffer.add_(1)
+        state.step = step
+        state.update_average()
+        decay = min(0.9, (1 + step) / (10 + step))
+        for name, tensor in state.network.state_dict().items():
+            expected[name] = decay * expected[name] + (1 - decay) * tensor.double()
+    for name, tensor in state.average.state_dict().items():
+        if tensor.is_floating_point():
+            torch.testing.assert_close(tensor.double(), expected[name], atol=1e-4, rtol=1e-4)
+
+
+def test_first_step_is_gradient_descent_written_out(patterns: Dataset) -> None:
+    """w <- w - alpha (g + mu g) for the first Nesterov step, g with weight decay on kernels."""
+    options = replace(QUICK, epochs=1, batch_size=84, warmup_epochs=0, mixup_probability=0,
+                      clip_norm=1e9, ema_decay=0)  # fmt: skip
+    device = torch.device("cpu")
+    faces = loop.Faces(patterns.split("Training"), device)
+    torch.manual_seed(7)
+    state = loop._Run(options, device, steps_per_epoch=1)
+    before = {n: p.detach().clone() for n, p in state.network.named_parameters()}
+    torch.manual_seed(8)
+    [(inputs, labels)] = faces.augmented_batches(options)
+    logits = state.network.train()(inputs)
+    F.cross_entropy(logits, smoothed(labels, options.label_smoothing)).backward()
+    gradients = {n: p.grad.clone() for n, p in state.network.named_parameters()}
+    torch.manual_seed(8)
+    loop._train_epoch(state, faces, 1, Silent())
+    for name, parameter in state.network.named_parameters():
+        decay = options.weight_decay if parameter.ndim > 1 else 0
+        gradient = gradients[name] + decay * before[name]
+        expected = before[name] - options.learning_rate * (1 + options.momentum) * gradient
+        torch.testing.assert_close(parameter.detach(), expected, atol=1e-6, rtol=1e-4)
+
+
+# -- runs -------------------------------------------------------------------------------------
+
+
+def test_it_learns(patterns: Dataset, tmp_path: Path) -> None:
+    options = replace(QUICK, epochs=12, mixup_probability=0, rotation=0, shift=0.02, scale=0,
+                      learning_rate=0.05, erase_probability=0.1, ema_decay=0.9)  # fmt: skip
+    summary, reporter = run(patterns, options, tmp_path / "run")
+    assert summary["public"]["accuracy"] > 0.9
+    assert reporter.steps[:2] == [(1, 1, 5), (1, 2, 5)]
+    assert len(reporter.records) == 12
+    assert reporter.records[-1]["step_loss"] < reporter.records[0]["step_loss"]
+    log = json.loads((tmp_path / "run" / "log.json").read_text())
+    assert log["history"] == reporter.records
+    assert log["summary"]["diagnosis"] == summary["diagnosis"]
+    assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
+    network, record = load_best(tmp_path / "run")
+    assert record["epoch"] == summary["best_epoch"]
+    _, accuracy = loop.evaluate(
+        network, loop.Faces(patterns.split("PublicTest"), torch.device("cpu"))
+    )
+    assert accuracy == summary["public"]["accuracy"]
+
+
+def test_the_same_seed_gives_the_same_weights(patterns: Dataset, tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        run(patterns, replace(QUICK, epochs=2, seed=seed), tmp_path / name)
+    a, b, c = (weights(tmp_path / name) for name in "abc")
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    assert not torch.equal(a["network.stem.weight"], c["network.stem.weight"])
+
+
+_TRAIN_SLOWLY = """
+import sys, time
+from dataclasses import replace
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_training import QUICK, Silent
+from semblante.data import load_fer2013
+from semblante.train.loop import train
+
+class Slow(Silent):
+    def step(self, epoch, step, steps, loss):
+        print(epoch, step, flush=True)
+        time.sleep(0.2 if epoch == 2 else 0)
+
+data = Path(sys.argv[1])
+train(load_fer2013(data), QUICK, Path(sys.argv[2]), Slow(), data=data)
+"""
+
+
+def test_killed_in_mid_epoch_and_resumed_ends_like_the_whole_run(
+    patterns: Dataset, patterns_csv: Path, tmp_path: Path
+) -> None:
+    whole, _ = run(patterns, QUICK, tmp_path / "whole")
+    script = _TRAIN_SLOWLY.format(tests=str(Path(__file__).parent))
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(patterns_csv), str(tmp_path / "killed")],
+        stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONWARNINGS": "ignore"},
+    )  # fmt: skip
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.split() == ["2", "3"]:  # third of five steps of the second epoch
+            break
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    assert json.loads((tmp_path / "killed" / "log.json").read_text()).keys() == {"history"}
+
+    resumed, reporter = run(patterns, QUICK, tmp_path / "killed", resume=True)
+    assert [record["epoch"] for record in reporter.records] == [2, 3]
+    one, other = weights(tmp_path / "whole"), weights(tmp_path / "killed")
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert resumed["public"] == whole["public"]
+
+
+def test_resume_before_the_first_checkpoint_and_after_the_last(
+    patterns: Dataset, tmp_path: Path
+) -> None:
+    whole, _ = run(patterns, QUICK, tmp_path / "run")
+    again, reporter = run(patterns, QUICK, tmp_path / "run", resume=True)
+    assert reporter.records == []
+    assert again["public"] == whole["public"]
+    before = weights(tmp_path / "run")
+    for name in ("checkpoint.safetensors", "best.safetensors", "log.json"):
+        (tmp_path / "run" / name).unlink()
+    run(patterns, QUICK, tmp_path / "run", resume=True)
+    after = weights(tmp_path / "run")
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_run_folder_is_not_mixed_up_with_another(patterns: Dataset, tmp_path: Path) -> None:
+    options = replace(QUICK, epochs=1)
+    run(patterns, options, tmp_path / "run")
+    with pytest.raises(ModelError, match="already holds a run"):
+        run(patterns, options, tmp_path / "run")
+    with pytest.raises(ModelError, match="seed was 0, is 5, epochs was 1, is 2"):
+        run(patterns, replace(options, epochs=2, seed=5), tmp_path / "run", resume=True)
+    smaller = Dataset(patterns.images[:-1], patterns.labels[:-1], patterns.splits[:-1])
+    with pytest.raises(ModelError, match="another dataset"):
+        run(smaller, options, tmp_path / "run", resume=True)
+    with pytest.raises(ModelError, match="No such file"):
+        run(patterns, options, tmp_path / "nothing", resume=True)
+
+
+def test_a_diverging_run_stops_and_keeps_its_checkpoint(
+    patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = loop.smoothed
+    calls = iter(range(1000))
+
+    def poisoned(labels: torch.Tensor, smoothing: float) -> torch.Tensor:
+        return real(labels, smoothing) * (math.nan if next(calls) == 7 else 1)
+
+    monkeypatch.setattr(loop, "smoothed", poisoned)
+    with pytest.raises(ModelError, match="loss is nan in epoch 2, step 3"):
+        run(patterns, QUICK, tmp_path / "run")
+    assert all(tensor.isfinite().all() for tensor in weights(tmp_path / "run").values())
+
+
+def test_damaged_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    save_tensors(path, {"a": torch.ones(1000)}, {"n": 1})
+    tensors, about = load_tensors(path)
+    assert about == {"n": 1}
+    assert torch.equal(tensors["a"], torch.ones(1000))
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(ModelError, match="not a file of semblante's training"):
+        load_tensors(path)
+    with pytest.raises(ModelError, match="no such file"):
+        load_tensors(tmp_path / "y.safetensors")
+
+
+# -- options and diagnosis --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"epochs": 0}, "epochs at least 1, found 0"),
+        ({"batch_size": -5}, "batch_size at least 1"),
+        ({"learning_rate": 0.0}, "learning_rate more than 0"),
+        ({"momentum": 1.5}, "momentum between 0 and 1"),
+        ({"ema_decay": math.nan}, "ema_decay between 0 and 1"),
+        ({"precision": "fp8"}, "precision auto, fp32 or bf16, found 'fp8'"),
+        ({"epochs": 1, "warmup_epochs": 2.0}, r"warmup_epochs \(2\) is longer than epochs \(1\)"),
+    ],
+)
+def test_impossible_options(changes: dict[str, object], expected: str) -> None:
+    with pytest.raises(OptionError, match=expected):
+        TrainOptions(**changes)
+
+
+def test_presets() -> None:
+    assert options_from("standard", {}) == TrainOptions()
+    assert all(options_from(name, {"seed": 3}).seed == 3 for name in PRESETS)
+    with pytest.raises(OptionError, match="unknown preset 'best'; known: standard"):
+        options_from("best", {})
+    with pytest.raises(OptionError, match="unknown option alpha"):
+        options_from("standard", {"alpha": 1})
+
+
+def curve(
+    training: list[float], public: list[float], losses: list[float]
+) -> list[dict[str, float]]:
+    return [
+        {"epoch": epoch, "training_accuracy": t, "public_accuracy": p, "public_loss": loss}
+        for epoch, (t, p, loss) in enumerate(zip(training, public, losses, strict=True), start=1)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("history", "expected"),
+    [
+        (curve([0.5, 0.9, 0.99], [0.5, 0.65, 0.63], [1.3, 1.0, 1.6]), "The run overfits"),
+        (curve([0.5, 0.7, 0.85], [0.5, 0.65, 0.68], [1.3, 1.0, 0.95]), "edge of overfitting"),
+        (curve([0.3, 0.4, 0.45], [0.3, 0.41, 0.44], [1.7, 1.6, 1.5]), "The run underfits"),
+        (curve([0.5, 0.7, 0.74], [0.5, 0.65, 0.68], [1.3, 1.0, 0.95]), "neither"),
+    ],
+)
+def test_diagnosis(history: list[dict[str, float]], expected: str) -> None:
+    sentence = diagnose(history)
+    assert expected in sentence
+    gap = 100 * (history[-1]["training_accuracy"] - history[-1]["public_accuracy"])
+    assert f"a gap of {gap:.1f} points" in sentence
+
+
+def test_bf16_runs_where_it_is_asked_for(patterns: Dataset, tmp_path: Path) -> None:
+    _, reporter = run(patterns, replace(QUICK, epochs=1, precision="bf16"), tmp_path / "run")
+    assert np.isfinite(reporter.records[0]["step_loss"])
+    kinds = {tensor.dtype for tensor in weights(tmp_path / "run").values()}
+    assert kinds == {torch.float32, torch.int64}  # weights stay fp32, only products are bf16
