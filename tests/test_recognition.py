@@ -13,23 +13,16 @@ import pytest
 import semblante
 from conftest import EXAMPLE, SHARED, needs_photos
 from semblante import EMOTIONS, Analyzer, Box, Face, ImageError, ModelError, OptionError
+from semblante.emotions import LANGUAGES, emotion_name
 from semblante.models import MODELS, model_path, sha256
 from semblante.preprocess import crop_face, to_grey
-from semblante.recognise.annotate import COLOURS, annotate
-from semblante.recognise.detectors import Detection, HaarDetector
+from semblante.recognise.annotate import COLOURS, _font, annotate
+from semblante.recognise.detectors import Detection, HaarDetector, without_doubles
 
 
 @pytest.fixture(scope="module")
 def analyzer() -> Analyzer:
     return Analyzer()
-
-
-def overlap(one: Box, other: Box) -> float:
-    """Intersection over union."""
-    wide = min(one.left + one.width, other.left + other.width) - max(one.left, other.left)
-    tall = min(one.top + one.height, other.top + other.height) - max(one.top, other.top)
-    both = max(0, wide) * max(0, tall)
-    return both / (one.width * one.height + other.width * other.height - both)
 
 
 def test_the_smiling_astronaut_is_happy(analyzer: Analyzer) -> None:
@@ -38,7 +31,7 @@ def test_the_smiling_astronaut_is_happy(analyzer: Analyzer) -> None:
     assert tuple(face.probabilities) == EMOTIONS
     assert sum(face.probabilities.values()) == pytest.approx(1, abs=1e-5)
     assert face.probabilities["happy"] == max(face.probabilities.values()) > 0.5
-    assert overlap(face.box, Box(177, 66, 97, 97)) > 0.8
+    assert face.box.overlap(Box(177, 66, 97, 97)) > 0.8
     assert 0.5 <= face.detection_score <= 1
 
 
@@ -57,8 +50,8 @@ def test_group_photographs(analyzer: Analyzer) -> None:
     for name, drawn in boxes.items():
         faces = analyzer.analyze(SHARED / "photos" / name)
         true = [Box(*box) for box in drawn]
-        found += sum(any(overlap(face.box, box) > 0.4 for face in faces) for box in true)
-        wrong += sum(all(overlap(face.box, box) <= 0.4 for box in true) for face in faces)
+        found += sum(any(face.box.overlap(box) > 0.4 for face in faces) for box in true)
+        wrong += sum(all(face.box.overlap(box) <= 0.4 for box in true) for face in faces)
         assert faces == sorted(faces, key=lambda face: face.box.left)
     assert sum(map(len, boxes.values())) == 18
     assert found >= 14
@@ -86,7 +79,7 @@ def test_a_large_picture_is_searched_smaller_and_boxed_in_its_own_pixels() -> No
     large = np.asarray(Image.fromarray(grey).resize((2560, 2560), Image.Resampling.BICUBIC))
     [small_face], [large_face] = (HaarDetector().detect(picture) for picture in (grey, large))
     scaled = Box(*(5 * value for value in small_face.box.to_list()))
-    assert overlap(large_face.box, scaled) > 0.8
+    assert large_face.box.overlap(scaled) > 0.8
 
 
 def test_one_bad_picture_does_not_stop_the_others(analyzer: Analyzer) -> None:
@@ -98,6 +91,28 @@ def test_one_bad_picture_does_not_stop_the_others(analyzer: Analyzer) -> None:
     assert found[1].width is None
     with pytest.raises(ImageError, match=r"missing\.jpg: cannot be read"):
         analyzer.analyze("missing.jpg")
+
+
+def test_overlap_by_counting_pixels() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        one, other = (Box(*map(int, rng.integers(1, 20, 4))) for _ in range(2))
+        masks = np.zeros((2, 40, 40), bool)
+        for mask, box in zip(masks, (one, other), strict=True):
+            mask[box.top : box.top + box.height, box.left : box.left + box.width] = True
+        expected = masks.all(axis=0).sum() / masks.any(axis=0).sum()
+        assert one.overlap(other) == pytest.approx(expected)
+    assert Box(0, 0, 0, 0).overlap(Box(0, 0, 0, 0)) == 0
+
+
+def test_of_two_boxes_on_one_face_the_surer_is_kept() -> None:
+    sure, double, neighbour = (
+        Detection(Box(39, 184, 55, 55), 0.9),
+        Detection(Box(15, 184, 53, 53), 0.6),
+        Detection(Box(90, 184, 50, 50), 0.5),
+    )
+    assert without_doubles([sure, double, neighbour]) == [sure, neighbour]
+    assert without_doubles([]) == []
 
 
 def test_another_detector() -> None:
@@ -173,6 +188,14 @@ def test_annotated_picture_shows_the_box(analyzer: Analyzer) -> None:
 def test_drawing_on_any_size(size: tuple[int, int], language: str) -> None:
     face = Face(Box(-5, -5, 400, 400), 0.9, "happy", dict.fromkeys(EMOTIONS, 1 / 7))
     assert annotate(np.zeros((*size, 3), np.uint8), [face], language).shape == (*size, 3)
+
+
+def test_every_name_can_be_drawn() -> None:
+    """Letters the font lacks are all drawn alike, as an empty box."""
+    missing = _font(20).getmask("\U0001f600")
+    for language in LANGUAGES:
+        for letter in set("".join(emotion_name(emotion, language) for emotion in EMOTIONS)):
+            assert bytes(_font(20).getmask(letter)) != bytes(missing), letter
 
 
 # -- what recognition does not need -----------------------------------------------------------

@@ -19,6 +19,14 @@ class Box:
         """`[left, top, width, height]`."""
         return [self.left, self.top, self.width, self.height]
 
+    def overlap(self, other: Box) -> float:
+        """Area that both cover, divided by the area that either covers (IoU), 0..1."""
+        wide = min(self.left + self.width, other.left + other.width) - max(self.left, other.left)
+        tall = min(self.top + self.height, other.top + other.height) - max(self.top, other.top)
+        both = max(0, wide) * max(0, tall)
+        either = self.width * self.height + other.width * other.height - both
+        return both / either if either else 0.0
+
 
 @dataclass(frozen=True)
 class Face:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
+from functools import lru_cache
+from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from semblante.emotions import emotion_name
 from semblante.files import write_atomically
 from semblante.images import RgbImage
-from semblante.results import Face
+from semblante.results import Box, Face
 
 # Okabe & Ito's palette, told apart with every common colour blindness; dark or light text
 # is chosen by what stands out on it.
@@ -32,6 +35,7 @@ def annotate(image: RgbImage, faces: Sequence[Face], language: str = "en") -> Rg
     picture = Image.fromarray(image).copy()
     draw = ImageDraw.Draw(picture)
     shorter = min(picture.size)
+    labels: list[Box] = []
     for face in faces:
         colour = COLOURS[face.emotion]
         box = face.box
@@ -42,16 +46,32 @@ def annotate(image: RgbImage, faces: Sequence[Face], language: str = "en") -> Rg
 
         probability = face.probabilities[face.emotion]
         text = f"{emotion_name(face.emotion, language)} {probability:.0%}"
-        font = ImageFont.load_default(text_size)
+        font = _font(text_size)
         left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
         pad = max(2, text_size // 6)
         wide, tall = right - left + 2 * pad, bottom - top + 2 * pad
-        x = min(max(0, box.left), max(0, picture.width - wide))
-        # Above the box where there is room, else inside its upper edge.
-        y = box.top - tall if box.top >= tall else max(0, box.top)
+        label = _free_place(box, wide, tall, picture.size, labels)
+        labels.append(label)
+        x, y = label.left, label.top
         draw.rectangle((x, y, x + wide - 1, y + tall - 1), fill=colour)
         draw.text((x + pad - left, y + pad - top), text, font=font, fill=_text_colour(colour))
     return np.asarray(picture, dtype=np.uint8)
+
+
+def _free_place(box: Box, wide: int, tall: int, size: tuple[int, int], taken: Sequence[Box]) -> Box:
+    """Above the face, beneath it, or at its upper edge: the first that hides no other label."""
+    left = min(max(0, box.left), max(0, size[0] - wide))
+    tops = (box.top - tall, box.top + box.height, max(0, box.top))
+    places = [Box(left, top, wide, tall) for top in tops if 0 <= top <= size[1] - tall]
+    free = [place for place in places if all(place.overlap(other) == 0 for other in taken)]
+    return (free or places or [Box(left, 0, wide, tall)])[0]
+
+
+@lru_cache(maxsize=32)
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """The Latin letters of DejaVu Sans: Pillow's own font has no accents."""
+    file = resources.files("semblante") / "recognise" / "fonts" / "DejaVuSans-Latin.ttf"
+    return ImageFont.truetype(io.BytesIO(file.read_bytes()), size)
 
 
 def _text_colour(background: tuple[int, int, int]) -> tuple[int, int, int]:

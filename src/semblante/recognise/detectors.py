@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -75,5 +76,14 @@ class HaarDetector:
             )
             for box, count in zip(boxes, votes, strict=True)
         ]
-        kept = [detection for detection in found if detection.score >= self.min_score]
-        return sorted(kept, key=lambda detection: -detection.score)
+        sure = [detection for detection in found if detection.score >= self.min_score]
+        return without_doubles(sorted(sure, key=lambda detection: -detection.score))
+
+
+def without_doubles(detections: Iterable[Detection], overlap: float = 0.3) -> list[Detection]:
+    """Of boxes that share more than `overlap` of their union, only the first (the surest)."""
+    kept: list[Detection] = []
+    for detection in detections:
+        if all(detection.box.overlap(other.box) <= overlap for other in kept):
+            kept.append(detection)
+    return kept
