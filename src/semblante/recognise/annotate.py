@@ -6,6 +6,7 @@ import io
 from collections.abc import Sequence
 from functools import lru_cache
 from importlib import resources
+from math import ceil
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,7 +50,7 @@ def annotate(image: RgbImage, faces: Sequence[Face], language: str = "en") -> Rg
         font = _font(text_size)
         left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
         pad = max(2, text_size // 6)
-        wide, tall = right - left + 2 * pad, bottom - top + 2 * pad
+        wide, tall = ceil(right - left) + 2 * pad, ceil(bottom - top) + 2 * pad
         label = _free_place(box, wide, tall, picture.size, labels)
         labels.append(label)
         x, y = label.left, label.top
