@@ -104,13 +104,81 @@ def test_annotating_a_folder_twice_into_itself_finds_the_same(tmp_path: Path) ->
         assert len(done.stdout.splitlines()) == 1
 
 
-def test_annotate_never_overwrites_the_picture(tmp_path: Path) -> None:
-    picture = tmp_path / "face.jpg"
-    shutil.copy(EXAMPLE, picture)
-    done = semblante("analyze", picture, "--annotate", tmp_path)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["A/face.jpg", "--annotate", "A"],
+        ["A", "--annotate", "A"],
+        ["B", "A", "--annotate", "A"],  # a copy of B's would take the place of A's picture
+        ["B/face.jpg", "A/face.jpg", "--annotate", "A"],
+        ["A/face.jpg", "--annotate", "link"],
+        ["A", "--out", "A/face.jpg"],
+        ["B", "A", "--format", "csv", "--out", "A/face.jpg"],
+    ],
+)
+def test_no_picture_is_ever_overwritten(arguments: list[str], tmp_path: Path) -> None:
+    for name in "AB":
+        (tmp_path / name).mkdir()
+        shutil.copy(EXAMPLE, tmp_path / name / "face.jpg")
+    (tmp_path / "link").symlink_to("A")
+    done = semblante("analyze", *arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert "would overwrite" in done.stderr
-    assert picture.read_bytes() == EXAMPLE.read_bytes()
+    assert all((tmp_path / n / "face.jpg").read_bytes() == EXAMPLE.read_bytes() for n in "AB")
+
+
+def test_annotating_into_the_folder_above(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    shutil.copy(EXAMPLE, tmp_path / "in" / "face.jpg")
+    for _ in range(2):
+        assert semblante("analyze", "in", "--annotate", ".", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "in" / "face.jpg").read_bytes() == EXAMPLE.read_bytes()
+    assert (tmp_path / "face.jpg").exists()
+
+
+def test_out_to_a_device_a_link_and_an_older_file(tmp_path: Path) -> None:
+    older, link = tmp_path / "older.json", tmp_path / "link.json"
+    older.write_text("old")
+    older.chmod(0o600)
+    link.symlink_to("older.json")
+    assert semblante("analyze", EXAMPLE, "--format", "json", "--out", link).returncode == 0
+    assert link.is_symlink()
+    assert json.loads(older.read_text())["faces"]
+    assert older.stat().st_mode & 0o777 == 0o600
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE, text=True) as reader:
+        assert semblante("analyze", EXAMPLE, "--format", "json", "--out", pipe).returncode == 0
+        assert json.loads(reader.communicate()[0])["faces"]
+    assert pipe.is_fifo()
+
+
+def test_odd_names(tmp_path: Path) -> None:
+    names = ["new\nline.jpg", "é.jpg", "tab\t.jpg"]
+    for name in names:
+        shutil.copy(EXAMPLE, tmp_path / name)
+    (tmp_path / os.fsdecode(b"latin\xe9.jpg")).write_bytes(EXAMPLE.read_bytes())
+    (tmp_path / "bad\nname.jpg").write_text("no picture")
+    (tmp_path / "nowhere.jpg").symlink_to("missing")
+    done = semblante("analyze", tmp_path, "--format", "json")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(rows) == 6
+    assert sum(bool(row["faces"]) for row in rows) == 4
+    assert all(Path(row["path"]).exists() for row in rows if row["error"] is None)
+    assert len(done.stderr.splitlines()) == 2
+    assert done.returncode == 1
+
+
+def test_closed_output() -> None:
+    command = f"'{PROGRAM}' analyze '{EXAMPLE}' --format json >&-"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_version() -> None:
+    import semblante as package
+
+    assert semblante("--version").stdout.strip() == package.__version__
 
 
 @pytest.mark.parametrize(
@@ -121,6 +189,8 @@ def test_annotate_never_overwrites_the_picture(tmp_path: Path) -> None:
         (["analyze"], 2, "Missing argument"),
         (["analyze", "{face}", "--format", "xml"], 2, "xml"),
         (["analyze", "{face}", "--out", "no/such/folder/x"], 2, "no folder no/such"),
+        (["analyze", "{face}", "--out", "."], 2, "expected a file's name, found a folder"),
+        (["evaluate", "--data", "{csv}", "--confusion", ".."], 2, "found a folder"),
         (["analyze", "{face}", "--annotate", "{face}"], 2, "expected a folder, found a file"),
         (["analyze", "{face}", "--model", "vgg"], 1, "unknown model 'vgg'"),
         (["analyze", "{face}", "--model", "{face}"], 1, "not a usable ONNX model"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +13,9 @@ import torch
 
 from conftest import pattern_dataset
 from semblante.data import Dataset
+from semblante.emotions import EMOTIONS
 from semblante.errors import ModelError
-from semblante.preprocess import network_input
+from semblante.preprocess import InputSpec, network_input
 from semblante.recognise.classifier import Classifier
 from semblante.train import export as export_module
 from semblante.train.export import export
@@ -135,6 +136,15 @@ def other_onnx(path: Path, metadata: dict[str, str]) -> Path:
         ({"semblante": "{"}, "damaged"),
         ({"semblante": "[]"}, "damaged"),
         ({"semblante": '{"labels": ["a", "b"], "input": {}}'}, "expected the labels"),
+        ({"semblante": json.dumps({"labels": EMOTIONS, "input": {}})}, "description is incomplete"),
+        (
+            {"semblante": json.dumps({"labels": EMOTIONS, "input": asdict(InputSpec())})},
+            r"expected outputs of shape \(1, 7\) for a face, found \(1, 1, 48, 48\)",
+        ),
+        (
+            {"semblante": json.dumps({"labels": EMOTIONS, "input": asdict(InputSpec(64))})},
+            r"cannot classify a face of \(64, 64\)",
+        ),
     ],
 )
 def test_another_onnx_file(tmp_path: Path, metadata: dict[str, str], expected: str) -> None:

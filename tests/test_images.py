@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
+import threading
 import zlib
 from pathlib import Path
 
@@ -70,7 +72,8 @@ def test_path_text_path_and_bytes_agree() -> None:
         pytest.param(
             two_halves("RGB", (0, 0, 0), (200, 200, 200)).quantize(2), "PNG", 0, 200, id="palette"
         ),
-        pytest.param(two_halves("F", 0.0, 1.0), "TIFF", 0, 0, id="float of small range"),
+        pytest.param(two_halves("F", 0.0, 1.0), "TIFF", 0, 255, id="float"),
+        pytest.param(two_halves("F", -3.0, 500.0), "TIFF", 0, 255, id="float of any range"),
     ],
 )
 def test_modes(picture: Image.Image, format: str, left: int, right: int) -> None:
@@ -115,6 +118,40 @@ def test_exif_orientation(orientation: int) -> None:
     assert found[10, 35].max() < 50
 
 
+def test_an_odd_exif_tag_does_not_spoil_the_picture() -> None:
+    """Width as a fraction, resolution as text: `ImageOps.exif_transpose` fails on both."""
+    for tag, value in ((0x0100, 1.5), (0x011A, "many")):
+        exif = Image.Exif()
+        exif[0x0112] = 3
+        data = bytearray(encoded(two_halves("RGB", "white", "black"), "JPEG", exif=exif))
+        marker = data.index(b"Exif\0\0") + 6
+        order = "<" if data[marker : marker + 2] == b"II" else ">"
+        kinds = {float: (11, struct.pack(f"{order}f", 1.5)), str: (2, b"so\0\0")}
+        kind, content = kinds[type(value)]
+        entry = struct.pack(f"{order}HHI", tag, kind, 1 if kind == 11 else 3) + content
+        count = struct.unpack(f"{order}H", data[marker + 8 : marker + 10])[0]
+        end = marker + 10 + 12 * count
+        data[marker + 8 : marker + 10] = struct.pack(f"{order}H", count + 1)
+        data[end:end] = entry
+        length = data.index(b"\xff\xe1") + 2
+        old = struct.unpack(">H", data[length : length + 2])[0]
+        data[length : length + 2] = struct.pack(">H", old + 12)
+        found = load_image(bytes(data))
+        assert found.shape == (20, 40, 3)
+        assert found[10, 35].min() > 200  # turned by half: the white half is on the right
+
+
+def test_a_picture_may_be_written_to() -> None:
+    load_image(EXAMPLE)[0, 0] = 0
+
+
+def test_a_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    threading.Thread(target=lambda: pipe.write_bytes(EXAMPLE.read_bytes())).start()
+    assert load_image(pipe).shape == (512, 512, 3)
+
+
 def test_one_pixel() -> None:
     assert load_image(encoded(Image.new("RGB", (1, 1), "red"), "PNG")).tolist() == [[[255, 0, 0]]]
 
@@ -146,6 +183,8 @@ def test_arrays() -> None:
         pytest.param(np.zeros((4,), np.uint8), "shape", id="one dimension"),
         pytest.param(np.zeros((1, 4, 4, 3), np.uint8), "shape", id="a batch"),
         pytest.param(Path("no/such/file.jpg"), "cannot be read: No such file", id="missing"),
+        pytest.param("a\0b.jpg", "cannot be read: embedded null", id="impossible name"),
+        pytest.param(encoded(two_halves("F", 0.0, float("nan")), "TIFF"), "finite", id="NaN"),
         pytest.param(Path(__file__).parent, "cannot be read: Is a directory", id="folder"),
     ],
 )

@@ -73,6 +73,8 @@ def test_crop_of_any_size(side: int) -> None:
         {"size": 48, "normalisation": "imagenet", "variance_floor": 1.0},
         {"size": 0, "normalisation": "per-image", "variance_floor": 1.0},
         {"size": 48, "normalisation": "per-image", "variance_floor": 0.0},
+        {"size": 48, "normalisation": "per-image", "variance_floor": float("nan")},
+        {"size": 10**9, "normalisation": "per-image", "variance_floor": 1.0},
     ],
 )
 def test_unknown_input_description(values: dict[str, object]) -> None:

@@ -246,9 +246,47 @@ def test_a_diverging_run_stops_and_keeps_its_checkpoint(
         return real(labels, smoothing) * (math.nan if next(calls) == 7 else 1)
 
     monkeypatch.setattr(loop, "smoothed", poisoned)
-    with pytest.raises(ModelError, match="loss is nan in epoch 2, step 3"):
+    with pytest.raises(ModelError, match="no longer a finite number in epoch 2, step 3"):
         run(patterns, QUICK, tmp_path / "run")
     assert all(tensor.isfinite().all() for tensor in weights(tmp_path / "run").values())
+
+
+def test_damage_by_the_last_step_of_an_epoch_is_not_saved(
+    patterns: Dataset, tmp_path: Path
+) -> None:
+    options = replace(QUICK, epochs=1, warmup_epochs=0, batch_size=84, learning_rate=1e30)
+    with pytest.raises(ModelError, match="PublicTest is no longer a finite number"):
+        run(patterns, options, tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.json"]
+
+
+@pytest.mark.parametrize(
+    "config", ["{}", "[]", "{", '{"options": null, "dataset_sha256": "x", "data": "x"}']
+)
+def test_damaged_config(patterns: Dataset, tmp_path: Path, config: str) -> None:
+    (tmp_path / "config.json").write_text(config)
+    with pytest.raises(ModelError, match=r"config\.json: (expected an object|not valid JSON)"):
+        run(patterns, QUICK, tmp_path, resume=True)
+
+
+def test_tensors_of_something_else(patterns: Dataset, tmp_path: Path) -> None:
+    options = replace(QUICK, epochs=1)
+    run(patterns, options, tmp_path / "run")
+    best, checkpoint = (tmp_path / "run" / f"{n}.safetensors" for n in ("best", "checkpoint"))
+    kept = checkpoint.read_bytes()
+    checkpoint.write_bytes(best.read_bytes())
+    with pytest.raises(ModelError, match="not a checkpoint of this run"):
+        run(patterns, options, tmp_path / "run", resume=True)
+    tensors, about = load_tensors(best)
+    best.write_bytes(kept)
+    with pytest.raises(ModelError, match="not the weights of a run: KeyError 'network'"):
+        load_best(tmp_path / "run")
+    save_tensors(best, tensors, {**about, "network": "rcnn-small"})
+    with pytest.raises(ModelError, match="not the weights of a run: RuntimeError"):
+        load_best(tmp_path / "run")
+    save_tensors(best, tensors, {**about, "network": "vgg"})
+    with pytest.raises(ModelError, match="unknown network 'vgg'"):
+        load_best(tmp_path / "run")
 
 
 def test_damaged_checkpoint(tmp_path: Path) -> None:
@@ -273,8 +311,10 @@ def test_damaged_checkpoint(tmp_path: Path) -> None:
         ({"epochs": 0}, "epochs at least 1, found 0"),
         ({"batch_size": -5}, "batch_size at least 1"),
         ({"learning_rate": 0.0}, "learning_rate more than 0"),
+        ({"learning_rate": math.inf}, "learning_rate to be a finite number"),
+        ({"seed": 10**18}, "seed of at most"),
         ({"momentum": 1.5}, "momentum between 0 and 1"),
-        ({"ema_decay": math.nan}, "ema_decay between 0 and 1"),
+        ({"ema_decay": math.nan}, "ema_decay to be a finite number"),
         ({"precision": "fp8"}, "precision auto, fp32 or bf16, found 'fp8'"),
         ({"epochs": 1, "warmup_epochs": 2.0}, r"warmup_epochs \(2\) is longer than epochs \(1\)"),
     ],

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from semblante.errors import OptionError
+
 EMOTIONS: Final[tuple[str, ...]] = (
     "angry",
     "disgust",
@@ -33,5 +35,7 @@ LANGUAGES: Final[tuple[str, ...]] = tuple(_NAMES)
 def emotion_name(emotion: str, language: str = "en") -> str:
     """The word a reader of `language` ("en" or "es") sees for one of `EMOTIONS`."""
     if language not in _NAMES:
-        raise ValueError(f"unknown language {language!r}; known: {', '.join(LANGUAGES)}")
+        raise OptionError(f"unknown language {language!r}; known: {', '.join(LANGUAGES)}")
+    if emotion not in EMOTIONS:
+        raise OptionError(f"unknown emotion {emotion!r}; known: {', '.join(EMOTIONS)}")
     return _NAMES[language][emotion]

@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+_NUMBERS = itertools.count()
+
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` make a file beside `path`, then rename it: a reader never sees half a file."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Let `write` make a file beside `path`, then rename it: a reader never sees half a file.
+
+    A symbolic link stays and its target is replaced; a file that is replaced hands its
+    permissions on; a device or a pipe is written directly. Raises `OSError` naming `path`.
+    """
+    real = Path(os.path.realpath(path))
+    if real.exists() and not real.is_file() and not real.is_dir():
+        write(real)
+        return
+    beside = real.with_name(f".semblante-{os.getpid()}-{next(_NUMBERS)}.tmp")
     try:
         write(beside)
         with beside.open("rb+") as file:
             os.fsync(file.fileno())
-        beside.replace(path)
+        if real.is_file():
+            shutil.copymode(real, beside)
+        beside.replace(real)
+    except OSError as error:
+        if error.filename not in (None, str(beside)):
+            raise  # of another file that `write` worked on
+        raise OSError(error.errno or 0, error.strerror or str(error), str(path)) from error
     finally:
         beside.unlink(missing_ok=True)
 
@@ -25,6 +43,6 @@ def write_json(path: Path, values: Any) -> None:
     """`values` as indented JSON, atomically."""
 
     def write(beside: Path) -> None:
-        beside.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+        beside.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
     write_atomically(path, write)

@@ -1,4 +1,4 @@
-"""A path, bytes or an array -> an RGB picture. The one place where colours are converted."""
+"""A path, bytes or an array -> an RGB picture. All that is read becomes RGB uint8 here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from PIL import (
     BmpImagePlugin,
     GifImagePlugin,
     Image,
-    ImageOps,
     JpegImagePlugin,
     PngImagePlugin,
     PpmImagePlugin,
@@ -32,6 +31,7 @@ ImageSource = str | os.PathLike[str] | bytes | npt.NDArray[np.uint8]
 # 100 megapixels: more than any camera a person owns, 300 MB once decoded. The size a file
 # declares is checked before anything is decoded.
 MAX_PIXELS: Final = 100_000_000
+MAX_PIPE_BYTES: Final = 500_000_000
 # What Pillow can open beyond these (PDF, PSD, EPS, ...) is no photograph, or runs programs.
 _READERS: Final = (
     JpegImagePlugin.JpegImageFile,  # MPO too: several JPEGs in one file, from phones
@@ -64,18 +64,24 @@ def load_image(source: ImageSource) -> RgbImage:
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, bytes):
-        return _decode(io.BytesIO(source), len(source), "picture")
+        return _decode(io.BytesIO(source), "picture")
     path = Path(source)
     try:
         with path.open("rb") as file:
-            return _decode(file, path.stat().st_size, str(path))
+            if path.is_file():
+                return _decode(file, str(path))
+            # A pipe: Pillow needs to go back and forth.
+            return _decode(io.BytesIO(file.read(MAX_PIPE_BYTES)), str(path))
     except OSError as error:
         raise ImageError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except ValueError as error:  # a name that no file can have
+        raise ImageError(f"{str(path)!r}: cannot be read: {error}") from None
 
 
-def _decode(file: IO[bytes], n_bytes: int, name: str) -> RgbImage:
-    if n_bytes == 0:
+def _decode(file: IO[bytes], name: str) -> RgbImage:
+    if not file.read(1):
         raise ImageError(f"{name}: the file is empty")
+    file.seek(0)
     try:
         with warnings.catch_warnings():
             # Pillow warns of what is refused or repaired here: huge sizes, odd EXIF blocks.
@@ -88,7 +94,7 @@ def _decode(file: IO[bytes], n_bytes: int, name: str) -> RgbImage:
                     f"at most {MAX_PIXELS // 1_000_000} megapixels are read"
                 )
             image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
+            return _to_rgb(_upright(image))
     except UnidentifiedImageError:
         raise ImageError(
             f"{name}: not a picture in a known format ({', '.join(FORMATS)})"
@@ -100,11 +106,34 @@ def _decode(file: IO[bytes], n_bytes: int, name: str) -> RgbImage:
         ) from None
     except ImageError:
         raise
-    # A damaged file can make a decoder raise nearly anything; none of it is the caller's fault.
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, MemoryError,
-            OverflowError, TypeError, AttributeError, RuntimeError) as error:  # fmt: skip
+    # A damaged file makes decoders raise nearly anything: struct.error, SyntaxError, KeyError...
+    except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ImageError(f"{name}: damaged or cut off: {reason}") from None
+
+
+_UPRIGHT: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as EXIF's orientation says.
+
+    `ImageOps.exif_transpose` would also write the whole EXIF block anew, and fails on one
+    odd tag that has nothing to do with the orientation.
+    """
+    try:
+        orientation = image.getexif().get(0x0112)
+    except Exception:  # whatever is wrong with the block, the picture itself is intact
+        return image
+    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
 
 
 def _to_rgb(image: Image.Image) -> RgbImage:
@@ -114,14 +143,17 @@ def _to_rgb(image: Image.Image) -> RgbImage:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
-    return np.asarray(image.convert("RGB"), dtype=np.uint8)
+    return np.array(image.convert("RGB"), dtype=np.uint8)  # a copy that may be written to
 
 
 def _from_deep_grey(levels: npt.NDArray[np.generic]) -> RgbImage:
     """16-bit grey levels by their full range; anything deeper by the range it uses."""
+    whole = np.issubdtype(levels.dtype, np.integer)
     values = levels.astype(np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("its levels are not all finite numbers")
     low, high = float(values.min()), float(values.max())
-    if low >= 0 and high <= 65535:
+    if whole and low >= 0 and high <= 65535:
         low, high = 0.0, 65535.0
     grey = np.round((values - low) * (255.0 / max(high - low, 1e-12))).astype(np.uint8)
     return np.repeat(grey[:, :, None], 3, axis=2)

@@ -20,9 +20,8 @@ class ModelEntry:
     file: str  # under semblante/weights
     sha256: str  # of the file
     parameters: int
-    public_test: float  # accuracy, single crop, n = 3,589; by which it was chosen
-    private_test: float  # accuracy, single crop, n = 3,589; measured once, decided nothing
-    about: str
+    public_test: float  # accuracy, one view, n = 3,589; by which it was chosen
+    private_test: float  # accuracy, one view, n = 3,589; measured once, decided nothing
 
     @property
     def path(self) -> Path:
@@ -40,7 +39,6 @@ MODELS: Final[dict[str, ModelEntry]] = {
             parameters=834_471,
             public_test=0.6066,
             private_test=0.6124,
-            about="recurrent convolutional network (Liang & Hu 2015), trained on FER2013",
         ),
     )
 }

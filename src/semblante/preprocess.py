@@ -7,6 +7,7 @@ and both are then standardised by the same function (`standardise`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -43,9 +44,10 @@ class InputSpec:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"the model's input description is incomplete: {error!r}") from None
-        if spec.normalisation != PER_IMAGE or spec.size < 1 or spec.variance_floor <= 0:
+        known = spec.normalisation == PER_IMAGE and 1 <= spec.size <= 1024
+        if not (known and 0 < spec.variance_floor < math.inf):
             raise ModelError(
-                f"the model's input {spec} is unknown here; expected a size of at least 1, "
+                f"the model's input {spec} is unknown here; expected a size of 1..1024, "
                 f"normalisation {PER_IMAGE!r} and a positive variance_floor"
             )
         return spec

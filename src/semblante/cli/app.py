@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
+import semblante
 from semblante.cli.analyze import analyze_command
+from semblante.cli.checks import complain
 from semblante.cli.evaluate import evaluate_command
 from semblante.cli.export import export_command
 from semblante.cli.models import models_app
@@ -28,29 +33,44 @@ app.command("export")(export_command)
 app.add_typer(models_app, name="models")
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(semblante.__version__)
+        raise typer.Exit
+
+
 @app.callback()
-def _root() -> None:
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
     pass
 
 
 def main() -> None:
     """Exit codes: 0 done, 1 failed or partly failed, 2 wrong usage, 130 interrupted."""
+    # A closed stream is None here; what is written to it goes nowhere.
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         # A file name need not be text: show its odd bytes escaped instead of failing on them.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    # Pillow logs what it finds odd in a file; what matters of it is in our own messages.
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
     try:
         app()
     except SemblanteError as error:
-        _fail(str(error), 2 if isinstance(error, OptionError) else 1)
+        complain(str(error))
+        sys.exit(2 if isinstance(error, OptionError) else 1)
     except BrokenPipeError:  # the reader of our output, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        _fail(f"{place}{error.strerror or error}", 1)
-
-
-def _fail(reason: str, code: int) -> None:
-    print(f"semblante: {reason}", file=sys.stderr)
-    sys.exit(code)
+        complain(f"{place}{error.strerror or error}")
+        sys.exit(1)

@@ -11,8 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from semblante.cli.extras import require
-from semblante.errors import OptionError
+from semblante.cli.checks import output_file, require
 from semblante.models import DEFAULT_MODEL
 
 
@@ -40,20 +39,19 @@ class Format(StrEnum):
 
 
 def evaluate_command(
-    data: Annotated[Path, typer.Option(help="fer2013.csv as Kaggle ships it")],
+    data: Annotated[Path, typer.Option(help="fer2013.csv as Kaggle ships it", readable=False)],
     split: Annotated[Split, typer.Option()] = Split.PublicTest,
     model: Annotated[str, typer.Option(help="a shipped model or an ONNX file")] = DEFAULT_MODEL,
     tta: Annotated[Tta, typer.Option(help="views averaged at test time")] = Tta.none,
     format: Annotated[Format, typer.Option()] = Format.table,
     confusion: Annotated[
-        Path | None, typer.Option(help="draw the confusion matrix here, as a PNG")
+        Path | None, typer.Option(help="draw the confusion matrix here, as a PNG", readable=False)
     ] = None,
 ) -> None:
     """Measure a model on one split of FER2013."""
     if confusion is not None:
         require("plot", "drawing the confusion matrix", "matplotlib")
-        if not confusion.absolute().parent.is_dir():
-            raise OptionError(f"--confusion {confusion}: there is no folder {confusion.parent}")
+        output_file("--confusion", confusion)
 
     from semblante.data import load_fer2013
     from semblante.evaluation import draw_confusion, evaluate

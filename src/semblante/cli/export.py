@@ -8,16 +8,18 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from semblante.cli.extras import require
-from semblante.errors import OptionError
+from semblante.cli.checks import output_file, require
+from semblante.errors import DataError
 
 
 def export_command(
-    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="folder of a training run")],
-    out: Annotated[Path, typer.Option(help="ONNX file to write")],
+    run_dir: Annotated[
+        Path, typer.Argument(metavar="RUN_DIR", help="folder of a training run", readable=False)
+    ],
+    out: Annotated[Path, typer.Option(help="ONNX file to write", readable=False)],
     data: Annotated[
         Path | None,
-        typer.Option(help="the dataset of the run; needed where it has been moved since"),
+        typer.Option(help="the run's dataset, where it has been moved since", readable=False),
     ] = None,
 ) -> None:
     """Write a trained network as the ONNX file that recognition uses.
@@ -26,14 +28,15 @@ def export_command(
     differs by more than 1e-4 or the accuracy differs.
     """
     require("train", "exporting", "torch", "safetensors", "onnx", "onnxscript")
-    if not out.absolute().parent.is_dir():
-        raise OptionError(f"--out {out}: there is no folder {out.parent}")
+    output_file("--out", out)
 
     from semblante.data import load_fer2013
-    from semblante.train.checkpoint import read_json
+    from semblante.train.checkpoint import read_config
     from semblante.train.export import export
 
-    source = data or Path(read_json(run_dir / "config.json")["data"])
+    source = data or Path(read_config(run_dir)["data"])
+    if data is None and not source.exists():
+        raise DataError(f"{source}, the run's dataset, is gone: give its new place with --data")
     with Console(stderr=True).status(f"reading {source}") as status:
         dataset = load_fer2013(source)
         status.update("exporting")

@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from semblante.train.options import PRESETS, TrainOptions, options_from
 
@@ -50,8 +50,8 @@ def _with_recipe_options(command: Callable[..., None]) -> Callable[..., None]:
 @_with_recipe_options
 def train_command(
     *,
-    data: Annotated[Path, typer.Option(help="fer2013.csv as Kaggle ships it")],
-    out: Annotated[Path, typer.Option(help="run folder, made here")],
+    data: Annotated[Path, typer.Option(help="fer2013.csv as Kaggle ships it", readable=False)],
+    out: Annotated[Path, typer.Option(help="run folder, made here", readable=False)],
     preset: Annotated[str, typer.Option(help=f"recipe: {', '.join(PRESETS)}")] = "standard",
     resume: Annotated[bool, typer.Option("--resume", help="go on with an interrupted run")] = False,
     **recipe: Any,
@@ -59,7 +59,7 @@ def train_command(
     """Train a network on FER2013, following its accuracy on Training and PublicTest."""
     options = options_from(preset, {k: v for k, v in recipe.items() if v is not None})
 
-    from semblante.cli.extras import require
+    from semblante.cli.checks import require
 
     require("train", "training", "torch", "safetensors", "matplotlib")
     from semblante.data import load_fer2013
@@ -88,12 +88,10 @@ class _RunProgress:
         self._epochs = epochs
         self._bar = Progress(
             TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
-            BarColumn(),
+            BarColumn(bar_width=8),  # a line of 80 columns must hold all of it
             TextColumn("loss {task.fields[loss]:.3f}"),
             TextColumn("{task.fields[accuracy]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            TimeRemainingColumn(elapsed_when_finished=True),
             console=console,
             disable=not console.is_terminal,
         )
@@ -125,4 +123,5 @@ class _RunProgress:
             f"epoch {record['epoch']:g}/{self._epochs}: loss {record['step_loss']:.3f}, "
             f"accuracy {accuracy}, alpha {record['alpha']:.4f}, {record['seconds']:.0f} s",
             highlight=False,
+            soft_wrap=True,
         )

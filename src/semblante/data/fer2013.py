@@ -36,6 +36,8 @@ def load_fer2013(path: str | os.PathLike[str]) -> Dataset:
             rows = csv.reader(file)
             _check_header(next(rows, []), path)
             for row in rows:
+                if not row:  # a blank line, at the end say
+                    continue
                 where = f"{path}, line {rows.line_num}"
                 if len(row) != len(COLUMNS):
                     raise DataError(
@@ -74,9 +76,9 @@ def _face(text: str, where: str) -> npt.NDArray[np.uint8]:
         with warnings.catch_warnings():
             # At a word that is no number numpy raises; before 2.4 it stopped there and warned.
             warnings.simplefilter("error", DeprecationWarning)
-            pixels = np.fromstring(text, dtype=np.int32, sep=" ")
+            pixels = np.fromstring(text, dtype=np.int64, sep=" ")
     except (ValueError, DeprecationWarning):
-        pixels = np.empty(0, np.int32)
+        pixels = np.empty(0, np.int64)
     if len(pixels) != _N_PIXELS or text.count(" ") != _N_PIXELS - 1:
         words = text.split()
         odd = [word for word in words if not word.removeprefix("-").isdecimal()]

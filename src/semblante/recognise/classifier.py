@@ -51,6 +51,23 @@ class Classifier:
         self.about = _read_metadata(self._session, self.path)
         self.spec = InputSpec.from_mapping(self.about["input"])
         self._input = self._session.get_inputs()[0].name
+        self._try()
+
+    def _try(self) -> None:
+        """Raise `ModelError` unless one face in gives seven numbers out."""
+        face = np.zeros((1, self.spec.size, self.spec.size), np.uint8)
+        try:
+            found = self.logits(face).shape
+        except Exception as error:  # see above
+            reason = " ".join(str(error).split())[:200]
+            raise ModelError(
+                f"{self.path}: cannot classify a face of {face.shape[1:]}: {reason}"
+            ) from None
+        if found != (1, len(EMOTIONS)):
+            raise ModelError(
+                f"{self.path}: expected outputs of shape (1, {len(EMOTIONS)}) for a face, "
+                f"found {found}"
+            )
 
     def probabilities(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Grey faces, uint8 (n, size, size) -> (n, 7), in the order of `EMOTIONS`."""

@@ -31,6 +31,18 @@ def read_json(path: Path) -> Any:
         raise ModelError(f"{path}: not valid JSON: {error}") from None
 
 
+def read_config(run_dir: Path) -> dict[str, Any]:
+    """`config.json` of a run folder; raises `ModelError` where it is not as `train` wrote it."""
+    path = run_dir / "config.json"
+    config = read_json(path)
+    kinds = {"options": dict, "dataset_sha256": str, "data": str}
+    if not isinstance(config, dict) or any(
+        not isinstance(config.get(name), kind) for name, kind in kinds.items()
+    ):
+        raise ModelError(f"{path}: expected an object with {', '.join(kinds)}")
+    return config
+
+
 def save_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
     """Tensors and, in the same file's header, a JSON description of them."""
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -44,7 +56,10 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return tensors, json.loads(metadata["semblante"])
+        about = json.loads(metadata["semblante"])
+        if not isinstance(about, dict):
+            raise ValueError("its description is no object")
+        return tensors, about
     except FileNotFoundError:
         raise ModelError(f"{path}: there is no such file") from None
     except (OSError, SafetensorError, KeyError, ValueError) as error:

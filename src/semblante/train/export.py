@@ -22,7 +22,7 @@ from semblante.files import write_atomically
 from semblante.metrics import accuracy
 from semblante.preprocess import InputSpec, network_input
 from semblante.recognise.classifier import METADATA_KEY, Classifier
-from semblante.train.checkpoint import read_json
+from semblante.train.checkpoint import read_config
 from semblante.train.loop import load_best
 from semblante.train.networks import count_parameters
 
@@ -40,10 +40,15 @@ def export(run_dir: Path, out: Path, dataset: Dataset) -> dict[str, Any]:
     `TOLERANCE` or the accuracy differs at all.
     """
     network, record = load_best(run_dir)
-    config = read_json(run_dir / "config.json")
+    config = read_config(run_dir)
     if config["dataset_sha256"] != dataset.fingerprint():
         raise ModelError(
             f"{run_dir} was trained on another dataset than the one given to compare with"
+        )
+    if config["options"].get("network") != record["network"]:
+        raise ModelError(
+            f"{run_dir}: the run is of {config['options'].get('network')!r}, "
+            f"but best.safetensors holds a {record['network']!r}"
         )
     public = dataset.split("PublicTest")
     outputs = _torch_logits(network, public)

@@ -27,7 +27,7 @@ from semblante.train.batches import Faces
 from semblante.train.checkpoint import (
     load_tensors,
     prefixed,
-    read_json,
+    read_config,
     save_tensors,
     without_prefix,
 )
@@ -67,13 +67,13 @@ def train(
 
     The run folder (see `checkpoint.py`) is made here; it notes the dataset's file, `data`.
     With `resume` an interrupted run goes on after its last whole epoch and ends, on the same
-    machine with the same number of threads, with the weights the uninterrupted run would have
-    had: all random numbers of an epoch follow from the seed and the epoch's number. Raises
-    `ModelError` where the folder holds another run.
+    processor (not GPU) with the same number of threads, with the weights the uninterrupted run
+    would have had: all random numbers of an epoch follow from the seed and the epoch's number.
+    Raises `ModelError` where the folder holds another run, or the loss is no longer finite.
     """
     training, public = dataset.split("Training"), dataset.split("PublicTest")
-    _open_run(run_dir, options, dataset, data, resume)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    _open_run(run_dir, options, dataset, data, device, resume)
     torch.manual_seed(options.seed)
     run = _Run(options, device, steps_per_epoch=max(1, len(training) // options.batch_size))
     history = run.load(run_dir) if resume else []
@@ -83,13 +83,14 @@ def train(
     for epoch in range(len(history) + 1, options.epochs + 1):
         started = time.perf_counter()
         torch.manual_seed(options.seed * 1_000_003 + epoch)
-        loss, gradient_norm = _train_epoch(run, faces, epoch, reporter)
+        loss, gradient_norm, alpha = _train_epoch(run, faces, epoch, reporter)
         public_loss, public_accuracy = evaluate(run.average, public_faces, run.bf16)
+        _check_finite(public_loss, "the loss on PublicTest", epoch, run.steps_per_epoch)
         training_loss, training_accuracy = evaluate(run.average, sample, run.bf16)
         history.append(
             {
                 "epoch": epoch,
-                "alpha": run.alpha(),
+                "alpha": alpha,
                 "step_loss": loss,
                 "gradient_norm": gradient_norm,
                 "training_loss": training_loss,
@@ -104,8 +105,11 @@ def train(
     return _finish(run_dir, history, options, faces, public_faces)
 
 
-def _train_epoch(run: _Run, faces: Faces, epoch: int, reporter: Reporter) -> tuple[float, float]:
-    """One pass over Training; returns the mean loss and the mean length of the gradient."""
+def _train_epoch(
+    run: _Run, faces: Faces, epoch: int, reporter: Reporter
+) -> tuple[float, float, float]:
+    """One pass over Training; returns the mean loss, the mean length of the gradient, and the
+    step alpha of the last step."""
     options = run.options
     run.network.train()
     losses: list[float] = []
@@ -121,21 +125,28 @@ def _train_epoch(run: _Run, faces: Faces, epoch: int, reporter: Reporter) -> tup
         run.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # back-propagation: dE/dw for every w
         norm = nn.utils.clip_grad_norm_(run.network.parameters(), options.clip_norm)
+        losses.append(loss.item())
+        norms.append(norm.item())
+        _check_finite(losses[-1] + norms[-1], "the loss or its gradient", epoch, len(losses))
+
+        alpha = run.alpha()
         for group in run.optimiser.param_groups:
-            group["lr"] = run.alpha()
+            group["lr"] = alpha
         run.optimiser.step()  # w <- w - alpha * v
         run.step += 1
         run.update_average()
 
-        losses.append(loss.item())
-        norms.append(norm.item())
-        if not math.isfinite(losses[-1]):
-            raise ModelError(
-                f"the loss is {losses[-1]} in epoch {epoch}, step {len(losses)}: "
-                "try a smaller learning rate; the last checkpoint is from the epoch before"
-            )
         reporter.step(epoch, len(losses), run.steps_per_epoch, losses[-1])
-    return float(np.mean(losses)), float(np.mean(norms))
+    return float(np.mean(losses)), float(np.mean(norms)), alpha
+
+
+def _check_finite(value: float, what: str, epoch: int, step: int) -> None:
+    """Before the weights, or the checkpoint, take harm."""
+    if not math.isfinite(value):
+        raise ModelError(
+            f"{what} is no longer a finite number in epoch {epoch}, step {step}: "
+            "start a new run with a smaller learning rate"
+        )
 
 
 class _Run:
@@ -213,15 +224,26 @@ class _Run:
         if not path.exists():
             return []  # interrupted in the first epoch
         tensors, about = load_tensors(path)
-        self.network.load_state_dict(without_prefix("network", tensors))
-        self.average.load_state_dict(without_prefix("average", tensors))
         momentum = without_prefix("momentum", tensors)
         state = self.optimiser.state_dict()
-        state["state"] = {int(n): {"momentum_buffer": tensor} for n, tensor in momentum.items()}
-        self.optimiser.load_state_dict(state)
-        history: list[Record] = about["history"]
+        try:
+            self.network.load_state_dict(without_prefix("network", tensors))
+            self.average.load_state_dict(without_prefix("average", tensors))
+            state["state"] = {int(n): {"momentum_buffer": m} for n, m in momentum.items()}
+            for number, parameter in enumerate(_parameters(self.optimiser)):
+                if momentum[str(number)].shape != parameter.shape:
+                    raise ValueError(f"momentum {number} has another shape")
+            self.optimiser.load_state_dict(state)
+            history: list[Record] = about["history"]
+        except (RuntimeError, KeyError, ValueError, TypeError) as error:
+            raise ModelError(f"{path}: not a checkpoint of this run: {_brief(error)}") from None
         self.step = len(history) * self.steps_per_epoch
         return history
+
+
+def _parameters(optimiser: torch.optim.Optimizer) -> list[Tensor]:
+    """In the order by which the optimiser numbers them."""
+    return [parameter for group in optimiser.param_groups for parameter in group["params"]]
 
 
 def learning_rate(step: int, *, warmup: int, total: int, peak: float) -> float:
@@ -268,7 +290,9 @@ def use_bf16(precision: str, device: torch.device) -> bool:
         return precision == "bf16"
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    # torch has no public word for this; a version that lacks these falls back to fp32.
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, check, bool)() for check in checks)
 
 
 @contextmanager
@@ -292,7 +316,12 @@ def _sample(training: Dataset) -> Dataset:
 
 
 def _open_run(
-    run_dir: Path, options: TrainOptions, dataset: Dataset, data: Path, resume: bool
+    run_dir: Path,
+    options: TrainOptions,
+    dataset: Dataset,
+    data: Path,
+    device: torch.device,
+    resume: bool,
 ) -> None:
     """Make the run folder, or check that it holds this very run."""
     path = run_dir / "config.json"
@@ -307,6 +336,8 @@ def _open_run(
         about = {
             "data": str(data.absolute()),  # where `export` finds the faces to compare on
             "parameters": count_parameters(network),
+            "device": device.type,
+            "bf16": use_bf16(options.precision, device),
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
             "semblante": semblante.__version__,
@@ -315,10 +346,10 @@ def _open_run(
         }
         write_json(path, {**ours, **about})
         return
-    theirs = read_json(path)
-    if theirs.get("dataset_sha256") != ours["dataset_sha256"]:
+    theirs = read_config(run_dir)
+    if theirs["dataset_sha256"] != ours["dataset_sha256"]:
         raise ModelError(f"{run_dir} was trained on another dataset than the one given")
-    before = theirs.get("options", {})
+    before = theirs["options"]
     changed = [name for name, value in asdict(options).items() if before.get(name) != value]
     if changed:
         differences = ", ".join(
@@ -350,7 +381,16 @@ def _finish(
 def load_best(run_dir: Path) -> tuple[nn.Module, dict[str, Any]]:
     """The network of a run folder with its best weights, in evaluation mode, and what is known
     of it: the record of its epoch. Raises `ModelError` where there is no such run."""
-    tensors, about = load_tensors(run_dir / "best.safetensors")
-    network = build_network(about["network"])
-    network.load_state_dict(tensors)
+    path = run_dir / "best.safetensors"
+    tensors, about = load_tensors(path)
+    try:
+        network = build_network(about["network"])
+        network.load_state_dict(tensors)
+        int(about["epoch"])
+    except (RuntimeError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{path}: not the weights of a run: {_brief(error)}") from None
     return network.eval(), about
+
+
+def _brief(error: Exception) -> str:
+    return f"{type(error).__name__} {' '.join(str(error).split())[:120]}"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
 from semblante.errors import OptionError
+
+MAX_SEED: Final = 1_000_000_000
 
 
 def _option(default: Any, help: str) -> Any:
@@ -48,6 +51,12 @@ class TrainOptions:
         )  # fmt: skip
         not_negative = ("seed", "warmup_epochs", "weight_decay", "rotation", "brightness")
         positive = ("learning_rate", "clip_norm", "mixup_alpha")
+        for option in fields(self):
+            value = getattr(self, option.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise OptionError(f"expected {option.name} to be a finite number, found {value}")
+        if self.seed > MAX_SEED:
+            raise OptionError(f"expected seed of at most {MAX_SEED}, found {self.seed}")
         self._check(at_least_one, "at least 1", lambda value: value >= 1)
         self._check(fractions, "between 0 and 1", lambda value: 0 <= value <= 1)
         self._check(not_negative, "0 or more", lambda value: value >= 0)
@@ -68,7 +77,7 @@ class TrainOptions:
 
 PRESETS: Final[dict[str, dict[str, Any]]] = {
     "standard": {},
-    # To see that everything works: about ten minutes on two cores, a few points below.
+    # To see that everything works: twelve epochs, a few points below.
     "quick": {"epochs": 12, "mixup_probability": 0.0, "warmup_epochs": 1.0},
 }
 

@@ -1,0 +1,5 @@
+"""`python -m semblante` is the `semblante` program."""
+
+from semblante.cli import main
+
+main()
