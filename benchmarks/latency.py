@@ -8,6 +8,7 @@ machine slows all of them alike. Writes results/latency.json with the machine's 
 
 from __future__ import annotations
 
+import os
 import platform
 import statistics
 import time
@@ -72,6 +73,7 @@ def main() -> None:
     RESULTS.mkdir(exist_ok=True)
     about = {
         "processor": processor(),
+        "cores": os.cpu_count(),
         "python": platform.python_version(),
         "numpy": np.__version__,
         "opencv": cv2.__version__,

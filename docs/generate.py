@@ -118,8 +118,8 @@ def latency_table(results: dict[str, Any]) -> str:
     about = results["machine"]
     rows = [[case, f"{value:.2f}"] for case, value in results["median_ms"].items()]
     where = (
-        f"Median of {about['rounds']} rounds on a virtual machine with two cores of "
-        f"{about['processor']}, Python {about['python']}, ONNX Runtime {about['onnxruntime']}, "
+        f"Median of {about['rounds']} rounds on a machine with {about['cores']} cores "
+        f"({about['processor']}), Python {about['python']}, ONNX Runtime {about['onnxruntime']}, "
         f"OpenCV {about['opencv']}."
     )
     return f"{table(['what', 'ms'], rows)}\n\n{where}"
