@@ -45,7 +45,7 @@ docs: .venv/dev
 	touch $@
 
 .venv/dev: .venv/core
-	$(BIN)/python -m pip install --quiet --group dev --editable '.[train]'
+	$(BIN)/python -m pip install --quiet --group dev --editable '.[train,parquet]'
 	touch $@
 
 clean:

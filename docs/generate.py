@@ -72,11 +72,13 @@ _WORDS = {
         "head": ["model", "split", "views at test time", "accuracy", "95 % interval",
                  "leak-free", "macro F1", "ECE"],
         "none": "1 (as it is)", "flip": "2 (and mirrored)", "ten-crop": "10 crops",
+        "fer2013": "", "ferplus": ", FER+ labels",
     },
     "es": {
         "head": ["modelo", "partición", "vistas al evaluar", "exactitud", "intervalo del 95 %",
                  "sin copias", "F1 macro", "ECE"],
         "none": "1 (tal cual)", "flip": "2 (y reflejada)", "ten-crop": "10 recortes",
+        "fer2013": "", "ferplus": ", etiquetas FER+",
     },
 }  # fmt: skip
 
@@ -89,7 +91,7 @@ def accuracy_table(results: list[dict[str, Any]], words: dict[str, Any]) -> str:
         rows.append(
             [
                 row["model"],
-                f"{row['split']} (n={row['n']})",
+                f"{row['split']}{words[row['labels']]} (n={row['n']})",
                 words[row["tta"]],
                 f"**{row['accuracy']:.2%}**" if row["tta"] == "none" else f"{row['accuracy']:.2%}",
                 f"{low:.1%} - {high:.1%}",
@@ -104,7 +106,7 @@ def accuracy_table(results: list[dict[str, Any]], words: dict[str, Any]) -> str:
 def per_class_table(results: list[dict[str, Any]]) -> str:
     parts = []
     for row in results:
-        if (row["split"], row["tta"]) == ("PrivateTest", "none"):
+        if (row["split"], row["tta"], row["labels"]) == ("PrivateTest", "none", "fer2013"):
             lines = [
                 [emotion, *(f"{figures[key]:.3f}" for key in ("precision", "recall", "f1")),
                  str(figures["n"])]

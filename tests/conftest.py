@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from semblante.data import SPLITS, Dataset
+from semblante.data.convert import write_table
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "examples" / "eileen-collins.jpg"
@@ -36,12 +37,7 @@ def pattern_dataset(per_class: int = 12, seed: int = 0) -> Dataset:
 
 
 def write_csv(path: Path, dataset: Dataset) -> Path:
-    levels = [str(level) for level in range(256)]
-    with path.open("w") as file:
-        file.write("emotion,pixels,Usage\n")
-        for image, label, split in zip(dataset.images, dataset.labels, dataset.splits, strict=True):
-            pixels = " ".join([levels[level] for level in image.ravel().tolist()])
-            file.write(f"{label},{pixels},{SPLITS[split]}\n")
+    write_table(dataset, path)
     return path
 
 

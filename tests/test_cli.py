@@ -196,7 +196,7 @@ def test_version() -> None:
         (["analyze", "{face}", "--model", "{face}"], 1, "not a usable ONNX model"),
         (["analyze", "{face}", "--lang", "de"], 2, "de"),
         (["evaluate", "--data", "missing.csv"], 1, "missing.csv: cannot be read"),
-        (["evaluate", "--data", "{face}"], 1, "expected a CSV text file"),
+        (["evaluate", "--data", "{face}"], 1, "found eileen-collins.jpg outside a folder"),
         (["evaluate", "--data", "{csv}", "--split", "Test"], 2, "Test"),
         (["evaluate", "--data", "{csv}", "--confusion", "no/folder/x.png"], 2, "no folder"),
         (["train", "--data", "{csv}", "--out", "{empty}/run", "--network", "vgg"], 2,
@@ -206,6 +206,13 @@ def test_version() -> None:
         (["train", "--data", "missing.csv", "--out", "{empty}/run"], 1, "missing.csv"),
         (["train", "--data", "{csv}", "--out", "{empty}/run", "--resume"], 1, "No such file"),
         (["export", "{empty}", "--out", "{empty}/m.onnx", "--data", "{csv}"], 1, "no such file"),
+        (["data", "inspect", "missing"], 1, "missing: cannot be read"),
+        (["data", "inspect", "{csv}", "--map", "joy"], 2, "expected NAME=EMOTION, found 'joy'"),
+        (["data", "inspect", "{csv}", "--map", "joy=glad"], 2, "cannot map 'joy' to 'glad'"),
+        (["data", "convert", "{csv}", "faces.xlsx"], 2, "ends in .csv or .parquet"),
+        (["data", "convert", "{csv}", "no/such/faces"], 2, "there is no folder no/such"),
+        (["evaluate", "--data", "{csv}", "--labels", "ferplus"], 1, "fer2013new.csv: cannot be"),
+        (["evaluate", "--data", "{csv}", "--votes", "x"], 2, "--votes needs --labels ferplus"),
         (["models", "show", "vgg"], 1, "unknown model"),
         (["nonsense"], 2, "nonsense"),
     ],
@@ -255,6 +262,52 @@ def test_train_export_evaluate_analyze(tmp_path: Path, patterns_csv: Path) -> No
     assert shown["network"] == "rcnn-tiny"
     analyzed = semblante("analyze", EXAMPLE, "--model", model, "--format", "json")
     assert json.loads(analyzed.stdout)["faces"][0]["emotion"] in EMOTIONS
+
+
+def test_data_inspect(tmp_path: Path, patterns_csv: Path) -> None:
+    done = semblante("data", "inspect", patterns_csv, "--contact-sheet", tmp_path / "sheet.png")
+    assert done.returncode == 0, done.stderr
+    assert "a table of pixels (CSV), 252 faces" in done.stdout
+    assert [line.split() for line in done.stdout.splitlines() if line.startswith("happy")] == [
+        ["happy", "12", "12", "12", "36"]
+    ]
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == (24 * 48, 7 * 48)
+
+
+def test_data_convert_and_back(tmp_path: Path, patterns_csv: Path) -> None:
+    folder, table = tmp_path / "faces", tmp_path / "again.csv"
+    assert semblante("data", "convert", patterns_csv, folder).returncode == 0
+    assert len(list(folder.rglob("*.png"))) == 252
+    assert semblante("data", "convert", folder, table).returncode == 0
+    assert table.read_bytes() == patterns_csv.read_bytes()
+    again = semblante("data", "convert", patterns_csv, folder)
+    assert again.returncode == 2
+    assert "expected a new or an empty folder" in again.stderr
+
+
+def test_other_class_names_and_bad_rows(tmp_path: Path) -> None:
+    for number, name in enumerate(("joy", "sad", "sad", "who knows")):
+        (tmp_path / "my" / name).mkdir(parents=True, exist_ok=True)
+        Image.new("L", (60, 60), 99).save(tmp_path / "my" / name / f"{number}.png")
+    (tmp_path / "my" / "sad" / "5.png").write_text("no picture")
+    refused = semblante("data", "inspect", tmp_path / "my")
+    assert refused.returncode == 1
+    assert "unknown class 'joy'" in refused.stderr
+    arguments = (
+        "data",
+        "inspect",
+        tmp_path / "my",
+        "--map",
+        "joy=happy",
+        "--map",
+        "who knows=drop",
+    )
+    assert "5.png" in semblante(*arguments).stderr
+    done = semblante(*arguments, "--skip-bad")
+    assert done.returncode == 0
+    assert "1 bad rows left out; the first: " in done.stderr
+    assert "3 faces" in done.stdout
 
 
 def test_models_list() -> None:

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from conftest import needs_fer2013
+from conftest import SHARED, needs_fer2013
 from semblante.data import Dataset
+from semblante.data.ferplus import FERPLUS_EMOTIONS, FROM_FER2013, VOTES, FerPlus, load_ferplus
 from semblante.errors import DataError, OptionError
 from semblante.evaluation import _views, draw_confusion, evaluate
 from semblante.models import MODELS, model_path
@@ -39,7 +40,7 @@ def with_leaks(patterns: Dataset, n: int) -> Dataset:
 def test_figures_of_a_known_classifier(patterns: Dataset) -> None:
     found = evaluate(BarReader(wrong_every=4), with_leaks(patterns, 10), "PublicTest").to_dict()
     assert list(found) == [
-        "model", "split", "tta", "n", "accuracy", "accuracy_ci95", "macro_f1", "ece",
+        "model", "split", "tta", "labels", "n", "accuracy", "accuracy_ci95", "macro_f1", "ece",
         "per_class", "confusion", "leak_free",
     ]  # fmt: skip
     assert found["n"] == 84
@@ -86,6 +87,29 @@ def test_confusion_picture(patterns: Dataset, tmp_path: Path) -> None:
     assert (tmp_path / "confusion.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_ferplus_labels_row_by_row(patterns: Dataset) -> None:
+    """Votes that agree with FER2013, but for contempt, a tie, and a removed row."""
+    votes = np.zeros((len(patterns), len(VOTES)), np.int64)
+    votes[np.arange(len(patterns)), FROM_FER2013[patterns.labels]] = 9
+    named = np.ones(len(patterns), bool)
+    public = np.flatnonzero(patterns.splits == 1)
+    votes[public[0]] = 10 * np.eye(10, dtype=int)[VOTES.index("contempt")]
+    votes[public[1]] = 5 * np.eye(10, dtype=int)[[0, 1]].sum(axis=0)
+    votes[public[2]] = 10 * np.eye(10, dtype=int)[VOTES.index("NF")]
+    named[public[3]] = False
+    found = evaluate(BarReader(), patterns, votes=FerPlus(votes, named, patterns.splits)).to_dict()
+    assert found["labels"] == "ferplus"
+    assert found["n"] == 84 - 3
+    assert found["accuracy"] == pytest.approx(80 / 81)  # contempt is never said
+    assert list(found["per_class"]) == list(FERPLUS_EMOTIONS)
+    assert found["per_class"]["contempt"]["n"] == 1
+    assert found["per_class"]["happiness"]["recall"] == 1
+    with pytest.raises(DataError, match="FER2013's 252 rows in their order; the dataset has 84"):
+        evaluate(
+            BarReader(), patterns.split("PublicTest"), votes=FerPlus(votes, named, patterns.splits)
+        )
+
+
 @needs_fer2013
 @pytest.mark.parametrize("name", MODELS)
 def test_shipped_weights_on_the_real_splits(fer2013: Dataset, name: str) -> None:
@@ -98,3 +122,7 @@ def test_shipped_weights_on_the_real_splits(fer2013: Dataset, name: str) -> None
     private = evaluate(classifier, fer2013, "PrivateTest")
     assert (private.n, private.leak_free_n) == (3_589, 3_301)
     assert private.accuracy == pytest.approx(entry.private_test, abs=0.002)
+    votes = load_ferplus(SHARED / "fer2013" / "fer2013new.csv")
+    strict = evaluate(classifier, fer2013, "PrivateTest", votes=votes)
+    assert strict.n == 3_153
+    assert strict.accuracy > private.accuracy  # fewer disputed faces

@@ -7,7 +7,7 @@ for face in analyzer.analyze("family.jpg"):
     print(face.box, face.emotion, face.probabilities)
 """
 
-from semblante.data import Dataset, load_fer2013
+from semblante.data import Dataset, load_dataset, load_fer2013
 from semblante.emotions import EMOTIONS, emotion_name
 from semblante.errors import (
     DataError,
@@ -41,6 +41,7 @@ __all__ = [
     "annotate",
     "available_models",
     "emotion_name",
+    "load_dataset",
     "load_fer2013",
     "load_image",
 ]

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from semblante.data import Dataset
 from semblante.data.dataset import SPLITS, seen_in
+from semblante.data.ferplus import FERPLUS_EMOTIONS, FROM_FER2013, NO_MAJORITY, FerPlus
 from semblante.emotions import EMOTIONS
 from semblante.errors import OptionError
 from semblante.files import write_atomically
@@ -43,13 +44,14 @@ class Evaluation:
     model: str
     split: str
     tta: str
+    labels: str  # whose: "fer2013", or "ferplus" where FER+'s majority was asked
     n: int
     accuracy: float
     accuracy_ci95: tuple[float, float]  # Wilson
     macro_f1: float
     ece: float  # 15 bins
     per_class: dict[str, dict[str, float]]  # precision, recall, f1, n
-    confusion: npt.NDArray[np.int64]  # (7, 7), true label by prediction
+    confusion: npt.NDArray[np.int64]  # (classes, classes), true label by prediction
     # The split's faces without an exact copy in Training; None where the dataset has no Training
     # rows, so that nobody can tell. The accuracy is None too where no face is left.
     leak_free_n: int | None
@@ -61,6 +63,7 @@ class Evaluation:
             "model": self.model,
             "split": self.split,
             "tta": self.tta,
+            "labels": self.labels,
             "n": self.n,
             "accuracy": self.accuracy,
             "accuracy_ci95": list(self.accuracy_ci95),
@@ -79,39 +82,52 @@ def evaluate(
     *,
     tta: str = "none",
     model: str = "model",
+    votes: FerPlus | None = None,
 ) -> Evaluation:
     """Classify all faces of `split` and compare with their labels.
 
     `tta`, test-time augmentation: the probabilities of several views are averaged. "none"
     is the face as it is; "flip" adds its mirror image; "ten-crop" takes the four corners
     and the centre, 44x44 each, enlarged to 48x48, and their mirror images.
+
+    With `votes` the labels are FER+'s by its official rule for testing (`FerPlus.majority`): top-1
+    over its eight classes, on the rows that have a majority for one of them.
     """
     if tta not in TTA:
         raise OptionError(f"unknown tta {tta!r}; known: {', '.join(TTA)}")
     faces = dataset.split(split)
+    classes, labels = EMOTIONS, faces.labels
+    if votes is not None:
+        votes.check_rows_of(dataset)
+        majority = votes.majority()[dataset.splits == SPLITS.index(split)]
+        faces = faces.where(majority != NO_MAJORITY)
+        classes, labels = FERPLUS_EMOTIONS, majority[majority != NO_MAJORITY]
     views = [classifier.probabilities(view) for view in _views(faces.images, tta)]
     probabilities = np.mean(np.stack(views), axis=0)
+    if votes is not None:  # contempt, FER+'s eighth class, is never said
+        seven = probabilities
+        probabilities = np.zeros((len(faces), len(classes)), seven.dtype)
+        probabilities[:, FROM_FER2013] = seven
     predicted = probabilities.argmax(axis=1)
-    confusion = confusion_matrix(faces.labels, predicted)
-    share = accuracy(faces.labels, predicted)
+    confusion = confusion_matrix(labels, predicted, len(classes))
+    share = accuracy(labels, predicted)
     training = dataset.images[dataset.splits == SPLITS.index("Training")]
     fresh = ~seen_in(faces.images, training) if len(training) else None
     return Evaluation(
         model=model,
         split=split,
         tta=tta,
+        labels="fer2013" if votes is None else "ferplus",
         n=len(faces),
         accuracy=share,
         accuracy_ci95=wilson_interval(share, len(faces)),
         macro_f1=macro_f1(confusion),
-        ece=expected_calibration_error(faces.labels, probabilities),
-        per_class=dict(zip(EMOTIONS, per_class(confusion), strict=True)),
+        ece=expected_calibration_error(labels, probabilities),
+        per_class=dict(zip(classes, per_class(confusion), strict=True)),
         confusion=confusion,
         leak_free_n=None if fresh is None else int(fresh.sum()),
         leak_free_accuracy=(
-            None
-            if fresh is None or not fresh.any()
-            else accuracy(faces.labels[fresh], predicted[fresh])
+            None if fresh is None or not fresh.any() else accuracy(labels[fresh], predicted[fresh])
         ),
     )
 
@@ -142,12 +158,13 @@ def draw_confusion(evaluation: Evaluation, path: Path) -> None:
     figure = Figure(figsize=(6.6, 6.0), layout="constrained")
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    places = range(len(EMOTIONS))
-    axes.set_xticks(places, EMOTIONS, rotation=45, ha="right")
-    axes.set_yticks(places, EMOTIONS)
+    names = list(evaluation.per_class)
+    places = range(len(names))
+    axes.set_xticks(places, names, rotation=45, ha="right")
+    axes.set_yticks(places, names)
     axes.set(
         xlabel="predicted",
-        ylabel="FER2013 label",
+        ylabel=f"label ({evaluation.labels})",
         title=f"{evaluation.model} on {evaluation.split}: "
         f"{evaluation.accuracy:.1%} (n={evaluation.n})",
     )

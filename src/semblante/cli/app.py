@@ -14,6 +14,7 @@ import typer
 import semblante
 from semblante.cli.analyze import analyze_command
 from semblante.cli.checks import complain
+from semblante.cli.data import data_app
 from semblante.cli.evaluate import evaluate_command
 from semblante.cli.export import export_command
 from semblante.cli.models import models_app
@@ -30,6 +31,7 @@ app.command("analyze")(analyze_command)
 app.command("evaluate")(evaluate_command)
 app.command("train")(train_command)
 app.command("export")(export_command)
+app.add_typer(data_app, name="data")
 app.add_typer(models_app, name="models")
 
 

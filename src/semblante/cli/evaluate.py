@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from semblante.cli.checks import output_file, require
+from semblante.cli.data import DataOption, MapOption, SkipBadOption, read_dataset
+from semblante.errors import OptionError
 from semblante.models import DEFAULT_MODEL
 
 
@@ -31,6 +33,13 @@ class Tta(StrEnum):
     ten_crop = "ten-crop"
 
 
+class Labels(StrEnum):
+    """Whose labels are compared with."""
+
+    fer2013 = "fer2013"
+    ferplus = "ferplus"
+
+
 class Format(StrEnum):
     """How the figures are printed."""
 
@@ -39,7 +48,7 @@ class Format(StrEnum):
 
 
 def evaluate_command(
-    data: Annotated[Path, typer.Option(help="fer2013.csv as Kaggle ships it", readable=False)],
+    data: DataOption,
     split: Annotated[Split, typer.Option()] = Split.PublicTest,
     model: Annotated[str, typer.Option(help="a shipped model or an ONNX file")] = DEFAULT_MODEL,
     tta: Annotated[Tta, typer.Option(help="views averaged at test time")] = Tta.none,
@@ -47,22 +56,39 @@ def evaluate_command(
     confusion: Annotated[
         Path | None, typer.Option(help="draw the confusion matrix here, as a PNG", readable=False)
     ] = None,
+    labels: Annotated[
+        Labels, typer.Option(help="ferplus: the majority of FER+'s votes, by its official rule")
+    ] = Labels.fer2013,
+    votes: Annotated[
+        Path | None,
+        typer.Option(
+            help="fer2013new.csv, for --labels ferplus [default: beside the dataset]",
+            readable=False,
+        ),
+    ] = None,
+    mapping: MapOption = None,
+    skip_bad: SkipBadOption = False,
 ) -> None:
-    """Measure a model on one split of FER2013."""
+    """Measure a model on one split of FER2013, or of labelled faces of one's own."""
     if confusion is not None:
         require("plot", "drawing the confusion matrix", "matplotlib")
         output_file("--confusion", confusion)
 
-    from semblante.data import load_fer2013
+    if votes is not None and labels is Labels.fer2013:
+        raise OptionError("--votes needs --labels ferplus")
+
+    from semblante.data.ferplus import load_ferplus
     from semblante.evaluation import draw_confusion, evaluate
     from semblante.models import model_path
     from semblante.recognise.classifier import Classifier
 
     classifier = Classifier(model_path(model))
-    with Console(stderr=True).status(f"reading {data}") as status:
-        dataset = load_fer2013(data)
-        status.update(f"classifying {split}")
-        evaluation = evaluate(classifier, dataset, split, tta=tta, model=model)
+    ferplus = None
+    if labels is Labels.ferplus:
+        ferplus = load_ferplus(votes or data.with_name("fer2013new.csv"))
+    dataset = read_dataset(data, mapping, skip_bad)
+    with Console(stderr=True).status(f"classifying {split}"):
+        evaluation = evaluate(classifier, dataset, split, tta=tta, model=model, votes=ferplus)
     if confusion is not None:
         draw_confusion(evaluation, confusion)
     if format is Format.json:
@@ -72,7 +98,7 @@ def evaluate_command(
     low, high = evaluation.accuracy_ci95
     print(
         f"{evaluation.model} on {evaluation.split}, n={evaluation.n}, test-time views: "
-        f"{evaluation.tta}\n"
+        f"{evaluation.tta}, labels: {evaluation.labels}\n"
         f"accuracy {evaluation.accuracy:.2%} (95 % interval {low:.2%} to {high:.2%})\n"
         f"macro F1 {evaluation.macro_f1:.4f}, calibration error (ECE) {evaluation.ece:.4f}"
     )

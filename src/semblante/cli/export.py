@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from semblante.cli.checks import output_file, require
+from semblante.cli.data import read_dataset
 from semblante.errors import DataError
 
 
@@ -30,16 +31,14 @@ def export_command(
     require("train", "exporting", "torch", "safetensors", "onnx", "onnxscript")
     output_file("--out", out)
 
-    from semblante.data import load_fer2013
     from semblante.train.checkpoint import read_config
     from semblante.train.export import export
 
     source = data or Path(read_config(run_dir)["data"])
     if data is None and not source.exists():
         raise DataError(f"{source}, the run's dataset, is gone: give its new place with --data")
-    with Console(stderr=True).status(f"reading {source}") as status:
-        dataset = load_fer2013(source)
-        status.update("exporting")
+    dataset = read_dataset(source)
+    with Console(stderr=True).status("exporting"):
         about = export(run_dir, out, dataset)
     public = about["training"]["public_test"]
     print(

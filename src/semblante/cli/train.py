@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from semblante.cli.data import DataOption, MapOption, SkipBadOption, read_dataset
 from semblante.train.options import PRESETS, TrainOptions, options_from
 
 
@@ -50,10 +51,12 @@ def _with_recipe_options(command: Callable[..., None]) -> Callable[..., None]:
 @_with_recipe_options
 def train_command(
     *,
-    data: Annotated[Path, typer.Option(help="fer2013.csv as Kaggle ships it", readable=False)],
+    data: DataOption,
     out: Annotated[Path, typer.Option(help="run folder, made here", readable=False)],
     preset: Annotated[str, typer.Option(help=f"recipe: {', '.join(PRESETS)}")] = "standard",
     resume: Annotated[bool, typer.Option("--resume", help="go on with an interrupted run")] = False,
+    mapping: MapOption = None,
+    skip_bad: SkipBadOption = False,
     **recipe: Any,
 ) -> None:
     """Train a network on FER2013, following its accuracy on Training and PublicTest."""
@@ -62,12 +65,10 @@ def train_command(
     from semblante.cli.checks import require
 
     require("train", "training", "torch", "safetensors", "matplotlib")
-    from semblante.data import load_fer2013
     from semblante.train.loop import train
 
     console = Console(stderr=True)
-    with console.status(f"reading {data}"):
-        dataset = load_fer2013(data)
+    dataset = read_dataset(data, mapping, skip_bad)
     with _RunProgress(console, options.epochs) as progress:
         summary = train(dataset, options, out, progress, data=data, resume=resume)
     public, training = summary["public"], summary["training"]

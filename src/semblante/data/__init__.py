@@ -1,6 +1,6 @@
 """Labelled faces: FER2013 and what can be said about its rows before any network sees them."""
 
 from semblante.data.dataset import SPLITS, Dataset
-from semblante.data.fer2013 import load_fer2013
+from semblante.data.load import load_dataset, load_fer2013
 
-__all__ = ["SPLITS", "Dataset", "load_fer2013"]
+__all__ = ["SPLITS", "Dataset", "load_dataset", "load_fer2013"]

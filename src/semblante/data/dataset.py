@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +15,7 @@ from semblante.errors import DataError
 # FER2013's own names: train on the first, choose on the second, report on the third.
 SPLITS: Final[tuple[str, ...]] = ("Training", "PublicTest", "PrivateTest")
 FACE_SIZE: Final = 48
+UNLABELLED: Final = -1  # the label of a face that came without one
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Dataset:
     """n labelled grey faces."""
 
     images: npt.NDArray[np.uint8]  # (n, 48, 48), grey levels 0..255
-    labels: npt.NDArray[np.int64]  # (n,), 0..6 in the order of `semblante.EMOTIONS`
+    labels: npt.NDArray[np.int64]  # (n,), 0..6 in the order of `semblante.EMOTIONS`, or UNLABELLED
     splits: npt.NDArray[np.uint8]  # (n,), index into `SPLITS`
 
     def __len__(self) -> int:
@@ -30,14 +32,21 @@ class Dataset:
     def split(self, name: str) -> Dataset:
         """The faces of one of `SPLITS`, in the file's order.
 
-        Raises `DataError` for an unknown name, and for a split without a face.
+        Raises `DataError` for an unknown name, and for a split without a face or with faces
+        that have no label.
         """
         if name not in SPLITS:
             raise DataError(f"unknown split {name!r}; known: {', '.join(SPLITS)}")
         mask = self.splits == SPLITS.index(name)
         if not mask.any():
             raise DataError(f"the dataset has no {name} rows")
-        return Dataset(self.images[mask], self.labels[mask], self.splits[mask])
+        if (self.labels[mask] == UNLABELLED).any():
+            raise DataError(f"faces of {name} have no label")
+        return self.where(mask)
+
+    def where(self, rows: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> Dataset:
+        """The faces that a mask (n,), or row numbers, pick."""
+        return Dataset(self.images[rows], self.labels[rows], self.splits[rows])
 
     def fingerprint(self) -> str:
         """sha256 over pixels, labels and splits: the same faces give the same fingerprint."""
@@ -45,6 +54,37 @@ class Dataset:
         for part in (self.images, self.labels, self.splits):
             digest.update(np.ascontiguousarray(part).tobytes())
         return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Row:
+    """One face on its way into a `Dataset`."""
+
+    image: npt.NDArray[np.uint8]  # (48, 48)
+    label: int  # 0..6 or UNLABELLED
+    split: int  # index into `SPLITS`
+
+
+OnBad = Callable[[DataError], None]  # what is done with a row that cannot be read
+
+
+def collect(rows: Iterable[Row | DataError], on_bad: OnBad | None, where: str) -> Dataset:
+    """The rows as a `Dataset`; an error among them is raised, or handed to `on_bad`."""
+    images: list[npt.NDArray[np.uint8]] = []
+    labels: list[int] = []
+    splits: list[int] = []
+    for row in rows:
+        if isinstance(row, Row):
+            images.append(row.image)
+            labels.append(row.label)
+            splits.append(row.split)
+        elif on_bad is None:
+            raise row
+        else:
+            on_bad(row)
+    if not images:
+        raise DataError(f"{where}: not one face in it")
+    return Dataset(np.stack(images), np.array(labels, np.int64), np.array(splits, np.uint8))
 
 
 def seen_in(images: npt.NDArray[np.uint8], others: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:

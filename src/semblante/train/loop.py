@@ -312,7 +312,7 @@ def _sample(training: Dataset) -> Dataset:
     """The same faces of Training for every run, whatever its seed."""
     n = min(_TRAINING_SAMPLE, len(training))
     rows = np.sort(np.random.default_rng(2013).permutation(len(training))[:n])
-    return Dataset(training.images[rows], training.labels[rows], training.splits[rows])
+    return training.where(rows)
 
 
 def _open_run(

@@ -1,4 +1,4 @@
-"""Reading Kaggle's CSV: the real one whole, and every way in which a row can be wrong."""
+"""Tables of pixels: the real one whole, their variants, and every way a row can be wrong."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import pytest
 from conftest import needs_fer2013
 from semblante import DataError, load_fer2013
 from semblante.data import SPLITS, Dataset
-from semblante.data.dataset import seen_in
+from semblante.data.dataset import UNLABELLED, seen_in
 
-GOOD = f"3,{' '.join(['7'] * 2304)},Training"
+PIXELS = " ".join(["7"] * 2304)
+GOOD = f"3,{PIXELS},Training"
 HEADER = "emotion,pixels,Usage"
 
 
@@ -33,6 +34,13 @@ def test_reads_back_what_was_written(patterns: Dataset, patterns_csv: Path) -> N
     assert np.array_equal(found.labels, patterns.labels)
     assert np.array_equal(found.splits, patterns.splits)
     assert found.fingerprint() == patterns.fingerprint()
+
+
+def test_the_table_is_written_as_kaggle_writes_it(patterns: Dataset, patterns_csv: Path) -> None:
+    lines = patterns_csv.read_text().splitlines()
+    assert lines[0] == "emotion,pixels,Usage"
+    pixels = " ".join(map(str, patterns.images[90].ravel()))
+    assert lines[91] == f"{patterns.labels[90]},{pixels},PublicTest"
 
 
 @needs_fer2013
@@ -69,12 +77,34 @@ def test_other_ways_to_write_the_same(tmp_path: Path, end: str, start: str) -> N
 
 
 @pytest.mark.parametrize(
+    ("header", "line", "label", "split"),
+    [
+        pytest.param("emotion, Usage, pixels", f"4,PrivateTest,{PIXELS}", 4, 2, id="icml"),
+        pytest.param("emotion,pixels", f'6,"{PIXELS}"', 6, 0, id="train.csv"),
+        pytest.param("pixels", PIXELS, UNLABELLED, 0, id="test.csv"),
+        pytest.param("Usage,pixels,emotion", f"PublicTest, {PIXELS} ,0", 0, 1, id="other order"),
+    ],
+)
+def test_relatives_of_the_table(
+    tmp_path: Path, header: str, line: str, label: int, split: int
+) -> None:
+    found = load_fer2013(written(tmp_path, header, line, line))
+    assert found.images.shape == (2, 48, 48)
+    assert np.all(found.images == 7)
+    assert found.labels.tolist() == [label] * 2
+    assert found.splits.tolist() == [split] * 2
+
+
+@pytest.mark.parametrize(
     ("lines", "expected"),
     [
-        pytest.param([GOOD, GOOD], "expected the header emotion,pixels,Usage", id="no header"),
-        pytest.param(["pixels,emotion,Usage", GOOD], "expected the header", id="other order"),
-        pytest.param([""], "expected the header", id="empty file"),
-        pytest.param([HEADER], "no row", id="only a header"),
+        pytest.param([GOOD, GOOD], "expected a table of pixels .*found fer2013.csv",
+                     id="no header"),
+        pytest.param(["emotion,pixels,Use", GOOD], "expected a header of .*pixels,Use",
+                     id="misnamed column"),
+        pytest.param([HEADER + ",Usage", GOOD], "expected a header", id="a column twice"),
+        pytest.param([""], "expected a table of pixels", id="empty file"),
+        pytest.param([HEADER], "not one face", id="only a header"),
         pytest.param([HEADER, GOOD, row(pixels=["7"] * 2303)], "line 3: .*2304 .*found 2303",
                      id="short row"),
         pytest.param([HEADER, row(pixels=["7"] * 2305)], "line 2: .*found 2305", id="long row"),
@@ -113,11 +143,11 @@ def test_bad_rows_are_named(tmp_path: Path, lines: list[str], expected: str) -> 
 def test_files_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="No such file"):
         load_fer2013(tmp_path / "nowhere.csv")
-    with pytest.raises(DataError, match="Is a directory"):
+    with pytest.raises(DataError, match=r"expected a table of pixels .*; found nothing"):
         load_fer2013(tmp_path)
     binary = tmp_path / "picture.csv"
     binary.write_bytes(b"\xff\xd8\xff\xe0" * 100)
-    with pytest.raises(DataError, match="binary"):
+    with pytest.raises(DataError, match=r"found picture\.csv"):
         load_fer2013(binary)
 
 

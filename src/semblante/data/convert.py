@@ -1,0 +1,76 @@
+"""Writing a dataset in another form; read back, it is the same to the pixel."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from semblante.data.dataset import FACE_SIZE, SPLITS, UNLABELLED, Dataset
+from semblante.data.folders import face_name, iterate
+from semblante.data.parquet import encoded_png, write_parquet
+from semblante.emotions import EMOTIONS
+from semblante.errors import DataError, OptionError
+from semblante.files import write_atomically
+from semblante.images import RgbImage
+
+
+def convert(dataset: Dataset, out: Path) -> None:
+    """Write `dataset` to `out`: a name with .csv or .parquet gives a file, one without a folder.
+
+    Raises `DataError` for faces without a label, `OptionError` for another suffix or a folder
+    that holds something already.
+    """
+    if (dataset.labels == UNLABELLED).any():
+        raise DataError("faces without a label cannot be converted")
+    writers = {".csv": write_table, ".parquet": write_parquet, "": write_folders}
+    if out.suffix.lower() not in writers:
+        raise OptionError(
+            f"expected a name that ends in .csv or .parquet, or a folder's name, found {out}"
+        )
+    writers[out.suffix.lower()](dataset, out)
+
+
+def write_table(dataset: Dataset, path: Path) -> None:
+    """As Kaggle's fer2013.csv: emotion,pixels,Usage."""
+    levels = [str(level) for level in range(256)]
+
+    def write(beside: Path) -> None:
+        with beside.open("w", encoding="utf-8", newline="") as file:
+            file.write("emotion,pixels,Usage\n")
+            for _, row in iterate(dataset):
+                pixels = " ".join([levels[level] for level in row.image.ravel().tolist()])
+                file.write(f"{row.label},{pixels},{SPLITS[row.split]}\n")
+
+    write_atomically(path, write)
+
+
+def write_folders(dataset: Dataset, path: Path) -> None:
+    """PNG files such as `PublicTest/happy/PublicTest_028710.png`; the number is the row's."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise OptionError(f"{path}: expected a new or an empty folder")
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        for number, row in iterate(dataset):
+            file = beside / face_name(number, row.label, row.split)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(encoded_png(row.image))
+        if path.exists():
+            path.rmdir()
+        beside.rename(path)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def contact_sheet(dataset: Dataset, columns: int = 24, seed: int = 0) -> RgbImage:
+    """A row of `columns` random faces for each emotion, in the order of `EMOTIONS`; (H, W, 3)."""
+    rng = np.random.default_rng(seed)
+    sheet = np.full((len(EMOTIONS) * FACE_SIZE, columns * FACE_SIZE), 255, np.uint8)
+    for label in range(len(EMOTIONS)):
+        rows = np.flatnonzero(dataset.labels == label)
+        for column, row in enumerate(rng.permutation(rows)[:columns]):
+            top, left = label * FACE_SIZE, column * FACE_SIZE
+            sheet[top : top + FACE_SIZE, left : left + FACE_SIZE] = dataset.images[row]
+    return np.repeat(sheet[:, :, None], 3, axis=2)

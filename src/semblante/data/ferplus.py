@@ -1,0 +1,114 @@
+"""FER+: what ten people saw in each face of FER2013 (Barsoum et al., ICMI 2016)."""
+
+from __future__ import annotations
+
+import csv
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from semblante.data.dataset import SPLITS, Dataset
+from semblante.emotions import EMOTIONS
+from semblante.errors import DataError
+
+# The columns of fer2013new.csv after Usage and Image name.
+VOTES: Final = (
+    "neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt",
+    "unknown", "NF",
+)  # fmt: skip
+FERPLUS_EMOTIONS: Final = VOTES[:8]
+# FER2013's classes among FER+'s eight; contempt is none of them.
+FROM_FER2013: Final = np.array(
+    [
+        FERPLUS_EMOTIONS.index(name)
+        for name in ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
+    ]
+)
+assert len(FROM_FER2013) == len(EMOTIONS)
+NO_MAJORITY: Final = -1
+
+
+@dataclass(frozen=True)
+class FerPlus:
+    """Votes for each row of FER2013, in its order."""
+
+    votes: npt.NDArray[np.int64]  # (n, 10), in the order of `VOTES`
+    named: npt.NDArray[np.bool_]  # (n,), False for rows that FER+'s authors removed
+    splits: npt.NDArray[np.uint8]  # (n,), index into `SPLITS`
+
+    def majority(self) -> npt.NDArray[np.int64]:
+        """The label of each row, 0..7 in the order of `FERPLUS_EMOTIONS`, or `NO_MAJORITY`.
+
+        The official rule for testing (mode *majority* of the authors' code): emotions with a
+        single vote are set to zero; a row keeps its most voted emotion where that has more than
+        half of the remaining votes, unknown and NF included, and is neither of these two.
+        """
+        votes = np.where(self.votes == 1, 0, self.votes)
+        winner = votes.argmax(axis=1)
+        clear = 2 * votes.max(axis=1) > votes.sum(axis=1)
+        kept = self.named & clear & (winner < len(FERPLUS_EMOTIONS))
+        return np.where(kept, winner, NO_MAJORITY)
+
+    def check_rows_of(self, dataset: Dataset) -> None:
+        """Raise `DataError` unless these votes belong to the rows of `dataset`."""
+        if not np.array_equal(self.splits, dataset.splits):
+            raise DataError(
+                f"FER+'s votes are for FER2013's {len(self.splits):,} rows in their order; the "
+                f"dataset has {len(dataset):,} rows, or another order of splits"
+            )
+
+    def no_face(self) -> npt.NDArray[np.bool_]:
+        """(n,): more than half of the taggers saw no face."""
+        return np.asarray(2 * self.votes[:, VOTES.index("NF")] > self.votes.sum(axis=1))
+
+    def distributions(self) -> npt.NDArray[np.float64]:
+        """(n, 8): the share of each emotion among the votes for emotions; 0 without such votes."""
+        emotions = self.votes[:, : len(FERPLUS_EMOTIONS)].astype(np.float64)
+        total = emotions.sum(axis=1, keepdims=True)
+        shares: npt.NDArray[np.float64] = np.zeros_like(emotions)
+        np.divide(emotions, total, out=shares, where=total > 0)
+        return shares
+
+
+def load_ferplus(path: str | os.PathLike[str]) -> FerPlus:
+    """Read `fer2013new.csv`; raises `DataError` naming the line of a row that is amiss."""
+    path = Path(path)
+    expected = ["Usage", "Image name", *VOTES]
+    votes: list[list[int]] = []
+    named: list[bool] = []
+    splits: list[int] = []
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.reader(file)
+            if (header := next(rows, [])) != expected:
+                raise DataError(
+                    f"{path}: expected the header {','.join(expected)}, found "
+                    f"{','.join(header)[:60]!r}"
+                )
+            for row in rows:
+                place = f"{path}, line {rows.line_num}"
+                if len(row) != len(expected) or not all(word.isdecimal() for word in row[2:]):
+                    raise DataError(
+                        f"{place}: expected a Usage, an image name and {len(VOTES)} counts of "
+                        f"votes, found {','.join(row)[:60]!r}"
+                    )
+                if row[0] not in SPLITS:
+                    raise DataError(
+                        f"{place}: expected a Usage of {', '.join(SPLITS)}, found {row[0][:20]!r}"
+                    )
+                splits.append(SPLITS.index(row[0]))
+                named.append(bool(row[1].strip()))
+                votes.append([int(word) for word in row[2:]])
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: not a CSV text file: {error}") from None
+    return FerPlus(
+        np.array(votes, np.int64).reshape(-1, len(VOTES)),
+        np.array(named, np.bool_),
+        np.array(splits, np.uint8),
+    )

@@ -1,0 +1,138 @@
+"""The files inside a folder, a .zip or a .tar.gz, read without unpacking anything to disk.
+
+People hold FER2013 in all three. What comes after sees only members: a name and a way to
+open it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, Final
+
+from semblante.errors import DataError
+
+# A member may be this large once inflated: six times the whole fer2013.csv. Archives that
+# declare more, or inflate to more than they declare, are refused before memory is.
+MAX_MEMBER_BYTES: Final = 2_000_000_000
+
+_DAMAGE: Final = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    gzip.BadGzipFile,
+    lzma.LZMAError,
+    zlib.error,
+    EOFError,
+    NotImplementedError,  # a compression method that zipfile does not know
+)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One file: its place, and its bytes as a stream from the beginning."""
+
+    name: str  # path below the folder or inside the archive, with forward slashes
+    where: str  # for messages: the archive's path and the name
+    stream: IO[bytes]
+
+    @property
+    def suffix(self) -> str:
+        """The name's end in small letters, such as `.csv`."""
+        return PurePosixPath(self.name).suffix.lower()
+
+
+@contextmanager
+def damage_named(path: Path) -> Iterator[None]:
+    """Whatever reading the members of `path` may raise becomes a `DataError` that names it."""
+    try:
+        yield
+    except _DAMAGE as error:
+        raise DataError(f"{path}: the archive is damaged or cut off: {error}") from None
+    except RuntimeError as error:  # zipfile's word for an encrypted member
+        raise DataError(f"{path}: cannot be read: {error}") from None
+    except OSError as error:
+        place = error.filename or path
+        raise DataError(f"{place}: cannot be read: {error.strerror or error}") from None
+
+
+def members(path: Path) -> Iterator[Member]:
+    """Each file of a folder or an archive, or the file itself, open while it is the current one.
+
+    Folders and .zip come sorted by name, .tar and .tar.gz in their own order (they can only be
+    read once, from the front). Raises `DataError` where a member climbs out of the archive with
+    its name or is larger than `MAX_MEMBER_BYTES`; for what else can be wrong, here or while a
+    member's stream is read, see `damage_named`.
+    """
+    if path.is_dir():
+        yield from _of_folder(path)
+    elif zipfile.is_zipfile(path):
+        yield from _of_zip(path)
+    elif _is_tar(path):
+        yield from _of_tar(path)
+    else:
+        with path.open("rb") as file:
+            yield Member(path.name, str(path), file)
+
+
+def _of_folder(path: Path) -> Iterator[Member]:
+    for file in sorted(path.rglob("*")):
+        if file.is_file() and not _hidden(name := file.relative_to(path).as_posix()):
+            with file.open("rb") as stream:
+                yield Member(name, str(file), stream)
+
+
+def _of_zip(path: Path) -> Iterator[Member]:
+    with zipfile.ZipFile(path) as archive:
+        for info in sorted(archive.infolist(), key=lambda info: info.filename):
+            if info.is_dir() or _hidden(info.filename):
+                continue
+            where = _checked(path, info.filename, info.file_size)
+            with archive.open(info) as stream:
+                yield Member(info.filename, where, stream)
+
+
+def _of_tar(path: Path) -> Iterator[Member]:
+    with tarfile.open(path, "r:*") as archive:
+        for info in archive:
+            if not info.isfile() or _hidden(info.name):
+                continue
+            where = _checked(path, info.name, info.size)
+            stream = archive.extractfile(info)
+            assert stream is not None  # it is a file
+            with stream:
+                yield Member(info.name.removeprefix("./"), where, stream)
+
+
+def _is_tar(path: Path) -> bool:
+    try:
+        return path.is_file() and tarfile.is_tarfile(path)
+    except EOFError:  # a .gz without its end: say so when it is read
+        return True
+
+
+def _hidden(name: str) -> bool:
+    """What macOS and others add beside the data."""
+    return any(
+        part == "__MACOSX" or (part.startswith(".") and part.strip("."))
+        for part in PurePosixPath(name).parts
+    )
+
+
+def _checked(path: Path, name: str, size: int) -> str:
+    where = f"{path}, member {name}"
+    pure = PurePosixPath(name.replace("\\", "/"))
+    if pure.is_absolute() or ".." in pure.parts:
+        raise DataError(f"{where}: its name climbs out of the archive")
+    if size > MAX_MEMBER_BYTES:
+        raise DataError(
+            f"{where}: {size / 1e9:.1f} GB once inflated; at most "
+            f"{MAX_MEMBER_BYTES / 1e9:.0f} GB are read"
+        )
+    return where

@@ -1,0 +1,127 @@
+"""Parquet files with a column of encoded pictures and a column of labels (extra `parquet`)."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, Final
+
+import numpy as np
+from PIL import Image
+
+from semblante.data.dataset import SPLITS, Dataset, Row
+from semblante.data.folders import class_names, iterate, label_of, read_face
+from semblante.errors import DataError, MissingExtraError
+from semblante.files import write_atomically
+
+_IMAGE_COLUMNS: Final = ("image", "img", "bytes", "picture")
+_LABEL_COLUMNS: Final = ("label", "labels", "emotion")
+_SPLIT_COLUMNS: Final = ("usage", "split")
+_ROWS_AT_ONCE: Final = 1000
+MAGIC: Final = b"PAR1"
+
+
+def parquet_rows(
+    stream: IO[bytes],
+    where: str,
+    label_map: Mapping[str, str] | None = None,
+    default_split: int = 0,
+) -> Iterator[Row | DataError]:
+    """Each row, or what is wrong with it.
+
+    The picture column (`image`, `img`, `bytes` or `picture`) holds encoded files, as bytes or as a
+    struct with a field `bytes`; the label column (`label`, `labels` or `emotion`) numbers 0..6 or
+    names of classes; a column `Usage` or `split`, where there is one, names of splits.
+    """
+    parquet = _pyarrow_parquet()
+    known = class_names(label_map)
+    try:
+        file = parquet.ParquetFile(stream)
+        names = {name.lower(): name for name in file.schema_arrow.names}
+        image, label, split = (
+            next((names[name] for name in choices if name in names), None)
+            for choices in (_IMAGE_COLUMNS, _LABEL_COLUMNS, _SPLIT_COLUMNS)
+        )
+        if image is None or label is None:
+            raise DataError(
+                f"{where}: expected a picture column ({', '.join(_IMAGE_COLUMNS)}) and a label "
+                f"column ({', '.join(_LABEL_COLUMNS)}), found {', '.join(names.values())}"
+            )
+        columns = [column for column in (image, label, split) if column is not None]
+        number = 0
+        for batch in file.iter_batches(_ROWS_AT_ONCE, columns=columns):
+            for values in batch.to_pylist():
+                place = f"{where}, row {number}"
+                number += 1
+                try:
+                    row = _row(values[image], values[label], place, known)
+                    if row is None:
+                        continue
+                    number_of = default_split if split is None else _split(values[split], place)
+                    yield Row(row[0], row[1], number_of)
+                except DataError as error:
+                    yield error
+    except DataError:
+        raise
+    except (OSError, ValueError, TypeError) as error:  # pyarrow's errors derive from these
+        raise DataError(f"{where}: not a readable Parquet file: {error}") from None
+
+
+def _row(
+    picture: Any, label: Any, place: str, known: Mapping[str, int | None]
+) -> tuple[Any, int] | None:
+    data = picture.get("bytes") if isinstance(picture, dict) else picture
+    if not isinstance(data, bytes):
+        raise DataError(f"{place}: expected a picture's bytes, found {type(data).__name__}")
+    number = label_of(str(label), known, place)
+    return None if number is None else (read_face(data, place), number)
+
+
+def _split(name: Any, place: str) -> int:
+    if name not in SPLITS:
+        raise DataError(f"{place}: expected a split of {', '.join(SPLITS)}, found {name!r}")
+    return SPLITS.index(name)
+
+
+def write_parquet(dataset: Dataset, path: Path) -> None:
+    """Columns image (struct of PNG bytes and a path), label (0..6), Usage; lossless."""
+    parquet = _pyarrow_parquet()
+    import pyarrow
+
+    image = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
+    schema = pyarrow.schema(
+        [("image", image), ("label", pyarrow.int8()), ("Usage", pyarrow.string())]
+    )
+
+    def write(beside: Path) -> None:
+        with parquet.ParquetWriter(beside, schema) as file:
+            rows: list[dict[str, Any]] = []
+            for number, row in iterate(dataset):
+                rows.append(
+                    {
+                        "image": {"bytes": encoded_png(row.image), "path": f"{number:06d}.png"},
+                        "label": row.label,
+                        "Usage": SPLITS[row.split],
+                    }
+                )
+                if len(rows) == _ROWS_AT_ONCE or number == len(dataset) - 1:
+                    file.write_table(pyarrow.Table.from_pylist(rows, schema))
+                    rows.clear()
+
+    write_atomically(path, write)
+
+
+def encoded_png(face: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
+    """A grey face as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(face).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _pyarrow_parquet() -> Any:
+    try:
+        from pyarrow import parquet
+    except ImportError:
+        raise MissingExtraError("reading and writing Parquet", "parquet") from None
+    return parquet

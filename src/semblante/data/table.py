@@ -1,0 +1,118 @@
+"""FER2013 as a table of pixels: the CSV files in which it is handed around.
+
+fer2013.csv         emotion,pixels,Usage        Kaggle's, the usual one
+icml_face_data.csv  emotion, Usage, pixels      with those spaces
+train.csv           emotion,pixels              of the competition: no splits
+test.csv            pixels                      of the competition: no labels either
+"""
+
+from __future__ import annotations
+
+import csv
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from semblante.data.dataset import FACE_SIZE, SPLITS, UNLABELLED, Dataset, OnBad, Row, collect
+from semblante.emotions import EMOTIONS
+from semblante.errors import DataError
+
+if TYPE_CHECKING:
+    from _csv import Reader
+
+_N_PIXELS: Final = FACE_SIZE * FACE_SIZE
+_COLUMNS: Final = ("emotion", "pixels", "usage")
+
+
+def is_table(header: list[str]) -> bool:
+    """Is this the first line of a table of pixels?"""
+    return "pixels" in _names(header)
+
+
+def read_table(lines: Iterable[str], where: str, on_bad: OnBad | None = None) -> Dataset:
+    """Read a table of pixels and check every row.
+
+    Raises `DataError` naming `where` and the line: for another header, a label outside 0..6, a
+    row without exactly 2,304 pixels of 0..255, or a Usage that is none of the official
+    splits. With `on_bad` bad rows are handed to it and left out. A table without a Usage is all
+    Training; without an emotion its faces are unlabelled.
+    """
+    rows = csv.reader(lines)
+    try:
+        header = next(rows, [])
+        columns = _columns(header, where)
+        return collect(_rows(rows, columns, where), on_bad, where)
+    except csv.Error as error:
+        raise DataError(f"{where}, line {rows.line_num}: not valid CSV: {error}") from None
+
+
+def _rows(rows: Reader, columns: dict[str, int], where: str) -> Iterator[Row | DataError]:
+    for row in rows:
+        if not row:  # a blank line, at the end say
+            continue
+        place = f"{where}, line {rows.line_num}"
+        try:
+            if len(row) != len(columns):
+                raise DataError(
+                    f"{place}: expected {len(columns)} columns "
+                    f"({','.join(columns)}), found {len(row)}"
+                )
+            label = _label(row[columns["emotion"]], place) if "emotion" in columns else UNLABELLED
+            split = _split(row[columns["usage"]], place) if "usage" in columns else 0
+            yield Row(_face(row[columns["pixels"]], place), label, split)
+        except DataError as error:
+            yield error
+
+
+def _names(header: list[str]) -> list[str]:
+    return [name.strip().lower() for name in header]
+
+
+def _columns(header: list[str], where: str) -> dict[str, int]:
+    names = _names(header)
+    if "pixels" not in names or set(names) - set(_COLUMNS) or len(set(names)) < len(names):
+        found = ",".join(header)
+        found = found if len(found) <= 60 else found[:60] + "..."
+        raise DataError(
+            f"{where}: expected a header of emotion,pixels,Usage (emotion and Usage may be "
+            f"missing), found {found!r}"
+        )
+    return {name: names.index(name) for name in names}
+
+
+def _label(text: str, place: str) -> int:
+    if text.strip() not in {str(label) for label in range(len(EMOTIONS))}:
+        raise DataError(f"{place}: expected a label 0..{len(EMOTIONS) - 1}, found {text[:20]!r}")
+    return int(text)
+
+
+def _face(text: str, place: str) -> npt.NDArray[np.uint8]:
+    text = text.strip()
+    try:
+        with warnings.catch_warnings():
+            # At a word that is no number numpy raises; before 2.4 it stopped there and warned.
+            warnings.simplefilter("error", DeprecationWarning)
+            pixels = np.fromstring(text, dtype=np.int64, sep=" ")
+    except (ValueError, DeprecationWarning):
+        pixels = np.empty(0, np.int64)
+    if len(pixels) != _N_PIXELS or text.count(" ") != _N_PIXELS - 1:
+        words = text.split()
+        odd = [word for word in words if not word.removeprefix("-").isdecimal()]
+        raise DataError(
+            f"{place}: expected {_N_PIXELS} whole numbers ({FACE_SIZE}x{FACE_SIZE} pixels) "
+            f"between single spaces, found {len(words)} words"
+            + (f", among them {odd[0][:20]!r}" if odd else "")
+        )
+    if pixels.min() < 0 or pixels.max() > 255:
+        wrong = pixels[(pixels < 0) | (pixels > 255)][0]
+        raise DataError(f"{place}: expected pixels of 0..255, found {wrong}")
+    return pixels.astype(np.uint8).reshape(FACE_SIZE, FACE_SIZE)
+
+
+def _split(text: str, place: str) -> int:
+    if text.strip() not in SPLITS:
+        raise DataError(f"{place}: expected a Usage of {', '.join(SPLITS)}, found {text[:20]!r}")
+    return SPLITS.index(text.strip())

@@ -1,0 +1,347 @@
+"""All the forms in which labelled faces come, written here, read back the same."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import struct
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import SHARED, needs_fer2013, write_csv
+from semblante import DataError, Dataset, OptionError, load_dataset
+from semblante.data import members as members_module
+from semblante.data.convert import contact_sheet, convert
+from semblante.data.ferplus import FROM_FER2013, VOTES, FerPlus, load_ferplus
+from semblante.data.load import form_of
+
+pytest.importorskip("pyarrow")
+
+
+def assert_same(found: Dataset, expected: Dataset) -> None:
+    assert np.array_equal(found.images, expected.images)
+    assert np.array_equal(found.labels, expected.labels)
+    assert np.array_equal(found.splits, expected.splits)
+
+
+def zipped(source: Path, out: Path) -> Path:
+    """A file or a folder as a .zip."""
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        files = sorted(source.rglob("*")) if source.is_dir() else [source]
+        for file in files:
+            if file.is_file():
+                archive.write(file, file.relative_to(source.parent))
+        archive.writestr("__MACOSX/._fer2013.csv", b"emotion,pixels,Usage\n")
+    return out
+
+
+def tarred(source: Path, out: Path) -> Path:
+    with tarfile.open(out, "w:gz") as archive:
+        archive.add(source, f"fer2013/{source.name}")
+        data = b"a dataset of faces"
+        info = tarfile.TarInfo("fer2013/README")
+        info.size = len(data)
+        archive.addfile(info, io.BytesIO(data))
+    return out
+
+
+def converted(dataset: Dataset, out: Path) -> Path:
+    convert(dataset, out)
+    return out
+
+
+@pytest.mark.parametrize("form", ["csv", "folder", "parquet"])
+@pytest.mark.parametrize("packing", ["plain", "zip", "tar.gz"])
+def test_every_form_reads_back(patterns: Dataset, tmp_path: Path, form: str, packing: str) -> None:
+    out = converted(patterns, tmp_path / ("faces" if form == "folder" else f"faces.{form}"))
+    if packing != "plain":
+        out = {"zip": zipped, "tar.gz": tarred}[packing](out, tmp_path / f"packed.{packing}")
+    assert_same(load_dataset(out), patterns)
+    assert form_of(out) == {"csv": "table", "folder": "folders", "parquet": "parquet"}[form]
+
+
+def test_through_all_forms_and_back(patterns: Dataset, patterns_csv: Path, tmp_path: Path) -> None:
+    folder = converted(load_dataset(patterns_csv), tmp_path / "folder")
+    parquet = converted(load_dataset(folder), tmp_path / "faces.parquet")
+    csv = converted(load_dataset(parquet), tmp_path / "faces.csv")
+    assert csv.read_bytes() == patterns_csv.read_bytes()
+
+
+@needs_fer2013
+def test_real_faces_through_all_forms(fer2013: Dataset, tmp_path: Path) -> None:
+    rows = np.sort(np.random.default_rng(0).permutation(len(fer2013))[:700])
+    some = Dataset(fer2013.images[rows], fer2013.labels[rows], fer2013.splits[rows])
+    folder = converted(some, tmp_path / "folder")
+    parquet = converted(load_dataset(folder), tmp_path / "faces.parquet")
+    assert_same(load_dataset(converted(load_dataset(parquet), tmp_path / "faces.csv")), some)
+
+
+def saved(image: np.ndarray, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(path, quality=95)
+
+
+def test_the_folders_of_kaggle(patterns: Dataset, tmp_path: Path) -> None:
+    """train/ and test/ of class-named folders; the test files' names tell the official split."""
+    face = patterns.images[0]
+    for name in (
+        "train/angry/Training_3908.jpg",
+        "train/neutral/Training_65667.jpg",
+        "test/happy/PublicTest_41413.jpg",
+        "test/sad/PrivateTest_10767287.jpg",
+    ):
+        saved(face, tmp_path / name)
+    (tmp_path / "train" / ".DS_Store").write_bytes(b"x")
+    found = load_dataset(tmp_path)
+    assert found.labels.tolist() == [0, 3, 6, 4]  # in the order of the numbers
+    assert found.splits.tolist() == [0, 1, 0, 2]
+    assert np.abs(found.images.astype(int) - face).mean() < 3
+
+
+def test_the_competition_archive_holds_several_tables(patterns: Dataset, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "challenge.zip", "w") as archive:
+        pixels = " ".join(["9"] * 2304)
+        archive.writestr("train.csv", f'emotion,pixels\n0,"{pixels}"\n')
+        archive.writestr("test.csv", f'pixels\n"{pixels}"\n')
+        archive.writestr("icml_face_data.csv", f"emotion, Usage, pixels\n5,PrivateTest,{pixels}\n")
+        archive.writestr("example_submission.csv", "0\n1\n")
+    found = load_dataset(tmp_path / "challenge.zip")
+    assert (found.labels.tolist(), found.splits.tolist()) == ([5], [2])
+
+
+def test_faces_of_ones_own(tmp_path: Path) -> None:
+    """Colour, any size, other class names, no split."""
+    rng = np.random.default_rng(0)
+    saved(rng.integers(0, 256, (100, 80, 3)).astype(np.uint8), tmp_path / "Sadness" / "anna.png")
+    saved(rng.integers(0, 256, (30, 30, 3)).astype(np.uint8), tmp_path / "3" / "ben.png")
+    saved(rng.integers(0, 256, (48, 48, 3)).astype(np.uint8), tmp_path / "contempt" / "c.png")
+    with pytest.raises(DataError, match=r"anna.png: unknown class 'Sadness'.*--map Sadness="):
+        load_dataset(tmp_path)
+    mapping = {"sadness": "sad", "Contempt": "drop"}
+    found = load_dataset(tmp_path, label_map=mapping)
+    assert found.images.shape == (2, 48, 48)
+    assert sorted(found.labels.tolist()) == [3, 4]
+    assert found.splits.tolist() == [0, 0]
+    with pytest.raises(OptionError, match="cannot map 'sadness' to 'gloomy'"):
+        load_dataset(tmp_path, label_map={"sadness": "gloomy"})
+
+
+@pytest.mark.parametrize(
+    ("folder", "split"), [("train", 0), ("validation", 1), ("test", 1), ("PrivateTest", 2)]
+)
+def test_split_folders(patterns: Dataset, tmp_path: Path, folder: str, split: int) -> None:
+    saved(patterns.images[0], tmp_path / "set" / folder / "fear" / "x.png")
+    assert load_dataset(tmp_path).splits.tolist() == [split]
+
+
+def test_bad_rows_can_be_skipped_and_are_counted(patterns: Dataset, tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "faces.csv", patterns)
+    lines = path.read_text().splitlines()
+    lines[3] = lines[3].replace("Training", "Trainig")
+    lines[7] = "9" + lines[7][1:]
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(DataError, match="line 4"):
+        load_dataset(path)
+    bad: list[DataError] = []
+    found = load_dataset(path, on_bad=bad.append)
+    assert len(found) == len(patterns) - 2
+    assert ["line 4" in str(bad[0]), "line 8" in str(bad[1]), len(bad)] == [True, True, 2]
+
+
+def test_a_picture_that_does_not_decode(patterns: Dataset, tmp_path: Path) -> None:
+    saved(patterns.images[0], tmp_path / "happy" / "a.png")
+    (tmp_path / "happy" / "b.png").write_bytes((tmp_path / "happy" / "a.png").read_bytes()[:200])
+    with pytest.raises(DataError, match=r"b\.png: damaged or cut off"):
+        load_dataset(tmp_path)
+    bad: list[DataError] = []
+    assert len(load_dataset(tmp_path, on_bad=bad.append)) == 1
+    assert len(bad) == 1
+
+
+def test_archives_that_are_not_what_they_should_be(
+    patterns_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    climbing = tmp_path / "climbing.zip"
+    with zipfile.ZipFile(climbing, "w") as archive:
+        archive.writestr("../../fer2013.csv", "emotion,pixels,Usage\n")
+    with pytest.raises(DataError, match=r"member \.\./\.\./fer2013\.csv: its name climbs out"):
+        load_dataset(climbing)
+
+    cut = tmp_path / "cut.tar.gz"
+    cut.write_bytes(tarred(patterns_csv, tmp_path / "whole.tar.gz").read_bytes()[:20_000])
+    with pytest.raises(DataError, match="damaged or cut off"):
+        load_dataset(cut)
+
+    whole = zipped(patterns_csv, tmp_path / "whole.zip")
+    cut = tmp_path / "cut.zip"
+    cut.write_bytes(whole.read_bytes()[:-1000])
+    with pytest.raises(DataError, match=r"damaged|found cut\.zip"):
+        load_dataset(cut)
+
+    monkeypatch.setattr(members_module, "MAX_MEMBER_BYTES", 1000)
+    with pytest.raises(DataError, match="GB once inflated; at most"):
+        load_dataset(whole)
+
+
+def test_a_zip_that_inflates_to_more_than_it_declares(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("fer2013.csv", b"emotion,pixels,Usage\n" + b"0" * 10_000_000)
+    data = bytearray(path.read_bytes())
+    real = struct.pack("<I", 10_000_021)
+    while (at := data.find(real)) >= 0:
+        data[at : at + 4] = struct.pack("<I", 100)
+    path.write_bytes(bytes(data))
+    with pytest.raises(DataError):
+        load_dataset(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("notes.txt", b"hello", "expected a table of pixels .*found notes.txt"),
+        ("x.parquet", b"PAR1 and then nothing PAR1", "not a readable Parquet file"),
+        ("face.png", None, "found face.png outside a folder"),
+        ("missing", None, "No such file"),
+    ],
+)
+def test_no_dataset(
+    tmp_path: Path, name: str, content: bytes | None, expected: str, patterns: Dataset
+) -> None:
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    elif name != "missing":
+        saved(patterns.images[0], path)
+    with pytest.raises(DataError, match=expected):
+        load_dataset(path)
+
+
+def test_parquet_without_its_columns(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"text": ["a"], "label": [1]}), tmp_path / "x.parquet")
+    with pytest.raises(DataError, match=r"expected a picture column .*found text, label"):
+        load_dataset(tmp_path / "x.parquet")
+
+
+def test_parquet_shards_of_a_hub(patterns: Dataset, tmp_path: Path) -> None:
+    """Bytes in a struct, labels as numbers, splits in the files' names."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    (tmp_path / "data").mkdir()
+    for name, rows in (("train-00000-of-00001", range(5)), ("test-00000-of-00001", range(5, 8))):
+        cells = []
+        for row in rows:
+            buffer = io.BytesIO()
+            Image.fromarray(patterns.images[row]).save(buffer, "PNG")
+            cells.append({"bytes": buffer.getvalue(), "path": None})
+        labels = patterns.labels[list(rows)].tolist()
+        pq.write_table(
+            pa.table({"image": cells, "label": labels}), tmp_path / "data" / f"{name}.parquet"
+        )
+    found = load_dataset(tmp_path)
+    assert sorted(found.labels.tolist()) == sorted(patterns.labels[:8].tolist())
+    assert (found.splits == 1).sum() == 3
+
+
+def test_converting_never_overwrites_a_folder(patterns: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "precious.txt").write_text("x")
+    with pytest.raises(OptionError, match="expected a new or an empty folder"):
+        convert(patterns, tmp_path / "full")
+    with pytest.raises(OptionError, match=r"ends in \.csv or \.parquet"):
+        convert(patterns, tmp_path / "faces.xlsx")
+    assert list(tmp_path.iterdir()) == [tmp_path / "full"]
+
+
+def test_half_a_folder_never_stays(
+    patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = iter(range(1000))
+
+    def full_disk(face: np.ndarray) -> bytes:
+        if next(calls) == 20:
+            raise OSError(28, "No space left on device")
+        return b"x"
+
+    monkeypatch.setattr("semblante.data.convert.encoded_png", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        convert(patterns, tmp_path / "faces")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_contact_sheet(patterns: Dataset) -> None:
+    sheet = contact_sheet(patterns, columns=5)
+    assert sheet.shape == (7 * 48, 5 * 48, 3)
+    for label in range(7):
+        cell = sheet[label * 48 : label * 48 + 48, :48, 0]
+        assert any(
+            np.array_equal(cell, image) for image in patterns.images[patterns.labels == label]
+        )
+
+
+# -- FER+ -------------------------------------------------------------------------------------
+
+
+def slow_majority(votes: list[int]) -> int:
+    """The authors' code, mode majority, in its own words."""
+    votes = [0 if count < 2 else count for count in votes]
+    largest = max(votes)
+    if largest > 0.5 * sum(votes):
+        winner = votes.index(largest)
+        return winner if winner < 8 else -1
+    return -1
+
+
+def test_majority_row_by_row() -> None:
+    rng = np.random.default_rng(0)
+    votes = rng.multinomial(10, rng.dirichlet(np.full(10, 0.2)), 500)
+    votes = np.stack([rng.multinomial(10, rng.dirichlet(np.full(10, 0.2))) for _ in range(500)])
+    faces = FerPlus(votes, np.ones(500, bool), np.zeros(500, np.uint8))
+    assert faces.majority().tolist() == [slow_majority(row.tolist()) for row in votes]
+    shares = faces.distributions()
+    assert np.allclose(shares.sum(axis=1), (votes[:, :8].sum(axis=1) > 0).astype(float))
+
+
+def test_ferplus_names() -> None:
+    assert [VOTES[index] for index in FROM_FER2013] == [
+        "anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral",
+    ]  # fmt: skip
+
+
+@needs_fer2013
+def test_the_real_votes(fer2013: Dataset) -> None:
+    faces = load_ferplus(SHARED / "fer2013" / "fer2013new.csv")
+    assert np.array_equal(faces.splits, fer2013.splits)
+    kept = faces.majority() >= 0
+    assert [int(kept[faces.splits == split].sum()) for split in range(3)] == [25_060, 3_199, 3_153]
+    nobody = faces.no_face()
+    assert [int(nobody[faces.splits == split].sum()) for split in range(3)] == [150, 10, 16]
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (["a,b"], "expected the header Usage,Image name"),
+        (["H", "Training,x,1,2"], "line 2: expected a Usage, an image name and 10 counts"),
+        (["H", "Training,x" + ",1" * 9 + ",-1"], "line 2: expected"),
+        (["H", "Test,x" + ",1" * 10], "line 2: expected a Usage of Training"),
+    ],
+)
+def test_bad_votes(tmp_path: Path, lines: list[str], expected: str) -> None:
+    header = ",".join(["Usage", "Image name", *VOTES])
+    path = tmp_path / "fer2013new.csv"
+    path.write_text("\n".join(header if line == "H" else line for line in lines) + "\n")
+    with pytest.raises(DataError, match=expected):
+        load_ferplus(path)
+    shutil.rmtree(tmp_path)
+    with pytest.raises(DataError, match="No such file"):
+        load_ferplus(path)
