@@ -267,7 +267,9 @@ def test_train_export_evaluate_analyze(tmp_path: Path, patterns_csv: Path) -> No
 def test_data_inspect(tmp_path: Path, patterns_csv: Path) -> None:
     done = semblante("data", "inspect", patterns_csv, "--contact-sheet", tmp_path / "sheet.png")
     assert done.returncode == 0, done.stderr
-    assert "a table of pixels (CSV), 252 faces" in done.stdout
+    assert (
+        "a table of pixels (CSV with a header like emotion,pixels,Usage), 252 faces" in done.stdout
+    )
     assert [line.split() for line in done.stdout.splitlines() if line.startswith("happy")] == [
         ["happy", "12", "12", "12", "36"]
     ]

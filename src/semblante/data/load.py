@@ -18,7 +18,7 @@ from semblante.data.table import is_table, read_table
 from semblante.errors import DataError
 
 FORMS: Final[dict[str, str]] = {
-    "table": "a table of pixels (CSV)",
+    "table": "a table of pixels (CSV with a header like emotion,pixels,Usage)",
     "folders": "pictures in folders named after their class",
     "parquet": "Parquet with a picture and a label column",
 }
