@@ -25,7 +25,9 @@ lint: .venv/dev
 	$(BIN)/mypy
 
 bench: .venv/dev
+	$(BIN)/python -m pip install --quiet --group bench
 	$(BIN)/python benchmarks/accuracy.py --data $(DATA)
+	$(BIN)/python benchmarks/reading.py --data $(DATA)
 	$(BIN)/python benchmarks/latency.py
 
 docs: .venv/dev

@@ -8,16 +8,13 @@ machine slows all of them alike. Writes results/latency.json with the machine's 
 
 from __future__ import annotations
 
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
-import onnxruntime
+from machine import describe
 
 import semblante
 from semblante.files import write_json
@@ -27,14 +24,6 @@ from semblante.recognise.classifier import Classifier
 RESULTS = Path(__file__).parent / "results"
 EXAMPLE = Path(__file__).parents[1] / "examples" / "eileen-collins.jpg"
 ROUNDS = 50
-
-
-def processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def milliseconds(run: Callable[[], object]) -> float:
@@ -72,12 +61,7 @@ def main() -> None:
         print(f"{case}: {value}")
     RESULTS.mkdir(exist_ok=True)
     about = {
-        "processor": processor(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "opencv": cv2.__version__,
-        "onnxruntime": onnxruntime.__version__,
+        **describe("numpy", "opencv-python-headless", "onnxruntime"),
         "rounds": ROUNDS,
     }
     write_json(RESULTS / "latency.json", {"machine": about, "median_ms": results})

@@ -122,7 +122,7 @@ def latency_table(results: dict[str, Any]) -> str:
     where = (
         f"Median of {about['rounds']} rounds on a machine with {about['cores']} cores "
         f"({about['processor']}), Python {about['python']}, ONNX Runtime {about['onnxruntime']}, "
-        f"OpenCV {about['opencv']}."
+        f"OpenCV {about['opencv-python-headless']}."
     )
     return f"{table(['what', 'ms'], rows)}\n\n{where}"
 

@@ -43,7 +43,9 @@ def read_dataset(path: Path, mapping: list[str] | None = None, skip_bad: bool = 
     label_map = dict(_pair(text) for text in mapping or [])
     bad: list[DataError] = []
     with Console(stderr=True).status(f"reading {path}"):
-        dataset = load_dataset(path, on_bad=bad.append if skip_bad else None, label_map=label_map)
+        dataset = load_dataset(
+            path, on_bad=bad.append if skip_bad else None, label_map=label_map, cache=True
+        )
     if bad:
         complain(f"{len(bad)} bad rows left out; the first: {bad[0]}")
     return dataset

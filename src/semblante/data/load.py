@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from semblante.data.cache import through_cache
 from semblante.data.dataset import Dataset, OnBad, Row, collect
 from semblante.data.folders import class_names, is_picture, read_folders
 from semblante.data.members import Member, damage_named, members
@@ -47,6 +48,7 @@ def load_dataset(
     *,
     on_bad: OnBad | None = None,
     label_map: Mapping[str, str] | None = None,
+    cache: bool = False,
 ) -> Dataset:
     """Read labelled faces in any of `FORMS`, as files, in a folder, a .zip or a .tar.gz.
 
@@ -54,11 +56,14 @@ def load_dataset(
     taken (in the competition's archive `icml_face_data.csv`, not `test.csv`); several Parquet
     files are read one after the other. `label_map` gives other class names a meaning, see
     `read_folders`. The first bad row, file or member raises `DataError`; with `on_bad` it is
-    handed over, and reading goes on.
+    handed over, and reading goes on. With `cache` a file is read once and opened at once from then
+    on (see `cache.py`); a folder, or a call with `on_bad` or `label_map`, is always read.
     """
     path = Path(path)
     class_names(label_map)  # a wrong map is an error whether or not it is needed
     with damage_named(path):
+        if cache and path.is_file() and on_bad is None and not label_map:
+            return through_cache(path, lambda: _load(path, None, None))
         return _load(path, on_bad, label_map)
 
 

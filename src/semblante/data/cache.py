@@ -1,0 +1,108 @@
+"""A dataset that was read once opens at once: arrays on disk, mapped into memory.
+
+    ~/.cache/semblante/datasets/       (or $XDG_CACHE_HOME/semblante, or $SEMBLANTE_CACHE)
+        <sha256 of the file>-1/        images.npy, labels.npy, splits.npy
+        seen/<file's identity>         that sha256, so that an unchanged file is not hashed again
+
+A file's identity is its path, size, time of last change and inode; where any of them differs the
+content is hashed, so a copy or a moved file finds its arrays too, and a changed one never does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from semblante.data.dataset import FACE_SIZE, Dataset
+
+# To be raised when the reading of any form changes its result.
+VERSION: Final = 1
+_ARRAYS: Final = ("images", "labels", "splits")
+_NUMBERS = itertools.count()
+
+
+def cache_folder() -> Path:
+    """Where arrays are kept. Nothing is made here."""
+    if chosen := os.environ.get("SEMBLANTE_CACHE"):
+        return Path(chosen)
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "semblante" / "datasets"
+
+
+def through_cache(path: Path, read: Callable[[], Dataset]) -> Dataset:
+    """The dataset of the file `path`: from the cache, or by `read` and then into the cache.
+
+    Raises what `read` raises. A cache that cannot be written or read only costs time.
+    """
+    try:
+        place = cache_folder() / f"{_content_hash(path)}-{VERSION}"
+    except OSError:
+        return read()
+    found = _open(place)
+    if found is not None:
+        return found
+    dataset = read()
+    _store(dataset, place)
+    return dataset
+
+
+def _content_hash(path: Path) -> str:
+    state = path.stat()
+    identity = f"{path.resolve()} {state.st_size} {state.st_mtime_ns} {state.st_ino}"
+    seen = cache_folder() / "seen" / hashlib.sha256(os.fsencode(identity)).hexdigest()
+    try:
+        return seen.read_text(encoding="ascii")
+    except OSError:
+        pass
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if path.stat().st_mtime_ns == state.st_mtime_ns:  # not changed while it was hashed
+        _write_beside(seen, lambda beside: beside.write_text(digest, encoding="ascii"))
+    return digest
+
+
+def _open(place: Path) -> Dataset | None:
+    try:
+        images, labels, splits = (
+            np.load(place / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS
+        )
+    except (OSError, ValueError, EOFError):
+        return None
+    n = len(labels)
+    if images.shape != (n, FACE_SIZE, FACE_SIZE) or splits.shape != (n,):
+        return None
+    return Dataset(images, labels, splits)
+
+
+def _store(dataset: Dataset, place: Path) -> None:
+    def write(beside: Path) -> None:
+        beside.mkdir()
+        for name in _ARRAYS:
+            np.save(beside / f"{name}.npy", getattr(dataset, name), allow_pickle=False)
+
+    if place.exists():  # damaged, or another process was quicker
+        shutil.rmtree(place, ignore_errors=True)
+    _write_beside(place, write)
+
+
+def _write_beside(place: Path, write: Callable[[Path], object]) -> None:
+    """Make a file or folder under another name, then rename it; failing only costs time."""
+    beside = place.with_name(f".{os.getpid()}-{next(_NUMBERS)}.tmp")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write(beside)
+        beside.rename(place)  # for a folder: fails where another process put its own meanwhile
+    except OSError:
+        pass
+    finally:
+        if beside.is_dir():
+            shutil.rmtree(beside, ignore_errors=True)
+        else:
+            beside.unlink(missing_ok=True)

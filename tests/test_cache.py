@@ -1,0 +1,117 @@
+"""The cache gives what reading gives, never something older, and never stands in the way."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import pattern_dataset, write_csv
+from semblante import DataError, Dataset, load_dataset
+from semblante.data import load
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("SEMBLANTE_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The paths that were really read."""
+    paths: list[Path] = []
+    real = load._load
+
+    def counted(path: Path, *rest: object) -> Dataset:
+        paths.append(path)
+        return real(path, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(load, "_load", counted)
+    return paths
+
+
+def same(one: Dataset, other: Dataset) -> bool:
+    return one.fingerprint() == other.fingerprint()
+
+
+def test_read_once(tmp_path: Path, cache: Path, reads: list[Path], patterns: Dataset) -> None:
+    path = write_csv(tmp_path / "faces.csv", patterns)
+    assert same(load_dataset(path, cache=True), patterns)
+    again = load_dataset(path, cache=True)
+    assert same(again, patterns)
+    assert isinstance(again.images, np.memmap)
+    moved = Path(shutil.move(path, tmp_path / "moved.csv"))
+    assert same(load_dataset(moved, cache=True), patterns)
+    assert len(reads) == 1
+    assert same(again.split("PublicTest"), patterns.split("PublicTest"))
+
+
+def test_a_changed_file_is_read_again(tmp_path: Path, cache: Path, reads: list[Path]) -> None:
+    path = tmp_path / "faces.csv"
+    for seed in (1, 2):
+        dataset = pattern_dataset(seed=seed)
+        write_csv(path, dataset)
+        assert same(load_dataset(path, cache=True), dataset)
+    assert len(reads) == 2
+
+
+def test_without_being_asked_nothing_is_written(
+    tmp_path: Path, cache: Path, patterns_csv: Path
+) -> None:
+    load_dataset(patterns_csv)
+    assert not cache.exists()
+
+
+def test_damage_in_the_cache_is_mended(
+    tmp_path: Path, cache: Path, reads: list[Path], patterns: Dataset, patterns_csv: Path
+) -> None:
+    load_dataset(patterns_csv, cache=True)
+    [images] = cache.glob("*/images.npy")
+    images.write_bytes(images.read_bytes()[:1000])
+    assert same(load_dataset(patterns_csv, cache=True), patterns)
+    assert same(load_dataset(patterns_csv, cache=True), patterns)
+    assert len(reads) == 2
+
+
+def test_a_cache_that_cannot_be_written_only_costs_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patterns: Dataset, patterns_csv: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("SEMBLANTE_CACHE", str(tmp_path / "file" / "cache"))
+    assert same(load_dataset(patterns_csv, cache=True), patterns)
+
+
+def test_errors_are_those_of_reading(tmp_path: Path, cache: Path) -> None:
+    with pytest.raises(DataError, match="No such file"):
+        load_dataset(tmp_path / "nowhere.csv", cache=True)
+    (tmp_path / "bad.csv").write_text("emotion,pixels,Usage\n9,1,Training\n")
+    for _ in range(2):
+        with pytest.raises(DataError, match="line 2"):
+            load_dataset(tmp_path / "bad.csv", cache=True)
+    assert list(cache.glob("*/images.npy")) == []
+
+
+def test_two_processes_at_once(tmp_path: Path, patterns_csv: Path, patterns: Dataset) -> None:
+    cache = tmp_path / "cache"
+    code = (
+        "import semblante\n"
+        f"print(semblante.load_dataset({str(patterns_csv)!r}, cache=True).fingerprint())"
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True,
+            env={**os.environ, "SEMBLANTE_CACHE": str(cache)},
+        )
+        for _ in range(3)
+    ]  # fmt: skip
+    printed = [process.communicate()[0].strip() for process in processes]
+    assert printed == [patterns.fingerprint()] * 3
+    assert len(list(cache.glob("*/images.npy"))) == 1
+    assert list(cache.rglob("*.tmp")) == []
