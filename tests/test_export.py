@@ -19,7 +19,7 @@ from semblante.preprocess import InputSpec, network_input
 from semblante.recognise.classifier import Classifier
 from semblante.train import export as export_module
 from semblante.train.export import export
-from semblante.train.loop import load_best
+from semblante.train.state import load_best
 from test_training import QUICK, run
 
 

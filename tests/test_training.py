@@ -21,8 +21,9 @@ from semblante.errors import ModelError, OptionError
 from semblante.train import loop
 from semblante.train.checkpoint import load_tensors, save_tensors
 from semblante.train.curves import diagnose
-from semblante.train.loop import learning_rate, load_best, mixup, smoothed, train
+from semblante.train.loop import mixup, smoothed, train
 from semblante.train.options import PRESETS, TrainOptions, options_from
+from semblante.train.state import TrainingState, learning_rate, load_best
 
 QUICK = TrainOptions(
     network="rcnn-tiny", epochs=3, batch_size=16, warmup_epochs=1, precision="fp32"
@@ -90,7 +91,7 @@ def test_mixup_mixes_faces_and_targets_alike() -> None:
 
 def test_average_of_weights_by_hand() -> None:
     torch.manual_seed(0)
-    state = loop._Run(replace(QUICK, ema_decay=0.9), torch.device("cpu"), steps_per_epoch=5)
+    state = TrainingState(replace(QUICK, ema_decay=0.9), torch.device("cpu"), steps_per_epoch=5)
     expected = {n: t.clone().double() for n, t in state.network.state_dict().items()}
     for step in range(1, 30):
         with torch.no_grad():
@@ -115,7 +116,7 @@ def test_first_step_is_gradient_descent_written_out(patterns: Dataset) -> None:
     device = torch.device("cpu")
     faces = loop.Faces(patterns.split("Training"), device)
     torch.manual_seed(7)
-    state = loop._Run(options, device, steps_per_epoch=1)
+    state = TrainingState(options, device, steps_per_epoch=1)
     before = {n: p.detach().clone() for n, p in state.network.named_parameters()}
     torch.manual_seed(8)
     [(inputs, labels)] = faces.augmented_batches(options)

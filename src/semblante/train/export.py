@@ -23,8 +23,8 @@ from semblante.metrics import accuracy
 from semblante.preprocess import InputSpec, network_input
 from semblante.recognise.classifier import METADATA_KEY, Classifier
 from semblante.train.checkpoint import read_config
-from semblante.train.loop import load_best
 from semblante.train.networks import count_parameters
+from semblante.train.state import load_best
 
 OPSET: Final = 18
 # Largest difference between torch's and ONNX Runtime's outputs (logits) that is let through.

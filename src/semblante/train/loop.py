@@ -24,18 +24,11 @@ from semblante.data import Dataset
 from semblante.errors import ModelError
 from semblante.files import write_json
 from semblante.train.batches import Faces
-from semblante.train.checkpoint import (
-    load_tensors,
-    prefixed,
-    read_config,
-    save_tensors,
-    without_prefix,
-)
+from semblante.train.checkpoint import read_config
 from semblante.train.curves import diagnose, draw_curves
 from semblante.train.networks import build_network, count_parameters
 from semblante.train.options import TrainOptions
-
-Record = dict[str, float]
+from semblante.train.state import Record, TrainingState, load_best, use_bf16
 
 # Training accuracy is followed on this many of its faces, without augmentation and with the
 # same averaged weights as PublicTest: only then does the gap between the two curves mean
@@ -75,7 +68,9 @@ def train(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     _open_run(run_dir, options, dataset, data, device, resume)
     torch.manual_seed(options.seed)
-    run = _Run(options, device, steps_per_epoch=max(1, len(training) // options.batch_size))
+    run = TrainingState(
+        options, device, steps_per_epoch=max(1, len(training) // options.batch_size)
+    )
     history = run.load(run_dir) if resume else []
 
     faces, public_faces = Faces(training, device), Faces(public, device)
@@ -106,7 +101,7 @@ def train(
 
 
 def _train_epoch(
-    run: _Run, faces: Faces, epoch: int, reporter: Reporter
+    run: TrainingState, faces: Faces, epoch: int, reporter: Reporter
 ) -> tuple[float, float, float]:
     """One pass over Training; returns the mean loss, the mean length of the gradient, and the
     step alpha of the last step."""
@@ -149,113 +144,6 @@ def _check_finite(value: float, what: str, epoch: int, step: int) -> None:
         )
 
 
-class _Run:
-    """What changes while training: weights, their moving average, the optimiser's momentum."""
-
-    def __init__(self, options: TrainOptions, device: torch.device, steps_per_epoch: int) -> None:
-        self.options = options
-        self.steps_per_epoch = steps_per_epoch
-        self.step = 0  # steps of gradient descent taken
-        self.bf16 = use_bf16(options.precision, device)
-        self.network = _on(device, build_network(options.network))
-        self.average = _on(device, build_network(options.network))
-        self.average.load_state_dict(self.network.state_dict())
-        self.average.requires_grad_(False)
-        kernels = [p for p in self.network.parameters() if p.ndim > 1]
-        others = [p for p in self.network.parameters() if p.ndim <= 1]
-        self.optimiser = torch.optim.SGD(
-            [
-                {"params": kernels, "weight_decay": options.weight_decay},
-                {"params": others, "weight_decay": 0.0},
-            ],
-            lr=options.learning_rate,
-            momentum=options.momentum,
-            nesterov=options.momentum > 0,
-        )
-
-    def alpha(self) -> float:
-        """Learning rate of the next step."""
-        return learning_rate(
-            self.step,
-            warmup=round(self.options.warmup_epochs * self.steps_per_epoch),
-            total=self.options.epochs * self.steps_per_epoch,
-            peak=self.options.learning_rate,
-        )
-
-    def mixes(self, epoch: int) -> bool:
-        return epoch <= self.options.mixup_until * self.options.epochs
-
-    @torch.no_grad()
-    def update_average(self) -> None:
-        """Moving average of weights and of normalisation statistics, after each step.
-
-        Its decay grows towards `ema_decay`, so that the random initial weights are
-        forgotten in the first epoch instead of the fifth.
-        """
-        decay = min(self.options.ema_decay, (1 + self.step) / (10 + self.step))
-        latest = self.network.state_dict()
-        floats = [(a, latest[name]) for name, a in self.average.state_dict().items()]
-        pairs = [(a, b) for a, b in floats if a.is_floating_point()]
-        torch._foreach_lerp_([a for a, _ in pairs], [b for _, b in pairs], 1 - decay)
-
-    def save(self, run_dir: Path, history: list[Record]) -> None:
-        """The checkpoint of the epoch that just ended; the best one beside it."""
-        accuracies = [record["public_accuracy"] for record in history]
-        average = self.average.state_dict()
-        if accuracies[-1] >= max(accuracies):
-            about = {"network": self.options.network, **history[-1]}
-            save_tensors(run_dir / "best.safetensors", average, about)
-        momentum = {
-            str(number): state["momentum_buffer"]
-            for number, state in self.optimiser.state_dict()["state"].items()
-            if state.get("momentum_buffer") is not None
-        }
-        tensors = {
-            **prefixed("network", self.network.state_dict()),
-            **prefixed("average", average),
-            **prefixed("momentum", momentum),
-        }
-        save_tensors(run_dir / "checkpoint.safetensors", tensors, {"history": history})
-        write_json(run_dir / "log.json", {"history": history})
-
-    def load(self, run_dir: Path) -> list[Record]:
-        """Go on after the last checkpoint, if there is one; returns the history so far."""
-        path = run_dir / "checkpoint.safetensors"
-        if not path.exists():
-            return []  # interrupted in the first epoch
-        tensors, about = load_tensors(path)
-        momentum = without_prefix("momentum", tensors)
-        state = self.optimiser.state_dict()
-        try:
-            self.network.load_state_dict(without_prefix("network", tensors))
-            self.average.load_state_dict(without_prefix("average", tensors))
-            state["state"] = {int(n): {"momentum_buffer": m} for n, m in momentum.items()}
-            for number, parameter in enumerate(_parameters(self.optimiser)):
-                if momentum[str(number)].shape != parameter.shape:
-                    raise ValueError(f"momentum {number} has another shape")
-            self.optimiser.load_state_dict(state)
-            history: list[Record] = about["history"]
-        except (RuntimeError, KeyError, ValueError, TypeError) as error:
-            raise ModelError(f"{path}: not a checkpoint of this run: {_brief(error)}") from None
-        self.step = len(history) * self.steps_per_epoch
-        return history
-
-
-def _parameters(optimiser: torch.optim.Optimizer) -> list[Tensor]:
-    """In the order by which the optimiser numbers them."""
-    return [parameter for group in optimiser.param_groups for parameter in group["params"]]
-
-
-def learning_rate(step: int, *, warmup: int, total: int, peak: float) -> float:
-    """Linear from 0 to `peak` over `warmup` steps, then half a cosine to 0 at `total`.
-
-    Loshchilov & Hutter, SGDR (ICLR 2017), without restarts. Steps count from 0.
-    """
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
-
-
 def smoothed(labels: Tensor, smoothing: float, n_classes: int = 7) -> Tensor:
     """Targets (n, n_classes): 1 at the label, less `smoothing`, which all classes share."""
     return F.one_hot(labels, n_classes) * (1 - smoothing) + smoothing / n_classes
@@ -284,28 +172,10 @@ def evaluate(network: nn.Module, faces: Faces, bf16: bool = False) -> tuple[floa
     return loss / len(faces), correct / len(faces)
 
 
-def use_bf16(precision: str, device: torch.device) -> bool:
-    """ "auto" means bfloat16 where the processor multiplies in it, not where it is emulated."""
-    if precision != "auto":
-        return precision == "bf16"
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    # torch has no public word for this; a version that lacks these falls back to fp32.
-    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, check, bool)() for check in checks)
-
-
 @contextmanager
 def _autocast(device: torch.device, bf16: bool) -> Iterator[None]:
     with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         yield
-
-
-def _on(device: torch.device, network: nn.Module) -> nn.Module:
-    """channels_last is the layout in which convolutions are quickest on CPU and GPU alike."""
-    network.to(device)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return network
 
 
 def _sample(training: Dataset) -> Dataset:
@@ -376,21 +246,3 @@ def _finish(
     write_json(run_dir / "log.json", {"history": history, "summary": summary})
     draw_curves(history, run_dir / "curves.png", title=f"{options.network}, seed {options.seed}")
     return summary
-
-
-def load_best(run_dir: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The network of a run folder with its best weights, in evaluation mode, and what is known
-    of it: the record of its epoch. Raises `ModelError` where there is no such run."""
-    path = run_dir / "best.safetensors"
-    tensors, about = load_tensors(path)
-    try:
-        network = build_network(about["network"])
-        network.load_state_dict(tensors)
-        int(about["epoch"])
-    except (RuntimeError, KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{path}: not the weights of a run: {_brief(error)}") from None
-    return network.eval(), about
-
-
-def _brief(error: Exception) -> str:
-    return f"{type(error).__name__} {' '.join(str(error).split())[:120]}"
