@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -206,6 +207,17 @@ def test_killed_in_mid_epoch_and_resumed_ends_like_the_whole_run(
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert resumed["public"] == whole["public"]
+
+
+def test_plain_gradient_descent_resumes_too(patterns: Dataset, tmp_path: Path) -> None:
+    options = replace(QUICK, epochs=2, momentum=0.0)
+    run(patterns, options, tmp_path / "whole")
+    short = tmp_path / "short"
+    shutil.copytree(tmp_path / "whole", short)
+    tensors, _ = load_tensors(short / "checkpoint.safetensors")
+    assert not any(name.startswith("momentum") for name in tensors)
+    _, reporter = run(patterns, options, short, resume=True)
+    assert reporter.records == []
 
 
 def test_resume_before_the_first_checkpoint_and_after_the_last(

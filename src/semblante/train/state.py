@@ -99,11 +99,12 @@ class TrainingState:
         try:
             self.network.load_state_dict(without_prefix("network", tensors))
             self.average.load_state_dict(without_prefix("average", tensors))
-            state["state"] = {int(n): {"momentum_buffer": m} for n, m in momentum.items()}
-            for number, parameter in enumerate(_parameters(self.optimiser)):
-                if momentum[str(number)].shape != parameter.shape:
-                    raise ValueError(f"momentum {number} has another shape")
-            self.optimiser.load_state_dict(state)
+            if self.options.momentum > 0:
+                state["state"] = {int(n): {"momentum_buffer": m} for n, m in momentum.items()}
+                for number, parameter in enumerate(_parameters(self.optimiser)):
+                    if momentum[str(number)].shape != parameter.shape:
+                        raise ValueError(f"momentum {number} has another shape")
+                self.optimiser.load_state_dict(state)
             history: list[Record] = about["history"]
         except (RuntimeError, KeyError, ValueError, TypeError) as error:
             raise ModelError(f"{path}: not a checkpoint of this run: {_brief(error)}") from None
