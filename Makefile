@@ -47,7 +47,7 @@ docs: .venv/dev
 	touch $@
 
 .venv/dev: .venv/core
-	$(BIN)/python -m pip install --quiet --group dev --editable '.[train,parquet]'
+	$(BIN)/python -m pip install --quiet --group dev --editable '.[train,parquet,audit]'
 	touch $@
 
 clean:

@@ -9,13 +9,14 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from conftest import EXAMPLE
-from semblante import EMOTIONS
+from conftest import EXAMPLE, write_csv
+from semblante import EMOTIONS, Dataset
 
 PROGRAM = Path(sys.executable).parent / "semblante"
 
@@ -205,9 +206,9 @@ def test_version() -> None:
         (["train", "--data", "{csv}", "--out", "{empty}/run", "--preset", "x"], 2, "preset"),
         (["train", "--data", "missing.csv", "--out", "{empty}/run"], 1, "missing.csv"),
         (["train", "--data", "{csv}", "--out", "{empty}/run", "--resume"], 1, "No such file"),
-        (["export", "{empty}", "--out", "{empty}/m.onnx", "--data", "{csv}"], 1, "no such file"),
+        (["export", "{empty}", "--out", "{empty}/m.onnx", "--data", "{csv}"], 1, "No such file"),
         (["data", "inspect", "missing"], 1, "missing: cannot be read"),
-        (["data", "inspect", "{csv}", "--map", "joy"], 2, "expected NAME=EMOTION, found 'joy'"),
+        (["data", "inspect", "{csv}", "--map", "joy"], 2, "or a file of such lines, found 'joy'"),
         (["data", "inspect", "{csv}", "--map", "joy=glad"], 2, "cannot map 'joy' to 'glad'"),
         (["data", "convert", "{csv}", "faces.xlsx"], 2, "ends in .csv or .parquet"),
         (["data", "convert", "{csv}", "no/such/faces"], 2, "there is no folder no/such"),
@@ -310,6 +311,45 @@ def test_other_class_names_and_bad_rows(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert "1 bad rows left out; the first: " in done.stderr
     assert "3 faces" in done.stdout
+
+
+def test_audit_and_exclude(tmp_path: Path, patterns: Dataset) -> None:
+    images = patterns.images.copy()
+    images[9] = images[2]
+    images[100] = images[50]
+    images[84] = 7
+    data = write_csv(tmp_path / "faces.csv", replace(patterns, images=images))
+    drop, out = tmp_path / "rows.csv", tmp_path / "audit"
+    done = semblante("data", "audit", data, "--out", out, "--drop", drop)
+    assert done.returncode == 0, done.stderr
+    assert "2 in 2 groups" in done.stdout
+    numbers = json.loads((out / "rows.json").read_text())
+    assert numbers["leaks"]["PublicTest"]["rows"] == [100]
+    assert numbers["constant"]["rows"] == [84]
+    assert numbers["mislabelled"]["n_judged"] == 168 - 1  # the tests, less the leaked face
+    assert "data:image/png;base64" in (out / "report.html").read_text()
+    assert [line.split(",")[0] for line in drop.read_text().splitlines()[2:]] == ["9", "50", "84"]
+
+    inspected = semblante("data", "inspect", data, "--exclude", drop)
+    assert f"{252 - 3} faces" in inspected.stdout
+    evaluated = semblante("evaluate", "--data", data, "--exclude", drop, "--format", "json")
+    figures = json.loads(evaluated.stdout)
+    # The copy in Training is left out of training; it still counts as a leak of what was learnt.
+    assert (figures["n"], figures["leak_free"]["n"]) == (83, 82)
+
+
+def test_a_mapping_file_and_faces_to_find(tmp_path: Path) -> None:
+    (tmp_path / "my" / "joy").mkdir(parents=True)
+    shutil.copy(EXAMPLE, tmp_path / "my" / "joy" / "1.jpg")
+    Image.new("L", (60, 60), 99).save(tmp_path / "my" / "joy" / "2.png")
+    (tmp_path / "names.json").write_text('{"joy": "happy"}')
+    (tmp_path / "names.txt").write_text("# mine\njoy = happy  # of course\n\n")
+    for name in ("names.json", "names.txt"):
+        arguments = ("data", "inspect", tmp_path / "my", "--map", tmp_path / name)
+        assert "2 faces" in semblante(*arguments).stdout
+    done = semblante(*arguments, "--find-faces", "--skip-bad")
+    assert "1 faces" in done.stdout
+    assert "2.png: no face was found in it" in done.stderr
 
 
 def test_models_list() -> None:

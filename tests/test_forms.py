@@ -13,12 +13,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import SHARED, needs_fer2013, write_csv
+from conftest import EXAMPLE, SHARED, needs_fer2013, write_csv
 from semblante import DataError, Dataset, OptionError, load_dataset
 from semblante.data import members as members_module
 from semblante.data.convert import contact_sheet, convert
 from semblante.data.ferplus import FROM_FER2013, VOTES, FerPlus, load_ferplus
 from semblante.data.load import form_of
+from semblante.images import load_image
+from semblante.preprocess import crop_face, to_grey
+from semblante.recognise.detectors import HaarDetector, largest_face
 
 pytest.importorskip("pyarrow")
 
@@ -345,3 +348,101 @@ def test_bad_votes(tmp_path: Path, lines: list[str], expected: str) -> None:
     shutil.rmtree(tmp_path)
     with pytest.raises(DataError, match="No such file"):
         load_ferplus(path)
+
+
+def listed(tmp_path: Path, text: str) -> Path:
+    """Three pictures and a list of them."""
+    rng = np.random.default_rng(0)
+    for number, name in enumerate(("a.png", "deeper/b.png", "c d.png")):
+        image = rng.integers(0, 256, (60 + number, 50, 3)).astype(np.uint8)
+        saved(image, tmp_path / "mine" / "pictures" / name)
+    path = tmp_path / "mine" / "faces.csv"
+    path.write_text(text)
+    return path
+
+
+LIST = """\ufeffpath,label,split,group,age
+pictures/c d.png,sadness,test,anna,30
+pictures/a.png,3,train,ben,31
+pictures/deeper/b.png,Happy,PrivateTest,,32
+"""
+
+
+@pytest.mark.parametrize("packing", ["plain", "folder", "zip", "tar.gz"])
+def test_a_list_of_pictures(tmp_path: Path, packing: str) -> None:
+    path = listed(tmp_path, LIST.replace("\n", "\r\n"))
+    if packing == "folder":
+        path = path.parent
+    elif packing != "plain":
+        path = {"zip": zipped, "tar.gz": tarred}[packing](path.parent, tmp_path / "x.bin")
+    found = load_dataset(path, label_map={"Sadness": "sad"}, cache=True)
+    assert found.labels.tolist() == [4, 3, 3]
+    assert found.splits.tolist() == [1, 0, 2]
+    assert found.names is not None
+    assert found.groups is not None
+    assert found.names.tolist() == ["pictures/c d.png", "pictures/a.png", "pictures/deeper/b.png"]
+    assert found.groups.tolist() == ["anna", "ben", ""]
+    assert form_of(path) == "listing"
+    some = found.where(np.array([2, 0]))
+    assert some.names is not None
+    assert some.names.tolist() == ["pictures/deeper/b.png", "pictures/c d.png"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("a.png,3", "a.png,rage"), r"line 3 \(pictures/a.png\): unknown class 'rage'"),
+        (("train", "dunno"), r"line 3 .*expected a split of .* found 'dunno'"),
+        (("/a.png", "/z.png"), r"line 3 \(pictures/z.png\): cannot be read: No such file"),
+        ((",ben,31", ",ben"), r"line 3: expected 5 columns, found 4"),
+    ],
+)
+def test_a_list_with_a_bad_line(tmp_path: Path, change: tuple[str, str], message: str) -> None:
+    path = listed(tmp_path, LIST.replace(*change))
+    mapping = {"sadness": "sad"}
+    with pytest.raises(DataError, match=message):
+        load_dataset(path, label_map=mapping)
+    bad: list[DataError] = []
+    assert len(load_dataset(path, label_map=mapping, on_bad=bad.append)) == 2
+    assert len(bad) == 1
+
+
+def test_a_list_of_pictures_that_are_not_in_the_archive(tmp_path: Path) -> None:
+    folder = listed(tmp_path, LIST.replace("/a.png", "/z.png")).parent
+    path = zipped(folder, tmp_path / "faces.zip")
+    with pytest.raises(DataError, match=r"z\.png\): there is no such picture in the archive"):
+        load_dataset(path, label_map={"sadness": "drop"})
+
+
+def test_estimates_are_no_labels(tmp_path: Path) -> None:
+    """What `semblante analyze --format csv` writes is not taken for a list of labelled faces."""
+    (tmp_path / "faces.csv").write_text("path,emotion,detection_score\na.png,happy,0.9\n")
+    with pytest.raises(DataError, match=r"found faces\.csv"):
+        load_dataset(tmp_path)
+
+
+def test_faces_are_found_on_request(tmp_path: Path) -> None:
+    """The framing is that of recognition, to the pixel."""
+    (tmp_path / "happy").mkdir()
+    with Image.open(EXAMPLE) as picture:
+        wide = Image.new("RGB", (picture.width * 2, picture.height), "white")
+        wide.paste(picture, (picture.width, 0))
+    wide.save(tmp_path / "happy" / "eileen.png")
+    find = largest_face(HaarDetector())
+    found = load_dataset(tmp_path, find_face=find)
+    pixels = to_grey(load_image(tmp_path / "happy" / "eileen.png"))
+    box = find(pixels)
+    assert box is not None
+    assert box.left > wide.width // 2
+    assert np.array_equal(found.images, crop_face(pixels, box)[None])
+
+    Image.new("L", (200, 200), 90).save(tmp_path / "happy" / "wall.png")
+    with pytest.raises(DataError, match=r"wall\.png: no face was found in it"):
+        load_dataset(tmp_path, find_face=find)
+    bad: list[DataError] = []
+    assert len(load_dataset(tmp_path, find_face=find, on_bad=bad.append)) == 1
+
+
+def test_a_table_has_no_faces_to_find(patterns_csv: Path) -> None:
+    with pytest.raises(OptionError, match="a table of pixels holds faces"):
+        load_dataset(patterns_csv, find_face=lambda _: None)

@@ -10,7 +10,7 @@ import pytest
 from conftest import needs_fer2013
 from semblante import DataError, load_fer2013
 from semblante.data import SPLITS, Dataset
-from semblante.data.dataset import UNLABELLED, seen_in
+from semblante.data.dataset import UNLABELLED
 
 PIXELS = " ".join(["7"] * 2304)
 GOOD = f"3,{PIXELS},Training"
@@ -50,20 +50,6 @@ def test_the_real_file(fer2013: Dataset, fer2013_csv: Path) -> None:
     assert np.bincount(found.labels).tolist() == [4953, 547, 5121, 8989, 6077, 4002, 6198]
     assert np.array_equal(found.images, fer2013.images)
     assert np.array_equal(found.labels, fer2013.labels)
-
-
-@needs_fer2013
-@pytest.mark.parametrize(("split", "copies"), [("PublicTest", 280), ("PrivateTest", 288)])
-def test_copies_of_training_images(fer2013: Dataset, split: str, copies: int) -> None:
-    found = seen_in(fer2013.split(split).images, fer2013.split("Training").images)
-    assert found.sum() == copies
-
-
-def test_seen_in_against_every_pair(patterns: Dataset) -> None:
-    images, others = patterns.images[:9].copy(), patterns.images[5:40]
-    expected = [any(np.array_equal(image, other) for other in others) for image in images]
-    assert seen_in(images, others).tolist() == expected
-    assert sum(expected) == 4
 
 
 @pytest.mark.parametrize(

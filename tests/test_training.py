@@ -47,7 +47,7 @@ def run(
     dataset: Dataset, options: TrainOptions, out: Path, *, resume: bool = False
 ) -> tuple[dict[str, object], Silent]:
     reporter = Silent()
-    return train(dataset, options, out, reporter, data=Path("x.csv"), resume=resume), reporter
+    return train(dataset, options, out, reporter, source={"path": "x.csv"}, resume=resume), reporter
 
 
 def weights(run_dir: Path) -> dict[str, torch.Tensor]:
@@ -179,7 +179,7 @@ class Slow(Silent):
         time.sleep(0.2 if epoch == 2 else 0)
 
 data = Path(sys.argv[1])
-train(load_fer2013(data), QUICK, Path(sys.argv[2]), Slow(), data=data)
+train(load_fer2013(data), QUICK, Path(sys.argv[2]), Slow(), source={{"path": str(data)}})
 """
 
 
@@ -274,7 +274,7 @@ def test_damage_by_the_last_step_of_an_epoch_is_not_saved(
 
 
 @pytest.mark.parametrize(
-    "config", ["{}", "[]", "{", '{"options": null, "dataset_sha256": "x", "data": "x"}']
+    "config", ["{}", "[]", "{", '{"options": null, "dataset_sha256": "x", "source": {}}']
 )
 def test_damaged_config(patterns: Dataset, tmp_path: Path, config: str) -> None:
     (tmp_path / "config.json").write_text(config)

@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from semblante.data import Dataset
-from semblante.data.dataset import SPLITS, seen_in
+from semblante.data.dataset import SPLITS
+from semblante.data.duplicates import seen_in
 from semblante.data.ferplus import FERPLUS_EMOTIONS, FROM_FER2013, NO_MAJORITY, FerPlus
 from semblante.emotions import EMOTIONS
-from semblante.errors import OptionError
+from semblante.errors import DataError, OptionError
 from semblante.files import write_atomically
 from semblante.metrics import (
     accuracy,
@@ -83,25 +84,32 @@ def evaluate(
     tta: str = "none",
     model: str = "model",
     votes: FerPlus | None = None,
+    kept: npt.NDArray[np.bool_] | None = None,
 ) -> Evaluation:
-    """Classify all faces of `split` and compare with their labels.
+    """Classify the faces of `split` and compare with their labels.
 
     `tta`, test-time augmentation: the probabilities of several views are averaged. "none"
     is the face as it is; "flip" adds its mirror image; "ten-crop" takes the four corners
     and the centre, 44x44 each, enlarged to 48x48, and their mirror images.
 
     With `votes` the labels are FER+'s by its official rule for testing (`FerPlus.majority`): top-1
-    over its eight classes, on the rows that have a majority for one of them.
+    over its eight classes, on the rows that have a majority for one of them. Of the rows of
+    `dataset` only those in `kept` (n,) are classified; copies are looked for in all of Training.
     """
     if tta not in TTA:
         raise OptionError(f"unknown tta {tta!r}; known: {', '.join(TTA)}")
-    faces = dataset.split(split)
-    classes, labels = EMOTIONS, faces.labels
+    dataset.split(split)  # raises where it has none to evaluate on
+    rows = dataset.splits == SPLITS.index(split)
+    if kept is not None:
+        rows &= kept
+    classes, labels = EMOTIONS, dataset.labels
     if votes is not None:
         votes.check_rows_of(dataset)
-        majority = votes.majority()[dataset.splits == SPLITS.index(split)]
-        faces = faces.where(majority != NO_MAJORITY)
-        classes, labels = FERPLUS_EMOTIONS, majority[majority != NO_MAJORITY]
+        classes, labels = FERPLUS_EMOTIONS, votes.majority()
+        rows &= labels != NO_MAJORITY
+    if not rows.any():
+        raise DataError(f"not one face of {split} is left to evaluate on")
+    faces, labels = dataset.where(rows), labels[rows]
     views = [classifier.probabilities(view) for view in _views(faces.images, tta)]
     probabilities = np.mean(np.stack(views), axis=0)
     if votes is not None:  # contempt, FER+'s eighth class, is never said

@@ -1,61 +1,31 @@
-"""`semblante data`, and how every command reads a dataset."""
+"""`semblante data`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from semblante.cli.checks import complain, output_file
-from semblante.errors import DataError, OptionError
+from semblante.cli.audit import audit_command
+from semblante.cli.checks import output_file
+from semblante.cli.reading import (
+    DataPath,
+    ExcludeOption,
+    FindFacesOption,
+    MapOption,
+    SkipBadOption,
+    Source,
+)
+from semblante.errors import OptionError
 
-if TYPE_CHECKING:
-    from semblante.data import Dataset
-
-data_app = typer.Typer(help="Labelled faces: what a dataset holds, and other forms of it.",
-                       no_args_is_help=True)  # fmt: skip
-
-DataPath = Annotated[
-    Path,
-    typer.Argument(
-        metavar="PATH", help="a dataset: CSV, folder, Parquet, .zip or .tar.gz", readable=False
-    ),
-]
-DataOption = Annotated[
-    Path, typer.Option("--data", help="CSV, folder, Parquet, .zip or .tar.gz", readable=False)
-]
-MapOption = Annotated[
-    list[str] | None,
-    typer.Option("--map", metavar="NAME=EMOTION", help="what a class is; EMOTION may be drop"),
-]
-SkipBadOption = Annotated[
-    bool, typer.Option("--skip-bad", help="leave out rows that cannot be read, and count them")
-]
-
-
-def read_dataset(path: Path, mapping: list[str] | None = None, skip_bad: bool = False) -> Dataset:
-    """Read a dataset with a sign of life on the terminal; say what was left out."""
-    from semblante.data import load_dataset
-
-    label_map = dict(_pair(text) for text in mapping or [])
-    bad: list[DataError] = []
-    with Console(stderr=True).status(f"reading {path}"):
-        dataset = load_dataset(
-            path, on_bad=bad.append if skip_bad else None, label_map=label_map, cache=True
-        )
-    if bad:
-        complain(f"{len(bad)} bad rows left out; the first: {bad[0]}")
-    return dataset
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, emotion = text.partition("=")
-    if not equals or not name:
-        raise OptionError(f"--map: expected NAME=EMOTION, found {text!r}")
-    return name, emotion
+data_app = typer.Typer(
+    help="Labelled faces: what a dataset holds, what is wrong with it, other forms of it.",
+    no_args_is_help=True,
+)
+data_app.command("audit")(audit_command)
 
 
 @data_app.command("inspect")
@@ -63,6 +33,8 @@ def inspect_command(
     path: DataPath,
     mapping: MapOption = None,
     skip_bad: SkipBadOption = False,
+    find_faces: FindFacesOption = False,
+    exclude: ExcludeOption = None,
     contact_sheet: Annotated[
         Path | None,
         typer.Option(help="picture to write: a row of faces for each emotion", readable=False),
@@ -78,7 +50,7 @@ def inspect_command(
 
     if contact_sheet is not None:
         output_file("--contact-sheet", contact_sheet)
-    dataset = read_dataset(path, mapping, skip_bad)
+    dataset = Source(path, mapping, skip_bad, find_faces, exclude).read_kept()
     print(f"{path}: {FORMS[form_of(path) or 'table']}, {len(dataset):,} faces")
     table = Table("emotion", *SPLITS, "all", box=None, pad_edge=False)
     names = [*enumerate(EMOTIONS), (UNLABELLED, "without a label")]
@@ -103,12 +75,14 @@ def convert_command(
     ],
     mapping: MapOption = None,
     skip_bad: SkipBadOption = False,
+    find_faces: FindFacesOption = False,
+    exclude: ExcludeOption = None,
 ) -> None:
     """Write a dataset in another form: the same pixels, labels, splits and order."""
     from semblante.data.convert import convert
 
     if not out.absolute().parent.is_dir():
         raise OptionError(f"OUT {out}: there is no folder {out.parent}")
-    dataset = read_dataset(path, mapping, skip_bad)
+    dataset = Source(path, mapping, skip_bad, find_faces, exclude).read_kept()
     convert(dataset, out)
     print(f"{out}: {len(dataset):,} faces")

@@ -12,7 +12,14 @@ from rich.console import Console
 from rich.table import Table
 
 from semblante.cli.checks import output_file, require
-from semblante.cli.data import DataOption, MapOption, SkipBadOption, read_dataset
+from semblante.cli.reading import (
+    DataOption,
+    ExcludeOption,
+    FindFacesOption,
+    MapOption,
+    SkipBadOption,
+    Source,
+)
 from semblante.errors import OptionError
 from semblante.models import DEFAULT_MODEL
 
@@ -68,6 +75,8 @@ def evaluate_command(
     ] = None,
     mapping: MapOption = None,
     skip_bad: SkipBadOption = False,
+    find_faces: FindFacesOption = False,
+    exclude: ExcludeOption = None,
 ) -> None:
     """Measure a model on one split of FER2013, or of labelled faces of one's own."""
     if confusion is not None:
@@ -86,9 +95,13 @@ def evaluate_command(
     ferplus = None
     if labels is Labels.ferplus:
         ferplus = load_ferplus(votes or data.with_name("fer2013new.csv"))
-    dataset = read_dataset(data, mapping, skip_bad)
+    source = Source(data, mapping, skip_bad, find_faces, exclude)
+    dataset = source.read()
+    kept = source.kept(dataset)
     with Console(stderr=True).status(f"classifying {split}"):
-        evaluation = evaluate(classifier, dataset, split, tta=tta, model=model, votes=ferplus)
+        evaluation = evaluate(
+            classifier, dataset, split, tta=tta, model=model, votes=ferplus, kept=kept
+        )
     if confusion is not None:
         draw_confusion(evaluation, confusion)
     if format is Format.json:

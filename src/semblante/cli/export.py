@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 from rich.console import Console
 
 from semblante.cli.checks import output_file, require
-from semblante.cli.data import read_dataset
+from semblante.cli.reading import Source
 from semblante.errors import DataError
 
 
@@ -34,10 +35,14 @@ def export_command(
     from semblante.train.checkpoint import read_config
     from semblante.train.export import export
 
-    source = data or Path(read_config(run_dir)["data"])
-    if data is None and not source.exists():
-        raise DataError(f"{source}, the run's dataset, is gone: give its new place with --data")
-    dataset = read_dataset(source)
+    source = Source.from_dict(read_config(run_dir)["source"])
+    if data is not None:
+        source = replace(source, path=data)
+    elif not source.path.exists():
+        raise DataError(
+            f"{source.path}, the run's dataset, is gone: give its new place with --data"
+        )
+    dataset = source.read_kept()
     with Console(stderr=True).status("exporting"):
         about = export(run_dir, out, dataset)
     public = about["training"]["public_test"]

@@ -13,7 +13,14 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from semblante.cli.data import DataOption, MapOption, SkipBadOption, read_dataset
+from semblante.cli.reading import (
+    DataOption,
+    ExcludeOption,
+    FindFacesOption,
+    MapOption,
+    SkipBadOption,
+    Source,
+)
 from semblante.train.options import PRESETS, TrainOptions, options_from
 
 
@@ -57,6 +64,8 @@ def train_command(
     resume: Annotated[bool, typer.Option("--resume", help="go on with an interrupted run")] = False,
     mapping: MapOption = None,
     skip_bad: SkipBadOption = False,
+    find_faces: FindFacesOption = False,
+    exclude: ExcludeOption = None,
     **recipe: Any,
 ) -> None:
     """Train a network on FER2013, following its accuracy on Training and PublicTest."""
@@ -68,9 +77,10 @@ def train_command(
     from semblante.train.loop import train
 
     console = Console(stderr=True)
-    dataset = read_dataset(data, mapping, skip_bad)
-    with _RunProgress(console, options.epochs) as progress:
-        summary = train(dataset, options, out, progress, data=data, resume=resume)
+    source = Source(data, mapping, skip_bad, find_faces, exclude)
+    dataset = source.read_kept()
+    with RunProgress(console, options.epochs) as progress:
+        summary = train(dataset, options, out, progress, source=source.to_dict(), resume=resume)
     public, training = summary["public"], summary["training"]
     print(
         f"best epoch {summary['best_epoch']}: "
@@ -81,7 +91,7 @@ def train_command(
     print(f"weights, log and curves are in {out}")
 
 
-class _RunProgress:
+class RunProgress:
     """A bar for the whole run on the terminal, and a line for each epoch."""
 
     def __init__(self, console: Console, epochs: int) -> None:
@@ -100,7 +110,7 @@ class _RunProgress:
             "", total=None, epoch=0, epochs=epochs, loss=0.0, accuracy=""
         )
 
-    def __enter__(self) -> _RunProgress:
+    def __enter__(self) -> RunProgress:
         self._bar.start()
         return self
 
@@ -108,6 +118,7 @@ class _RunProgress:
         self._bar.stop()
 
     def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
+        """See `semblante.train.loop.Reporter`."""
         if self._bar.tasks[0].total is None:  # the first step: here a resumed run starts too
             done = (epoch - 1) * steps
             self._bar.reset(self._task, total=self._epochs * steps - done)
@@ -116,6 +127,7 @@ class _RunProgress:
         self._bar.update(self._task, completed=completed, epoch=epoch, loss=loss)
 
     def epoch(self, record: dict[str, float]) -> None:
+        """See `semblante.train.loop.Reporter`."""
         accuracy = (
             f"Training {record['training_accuracy']:.1%} PublicTest {record['public_accuracy']:.1%}"
         )

@@ -1,7 +1,8 @@
 """A dataset that was read once opens at once: arrays on disk, mapped into memory.
 
     ~/.cache/semblante/datasets/       (or $XDG_CACHE_HOME/semblante, or $SEMBLANTE_CACHE)
-        <sha256 of the file>-1/        images.npy, labels.npy, splits.npy
+        <sha256 of the file>-2/        images.npy, labels.npy, splits.npy, and names.npy and
+                                       groups.npy where the file tells them
         seen/<file's identity>         that sha256, so that an unchanged file is not hashed again
 
 A file's identity is its path, size, time of last change and inode; where any of them differs the
@@ -23,8 +24,9 @@ import numpy as np
 from semblante.data.dataset import FACE_SIZE, Dataset
 
 # To be raised when the reading of any form changes its result.
-VERSION: Final = 1
+VERSION: Final = 2
 _ARRAYS: Final = ("images", "labels", "splits")
+_OPTIONAL: Final = ("names", "groups")
 _NUMBERS = itertools.count()
 
 
@@ -70,22 +72,26 @@ def _content_hash(path: Path) -> str:
 
 def _open(place: Path) -> Dataset | None:
     try:
-        images, labels, splits = (
-            np.load(place / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS
-        )
+        arrays = {
+            name: np.load(place / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+            for name in (*_ARRAYS, *_OPTIONAL)
+            if name in _ARRAYS or (place / f"{name}.npy").exists()
+        }
     except (OSError, ValueError, EOFError):
         return None
-    n = len(labels)
-    if images.shape != (n, FACE_SIZE, FACE_SIZE) or splits.shape != (n,):
+    n = len(arrays["images"])
+    shapes = {"images": (n, FACE_SIZE, FACE_SIZE)}
+    if any(array.shape != shapes.get(name, (n,)) for name, array in arrays.items()):
         return None
-    return Dataset(images, labels, splits)
+    return Dataset(**arrays)
 
 
 def _store(dataset: Dataset, place: Path) -> None:
     def write(beside: Path) -> None:
         beside.mkdir()
-        for name in _ARRAYS:
-            np.save(beside / f"{name}.npy", getattr(dataset, name), allow_pickle=False)
+        for name in (*_ARRAYS, *_OPTIONAL):
+            if (array := getattr(dataset, name)) is not None:
+                np.save(beside / f"{name}.npy", array, allow_pickle=False)
 
     if place.exists():  # damaged, or another process was quicker
         shutil.rmtree(place, ignore_errors=True)

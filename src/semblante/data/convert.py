@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from semblante.data.dataset import FACE_SIZE, SPLITS, UNLABELLED, Dataset
-from semblante.data.folders import face_name, iterate
+from semblante.data.folders import face_name
 from semblante.data.parquet import encoded_png, write_parquet
 from semblante.emotions import EMOTIONS
 from semblante.errors import DataError, OptionError
@@ -40,7 +40,7 @@ def write_table(dataset: Dataset, path: Path) -> None:
     def write(beside: Path) -> None:
         with beside.open("w", encoding="utf-8", newline="") as file:
             file.write("emotion,pixels,Usage\n")
-            for _, row in iterate(dataset):
+            for _, row in dataset.rows():
                 pixels = " ".join([levels[level] for level in row.image.ravel().tolist()])
                 file.write(f"{row.label},{pixels},{SPLITS[row.split]}\n")
 
@@ -53,7 +53,7 @@ def write_folders(dataset: Dataset, path: Path) -> None:
         raise OptionError(f"{path}: expected a new or an empty folder")
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        for number, row in iterate(dataset):
+        for number, row in dataset.rows():
             file = beside / face_name(number, row.label, row.split)
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(encoded_png(row.image))

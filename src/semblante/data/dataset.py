@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,6 +25,10 @@ class Dataset:
     images: npt.NDArray[np.uint8]  # (n, 48, 48), grey levels 0..255
     labels: npt.NDArray[np.int64]  # (n,), 0..6 in the order of `semblante.EMOTIONS`, or UNLABELLED
     splits: npt.NDArray[np.uint8]  # (n,), index into `SPLITS`
+    # (n,), the file each face came from, where each came from one of its own.
+    names: npt.NDArray[np.str_] | None = None
+    # (n,), faces that belong together (one person's, say), where the dataset tells; "" is alone.
+    groups: npt.NDArray[np.str_] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -46,7 +50,20 @@ class Dataset:
 
     def where(self, rows: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> Dataset:
         """The faces that a mask (n,), or row numbers, pick."""
-        return Dataset(self.images[rows], self.labels[rows], self.splits[rows])
+        return Dataset(
+            self.images[rows],
+            self.labels[rows],
+            self.splits[rows],
+            None if self.names is None else self.names[rows],
+            None if self.groups is None else self.groups[rows],
+        )
+
+    def rows(self) -> Iterator[tuple[int, Row]]:
+        """Every face with its number, from 0."""
+        for number, values in enumerate(
+            zip(self.images, self.labels.tolist(), self.splits.tolist(), strict=True)
+        ):
+            yield number, Row(*values)
 
     def fingerprint(self) -> str:
         """sha256 over pixels, labels and splits: the same faces give the same fingerprint."""
@@ -63,6 +80,8 @@ class Row:
     image: npt.NDArray[np.uint8]  # (48, 48)
     label: int  # 0..6 or UNLABELLED
     split: int  # index into `SPLITS`
+    name: str = ""  # see `Dataset.names`
+    group: str = ""  # see `Dataset.groups`
 
 
 OnBad = Callable[[DataError], None]  # what is done with a row that cannot be read
@@ -70,28 +89,21 @@ OnBad = Callable[[DataError], None]  # what is done with a row that cannot be re
 
 def collect(rows: Iterable[Row | DataError], on_bad: OnBad | None, where: str) -> Dataset:
     """The rows as a `Dataset`; an error among them is raised, or handed to `on_bad`."""
-    images: list[npt.NDArray[np.uint8]] = []
-    labels: list[int] = []
-    splits: list[int] = []
+    kept: list[Row] = []
     for row in rows:
         if isinstance(row, Row):
-            images.append(row.image)
-            labels.append(row.label)
-            splits.append(row.split)
+            kept.append(row)
         elif on_bad is None:
             raise row
         else:
             on_bad(row)
-    if not images:
+    if not kept:
         raise DataError(f"{where}: not one face in it")
-    return Dataset(np.stack(images), np.array(labels, np.int64), np.array(splits, np.uint8))
-
-
-def seen_in(images: npt.NDArray[np.uint8], others: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-    """For each of `images` (n, 48, 48): is an exact copy of it among `others` (m, 48, 48)?
-
-    FER2013 was collected by web search and repeats itself: 8 % of its test images are
-    also in Training. What a network scores on those says nothing about new faces.
-    """
-    known = {image.tobytes() for image in others}
-    return np.array([image.tobytes() in known for image in images], dtype=np.bool_)
+    names, groups = (np.array([getattr(row, what) for row in kept]) for what in ("name", "group"))
+    return Dataset(
+        np.stack([row.image for row in kept]),
+        np.array([row.label for row in kept], np.int64),
+        np.array([row.split for row in kept], np.uint8),
+        names if (names != "").all() else None,
+        groups if (groups != "").any() else None,
+    )

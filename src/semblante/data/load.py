@@ -6,41 +6,45 @@ import csv
 import io
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from semblante.data.cache import through_cache
 from semblante.data.dataset import Dataset, OnBad, Row, collect
-from semblante.data.folders import class_names, is_picture, read_folders
+from semblante.data.folders import read_folders
+from semblante.data.listing import is_listing, read_archived_listing, read_listing
 from semblante.data.members import Member, damage_named, members
 from semblante.data.parquet import MAGIC, parquet_rows
+from semblante.data.pictures import FaceFinder, PictureReader, is_picture
 from semblante.data.table import is_table, read_table
-from semblante.errors import DataError
+from semblante.errors import DataError, OptionError
 
 FORMS: Final[dict[str, str]] = {
     "table": "a table of pixels (CSV with a header like emotion,pixels,Usage)",
-    "folders": "pictures in folders named after their class",
+    "listing": "a list of pictures (CSV with a header like path,label,split)",
     "parquet": "Parquet with a picture and a label column",
+    "folders": "pictures in folders named after their class",
 }
+_START: Final = 4096  # bytes of a file by which its form is known
 
 
 @dataclass
 class _Contents:
-    """What a path holds, by form."""
+    """What a path holds, by form: the names of its members."""
 
-    tables: dict[str, list[str]] = field(default_factory=dict)  # member name -> header
+    tables: dict[str, list[str]] = field(default_factory=dict)  # with their headers
+    listings: list[str] = field(default_factory=list)
     parquets: list[str] = field(default_factory=list)
     n_pictures: int = 0  # in folders: without one a picture has no class
     others: list[str] = field(default_factory=list)
 
     @property
     def form(self) -> str | None:
-        if self.tables:
-            return "table"
-        if self.parquets:
-            return "parquet"
-        return "folders" if self.n_pictures else None
+        """A key of `FORMS`; what says more about the faces comes first."""
+        held = (self.tables, self.listings, self.parquets, self.n_pictures)
+        return next((form for form, some in zip(FORMS, held, strict=True) if some), None)
 
 
 def load_dataset(
@@ -48,37 +52,51 @@ def load_dataset(
     *,
     on_bad: OnBad | None = None,
     label_map: Mapping[str, str] | None = None,
+    find_face: FaceFinder | None = None,
     cache: bool = False,
 ) -> Dataset:
     """Read labelled faces in any of `FORMS`, as files, in a folder, a .zip or a .tar.gz.
 
     The form is recognised by the content. Of several tables the one with the most columns is
     taken (in the competition's archive `icml_face_data.csv`, not `test.csv`); several Parquet
-    files are read one after the other. `label_map` gives other class names a meaning, see
-    `read_folders`. The first bad row, file or member raises `DataError`; with `on_bad` it is
+    files are read one after the other. Colour becomes grey and other sizes 48x48. `label_map`
+    gives other class names a meaning, `find_face` says where in a picture the face is (see
+    `PictureReader`). The first bad row, file or member raises `DataError`; with `on_bad` it is
     handed over, and reading goes on. With `cache` a file is read once and opened at once from then
-    on (see `cache.py`); a folder, or a call with `on_bad` or `label_map`, is always read.
+    on (see `cache.py`); a folder, a list, or a call with any of the other options is always read.
     """
     path = Path(path)
-    class_names(label_map)  # a wrong map is an error whether or not it is needed
+    reader = PictureReader(label_map, find_face)
     with damage_named(path):
-        if cache and path.is_file() and on_bad is None and not label_map:
-            return through_cache(path, lambda: _load(path, None, None))
-        return _load(path, on_bad, label_map)
+        plain = on_bad is None and not label_map and find_face is None
+        if cache and plain and path.is_file() and not _is_list(path):
+            return through_cache(path, lambda: _load(path, reader, on_bad))
+        return _load(path, reader, on_bad)
 
 
-def _load(path: Path, on_bad: OnBad | None, label_map: Mapping[str, str] | None) -> Dataset:
+def _is_list(path: Path) -> bool:
+    """Its pictures lie outside it: its own content does not tell whether they have changed."""
+    with path.open("rb") as file:
+        return is_listing(_first_line(file.read(_START)))
+
+
+def _load(path: Path, reader: PictureReader, on_bad: OnBad | None) -> Dataset:
     contents = _survey(path)
+    if contents.form == "table" and reader.find_face is not None:
+        raise OptionError(f"{path}: a table of pixels holds faces, none are to be found in it")
     if contents.form == "table":
         chosen = max(contents.tables, key=lambda name: len(contents.tables[name]))
         for member in members(path):
             if member.name == chosen:
-                return _table(member, on_bad)
+                with _text(member) as text:
+                    return read_table(text, member.where, on_bad)
+    if contents.form == "listing":
+        return _listing(path, contents, reader, on_bad)
     if contents.form == "parquet":
-        return collect(_parquets(path, contents, label_map), on_bad, str(path))
+        return collect(_parquets(path, contents, reader), on_bad, str(path))
     if contents.form == "folders":
-        pictures = (member for member in members(path) if is_picture(member))
-        return read_folders(pictures, str(path), on_bad, label_map)
+        pictures = (member for member in members(path) if is_picture(member.suffix))
+        return read_folders(pictures, str(path), reader, on_bad)
     held = ", ".join(contents.others[:3]) or "nothing"
     raise DataError(f"{path}: expected {'; or '.join(FORMS.values())}; found {held}")
 
@@ -101,19 +119,21 @@ def load_fer2013(path: str | os.PathLike[str]) -> Dataset:
 def _survey(path: Path) -> _Contents:
     contents = _Contents()
     for member in members(path):
-        if is_picture(member):
+        if is_picture(member.suffix):
             if "/" in member.name:
                 contents.n_pictures += 1
             else:
                 contents.others.append(f"{member.name} outside a folder named after its class")
             continue
-        start = member.stream.read(4096)
+        start = member.stream.read(_START)
         if start.startswith(MAGIC):
             contents.parquets.append(member.name)
             continue
         header = _first_line(start)
         if is_table(header):
             contents.tables[member.name] = header
+        elif is_listing(header):
+            contents.listings.append(member.name)
         else:
             contents.others.append(member.name)
     return contents
@@ -128,19 +148,37 @@ def _first_line(start: bytes) -> list[str]:
         return []
 
 
-def _table(member: Member, on_bad: OnBad | None) -> Dataset:
+@contextmanager
+def _text(member: Member) -> Iterator[io.TextIOWrapper]:
+    """A member as text; `DataError` where it is none."""
     text = io.TextIOWrapper(member.stream, encoding="utf-8-sig", newline="")
     try:
-        return read_table(text, member.where, on_bad)
+        yield text
     except UnicodeDecodeError:
         raise DataError(f"{member.where}: expected a CSV text file, found binary data") from None
     finally:
         text.detach()  # the member closes its own stream
 
 
-def _parquets(
-    path: Path, contents: _Contents, label_map: Mapping[str, str] | None
-) -> Iterator[Row | DataError]:
+def _listing(
+    path: Path, contents: _Contents, reader: PictureReader, on_bad: OnBad | None
+) -> Dataset:
+    if len(contents.listings) > 1:
+        names = ", ".join(contents.listings)
+        raise DataError(f"{path}: expected one list of pictures, found {names}: name one of them")
+    (name,) = contents.listings
+    for member in members(path):
+        if member.name == name:
+            where = member.where
+            with _text(member) as text:
+                lines = io.StringIO(text.read(), newline="")
+    if path.is_dir() or path.name == name:
+        folder = (path / name if path.is_dir() else path).parent
+        return read_listing(lines, where, folder, reader, on_bad)
+    return read_archived_listing(lines, where, name, members(path), reader, on_bad)
+
+
+def _parquets(path: Path, contents: _Contents, reader: PictureReader) -> Iterator[Row | DataError]:
     for member in members(path):
         if member.name in contents.parquets:
             # Without a column for it, the split is what the file's name says, as on the hubs
@@ -148,6 +186,4 @@ def _parquets(
             stem = PurePosixPath(member.name).stem.lower()
             split = 1 if stem.startswith(("test", "val", "dev", "public")) else 0
             # Parquet is read from its end: what cannot seek cheaply is taken into memory first.
-            yield from parquet_rows(
-                io.BytesIO(member.stream.read()), member.where, label_map, split
-            )
+            yield from parquet_rows(io.BytesIO(member.stream.read()), member.where, reader, split)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from semblante.data.dataset import SPLITS, Dataset, Row
-from semblante.data.folders import class_names, iterate, label_of, read_face
+from semblante.data.pictures import PictureReader, split_number
 from semblante.errors import DataError, MissingExtraError
 from semblante.files import write_atomically
 
@@ -25,7 +25,7 @@ MAGIC: Final = b"PAR1"
 def parquet_rows(
     stream: IO[bytes],
     where: str,
-    label_map: Mapping[str, str] | None = None,
+    reader: PictureReader,
     default_split: int = 0,
 ) -> Iterator[Row | DataError]:
     """Each row, or what is wrong with it.
@@ -35,7 +35,6 @@ def parquet_rows(
     names of classes; a column `Usage` or `split`, where there is one, names of splits.
     """
     parquet = _pyarrow_parquet()
-    known = class_names(label_map)
     try:
         file = parquet.ParquetFile(stream)
         names = {name.lower(): name for name in file.schema_arrow.names}
@@ -55,11 +54,14 @@ def parquet_rows(
                 place = f"{where}, row {number}"
                 number += 1
                 try:
-                    row = _row(values[image], values[label], place, known)
-                    if row is None:
+                    of_class = reader.label(str(values[label]), place)
+                    if of_class is None:
                         continue
-                    number_of = default_split if split is None else _split(values[split], place)
-                    yield Row(row[0], row[1], number_of)
+                    of_split = default_split
+                    if split is not None:
+                        of_split = split_number(str(values[split]), place)
+                    face = reader.face(_encoded(values[image], place), place)
+                    yield Row(face, of_class, of_split)
                 except DataError as error:
                     yield error
     except DataError:
@@ -68,20 +70,11 @@ def parquet_rows(
         raise DataError(f"{where}: not a readable Parquet file: {error}") from None
 
 
-def _row(
-    picture: Any, label: Any, place: str, known: Mapping[str, int | None]
-) -> tuple[Any, int] | None:
+def _encoded(picture: Any, place: str) -> bytes:
     data = picture.get("bytes") if isinstance(picture, dict) else picture
     if not isinstance(data, bytes):
         raise DataError(f"{place}: expected a picture's bytes, found {type(data).__name__}")
-    number = label_of(str(label), known, place)
-    return None if number is None else (read_face(data, place), number)
-
-
-def _split(name: Any, place: str) -> int:
-    if name not in SPLITS:
-        raise DataError(f"{place}: expected a split of {', '.join(SPLITS)}, found {name!r}")
-    return SPLITS.index(name)
+    return data
 
 
 def write_parquet(dataset: Dataset, path: Path) -> None:
@@ -97,7 +90,7 @@ def write_parquet(dataset: Dataset, path: Path) -> None:
     def write(beside: Path) -> None:
         with parquet.ParquetWriter(beside, schema) as file:
             rows: list[dict[str, Any]] = []
-            for number, row in iterate(dataset):
+            for number, row in dataset.rows():
                 rows.append(
                     {
                         "image": {"bytes": encoded_png(row.image), "path": f"{number:06d}.png"},

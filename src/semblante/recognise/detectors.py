@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -78,6 +78,16 @@ class HaarDetector:
         ]
         sure = [detection for detection in found if detection.score >= self.min_score]
         return without_doubles(sorted(sure, key=lambda detection: -detection.score))
+
+
+def largest_face(detector: Detector) -> Callable[[npt.NDArray[np.uint8]], Box | None]:
+    """A function that says where in a grey picture the largest face is; None where none is."""
+
+    def find(grey: npt.NDArray[np.uint8]) -> Box | None:
+        boxes = [detection.box for detection in detector.detect(grey)]
+        return max(boxes, key=lambda box: box.width * box.height, default=None)
+
+    return find
 
 
 def without_doubles(detections: Iterable[Detection], overlap: float = 0.3) -> list[Detection]:

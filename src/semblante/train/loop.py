@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -53,20 +53,20 @@ def train(
     run_dir: Path,
     reporter: Reporter,
     *,
-    data: Path,
+    source: Mapping[str, Any],
     resume: bool = False,
 ) -> dict[str, Any]:
     """Train `options.network` on the Training split; returns the run's summary.
 
-    The run folder (see `checkpoint.py`) is made here; it notes the dataset's file, `data`.
-    With `resume` an interrupted run goes on after its last whole epoch and ends, on the same
+    The run folder (see `checkpoint.py`) is made here; it notes `source`, where the dataset came
+    from. With `resume` an interrupted run goes on after its last whole epoch and ends, on the same
     processor (not GPU) with the same number of threads, with the weights the uninterrupted run
     would have had: all random numbers of an epoch follow from the seed and the epoch's number.
     Raises `ModelError` where the folder holds another run, or the loss is no longer finite.
     """
     training, public = dataset.split("Training"), dataset.split("PublicTest")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    _open_run(run_dir, options, dataset, data, device, resume)
+    _open_run(run_dir, options, dataset, source, device, resume)
     torch.manual_seed(options.seed)
     run = TrainingState(
         options, device, steps_per_epoch=max(1, len(training) // options.batch_size)
@@ -159,17 +159,22 @@ def mixup(inputs: Tensor, targets: Tensor, alpha: float) -> tuple[Tensor, Tensor
     )
 
 
-@torch.no_grad()
 def evaluate(network: nn.Module, faces: Faces, bf16: bool = False) -> tuple[float, float]:
     """Cross-entropy (nats) and accuracy (0..1) on faces as they are, one view each."""
+    logits = logits_of(network, faces, bf16)
+    right = logits.argmax(dim=1) == faces.labels
+    return float(F.cross_entropy(logits, faces.labels)), int(right.sum()) / len(faces)
+
+
+@torch.no_grad()
+def logits_of(network: nn.Module, faces: Faces, bf16: bool = False) -> Tensor:
+    """The network's outputs (n, classes) for faces as they are, float32."""
     network.eval()
-    loss, correct = 0.0, 0
-    for inputs, labels in faces.batches(_EVALUATION_BATCH):
+    parts = []
+    for inputs, _ in faces.batches(_EVALUATION_BATCH):
         with _autocast(inputs.device, bf16):
-            logits = network(inputs.contiguous(memory_format=torch.channels_last)).float()
-        loss += float(F.cross_entropy(logits, labels, reduction="sum"))
-        correct += int((logits.argmax(dim=1) == labels).sum())
-    return loss / len(faces), correct / len(faces)
+            parts.append(network(inputs.contiguous(memory_format=torch.channels_last)).float())
+    return torch.cat(parts)
 
 
 @contextmanager
@@ -189,7 +194,7 @@ def _open_run(
     run_dir: Path,
     options: TrainOptions,
     dataset: Dataset,
-    data: Path,
+    source: Mapping[str, Any],
     device: torch.device,
     resume: bool,
 ) -> None:
@@ -204,7 +209,7 @@ def _open_run(
         network = build_network(options.network)  # an unknown name leaves no folder behind
         run_dir.mkdir(parents=True, exist_ok=True)
         about = {
-            "data": str(data.absolute()),  # where `export` finds the faces to compare on
+            "source": dict(source),  # where `export` finds the faces to compare on
             "parameters": count_parameters(network),
             "device": device.type,
             "bf16": use_bf16(options.precision, device),

@@ -11,7 +11,13 @@ from torch import Tensor, nn
 
 from semblante.errors import ModelError
 from semblante.files import write_json
-from semblante.train.checkpoint import load_tensors, prefixed, save_tensors, without_prefix
+from semblante.train.checkpoint import (
+    load_tensors,
+    prefixed,
+    read_config,
+    save_tensors,
+    without_prefix,
+)
 from semblante.train.networks import build_network
 from semblante.train.options import TrainOptions
 
@@ -124,6 +130,19 @@ def load_best(run_dir: Path) -> tuple[nn.Module, dict[str, Any]]:
     except (RuntimeError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path}: not the weights of a run: {_brief(error)}") from None
     return network.eval(), about
+
+
+def load_last(run_dir: Path) -> tuple[nn.Module, list[Record]]:
+    """The averaged weights of a run's last epoch, in evaluation mode, and the run's history."""
+    path = run_dir / "checkpoint.safetensors"
+    tensors, about = load_tensors(path)
+    try:
+        network = build_network(read_config(run_dir)["options"]["network"])
+        network.load_state_dict(without_prefix("average", tensors))
+        history: list[Record] = about["history"]
+    except (RuntimeError, KeyError) as error:
+        raise ModelError(f"{path}: not a checkpoint of a run: {_brief(error)}") from None
+    return network.eval(), history
 
 
 def learning_rate(step: int, *, warmup: int, total: int, peak: float) -> float:

@@ -1,0 +1,187 @@
+"""`semblante data audit`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from semblante.cli.checks import complain, output_file, require
+from semblante.cli.reading import DataPath, FindFacesOption, MapOption, SkipBadOption, Source
+from semblante.emotions import EMOTIONS
+from semblante.errors import DataError, OptionError
+from semblante.models import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from semblante.data import Dataset
+    from semblante.data.audit import Audit
+    from semblante.data.ferplus import FerPlus
+    from semblante.train.options import TrainOptions
+
+_VOTES = "fer2013new.csv"
+
+
+def audit_command(
+    path: DataPath,
+    out: Annotated[
+        Path, typer.Option(help="folder for report.html and rows.json", readable=False)
+    ] = Path("audit"),
+    drop: Annotated[
+        Path | None,
+        typer.Option(help="write the rows to leave out here, for --exclude", readable=False),
+    ] = None,
+    votes: Annotated[
+        Path | None,
+        typer.Option(help=f"FER+'s {_VOTES} [default: beside the dataset]", readable=False),
+    ] = None,
+    model: Annotated[
+        str, typer.Option(help="judges labels: a shipped model or an ONNX file")
+    ] = DEFAULT_MODEL,
+    folds: Annotated[
+        int,
+        typer.Option(
+            help="judge every label instead, by networks trained for it in so many folds (2 or "
+            "more); 0: by the model"
+        ),
+    ] = 0,
+    network: Annotated[str, typer.Option(help="with --folds: what is trained")] = "rcnn-small",
+    epochs: Annotated[int, typer.Option(help="with --folds: passes over the faces")] = 12,
+    work: Annotated[
+        Path | None,
+        typer.Option(help="with --folds: folder of the runs [default: OUT/runs]", readable=False),
+    ] = None,
+    mapping: MapOption = None,
+    skip_bad: SkipBadOption = False,
+    find_faces: FindFacesOption = False,
+) -> None:
+    """Find copies, leaks between splits, what is no face, and labels that are likely wrong.
+
+    The model judges the faces that it has not learnt from: those of the test splits, or all where
+    the dataset has none. With --folds networks are trained that judge the rest too.
+    """
+    require("audit", "auditing", "cleanlab", "jinja2")
+    if drop is not None:
+        output_file("--drop", drop)
+    if out.exists() and not out.is_dir():
+        raise OptionError(f"--out {out}: expected a folder")
+    if folds:
+        require("train", "judging in folds", "torch", "safetensors", "matplotlib")
+        from semblante.train.options import options_from
+
+        recipe = options_from("quick", {"network": network, "epochs": epochs})
+
+    from semblante.data.audit import audit
+    from semblante.data.exclusion import write_exclusion
+    from semblante.data.report import write_report
+    from semblante.files import write_json
+
+    source = Source(path, mapping, skip_bad, find_faces)
+    dataset = source.read()
+    ferplus = _votes(votes, path, dataset)
+    out.mkdir(parents=True, exist_ok=True)
+    if folds:
+        estimates = _by_folds(dataset, recipe, folds, work or out / "runs", source)
+    else:
+        estimates = _by_model(dataset, model)
+    with Console(stderr=True).status("") as status:
+        found = audit(dataset, votes=ferplus, probabilities=estimates, progress=status.update)
+        status.update("writing")
+        write_json(out / "rows.json", found.to_dict())
+        write_report(found, out / "report.html", str(path))
+    _print(found)
+    print(f"pictures: {out / 'report.html'}, row numbers: {out / 'rows.json'}")
+    if drop is not None:
+        reasons = found.to_drop()
+        write_exclusion(drop, dataset, reasons)
+        print(f"rows to leave out: {drop} ({len(reasons):,})")
+
+
+def _votes(given: Path | None, data: Path, dataset: Dataset) -> FerPlus | None:
+    from semblante.data.ferplus import load_ferplus
+
+    path = given or data.with_name(_VOTES)
+    if given is None and not path.exists():
+        return None
+    ferplus = load_ferplus(path)
+    try:
+        ferplus.check_rows_of(dataset)
+    except DataError as error:
+        if given is not None:
+            raise
+        complain(f"{path} is not used: {error}")
+        return None
+    return ferplus
+
+
+def _by_model(dataset: Dataset, model: str) -> npt.NDArray[np.float32]:
+    """Estimates for faces that the model has not learnt from; NaN for the others."""
+    from semblante.data import SPLITS
+    from semblante.data.duplicates import seen_in
+    from semblante.models import model_path
+    from semblante.recognise.classifier import Classifier
+
+    classifier = Classifier(model_path(model))
+    training = dataset.splits == SPLITS.index("Training")
+    judged = np.ones(len(dataset), np.bool_)
+    if not training.all():
+        judged = ~training & ~seen_in(dataset.images, dataset.images[training])
+    estimates = np.full((len(dataset), len(EMOTIONS)), np.nan, np.float32)
+    with Console(stderr=True).status(f"{model} looks at {int(judged.sum()):,} faces"):
+        estimates[judged] = classifier.probabilities(dataset.images[judged])
+    return estimates
+
+
+def _by_folds(
+    dataset: Dataset, recipe: TrainOptions, folds: int, work: Path, source: Source
+) -> npt.NDArray[np.float32]:
+    from semblante.cli.train import RunProgress
+    from semblante.train.crossval import out_of_sample
+
+    console = Console(stderr=True)
+
+    def reporter(fold: int) -> RunProgress:
+        console.print(f"fold {fold + 1} of {folds}", highlight=False)
+        return RunProgress(console, recipe.epochs)
+
+    return out_of_sample(dataset, recipe, folds, work, reporter, source=source.to_dict())
+
+
+def _print(found: Audit) -> None:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    shown: dict[str, Any] = found.to_dict()
+    exact, near = shown["exact_duplicates"], shown["near_duplicates"]
+    table.add_row("exact copies", f"{exact['n_extra_copies']:,} in {exact['n_groups']:,} groups")
+    conflicts = shown["conflicting_labels"]["n_groups"]
+    table.add_row("  with different labels", f"{conflicts:,} groups")
+    table.add_row("near copies", f"{near['n_groups']:,} groups (correlation {near['correlation']})")
+    for split, leak in shown["leaks"].items():
+        if shown["splits"][split]:
+            table.add_row(
+                f"{split} in Training too",
+                f"{leak['n']:,} exact, {len(leak['near_rows']):,} near; "
+                f"{leak['leak_free_n']:,} without the exact ones",
+            )
+    table.add_row("PrivateTest in PublicTest", f"{shown['private_test_in_public_test']['n']:,}")
+    if found.dataset.groups is not None:
+        table.add_row("groups in several splits", f"{len(found.groups_across):,}")
+    table.add_row("constant images", f"{shown['constant']['n']:,}")
+    no_face = shown["no_face"]
+    table.add_row(
+        "no face, say FER+'s taggers", f"{no_face['n']:,}" if no_face else "no votes given"
+    )
+    for name in ("dark", "bright", "blurred", "drawn"):
+        table.add_row(
+            f"very {name}" if name != "drawn" else "drawn or written", f"{shown[name]['n']:,}"
+        )
+    wrong = shown["mislabelled"]
+    if wrong is not None:
+        table.add_row("likely mislabelled", f"{wrong['n']:,} of {wrong['n_judged']:,} judged")
+    totals = {emotion: sum(row[emotion] for row in found.counts().values()) for emotion in EMOTIONS}
+    most, least = max(totals, key=totals.__getitem__), min(totals, key=totals.__getitem__)
+    table.add_row("class balance", f"{most} {totals[most]:,}, {least} {totals[least]:,}")
+    Console(highlight=False).print(table)

@@ -1,0 +1,177 @@
+"""How every command reads a dataset."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+import typer
+from rich.console import Console
+
+from semblante.cli.checks import complain
+from semblante.errors import DataError, ModelError, OptionError
+
+if TYPE_CHECKING:
+    from semblante.data import Dataset
+
+_FORMS = "CSV, folder, Parquet, .zip or .tar.gz"
+DataPath = Annotated[
+    Path, typer.Argument(metavar="PATH", help=f"a dataset: {_FORMS}", readable=False)
+]
+DataOption = Annotated[Path, typer.Option("--data", help=_FORMS, readable=False)]
+MapOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        metavar="NAME=EMOTION",
+        help="what a class is; EMOTION may be drop; or a file of such lines, or of a JSON object",
+        rich_help_panel="Reading",
+    ),
+]
+SkipBadOption = Annotated[
+    bool,
+    typer.Option(
+        "--skip-bad",
+        help="leave out rows that cannot be read, and count them",
+        rich_help_panel="Reading",
+    ),
+]
+FindFacesOption = Annotated[
+    bool,
+    typer.Option(
+        "--find-faces",
+        help="find the largest face of each picture and crop it as recognition does; "
+        "without this a picture is the face",
+        rich_help_panel="Reading",
+    ),
+]
+ExcludeOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--exclude",
+        metavar="FILE",
+        help="leave out the rows that `data audit --drop` listed",
+        readable=False,
+        rich_help_panel="Reading",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A dataset's place, and how it is to be read."""
+
+    path: Path
+    mapping: list[str] | None = None
+    skip_bad: bool = False
+    find_faces: bool = False
+    exclude: Path | None = None
+
+    def read(self) -> Dataset:
+        """All faces, with a sign of life on the terminal; says what was left out as bad.
+
+        Excluded rows are among them: see `kept`.
+        """
+        from semblante.data import load_dataset
+
+        find_face = None
+        if self.find_faces:
+            from semblante.recognise.detectors import HaarDetector, largest_face
+
+            find_face = largest_face(HaarDetector())
+        bad: list[DataError] = []
+        label_map = _label_map(self.mapping or [])
+        with Console(stderr=True).status(f"reading {self.path}"):
+            dataset = load_dataset(
+                self.path,
+                on_bad=bad.append if self.skip_bad else None,
+                label_map=label_map,
+                find_face=find_face,
+                cache=True,
+            )
+        if bad:
+            complain(f"{len(bad)} bad rows left out; the first: {bad[0]}")
+        return dataset
+
+    def kept(self, dataset: Dataset) -> npt.NDArray[np.bool_]:
+        """(n,): the rows of `dataset` that are not excluded."""
+        from semblante.data.exclusion import read_exclusion
+
+        if self.exclude is None:
+            return np.ones(len(dataset), np.bool_)
+        return ~read_exclusion(self.exclude, dataset)
+
+    def read_kept(self) -> Dataset:
+        """The faces that are not excluded."""
+        dataset = self.read()
+        return dataset if self.exclude is None else dataset.where(self.kept(dataset))
+
+    def to_dict(self) -> dict[str, Any]:
+        """For a run's notes; whole paths, so that it can be read from anywhere."""
+        return {
+            "path": str(self.path.absolute()),
+            "map": self.mapping or [],
+            "skip_bad": self.skip_bad,
+            "find_faces": self.find_faces,
+            "exclude": None if self.exclude is None else str(self.exclude.absolute()),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Source:
+        """The inverse; raises `ModelError` for notes of another kind."""
+        try:
+            exclude = values["exclude"]
+            return cls(
+                Path(values["path"]),
+                [str(pair) for pair in values["map"]],
+                bool(values["skip_bad"]),
+                bool(values["find_faces"]),
+                None if exclude is None else Path(exclude),
+            )
+        except (KeyError, TypeError):
+            raise ModelError(f"not the notes of how a dataset was read: {dict(values)}") from None
+
+
+def _label_map(texts: list[str]) -> dict[str, str]:
+    """From `NAME=EMOTION` and from files of such."""
+    found: dict[str, str] = {}
+    for text in texts:
+        if "=" in text:
+            found |= _pairs([text], "--map")
+        else:
+            found |= _map_file(Path(text))
+    return found
+
+
+def _map_file(path: Path) -> dict[str, str]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError):
+        raise OptionError(
+            f"--map: expected NAME=EMOTION, or a file of such lines, found {str(path)!r}"
+        ) from None
+    if not text.lstrip().startswith("{"):
+        lines = (line.partition("#")[0].strip() for line in text.splitlines())
+        return _pairs([line for line in lines if line], f"--map {path}")
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise OptionError(f"--map {path}: not valid JSON: {error}") from None
+    if not all(isinstance(value, str) for value in values.values()):
+        raise OptionError(f"--map {path}: expected an object of names and emotions")
+    return dict(values)
+
+
+def _pairs(texts: list[str], where: str) -> dict[str, str]:
+    found = {}
+    for text in texts:
+        name, equals, emotion = (part.strip() for part in text.partition("="))
+        if not equals or not name:
+            raise OptionError(f"{where}: expected NAME=EMOTION, found {text!r}")
+        found[name] = emotion
+    return found

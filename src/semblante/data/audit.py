@@ -1,0 +1,333 @@
+"""What is wrong with a dataset, row by row, before anybody trusts a figure won on it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from semblante.data.dataset import SPLITS, UNLABELLED, Dataset
+from semblante.data.duplicates import NEAR, exact_groups, joined, near_pairs, seen_in
+from semblante.data.ferplus import FerPlus
+from semblante.emotions import EMOTIONS
+from semblante.errors import DataError
+
+# Brightness and sharpness are outlying beyond this many deviations from the median, the deviation
+# measured by the median as well: Iglewicz & Hoaglin, How to Detect and Handle Outliers (1993).
+# They recommend 3.5; on FER2013 the faces between 3 and 3.5 are worth a look as well.
+OUTLYING: Final = 3.0
+_TRAINING: Final = SPLITS.index("Training")
+_TESTS: Final = SPLITS[1:]
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A face whose label is likely to be wrong."""
+
+    row: int
+    label: int  # 0..6, as given
+    estimate: int  # 0..6, the judge's
+    label_probability: float  # 0..1, what the judge, which has not learnt from it, gives the label
+    estimate_probability: float
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Findings about `dataset`: its rows by number, from 0 in its order."""
+
+    dataset: Dataset
+    exact: list[list[int]]  # groups that are the same to the pixel
+    conflicting: list[list[int]]  # those of them with more than one label
+    near: list[list[int]]  # groups of one photograph in forms that differ, by `near_pairs`
+    leaks: dict[str, list[int]]  # of each test split, rows with an exact copy in Training
+    near_leaks: dict[str, list[int]]  # and those with only a near copy there
+    across_tests: list[int]  # PrivateTest rows with an exact copy in PublicTest
+    groups_across: list[list[int]]  # of one `Dataset.groups`, but in several splits
+    constant: list[int]  # all pixels the same
+    no_face: list[int] | None  # most of FER+'s taggers saw none; None without votes
+    dark: list[int]
+    bright: list[int]
+    blurred: list[int]
+    drawn: list[int]  # sharper than photographs are: drawings and writing, mostly
+    suspects: list[Suspect] | None  # surest first; None where nobody judged
+    n_judged: int
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Faces of each split, by emotion."""
+        return {
+            split: {
+                emotion: int(
+                    ((self.dataset.labels == label) & (self.dataset.splits == number)).sum()
+                )
+                for label, emotion in enumerate(EMOTIONS)
+            }
+            for number, split in enumerate(SPLITS)
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `semblante data audit --json` writes: row numbers, from 0."""
+        size = {split: int((self.dataset.splits == n).sum()) for n, split in enumerate(SPLITS)}
+        return {
+            "dataset_sha256": self.dataset.fingerprint(),
+            "n": len(self.dataset),
+            "splits": size,
+            "class_balance": self.counts(),
+            "exact_duplicates": {
+                "n_groups": len(self.exact),
+                "n_extra_copies": sum(len(group) - 1 for group in self.exact),
+                "groups": self.exact,
+            },
+            "conflicting_labels": {
+                "n_groups": len(self.conflicting),
+                "groups": self.conflicting,
+            },
+            "near_duplicates": {
+                "correlation": NEAR,
+                "n_groups": len(self.near),
+                "groups": self.near,
+            },
+            "leaks": {
+                split: {
+                    "n": len(self.leaks[split]),
+                    "leak_free_n": size[split] - len(self.leaks[split]),
+                    "rows": self.leaks[split],
+                    "near_rows": self.near_leaks[split],
+                }
+                for split in _TESTS
+            },
+            "private_test_in_public_test": _numbered(self.across_tests),
+            "groups_across_splits": {
+                "n_groups": len(self.groups_across),
+                "groups": self.groups_across,
+            },
+            "constant": _numbered(self.constant),
+            "no_face": None if self.no_face is None else _numbered(self.no_face),
+            "dark": _numbered(self.dark),
+            "bright": _numbered(self.bright),
+            "blurred": _numbered(self.blurred),
+            "drawn": _numbered(self.drawn),
+            "mislabelled": None
+            if self.suspects is None
+            else {
+                "n_judged": self.n_judged,
+                "n": len(self.suspects),
+                "rows": [
+                    {
+                        "row": suspect.row,
+                        "label": EMOTIONS[suspect.label],
+                        "estimate": EMOTIONS[suspect.estimate],
+                        "label_probability": round(suspect.label_probability, 4),
+                        "estimate_probability": round(suspect.estimate_probability, 4),
+                    }
+                    for suspect in self.suspects
+                ],
+            },
+        }
+
+    def to_drop(self) -> dict[int, str]:
+        """Rows that a cleaned dataset does without, each with its reason.
+
+        What shows no face goes from every split. All else goes from Training only, so that test
+        figures stay comparable: what a test split holds as well, extra copies, copies that
+        disagree about the label, faces that are likely to be mislabelled.
+        """
+        reasons: dict[int, str] = {}
+
+        def drop(rows: Iterable[int], reason: str, *, training_only: bool = True) -> None:
+            for row in rows:
+                if not training_only or self.dataset.splits[row] == _TRAINING:
+                    reasons.setdefault(row, reason)
+
+        drop(self.constant, "constant", training_only=False)
+        drop(self.no_face or [], "no face", training_only=False)
+        for group in (*self.exact, *self.near):
+            if any(self.dataset.splits[row] != _TRAINING for row in group):
+                drop(group, "copy of a test face")
+        for group in self.conflicting:
+            drop(group, "copies with different labels")
+        for group in self.exact:
+            drop(group[1:], "extra copy")
+        drop((suspect.row for suspect in self.suspects or []), "likely mislabelled")
+        return dict(sorted(reasons.items()))
+
+
+def audit(
+    dataset: Dataset,
+    *,
+    votes: FerPlus | None = None,
+    probabilities: npt.NDArray[np.floating[Any]] | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Audit:
+    """Look for everything that `Audit` names.
+
+    `votes`: FER+'s, for its faces that are none. `probabilities` (n, 7): what a network that has
+    not learnt from a face says of it, NaN in rows of which there is no such estimate; without them
+    labels are not judged. `progress` is told what is being done.
+    """
+    if votes is not None:
+        votes.check_rows_of(dataset)
+    progress("looking for copies")
+    exact = exact_groups(dataset.images)
+    conflicting = [group for group in exact if len(set(dataset.labels[group].tolist())) > 1]
+    progress("looking for near copies")
+    pairs, _ = near_pairs(dataset.images)
+    near = _near_groups(len(dataset), pairs, exact)
+    leaks, near_leaks = _leaks(dataset, pairs)
+    private, public = (_rows_of(dataset, split) for split in ("PrivateTest", "PublicTest"))
+    across_tests = private[seen_in(dataset.images[private], dataset.images[public])]
+    progress("looking at light and sharpness")
+    flat = dataset.images.reshape(len(dataset), -1)
+    constant = flat.min(axis=1) == flat.max(axis=1)
+    brightness = _deviations(flat.mean(axis=1), ~constant)
+    sharpness = _deviations(_log_sharpness(dataset.images), ~constant)
+    suspects, n_judged = None, 0
+    if probabilities is not None:
+        progress("judging labels")
+        suspects, n_judged = _suspects(dataset, probabilities)
+    return Audit(
+        dataset=dataset,
+        exact=exact,
+        conflicting=conflicting,
+        near=near,
+        leaks=leaks,
+        near_leaks=near_leaks,
+        across_tests=across_tests.tolist(),
+        groups_across=_groups_across(dataset),
+        constant=np.flatnonzero(constant).tolist(),
+        no_face=None if votes is None else np.flatnonzero(votes.no_face()).tolist(),
+        dark=_below(brightness),
+        bright=_below(-brightness),
+        blurred=_below(sharpness),
+        drawn=_below(-sharpness),
+        suspects=suspects,
+        n_judged=n_judged,
+    )
+
+
+def _numbered(rows: list[int]) -> dict[str, Any]:
+    return {"n": len(rows), "rows": rows}
+
+
+def _rows_of(dataset: Dataset, split: str) -> npt.NDArray[np.int64]:
+    return np.flatnonzero(dataset.splits == SPLITS.index(split))
+
+
+def _near_groups(n: int, pairs: npt.NDArray[np.int64], exact: list[list[int]]) -> list[list[int]]:
+    """Groups that hang together by near pairs and are not merely exact copies of each other."""
+    copies = joined(n, exact)
+    first = joined(n, pairs.tolist())
+    groups: dict[int, list[int]] = {}
+    for row in np.unique(pairs).tolist():
+        groups.setdefault(int(first[row]), []).append(row)
+    return [group for group in groups.values() if len(set(copies[group].tolist())) > 1]
+
+
+def _leaks(
+    dataset: Dataset, pairs: npt.NDArray[np.int64]
+) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
+    training = dataset.images[_rows_of(dataset, "Training")]
+    in_training = dataset.splits == _TRAINING
+    near = np.zeros(len(dataset), np.bool_)  # has a near copy in Training
+    for ours, other in ((0, 1), (1, 0)):
+        near[pairs[in_training[pairs[:, other]], ours]] = True
+    leaks: dict[str, list[int]] = {}
+    near_leaks: dict[str, list[int]] = {}
+    for split in _TESTS:
+        rows = _rows_of(dataset, split)
+        exact = seen_in(dataset.images[rows], training)
+        leaks[split] = rows[exact].tolist()
+        near_leaks[split] = rows[~exact & near[rows]].tolist()
+    return leaks, near_leaks
+
+
+def _groups_across(dataset: Dataset) -> list[list[int]]:
+    if dataset.groups is None:
+        return []
+    rows: dict[str, list[int]] = {}
+    for row, group in enumerate(dataset.groups.tolist()):
+        if group:
+            rows.setdefault(group, []).append(row)
+    return [group for group in rows.values() if len(set(dataset.splits[group].tolist())) > 1]
+
+
+def _log_sharpness(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    """The logarithm of the variance of the Laplacian, each image standardised before."""
+    variances = np.empty(len(images))
+    for row, image in enumerate(images):
+        deviation = max(float(image.std()), 1.0)
+        variances[row] = cv2.Laplacian(image.astype(np.float32), cv2.CV_32F).var() / deviation**2
+    return np.log(variances + 1e-3)
+
+
+def _deviations(
+    values: npt.NDArray[np.float64], valid: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float64]:
+    """The modified z-score of each value; 0 where it is not valid, or where all are the same."""
+    scores = np.zeros(len(values))
+    if valid.any():
+        distance = values - np.median(values[valid])
+        spread = np.median(np.abs(distance[valid]))
+        if spread > 0:
+            scores[valid] = 0.6745 * distance[valid] / spread
+    return scores
+
+
+def _below(scores: npt.NDArray[np.float64]) -> list[int]:
+    """Rows far below the median, the farthest first."""
+    rows = np.flatnonzero(scores < -OUTLYING)
+    return [int(row) for row in rows[np.argsort(scores[rows], kind="stable")]]
+
+
+def _suspects(
+    dataset: Dataset, probabilities: npt.NDArray[np.floating[Any]]
+) -> tuple[list[Suspect], int]:
+    """Confident learning (Northcutt et al., JAIR 2021), by cleanlab; and how many were judged.
+
+    The network's probabilities give an estimate of how many faces of each class i really show each
+    other class j. A label i is suspect where both ways to pick that many agree: the face is among
+    those of class i with the smallest probability of i (pruning by class), and among those with
+    the largest margin of some j over i (pruning by noise rate).
+    """
+    from cleanlab.filter import find_label_issues
+
+    if probabilities.shape != (len(dataset), len(EMOTIONS)):
+        raise DataError(
+            f"expected probabilities of shape {(len(dataset), len(EMOTIONS))}, "
+            f"found {probabilities.shape}"
+        )
+    judged = np.flatnonzero(np.isfinite(probabilities).all(axis=1) & (dataset.labels != UNLABELLED))
+    labels = dataset.labels[judged]
+    present = np.unique(labels)
+    if len(present) < 2:  # nothing to confuse
+        return [], len(judged)
+    # cleanlab wants classes 0..k-1, each with a face: those that no face has are left out.
+    estimates = probabilities[judged][:, present].astype(np.float64)
+    estimates = (estimates + 1e-9) / (estimates + 1e-9).sum(axis=1, keepdims=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # where a class has too few faces to judge
+        found = find_label_issues(
+            np.searchsorted(present, labels),
+            estimates,
+            filter_by="both",
+            return_indices_ranked_by="self_confidence",
+            n_jobs=1,
+        )
+    suspects = []
+    for place in found.tolist():
+        row = int(judged[place])
+        label, estimate = int(labels[place]), int(probabilities[row].argmax())
+        suspects.append(
+            Suspect(
+                row,
+                label,
+                estimate,
+                float(probabilities[row, label]),
+                float(probabilities[row, estimate]),
+            )
+        )
+    return suspects, len(judged)

@@ -1,0 +1,115 @@
+"""Faces that are there more than once: exact copies, and near ones.
+
+FER2013 was collected by web search and repeats itself: 8 % of its test images are also in
+Training. What a network scores on those says nothing about new faces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+# Two faces whose pixels correlate by this much or more show the same photograph, in another
+# compression, light or crop. Looked at on FER2013: of pairs just above, 24 of 24 were such.
+NEAR: Final = 0.92
+_FREQUENCIES: Final = 10  # of 48 in each direction, by which candidates are found
+_BLOCK: Final = 1024
+_ROUNDING: Final = 1e-4  # of sums in float32
+
+
+def seen_in(images: npt.NDArray[np.uint8], others: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """For each of `images` (n, H, W): is an exact copy of it among `others` (m, H, W)?"""
+    known = {image.tobytes() for image in others}
+    return np.array([image.tobytes() in known for image in images], dtype=np.bool_)
+
+
+def exact_groups(images: npt.NDArray[np.uint8]) -> list[list[int]]:
+    """Rows of `images` (n, H, W) that are the same to the pixel, two or more in each group."""
+    rows: dict[bytes, list[int]] = {}
+    for row, image in enumerate(images):
+        rows.setdefault(image.tobytes(), []).append(row)
+    return [group for group in rows.values() if len(group) > 1]
+
+
+def near_pairs(
+    images: npt.NDArray[np.uint8], threshold: float = NEAR
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """All pairs of rows (m, 2) whose pixels, or mirrored pixels, correlate by `threshold` or more.
+
+    With their correlations (m,), of each pair the larger. Exact copies are among them, constant
+    images never. `images`: (n, H, W) with H = W.
+
+    Every pair is looked at, and none can be missed: an image, standardised to length 1, is
+    described by its lowest frequencies (an orthonormal cosine transform) and by the length r of
+    all the rest. What the rest adds to a correlation is at most the product r_a r_b
+    (Cauchy-Schwarz), so the short descriptions' product is never below the correlation; only pairs
+    where it reaches the threshold are compared in full.
+    """
+    unit = images.astype(np.float32)  # one copy for all steps: of FER2013 it has 330 MB
+    unit -= unit.mean(axis=(1, 2), keepdims=True)
+    lengths = np.sqrt(np.einsum("nij,nij->n", unit, unit))
+    unit /= np.where(lengths > 0, lengths, 1)[:, None, None]
+    short, mirrored = _descriptions(unit)
+
+    found: dict[tuple[int, int], float] = {}
+    for other, turned in ((short, False), (mirrored, True)):
+        for first, second in _candidates(short, other, threshold - _ROUNDING):
+            faces = unit[second, :, ::-1] if turned else unit[second]
+            correlations = np.einsum("nij,nij->n", unit[first], faces, dtype=np.float64)
+            values = zip(first.tolist(), second.tolist(), correlations.tolist(), strict=True)
+            for a, b, correlation in values:
+                if correlation >= threshold:
+                    found[a, b] = max(found.get((a, b), -1.0), correlation)
+    pairs = np.array(sorted(found), np.int64).reshape(-1, 2)
+    return pairs, np.array([found[a, b] for a, b in pairs.tolist()], np.float64)
+
+
+def _descriptions(
+    unit: npt.NDArray[np.float32],
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Short descriptions, of length 1, of images and of their mirror images."""
+    side = unit.shape[1]
+    n_low = min(_FREQUENCIES, side)
+    places, waves = np.arange(side) + 0.5, np.arange(n_low)[:, None]
+    basis = (np.cos(np.pi / side * waves * places) * np.sqrt(2 / side)).astype(np.float32)
+    basis[0] /= np.sqrt(np.float32(2))
+    low = basis @ unit @ basis.T  # (n, n_low, n_low): vertical by horizontal frequency
+    length = np.einsum("nij,nij->n", low, low)
+    # A constant image has length 0: nothing is left of it, and it is like none.
+    rest = np.where(length > 0, np.sqrt(np.maximum(0, 1 - length)), 0).astype(np.float32)
+    odd = np.where(np.arange(n_low) % 2 == 1, np.float32(-1), np.float32(1))  # turned by a mirror
+    flat = (waves.reshape(-1, n_low * n_low) for waves in (low, low * odd))
+    straight, mirrored = (np.column_stack([waves, rest]) for waves in flat)
+    return straight, mirrored
+
+
+def _candidates(
+    ours: npt.NDArray[np.float32], others: npt.NDArray[np.float32], threshold: float
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """Rows a < b where the product of ours[a] and others[b] reaches the threshold."""
+    for start in range(0, len(ours), _BLOCK):
+        products = ours[start : start + _BLOCK] @ others[start:].T
+        first, second = np.nonzero(products >= threshold)
+        later = first < second
+        yield first[later] + start, second[later] + start
+
+
+def joined(n: int, groups: Iterable[Iterable[int]]) -> npt.NDArray[np.int64]:
+    """For each of n rows the first row that it hangs together with, over any number of groups."""
+    parents = list(range(n))
+
+    def root(row: int) -> int:
+        while parents[row] != row:
+            parents[row] = parents[parents[row]]
+            row = parents[row]
+        return row
+
+    for group in groups:
+        first, *others = (root(row) for row in group)
+        for other in others:
+            first, other = sorted((root(first), root(other)))
+            parents[other] = first
+    return np.array([root(row) for row in range(n)], np.int64)

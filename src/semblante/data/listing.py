@@ -1,0 +1,146 @@
+"""A CSV that lists pictures: `path,label[,split,group]`, one's own faces as many people keep them.
+
+Paths are relative to the file that lists them, in a folder as in an archive. `split` is one of
+FER2013's names or train, val, test; without it all is Training. `group` names what belongs
+together: the person shown, say. Other columns are ignored.
+"""
+
+from __future__ import annotations
+
+import csv
+import posixpath
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from semblante.data.dataset import Dataset, OnBad, Row, collect
+from semblante.data.members import Member
+from semblante.data.pictures import PictureReader, split_number
+from semblante.errors import DataError
+
+# A column's name, and the other names it goes by.
+_COLUMNS: Final[dict[str, tuple[str, ...]]] = {
+    "path": ("path", "pth", "file", "filename", "file_name", "image", "image_path"),
+    "label": ("label", "emotion", "class", "expression"),
+    "split": ("split", "usage", "subset"),
+    "group": ("group", "subject", "person", "identity"),
+}
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """A line of the list."""
+
+    path: str
+    label: str
+    split: str | None
+    group: str
+    where: str  # for messages: the list's path, the line, the picture
+
+
+def is_listing(header: list[str]) -> bool:
+    """Is this the first line of a list of pictures?"""
+    columns = _columns(header)
+    # What `semblante analyze` writes has such columns too: estimates, no labels to learn from.
+    return "path" in columns and "label" in columns and "detection_score" not in header
+
+
+def read_listing(
+    lines: Iterable[str],
+    where: str,
+    folder: Path,
+    reader: PictureReader,
+    on_bad: OnBad | None = None,
+) -> Dataset:
+    """The faces of pictures in `folder`, in the list's order."""
+    rows = (
+        line if isinstance(line, DataError) else _of_file(line, folder, reader)
+        for line in _listed(lines, where)
+    )
+    return collect((row for row in rows if row is not None), on_bad, where)
+
+
+def read_archived_listing(
+    lines: Iterable[str],
+    where: str,
+    name: str,
+    members: Iterable[Member],
+    reader: PictureReader,
+    on_bad: OnBad | None = None,
+) -> Dataset:
+    """The faces of pictures among `members` of an archive, whose member `name` is the list.
+
+    They come in the list's order, though an archive is read once from the front.
+    """
+    listed = list(_listed(lines, where))
+    rows: list[Row | DataError | None] = []
+    places: dict[str, list[tuple[int, _Listed]]] = {}
+    for line in listed:
+        if isinstance(line, DataError):
+            rows.append(line)
+            continue
+        path = posixpath.normpath(PurePosixPath(name).parent / line.path)
+        places.setdefault(path, []).append((len(rows), line))
+        rows.append(DataError(f"{line.where}: there is no such picture in the archive"))
+    for member in members:
+        wanted = places.get(posixpath.normpath(member.name))
+        if wanted:
+            data = reader.data(member.stream)
+            for number, line in wanted:
+                rows[number] = _row(line, data, reader)
+    return collect((row for row in rows if row is not None), on_bad, where)
+
+
+def _columns(header: list[str]) -> dict[str, int]:
+    names = [name.strip().lower() for name in header]
+    found: dict[str, int] = {}
+    for column, aliases in _COLUMNS.items():
+        for alias in aliases:
+            if alias in names:
+                found.setdefault(column, names.index(alias))
+    return found
+
+
+def _listed(lines: Iterable[str], where: str) -> Iterator[_Listed | DataError]:
+    rows = csv.reader(lines)
+    try:
+        header = next(rows, [])
+        columns = _columns(header)
+        for row in rows:
+            place = f"{where}, line {rows.line_num}"
+            if not row:
+                continue
+            if len(row) != len(header):
+                yield DataError(f"{place}: expected {len(header)} columns, found {len(row)}")
+                continue
+            values = {column: row[number].strip() for column, number in columns.items()}
+            yield _Listed(
+                values["path"],
+                values["label"],
+                values.get("split"),
+                values.get("group", ""),
+                f"{place} ({values['path']})",
+            )
+    except csv.Error as error:
+        raise DataError(f"{where}, line {rows.line_num}: not valid CSV: {error}") from None
+
+
+def _of_file(line: _Listed, folder: Path, reader: PictureReader) -> Row | DataError | None:
+    try:
+        with (folder / line.path).open("rb") as file:
+            data = reader.data(file)
+    except OSError as error:
+        return DataError(f"{line.where}: cannot be read: {error.strerror or error}")
+    return _row(line, data, reader)
+
+
+def _row(line: _Listed, picture: bytes, reader: PictureReader) -> Row | DataError | None:
+    try:
+        label = reader.label(line.label, line.where)
+        if label is None:
+            return None
+        split = 0 if line.split is None else split_number(line.split, line.where)
+        return Row(reader.face(picture, line.where), label, split, line.path, line.group)
+    except DataError as error:
+        return error

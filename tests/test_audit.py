@@ -1,0 +1,169 @@
+"""What is wrong with a dataset is found, shown, listed, and can be left out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import SHARED, needs_fer2013, pattern_dataset
+from semblante.data import Dataset
+from semblante.data.audit import audit
+from semblante.data.exclusion import read_exclusion, write_exclusion
+from semblante.data.ferplus import VOTES, FerPlus, load_ferplus
+from semblante.errors import DataError
+
+pytest.importorskip("cleanlab")
+from semblante.data.report import write_report
+
+
+@pytest.fixture
+def dirty() -> Dataset:
+    """Patterns, 28 in each split, with one of each fault; row 0 of each split is angry, row 1
+    disgust, and so on."""
+    made = pattern_dataset(per_class=4)
+    images, labels = made.images.copy(), made.labels.copy()
+    images[10] = images[3]  # an extra copy, same label
+    images[12] = images[6]  # one that disagrees: rows 6 and 12 are neutral and surprise
+    images[28 + 5] = images[19]  # PublicTest, in Training too
+    images[56 + 2] = images[28 + 2]  # PrivateTest, in PublicTest too
+    images[56 + 4] = (images[25] * 0.7 + 20).astype(np.uint8)  # a near copy of Training
+    images[8] = images[40] = 33  # constant, in Training and in PublicTest
+    labels[15] = 5  # it shows what its class, 1, shows
+    groups = np.full(len(labels), "", "U8")
+    groups[[1, 2]] = "anna"
+    groups[[3, 30]] = "ben"
+    return Dataset(images, labels, made.splits, groups=groups)
+
+
+def sure(dataset: Dataset) -> np.ndarray:
+    """What a good judge says: the pattern's class with 0.9."""
+    truth = np.tile(np.arange(7), len(dataset) // 7)
+    return np.where(np.eye(7)[truth] == 1, 0.9, 0.1 / 6)
+
+
+def test_each_fault_is_found(dirty: Dataset) -> None:
+    found = audit(dirty, probabilities=sure(dirty))
+    assert found.exact == [[3, 10], [6, 12], [8, 40], [19, 33], [30, 58]]
+    assert found.conflicting == [[6, 12], [8, 40]]
+    assert found.near == [[25, 60]]
+    assert found.leaks == {"PublicTest": [33, 40], "PrivateTest": []}
+    assert found.near_leaks == {"PublicTest": [], "PrivateTest": [60]}
+    assert found.across_tests == [58]
+    assert found.groups_across == [[3, 30]]
+    assert found.constant == [8, 40]
+    assert found.no_face is None
+    assert found.suspects is not None
+    assert [(s.row, s.label, s.estimate) for s in found.suspects] == [(15, 5, 1)]
+    assert found.n_judged == 84
+    assert found.to_drop() == {
+        6: "copies with different labels",
+        8: "constant",
+        10: "extra copy",
+        12: "copies with different labels",
+        15: "likely mislabelled",
+        19: "copy of a test face",
+        25: "copy of a test face",
+        40: "constant",
+    }
+
+
+def test_only_judged_rows_can_be_suspect(dirty: Dataset) -> None:
+    estimates = sure(dirty)
+    estimates[15] = np.nan
+    found = audit(dirty, probabilities=estimates)
+    assert (found.suspects, found.n_judged) == ([], 83)
+    assert audit(dirty).suspects is None
+
+
+def test_a_class_that_no_face_has(dirty: Dataset) -> None:
+    rows = np.flatnonzero(dirty.labels != 6)
+    found = audit(dirty.where(rows), probabilities=sure(dirty)[rows])
+    assert found.suspects is not None
+    assert [int(rows[suspect.row]) for suspect in found.suspects] == [15]
+
+
+def test_ferplus_says_where_no_face_is(dirty: Dataset) -> None:
+    votes = np.zeros((len(dirty), len(VOTES)), np.int64)
+    votes[:, VOTES.index("happiness")] = 10
+    votes[7], votes[50] = np.eye(10)[VOTES.index("NF")] * 6, 0
+    votes[50, [0, 9]] = 5
+    named = np.ones(len(dirty), np.bool_)
+    found = audit(dirty, votes=FerPlus(votes, named, dirty.splits))
+    assert found.no_face == [7]
+    assert found.to_drop()[7] == "no face"
+    with pytest.raises(DataError, match="another order of splits"):
+        audit(dirty, votes=FerPlus(votes, named, dirty.splits[::-1]))
+
+
+def test_light_and_sharpness() -> None:
+    faces = pattern_dataset(per_class=10)
+    light = np.random.default_rng(0).integers(-15, 15, (len(faces), 1, 1))
+    images = (faces.images + light).astype(np.uint8)
+    images[3] = images[3] // 8
+    images[4] = 200 + images[4] // 8
+    images[5] = np.linspace(30, 180, 48)[:, None]
+    checks = np.indices((48, 48)).sum(axis=0) % 2 * 210
+    images[6] = checks
+    found = audit(replace(faces, images=images))
+    assert (found.dark, found.bright, found.blurred) == ([3], [4], [5])
+    assert 6 in found.drawn
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_hardly_any_face(patterns: Dataset, n: int) -> None:
+    few = patterns.where(np.arange(n))
+    found = audit(few, probabilities=np.full((n, 7), 1 / 7))
+    assert found.to_drop() == {}
+
+
+def test_report_and_numbers(dirty: Dataset, tmp_path: Path) -> None:
+    odd = replace(dirty, names=np.array([f"<b>{n}.png" for n in range(len(dirty))]))
+    found = audit(odd, probabilities=sure(dirty))
+    write_report(found, tmp_path / "report.html", "mine & <yours>")
+    page = (tmp_path / "report.html").read_text()
+    assert "mine &amp; &lt;yours&gt;" in page
+    assert "<b>" not in page
+    assert "rather disgust (90%)" in page
+    assert "1 neutral, 1 surprise" in page
+    assert page.count("data:image/png;base64,") > 10
+    assert "http" not in page  # nothing is loaded from elsewhere
+    numbers = json.loads(json.dumps(found.to_dict()))
+    assert numbers["leaks"]["PublicTest"] == {
+        "n": 2, "leak_free_n": 26, "rows": [33, 40], "near_rows": [],
+    }  # fmt: skip
+    assert numbers["mislabelled"]["rows"][0]["row"] == 15
+    assert numbers["class_balance"]["Training"]["happy"] == 4
+
+
+def test_exclusion_lists(dirty: Dataset, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    write_exclusion(path, dirty, {3: "extra copy", 40: "constant"})
+    assert np.flatnonzero(read_exclusion(path, dirty)).tolist() == [3, 40]
+    with pytest.raises(DataError, match="of another dataset"):
+        read_exclusion(path, dirty.where(np.arange(50)))
+    path.write_text(path.read_text() + "84,extra copy\n")
+    with pytest.raises(DataError, match=r"line 5: expected a row number of 0\.\.83, found '84,"):
+        read_exclusion(path, dirty)
+    path.write_text("row,reason\n3,extra copy\n")
+    with pytest.raises(DataError, match="expected a list of rows that `semblante data audit"):
+        read_exclusion(path, dirty)
+    with pytest.raises(DataError, match="cannot be read"):
+        read_exclusion(tmp_path / "missing.csv", dirty)
+
+
+@needs_fer2013
+def test_the_real_faces(fer2013: Dataset) -> None:
+    votes = load_ferplus(SHARED / "fer2013" / "fer2013new.csv")
+    found = audit(fer2013, votes=votes).to_dict()
+    assert found["exact_duplicates"]["n_groups"] == 1514
+    assert found["conflicting_labels"]["n_groups"] == 57
+    assert [found["leaks"][split]["n"] for split in ("PublicTest", "PrivateTest")] == [280, 288]
+    assert found["leaks"]["PrivateTest"]["leak_free_n"] == 3301
+    assert found["private_test_in_public_test"]["n"] == 44
+    assert found["constant"]["n"] == 12
+    splits = fer2013.splits[found["no_face"]["rows"]]
+    assert np.bincount(splits).tolist() == [150, 10, 16]

@@ -1,0 +1,96 @@
+"""Copies and near copies, against every pair compared in full."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from conftest import needs_fer2013
+from semblante.data import Dataset
+from semblante.data.duplicates import exact_groups, joined, near_pairs, seen_in
+
+
+def every_pair(images: np.ndarray, threshold: float) -> dict[tuple[int, int], float]:
+    """The slow way: the correlation of each pair, straight and mirrored, in full."""
+    found = {}
+    for a in range(len(images)):
+        for b in range(a + 1, len(images)):
+            if images[a].std() == 0 or images[b].std() == 0:
+                continue
+            correlation = max(
+                float(np.corrcoef(images[a].ravel(), other.ravel())[0, 1])
+                for other in (images[b], images[b][:, ::-1])
+            )
+            if correlation >= threshold:
+                found[a, b] = correlation
+    return found
+
+
+def assert_same_pairs(images: np.ndarray, threshold: float) -> int:
+    expected = every_pair(images, threshold)
+    pairs, correlations = near_pairs(images, threshold)
+    assert [tuple(pair) for pair in pairs.tolist()] == sorted(expected)
+    np.testing.assert_allclose(correlations, [expected[pair] for pair in sorted(expected)], 1e-4)
+    return len(expected)
+
+
+@needs_fer2013
+@pytest.mark.parametrize(("split", "copies"), [("PublicTest", 280), ("PrivateTest", 288)])
+def test_copies_of_training_images(fer2013: Dataset, split: str, copies: int) -> None:
+    found = seen_in(fer2013.split(split).images, fer2013.split("Training").images)
+    assert found.sum() == copies
+
+
+def test_seen_in_against_every_pair(patterns: Dataset) -> None:
+    images, others = patterns.images[:9].copy(), patterns.images[5:40]
+    expected = [any(np.array_equal(image, other) for other in others) for image in images]
+    assert seen_in(images, others).tolist() == expected
+    assert sum(expected) == 4
+
+
+def test_near_pairs_of_made_images() -> None:
+    rng = np.random.default_rng(0)
+    base = cv2.GaussianBlur(rng.normal(128, 90, (6, 48, 48)).transpose(1, 2, 0), (9, 9), 0)
+    base = np.clip((base.transpose(2, 0, 1) - 128) * 4 + 128, 0, 255)
+    noise = rng.normal(0, 12, base.shape)
+    images = np.concatenate(
+        [base, base[:, :, ::-1], base * 0.6 + 30, base + noise, np.zeros((2, 48, 48))]
+    )
+    images = np.clip(images, 0, 255).astype(np.uint8)
+    assert assert_same_pairs(images, 0.9) == 36  # of each of 6 faces, 4 forms: 6 pairs
+    assert assert_same_pairs(images, 0.05) > 36
+
+
+@pytest.mark.parametrize("n", [0, 1, 2])
+def test_near_pairs_of_few_images(n: int) -> None:
+    pairs, correlations = near_pairs(np.full((n, 48, 48), 7, np.uint8))
+    assert pairs.shape == (0, 2)
+    assert correlations.shape == (0,)
+
+
+@needs_fer2013
+def test_near_pairs_of_real_faces(fer2013: Dataset) -> None:
+    pairs, correlations = near_pairs(fer2013.images[:3000])
+    near = pairs[correlations < 0.999].ravel()
+    rows = np.unique([*near.tolist(), *pairs[:30].ravel().tolist(), *range(150)])
+    assert assert_same_pairs(fer2013.images[rows], 0.92) > 10
+    assert assert_same_pairs(fer2013.images[rows], 0.8) > 20
+
+
+@needs_fer2013
+def test_exact_groups_of_the_real_faces(fer2013: Dataset) -> None:
+    groups = exact_groups(fer2013.images)
+    assert len(groups) == 1514
+    assert sum(len(group) - 1 for group in groups) == 1851
+    assert max(map(len, groups)) == 12
+    assert sum(len(set(fer2013.labels[group].tolist())) > 1 for group in groups) == 57
+
+
+def test_exact_groups_against_every_pair(patterns: Dataset) -> None:
+    images = patterns.images[[4, 0, 4, 9, 0, 4]]
+    assert exact_groups(images) == [[0, 2, 5], [1, 4]]
+
+
+def test_joined() -> None:
+    assert joined(7, [[5, 6], [1, 3], [6, 3]]).tolist() == [0, 1, 2, 1, 4, 1, 1]
