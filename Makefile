@@ -28,6 +28,7 @@ bench: .venv/dev
 	$(BIN)/python -m pip install --quiet --group bench
 	$(BIN)/python benchmarks/accuracy.py --data $(DATA)
 	$(BIN)/python benchmarks/reading.py --data $(DATA)
+	$(BIN)/semblante data audit $(DATA) --out runs/audit | sed '/^pictures/d' > benchmarks/results/audit.txt
 	$(BIN)/python benchmarks/latency.py
 
 docs: .venv/dev

@@ -20,7 +20,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PROGRAM = Path(sys.executable).parent / "semblante"
-PAGES = ("README.md", "README.es.md", "docs/model-card.md")
+PAGES = ("README.md", "README.es.md", "docs/model-card.md", "docs/data.md")
 
 
 def main() -> None:
@@ -50,7 +50,12 @@ def filled(text: str, parts: dict[str, str]) -> str:
 def generated_parts() -> dict[str, str]:
     accuracy = json.loads((RESULTS / "accuracy.json").read_text())
     latency = json.loads((RESULTS / "latency.json").read_text())
-    parts = {"latency": latency_table(latency), "per-class": per_class_table(accuracy)}
+    audit = (RESULTS / "audit.txt").read_text(encoding="utf-8")
+    parts = {
+        "latency": latency_table(latency),
+        "per-class": per_class_table(accuracy),
+        "audit": f"```text\n{trimmed(audit)}\n```",
+    }
     for language, words in _WORDS.items():
         shown = printed(str(PROGRAM), "analyze", "examples", "--lang", language)
         parts[f"analyze:{language}"] = f"```text\n{trimmed(shown)}\n```"

@@ -11,8 +11,18 @@ import torch
 from torch import nn
 
 from semblante.errors import OptionError
-from semblante.train.networks import NETWORKS, build_network, count_parameters
-from semblante.train.recurrent import RecurrentConvolution, RecurrentNetwork
+from semblante.train.networks import (
+    NETWORKS,
+    build_network,
+    count_multiply_adds,
+    count_parameters,
+)
+from semblante.train.recurrent import (
+    GatedRecurrentConvolution,
+    LiangHuNetwork,
+    RecurrentConvolution,
+    RecurrentNetwork,
+)
 
 Maps = npt.NDArray[np.float64]
 
@@ -127,32 +137,97 @@ def test_recurrence_widens_what_a_unit_sees() -> None:
         assert int((seen > 0).sum()) == 3 + 2 * steps
 
 
-def multiply_adds(network: nn.Module) -> int:
-    """Of all convolutions and linear layers, for one face of 48x48."""
-    total = 0
+@pytest.mark.parametrize("stride", [1, 2])
+def test_gated_layer_equals_its_equations(stride: int) -> None:
+    """Wang & Hu 2017, equations 4 to 6, a step at a time."""
+    torch.manual_seed(4)
+    layer = with_random_norms(GatedRecurrentConvolution(2, 3, 2, stride=stride)).double().eval()
+    u = torch.randn(1, 2, 6, 6, dtype=torch.float64)
+    kernels = {
+        name: getattr(layer, name).weight.detach().numpy()
+        for name in ("feed_forward", "recurrent", "gate_feed_forward", "gate_recurrent")
+    }
+    face = u[0].numpy()
+    fixed = slow_convolution(face, kernels["feed_forward"], stride)
+    gate_fixed = slow_convolution(face, kernels["gate_feed_forward"], stride)
+    x = np.maximum(slow_norm(fixed, layer.norms[0]), 0)
+    for t in (1, 2):
+        gate_input = slow_norm(gate_fixed, layer.gate_feed_forward_norms[t - 1]) + slow_norm(
+            slow_convolution(x, kernels["gate_recurrent"], 1), layer.gate_recurrent_norms[t - 1]
+        )
+        gate = 1 / (1 + np.exp(-gate_input))
+        context = slow_norm(
+            slow_convolution(x, kernels["recurrent"], 1), layer.recurrent_norms[t - 1]
+        )
+        context = slow_norm(context * gate, layer.gated_norms[t - 1])
+        x = np.maximum(slow_norm(fixed, layer.norms[t]) + context, 0)
+    np.testing.assert_allclose(layer(u)[0].detach().numpy(), x, atol=1e-12)
 
-    def count(module: nn.Module, _: object, output: torch.Tensor) -> None:
-        nonlocal total
-        total += module.weight.numel() * output[0, 0].numel()
 
-    for module in network.modules():
-        if isinstance(module, (nn.Conv2d, nn.Linear)):
-            module.register_forward_hook(count)
-    network.eval()(torch.zeros(1, 1, 48, 48))
-    return total
+def test_local_response_normalisation_equals_its_formula() -> None:
+    layer = RecurrentConvolution(1, 16, 0, norm="lrn").double().eval()
+    u = 30 * torch.randn(1, 1, 3, 3, dtype=torch.float64)
+    maps = torch.relu(layer.feed_forward(u))[0].detach().numpy()
+    neighbours = 16 // 8 + 1
+    expected = np.empty_like(maps)
+    for k in range(16):
+        near = maps[max(0, k - neighbours // 2) : k + neighbours // 2 + 1]
+        expected[k] = maps[k] / (1 + 0.001 / neighbours * (near**2).sum(axis=0)) ** 0.75
+    np.testing.assert_allclose(layer(u)[0].detach().numpy(), expected, rtol=1e-10)
+
+
+def test_a_shared_norm_is_one() -> None:
+    shared = RecurrentConvolution(2, 4, 3, norm="shared-batch")
+    assert len({id(norm) for norm in shared.norms}) == 1
+    assert len({id(norm) for norm in RecurrentConvolution(2, 4, 3).norms}) == 4
+    with pytest.raises(ValueError, match="unknown norm 'group'; known: batch, shared-batch, lrn"):
+        RecurrentConvolution(2, 4, 3, norm="group")
+
+
+def test_the_last_layer_classified_at_every_step() -> None:
+    network = build_network("rcnn-tiny").eval()
+    faces = torch.randn(3, 1, 48, 48)
+    found = network.all_steps(faces)
+    assert [logits.shape for logits in found] == [(3, 7)] * 3  # t = 0, 1, 2
+    assert torch.equal(found[-1], network(faces))
+    assert not torch.allclose(found[0], found[1])
+
+
+@pytest.mark.parametrize(("maps", "published"), [(96, 0.67), (128, 1.19), (160, 1.86)])
+def test_parameters_of_liang_and_hu(maps: int, published: float) -> None:
+    """Table 3 of the paper, in millions: for CIFAR-10's three channels and ten classes."""
+    network = LiangHuNetwork(maps=maps, norm="lrn", in_channels=3, n_classes=10)
+    assert round(count_parameters(network) / 1e6, 2) == published
 
 
 def test_the_shipped_network_is_small() -> None:
     network = build_network("rcnn-small")
     assert count_parameters(network) == 834_471
-    assert multiply_adds(network) == 171_861_312  # w_f * u counted once: at most 0.2 G
+    assert count_multiply_adds(network) == 171_861_312  # w_f * u counted once: at most 0.2 G
+
+
+def test_multiply_adds_by_hand() -> None:
+    network = nn.Sequential(
+        nn.Conv2d(1, 4, 3, stride=2, padding=1), nn.Flatten(), nn.Linear(2304, 5)
+    )
+    assert count_multiply_adds(network) == 9 * 4 * 24 * 24 + 2304 * 5
+    assert network.training
+
+
+def test_the_twins_have_what_they_are_named_after() -> None:
+    ours = build_network("rcnn-small")
+    parameters, work = (build_network(f"twin-{kind}") for kind in ("parameters", "multiply-adds"))
+    assert count_parameters(parameters) == pytest.approx(count_parameters(ours), rel=0.005)
+    assert count_multiply_adds(work) == count_multiply_adds(ours)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_classifies(name: str) -> None:
-    assert build_network(name)(torch.zeros(2, 1, 48, 48)).shape == (2, 7)
+    network = build_network(name, 15).eval()
+    with torch.no_grad():
+        assert network(torch.zeros(1, 1, 48, 48)).shape == (1, 15)
 
 
 def test_unknown_network_lists_the_known() -> None:
-    with pytest.raises(OptionError, match="unknown network 'resnet'; known: rcnn-small"):
-        build_network("resnet")
+    with pytest.raises(OptionError, match="unknown network 'vit'; known: rcnn-small"):
+        build_network("vit")

@@ -27,6 +27,7 @@ from semblante.train.options import PRESETS, TrainOptions, options_from
 def _with_recipe_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give `command` a flag for each field of `TrainOptions`, so that they are listed once."""
     types = get_type_hints(TrainOptions)
+    types["teachers"] = list[str]  # a flag that may be repeated
     own = inspect.signature(command, eval_str=True).parameters.values()
     recipe = [
         inspect.Parameter(
@@ -66,6 +67,13 @@ def train_command(
     skip_bad: SkipBadOption = False,
     find_faces: FindFacesOption = False,
     exclude: ExcludeOption = None,
+    votes: Annotated[
+        Path | None,
+        typer.Option(
+            help="fer2013new.csv, for --ferplus-weight [default: beside the dataset]",
+            readable=False,
+        ),
+    ] = None,
     **recipe: Any,
 ) -> None:
     """Train a network on FER2013, following its accuracy on Training and PublicTest."""
@@ -74,13 +82,23 @@ def train_command(
     from semblante.cli.checks import require
 
     require("train", "training", "torch", "safetensors", "matplotlib")
+    from semblante.data.ferplus import load_ferplus
     from semblante.train.loop import train
 
     console = Console(stderr=True)
     source = Source(data, mapping, skip_bad, find_faces, exclude)
-    dataset = source.read_kept()
+    dataset = source.read()
+    kept = source.kept(dataset)
+    ferplus = None
+    if options.ferplus_weight > 0:
+        ferplus = load_ferplus(votes or data.with_name("fer2013new.csv"))
+        ferplus.check_rows_of(dataset)
+        ferplus = ferplus.where(kept)
+    dataset = dataset if kept.all() else dataset.where(kept)
     with RunProgress(console, options.epochs) as progress:
-        summary = train(dataset, options, out, progress, source=source.to_dict(), resume=resume)
+        summary = train(
+            dataset, options, out, progress, source=source.to_dict(), votes=ferplus, resume=resume
+        )
     public, training = summary["public"], summary["training"]
     print(
         f"best epoch {summary['best_epoch']}: "

@@ -61,6 +61,10 @@ class FerPlus:
                 f"dataset has {len(dataset):,} rows, or another order of splits"
             )
 
+    def where(self, rows: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> FerPlus:
+        """The rows that a mask (n,), or row numbers, pick."""
+        return FerPlus(self.votes[rows], self.named[rows], self.splits[rows])
+
     def no_face(self) -> npt.NDArray[np.bool_]:
         """(n,): more than half of the taggers saw no face."""
         return np.asarray(2 * self.votes[:, VOTES.index("NF")] > self.votes.sum(axis=1))

@@ -21,9 +21,13 @@ from semblante.train.options import TrainOptions
 class Faces:
     """One split on the device."""
 
-    def __init__(self, dataset: Dataset, device: torch.device) -> None:
-        self.images = torch.from_numpy(dataset.images).to(device)[:, None]  # (n, 1, 48, 48) uint8
-        self.labels = torch.from_numpy(dataset.labels).to(device)  # (n,) int64
+    def __init__(
+        self, dataset: Dataset, device: torch.device, targets: Tensor | None = None
+    ) -> None:
+        """`targets` (n, ...): what a network is to say of each face, its label unless given."""
+        self.images = torch.tensor(dataset.images, device=device)[:, None]  # (n, 1, 48, 48) uint8
+        self.labels = torch.tensor(dataset.labels, device=device)  # (n,) int64
+        self.targets = self.labels if targets is None else targets.to(device)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -35,7 +39,8 @@ class Faces:
             yield standardise(images.float()), self.labels[start : start + size]
 
     def augmented_batches(self, options: TrainOptions) -> Iterator[tuple[Tensor, Tensor]]:
-        """All faces once in random order, augmented; the last incomplete batch is left out.
+        """All faces once in random order, augmented, with their targets; the last incomplete batch
+        is left out.
 
         The random numbers are torch's global ones.
         """
@@ -44,7 +49,7 @@ class Faces:
         for start in range(0, len(self) - size + 1, size):
             batch = order[start : start + size]
             inputs = standardise(self.images[batch].float())
-            yield augment(inputs, options), self.labels[batch]
+            yield augment(inputs, options), self.targets[batch]
 
 
 def augment(faces: Tensor, options: TrainOptions) -> Tensor:

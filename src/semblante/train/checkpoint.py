@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -45,7 +46,11 @@ def read_config(run_dir: Path) -> dict[str, Any]:
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
     """Tensors and, in the same file's header, a JSON description of them."""
-    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    # Copies: safetensors stores no two names for the same memory, as shared layers have.
+    contiguous = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }
     metadata = {"semblante": json.dumps(about)}
     write_atomically(path, lambda beside: safetensors.torch.save_file(contiguous, beside, metadata))
 

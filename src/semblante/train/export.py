@@ -24,6 +24,7 @@ from semblante.preprocess import InputSpec, network_input
 from semblante.recognise.classifier import METADATA_KEY, Classifier
 from semblante.train.checkpoint import read_config
 from semblante.train.networks import count_parameters
+from semblante.train.objective import N_EMOTIONS
 from semblante.train.state import load_best
 
 OPSET: Final = 18
@@ -39,7 +40,8 @@ def export(run_dir: Path, out: Path, dataset: Dataset) -> dict[str, Any]:
     faces; `ModelError` is raised, and no file left, when an output differs by more than
     `TOLERANCE` or the accuracy differs at all.
     """
-    network, record = load_best(run_dir)
+    trained, record = load_best(run_dir)
+    network = _Emotions(trained)
     config = read_config(run_dir)
     if config["dataset_sha256"] != dataset.fingerprint():
         raise ModelError(
@@ -57,7 +59,7 @@ def export(run_dir: Path, out: Path, dataset: Dataset) -> dict[str, Any]:
         "network": record["network"],
         "labels": list(EMOTIONS),
         "input": asdict(InputSpec()),
-        "steps": list(getattr(network, "steps", ())),
+        "steps": list(getattr(trained, "steps", ())),
         "parameters": count_parameters(network),
         "training": {
             "dataset": "FER2013, Training split",
@@ -76,6 +78,18 @@ def export(run_dir: Path, out: Path, dataset: Dataset) -> dict[str, Any]:
 
     write_atomically(out, write_checked)
     return about
+
+
+class _Emotions(nn.Module):
+    """A network without the second head that learns FER+."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, faces: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.network(faces)
+        return logits[:, :N_EMOTIONS]
 
 
 def _torch_logits(network: nn.Module, faces: Dataset) -> np.ndarray[Any, np.dtype[np.float32]]:

@@ -5,6 +5,7 @@ Read `_train_epoch` first; everything else is around it.
 
 from __future__ import annotations
 
+import json
 import math
 import platform
 import time
@@ -20,13 +21,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import semblante
-from semblante.data import Dataset
-from semblante.errors import ModelError
+from semblante.data import SPLITS, Dataset
+from semblante.data.ferplus import FerPlus
+from semblante.errors import ModelError, OptionError
 from semblante.files import write_json
 from semblante.train.batches import Faces
 from semblante.train.checkpoint import read_config
 from semblante.train.curves import diagnose, draw_curves
 from semblante.train.networks import build_network, count_parameters
+from semblante.train.objective import N_EMOTIONS, Objective, class_weights, mixed, smoothed
 from semblante.train.options import TrainOptions
 from semblante.train.state import Record, TrainingState, load_best, use_bf16
 
@@ -54,6 +57,7 @@ def train(
     reporter: Reporter,
     *,
     source: Mapping[str, Any],
+    votes: FerPlus | None = None,
     resume: bool = False,
 ) -> dict[str, Any]:
     """Train `options.network` on the Training split; returns the run's summary.
@@ -62,9 +66,12 @@ def train(
     from. With `resume` an interrupted run goes on after its last whole epoch and ends, on the same
     processor (not GPU) with the same number of threads, with the weights the uninterrupted run
     would have had: all random numbers of an epoch follow from the seed and the epoch's number.
+    `votes`, of the dataset's rows, are needed to learn FER+ as well (`ferplus_weight`).
     Raises `ModelError` where the folder holds another run, or the loss is no longer finite.
     """
     training, public = dataset.split("Training"), dataset.split("PublicTest")
+    teachers = [load_best(Path(teacher))[0] for teacher in options.teachers]
+    targets = _targets(dataset, votes, options)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     _open_run(run_dir, options, dataset, source, device, resume)
     torch.manual_seed(options.seed)
@@ -73,12 +80,17 @@ def train(
     )
     history = run.load(run_dir) if resume else []
 
-    faces, public_faces = Faces(training, device), Faces(public, device)
+    faces, public_faces = Faces(training, device, targets), Faces(public, device)
+    objective = Objective(
+        options,
+        weights=class_weights(faces.labels) if options.class_weights else None,
+        teachers=[teacher.to(device) for teacher in teachers],
+    )
     sample = Faces(_sample(training), device)
     for epoch in range(len(history) + 1, options.epochs + 1):
         started = time.perf_counter()
         torch.manual_seed(options.seed * 1_000_003 + epoch)
-        loss, gradient_norm, alpha = _train_epoch(run, faces, epoch, reporter)
+        loss, gradient_norm, alpha = _train_epoch(run, faces, objective, epoch, reporter)
         public_loss, public_accuracy = evaluate(run.average, public_faces, run.bf16)
         _check_finite(public_loss, "the loss on PublicTest", epoch, run.steps_per_epoch)
         training_loss, training_accuracy = evaluate(run.average, sample, run.bf16)
@@ -97,11 +109,13 @@ def train(
         )
         run.save(run_dir, history)
         reporter.epoch(history[-1])
+        if options.patience and epoch - _best_epoch(history) >= options.patience:
+            break
     return _finish(run_dir, history, options, faces, public_faces)
 
 
 def _train_epoch(
-    run: TrainingState, faces: Faces, epoch: int, reporter: Reporter
+    run: TrainingState, faces: Faces, objective: Objective, epoch: int, reporter: Reporter
 ) -> tuple[float, float, float]:
     """One pass over Training; returns the mean loss, the mean length of the gradient, and the
     step alpha of the last step."""
@@ -109,14 +123,13 @@ def _train_epoch(
     run.network.train()
     losses: list[float] = []
     norms: list[float] = []
-    for inputs, labels in faces.augmented_batches(options):
-        targets = smoothed(labels, options.label_smoothing)
-        if run.mixes(epoch) and torch.rand(()) < options.mixup_probability:
-            inputs, targets = mixup(inputs, targets, options.mixup_alpha)
+    for inputs, targets in faces.augmented_batches(options):
+        if run.mixes(epoch):
+            inputs, targets = mixed(inputs, targets, options)
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
 
         with _autocast(inputs.device, run.bf16):
-            logits = run.network(inputs.contiguous(memory_format=torch.channels_last))  # forward
-        loss = F.cross_entropy(logits.float(), targets)  # the error
+            loss = objective(run.outputs, inputs, targets)  # forward pass, and the error
         run.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # back-propagation: dE/dw for every w
         norm = nn.utils.clip_grad_norm_(run.network.parameters(), options.clip_norm)
@@ -135,6 +148,22 @@ def _train_epoch(
     return float(np.mean(losses)), float(np.mean(norms)), alpha
 
 
+def _targets(dataset: Dataset, votes: FerPlus | None, options: TrainOptions) -> Tensor:
+    """What the network is to say of each face of Training, see `objective.py`."""
+    rows = dataset.splits == SPLITS.index("Training")
+    targets = smoothed(torch.from_numpy(dataset.labels[rows]), options.label_smoothing)
+    if options.ferplus_weight == 0:
+        return targets
+    if votes is None:
+        raise OptionError("ferplus_weight is above 0: FER+'s votes are needed")
+    votes.check_rows_of(dataset)
+    return torch.cat([targets, torch.from_numpy(votes.distributions()[rows]).float()], dim=1)
+
+
+def _best_epoch(history: list[Record]) -> int:
+    return 1 + int(np.argmax([record["public_accuracy"] for record in history]))
+
+
 def _check_finite(value: float, what: str, epoch: int, step: int) -> None:
     """Before the weights, or the checkpoint, take harm."""
     if not math.isfinite(value):
@@ -144,24 +173,9 @@ def _check_finite(value: float, what: str, epoch: int, step: int) -> None:
         )
 
 
-def smoothed(labels: Tensor, smoothing: float, n_classes: int = 7) -> Tensor:
-    """Targets (n, n_classes): 1 at the label, less `smoothing`, which all classes share."""
-    return F.one_hot(labels, n_classes) * (1 - smoothing) + smoothing / n_classes
-
-
-def mixup(inputs: Tensor, targets: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
-    """Mix each face, and its target, with another of the batch (Zhang et al., ICLR 2018)."""
-    weight = float(torch.distributions.Beta(alpha, alpha).sample())
-    other = torch.randperm(len(inputs), device=inputs.device)
-    return (
-        weight * inputs + (1 - weight) * inputs[other],
-        weight * targets + (1 - weight) * targets[other],
-    )
-
-
 def evaluate(network: nn.Module, faces: Faces, bf16: bool = False) -> tuple[float, float]:
     """Cross-entropy (nats) and accuracy (0..1) on faces as they are, one view each."""
-    logits = logits_of(network, faces, bf16)
+    logits = logits_of(network, faces, bf16)[:, :N_EMOTIONS]
     right = logits.argmax(dim=1) == faces.labels
     return float(F.cross_entropy(logits, faces.labels)), int(right.sum()) / len(faces)
 
@@ -200,7 +214,9 @@ def _open_run(
 ) -> None:
     """Make the run folder, or check that it holds this very run."""
     path = run_dir / "config.json"
-    ours = {"options": asdict(options), "dataset_sha256": dataset.fingerprint()}
+    # As they come back from the file: JSON knows no tuples.
+    chosen: dict[str, Any] = json.loads(json.dumps(asdict(options)))
+    ours = {"options": chosen, "dataset_sha256": dataset.fingerprint()}
     if not resume:
         if path.exists():
             raise ModelError(
@@ -225,10 +241,10 @@ def _open_run(
     if theirs["dataset_sha256"] != ours["dataset_sha256"]:
         raise ModelError(f"{run_dir} was trained on another dataset than the one given")
     before = theirs["options"]
-    changed = [name for name, value in asdict(options).items() if before.get(name) != value]
+    changed = [name for name, value in chosen.items() if before.get(name) != value]
     if changed:
         differences = ", ".join(
-            f"{name} was {before.get(name)}, is {getattr(options, name)}" for name in changed
+            f"{name} was {before.get(name)}, is {chosen[name]}" for name in changed
         )
         raise ModelError(f"{run_dir} holds a run with other options: {differences}")
 

@@ -1,4 +1,4 @@
-"""The recurrent convolutional network of Liang & Hu (CVPR 2015).
+"""Recurrent convolutional networks: Liang & Hu (CVPR 2015), Wang & Hu (NeurIPS 2017).
 
 A convolutional layer sees its neighbourhood once. A *recurrent* convolutional layer looks
 again: its units also receive, through a second kernel, what their neighbours said a moment
@@ -9,9 +9,13 @@ weights stays the same.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import torch
 from torch import Tensor, nn
+
+# How the states of a recurrent layer are normalised, see `_norms`.
+NORMS: Final = ("batch", "shared-batch", "lrn")
 
 
 class RecurrentConvolution(nn.Module):
@@ -24,13 +28,21 @@ class RecurrentConvolution(nn.Module):
         x(t) = norm_t(relu(z(t)))
 
     The feed-forward term w_f * u + b does not change over time and is computed once; w_r is
-    one kernel shared by all steps. The paper's norm is local response normalisation; here
-    it is batch normalisation with *its own parameters and statistics for each step t*,
-    since the distribution of x(t) changes with t.
+    one kernel shared by all steps. The paper's norm is local response normalisation ("lrn").
+    The usual one here is batch normalisation with *its own parameters and statistics for each
+    step t* ("batch"), since the distribution of x(t) changes with t; "shared-batch" has one for
+    all steps, to show what that costs.
     """
 
     def __init__(
-        self, in_channels: int, channels: int, steps: int, *, kernel: int = 3, stride: int = 1
+        self,
+        in_channels: int,
+        channels: int,
+        steps: int,
+        *,
+        kernel: int = 3,
+        stride: int = 1,
+        norm: str = "batch",
     ) -> None:
         super().__init__()
         if steps < 0:
@@ -40,19 +52,80 @@ class RecurrentConvolution(nn.Module):
             in_channels, channels, kernel, stride=stride, padding=kernel // 2
         )
         self.recurrent = nn.Conv2d(channels, channels, kernel, padding=kernel // 2, bias=False)
-        self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(steps + 1))
+        self.norms = _norms(norm, channels, steps)
 
     def forward(self, u: Tensor) -> Tensor:
         """(n, in_channels, H, W) -> x(steps), (n, channels, H / stride, W / stride)."""
+        return self.states(u)[-1]
+
+    def states(self, u: Tensor) -> list[Tensor]:
+        """x(0) .. x(steps)."""
         fixed = self.feed_forward(u)
-        x: Tensor = self.norms[0](torch.relu(fixed))
+        states: list[Tensor] = [self.norms[0](torch.relu(fixed))]
         for norm in self.norms[1:]:
-            x = norm(torch.relu(fixed + self.recurrent(x)))
-        return x
+            states.append(norm(torch.relu(fixed + self.recurrent(states[-1]))))
+        return states
+
+
+class GatedRecurrentConvolution(nn.Module):
+    """A gated recurrent convolutional layer (GRCL), Wang & Hu 2017, equations 4 to 6.
+
+    A gate, from 0 to 1 for each unit, says how much of its neighbours' context it takes in:
+
+        x(0) = relu(BN(w_f * u))
+        G(t) = sigmoid(BN(w_gf * u) + BN(w_gr * x(t-1)))
+        x(t) = relu(BN(w_f * u) + BN(BN(w_r * x(t-1)) . G(t)))        t = 1 .. steps
+
+    The gate's kernels w_gf and w_gr are 1x1. The kernels are shared by all steps; every BN is one
+    of its own for each step.
+    """
+
+    def __init__(
+        self, in_channels: int, channels: int, steps: int, *, kernel: int = 3, stride: int = 1
+    ) -> None:
+        super().__init__()
+        if steps < 0:
+            raise ValueError(f"expected steps >= 0, found {steps}")
+        self.steps = steps
+        padding = kernel // 2
+        self.feed_forward = nn.Conv2d(
+            in_channels, channels, kernel, stride=stride, padding=padding, bias=False
+        )
+        self.recurrent = nn.Conv2d(channels, channels, kernel, padding=padding, bias=False)
+        self.gate_feed_forward = nn.Conv2d(in_channels, channels, 1, stride=stride, bias=False)
+        self.gate_recurrent = nn.Conv2d(channels, channels, 1, bias=False)
+        self.norms = _norms("batch", channels, steps)  # of w_f * u
+        # For the steps t = 1 .. steps, in the order of the equations.
+        self.gate_feed_forward_norms = _norms("batch", channels, steps - 1)
+        self.gate_recurrent_norms = _norms("batch", channels, steps - 1)
+        self.recurrent_norms = _norms("batch", channels, steps - 1)
+        self.gated_norms = _norms("batch", channels, steps - 1)
+
+    def forward(self, u: Tensor) -> Tensor:
+        """(n, in_channels, H, W) -> x(steps), (n, channels, H / stride, W / stride)."""
+        return self.states(u)[-1]
+
+    def states(self, u: Tensor) -> list[Tensor]:
+        """x(0) .. x(steps)."""
+        fixed, gate_fixed = self.feed_forward(u), self.gate_feed_forward(u)
+        states = [torch.relu(self.norms[0](fixed))]
+        for t in range(self.steps):
+            x = states[-1]
+            gate = torch.sigmoid(
+                self.gate_feed_forward_norms[t](gate_fixed)
+                + self.gate_recurrent_norms[t](self.gate_recurrent(x))
+            )
+            context = self.gated_norms[t](self.recurrent_norms[t](self.recurrent(x)) * gate)
+            states.append(torch.relu(self.norms[t + 1](fixed) + context))
+        return states
 
 
 class RecurrentNetwork(nn.Module):
-    """A stem, a stack of recurrent layers, and a linear classifier on their averaged maps."""
+    """A stem, a stack of recurrent layers, and a linear classifier on their averaged maps.
+
+    The last layer's state at every step can be classified, by the same classifier: trained for
+    that (`all_steps`), its number of steps is a dial between time and accuracy.
+    """
 
     def __init__(
         self,
@@ -62,6 +135,8 @@ class RecurrentNetwork(nn.Module):
         steps: Sequence[int],
         strides: Sequence[int],
         dropout: float,
+        gated: bool = False,
+        norm: str = "batch",
         n_classes: int = 7,
     ) -> None:
         super().__init__()
@@ -69,23 +144,107 @@ class RecurrentNetwork(nn.Module):
         self.stem = nn.Conv2d(1, stem, 3, padding=1, bias=False)
         self.stem_norm = nn.BatchNorm2d(stem)
         widths = [stem, *channels]
+        layers = zip(widths[:-1], channels, steps, strides, strict=True)
         self.layers = nn.ModuleList(
-            RecurrentConvolution(before, after, t, stride=stride)
-            for before, after, t, stride in zip(widths[:-1], channels, steps, strides, strict=True)
+            GatedRecurrentConvolution(before, after, t, stride=stride)
+            if gated
+            else RecurrentConvolution(before, after, t, stride=stride, norm=norm)
+            for before, after, t, stride in layers
         )
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(widths[-1], n_classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        initialise(self)
 
     def forward(self, faces: Tensor) -> Tensor:
         """Standardised faces (n, 1, 48, 48) -> logits (n, n_classes)."""
+        return self._classify(self._states(faces)[-1])
+
+    def all_steps(self, faces: Tensor) -> list[Tensor]:
+        """Logits (n, n_classes) after each step of the last layer, t = 0 .. T."""
+        return [self._classify(state) for state in self._states(faces)]
+
+    def _states(self, faces: Tensor) -> list[Tensor]:
         x = torch.relu(self.stem_norm(self.stem(faces)))  # (n, stem, 48, 48)
-        for layer in self.layers:
-            x = layer(x)  # rcnn-small: 64 maps of 24x24, 128 of 12x12, 192 of 6x6
-        x = x.mean(dim=(2, 3))  # global average pooling: (n, channels[-1])
-        logits: Tensor = self.classifier(self.dropout(x))
+        for layer in self.layers[:-1]:
+            x = layer(x)  # rcnn-small: 64 maps of 24x24, 128 of 12x12
+        last = self.layers[-1]
+        assert isinstance(last, (RecurrentConvolution, GatedRecurrentConvolution))
+        return last.states(x)  # 192 of 6x6
+
+    def _classify(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(self.dropout(x.mean(dim=(2, 3))))  # average pooling
         return logits
+
+
+class LiangHuNetwork(nn.Module):
+    """The network of Liang & Hu 2015, figure 3: `maps` K in each layer, T steps.
+
+    Convolution 5x5, pooling 3/2, RCL, RCL, pooling 3/2, RCL, RCL, global max pooling, softmax.
+    With 3 input channels and 10 classes it has 0.67, 1.19 and 1.86 million parameters for
+    K = 96, 128 and 160, with the paper's normalisation (table 3), which has none of its own.
+    """
+
+    def __init__(
+        self,
+        *,
+        maps: int,
+        steps: int = 3,
+        norm: str = "batch",
+        dropout: float = 0.5,
+        in_channels: int = 1,
+        n_classes: int = 7,
+    ) -> None:
+        super().__init__()
+        self.steps = (steps,) * 4
+
+        def recurrent() -> nn.Module:
+            return RecurrentConvolution(maps, maps, steps, norm=norm)
+
+        self.features = nn.Sequential(
+            nn.Conv2d(in_channels, maps, 5, padding=2),
+            nn.ReLU(),
+            *_norms(norm, maps, 0),
+            nn.MaxPool2d(3, stride=2, padding=1),
+            nn.Dropout(dropout),
+            recurrent(),
+            nn.Dropout(dropout),
+            recurrent(),
+            nn.MaxPool2d(3, stride=2, padding=1),
+            nn.Dropout(dropout),
+            recurrent(),
+            nn.Dropout(dropout),
+            recurrent(),
+        )
+        self.classifier = nn.Linear(maps, n_classes)
+        initialise(self)
+
+    def forward(self, faces: Tensor) -> Tensor:
+        """Standardised faces (n, in_channels, 48, 48) -> logits (n, n_classes)."""
+        logits: Tensor = self.classifier(self.features(faces).amax(dim=(2, 3)))
+        return logits
+
+
+def initialise(network: nn.Module) -> None:
+    """Kernels as He et al. (ICCV 2015) draw them for ReLU, so that signals keep their size."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def _norms(norm: str, channels: int, steps: int) -> nn.ModuleList:
+    """A normalisation for each step t = 0 .. steps.
+
+    "batch" has its own at each step, "shared-batch" one for all, "lrn" is the local response
+    normalisation of Krizhevsky et al. (2012) with the constants of Liang & Hu, section 3.1: x
+    divided by (1 + 0.001 / N sum of x^2 over N neighbouring maps)^0.75, N = channels / 8 + 1.
+    """
+    if norm == "batch":
+        return nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(steps + 1))
+    if norm == "shared-batch":
+        return nn.ModuleList([nn.BatchNorm2d(channels)] * (steps + 1))
+    if norm == "lrn":
+        lrn = nn.LocalResponseNorm(channels // 8 + 1, alpha=0.001, beta=0.75, k=1.0)
+        return nn.ModuleList([lrn] * (steps + 1))
+    raise ValueError(f"unknown norm {norm!r}; known: {', '.join(NORMS)}")

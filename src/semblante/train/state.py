@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from semblante.errors import ModelError
+from semblante.errors import ModelError, OptionError
 from semblante.files import write_json
 from semblante.train.checkpoint import (
     load_tensors,
@@ -19,7 +20,9 @@ from semblante.train.checkpoint import (
     without_prefix,
 )
 from semblante.train.networks import build_network
+from semblante.train.objective import N_EMOTIONS, N_WITH_FERPLUS
 from semblante.train.options import TrainOptions
+from semblante.train.recurrent import RecurrentNetwork
 
 Record = dict[str, float]  # what is known of one epoch
 
@@ -32,21 +35,41 @@ class TrainingState:
         self.steps_per_epoch = steps_per_epoch
         self.step = 0  # steps of gradient descent taken
         self.bf16 = use_bf16(options.precision, device)
-        self.network = _on(device, build_network(options.network))
-        self.average = _on(device, build_network(options.network))
+        outputs = n_outputs(options)
+        self.network = _on(device, build_network(options.network, outputs))
+        self.average = _on(device, build_network(options.network, outputs))
         self.average.load_state_dict(self.network.state_dict())
         self.average.requires_grad_(False)
+        self._outputs = self._forward()
         kernels = [p for p in self.network.parameters() if p.ndim > 1]
         others = [p for p in self.network.parameters() if p.ndim <= 1]
-        self.optimiser = torch.optim.SGD(
+        self.optimiser = _optimiser(
+            options,
             [
                 {"params": kernels, "weight_decay": options.weight_decay},
                 {"params": others, "weight_decay": 0.0},
             ],
-            lr=options.learning_rate,
-            momentum=options.momentum,
-            nesterov=options.momentum > 0,
         )
+
+    def _forward(self) -> Callable[[Tensor], list[Tensor]]:
+        network = self.network
+        if self.options.all_steps_weight > 0:
+            if not isinstance(network, RecurrentNetwork):
+                raise OptionError(
+                    f"all_steps_weight is above 0, but {self.options.network} has no steps of its "
+                    "own to classify"
+                )
+            forward: Callable[[Tensor], list[Tensor]] = network.all_steps
+        else:
+
+            def forward(faces: Tensor) -> list[Tensor]:
+                return [network(faces)]
+
+        return torch.compile(forward) if self.options.compile else forward
+
+    def outputs(self, faces: Tensor) -> list[Tensor]:
+        """Logits after each recurrent step whose error counts, the last one last."""
+        return self._outputs(faces)
 
     def alpha(self) -> float:
         """Learning rate of the next step."""
@@ -55,6 +78,7 @@ class TrainingState:
             warmup=round(self.options.warmup_epochs * self.steps_per_epoch),
             total=self.options.epochs * self.steps_per_epoch,
             peak=self.options.learning_rate,
+            schedule=self.options.schedule,
         )
 
     def mixes(self, epoch: int) -> bool:
@@ -69,9 +93,10 @@ class TrainingState:
         forgotten in the first epoch instead of the fifth.
         """
         decay = min(self.options.ema_decay, (1 + self.step) / (10 + self.step))
-        latest = self.network.state_dict()
-        floats = [(a, latest[name]) for name, a in self.average.state_dict().items()]
-        pairs = [(a, b) for a, b in floats if a.is_floating_point()]
+        # By these, and not by `state_dict`, what is shared comes once.
+        averages = [*self.average.parameters(), *self.average.buffers()]
+        latest = [*self.network.parameters(), *self.network.buffers()]
+        pairs = [(a, b) for a, b in zip(averages, latest, strict=True) if a.is_floating_point()]
         torch._foreach_lerp_([a for a, _ in pairs], [b for _, b in pairs], 1 - decay)
 
     def save(self, run_dir: Path, history: list[Record]) -> None:
@@ -79,17 +104,20 @@ class TrainingState:
         accuracies = [record["public_accuracy"] for record in history]
         average = self.average.state_dict()
         if accuracies[-1] >= max(accuracies):
-            about = {"network": self.options.network, **history[-1]}
+            about = {
+                "network": self.options.network, "outputs": n_outputs(self.options), **history[-1]
+            }  # fmt: skip
             save_tensors(run_dir / "best.safetensors", average, about)
-        momentum = {
-            str(number): state["momentum_buffer"]
+        memory = {
+            f"{number}.{name}": torch.as_tensor(value)
             for number, state in self.optimiser.state_dict()["state"].items()
-            if state.get("momentum_buffer") is not None
+            for name, value in state.items()
+            if value is not None
         }
         tensors = {
             **prefixed("network", self.network.state_dict()),
             **prefixed("average", average),
-            **prefixed("momentum", momentum),
+            **prefixed("optimiser", memory),
         }
         save_tensors(run_dir / "checkpoint.safetensors", tensors, {"history": history})
         write_json(run_dir / "log.json", {"history": history})
@@ -100,22 +128,30 @@ class TrainingState:
         if not path.exists():
             return []  # interrupted in the first epoch
         tensors, about = load_tensors(path)
-        momentum = without_prefix("momentum", tensors)
+        memory: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in without_prefix("optimiser", tensors).items():
+            place, _, kind = name.partition(".")
+            memory.setdefault(int(place), {})[kind] = tensor
         state = self.optimiser.state_dict()
         try:
             self.network.load_state_dict(without_prefix("network", tensors))
             self.average.load_state_dict(without_prefix("average", tensors))
-            if self.options.momentum > 0:
-                state["state"] = {int(n): {"momentum_buffer": m} for n, m in momentum.items()}
-                for number, parameter in enumerate(_parameters(self.optimiser)):
-                    if momentum[str(number)].shape != parameter.shape:
-                        raise ValueError(f"momentum {number} has another shape")
-                self.optimiser.load_state_dict(state)
+            for number, parameter in enumerate(_parameters(self.optimiser)):
+                for kind in _remembered(self.options):
+                    if memory[number][kind].shape != parameter.shape:
+                        raise ValueError(f"{kind} {number} has another shape")
+            state["state"] = memory
+            self.optimiser.load_state_dict(state)
             history: list[Record] = about["history"]
         except (RuntimeError, KeyError, ValueError, TypeError) as error:
             raise ModelError(f"{path}: not a checkpoint of this run: {_brief(error)}") from None
         self.step = len(history) * self.steps_per_epoch
         return history
+
+
+def n_outputs(options: TrainOptions) -> int:
+    """Of the network: a logit for each emotion, and for each of FER+'s where these are learnt."""
+    return N_WITH_FERPLUS if options.ferplus_weight > 0 else N_EMOTIONS
 
 
 def load_best(run_dir: Path) -> tuple[nn.Module, dict[str, Any]]:
@@ -124,7 +160,7 @@ def load_best(run_dir: Path) -> tuple[nn.Module, dict[str, Any]]:
     path = run_dir / "best.safetensors"
     tensors, about = load_tensors(path)
     try:
-        network = build_network(about["network"])
+        network = build_network(about["network"], about.get("outputs", N_EMOTIONS))
         network.load_state_dict(tensors)
         int(about["epoch"])
     except (RuntimeError, KeyError, TypeError, ValueError) as error:
@@ -137,7 +173,9 @@ def load_last(run_dir: Path) -> tuple[nn.Module, list[Record]]:
     path = run_dir / "checkpoint.safetensors"
     tensors, about = load_tensors(path)
     try:
-        network = build_network(read_config(run_dir)["options"]["network"])
+        options = read_config(run_dir)["options"]
+        outputs = N_WITH_FERPLUS if options.get("ferplus_weight", 0) > 0 else N_EMOTIONS
+        network = build_network(options["network"], outputs)
         network.load_state_dict(without_prefix("average", tensors))
         history: list[Record] = about["history"]
     except (RuntimeError, KeyError) as error:
@@ -145,13 +183,17 @@ def load_last(run_dir: Path) -> tuple[nn.Module, list[Record]]:
     return network.eval(), history
 
 
-def learning_rate(step: int, *, warmup: int, total: int, peak: float) -> float:
-    """Linear from 0 to `peak` over `warmup` steps, then half a cosine to 0 at `total`.
+def learning_rate(
+    step: int, *, warmup: int, total: int, peak: float, schedule: str = "cosine"
+) -> float:
+    """Linear from 0 to `peak` over `warmup` steps, then half a cosine to 0 at `total`, or constant.
 
     Loshchilov & Hutter, SGDR (ICLR 2017), without restarts. Steps count from 0.
     """
     if step < warmup:
         return peak * (step + 1) / warmup
+    if schedule == "constant":
+        return peak
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
 
 
@@ -164,6 +206,26 @@ def use_bf16(precision: str, device: torch.device) -> bool:
     # torch has no public word for this; a version that lacks these falls back to fp32.
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, check, bool)() for check in checks)
+
+
+def _optimiser(options: TrainOptions, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    if options.optimiser == "adam":
+        return torch.optim.Adam(groups, lr=options.learning_rate)
+    if options.optimiser == "adamw":
+        return torch.optim.AdamW(groups, lr=options.learning_rate)
+    return torch.optim.SGD(
+        groups,
+        lr=options.learning_rate,
+        momentum=options.momentum,
+        nesterov=options.momentum > 0,
+    )
+
+
+def _remembered(options: TrainOptions) -> tuple[str, ...]:
+    """What the optimiser keeps for each parameter, in its shape."""
+    if options.optimiser != "sgd":
+        return ("exp_avg", "exp_avg_sq")
+    return ("momentum_buffer",) if options.momentum > 0 else ()
 
 
 def _on(device: torch.device, network: nn.Module) -> nn.Module:

@@ -1,0 +1,278 @@
+"""Networks without recurrence: the controls that show what it buys, and the teachers.
+
+All take standardised faces (n, 1, 48, 48) and give logits (n, 7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from semblante.train.recurrent import initialise
+
+# -- controls -----------------------------------------------------------------------------------
+
+
+class FeedForwardTwin(nn.Module):
+    """`RecurrentNetwork` with each recurrent layer replaced by plain convolutions.
+
+    A layer is `depths[i]` + 1 convolutions one after the other, each with a kernel of its own, ReLU
+    and batch normalisation in the recurrent layer's order. With a depth of 1 everywhere it has the
+    recurrent network's parameters; with its steps as depths, the same multiply-adds.
+    """
+
+    def __init__(
+        self,
+        *,
+        stem: int,
+        channels: Sequence[int],
+        depths: Sequence[int],
+        strides: Sequence[int],
+        dropout: float,
+        n_classes: int = 7,
+    ) -> None:
+        super().__init__()
+        modules: list[nn.Module] = [
+            nn.Conv2d(1, stem, 3, padding=1, bias=False), nn.BatchNorm2d(stem), nn.ReLU()
+        ]  # fmt: skip
+        before = stem
+        for after, depth, stride in zip(channels, depths, strides, strict=True):
+            for number in range(depth + 1):
+                first = number == 0
+                modules += [
+                    nn.Conv2d(
+                        before if first else after, after, 3, stride=stride if first else 1,
+                        padding=1, bias=first,
+                    ),
+                    nn.ReLU(),
+                    nn.BatchNorm2d(after),
+                ]  # fmt: skip
+            before = after
+        self.features = nn.Sequential(*modules)
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(before, n_classes)
+        initialise(self)
+
+    def forward(self, faces: Tensor) -> Tensor:
+        """See the module."""
+        logits: Tensor = self.classifier(self.dropout(self.features(faces).mean(dim=(2, 3))))
+        return logits
+
+
+def course_cnn(n_classes: int = 7) -> nn.Sequential:
+    """The CNN of four blocks that most course projects on FER2013 train.
+
+    64, 128, 512 and 512 filters of 5x5, 5x5, 3x3 and 3x3, each with batch normalisation, ReLU, max
+    pooling and dropout of 0.25; dense layers of 256, 512 and 7, the first two with batch
+    normalisation, ReLU and dropout.
+    """
+    modules: list[nn.Module] = []
+    before = 1
+    for after, kernel in ((64, 5), (128, 5), (512, 3), (512, 3)):
+        modules += [
+            nn.Conv2d(before, after, kernel, padding=kernel // 2),
+            nn.BatchNorm2d(after),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Dropout(0.25),
+        ]
+        before = after
+    modules.append(nn.Flatten())
+    before = 512 * 3 * 3
+    for after in (256, 512):
+        modules += [
+            nn.Linear(before, after), nn.BatchNorm1d(after), nn.ReLU(), nn.Dropout(0.25)
+        ]  # fmt: skip
+        before = after
+    return nn.Sequential(*modules, nn.Linear(before, n_classes))
+
+
+# -- teachers -----------------------------------------------------------------------------------
+
+
+class _Residual(nn.Module):
+    """Two 3x3 convolutions around a shortcut, normalised before (He et al., ECCV 2016)."""
+
+    def __init__(
+        self, before: int, after: int, stride: int, *, squeeze: bool, dropout: float
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(before)
+        self.conv1 = nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(after)
+        self.dropout = nn.Dropout(dropout)
+        self.conv2 = nn.Conv2d(after, after, 3, padding=1, bias=False)
+        self.squeeze = _SqueezeExcite(after) if squeeze else nn.Identity()
+        same = stride == 1 and before == after
+        self.shortcut = (
+            nn.Identity() if same else nn.Conv2d(before, after, 1, stride=stride, bias=False)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        inside = torch.relu(self.norm1(x))
+        # Where the shape changes the shortcut, too, starts from the normalised input.
+        shortcut = x if isinstance(self.shortcut, nn.Identity) else self.shortcut(inside)
+        inside = self.conv2(self.dropout(torch.relu(self.norm2(self.conv1(inside)))))
+        result: Tensor = self.squeeze(inside) + shortcut
+        return result
+
+
+class _SqueezeExcite(nn.Module):
+    """Each map times a weight of 0..1 that its average decides (Hu et al., CVPR 2018)."""
+
+    def __init__(self, channels: int, reduction: int = 16) -> None:
+        super().__init__()
+        inner = max(4, channels // reduction)
+        self.down, self.up = nn.Linear(channels, inner), nn.Linear(inner, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = torch.sigmoid(self.up(torch.relu(self.down(x.mean(dim=(2, 3))))))
+        return x * weight[:, :, None, None]
+
+
+class ResidualNetwork(nn.Module):
+    """Pre-activation residual network; wide or thin, with or without squeeze-and-excitation."""
+
+    def __init__(
+        self,
+        *,
+        widths: Sequence[int],
+        blocks: Sequence[int],
+        squeeze: bool = False,
+        block_dropout: float = 0.0,
+        dropout: float = 0.3,
+        n_classes: int = 7,
+    ) -> None:
+        super().__init__()
+        before = widths[0]
+        modules: list[nn.Module] = [nn.Conv2d(1, before, 3, padding=1, bias=False)]
+        for stage, (after, n_blocks) in enumerate(zip(widths, blocks, strict=True)):
+            for number in range(n_blocks):
+                stride = 2 if number == 0 and stage > 0 else 1
+                modules.append(
+                    _Residual(before, after, stride, squeeze=squeeze, dropout=block_dropout)
+                )
+                before = after
+        self.features = nn.Sequential(*modules, nn.BatchNorm2d(before), nn.ReLU())
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(before, n_classes)
+        initialise(self)
+
+    def forward(self, faces: Tensor) -> Tensor:
+        """See the module."""
+        logits: Tensor = self.classifier(self.dropout(self.features(faces).mean(dim=(2, 3))))
+        return logits
+
+
+class VggNetwork(nn.Module):
+    """VGG (Simonyan & Zisserman, ICLR 2015) with batch normalisation: stages of 3x3 convolutions,
+    each ended by max pooling and dropout, then one hidden dense layer."""
+
+    def __init__(
+        self,
+        *,
+        widths: Sequence[int],
+        depths: Sequence[int],
+        stage_dropout: float = 0.2,
+        hidden: int = 1024,
+        dropout: float = 0.5,
+        n_classes: int = 7,
+    ) -> None:
+        super().__init__()
+        modules: list[nn.Module] = []
+        before, side = 1, 48
+        for after, depth in zip(widths, depths, strict=True):
+            for _ in range(depth):
+                modules += [
+                    nn.Conv2d(before, after, 3, padding=1, bias=False),
+                    nn.BatchNorm2d(after),
+                    nn.ReLU(),
+                ]
+                before = after
+            modules += [nn.MaxPool2d(2), nn.Dropout(stage_dropout)]
+            side //= 2
+        self.features = nn.Sequential(*modules)
+        self.head = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(before * side * side, hidden),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, n_classes),
+        )
+        initialise(self)
+
+    def forward(self, faces: Tensor) -> Tensor:
+        """See the module."""
+        logits: Tensor = self.head(self.features(faces))
+        return logits
+
+
+class DenseNetwork(nn.Module):
+    """DenseNet (Huang et al., CVPR 2017): each layer sees the maps of all before it."""
+
+    def __init__(
+        self,
+        *,
+        growth: int,
+        blocks: Sequence[int],
+        stem: int = 64,
+        dropout: float = 0.3,
+        n_classes: int = 7,
+    ) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, stem, 3, padding=1, bias=False)
+        self.blocks = nn.ModuleList()
+        self.transitions = nn.ModuleList()
+        channels = stem
+        for number, n_layers in enumerate(blocks):
+            layers = nn.ModuleList()
+            for _ in range(n_layers):
+                layers.append(_DenseLayer(channels, growth))
+                channels += growth
+            self.blocks.append(layers)
+            if number < len(blocks) - 1:
+                self.transitions.append(
+                    nn.Sequential(
+                        nn.BatchNorm2d(channels),
+                        nn.ReLU(),
+                        nn.Conv2d(channels, channels // 2, 1, bias=False),
+                        nn.AvgPool2d(2),
+                    )
+                )
+                channels //= 2
+        self.norm = nn.BatchNorm2d(channels)
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(channels, n_classes)
+        initialise(self)
+
+    def forward(self, faces: Tensor) -> Tensor:
+        """See the module."""
+        x = self.stem(faces)
+        for number, layers in enumerate(self.blocks):
+            assert isinstance(layers, nn.ModuleList)
+            for layer in layers:
+                x = torch.cat([x, layer(x)], dim=1)
+            if number < len(self.transitions):
+                x = self.transitions[number](x)
+        x = F.relu(self.norm(x)).mean(dim=(2, 3))
+        logits: Tensor = self.classifier(self.dropout(x))
+        return logits
+
+
+class _DenseLayer(nn.Module):
+    """1x1 to four times the growth, then 3x3 to the growth: the paper's bottleneck layer."""
+
+    def __init__(self, channels: int, growth: int) -> None:
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(channels)
+        self.conv1 = nn.Conv2d(channels, 4 * growth, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(4 * growth)
+        self.conv2 = nn.Conv2d(4 * growth, growth, 3, padding=1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = self.conv1(torch.relu(self.norm1(x)))
+        maps: Tensor = self.conv2(torch.relu(self.norm2(inner)))
+        return maps

@@ -1,0 +1,131 @@
+"""The error that gradient descent makes smaller: targets, how faces are mixed, what is compared.
+
+A target is a row of numbers: a probability for each emotion and, where FER+'s votes are learnt as
+well, one for each of FER+'s eight emotions after those. Mixing two faces mixes their rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from semblante.data.ferplus import FERPLUS_EMOTIONS
+from semblante.emotions import EMOTIONS
+from semblante.train.options import TrainOptions
+
+N_EMOTIONS: Final = len(EMOTIONS)
+N_WITH_FERPLUS: Final = N_EMOTIONS + len(FERPLUS_EMOTIONS)
+
+
+def smoothed(labels: Tensor, smoothing: float, n_classes: int = N_EMOTIONS) -> Tensor:
+    """Targets (n, n_classes): 1 at the label, less `smoothing`, which all classes share."""
+    return F.one_hot(labels, n_classes) * (1 - smoothing) + smoothing / n_classes
+
+
+def mixed(inputs: Tensor, targets: Tensor, options: TrainOptions) -> tuple[Tensor, Tensor]:
+    """A batch as it is, or mixed, or pasted together, at random."""
+    drawn = float(torch.rand(()))
+    if drawn < options.mixup_probability:
+        return mixup(inputs, targets, options.mixup_alpha)
+    if drawn < options.mixup_probability + options.cutmix_probability:
+        return cutmix(inputs, targets, options.cutmix_alpha)
+    return inputs, targets
+
+
+def mixup(inputs: Tensor, targets: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+    """Mix each face, and its target, with another of the batch (Zhang et al., ICLR 2018)."""
+    weight = float(torch.distributions.Beta(alpha, alpha).sample())
+    other = torch.randperm(len(inputs), device=inputs.device)
+    return (
+        weight * inputs + (1 - weight) * inputs[other],
+        weight * targets + (1 - weight) * targets[other],
+    )
+
+
+def cutmix(inputs: Tensor, targets: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+    """Paste a rectangle of another face into each, at the same place (Yun et al., ICCV 2019).
+
+    The targets are mixed by the share of the area that each face has.
+    """
+    weight = float(torch.distributions.Beta(alpha, alpha).sample())
+    other = torch.randperm(len(inputs), device=inputs.device)
+    height, width = inputs.shape[-2:]
+    half = (1 - weight) ** 0.5 / 2
+    y, x = (float(place) for place in torch.rand(2))
+    top, bottom = (round(min(max(y + d, 0), 1) * height) for d in (-half, half))
+    left, right = (round(min(max(x + d, 0), 1) * width) for d in (-half, half))
+    mixed = inputs.clone()
+    mixed[..., top:bottom, left:right] = inputs[other, ..., top:bottom, left:right]
+    kept = 1 - (bottom - top) * (right - left) / (height * width)
+    return mixed, kept * targets + (1 - kept) * targets[other]
+
+
+def class_weights(labels: Tensor) -> Tensor:
+    """Weights (7,) inverse to each class's share, 1 on average over the faces; 0 without faces."""
+    counts = labels.bincount(minlength=N_EMOTIONS).float()
+    present = counts > 0
+    weights = torch.where(present, len(labels) / counts.clamp(min=1), 0.0)
+    return weights / present.sum()
+
+
+class Objective:
+    """The error of a network on a batch, as `options` describe it."""
+
+    def __init__(
+        self,
+        options: TrainOptions,
+        *,
+        weights: Tensor | None = None,
+        teachers: Sequence[nn.Module] = (),
+    ) -> None:
+        """`weights`: of the classes; `teachers` give logits whose first 7 are FER2013's."""
+        self.options = options
+        self.weights = weights
+        self.teachers = list(teachers)
+
+    def __call__(
+        self, outputs: Callable[[Tensor], list[Tensor]], inputs: Tensor, targets: Tensor
+    ) -> Tensor:
+        """`outputs` gives logits after each recurrent step that counts, the last one last."""
+        options = self.options
+        taught = self._taught(inputs)
+        *earlier, last = (
+            self._error(logits.float(), targets, taught) for logits in outputs(inputs)
+        )
+        if not earlier:
+            return last
+        return last + options.all_steps_weight * torch.stack(earlier).mean()
+
+    def _error(self, logits: Tensor, targets: Tensor, taught: Tensor | None) -> Tensor:
+        options = self.options
+        ours = logits[:, :N_EMOTIONS]
+        error = F.cross_entropy(ours, targets[:, :N_EMOTIONS], weight=self.weights)
+        if options.ferplus_weight > 0:
+            votes = targets[:, N_EMOTIONS:]
+            error = error + options.ferplus_weight * F.cross_entropy(logits[:, N_EMOTIONS:], votes)
+        if taught is None:
+            return error
+        share = options.distill_weight
+        return (1 - share) * error + share * distillation(ours, taught, options.temperature)
+
+    @torch.no_grad()
+    def _taught(self, inputs: Tensor) -> Tensor | None:
+        """What the teachers, on average, say of these very inputs: probabilities (n, 7)."""
+        if not self.teachers:
+            return None
+        soft = [
+            torch.softmax(teacher(inputs).float()[:, :N_EMOTIONS] / self.options.temperature, dim=1)
+            for teacher in self.teachers
+        ]
+        return torch.stack(soft).mean(dim=0)
+
+
+def distillation(logits: Tensor, taught: Tensor, temperature: float) -> Tensor:
+    """Hinton et al. (2015): cross-entropy with the teachers' softened probabilities, less their
+    own entropy (so that it is 0 where both agree), times the temperature squared."""
+    ours = F.log_softmax(logits / temperature, dim=1)
+    return F.kl_div(ours, taught, reduction="batchmean") * temperature**2

@@ -1,0 +1,217 @@
+"""The error, against its formulas written out slowly."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from semblante.data import Dataset
+from semblante.data.ferplus import VOTES, FerPlus
+from semblante.errors import DataError, ModelError, OptionError
+from semblante.recognise.classifier import Classifier
+from semblante.train.export import export
+from semblante.train.loop import train
+from semblante.train.objective import (
+    Objective,
+    class_weights,
+    cutmix,
+    distillation,
+    mixed,
+    mixup,
+    smoothed,
+)
+from semblante.train.options import TrainOptions
+from semblante.train.state import load_best
+from test_training import QUICK, Silent, run, weights
+
+
+def test_smoothed_targets() -> None:
+    found = smoothed(torch.tensor([2, 0]), 0.1)
+    assert found[0].tolist() == pytest.approx([0.1 / 7] * 2 + [0.9 + 0.1 / 7] + [0.1 / 7] * 4)
+    assert found.sum(dim=1).tolist() == pytest.approx([1, 1])
+    logits = torch.randn(2, 7)
+    expected = F.cross_entropy(logits, torch.tensor([2, 0]), label_smoothing=0.1)
+    assert F.cross_entropy(logits, found) == pytest.approx(float(expected))
+
+
+def test_mixup_mixes_faces_and_targets_alike() -> None:
+    torch.manual_seed(0)
+    labels = torch.arange(7)
+    inputs = labels[:, None].float().expand(7, 4)
+    mixed, targets = mixup(inputs, F.one_hot(labels, 7).float(), alpha=1.0)
+    for value, target in zip(mixed, targets, strict=True):
+        assert target.sum() == pytest.approx(1)
+        assert value[0] == pytest.approx(float(target @ torch.arange(7.0)), abs=1e-5)
+    assert len({round(float(t.max()), 4) for t in targets if t.max() < 1}) == 1  # one weight
+
+
+def test_cutmix_pastes_what_it_says() -> None:
+    torch.manual_seed(0)
+    labels = torch.arange(7)
+    inputs = labels.float()[:, None, None, None].expand(7, 1, 48, 48)
+    seen = set()
+    for _ in range(30):
+        found, targets = cutmix(inputs, F.one_hot(labels, 7).float(), alpha=1.0)
+        for label, (face, target) in enumerate(zip(found, targets, strict=True)):
+            shares = torch.bincount(face.long().ravel(), minlength=7) / 48**2
+            torch.testing.assert_close(target, shares)
+            changed = face[0] != label
+            if changed.any():  # one rectangle
+                rows, columns = changed.any(dim=1), changed.any(dim=0)
+                assert int(changed.sum()) == int(rows.sum()) * int(columns.sum())
+                seen.add(int(changed.sum()))
+    assert len(seen) > 10
+
+
+def test_a_batch_is_mixed_as_often_as_asked() -> None:
+    torch.manual_seed(0)
+    inputs, targets = torch.rand(8, 1, 48, 48), torch.eye(8)
+    options = TrainOptions(mixup_probability=0.3, cutmix_probability=0.2)
+    kinds = {"none": 0, "mixup": 0, "cutmix": 0}
+    for _ in range(300):
+        found, _ = mixed(inputs, targets, options)
+        moved = (found != inputs).flatten(1).float().mean(dim=1).max()
+        kinds["none" if moved == 0 else "mixup" if moved == 1 else "cutmix"] += 1
+    assert 60 < kinds["mixup"] < 120
+    assert 30 < kinds["cutmix"] < 90
+
+
+def test_distillation_by_hand() -> None:
+    torch.manual_seed(0)
+    logits, teacher = torch.randn(5, 7), torch.randn(5, 7)
+    taught = torch.softmax(teacher / 3, dim=1)
+    expected = 0.0
+    for ours, theirs in zip(torch.softmax(logits / 3, dim=1), taught, strict=True):
+        expected += sum(float(q) * float((q / p).log()) for p, q in zip(ours, theirs, strict=True))
+    assert distillation(logits, taught, 3.0) == pytest.approx(9 * expected / 5, rel=1e-5)
+    assert distillation(teacher, taught, 3.0) == pytest.approx(0, abs=1e-6)
+
+
+def test_the_error_of_everything_by_hand() -> None:
+    """Class weights, earlier steps, FER+'s head and two teachers at once."""
+    torch.manual_seed(0)
+    inputs, targets = torch.randn(4, 3), torch.rand(4, 15)
+    steps = [torch.randn(4, 15) for _ in range(3)]
+    teachers = [torch.nn.Linear(3, 7), torch.nn.Linear(3, 15)]
+    options = TrainOptions(
+        all_steps_weight=0.5, ferplus_weight=0.25, distill_weight=0.6, temperature=2.0
+    )
+    importance = torch.rand(7)
+
+    def error(logits: torch.Tensor) -> float:
+        total = 0.0
+        for row, target in zip(logits, targets, strict=True):
+            log_p, log_q = torch.log_softmax(row[:7], 0), torch.log_softmax(row[7:], 0)
+            total -= float((importance * target[:7] * log_p).sum()) / 4
+            total -= 0.25 * float((target[7:] * log_q).sum()) / 4
+        soft = [torch.softmax(teacher(inputs)[:, :7] / 2, dim=1) for teacher in teachers]
+        with torch.no_grad():
+            return 0.4 * total + 0.6 * float(distillation(logits[:, :7], sum(soft) / 2, 2.0))
+
+    objective = Objective(options, weights=importance, teachers=teachers)
+    found = objective(lambda _: steps, inputs, targets)
+    expected = error(steps[2]) + 0.5 * (error(steps[0]) + error(steps[1])) / 2
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+
+
+def test_class_weights() -> None:
+    labels = torch.tensor([0, 0, 0, 3, 3, 6])
+    found = class_weights(labels)
+    assert found.tolist() == pytest.approx([2 / 3, 0, 0, 1, 0, 0, 2])
+    assert found[labels].mean() == pytest.approx(1)
+
+
+# -- whole runs ---------------------------------------------------------------------------------
+
+
+def learnt(patterns: Dataset, out: Path, options: TrainOptions, **more: object) -> dict:
+    return train(patterns, options, out, Silent(), source={}, **more)
+
+
+def votes_for(patterns: Dataset) -> FerPlus:
+    """Everybody is content."""
+    votes = np.zeros((len(patterns), len(VOTES)), np.int64)
+    votes[:, VOTES.index("contempt")] = 10
+    return FerPlus(votes, np.ones(len(patterns), np.bool_), patterns.splits)
+
+
+def test_the_second_head_learns_ferplus_and_stays_at_home(
+    patterns: Dataset, tmp_path: Path
+) -> None:
+    options = replace(QUICK, ferplus_weight=1.0)
+    with pytest.raises(OptionError, match="FER\\+'s votes are needed"):
+        learnt(patterns, tmp_path / "run", options)
+    few = votes_for(patterns).where(np.arange(9))
+    with pytest.raises(DataError, match="another order of splits"):
+        learnt(patterns, tmp_path / "run", options, votes=few)
+    learnt(patterns, tmp_path / "run", options, votes=votes_for(patterns))
+    network, about = load_best(tmp_path / "run")
+    assert about["outputs"] == 15
+    with torch.no_grad():
+        said = network(torch.randn(20, 1, 48, 48))[:, 7:].argmax(dim=1)
+    assert (said == VOTES.index("contempt")).all()
+    export(tmp_path / "run", tmp_path / "model.onnx", patterns)
+    assert Classifier(tmp_path / "model.onnx").logits(patterns.images[:2]).shape == (2, 7)
+
+
+def test_a_student_learns_from_its_teachers_alone(patterns: Dataset, tmp_path: Path) -> None:
+    """With `distill_weight` 1 it never sees a label, and these are all wrong."""
+    teacher = replace(QUICK, epochs=14, rotation=0.0, scale=0.0, shift=0.02, erase_probability=0.1)
+    taught = learnt(patterns, tmp_path / "teacher", teacher)
+    assert taught["public"]["accuracy"] > 0.9
+    wrong = replace(patterns, labels=np.where(patterns.splits == 0, 0, patterns.labels))
+    options = replace(teacher, seed=3, teachers=(str(tmp_path / "teacher"),), distill_weight=1.0)
+    assert learnt(wrong, tmp_path / "student", options)["public"]["accuracy"] > 0.8
+    alone = learnt(wrong, tmp_path / "alone", replace(options, distill_weight=0.0))
+    assert alone["public"]["accuracy"] < 0.3
+    with pytest.raises(ModelError, match=r"nobody/best\.safetensors: there is no such file"):
+        learnt(patterns, tmp_path / "run", replace(options, teachers=("nobody",)))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_network_without_steps_has_no_error_at_each(patterns: Dataset, tmp_path: Path) -> None:
+    options = replace(QUICK, network="twin-parameters", all_steps_weight=0.3)
+    with pytest.raises(OptionError, match="twin-parameters has no steps of its own"):
+        learnt(patterns, tmp_path / "run", options)
+    learnt(patterns, tmp_path / "steps", replace(QUICK, all_steps_weight=0.3))
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "adamw"])
+def test_other_optimisers_resume_exactly(patterns: Dataset, tmp_path: Path, optimiser: str) -> None:
+    options = replace(QUICK, optimiser=optimiser, learning_rate=1e-3, schedule="constant")
+
+    class Stops(Silent):
+        def epoch(self, record: dict[str, float]) -> None:
+            raise KeyboardInterrupt
+
+    run(patterns, options, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(patterns, options, tmp_path / "cut", Stops(), source={"path": "x.csv"})
+    run(patterns, options, tmp_path / "cut", resume=True)
+    whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    assert whole.keys() == cut.keys()
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+
+
+def test_patience(patterns: Dataset, tmp_path: Path) -> None:
+    options = replace(QUICK, epochs=50, learning_rate=1e-9, patience=2, ema_decay=0.0)
+    _, reporter = run(patterns, options, tmp_path / "run")
+    assert len(reporter.records) < 12
+
+
+def test_a_norm_that_steps_share_is_averaged_once(patterns: Dataset, tmp_path: Path) -> None:
+    """Its name stands several times in the network's state."""
+    from semblante.train.state import TrainingState
+
+    options = replace(QUICK, network="rcnn-small-shared-norm", ema_decay=0.5)
+    state = TrainingState(options, torch.device("cpu"), steps_per_epoch=1)
+    with torch.no_grad():
+        state.network.layers[0].norms[0].weight.fill_(3)
+    state.step = 100
+    state.update_average()
+    torch.testing.assert_close(state.average.layers[0].norms[1].weight, torch.full((64,), 2.0))
