@@ -187,7 +187,7 @@ def test_other_optimisers_resume_exactly(patterns: Dataset, tmp_path: Path, opti
 
     class Stops(Silent):
         def epoch(self, record: dict[str, float]) -> None:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt  # as a kill would, after the first checkpoint
 
     run(patterns, options, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):

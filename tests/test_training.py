@@ -108,7 +108,7 @@ def test_first_step_is_gradient_descent_written_out(patterns: Dataset) -> None:
     gradients = {n: p.grad.clone() for n, p in state.network.named_parameters()}
     torch.manual_seed(8)
     faces.targets = smoothed(faces.labels, options.label_smoothing)
-    loop._train_epoch(state, faces, Objective(options), 1, Silent())
+    list(loop._train_epoch(state, faces, Objective(options), 1))
     for name, parameter in state.network.named_parameters():
         decay = options.weight_decay if parameter.ndim > 1 else 0
         gradient = gradients[name] + decay * before[name]
@@ -191,6 +191,38 @@ def test_killed_in_mid_epoch_and_resumed_ends_like_the_whole_run(
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert resumed["public"] == whole["public"]
+
+
+def test_ctrl_c_saves_in_mid_epoch_and_the_rest_is_the_same(
+    patterns: Dataset, tmp_path: Path
+) -> None:
+    options = replace(QUICK, network="rcnn-tiny", batch_size=12)
+    run(patterns, options, tmp_path / "whole")
+
+    class Presses(Silent):
+        def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
+            super().step(epoch, step, steps, loss)
+            if (epoch, step) in ((1, 3), (2, 5)):
+                os.kill(os.getpid(), signal.SIGINT)
+
+    reporters = []
+    for resume in (False, True, True):
+        reporters.append(Presses() if len(reporters) < 2 else Silent())
+        try:
+            train(
+                patterns, options, tmp_path / "run", reporters[-1], source={"path": "x.csv"},
+                resume=resume,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            assert len(reporters) < 3
+    ends = [(r.steps[0][:2], r.steps[-1][:2]) for r in reporters]
+    assert ends == [((1, 1), (1, 3)), ((1, 4), (2, 5)), ((2, 6), (3, 7))]
+    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "run")
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    logs = [json.loads((tmp_path / n / "log.json").read_text()) for n in ("whole", "run")]
+    figures = [[{**r, "seconds": 0} for r in log["history"]] for log in logs]
+    assert figures[0] == figures[1]
 
 
 def test_plain_gradient_descent_resumes_too(patterns: Dataset, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from semblante.cli.checks import complain, require
 from semblante.cli.reading import (
     DataOption,
     ExcludeOption,
@@ -79,8 +80,6 @@ def train_command(
     """Train a network on FER2013, following its accuracy on Training and PublicTest."""
     options = options_from(preset, {k: v for k, v in recipe.items() if v is not None})
 
-    from semblante.cli.checks import require
-
     require("train", "training", "torch", "safetensors", "matplotlib")
     from semblante.data.ferplus import load_ferplus
     from semblante.train.loop import train
@@ -96,9 +95,14 @@ def train_command(
         ferplus = ferplus.where(kept)
     dataset = dataset if kept.all() else dataset.where(kept)
     with RunProgress(console, options.epochs) as progress:
-        summary = train(
-            dataset, options, out, progress, source=source.to_dict(), votes=ferplus, resume=resume
-        )
+        try:
+            summary = train(
+                dataset, options, out, progress,
+                source=source.to_dict(), votes=ferplus, resume=resume,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            complain(f"interrupted; the same command with --resume goes on in {out}")
+            raise
     public, training = summary["public"], summary["training"]
     print(
         f"best epoch {summary['best_epoch']}: "

@@ -38,16 +38,22 @@ class Faces:
             images = self.images[start : start + size]
             yield standardise(images.float()), self.labels[start : start + size]
 
-    def augmented_batches(self, options: TrainOptions) -> Iterator[tuple[Tensor, Tensor]]:
+    def augmented_batches(
+        self, options: TrainOptions, start: int = 0, random_state: Tensor | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """All faces once in random order, augmented, with their targets; the last incomplete batch
         is left out.
+
+        An interrupted pass goes on at batch `start` with the `random_state` it had there.
 
         The random numbers are torch's global ones.
         """
         order = torch.randperm(len(self), device=self.images.device)
+        if random_state is not None:
+            torch.set_rng_state(random_state)
         size = min(options.batch_size, len(self))
-        for start in range(0, len(self) - size + 1, size):
-            batch = order[start : start + size]
+        for first in range(start * size, len(self) - size + 1, size):
+            batch = order[first : first + size]
             inputs = standardise(self.images[batch].float())
             yield augment(inputs, options), self.targets[batch]
 

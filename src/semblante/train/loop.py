@@ -8,8 +8,10 @@ from __future__ import annotations
 import json
 import math
 import platform
+import signal
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -31,7 +33,7 @@ from semblante.train.curves import diagnose, draw_curves
 from semblante.train.networks import build_network, count_parameters
 from semblante.train.objective import N_EMOTIONS, Objective, class_weights, mixed, smoothed
 from semblante.train.options import TrainOptions
-from semblante.train.state import Record, TrainingState, load_best, use_bf16
+from semblante.train.state import Epoch, Record, TrainingState, load_best, use_bf16
 
 # Training accuracy is followed on this many of its faces, without augmentation and with the
 # same averaged weights as PublicTest: only then does the gap between the two curves mean
@@ -63,8 +65,9 @@ def train(
     """Train `options.network` on the Training split; returns the run's summary.
 
     The run folder (see `checkpoint.py`) is made here; it notes `source`, where the dataset came
-    from. With `resume` an interrupted run goes on after its last whole epoch and ends, on the same
-    processor (not GPU) with the same number of threads, with the weights the uninterrupted run
+    from. Ctrl-C saves the run in mid-epoch and raises `KeyboardInterrupt`. With `resume` an
+    interrupted run goes on from there, a killed one after its last whole epoch, and ends, on the
+    same processor (not GPU) with the same number of threads, with the weights the uninterrupted run
     would have had: all random numbers of an epoch follow from the seed and the epoch's number.
     `votes`, of the dataset's rows, are needed to learn FER+ as well (`ferplus_weight`).
     Raises `ModelError` where the folder holds another run, or the loss is no longer finite.
@@ -87,43 +90,49 @@ def train(
         teachers=[teacher.to(device) for teacher in teachers],
     )
     sample = Faces(_sample(training), device)
-    for epoch in range(len(history) + 1, options.epochs + 1):
-        started = time.perf_counter()
-        torch.manual_seed(options.seed * 1_000_003 + epoch)
-        loss, gradient_norm, alpha = _train_epoch(run, faces, objective, epoch, reporter)
-        public_loss, public_accuracy = evaluate(run.average, public_faces, run.bf16)
-        _check_finite(public_loss, "the loss on PublicTest", epoch, run.steps_per_epoch)
-        training_loss, training_accuracy = evaluate(run.average, sample, run.bf16)
-        history.append(
-            {
-                "epoch": epoch,
-                "alpha": alpha,
-                "step_loss": loss,
-                "gradient_norm": gradient_norm,
-                "training_loss": training_loss,
-                "training_accuracy": training_accuracy,
-                "public_loss": public_loss,
-                "public_accuracy": public_accuracy,
-                "seconds": time.perf_counter() - started,
-            }
-        )
-        run.save(run_dir, history)
-        reporter.epoch(history[-1])
-        if options.patience and epoch - _best_epoch(history) >= options.patience:
-            break
+    with _interruptible() as interrupted:
+        while len(history) < options.epochs and not _settled(history, options.patience):
+            epoch = len(history) + 1
+            started = time.perf_counter()
+            torch.manual_seed(options.seed * 1_000_003 + epoch)
+            for losses in _train_epoch(run, faces, objective, epoch):
+                reporter.step(epoch, len(losses), run.steps_per_epoch, losses[-1])
+                if interrupted():
+                    run.epoch.random_state = torch.get_rng_state()
+                    run.save(run_dir, history)
+                    raise KeyboardInterrupt
+            public_loss, public_accuracy = evaluate(run.average, public_faces, run.bf16)
+            _check_finite(public_loss, "the loss on PublicTest", epoch, run.steps_per_epoch)
+            training_loss, training_accuracy = evaluate(run.average, sample, run.bf16)
+            history.append(
+                {
+                    "epoch": epoch,
+                    "alpha": run.optimiser.param_groups[0]["lr"],
+                    "step_loss": float(np.mean(run.epoch.losses)),
+                    "gradient_norm": float(np.mean(run.epoch.norms)),
+                    "training_loss": training_loss,
+                    "training_accuracy": training_accuracy,
+                    "public_loss": public_loss,
+                    "public_accuracy": public_accuracy,
+                    "seconds": time.perf_counter() - started,
+                }
+            )
+            run.epoch = Epoch()
+            run.save(run_dir, history)
+            reporter.epoch(history[-1])
+            if interrupted():
+                raise KeyboardInterrupt
     return _finish(run_dir, history, options, faces, public_faces)
 
 
 def _train_epoch(
-    run: TrainingState, faces: Faces, objective: Objective, epoch: int, reporter: Reporter
-) -> tuple[float, float, float]:
-    """One pass over Training; returns the mean loss, the mean length of the gradient, and the
-    step alpha of the last step."""
+    run: TrainingState, faces: Faces, objective: Objective, epoch: int
+) -> Iterator[list[float]]:
+    """One pass over Training, or the rest of one; yields all its losses after each step."""
     options = run.options
+    losses, norms = run.epoch.losses, run.epoch.norms
     run.network.train()
-    losses: list[float] = []
-    norms: list[float] = []
-    for inputs, targets in faces.augmented_batches(options):
+    for inputs, targets in faces.augmented_batches(options, len(losses), run.epoch.random_state):
         if run.mixes(epoch):
             inputs, targets = mixed(inputs, targets, options)
         inputs = inputs.contiguous(memory_format=torch.channels_last)
@@ -143,9 +152,7 @@ def _train_epoch(
         run.optimiser.step()  # w <- w - alpha * v
         run.step += 1
         run.update_average()
-
-        reporter.step(epoch, len(losses), run.steps_per_epoch, losses[-1])
-    return float(np.mean(losses)), float(np.mean(norms)), alpha
+        yield losses
 
 
 def _targets(dataset: Dataset, votes: FerPlus | None, options: TrainOptions) -> Tensor:
@@ -160,8 +167,33 @@ def _targets(dataset: Dataset, votes: FerPlus | None, options: TrainOptions) -> 
     return torch.cat([targets, torch.from_numpy(votes.distributions()[rows]).float()], dim=1)
 
 
-def _best_epoch(history: list[Record]) -> int:
-    return 1 + int(np.argmax([record["public_accuracy"] for record in history]))
+def _settled(history: list[Record], patience: int) -> bool:
+    """Has PublicTest not improved for `patience` epochs?"""
+    if patience == 0 or not history:
+        return False
+    best = int(np.argmax([record["public_accuracy"] for record in history]))
+    return len(history) - 1 - best >= patience
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C lets the step in hand end, and is then asked for; a second one does not wait."""
+    asked = False
+
+    def ask(*_: object) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False  # only the main thread hears signals
+        return
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _check_finite(value: float, what: str, epoch: int, step: int) -> None:

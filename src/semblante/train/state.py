@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,15 @@ from semblante.train.recurrent import RecurrentNetwork
 Record = dict[str, float]  # what is known of one epoch
 
 
+@dataclass
+class Epoch:
+    """An epoch in which a run was interrupted, as far as it went."""
+
+    losses: list[float] = field(default_factory=list)  # of each step taken
+    norms: list[float] = field(default_factory=list)  # lengths of the gradient
+    random_state: Tensor | None = None  # torch's, on the CPU, before the next step
+
+
 class TrainingState:
     """Weights, their moving average, the optimiser's momentum, and the step reached."""
 
@@ -34,6 +44,7 @@ class TrainingState:
         self.options = options
         self.steps_per_epoch = steps_per_epoch
         self.step = 0  # steps of gradient descent taken
+        self.epoch = Epoch()  # the one that is under way
         self.bf16 = use_bf16(options.precision, device)
         outputs = n_outputs(options)
         self.network = _on(device, build_network(options.network, outputs))
@@ -100,14 +111,14 @@ class TrainingState:
         torch._foreach_lerp_([a for a, _ in pairs], [b for _, b in pairs], 1 - decay)
 
     def save(self, run_dir: Path, history: list[Record]) -> None:
-        """The checkpoint of the epoch that just ended; the best one beside it."""
+        """A checkpoint; where it is that of an epoch which just ended, the best one beside it."""
         accuracies = [record["public_accuracy"] for record in history]
         average = self.average.state_dict()
-        if accuracies[-1] >= max(accuracies):
-            about = {
+        if not self.epoch.losses and accuracies[-1] >= max(accuracies):
+            best = {
                 "network": self.options.network, "outputs": n_outputs(self.options), **history[-1]
             }  # fmt: skip
-            save_tensors(run_dir / "best.safetensors", average, about)
+            save_tensors(run_dir / "best.safetensors", average, best)
         memory = {
             f"{number}.{name}": torch.as_tensor(value)
             for number, state in self.optimiser.state_dict()["state"].items()
@@ -119,7 +130,12 @@ class TrainingState:
             **prefixed("average", average),
             **prefixed("optimiser", memory),
         }
-        save_tensors(run_dir / "checkpoint.safetensors", tensors, {"history": history})
+        if self.epoch.random_state is not None:
+            tensors["random_state"] = self.epoch.random_state
+        about = {
+            "history": history, "losses": self.epoch.losses, "norms": self.epoch.norms
+        }  # fmt: skip
+        save_tensors(run_dir / "checkpoint.safetensors", tensors, about)
         write_json(run_dir / "log.json", {"history": history})
 
     def load(self, run_dir: Path) -> list[Record]:
@@ -143,9 +159,10 @@ class TrainingState:
             state["state"] = memory
             self.optimiser.load_state_dict(state)
             history: list[Record] = about["history"]
+            self.epoch = Epoch(about["losses"], about["norms"], tensors.get("random_state"))
         except (RuntimeError, KeyError, ValueError, TypeError) as error:
             raise ModelError(f"{path}: not a checkpoint of this run: {_brief(error)}") from None
-        self.step = len(history) * self.steps_per_epoch
+        self.step = len(history) * self.steps_per_epoch + len(self.epoch.losses)
         return history
 
 
