@@ -7,11 +7,12 @@ import inspect
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from semblante.cli.checks import complain, require
 from semblante.cli.reading import (
@@ -22,7 +23,12 @@ from semblante.cli.reading import (
     SkipBadOption,
     Source,
 )
+from semblante.errors import OptionError
 from semblante.train.options import PRESETS, TrainOptions, options_from
+
+if TYPE_CHECKING:
+    from semblante.data import Dataset
+    from semblante.data.ferplus import FerPlus
 
 
 def _with_recipe_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -75,12 +81,24 @@ def train_command(
             readable=False,
         ),
     ] = None,
+    learning_curve: Annotated[
+        bool,
+        typer.Option(
+            "--learning-curve",
+            help="train on 5, 10, 25, 50 and 100 % of Training: would more data help?",
+        ),
+    ] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="write the curves for TensorBoard as well")
+    ] = False,
     **recipe: Any,
 ) -> None:
     """Train a network on FER2013, following its accuracy on Training and PublicTest."""
     options = options_from(preset, {k: v for k, v in recipe.items() if v is not None})
 
     require("train", "training", "torch", "safetensors", "matplotlib")
+    if tensorboard:
+        require("tensorboard", "writing for TensorBoard", "tensorboard")
     from semblante.data.ferplus import load_ferplus
     from semblante.train.loop import train
 
@@ -94,12 +112,17 @@ def train_command(
         ferplus.check_rows_of(dataset)
         ferplus = ferplus.where(kept)
     dataset = dataset if kept.all() else dataset.where(kept)
-    with RunProgress(console, options.epochs) as progress:
+    notes = source.to_dict()
+    if learning_curve:
+        _learning_curve(dataset, options, out, console, notes, ferplus, resume=resume)
+        return
+    with RunProgress(
+        console, options.epochs, out / "tensorboard" if tensorboard else None
+    ) as progress:
         try:
             summary = train(
-                dataset, options, out, progress,
-                source=source.to_dict(), votes=ferplus, resume=resume,
-            )  # fmt: skip
+                dataset, options, out, progress, source=notes, votes=ferplus, resume=resume
+            )
         except KeyboardInterrupt:
             complain(f"interrupted; the same command with --resume goes on in {out}")
             raise
@@ -113,10 +136,38 @@ def train_command(
     print(f"weights, log and curves are in {out}")
 
 
-class RunProgress:
-    """A bar for the whole run on the terminal, and a line for each epoch."""
+def _learning_curve(
+    dataset: Dataset,
+    options: TrainOptions,
+    out: Path,
+    console: Console,
+    notes: dict[str, Any],
+    votes: FerPlus | None,
+    *,
+    resume: bool,
+) -> None:
+    from semblante.train.learning_curve import learning_curve
 
-    def __init__(self, console: Console, epochs: int) -> None:
+    if out.exists() and any(out.iterdir()) and not resume:
+        raise OptionError(f"--out {out}: expected a new folder; --resume goes on in this one")
+
+    def reporter(scaled: TrainOptions, title: str) -> RunProgress:
+        console.print(title, highlight=False)
+        return RunProgress(console, scaled.epochs)
+
+    found = learning_curve(dataset, options, out, reporter, source=notes, votes=votes)
+    table = Table("faces", "Training", "PublicTest", box=None, pad_edge=False)
+    for point in found["points"]:
+        table.add_row(f"{point['faces']:,}", f"{point['training']:.2%}", f"{point['public']:.2%}")
+    Console(highlight=False).print(table)
+    print(found["verdict"])
+    print(f"curve: {out / 'learning-curve.png'}")
+
+
+class RunProgress:
+    """A bar for the whole run on the terminal, and a line for each epoch; TensorBoard if asked."""
+
+    def __init__(self, console: Console, epochs: int, tensorboard: Path | None = None) -> None:
         self._console = console
         self._epochs = epochs
         self._bar = Progress(
@@ -128,6 +179,11 @@ class RunProgress:
             console=console,
             disable=not console.is_terminal,
         )
+        self._writer = None
+        if tensorboard is not None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(tensorboard)
         self._task = self._bar.add_task(
             "", total=None, epoch=0, epochs=epochs, loss=0.0, accuracy=""
         )
@@ -138,6 +194,8 @@ class RunProgress:
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
+        if self._writer is not None:
+            self._writer.close()
 
     def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
         """See `semblante.train.loop.Reporter`."""
@@ -154,6 +212,10 @@ class RunProgress:
             f"Training {record['training_accuracy']:.1%} PublicTest {record['public_accuracy']:.1%}"
         )
         self._bar.update(self._task, accuracy=accuracy)
+        if self._writer is not None:
+            for name, value in record.items():
+                if name != "epoch":
+                    self._writer.add_scalar(name, value, int(record["epoch"]))
         self._console.print(
             f"epoch {record['epoch']:g}/{self._epochs}: loss {record['step_loss']:.3f}, "
             f"accuracy {accuracy}, alpha {record['alpha']:.4f}, {record['seconds']:.0f} s",

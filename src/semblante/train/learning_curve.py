@@ -1,0 +1,128 @@
+"""Would more data help? The same network trained on ever more of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from semblante.data import SPLITS, Dataset
+from semblante.data.ferplus import FerPlus
+from semblante.files import write_atomically, write_json
+from semblante.metrics import wilson_interval
+from semblante.train.loop import Reporter, train
+from semblante.train.options import TrainOptions
+
+SHARES: Final = (0.05, 0.10, 0.25, 0.50, 1.00)
+_SEED: Final = 2013  # the same faces for every run, whatever its seed
+
+
+def learning_curve(
+    dataset: Dataset,
+    options: TrainOptions,
+    out: Path,
+    reporter: Callable[[TrainOptions, str], AbstractContextManager[Reporter]],
+    *,
+    source: Mapping[str, Any],
+    votes: FerPlus | None = None,
+) -> dict[str, Any]:
+    """Train on each of `SHARES` of Training, the smaller within the larger; returns the results.
+
+    Every run takes the same number of steps of gradient descent, so fewer faces are seen more
+    often: what differs is the data alone. Run folders, `learning-curve.json` and
+    `learning-curve.png` are written to `out`; a call that was interrupted goes on when made again.
+    `reporter` is given each run's options and a title.
+    """
+    points = []
+    for share in SHARES:
+        rows = share_of_training(dataset, share)
+        part = dataset.where(rows)
+        n = int((part.splits == SPLITS.index("Training")).sum())
+        run_dir = out / f"{round(100 * share):03d}-percent"
+        scaled = replace(
+            options,
+            epochs=max(1, round(options.epochs / share)),
+            warmup_epochs=options.warmup_epochs / share,
+        )
+        with reporter(scaled, f"{share:.0%} of Training, {n:,} faces") as progress:
+            summary = train(
+                part, scaled, run_dir, progress,
+                source={**source, "share": share},
+                votes=None if votes is None else votes.where(rows),
+                resume=(run_dir / "config.json").exists(),
+            )  # fmt: skip
+        points.append(
+            {
+                "share": share,
+                "faces": n,
+                "training": summary["training"]["accuracy"],
+                "public": summary["public"]["accuracy"],
+                "n_public": summary["public"]["n"],
+            }
+        )
+        found = {"points": points, "verdict": would_more_help(points)}
+        write_json(out / "learning-curve.json", found)
+        _draw(points, out / "learning-curve.png", f"{options.network}, seed {options.seed}")
+    return found
+
+
+def share_of_training(dataset: Dataset, share: float) -> npt.NDArray[np.int64]:
+    """Rows: `share` of Training, picked at random but always the same, and all other splits."""
+    training = np.flatnonzero(dataset.splits == SPLITS.index("Training"))
+    picked = np.random.default_rng(_SEED).permutation(training)[
+        : max(1, round(share * len(training)))
+    ]
+    others = np.flatnonzero(dataset.splits != SPLITS.index("Training"))
+    return np.sort(np.concatenate([picked, others]))
+
+
+def would_more_help(points: list[dict[str, Any]]) -> str:
+    """A sentence: what the last doubling of the data gained on PublicTest, and what follows."""
+    if len(points) < 2:
+        return "One point is no curve."
+    before, last = points[-2], points[-1]
+    gain = (last["public"] - before["public"]) / np.log2(last["faces"] / before["faces"])
+    low, high = wilson_interval(last["public"], last["n_public"])
+    noise = (high - low) / 2
+    evidence = (
+        f"From {before['faces']:,} to {last['faces']:,} faces accuracy on PublicTest goes from "
+        f"{before['public']:.1%} to {last['public']:.1%}, {100 * gain:+.1f} points for each doubling "
+        f"(the interval of one accuracy is +- {100 * noise:.1f}); on Training it is "
+        f"{last['training']:.1%}."
+    )
+    if gain > noise:
+        return f"More data would help: the curve still rises. {evidence}"
+    if last["training"] - last["public"] > 0.1:
+        return (
+            "The last doubling gained no more than chance may give, though the network knows its "
+            f"Training faces much better: more faces of the same kind would help little. {evidence}"
+        )
+    return (
+        "The last doubling gained no more than chance may give, and both accuracies lie close "
+        f"together: a larger network or a longer run would help more than data. {evidence}"
+    )
+
+
+def _draw(points: list[dict[str, Any]], path: Path, title: str) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    faces = [point["faces"] for point in points]
+    for split, label, colour in (
+        ("training", "Training (the faces learnt from)", "#0072B2"),
+        ("public", "PublicTest", "#D55E00"),
+    ):
+        values = [100 * point[split] for point in points]
+        axes.plot(faces, values, "o-", color=colour, label=label)
+    axes.set(xscale="log", xlabel="faces of Training", ylabel="accuracy, %", title=title)
+    axes.set_xticks(faces, [f"{n:,}" for n in faces])
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+    axes.legend()
+    write_atomically(path, lambda beside: figure.savefig(beside, format="png", dpi=110))
