@@ -100,6 +100,7 @@ def train_command(
     if tensorboard:
         require("tensorboard", "writing for TensorBoard", "tensorboard")
     from semblante.data.ferplus import load_ferplus
+    from semblante.train.distributed import is_first
     from semblante.train.loop import train
 
     console = Console(stderr=True)
@@ -116,9 +117,8 @@ def train_command(
     if learning_curve:
         _learning_curve(dataset, options, out, console, notes, ferplus, resume=resume)
         return
-    with RunProgress(
-        console, options.epochs, out / "tensorboard" if tensorboard else None
-    ) as progress:
+    events = out / "tensorboard" if tensorboard else None
+    with RunProgress(console, options.epochs, events) as progress:
         try:
             summary = train(
                 dataset, options, out, progress, source=notes, votes=ferplus, resume=resume
@@ -126,6 +126,8 @@ def train_command(
         except KeyboardInterrupt:
             complain(f"interrupted; the same command with --resume goes on in {out}")
             raise
+    if not is_first():
+        return
     public, training = summary["public"], summary["training"]
     print(
         f"best epoch {summary['best_epoch']}: "

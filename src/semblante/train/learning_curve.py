@@ -74,9 +74,8 @@ def learning_curve(
 def share_of_training(dataset: Dataset, share: float) -> npt.NDArray[np.int64]:
     """Rows: `share` of Training, picked at random but always the same, and all other splits."""
     training = np.flatnonzero(dataset.splits == SPLITS.index("Training"))
-    picked = np.random.default_rng(_SEED).permutation(training)[
-        : max(1, round(share * len(training)))
-    ]
+    shuffled = np.random.default_rng(_SEED).permutation(training)
+    picked = shuffled[: max(1, round(share * len(training)))]
     others = np.flatnonzero(dataset.splits != SPLITS.index("Training"))
     return np.sort(np.concatenate([picked, others]))
 
@@ -91,8 +90,8 @@ def would_more_help(points: list[dict[str, Any]]) -> str:
     noise = (high - low) / 2
     evidence = (
         f"From {before['faces']:,} to {last['faces']:,} faces accuracy on PublicTest goes from "
-        f"{before['public']:.1%} to {last['public']:.1%}, {100 * gain:+.1f} points for each doubling "
-        f"(the interval of one accuracy is +- {100 * noise:.1f}); on Training it is "
+        f"{before['public']:.1%} to {last['public']:.1%}, {100 * gain:+.1f} points for each "
+        f"doubling (the interval of one accuracy is +- {100 * noise:.1f}); on Training it is "
         f"{last['training']:.1%}."
     )
     if gain > noise:

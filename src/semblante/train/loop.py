@@ -30,6 +30,7 @@ from semblante.files import write_json
 from semblante.train.batches import Faces
 from semblante.train.checkpoint import read_config
 from semblante.train.curves import diagnose, draw_curves
+from semblante.train.distributed import ALONE, Processes, processes
 from semblante.train.networks import build_network, count_parameters
 from semblante.train.objective import N_EMOTIONS, Objective, class_weights, mixed, smoothed
 from semblante.train.options import TrainOptions
@@ -72,15 +73,32 @@ def train(
     `votes`, of the dataset's rows, are needed to learn FER+ as well (`ferplus_weight`).
     Raises `ModelError` where the folder holds another run, or the loss is no longer finite.
     """
+    with processes(options.batch_size) as together:
+        return _train(
+            dataset, options, run_dir, reporter, together, source=source, votes=votes, resume=resume
+        )
+
+
+def _train(
+    dataset: Dataset,
+    options: TrainOptions,
+    run_dir: Path,
+    reporter: Reporter,
+    together: Processes,
+    *,
+    source: Mapping[str, Any],
+    votes: FerPlus | None,
+    resume: bool,
+) -> dict[str, Any]:
     training, public = dataset.split("Training"), dataset.split("PublicTest")
     teachers = [load_best(Path(teacher))[0] for teacher in options.teachers]
     targets = _targets(dataset, votes, options)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    _open_run(run_dir, options, dataset, source, device, resume)
+    if together.first:
+        _open_run(run_dir, options, dataset, source, device, resume)
+    together.wait()
     torch.manual_seed(options.seed)
-    run = TrainingState(
-        options, device, steps_per_epoch=max(1, len(training) // options.batch_size)
-    )
+    run = TrainingState(options, device, max(1, len(training) // options.batch_size), together)
     history = run.load(run_dir) if resume else []
 
     faces, public_faces = Faces(training, device, targets), Faces(public, device)
@@ -95,11 +113,13 @@ def train(
             epoch = len(history) + 1
             started = time.perf_counter()
             torch.manual_seed(options.seed * 1_000_003 + epoch)
-            for losses in _train_epoch(run, faces, objective, epoch):
-                reporter.step(epoch, len(losses), run.steps_per_epoch, losses[-1])
+            for losses in _train_epoch(run, faces, objective, epoch, together):
+                if together.first:
+                    reporter.step(epoch, len(losses), run.steps_per_epoch, losses[-1])
                 if interrupted():
                     run.epoch.random_state = torch.get_rng_state()
-                    run.save(run_dir, history)
+                    if together.first:
+                        run.save(run_dir, history)
                     raise KeyboardInterrupt
             public_loss, public_accuracy = evaluate(run.average, public_faces, run.bf16)
             _check_finite(public_loss, "the loss on PublicTest", epoch, run.steps_per_epoch)
@@ -118,15 +138,21 @@ def train(
                 }
             )
             run.epoch = Epoch()
-            run.save(run_dir, history)
-            reporter.epoch(history[-1])
+            if together.first:
+                run.save(run_dir, history)
+                reporter.epoch(history[-1])
             if interrupted():
                 raise KeyboardInterrupt
-    return _finish(run_dir, history, options, faces, public_faces)
+    together.wait()  # until the last checkpoint is written
+    return _finish(run_dir, history, options, faces, public_faces, write=together.first)
 
 
 def _train_epoch(
-    run: TrainingState, faces: Faces, objective: Objective, epoch: int
+    run: TrainingState,
+    faces: Faces,
+    objective: Objective,
+    epoch: int,
+    together: Processes = ALONE,
 ) -> Iterator[list[float]]:
     """One pass over Training, or the rest of one; yields all its losses after each step."""
     options = run.options
@@ -135,7 +161,8 @@ def _train_epoch(
     for inputs, targets in faces.augmented_batches(options, len(losses), run.epoch.random_state):
         if run.mixes(epoch):
             inputs, targets = mixed(inputs, targets, options)
-        inputs = inputs.contiguous(memory_format=torch.channels_last)
+        inputs = together.part(inputs).contiguous(memory_format=run.layout)
+        targets = together.part(targets)
 
         with _autocast(inputs.device, run.bf16):
             loss = objective(run.outputs, inputs, targets)  # forward pass, and the error
@@ -219,7 +246,7 @@ def logits_of(network: nn.Module, faces: Faces, bf16: bool = False) -> Tensor:
     parts = []
     for inputs, _ in faces.batches(_EVALUATION_BATCH):
         with _autocast(inputs.device, bf16):
-            parts.append(network(inputs.contiguous(memory_format=torch.channels_last)).float())
+            parts.append(network(inputs).float())
     return torch.cat(parts)
 
 
@@ -282,7 +309,13 @@ def _open_run(
 
 
 def _finish(
-    run_dir: Path, history: list[Record], options: TrainOptions, faces: Faces, public: Faces
+    run_dir: Path,
+    history: list[Record],
+    options: TrainOptions,
+    faces: Faces,
+    public: Faces,
+    *,
+    write: bool,
 ) -> dict[str, Any]:
     """Measure the best weights in fp32 on all of Training and PublicTest, draw, diagnose."""
     network, record = load_best(run_dir)
@@ -296,6 +329,8 @@ def _finish(
         "hours": sum(record["seconds"] for record in history) / 3600,
         "diagnosis": diagnose(history),
     }
-    write_json(run_dir / "log.json", {"history": history, "summary": summary})
-    draw_curves(history, run_dir / "curves.png", title=f"{options.network}, seed {options.seed}")
+    if write:
+        write_json(run_dir / "log.json", {"history": history, "summary": summary})
+        title = f"{options.network}, seed {options.seed}"
+        draw_curves(history, run_dir / "curves.png", title)
     return summary

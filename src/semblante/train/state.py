@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from semblante.errors import ModelError, OptionError
 from semblante.files import write_json
@@ -20,6 +21,7 @@ from semblante.train.checkpoint import (
     save_tensors,
     without_prefix,
 )
+from semblante.train.distributed import ALONE, Processes, synchronise_norms
 from semblante.train.networks import build_network
 from semblante.train.objective import N_EMOTIONS, N_WITH_FERPLUS
 from semblante.train.options import TrainOptions
@@ -40,18 +42,29 @@ class Epoch:
 class TrainingState:
     """Weights, their moving average, the optimiser's momentum, and the step reached."""
 
-    def __init__(self, options: TrainOptions, device: torch.device, steps_per_epoch: int) -> None:
+    def __init__(
+        self,
+        options: TrainOptions,
+        device: torch.device,
+        steps_per_epoch: int,
+        together: Processes = ALONE,
+    ) -> None:
         self.options = options
         self.steps_per_epoch = steps_per_epoch
         self.step = 0  # steps of gradient descent taken
         self.epoch = Epoch()  # the one that is under way
         self.bf16 = use_bf16(options.precision, device)
         outputs = n_outputs(options)
-        self.network = _on(device, build_network(options.network, outputs))
-        self.average = _on(device, build_network(options.network, outputs))
+        # channels_last is the quicker layout for convolutions. On a processor, though, torch's
+        # batch normalisation sums in it with a relative error of up to 1e-3: no more than bfloat16
+        # has anyway, but more than fp32 should.
+        quick = self.bf16 or device.type == "cuda"
+        self.layout = torch.channels_last if quick else torch.contiguous_format
+        self.network = self._placed(build_network(options.network, outputs), device)
+        self.average = self._placed(build_network(options.network, outputs), device)
         self.average.load_state_dict(self.network.state_dict())
         self.average.requires_grad_(False)
-        self._outputs = self._forward()
+        self._outputs = self._outputs_of(together)
         kernels = [p for p in self.network.parameters() if p.ndim > 1]
         others = [p for p in self.network.parameters() if p.ndim <= 1]
         self.optimiser = _optimiser(
@@ -62,25 +75,29 @@ class TrainingState:
             ],
         )
 
-    def _forward(self) -> Callable[[Tensor], list[Tensor]]:
-        network = self.network
-        if self.options.all_steps_weight > 0:
-            if not isinstance(network, RecurrentNetwork):
-                raise OptionError(
-                    f"all_steps_weight is above 0, but {self.options.network} has no steps of its "
-                    "own to classify"
-                )
-            forward: Callable[[Tensor], list[Tensor]] = network.all_steps
-        else:
-
-            def forward(faces: Tensor) -> list[Tensor]:
-                return [network(faces)]
-
-        return torch.compile(forward) if self.options.compile else forward
+    def _placed(self, network: nn.Module, device: torch.device) -> nn.Module:
+        network.to(device)
+        network.to(memory_format=self.layout)  # type: ignore[call-overload]
+        return network
 
     def outputs(self, faces: Tensor) -> list[Tensor]:
         """Logits after each recurrent step whose error counts, the last one last."""
-        return self._outputs(faces)
+        found: list[Tensor] = self._outputs(faces)
+        return found
+
+    def _outputs_of(self, together: Processes) -> Callable[[Tensor], list[Tensor]]:
+        every_step = self.options.all_steps_weight > 0
+        if every_step and not isinstance(self.network, RecurrentNetwork):
+            raise OptionError(
+                f"all_steps_weight is above 0, but {self.options.network} has no steps of its own "
+                "to classify"
+            )
+        outputs: Callable[..., list[Tensor]] = _Outputs(self.network, every_step)
+        if together.count > 1:
+            assert isinstance(outputs, nn.Module)
+            synchronise_norms(outputs)
+            outputs = DistributedDataParallel(outputs, broadcast_buffers=False)
+        return torch.compile(outputs) if self.options.compile else outputs
 
     def alpha(self) -> float:
         """Learning rate of the next step."""
@@ -166,6 +183,21 @@ class TrainingState:
         return history
 
 
+class _Outputs(nn.Module):
+    """A network as a function that gives a list."""
+
+    def __init__(self, network: nn.Module, every_step: bool) -> None:
+        super().__init__()
+        self.network = network
+        self.every_step = every_step
+
+    def forward(self, faces: Tensor) -> list[Tensor]:
+        if self.every_step:
+            assert isinstance(self.network, RecurrentNetwork)
+            return self.network.all_steps(faces)
+        return [self.network(faces)]
+
+
 def n_outputs(options: TrainOptions) -> int:
     """Of the network: a logit for each emotion, and for each of FER+'s where these are learnt."""
     return N_WITH_FERPLUS if options.ferplus_weight > 0 else N_EMOTIONS
@@ -243,13 +275,6 @@ def _remembered(options: TrainOptions) -> tuple[str, ...]:
     if options.optimiser != "sgd":
         return ("exp_avg", "exp_avg_sq")
     return ("momentum_buffer",) if options.momentum > 0 else ()
-
-
-def _on(device: torch.device, network: nn.Module) -> nn.Module:
-    """channels_last is the layout in which convolutions are quickest on CPU and GPU alike."""
-    network.to(device)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return network
 
 
 def _parameters(optimiser: torch.optim.Optimizer) -> list[Tensor]:

@@ -1,0 +1,134 @@
+"""One run on several processes, on one machine or many, on GPUs or processors.
+
+    torchrun --nproc-per-node 2 -m semblante train --data fer2013.csv --out runs/two
+
+Every process draws the same random numbers and holds the same weights. Of each batch it takes its
+own part; the gradients are averaged (DistributedDataParallel), and so are the statistics of the
+batch normalisations: the run is that of one process with the whole batch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from semblante.errors import OptionError
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Those that share a run."""
+
+    rank: int = 0  # this one's number
+    count: int = 1
+
+    @property
+    def first(self) -> bool:
+        """The one that writes and reports."""
+        return self.rank == 0
+
+    def part(self, batch: Tensor) -> Tensor:
+        """This process's part of a batch (n, ...), (n / count, ...)."""
+        return batch[self.rank :: self.count]
+
+    def wait(self) -> None:
+        """Until all are here."""
+        if self.count > 1:
+            dist.barrier()
+
+
+ALONE: Final = Processes()
+
+
+@contextmanager
+def processes(batch_size: int) -> Iterator[Processes]:
+    """Those that torchrun started, else this one alone; raises `OptionError` where the batch cannot
+    be shared out evenly."""
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count == 1:
+        yield ALONE
+        return
+    if batch_size % count:
+        raise OptionError(f"a batch_size of {batch_size} cannot be shared by {count} processes")
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield Processes(dist.get_rank(), count)
+    finally:
+        dist.destroy_process_group()
+
+
+def is_first() -> bool:
+    """Is this the process that writes and reports, of those that torchrun started?"""
+    return os.environ.get("RANK", "0") == "0"
+
+
+class SyncedBatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation over the whole batch, of which this process has a part.
+
+    `torch.nn.SyncBatchNorm` does this on GPUs only.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, channels, H, W) -> the same shape."""
+        if not self.training:
+            return super().forward(x)
+        values = x.float()
+        n = dist.get_world_size() * x.numel() // x.shape[1]
+        mean = _summed(values.sum(dim=(0, 2, 3))) / n
+        centred = values - mean[:, None, None]
+        variance = _summed((centred * centred).sum(dim=(0, 2, 3))) / n
+        with torch.no_grad():
+            assert self.running_mean is not None
+            assert self.running_var is not None
+            assert self.num_batches_tracked is not None
+            assert self.momentum is not None
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * n / (n - 1), self.momentum)
+        scale = self.weight / torch.sqrt(variance + self.eps)
+        normalised: Tensor = centred * scale[:, None, None] + self.bias[:, None, None]
+        return normalised.to(x.dtype)
+
+
+class _Sum(torch.autograd.Function):
+    """Over all processes. Each part's gradient is the sum of what every process makes of it."""
+
+    @staticmethod
+    def forward(context: Any, part: Tensor) -> Tensor:
+        total = part.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        total = gradient.clone()
+        dist.all_reduce(total)
+        return total
+
+
+def _summed(part: Tensor) -> Tensor:
+    total: Tensor = _Sum.apply(part)  # type: ignore[no-untyped-call]
+    return total
+
+
+def synchronise_norms(network: nn.Module) -> None:
+    """Replace every batch normalisation by a `SyncedBatchNorm2d` with the same tensors."""
+    replaced: dict[nn.Module, SyncedBatchNorm2d] = {}  # a norm may stand in several places
+    for parent in list(network.modules()):
+        for name, child in list(parent._modules.items()):
+            if type(child) is nn.BatchNorm2d:
+                if child not in replaced:
+                    synced = SyncedBatchNorm2d(child.num_features, child.eps, child.momentum)
+                    synced.weight, synced.bias = child.weight, child.bias
+                    synced._buffers.update(child._buffers)
+                    replaced[child] = synced
+                setattr(parent, name, replaced[child])

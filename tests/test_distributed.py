@@ -1,0 +1,68 @@
+"""Two processes with half of each batch are one process with the whole batch."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from semblante.data import Dataset
+from semblante.errors import OptionError
+from semblante.train.distributed import Processes, processes, synchronise_norms
+from semblante.train.networks import build_network
+from test_training import QUICK, run, weights
+
+
+def test_two_processes_equal_one(patterns: Dataset, patterns_csv: Path, tmp_path: Path) -> None:
+    options = replace(QUICK, epochs=2, batch_size=14, learning_rate=0.01)
+    run(patterns, options, tmp_path / "one")
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
+        "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", "-m", "semblante", "train",
+        "--data", patterns_csv, "--out", tmp_path / "two", "--network", "rcnn-tiny",
+        "--epochs", "2", "--batch-size", "14", "--warmup-epochs", "1", "--precision", "fp32",
+        "--learning-rate", "0.01",
+    ]  # fmt: skip
+    done = subprocess.run(
+        list(map(str, command)), capture_output=True, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("best epoch") == 1
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    assert one.keys() == two.keys()
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, atol=2e-4, rtol=2e-3, msg=name)
+    ends = [
+        json.loads((tmp_path / n / "log.json").read_text())["history"][-1] for n in ("one", "two")
+    ]
+    assert ends[0]["public_loss"] == pytest.approx(ends[1]["public_loss"], rel=1e-3)
+
+
+def test_each_takes_its_own_part() -> None:
+    batch = torch.arange(6)
+    parts = [Processes(rank, 3).part(batch).tolist() for rank in range(3)]
+    assert parts == [[0, 3], [1, 4], [2, 5]]
+
+
+def test_a_batch_that_cannot_be_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(OptionError, match="of 16 cannot be shared by 3 processes"), processes(16):
+        pass
+
+
+def test_norms_are_replaced_with_their_tensors() -> None:
+    network = build_network("rcnn-small-shared-norm")
+    before = dict(network.state_dict())
+    synchronise_norms(network)
+    assert not any(type(module) is nn.BatchNorm2d for module in network.modules())
+    after = network.state_dict()
+    assert all(after[name].data_ptr() == tensor.data_ptr() for name, tensor in before.items())
+    assert len({id(norm) for norm in network.layers[1].norms}) == 1

@@ -1,0 +1,81 @@
+"""Would more data help? Asked of data whose answer is known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from conftest import pattern_dataset
+from semblante.data import Dataset
+from semblante.train.learning_curve import (
+    SHARES,
+    learning_curve,
+    share_of_training,
+    would_more_help,
+)
+from semblante.train.options import TrainOptions
+from test_training import QUICK, Silent
+
+
+def test_the_smaller_lies_within_the_larger(patterns: Dataset) -> None:
+    before: set[int] = set()
+    for share in SHARES:
+        rows = share_of_training(patterns, share)
+        training = set(rows[patterns.splits[rows] == 0].tolist())
+        assert before <= training
+        assert np.array_equal(rows, np.unique(rows))
+        assert len(training) == max(1, round(84 * share))
+        assert (patterns.splits[rows] != 0).sum() == 168
+        before = training
+
+
+def test_curve_of_runs_with_equal_steps(tmp_path: Path) -> None:
+    dataset = pattern_dataset(per_class=24)
+    options = replace(QUICK, epochs=1, batch_size=8, warmup_epochs=0.5)
+    steps: dict[str, int] = {}
+
+    @contextmanager
+    def reporter(scaled: TrainOptions, title: str) -> Iterator[Silent]:
+        silent = Silent()
+        yield silent
+        steps[title] = len(silent.steps)
+
+    found = learning_curve(dataset, options, tmp_path, reporter, source={})
+    assert list(steps) == [
+        "5% of Training, 8 faces", "10% of Training, 17 faces", "25% of Training, 42 faces",
+        "50% of Training, 84 faces", "100% of Training, 168 faces",
+    ]  # fmt: skip
+    assert max(steps.values()) - min(steps.values()) <= 4
+    assert json.loads((tmp_path / "learning-curve.json").read_text()) == found
+    assert (tmp_path / "learning-curve.png").exists()
+    again = learning_curve(dataset, options, tmp_path, reporter, source={})
+    assert again == found
+    assert set(steps.values()) == {0}  # nothing was trained again
+
+
+@pytest.mark.parametrize(
+    ("public", "training", "verdict"),
+    [
+        (
+            (0.50, 0.60),
+            0.95,
+            "More data would help: the curve still rises. From 500 to 1,000 faces",
+        ),
+        ((0.60, 0.61), 0.95, "more faces of the same kind would help little"),
+        ((0.60, 0.61), 0.63, "a larger network or a longer run would help more"),
+    ],
+)
+def test_verdicts(public: tuple[float, float], training: float, verdict: str) -> None:
+    points = [
+        {"faces": faces, "public": accuracy, "training": training, "n_public": 3589}
+        for faces, accuracy in zip((500, 1000), public, strict=True)
+    ]
+    assert verdict in would_more_help(points)
