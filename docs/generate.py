@@ -20,7 +20,12 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PROGRAM = Path(sys.executable).parent / "semblante"
-PAGES = ("README.md", "README.es.md", "docs/model-card.md", "docs/data.md")
+PAGES = (
+    "README.md", "README.es.md", "docs/model-card.md", "docs/data.md", "docs/how-it-learns.md",
+    "docs/how-it-learns.es.md",
+)  # fmt: skip
+# A link to a line of code, found again by what stands in it: (../src/x.py#L12 "def f(").
+_CODE = re.compile(r'\(\.\./(src/[^)#\s]+)#L\d+ "([^"]+)"\)')
 
 
 def main() -> None:
@@ -32,7 +37,9 @@ def main() -> None:
 def pages() -> dict[str, str]:
     """Each generated page by its path, as it should be."""
     parts = generated_parts()
-    texts = {path: filled((ROOT / path).read_text(encoding="utf-8"), parts) for path in PAGES}
+    texts = {
+        path: with_lines(filled((ROOT / path).read_text(encoding="utf-8"), parts)) for path in PAGES
+    }
     typer = (sys.executable, "-m", "typer", "semblante.cli.app", "utils", "docs")
     texts["docs/command-line.md"] = printed(*typer, "--name", "semblante").rstrip() + "\n"
     return texts
@@ -47,6 +54,18 @@ def filled(text: str, parts: dict[str, str]) -> str:
     return text
 
 
+def with_lines(text: str) -> str:
+    """`text` with each link to a line of code leading to where the line is now."""
+
+    def found(match: re.Match[str]) -> str:
+        path, sought = match.groups()
+        lines = (ROOT / path).read_text(encoding="utf-8").splitlines()
+        (number,) = (n for n, line in enumerate(lines, 1) if sought in line)
+        return f'(../{path}#L{number} "{sought}")'
+
+    return _CODE.sub(found, text)
+
+
 def generated_parts() -> dict[str, str]:
     accuracy = json.loads((RESULTS / "accuracy.json").read_text())
     latency = json.loads((RESULTS / "latency.json").read_text())
@@ -56,7 +75,9 @@ def generated_parts() -> dict[str, str]:
         "per-class": per_class_table(accuracy),
         "audit": f"```text\n{trimmed(audit)}\n```",
     }
+    lessons = json.loads((RESULTS / "lessons.json").read_text())
     for language, words in _WORDS.items():
+        parts[f"lessons:{language}"] = lessons_table(lessons, words)
         shown = printed(str(PROGRAM), "analyze", "examples", "--lang", language)
         parts[f"analyze:{language}"] = f"```text\n{trimmed(shown)}\n```"
         parts[f"accuracy:{language}"] = accuracy_table(accuracy, words)
@@ -78,12 +99,16 @@ _WORDS = {
                  "leak-free", "macro F1", "ECE"],
         "none": "1 (as it is)", "flip": "2 (and mirrored)", "ten-crop": "10 crops",
         "fer2013": "", "ferplus": ", FER+ labels",
+        "lessons": ["run", "epochs", "faces", "at the end: Training", "PublicTest"],
+        "under": "too small", "shipped": "shipped", "over": "too few faces",
     },
     "es": {
         "head": ["modelo", "partición", "vistas al evaluar", "exactitud", "intervalo del 95 %",
                  "sin copias", "F1 macro", "ECE"],
         "none": "1 (tal cual)", "flip": "2 (y reflejada)", "ten-crop": "10 recortes",
         "fer2013": "", "ferplus": ", etiquetas FER+",
+        "lessons": ["corrida", "épocas", "rostros", "al final: Training", "PublicTest"],
+        "under": "red pequeña", "shipped": "incluida", "over": "pocos rostros",
     },
 }  # fmt: skip
 
@@ -119,6 +144,17 @@ def per_class_table(results: list[dict[str, Any]]) -> str:
             ]  # fmt: skip
             parts.append(table(["emotion", "precision", "recall", "F1", "n"], lines))
     return "\n\n".join(parts)
+
+
+def lessons_table(lessons: dict[str, Any], words: dict[str, Any]) -> str:
+    rows = [
+        [words[name], str(len(lessons[name]["history"])),
+         f"{lessons[name]['training']['n']:,}",
+         *(f"{lessons[name]['history'][-1][f'{split}_accuracy']:.1%}"
+           for split in ("training", "public"))]
+        for name in ("under", "shipped", "over")
+    ]  # fmt: skip
+    return table(words["lessons"], rows)
 
 
 def latency_table(results: dict[str, Any]) -> str:

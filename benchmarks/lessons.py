@@ -1,0 +1,241 @@
+"""The pictures and figures of docs/how-it-learns.md, from runs made for them.
+
+    python benchmarks/lessons.py --data fer2013.csv --run runs/rcnn-small-0 --work runs/lessons
+
+`--run` is the run of the shipped weights. Other runs are made in `--work`, and found there again.
+Takes some minutes on two cores. Writes results/lessons.json and docs/images/lesson-*.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from semblante.data import Dataset, load_dataset
+from semblante.files import write_json
+from semblante.images import load_image
+from semblante.preprocess import crop_face, network_input, to_grey
+from semblante.recognise.detectors import HaarDetector, largest_face
+from semblante.train.batches import augment
+from semblante.train.learning_curve import share_of_training
+from semblante.train.loop import train
+from semblante.train.options import TrainOptions
+from semblante.train.state import load_best
+
+ROOT = Path(__file__).resolve().parents[1]
+IMAGES = ROOT / "docs" / "images"
+# Nothing of what keeps a network from learning by heart.
+PLAIN = TrainOptions(
+    rotation=0.0, scale=0.0, shift=0.0, brightness=0.0, contrast=0.0, erase_probability=0.0,
+    mixup_probability=0.0, label_smoothing=0.0, weight_decay=0.0,
+)  # fmt: skip
+ALPHAS = (0.0003, 0.1, 30.0)
+
+
+class Losses:
+    """Keeps the error of every step."""
+
+    def __init__(self) -> None:
+        self.steps: list[float] = []
+
+    def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
+        self.steps.append(loss)
+
+    def epoch(self, record: dict[str, float]) -> None:
+        print(
+            f"  epoch {record['epoch']}: Training {record['training_accuracy']:.1%}, "
+            f"PublicTest {record['public_accuracy']:.1%}"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--run", type=Path, required=True, help="run of the shipped weights")
+    parser.add_argument("--work", type=Path, required=True, help="folder for the other runs")
+    arguments = parser.parse_args()
+    dataset = load_dataset(arguments.data, cache=True)
+    face = example_face()
+    network, _ = load_best(arguments.run)
+    draw_numbers(face)
+    draw_augmented(face)
+    draw_states(face, network)
+    results = {
+        "alpha": alphas(dataset, arguments.work),
+        "under": fitted(
+            dataset, arguments.work / "under", replace(PLAIN, network="rcnn-tiny", epochs=12)
+        ),
+        "over": fitted(
+            dataset.where(share_of_training(dataset, 0.05)), arguments.work / "over",
+            replace(PLAIN, network="rcnn-small", epochs=30, batch_size=64),
+        ),
+        "shipped": shipped(arguments.run),
+    }  # fmt: skip
+    draw_alphas(results["alpha"])
+    draw_fits(results)
+    write_json(Path(__file__).parent / "results" / "lessons.json", results)
+
+
+def example_face() -> np.ndarray:
+    """Eileen Collins, as the network sees her: grey, (48, 48)."""
+    grey = to_grey(load_image(ROOT / "examples" / "eileen-collins.jpg"))
+    box = largest_face(HaarDetector())(grey)
+    assert box is not None
+    return crop_face(grey, box)
+
+
+def once(run_dir: Path, make: Callable[[], Any]) -> Any:
+    """What `make` gave when it was first called for `run_dir`."""
+    path = run_dir / "lesson.json"
+    if not path.exists():
+        print(run_dir)
+        write_json(path, make())
+    return json.loads(path.read_text())
+
+
+def alphas(dataset: Dataset, work: Path) -> list[dict[str, Any]]:
+    """Plain gradient descent with steps too small, right and too large."""
+    part = dataset.where(share_of_training(dataset, 0.25))
+    results = []
+    for alpha in ALPHAS:
+        options = replace(
+            PLAIN, network="rcnn-tiny", epochs=3, momentum=0.0, learning_rate=alpha,
+            schedule="constant", warmup_epochs=0.0, clip_norm=1e9, precision="fp32",
+        )  # fmt: skip
+        run_dir = work / f"alpha-{alpha:g}"
+
+        def make(options: TrainOptions = options, run_dir: Path = run_dir) -> list[float]:
+            losses = Losses()
+            train(part, options, run_dir, losses, source={})
+            return losses.steps
+
+        results.append({"alpha": alpha, "losses": once(run_dir, make)})
+    return results
+
+
+def fitted(dataset: Dataset, run_dir: Path, options: TrainOptions) -> dict[str, Any]:
+    """A run's curves and what it says of itself."""
+
+    def make() -> dict[str, Any]:
+        train(dataset, options, run_dir, Losses(), source={})
+        return shipped(run_dir)
+
+    found: dict[str, Any] = once(run_dir, make)
+    return found
+
+
+def shipped(run_dir: Path) -> dict[str, Any]:
+    log = json.loads((run_dir / "log.json").read_text())
+    keys = ("epoch", "training_loss", "public_loss", "training_accuracy", "public_accuracy")
+    return {
+        "history": [{key: record[key] for key in keys} for record in log["history"]],
+        **{key: log["summary"][key] for key in ("best_epoch", "training", "public", "diagnosis")},
+    }
+
+
+# -- pictures -----------------------------------------------------------------------------------
+
+
+def save(figure: Figure, name: str) -> None:
+    IMAGES.mkdir(exist_ok=True)
+    figure.savefig(IMAGES / f"lesson-{name}.png", dpi=110)
+
+
+def draw_numbers(face: np.ndarray) -> None:
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    whole, part = figure.subplots(1, 2)
+    whole.imshow(face, cmap="gray", vmin=0, vmax=255)
+    top, left, side = 14, 8, 10  # an eye
+    frame = [left - 0.5, left + side - 0.5], [top - 0.5, top + side - 0.5]
+    (x0, x1), (y0, y1) = frame
+    whole.plot([x0, x1, x1, x0, x0], [y0, y0, y1, y1, y0], color="#D55E00", linewidth=2)
+    piece = face[top : top + side, left : left + side]
+    part.imshow(piece, cmap="gray", vmin=0, vmax=255)
+    for (row, column), level in np.ndenumerate(piece):
+        colour = "black" if level > 127 else "white"
+        part.text(column, row, str(level), ha="center", va="center", color=colour, fontsize=8)
+    for axes in (whole, part):
+        axes.set_axis_off()
+    save(figure, "numbers")
+
+
+def draw_augmented(face: np.ndarray) -> None:
+    torch.manual_seed(4)
+    views = augment(torch.from_numpy(network_input(face[None])).repeat(12, 1, 1, 1), TrainOptions())
+    figure = Figure(figsize=(9, 3.1), layout="constrained")
+    for axes, view in zip(figure.subplots(2, 6).flat, views, strict=True):
+        axes.imshow(view[0], cmap="gray", vmin=-2.5, vmax=2.5)
+        axes.set_axis_off()
+    save(figure, "augmented")
+
+
+def draw_states(face: np.ndarray, network: torch.nn.Module) -> None:
+    """Six maps of the second recurrent layer, a row for each step."""
+    layer = network.layers[1]
+    kept: list[torch.Tensor] = []
+    hook = layer.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0]))
+    with torch.no_grad():
+        network(torch.from_numpy(network_input(face[None])))
+        states = [state[0] for state in layer.states(kept[0])]
+    hook.remove()
+    # The maps that change most from the first step to the last.
+    changes = (states[-1] - states[0]).flatten(1).std(dim=1)
+    chosen = changes.topk(6).indices.tolist()
+    figure = Figure(figsize=(8, 5.4), layout="constrained")
+    for t, row in enumerate(figure.subplots(len(states), 6)):
+        for axes, number in zip(row, chosen, strict=True):
+            values = torch.stack([state[number] for state in states])
+            large = cv2.resize(states[t][number].numpy(), (96, 96), interpolation=cv2.INTER_CUBIC)
+            axes.imshow(large, cmap="magma", vmin=float(values.min()), vmax=float(values.max()))
+            axes.set_axis_off()
+        row[0].set_title(f"t = {t}", loc="left", fontsize=10)
+    save(figure, "steps")
+
+
+def draw_alphas(runs: list[dict[str, Any]]) -> None:
+    figure = Figure(figsize=(7, 3.4), layout="constrained")
+    axes = figure.subplots()
+    for run, colour in zip(runs, ("#0072B2", "#009E73", "#D55E00"), strict=True):
+        losses = np.array(run["losses"])
+        smooth = np.convolve(losses, np.ones(9) / 9, mode="valid")
+        axes.plot(smooth, color=colour, label=f"alpha = {run['alpha']:g}")
+    axes.set(xlabel="step of gradient descent", ylabel="error", yscale="log")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    save(figure, "alpha")
+
+
+def draw_fits(results: dict[str, Any]) -> None:
+    figure = Figure(figsize=(11, 3.4), layout="constrained")
+    titles = {
+        "under": "too small: 29 thousand weights",
+        "shipped": "the shipped network",
+        "over": "too few faces: 5 % of Training",
+    }
+    for axes, (name, title) in zip(figure.subplots(1, 3, sharey=True), titles.items(), strict=True):
+        history = results[name]["history"]
+        epochs = [record["epoch"] for record in history]
+        for key, label, colour in (
+            ("training_accuracy", "Training", "#0072B2"),
+            ("public_accuracy", "PublicTest", "#D55E00"),
+        ):
+            values = [100 * record[key] for record in history]
+            axes.plot(epochs, values, color=colour, label=label)
+        axes.set(title=title, xlabel="epoch")
+        axes.grid(alpha=0.3)
+    figure.axes[0].set_ylabel("accuracy, %")
+    figure.axes[0].legend(loc="lower right")
+    save(figure, "fits")
+
+
+if __name__ == "__main__":
+    main()
