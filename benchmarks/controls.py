@@ -5,8 +5,8 @@
 Every variant is trained with several seeds on Training and measured on PublicTest, one view. Runs
 lie in `--work`; those that are finished are not made again, interrupted ones go on. Prints and
 writes (results/controls.json) mean and standard deviation over seeds, and a paired test over images
-of each variant against the baseline: of each image the share of seeds that get it right, the mean of the
-differences, and its p-value by a normal approximation (n = 3,589).
+of each variant against the baseline: of each image the share of seeds that get it right, the mean
+of the differences, and its p-value by a normal approximation (n = 3,589).
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def test_damage_in_the_cache_is_mended(
     tmp_path: Path, cache: Path, reads: list[Path], patterns: Dataset, patterns_csv: Path
 ) -> None:
     load_dataset(patterns_csv, cache=True)
-    [images] = cache.glob("*/images.npy")
+    [images] = cache.glob("datasets/*/images.npy")
     images.write_bytes(images.read_bytes()[:1000])
     assert same(load_dataset(patterns_csv, cache=True), patterns)
     assert same(load_dataset(patterns_csv, cache=True), patterns)
@@ -95,7 +95,7 @@ def test_errors_are_those_of_reading(tmp_path: Path, cache: Path) -> None:
     for _ in range(2):
         with pytest.raises(DataError, match="line 2"):
             load_dataset(tmp_path / "bad.csv", cache=True)
-    assert list(cache.glob("*/images.npy")) == []
+    assert list(cache.glob("datasets/*/images.npy")) == []
 
 
 def test_two_processes_at_once(tmp_path: Path, patterns_csv: Path, patterns: Dataset) -> None:
@@ -113,5 +113,5 @@ def test_two_processes_at_once(tmp_path: Path, patterns_csv: Path, patterns: Dat
     ]  # fmt: skip
     printed = [process.communicate()[0].strip() for process in processes]
     assert printed == [patterns.fingerprint()] * 3
-    assert len(list(cache.glob("*/images.npy"))) == 1
+    assert len(list(cache.glob("datasets/*/images.npy"))) == 1
     assert list(cache.rglob("*.tmp")) == []

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from conftest import EXAMPLE, SHARED, needs_fer2013, write_csv
-from semblante import DataError, Dataset, OptionError, load_dataset
+from semblante import Analyzer, DataError, Dataset, OptionError, load_dataset
 from semblante.data import members as members_module
 from semblante.data.convert import contact_sheet, convert
 from semblante.data.ferplus import FROM_FER2013, VOTES, FerPlus, load_ferplus
@@ -430,11 +430,10 @@ def test_faces_are_found_on_request(tmp_path: Path) -> None:
     wide.save(tmp_path / "happy" / "eileen.png")
     find = largest_face(HaarDetector())
     found = load_dataset(tmp_path, find_face=find)
-    pixels = to_grey(load_image(tmp_path / "happy" / "eileen.png"))
-    box = find(pixels)
-    assert box is not None
-    assert box.left > wide.width // 2
-    assert np.array_equal(found.images, crop_face(pixels, box)[None])
+    image = load_image(tmp_path / "happy" / "eileen.png")
+    [face] = Analyzer(detector=HaarDetector()).analyze(image)
+    assert face.box.left > wide.width // 2
+    assert np.array_equal(found.images, crop_face(to_grey(image), face.box)[None])
 
     Image.new("L", (200, 200), 90).save(tmp_path / "happy" / "wall.png")
     with pytest.raises(DataError, match=r"wall\.png: no face was found in it"):

@@ -12,12 +12,11 @@ import pytest
 
 import semblante
 from conftest import EXAMPLE, SHARED, needs_photos
-from semblante import EMOTIONS, Analyzer, Box, Face, ImageError, ModelError, OptionError
+from semblante import EMOTIONS, Analyzer, Box, Face, ImageError, ModelError
 from semblante.emotions import LANGUAGES, emotion_name
 from semblante.models import MODELS, model_path, sha256
 from semblante.preprocess import crop_face, to_grey
 from semblante.recognise.annotate import COLOURS, _font, annotate
-from semblante.recognise.detectors import Detection, HaarDetector, without_doubles
 
 
 @pytest.fixture(scope="module")
@@ -72,16 +71,6 @@ def test_no_face_is_an_empty_list(analyzer: Analyzer, shape: tuple[int, ...]) ->
     assert analyzer.analyze(np.full(shape, 128, np.uint8)) == []
 
 
-def test_a_large_picture_is_searched_smaller_and_boxed_in_its_own_pixels() -> None:
-    from PIL import Image
-
-    grey = to_grey(semblante.load_image(EXAMPLE))
-    large = np.asarray(Image.fromarray(grey).resize((2560, 2560), Image.Resampling.BICUBIC))
-    [small_face], [large_face] = (HaarDetector().detect(picture) for picture in (grey, large))
-    scaled = Box(*(5 * value for value in small_face.box.to_list()))
-    assert large_face.box.overlap(scaled) > 0.8
-
-
 def test_one_bad_picture_does_not_stop_the_others(analyzer: Analyzer) -> None:
     found = list(analyzer.analyze_many([EXAMPLE, "missing.jpg", b"text", EXAMPLE.read_bytes()]))
     assert [len(analysis.faces) for analysis in found] == [1, 0, 0, 1]
@@ -103,33 +92,6 @@ def test_overlap_by_counting_pixels() -> None:
         expected = masks.all(axis=0).sum() / masks.any(axis=0).sum()
         assert one.overlap(other) == pytest.approx(expected)
     assert Box(0, 0, 0, 0).overlap(Box(0, 0, 0, 0)) == 0
-
-
-def test_of_two_boxes_on_one_face_the_surer_is_kept() -> None:
-    sure, double, neighbour = (
-        Detection(Box(39, 184, 55, 55), 0.9),
-        Detection(Box(15, 184, 53, 53), 0.6),
-        Detection(Box(90, 184, 50, 50), 0.5),
-    )
-    assert without_doubles([sure, double, neighbour]) == [sure, neighbour]
-    assert without_doubles([]) == []
-
-
-def test_another_detector() -> None:
-    class Whole:
-        def detect(self, grey: np.ndarray) -> list[Detection]:
-            return [Detection(Box(0, 0, grey.shape[1], grey.shape[0]), 1.0)]
-
-    [face] = Analyzer(detector=Whole()).analyze(np.zeros((60, 60, 3), np.uint8))
-    assert face.box == Box(0, 0, 60, 60)
-
-
-@pytest.mark.parametrize(
-    "options", [{"min_face": 0}, {"min_score": 0.0}, {"min_score": 1.0}, {"max_side": 0}]
-)
-def test_detector_options(options: dict[str, float]) -> None:
-    with pytest.raises(OptionError, match="expected min_face"):
-        HaarDetector(**options)  # type: ignore[arg-type]
 
 
 def test_result_as_dictionary(analyzer: Analyzer) -> None:

@@ -13,6 +13,15 @@ from typing import Any
 _NUMBERS = itertools.count()
 
 
+def user_folder(kind: str) -> Path:
+    """Where files of a `kind` are kept for this user: in `$SEMBLANTE_CACHE`, else in semblante's
+    folder of `$XDG_CACHE_HOME` or ~/.cache. Nothing is made here."""
+    if chosen := os.environ.get("SEMBLANTE_CACHE"):
+        return Path(chosen) / kind
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "semblante" / kind
+
+
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` make a file beside `path`, then rename it: a reader never sees half a file.
 

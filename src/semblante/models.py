@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from semblante.errors import ModelError
+from semblante.files import user_folder
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,40 @@ MODELS: Final[dict[str, ModelEntry]] = {
 DEFAULT_MODEL: Final = "rcnn-small"
 
 
+@dataclass(frozen=True)
+class DetectorFile:
+    """A detection network that does not ship: `semblante models pull NAME` fetches it."""
+
+    file: str
+    url: str
+    sha256: str
+    licence: str
+
+
+DETECTOR_FILES: Final[dict[str, DetectorFile]] = {
+    "yunet": DetectorFile(
+        file="face_detection_yunet_2023mar.onnx",
+        url="https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/"
+        "face_detection_yunet_2023mar.onnx",
+        sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
+        licence="MIT",
+    ),
+}
+
+
+def detector_path(name: str) -> Path:
+    """Where a detector of `DETECTOR_FILES` was put; raises `ModelError` where it was not."""
+    entry = DETECTOR_FILES[name]
+    path = user_folder("models") / entry.file
+    if not path.is_file():
+        raise ModelError(
+            f"the detector {name} is not here yet: `semblante models pull {name}` fetches it. "
+            f"Offline: copy {entry.file} ({entry.url}) to {path}"
+        )
+    check_sha256(path, entry.sha256, f"delete it and `semblante models pull {name}` again")
+    return path
+
+
 def available_models() -> list[str]:
     """Names that `Analyzer(model=...)` accepts, besides the path of an exported file."""
     return list(MODELS)
@@ -58,12 +93,7 @@ def model_path(model: str | os.PathLike[str] = DEFAULT_MODEL) -> Path:
     """
     if isinstance(model, str) and model in MODELS:
         entry = MODELS[model]
-        found = sha256(entry.path)
-        if found != entry.sha256:
-            raise ModelError(
-                f"{entry.path}: its sha256 is {found[:12]}..., expected {entry.sha256[:12]}...: "
-                "the file is damaged; install semblante again"
-            )
+        check_sha256(entry.path, entry.sha256, "install semblante again")
         return entry.path
     path = Path(model)
     if not path.is_file():
@@ -71,6 +101,16 @@ def model_path(model: str | os.PathLike[str] = DEFAULT_MODEL) -> Path:
             f"unknown model {str(model)!r}: expected one of {', '.join(MODELS)} or an ONNX file"
         )
     return path
+
+
+def check_sha256(path: Path, expected: str, remedy: str) -> None:
+    """Raise `ModelError` unless `path` is the file it should be."""
+    found = sha256(path)
+    if found != expected:
+        raise ModelError(
+            f"{path}: its sha256 is {found[:12]}..., expected {expected[:12]}...: "
+            f"the file is damaged; {remedy}"
+        )
 
 
 def sha256(path: Path) -> str:

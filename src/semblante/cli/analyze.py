@@ -19,6 +19,7 @@ from semblante.files import write_atomically
 from semblante.models import DEFAULT_MODEL
 from semblante.recognise.annotate import annotate as draw
 from semblante.recognise.annotate import save_picture
+from semblante.recognise.detectors import DETECTORS, make_detector
 from semblante.recognise.pipeline import Analyzer
 from semblante.results import Analysis
 
@@ -41,6 +42,17 @@ class Language(StrEnum):
 assert tuple(Language) == LANGUAGES
 
 
+class DetectorName(StrEnum):
+    """Who finds the faces."""
+
+    haar = "haar"
+    yunet = "yunet"
+    none = "none"
+
+
+assert tuple(DetectorName) == DETECTORS
+
+
 def analyze_command(
     # readable=False: whether a file can be read is found out with the others, one by one.
     paths: Annotated[
@@ -56,6 +68,10 @@ def analyze_command(
         typer.Option(help="folder for copies of the pictures with boxes drawn", readable=False),
     ] = None,
     model: Annotated[str, typer.Option(help="a shipped model or an ONNX file")] = DEFAULT_MODEL,
+    detector: Annotated[
+        DetectorName, typer.Option(help="what finds the faces; none: each picture is a face")
+    ] = DetectorName.haar,
+    min_face: Annotated[int, typer.Option(help="smallest face to look for, pixels a side")] = 24,
     lang: Annotated[Language, typer.Option(help="of the table and the pictures")] = Language.en,
 ) -> None:
     """Find the faces in pictures and estimate the emotion each shows.
@@ -71,7 +87,8 @@ def analyze_command(
     if out is not None and any(out.exists() and _same(out, item.path) for item in found):
         raise OptionError(f"--out {out} would overwrite a picture")
     places = annotated_places(found, annotate) if annotate is not None else {}
-    analyzer = Analyzer(model)
+    options = {} if detector is DetectorName.none else {"min_face": min_face}
+    analyzer = Analyzer(model, detector=make_detector(detector, **options))
     failures: list[str] = []
 
     def results() -> Iterator[Analysis]:

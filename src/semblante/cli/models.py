@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from semblante.models import DEFAULT_MODEL, MODELS
+from semblante.errors import OptionError
+from semblante.models import DEFAULT_MODEL, DETECTOR_FILES, MODELS
 
 models_app = typer.Typer(help="The trained models at hand.", no_args_is_help=True)
 
@@ -29,6 +31,23 @@ def list_command() -> None:
             f"{entry.private_test:.2%}",
         )
     Console(highlight=False).print(table)
+
+
+@models_app.command("pull")
+def pull_command(
+    name: Annotated[str, typer.Argument(help=f"one of {', '.join(DETECTOR_FILES)}")],
+    file: Annotated[
+        Path | None,
+        typer.Option("--from", help="a file that was fetched by other means", readable=False),
+    ] = None,
+) -> None:
+    """Fetch a detector that does not ship, check it, and keep it for `--detector NAME`."""
+    from semblante.pull import pull_detector
+
+    if name not in DETECTOR_FILES:
+        raise OptionError(f"unknown detector {name!r}; known: {', '.join(DETECTOR_FILES)}")
+    path = pull_detector(name, file)
+    print(f"{name}: {path} ({DETECTOR_FILES[name].licence} licence)")
 
 
 @models_app.command("show")

@@ -1,6 +1,6 @@
 """A dataset that was read once opens at once: arrays on disk, mapped into memory.
 
-    ~/.cache/semblante/datasets/       (or $XDG_CACHE_HOME/semblante, or $SEMBLANTE_CACHE)
+    ~/.cache/semblante/datasets/       (see `files.user_folder`)
         <sha256 of the file>-2/        images.npy, labels.npy, splits.npy, and names.npy and
                                        groups.npy where the file tells them
         seen/<file's identity>         that sha256, so that an unchanged file is not hashed again
@@ -22,6 +22,7 @@ from typing import Final
 import numpy as np
 
 from semblante.data.dataset import FACE_SIZE, Dataset
+from semblante.files import user_folder
 
 # To be raised when the reading of any form changes its result.
 VERSION: Final = 2
@@ -30,21 +31,13 @@ _OPTIONAL: Final = ("names", "groups")
 _NUMBERS = itertools.count()
 
 
-def cache_folder() -> Path:
-    """Where arrays are kept. Nothing is made here."""
-    if chosen := os.environ.get("SEMBLANTE_CACHE"):
-        return Path(chosen)
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "semblante" / "datasets"
-
-
 def through_cache(path: Path, read: Callable[[], Dataset]) -> Dataset:
     """The dataset of the file `path`: from the cache, or by `read` and then into the cache.
 
     Raises what `read` raises. A cache that cannot be written or read only costs time.
     """
     try:
-        place = cache_folder() / f"{_content_hash(path)}-{VERSION}"
+        place = user_folder("datasets") / f"{_content_hash(path)}-{VERSION}"
     except OSError:
         return read()
     found = _open(place)
@@ -58,7 +51,7 @@ def through_cache(path: Path, read: Callable[[], Dataset]) -> Dataset:
 def _content_hash(path: Path) -> str:
     state = path.stat()
     identity = f"{path.resolve()} {state.st_size} {state.st_mtime_ns} {state.st_ino}"
-    seen = cache_folder() / "seen" / hashlib.sha256(os.fsencode(identity)).hexdigest()
+    seen = user_folder("datasets") / "seen" / hashlib.sha256(os.fsencode(identity)).hexdigest()
     try:
         return seen.read_text(encoding="ascii")
     except OSError:

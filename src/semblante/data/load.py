@@ -60,7 +60,7 @@ def load_dataset(
     The form is recognised by the content. Of several tables the one with the most columns is
     taken (in the competition's archive `icml_face_data.csv`, not `test.csv`); several Parquet
     files are read one after the other. Colour becomes grey and other sizes 48x48. `label_map`
-    gives other class names a meaning, `find_face` says where in a picture the face is (see
+    gives other class names a meaning, `find_face` finds and crops the face of a picture (see
     `PictureReader`). The first bad row, file or member raises `DataError`; with `on_bad` it is
     handed over, and reading goes on. With `cache` a file is read once and opened at once from then
     on (see `cache.py`); a folder, a list, or a call with any of the other options is always read.

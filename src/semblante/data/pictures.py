@@ -12,7 +12,7 @@ import numpy.typing as npt
 from semblante.data.dataset import FACE_SIZE, SPLITS
 from semblante.emotions import EMOTIONS
 from semblante.errors import DataError, ImageError, OptionError
-from semblante.images import SUFFIXES, load_image
+from semblante.images import SUFFIXES, RgbImage, load_image
 from semblante.preprocess import crop_face, to_grey
 from semblante.results import Box
 
@@ -24,8 +24,8 @@ SPLIT_NAMES: Final[dict[str, int]] = {
 DROPPED: Final = "drop"  # maps a class to nothing: its pictures are left out
 _MAX_BYTES: Final = 50_000_000
 
-# Finds the face in a grey picture (H, W); None where there is none.
-FaceFinder = Callable[[npt.NDArray[np.uint8]], Box | None]
+# Crops the face of a picture (H, W, 3) to grey (48, 48); None where there is none.
+FaceFinder = Callable[[RgbImage], npt.NDArray[np.uint8] | None]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class PictureReader:
     """How labelled pictures are understood.
 
     `label_map` gives other class names a meaning: its values are `EMOTIONS` or "drop". A picture is
-    the face itself, unless `find_face` says where in it the face is. Raises `OptionError` for
+    the face itself, unless `find_face` finds one in it. Raises `OptionError` for
     another value of the map.
     """
 
@@ -71,14 +71,15 @@ class PictureReader:
         if len(picture) > _MAX_BYTES:
             raise DataError(f"{where}: larger than {_MAX_BYTES // 1_000_000} MB")
         try:
-            grey = to_grey(load_image(picture))
+            image = load_image(picture)
         except ImageError as error:
             raise DataError(f"{where}: {str(error).removeprefix('picture: ')}") from None
         if self.find_face is not None:
-            box = self.find_face(grey)
-            if box is None:
+            face = self.find_face(image)
+            if face is None:
                 raise DataError(f"{where}: no face was found in it")
-            return crop_face(grey, box, FACE_SIZE)
+            return face
+        grey = to_grey(image)
         height, width = grey.shape
         if (height, width) == (FACE_SIZE, FACE_SIZE):
             return grey

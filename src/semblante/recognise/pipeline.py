@@ -36,8 +36,8 @@ class Analyzer:
         threads: int | None = None,
     ) -> None:
         """`model`: a name of `semblante.available_models()` or an exported ONNX file;
-        `detector`: OpenCV's Haar cascade unless given; `threads`: of the network, None for
-        all. Raises `ModelError` where the model cannot be used."""
+        `detector`: OpenCV's Haar cascade unless given (see `make_detector`); `threads`: of the
+        network, None for all. Raises `ModelError` where the model cannot be used."""
         self.classifier = Classifier(model_path(model), threads=threads)
         self.detector = detector if detector is not None else HaarDetector()
 
@@ -68,11 +68,11 @@ class Analyzer:
         return Analysis(path, width, height, tuple(self._faces(pixels))), pixels
 
     def _faces(self, image: RgbImage) -> list[Face]:
-        grey = to_grey(image)
-        detections = sorted(self.detector.detect(grey), key=lambda d: (d.box.left, d.box.top))
-        if not detections:
+        found = self.detector.detect(image)
+        if not found:
             return []
-        size = self.classifier.spec.size
+        detections = sorted(found, key=lambda d: (d.box.left, d.box.top))
+        grey, size = to_grey(image), self.classifier.spec.size
         crops = np.stack([crop_face(grey, detection.box, size) for detection in detections])
         return [
             Face(

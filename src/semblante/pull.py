@@ -1,0 +1,49 @@
+"""Fetching what does not ship: the only use semblante makes of the network, and only if asked."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Final
+
+from semblante.errors import ModelError
+from semblante.files import user_folder, write_atomically
+from semblante.models import DETECTOR_FILES, check_sha256
+
+_SECONDS: Final = 30.0  # without an answer
+_MOST_BYTES: Final = 50_000_000
+
+
+def pull_detector(name: str, source: Path | None = None) -> Path:
+    """Fetch a detector of `DETECTOR_FILES`, or take it from the file `source`, and check it.
+
+    Returns where it is kept. Raises `ModelError` where it cannot be had or is another file; what
+    was there before stays.
+    """
+    entry = DETECTOR_FILES[name]
+    place = user_folder("models") / entry.file
+    try:
+        data = _fetched(entry.url) if source is None else source.read_bytes()
+    except OSError as error:  # urllib's errors derive from it
+        reason = getattr(error, "reason", None) or error.strerror or error
+        raise ModelError(
+            f"{source or entry.url}: cannot be read: {reason}. Without a connection: fetch that "
+            f"file elsewhere, then `semblante models pull {name} --from FILE`"
+        ) from None
+    place.parent.mkdir(parents=True, exist_ok=True)
+
+    def write(beside: Path) -> None:
+        beside.write_bytes(data)
+        check_sha256(beside, entry.sha256, "or another than the one that is known to work")
+
+    write_atomically(place, write)
+    return place
+
+
+def _fetched(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=_SECONDS) as answer:
+        data: bytes = answer.read(_MOST_BYTES + 1)
+    if len(data) > _MOST_BYTES:
+        raise urllib.error.URLError("more than 50 MB")
+    return data

@@ -1,0 +1,205 @@
+"""Where the faces are, and how they are cut out."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+import semblante
+from conftest import EXAMPLE, SHARED, needs_photos
+from semblante import Analyzer, Box, ModelError, OptionError
+from semblante.pull import pull_detector
+from semblante.recognise.detectors import (
+    DETECTORS,
+    Detection,
+    Detector,
+    HaarDetector,
+    WholePicture,
+    YuNetDetector,
+    make_detector,
+    without_doubles,
+)
+
+YUNET = SHARED / "models" / "face_detection_yunet_2023mar.onnx"
+needs_yunet = pytest.mark.skipif(not YUNET.is_file(), reason="YuNet's file is not at hand")
+
+
+@pytest.fixture(scope="module")
+def astronaut() -> np.ndarray:
+    return semblante.load_image(EXAMPLE)
+
+
+@pytest.fixture(params=["haar", pytest.param("yunet", marks=needs_yunet)])
+def detector(request: pytest.FixtureRequest) -> Detector:
+    return HaarDetector() if request.param == "haar" else YuNetDetector(YUNET)
+
+
+def test_the_astronaut(detector: Detector, astronaut: np.ndarray) -> None:
+    """Both frame her alike, as FER2013 does."""
+    [found] = detector.detect(astronaut)
+    assert found.box.overlap(Box(177, 66, 97, 97)) > 0.65
+    assert 0.5 <= found.score <= 1
+
+
+def test_boxes_of_a_large_picture_are_in_its_own_pixels(
+    detector: Detector, astronaut: np.ndarray
+) -> None:
+    large = np.asarray(Image.fromarray(astronaut).resize((2560, 2560), Image.Resampling.BICUBIC))
+    [small_face], [large_face] = (detector.detect(picture) for picture in (astronaut, large))
+    scaled = Box(*(5 * value for value in small_face.box.to_list()))
+    assert large_face.box.overlap(scaled) > 0.8
+
+
+@needs_photos
+def test_group_photographs(detector: Detector) -> None:
+    """Hand-drawn boxes; one face in them is turned away, one half hidden."""
+    boxes = json.loads((SHARED / "photos" / "boxes.json").read_text())
+    found = wrong = 0
+    for name, drawn in boxes.items():
+        faces = detector.detect(semblante.load_image(SHARED / "photos" / name))
+        true = [Box(*box) for box in drawn]
+        found += sum(any(face.box.overlap(box) > 0.4 for face in faces) for box in true)
+        wrong += sum(all(face.box.overlap(box) <= 0.4 for box in true) for face in faces)
+        assert faces == sorted(faces, key=lambda face: -face.score)
+    assert found >= 14
+    assert wrong <= 1
+
+
+@needs_yunet
+@pytest.mark.parametrize("degrees", [-45, -30, -15, 0, 15, 30, 45])
+def test_yunet_finds_turned_faces(astronaut: np.ndarray, degrees: float) -> None:
+    height, width = astronaut.shape[:2]
+    turn = cv2.getRotationMatrix2D((225, 115), degrees, 1)  # about her nose
+    turned = cv2.warpAffine(astronaut, turn, (width, height), borderMode=cv2.BORDER_REPLICATE)
+    [found] = YuNetDetector(YUNET).detect(turned)
+    assert found.box.overlap(Box(163, 57, 117, 117)) > 0.6
+
+
+@needs_yunet
+def test_from_several_threads(astronaut: np.ndarray) -> None:
+    """Pictures of other sizes at the same time: each gets its own faces."""
+    detector = YuNetDetector(YUNET)
+    pictures = [astronaut, np.ascontiguousarray(astronaut[:300, 100:400]), astronaut[::2, ::2]]
+    expected = [detector.detect(picture) for picture in pictures]
+    failed: list[int] = []
+
+    def work(number: int) -> None:
+        for _ in range(10):
+            if detector.detect(pictures[number]) != expected[number]:
+                failed.append(number)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in (0, 1, 2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+
+
+def test_the_whole_picture() -> None:
+    [face] = Analyzer(detector=WholePicture()).analyze(np.zeros((60, 70, 3), np.uint8))
+    assert face.box == Box(0, 0, 70, 60)
+    assert face.detection_score == 1
+
+
+def test_of_two_boxes_on_one_face_the_surer_is_kept() -> None:
+    sure, double, neighbour = (
+        Detection(Box(39, 184, 55, 55), 0.9),
+        Detection(Box(15, 184, 53, 53), 0.6),
+        Detection(Box(90, 184, 50, 50), 0.5),
+    )
+    assert without_doubles([sure, double, neighbour]) == [sure, neighbour]
+    assert without_doubles([]) == []
+
+
+@pytest.mark.parametrize(
+    "options", [{"min_face": 0}, {"min_score": 0.0}, {"min_score": 1.0}, {"max_side": 0}]
+)
+@pytest.mark.parametrize("name", ["haar", "yunet"])
+def test_detector_options(name: str, options: dict[str, float]) -> None:
+    with pytest.raises(OptionError, match="expected min_face"):
+        make_detector(name, **options)
+
+
+def test_detectors_by_name() -> None:
+    assert isinstance(make_detector("haar", min_face=50), HaarDetector)
+    assert isinstance(make_detector("none"), WholePicture)
+    with pytest.raises(OptionError, match="unknown detector 'mtcnn'; known: haar, yunet, none"):
+        make_detector("mtcnn")
+    assert DETECTORS == ("haar", "yunet", "none")
+
+
+# -- the detector that is pulled ------------------------------------------------------------------
+
+
+@pytest.fixture
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SEMBLANTE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "models" / YUNET.name
+
+
+def test_the_detector_is_not_here_yet(own_folder: Path) -> None:
+    with pytest.raises(
+        ModelError, match=r"`semblante models pull yunet` fetches it. Offline: copy"
+    ):
+        make_detector("yunet")
+
+
+@needs_yunet
+def test_pulled_from_a_file(own_folder: Path, astronaut: np.ndarray) -> None:
+    assert pull_detector("yunet", YUNET) == own_folder
+    assert own_folder.read_bytes() == YUNET.read_bytes()
+    assert len(make_detector("yunet").detect(astronaut)) == 1
+    own_folder.write_bytes(YUNET.read_bytes()[:-1])
+    with pytest.raises(ModelError, match="the file is damaged; delete it and"):
+        make_detector("yunet")
+
+
+@needs_yunet
+def test_another_file_does_not_replace_it(own_folder: Path, tmp_path: Path) -> None:
+    pull_detector("yunet", YUNET)
+    (tmp_path / "other.onnx").write_bytes(b"other")
+    with pytest.raises(ModelError, match="another than the one that is known to work"):
+        pull_detector("yunet", tmp_path / "other.onnx")
+    with pytest.raises(ModelError, match=r"missing\.onnx: cannot be read: No such file"):
+        pull_detector("yunet", tmp_path / "missing.onnx")
+    assert own_folder.read_bytes() == YUNET.read_bytes()
+    assert [path.name for path in own_folder.parent.iterdir()] == [YUNET.name]
+
+
+@needs_yunet
+def test_pulled_over_the_network(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import functools
+    import http.server
+    from dataclasses import replace
+
+    from semblante import pull
+    from semblante.models import DETECTOR_FILES
+
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=YUNET.parent)
+    handler.log_message = lambda *_: None  # type: ignore[attr-defined]
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        here = f"http://127.0.0.1:{server.server_port}"
+        entry = DETECTOR_FILES["yunet"]
+        for url in (f"{here}/{YUNET.name}", f"{here}/nothing"):
+            monkeypatch.setitem(pull.DETECTOR_FILES, "yunet", replace(entry, url=url))
+            if url.endswith("nothing"):
+                with pytest.raises(ModelError, match=r"cannot be read: .*Without a connection"):
+                    pull_detector("yunet")
+            else:
+                pull_detector("yunet")
+        server.shutdown()
+    assert own_folder.read_bytes() == YUNET.read_bytes()
+
+
+def test_a_file_that_is_no_network(tmp_path: Path) -> None:
+    (tmp_path / "x.onnx").write_text("no network")
+    with pytest.raises(ModelError, match=r"x\.onnx: not YuNet's network"):
+        YuNetDetector(tmp_path / "x.onnx")
