@@ -16,6 +16,7 @@ from semblante.errors import (
     ModelError,
     OptionError,
     SemblanteError,
+    VideoError,
 )
 from semblante.images import load_image
 from semblante.models import available_models
@@ -38,6 +39,7 @@ __all__ = [
     "ModelError",
     "OptionError",
     "SemblanteError",
+    "VideoError",
     "annotate",
     "available_models",
     "emotion_name",

@@ -11,6 +11,10 @@ class ImageError(SemblanteError):
     """A picture that cannot be read."""
 
 
+class VideoError(SemblanteError):
+    """A video or a camera that cannot be read."""
+
+
 class DataError(SemblanteError):
     """A dataset file that is not what it should be."""
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from semblante.emotions import EMOTIONS
-from semblante.errors import ImageError
+from semblante.errors import ImageError, OptionError
 from semblante.images import ImageSource, RgbImage, load_image
 from semblante.models import DEFAULT_MODEL, model_path
 from semblante.preprocess import crop_face, to_grey
 from semblante.recognise.classifier import Classifier
 from semblante.recognise.detectors import Detector, HaarDetector
-from semblante.results import Analysis, Face
+from semblante.recognise.tracks import Tracker
+from semblante.recognise.video import Video
+from semblante.results import Analysis, Box, Face
 
 
 class Analyzer:
@@ -67,19 +71,89 @@ class Analyzer:
         height, width = pixels.shape[:2]
         return Analysis(path, width, height, tuple(self._faces(pixels))), pixels
 
-    def _faces(self, image: RgbImage) -> list[Face]:
-        found = self.detector.detect(image)
-        if not found:
-            return []
-        detections = sorted(found, key=lambda d: (d.box.left, d.box.top))
-        grey, size = to_grey(image), self.classifier.spec.size
-        crops = np.stack([crop_face(grey, detection.box, size) for detection in detections])
-        return [
-            Face(
-                box=detection.box,
-                detection_score=detection.score,
-                emotion=EMOTIONS[int(row.argmax())],
-                probabilities=dict(zip(EMOTIONS, map(float, row), strict=True)),
+    def analyze_video(
+        self,
+        source: str | os.PathLike[str] | int,
+        *,
+        every_s: float | None = None,
+        detect_every: int = 5,
+        tracker: Tracker | None = None,
+    ) -> Iterator[Analysis]:
+        """One `Analysis` for each frame of a video file, or of a camera given by its number.
+
+        Faces carry the number of their track, which stays with a person, and probabilities averaged
+        over the last moments of that track. `every_s`: only a frame every so many seconds;
+        `detect_every`: faces are looked for in each so-many-th frame, and followed in between.
+        Memory does not grow with the video's length. Raises `VideoError` where it cannot be
+        read; one that breaks off gives its frames first.
+        """
+        for analysis, _ in self.analyze_video_with_pixels(
+            source, every_s=every_s, detect_every=detect_every, tracker=tracker
+        ):
+            yield analysis
+
+    def analyze_video_with_pixels(
+        self,
+        source: str | os.PathLike[str] | int,
+        *,
+        every_s: float | None = None,
+        detect_every: int = 5,
+        tracker: Tracker | None = None,
+    ) -> Iterator[tuple[Analysis, RgbImage]]:
+        """As `analyze_video`, and the pixels of each frame for whoever draws on them."""
+        if detect_every < 1:
+            raise OptionError(f"expected detect_every of at least 1, found {detect_every}")
+        tracker = tracker or Tracker()
+        video = Video(source)
+        looked: float | None = None  # when faces were last looked for, in the video's time
+        gap_s = 0.99 * detect_every / video.fps
+        for frame in video.frames(every_s):
+            grey = to_grey(frame.image)
+            detections = None
+            if looked is None or frame.time_s - looked >= gap_s:
+                looked = frame.time_s
+                detections = self.detector.detect(frame.image)
+            tracks = tracker.update(grey, frame.time_s, detections)
+            estimates = self._estimates(grey, [track.box for track in tracks])
+            faces = [
+                self._face(
+                    track.box, track.score, tracker.smooth(track, row, frame.time_s), track.number
+                )
+                for track, row in zip(tracks, estimates, strict=True)
+            ]
+            height, width = grey.shape
+            path = None if video.is_camera else str(source)
+            yield (
+                Analysis(path, width, height, tuple(faces), frame.number, frame.time_s),
+                frame.image,
             )
-            for detection, row in zip(detections, self.classifier.probabilities(crops), strict=True)
+
+    def _faces(self, image: RgbImage) -> list[Face]:
+        detections = sorted(self.detector.detect(image), key=lambda d: (d.box.left, d.box.top))
+        estimates = self._estimates(to_grey(image), [detection.box for detection in detections])
+        return [
+            self._face(detection.box, detection.score, row)
+            for detection, row in zip(detections, estimates, strict=True)
         ]
+
+    def _estimates(
+        self, grey: npt.NDArray[np.uint8], boxes: Sequence[Box]
+    ) -> npt.NDArray[np.float32]:
+        """Probabilities (n, 7) for the faces in `boxes`."""
+        size = self.classifier.spec.size
+        crops = np.empty((len(boxes), size, size), np.uint8)
+        for crop, box in zip(crops, boxes, strict=True):
+            crop[:] = crop_face(grey, box, size)
+        return self.classifier.probabilities(crops)
+
+    @staticmethod
+    def _face(
+        box: Box, score: float, probabilities: npt.NDArray[Any], track: int | None = None
+    ) -> Face:
+        return Face(
+            box=box,
+            detection_score=score,
+            emotion=EMOTIONS[int(probabilities.argmax())],
+            probabilities=dict(zip(EMOTIONS, map(float, probabilities), strict=True)),
+            track=track,
+        )

@@ -1,0 +1,193 @@
+"""Faces of successive frames: who is who, and what each shows over time.
+
+A tracker of our own, since those that are kept bring more than they save here (one pins an old
+numpy, another needs SciPy and matplotlib): detections are matched to tracks by overlap, and between
+detections a face is followed by the median flow of points in it (Kalal, Mikolajczyk & Matas, ICPR
+2010).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from semblante.recognise.detectors import Detection
+from semblante.results import Box
+
+_GRID: Final = 6  # points a side that are followed in each face
+_INNER: Final = 0.6  # of the box, where the points lie: on the face, not beside it
+_BACK_ERROR: Final = 0.05  # of the box: a point that does not find back this well is dropped
+_FLOW_SIDE: Final = 640  # frames are followed at this size at most
+Edges = npt.NDArray[np.float64]  # left, top, right, bottom
+
+
+@dataclass
+class Track:
+    """One person, as far as they can be followed."""
+
+    edges: Edges
+    score: float  # of the last detection
+    found_s: float  # when a detector last found it
+    number: int = 0  # from 1, in the order of appearance; 0 until it counts
+    hits: int = 1  # detections so far
+    followed: bool = True  # seen in the frame at hand, by the detector or by the flow
+    probabilities: npt.NDArray[np.float64] | None = field(default=None, repr=False)  # smoothed
+    smoothed_s: float = 0.0  # when they were last brought up to date
+
+    @property
+    def box(self) -> Box:
+        """In whole pixels."""
+        left, top, right, bottom = (round(edge) for edge in self.edges.tolist())
+        return Box(left, top, max(1, right - left), max(1, bottom - top))
+
+
+class Tracker:
+    """Follows faces through a video. Give it every analysed frame, in order."""
+
+    def __init__(
+        self,
+        *,
+        overlap: float = 0.3,
+        patience_s: float = 1.0,
+        smoothing_s: float = 0.4,
+        sure: float = 0.8,
+    ) -> None:
+        """`overlap` (IoU) from which a detection continues a track; `patience_s`: for so long a
+        track that no detector finds is kept; `smoothing_s`: time constant over which
+        probabilities are averaged, 0 for none; a detection with a score below `sure` counts
+        once it was found twice."""
+        self.overlap = overlap
+        self.patience_s = patience_s
+        self.smoothing_s = smoothing_s
+        self.sure = sure
+        self._tracks: list[Track] = []
+        self._last: npt.NDArray[np.uint8] | None = None  # the frame before, small and grey
+        self._next = 1
+
+    def update(
+        self,
+        grey: npt.NDArray[np.uint8],
+        time_s: float,
+        detections: Sequence[Detection] | None,
+    ) -> list[Track]:
+        """Tracks seen in this frame, grey (H, W); `detections` None where nobody looked for any."""
+        small, shrink = _small(grey)
+        self._follow(small, shrink)
+        self._last = small
+        if detections is not None:
+            self._match(detections, time_s)
+        self._tracks = [t for t in self._tracks if time_s - t.found_s <= self.patience_s]
+        seen = [t for t in self._tracks if t.followed and (t.hits > 1 or t.score >= self.sure)]
+        seen.sort(key=lambda track: float(track.edges[0]))  # from left to right
+        for track in seen:
+            if track.number == 0:
+                track.number, self._next = self._next, self._next + 1
+        return seen
+
+    def smooth(
+        self, track: Track, probabilities: npt.NDArray[np.floating], time_s: float
+    ) -> npt.NDArray[np.float64]:
+        """The track's probabilities, averaged over the last moments with exponential weights."""
+        latest = probabilities.astype(np.float64)
+        if track.probabilities is None or self.smoothing_s <= 0:
+            track.probabilities = latest
+        else:
+            share = 1 - math.exp(-max(0.0, time_s - track.smoothed_s) / self.smoothing_s)
+            track.probabilities = track.probabilities + share * (latest - track.probabilities)
+        track.smoothed_s = time_s
+        return track.probabilities
+
+    def _follow(self, small: npt.NDArray[np.uint8], shrink: float) -> None:
+        for track in self._tracks:
+            moved = None
+            if self._last is not None and self._last.shape == small.shape and track.followed:
+                moved = median_flow(self._last, small, track.edges * shrink)
+            track.followed = moved is not None
+            if moved is not None:
+                track.edges = moved / shrink
+
+    def _match(self, detections: Sequence[Detection], time_s: float) -> None:
+        """Best overlaps first; a track that the detector misses is left to the flow."""
+        pairs = sorted(
+            (
+                (detection.box.overlap(track.box), number, place)
+                for number, detection in enumerate(detections)
+                for place, track in enumerate(self._tracks)
+            ),
+            reverse=True,
+        )
+        detected: set[int] = set()
+        matched: set[int] = set()
+        for overlap, number, place in pairs:
+            if overlap < self.overlap or number in detected or place in matched:
+                continue
+            detected.add(number)
+            matched.add(place)
+            track, detection = self._tracks[place], detections[number]
+            # Where the flow has brought the face counts as much as the box found now, so that boxes
+            # do not jump with each detection.
+            found = _edges(detection.box)
+            track.edges = (track.edges + found) / 2 if track.followed else found
+            track.score, track.found_s = detection.score, time_s
+            track.hits += 1
+            track.followed = True
+        for number, detection in enumerate(detections):
+            if number not in detected:
+                self._tracks.append(Track(_edges(detection.box), detection.score, time_s))
+
+
+def median_flow(
+    before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8], edges: Edges
+) -> Edges | None:
+    """Where a box of one grey frame is in the next; None where it cannot be followed.
+
+    Points in the box are followed forth and back; of those that find back, the box takes over the
+    median move, and the median change of their distances as its change of size.
+    """
+    left, top, right, bottom = edges
+    width, height = right - left, bottom - top
+    margin = (1 - _INNER) / 2
+    xs = np.linspace(left + margin * width, right - margin * width, _GRID)
+    ys = np.linspace(top + margin * height, bottom - margin * height, _GRID)
+    points = np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 1, 2).astype(np.float32)
+    window = (15, 15)
+    forth, there, _ = cv2.calcOpticalFlowPyrLK(before, after, points, points.copy(), winSize=window)
+    back, again, _ = cv2.calcOpticalFlowPyrLK(after, before, forth, forth.copy(), winSize=window)
+    error = np.linalg.norm(back - points, axis=2).ravel()
+    good = (there.ravel() == 1) & (again.ravel() == 1) & (error <= max(1.0, _BACK_ERROR * width))
+    if good.sum() < len(points) // 3:
+        return None
+    old, new = points[good, 0].astype(np.float64), forth[good, 0].astype(np.float64)
+    move = np.median(new - old, axis=0)
+    first, second = np.triu_indices(len(old), 1)
+    distances = [np.linalg.norm(p[first] - p[second], axis=1) for p in (old, new)]
+    grown = float(np.median(distances[1] / np.maximum(distances[0], 1e-6)))
+    grown = min(max(grown, 0.9), 1.1)  # more than a tenth from frame to frame is an error
+    centre = np.array([left + width / 2, top + height / 2]) + move
+    half = np.array([width, height]) * grown / 2
+    low, high = centre - half, centre + half
+    tall, wide = after.shape
+    if not (0 <= centre[0] < wide and 0 <= centre[1] < tall):
+        return None
+    return np.concatenate([low, high])
+
+
+def _edges(box: Box) -> Edges:
+    return np.array(
+        [box.left, box.top, box.left + box.width, box.top + box.height], dtype=np.float64
+    )
+
+
+def _small(grey: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], float]:
+    shrink = min(1.0, _FLOW_SIDE / max(grey.shape))
+    if shrink == 1:
+        return grey, 1.0
+    height, width = grey.shape
+    size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
+    return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8), shrink

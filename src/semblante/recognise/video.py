@@ -1,0 +1,149 @@
+"""Frames of a video file or a camera, with their times, in constant memory."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+
+from semblante.errors import OptionError, VideoError
+from semblante.images import MAX_PIXELS, RgbImage
+
+SUFFIXES: Final = frozenset(
+    {
+        *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".flv"),
+        *(".3gp", ".ts", ".mts", ".m2ts", ".ogv"),
+    }
+)
+# Decoded ahead of whoever works on them: enough for the decoder to use the other core.
+_AHEAD: Final = 4
+# A file that ends before this share of the frames it announces breaks off; fewer are missing where
+# a container only estimates their number.
+_ENOUGH: Final = 0.9
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture of a video."""
+
+    number: int  # from 0, counting frames that were passed over as well
+    time_s: float  # seconds from the start, as the file says; of a camera, since it was opened
+    image: RgbImage
+
+
+class Video:
+    """A video file, or a camera by its number.
+
+    Any file that OpenCV's FFmpeg reads. Raises `VideoError` where there is none, or no camera.
+    """
+
+    def __init__(self, source: str | os.PathLike[str] | int) -> None:
+        self.name = f"camera {source}" if isinstance(source, int) else str(source)
+        self.is_camera = isinstance(source, int)
+        # FFmpeg would print what it finds odd in a file; what matters of it is in our errors.
+        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+        if isinstance(source, int):
+            self._capture = cv2.VideoCapture(source)
+        else:
+            path = Path(source)
+            try:
+                with path.open("rb") as file:
+                    if not file.read(1):
+                        raise VideoError(f"{path}: an empty file")
+            except OSError as error:
+                raise VideoError(f"{path}: cannot be read: {error.strerror}") from None
+            self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+        if not self._capture.isOpened():
+            raise VideoError(
+                f"{self.name}: there is no such camera, or another program uses it"
+                if self.is_camera
+                else f"{self.name}: not a video that can be read"
+            )
+        self.width, self.height, announced = (
+            int(self._capture.get(what))
+            for what in (
+                cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_COUNT
+            )
+        )  # fmt: skip
+        self.fps = float(self._capture.get(cv2.CAP_PROP_FPS)) or 25.0
+        self.n_frames = announced if announced > 0 and not self.is_camera else None
+        if self.width * self.height > MAX_PIXELS:
+            raise VideoError(f"{self.name}: frames of {self.width}x{self.height} pixels")
+
+    def frames(self, every_s: float | None = None) -> Iterator[Frame]:
+        """All frames in order, or one every `every_s` seconds; decoded on a thread of its own.
+
+        Once. Raises `VideoError` at the end where the file has no frame or breaks off.
+        """
+        if every_s is not None and every_s <= 0:
+            raise OptionError(f"expected every_s above 0, found {every_s}")
+        ready: queue.Queue[Frame | VideoError | None] = queue.Queue(_AHEAD)
+        stopped = threading.Event()
+
+        def put(item: Frame | VideoError | None) -> bool:
+            while not stopped.is_set():
+                try:
+                    ready.put(item, timeout=0.1)
+                except queue.Full:
+                    continue
+                return True
+            return False
+
+        def decode() -> None:
+            try:
+                for frame in self._decoded(every_s):
+                    if not put(frame):
+                        return
+                put(None)
+            except VideoError as error:
+                put(error)
+
+        thread = threading.Thread(target=decode, daemon=True)
+        thread.start()
+        try:
+            while (item := ready.get()) is not None:
+                if isinstance(item, VideoError):
+                    raise item
+                yield item
+        finally:
+            stopped.set()
+            thread.join()
+            self._capture.release()
+
+    def _decoded(self, every_s: float | None) -> Iterator[Frame]:
+        number, due, time_s = -1, 0.0, -1.0
+        while self._capture.grab():
+            number += 1
+            time_s = self._time_of(number, time_s)
+            if every_s is not None:
+                if time_s + 1e-6 < due:
+                    continue
+                # Counted from the start, so that no error adds up.
+                due = (int((time_s + 1e-6) / every_s) + 1) * every_s
+            read, pixels = self._capture.retrieve()
+            if not read:
+                break
+            yield Frame(
+                number, time_s, np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
+            )
+        if number < 0:
+            raise VideoError(f"{self.name}: no frame in it can be read")
+        if self.n_frames is not None and number + 1 < _ENOUGH * self.n_frames:
+            raise VideoError(
+                f"{self.name}: breaks off after {number + 1} of {self.n_frames} frames "
+                f"({time_s:.1f} s)"
+            )
+
+    def _time_of(self, number: int, before: float) -> float:
+        """The stream's own time, where it has one that moves on, else from the frame rate."""
+        time_s = float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000
+        if time_s > before and (number == 0 or time_s > 0):
+            return time_s
+        return 0.0 if number == 0 else before + 1 / self.fps

@@ -1,0 +1,202 @@
+"""Videos: every frame with its time, faces that keep their numbers, files that break off."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import semblante
+from conftest import EXAMPLE
+from semblante import Analyzer, Box, OptionError, VideoError
+from semblante.recognise.detectors import Detection
+from semblante.recognise.tracks import Tracker, median_flow
+from semblante.recognise.video import Video
+
+FPS = 20
+SIZE = (320, 240)
+
+
+@pytest.fixture(scope="module")
+def face() -> np.ndarray:
+    """Eileen Collins's head, 110 pixels a side; the cascade boxes its middle."""
+    picture = semblante.load_image(EXAMPLE)
+    return cv2.resize(picture[30:200, 140:310], (110, 110), interpolation=cv2.INTER_AREA)
+
+
+def canvas(*placed: tuple[np.ndarray, int, int]) -> np.ndarray:
+    """A grey wall with some texture, and pictures at (left, top)."""
+    rng = np.random.default_rng(0)
+    noise = rng.integers(90, 130, (SIZE[1], SIZE[0], 3)).astype(np.uint8)
+    wall = cv2.GaussianBlur(noise, (5, 5), 0)
+    for picture, left, top in placed:
+        height, width = picture.shape[:2]
+        x0, x1 = max(0, left), min(SIZE[0], left + width)
+        y0, y1 = max(0, top), min(SIZE[1], top + height)
+        if x0 < x1 and y0 < y1:
+            wall[y0:y1, x0:x1] = picture[y0 - top : y1 - top, x0 - left : x1 - left]
+    return wall
+
+
+def write_video(path: Path, n: int, frame: Callable[[int], np.ndarray], code: str = "mp4v") -> Path:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*code), FPS, SIZE)
+    assert writer.isOpened()
+    for number in range(n):
+        writer.write(cv2.cvtColor(frame(number), cv2.COLOR_RGB2BGR))
+    writer.release()
+    return path
+
+
+@pytest.fixture(scope="module")
+def moving(tmp_path_factory: pytest.TempPathFactory, face: np.ndarray) -> Path:
+    """Three seconds of one face that goes from left to right, 2 pixels a frame."""
+    path = tmp_path_factory.mktemp("video") / "geht über.mp4"
+    return write_video(path, 60, lambda n: canvas((face, 10 + 2 * n, 60)))
+
+
+def test_every_frame_with_its_time(moving: Path) -> None:
+    video = Video(moving)
+    assert (video.width, video.height, video.fps) == (*SIZE, FPS)
+    frames = list(video.frames())
+    assert [frame.number for frame in frames] == list(range(60))
+    assert [frame.time_s for frame in frames] == pytest.approx([n / FPS for n in range(60)])
+    assert frames[0].image.shape == (240, 320, 3)
+
+
+def test_colours_are_in_the_order_of_pictures(tmp_path: Path) -> None:
+    red = np.zeros((240, 320, 3), np.uint8)
+    red[..., 0] = 220
+    [frame] = Video(write_video(tmp_path / "red.mp4", 1, lambda _: red)).frames()
+    assert frame.image[..., 0].mean() > 180
+    assert frame.image[..., 2].mean() < 40
+
+
+@pytest.mark.parametrize(
+    ("every_s", "numbers"), [(0.5, [0, 10, 20, 30, 40, 50]), (1.01, [0, 21, 41])]
+)
+def test_a_frame_every_so_often(moving: Path, every_s: float, numbers: list[int]) -> None:
+    assert [frame.number for frame in Video(moving).frames(every_s)] == numbers
+
+
+def test_one_face_one_track(moving: Path) -> None:
+    found = list(Analyzer().analyze_video(moving))
+    assert [analysis.frame for analysis in found] == list(range(60))
+    assert [analysis.time_s for analysis in found] == pytest.approx([n / FPS for n in range(60)])
+    with_face = [analysis for analysis in found if analysis.faces]
+    assert len(with_face) >= 50
+    assert {face.track for analysis in with_face for face in analysis.faces} == {1}
+    for analysis in with_face:
+        [seen] = analysis.faces
+        assert analysis.frame is not None
+        middle = seen.box.left + seen.box.width / 2
+        assert middle == pytest.approx(10 + 2 * analysis.frame + 55, abs=8)
+        assert sum(seen.probabilities.values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_two_people_one_leaves_and_comes_back(tmp_path: Path, face: np.ndarray) -> None:
+    """The one who stays keeps the number; the other, after two seconds, is somebody new."""
+    mirrored = np.ascontiguousarray(face[:, ::-1])
+
+    def frame(n: int) -> np.ndarray:
+        stays = (face, 10 + n // 4, 60)
+        return canvas(stays) if 20 <= n < 65 else canvas(stays, (mirrored, 190, 70))
+
+    path = write_video(tmp_path / "two.mp4", 90, frame)
+    tracks = [
+        {face.track for face in analysis.faces} for analysis in Analyzer().analyze_video(path)
+    ]
+    assert tracks[15] == {1, 2}
+    assert tracks[55] == {1}
+    assert tracks[85] == {1, 3}
+
+
+def test_cameras_and_files_that_are_none(tmp_path: Path, moving: Path) -> None:
+    with pytest.raises(VideoError, match="camera 99: there is no such camera"):
+        Video(99)
+    with pytest.raises(VideoError, match=r"missing\.mp4: cannot be read: No such file"):
+        Video(tmp_path / "missing.mp4")
+    (tmp_path / "empty.mp4").touch()
+    with pytest.raises(VideoError, match=r"empty\.mp4: an empty file"):
+        Video(tmp_path / "empty.mp4")
+    (tmp_path / "text.mp4").write_text("no video" * 100)
+    with pytest.raises(VideoError, match=r"text\.mp4: not a video"):
+        Video(tmp_path / "text.mp4")
+    with pytest.raises(OptionError, match="every_s above 0"):
+        next(Video(moving).frames(0.0))
+    with pytest.raises(OptionError, match="detect_every of at least 1"):
+        next(Analyzer().analyze_video(moving, detect_every=0))
+
+
+def test_a_file_that_breaks_off_gives_its_frames_first(tmp_path: Path, face: np.ndarray) -> None:
+    whole = write_video(tmp_path / "whole.avi", 40, lambda n: canvas((face, 5 * n, 60)), "MJPG")
+    cut = tmp_path / "cut.avi"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    with pytest.raises(VideoError, match=r"cut\.avi: breaks off after \d+ of 40 frames"):
+        list(Video(cut).frames())
+    frames = Video(cut).frames()
+    assert [next(frames).number for _ in range(11)] == list(range(11))
+    frames.close()
+
+
+def test_whoever_stops_early_leaves_no_thread(moving: Path) -> None:
+    before = threading.active_count()
+    frames = Video(moving).frames()
+    next(frames)
+    frames.close()
+    assert threading.active_count() == before
+
+
+# -- tracks -------------------------------------------------------------------------------------
+
+
+def test_median_flow_follows_move_and_size(face: np.ndarray) -> None:
+    before = cv2.cvtColor(canvas((face, 60, 60)), cv2.COLOR_RGB2GRAY)
+    larger = cv2.resize(face, (116, 116), interpolation=cv2.INTER_LINEAR)
+    after = cv2.cvtColor(canvas((larger, 65, 56)), cv2.COLOR_RGB2GRAY)
+    found = median_flow(before, after, np.array([60.0, 60.0, 170.0, 170.0]))
+    assert found is not None
+    np.testing.assert_allclose(found, [65, 56, 181, 172], atol=2.5)
+
+
+def test_what_is_gone_is_not_followed(face: np.ndarray) -> None:
+    before = cv2.cvtColor(canvas((face, 60, 60)), cv2.COLOR_RGB2GRAY)
+    rng = np.random.default_rng(1)
+    after = rng.integers(0, 256, before.shape).astype(np.uint8)
+    assert median_flow(before, after, np.array([60.0, 60.0, 170.0, 170.0])) is None
+
+
+WALL = np.full((240, 320), 128, np.uint8)
+
+
+def test_an_unsure_detection_counts_once_it_was_found_twice() -> None:
+    tracker = Tracker()
+    unsure, sure = Detection(Box(10, 10, 50, 50), 0.55), Detection(Box(200, 10, 50, 50), 0.9)
+    assert [track.number for track in tracker.update(WALL, 0.0, [unsure, sure])] == [1]
+    assert [track.number for track in tracker.update(WALL, 0.1, [unsure, sure])] == [2, 1]
+
+
+def test_a_track_outlives_a_moment_without_detection_but_not_more() -> None:
+    tracker = Tracker(patience_s=0.5)
+    there = [Detection(Box(10, 10, 50, 50), 0.9)]
+    numbers: list[list[int]] = []
+    for time_s, found in ((0.0, there), (0.4, []), (0.45, there), (1.0, []), (1.1, there)):
+        numbers.append([track.number for track in tracker.update(WALL, time_s, found)])
+    assert numbers[0] == [1]
+    assert numbers[2] == [1]
+    assert numbers[3] == []
+    assert numbers[4] == [2]
+
+
+def test_smoothing_is_an_exponential_average_in_time() -> None:
+    tracker = Tracker(smoothing_s=0.5)
+    [track] = tracker.update(WALL, 0.0, [Detection(Box(10, 10, 50, 50), 0.9)])
+    start, other = np.eye(7)[0], np.eye(7)[3]
+    assert tracker.smooth(track, start, 0.0).tolist() == start.tolist()
+    share = 1 - np.exp(-0.1 / 0.5)
+    expected = start + share * (other - start)
+    np.testing.assert_allclose(tracker.smooth(track, other, 0.1), expected)
+    np.testing.assert_allclose(tracker.smooth(track, other, 100.0), other, atol=1e-9)
