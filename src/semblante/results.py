@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +49,17 @@ class Face:
             "probabilities": {name: round(p, 5) for name, p in self.probabilities.items()},
         }
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Face:
+        """The inverse of `to_dict`."""
+        return cls(
+            box=Box(*values["box"]),
+            detection_score=values["detection_score"],
+            emotion=values["emotion"],
+            probabilities=dict(values["probabilities"]),
+            track=values["track"],
+        )
+
 
 @dataclass(frozen=True)
 class Analysis:
@@ -72,3 +84,9 @@ class Analysis:
             "faces": [face.to_dict() for face in self.faces],
             "error": self.error,
         }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Analysis:
+        """The inverse of `to_dict`."""
+        faces = tuple(Face.from_dict(face) for face in values["faces"])
+        return cls(**{**values, "faces": faces})

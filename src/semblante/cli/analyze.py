@@ -2,25 +2,44 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, Annotated
+from typing import IO, Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
-from semblante.cli.checks import complain, output_file
-from semblante.cli.formats import write_csv, write_json_lines, write_table
-from semblante.cli.pictures import Unreadable, annotated_places, find_pictures
+from semblante.cli.checks import complain, output_file, require
+from semblante.cli.formats import write_csv, write_json_lines, write_parquet, write_table
+from semblante.cli.inputs import (
+    Input,
+    Picture,
+    Unreadable,
+    annotated_places,
+    find_inputs,
+)
+from semblante.cli.journal import Journal
 from semblante.emotions import LANGUAGES
-from semblante.errors import OptionError
+from semblante.errors import OptionError, VideoError
 from semblante.files import write_atomically
+from semblante.images import RgbImage
 from semblante.models import DEFAULT_MODEL
 from semblante.recognise.annotate import annotate as draw
 from semblante.recognise.annotate import save_picture
 from semblante.recognise.detectors import DETECTORS, make_detector
 from semblante.recognise.pipeline import Analyzer
+from semblante.recognise.video import Video, VideoWriter
 from semblante.results import Analysis
 
 
@@ -30,10 +49,11 @@ class Format(StrEnum):
     table = "table"
     json = "json"
     csv = "csv"
+    parquet = "parquet"
 
 
 class Language(StrEnum):
-    """Of the words a person reads; JSON and CSV always have the English labels."""
+    """Of the words a person reads; JSON, CSV and Parquet always have the English labels."""
 
     en = "en"
     es = "es"
@@ -57,15 +77,21 @@ def analyze_command(
     # readable=False: whether a file can be read is found out with the others, one by one.
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="PATH...", help="pictures or folders", readable=False),
+        typer.Argument(metavar="PATH...", help="pictures, videos or folders", readable=False),
     ],
     format: Annotated[Format, typer.Option(help="json is one object a line")] = Format.table,
     out: Annotated[
         Path | None, typer.Option(help="write here instead of to the screen", readable=False)
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="go on with an interrupted run of the same --out")
+    ] = False,
     annotate: Annotated[
         Path | None,
-        typer.Option(help="folder for copies of the pictures with boxes drawn", readable=False),
+        typer.Option(help="folder for copies with boxes drawn", readable=False),
+    ] = None,
+    every: Annotated[
+        str | None, typer.Option(help="of a video, a frame every so often: 0.5s, 200ms")
     ] = None,
     model: Annotated[str, typer.Option(help="a shipped model or an ONNX file")] = DEFAULT_MODEL,
     detector: Annotated[
@@ -74,52 +100,191 @@ def analyze_command(
     min_face: Annotated[int, typer.Option(help="smallest face to look for, pixels a side")] = 24,
     lang: Annotated[Language, typer.Option(help="of the table and the pictures")] = Language.en,
 ) -> None:
-    """Find the faces in pictures and estimate the emotion each shows.
+    """Find the faces in pictures and videos and estimate the emotion each shows.
 
-    Reads JPEG, PNG, WebP, AVIF, BMP, GIF, TIFF and PPM. Exits with 1 when some pictures could
-    not be read; the others are still done.
+    Reads JPEG, PNG, WebP, AVIF, BMP, GIF, TIFF and PPM, and the videos that FFmpeg reads. Exits
+    with 1 when some inputs could not be read; the others are still done.
     """
+    _check(format, out, annotate, resume=resume)
+    every_s = None if every is None else _seconds(every)
+    found = find_inputs(paths, annotate)
+    if out is not None and any(out.exists() and _same(out, item.path) for item in found):
+        raise OptionError(f"--out {out} would overwrite one of the inputs")
+    places = annotated_places(found, annotate) if annotate is not None else {}
+    options: dict[str, Any] = {} if detector is DetectorName.none else {"min_face": min_face}
+    analyzer = Analyzer(model, detector=make_detector(detector, **options))
+    work = _Work(analyzer, found, places, every_s, lang)
+    if out is None:
+        failed = _to_screen(work, format, lang)
+    else:
+        about = {
+            "inputs": [str(item.path) for item in found], "model": analyzer.classifier.about,
+            "detector": detector, "min_face": min_face, "every_s": every_s,
+            "annotate": None if annotate is None else str(annotate), "lang": lang,
+        }  # fmt: skip
+        failed = _to_file(work, format, out, lang, Journal(out, about, resume=resume))
+    if failed:
+        raise typer.Exit(1)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What was found in an input, or in a frame of one."""
+
+    input: int
+    analysis: Analysis | None  # None where it only says that a video has ended
+    ended: bool
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What is to be done, and how."""
+
+    analyzer: Analyzer
+    inputs: Sequence[Input]
+    places: dict[int, Path]  # of annotated copies
+    every_s: float | None
+    lang: str
+
+    def steps(self, first: int = 0) -> Iterator[_Step]:
+        """All that is found, from the input `first` on; annotated copies are written on the way."""
+        numbered = list(enumerate(self.inputs))[first:]
+        for kind, group in itertools.groupby(numbered, key=lambda item: type(item[1])):
+            if kind is Picture:
+                yield from self._pictures(list(group))
+                continue
+            for number, item in group:
+                if isinstance(item, Unreadable):
+                    analysis = Analysis(str(item.path), None, None, error=item.error)
+                    yield _Step(number, analysis, ended=True)
+                else:
+                    yield from self._clip(number, item.path)
+
+    def _pictures(self, items: list[tuple[int, Input]]) -> Iterator[_Step]:
+        results = self.analyzer.analyze_many_with_pixels(item.path for _, item in items)
+        for (number, _), (analysis, pixels) in zip(items, results, strict=True):
+            if number in self.places and pixels is not None:
+                save_picture(draw(pixels, analysis.faces, self.lang), self.places[number])
+            yield _Step(number, analysis, ended=True)
+
+    def _clip(self, number: int, path: Path) -> Iterator[_Step]:
+        writer: VideoWriter | None = None
+        done = False
+        try:
+            if number in self.places:
+                rate = Video(path).fps if self.every_s is None else 1 / self.every_s
+                sound = path if self.every_s is None else None
+                writer = VideoWriter(self.places[number], rate, sound)
+            frames = self.analyzer.analyze_video_with_pixels(path, every_s=self.every_s)
+            for analysis, pixels in frames:
+                if writer is not None:
+                    writer.write(self._drawn(pixels, analysis))
+                yield _Step(number, analysis, ended=False)
+            done = True
+            yield _Step(number, None, ended=True)
+        except VideoError as error:
+            done = True  # what could be read of it is worth keeping
+            yield _Step(number, Analysis(str(path), None, None, error=str(error)), ended=True)
+        finally:
+            if writer is not None:
+                writer.close(done=done)
+
+    def _drawn(self, pixels: RgbImage, analysis: Analysis) -> RgbImage:
+        return draw(pixels, analysis.faces, self.lang)
+
+
+def _to_screen(work: _Work, format: Format, lang: str) -> int:
+    """Results as they come; returns how many inputs could not be read."""
+    failed = 0
+
+    def analyses() -> Iterator[Analysis]:
+        nonlocal failed
+        for step in work.steps():
+            if step.analysis is not None:
+                failed += _told(step.analysis)
+                yield step.analysis
+
+    _write_text(analyses(), sys.stdout, format, lang)
+    return failed
+
+
+def _to_file(work: _Work, format: Format, out: Path, lang: str, journal: Journal) -> int:
+    """Results into a journal, then all of them into the file; returns how many failed."""
+    done = False
+    first = journal.next_input
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
+    )  # fmt: skip
+    try:
+        with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+            task = bar.add_task("inputs", total=len(work.inputs), completed=first, rate="")
+            for step in work.steps(first):
+                journal.add(step.input, step.analysis, ended=step.ended)
+                if step.analysis is not None:
+                    _told(step.analysis)
+                if step.ended:
+                    speed = bar.tasks[0].speed
+                    rate = f"{speed:.1f}/s" if speed else ""
+                    bar.update(task, completed=step.input + 1, rate=rate)
+        failed = sum(analysis.error is not None for analysis in journal.analyses())
+
+        def write(beside: Path) -> None:
+            if format is Format.parquet:
+                write_parquet(journal.analyses(), beside)
+                return
+            with beside.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+                _write_text(journal.analyses(), file, format, lang)
+
+        write_atomically(out, write)
+        done = True
+    finally:
+        journal.close(done=done)
+    return failed
+
+
+def _told(analysis: Analysis) -> bool:
+    """Say what could not be read; returns whether it is so."""
+    if analysis.error is not None:
+        complain(analysis.error)
+    return analysis.error is not None
+
+
+def _write_text(analyses: Iterable[Analysis], file: IO[str], format: Format, lang: str) -> None:
+    if format is Format.json:
+        write_json_lines(analyses, file)
+    elif format is Format.csv:
+        write_csv(analyses, file)
+    else:
+        write_table(analyses, file, lang)
+
+
+def _check(format: Format, out: Path | None, annotate: Path | None, *, resume: bool) -> None:
     if out is not None:
         output_file("--out", out)
+    elif resume:
+        raise OptionError("--resume needs the --out of the run that was interrupted")
+    if format is Format.parquet:
+        require("parquet", "writing Parquet", "pyarrow")
+        if out is None:
+            raise OptionError("--format parquet needs --out FILE")
     if annotate is not None and annotate.exists() and not annotate.is_dir():
         raise OptionError(f"--annotate {annotate}: expected a folder, found a file")
-    found = find_pictures(paths, annotate)
-    if out is not None and any(out.exists() and _same(out, item.path) for item in found):
-        raise OptionError(f"--out {out} would overwrite a picture")
-    places = annotated_places(found, annotate) if annotate is not None else {}
-    options = {} if detector is DetectorName.none else {"min_face": min_face}
-    analyzer = Analyzer(model, detector=make_detector(detector, **options))
-    failures: list[str] = []
 
-    def results() -> Iterator[Analysis]:
-        for position, item in enumerate(found):
-            if isinstance(item, Unreadable):
-                analysis = Analysis(str(item.path), None, None, error=item.error)
-            else:
-                analysis, pixels = analyzer.analyze_with_pixels(item.path)
-                if position in places and pixels is not None:
-                    save_picture(draw(pixels, analysis.faces, lang), places[position])
-            if analysis.error is not None:
-                failures.append(analysis.error)
-                complain(analysis.error)
-            yield analysis
 
-    write: Callable[[Iterable[Analysis], IO[str]], None] = {
-        Format.json: write_json_lines,
-        Format.csv: write_csv,
-        Format.table: lambda analyses, file: write_table(analyses, file, lang),
-    }[format]
-    if out is None:
-        write(results(), sys.stdout)
-    else:
-
-        def write_file(beside: Path) -> None:
-            with beside.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-                write(results(), file)
-
-        write_atomically(out, write_file)
-    if failures:
-        raise typer.Exit(1)
+def _seconds(text: str) -> float:
+    """`0.5s`, `200ms` or `2`."""
+    for unit, factor in (("ms", 0.001), ("s", 1.0), ("", 1.0)):
+        if text.endswith(unit):
+            try:
+                seconds = float(text.removesuffix(unit)) * factor
+            except ValueError:
+                break
+            if 0 < seconds < float("inf"):
+                return seconds
+            break
+    raise OptionError(f"--every: expected a time such as 0.5s or 200ms, found {text!r}")
 
 
 def _same(one: Path, other: Path) -> bool:

@@ -1,16 +1,20 @@
-"""Results as JSON lines, as CSV, and as a table for people."""
+"""Results as JSON lines, as CSV, as Parquet, and as a table for people."""
 
 from __future__ import annotations
 
 import csv
+import itertools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from semblante.emotions import EMOTIONS, emotion_name
+from semblante.errors import MissingExtraError
 from semblante.results import Analysis
 
 
@@ -23,38 +27,79 @@ def write_json_lines(analyses: Iterable[Analysis], file: IO[str]) -> None:
 
 def write_csv(analyses: Iterable[Analysis], file: IO[str]) -> None:
     """One row a face; a picture without a face, or not read, has one row without face columns."""
-    face_columns = ["track", "left", "top", "face_width", "face_height", "detection_score",
-                    "emotion", *EMOTIONS]  # fmt: skip
     rows = csv.writer(file, lineterminator="\n")
-    rows.writerow(["path", "frame", "time_s", "width", "height", "face", *face_columns, "error"])
+    rows.writerow(COLUMNS)
     for analysis in analyses:
-        about = [analysis.path, analysis.frame, analysis.time_s, analysis.width, analysis.height]
-        if not analysis.faces:
-            rows.writerow([*about, None, *[None] * len(face_columns), analysis.error])
-        for number, face in enumerate(analysis.faces, start=1):
-            values = face.to_dict()
-            probabilities = values["probabilities"].values()
-            cells = [values["track"], *values["box"], values["detection_score"], values["emotion"]]
-            rows.writerow([*about, number, *cells, *probabilities, analysis.error])
+        rows.writerows(_rows(analysis))
         file.flush()
 
 
+def write_parquet(analyses: Iterable[Analysis], path: Path) -> None:
+    """The rows of the CSV, with their types (extra `parquet`)."""
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise MissingExtraError("writing Parquet", "parquet") from None
+    whole = ("frame", "width", "height", "face", "track", *_BOX)
+    kinds = {name: pyarrow.int32() for name in whole}
+    kinds |= {name: pyarrow.string() for name in ("path", "emotion", "error")}
+    schema = pyarrow.schema([(name, kinds.get(name, pyarrow.float64())) for name in COLUMNS])
+    with parquet.ParquetWriter(path, schema) as writer:
+        rows = (row for analysis in analyses for row in _rows(analysis))
+        while some := list(itertools.islice(rows, 10_000)):
+            columns = zip(*some, strict=True)
+            arrays = [
+                pyarrow.array(list(column), kind)
+                for column, kind in zip(columns, schema.types, strict=True)
+            ]
+            writer.write_batch(pyarrow.record_batch(arrays, schema=schema))
+
+
+_BOX = ("left", "top", "face_width", "face_height")
+COLUMNS = (
+    "path", "frame", "time_s", "width", "height", "face", "track", *_BOX, "detection_score",
+    "emotion", *EMOTIONS, "error",
+)  # fmt: skip
+
+
+def _rows(analysis: Analysis) -> Iterator[list[Any]]:
+    about = [analysis.path, analysis.frame, analysis.time_s, analysis.width, analysis.height]
+    if not analysis.faces:
+        yield [*about, *[None] * (len(COLUMNS) - len(about) - 1), analysis.error]
+    for number, face in enumerate(analysis.faces, start=1):
+        values = face.to_dict()
+        cells = [values["track"], *values["box"], values["detection_score"], values["emotion"]]
+        yield [*about, number, *cells, *values["probabilities"].values(), analysis.error]
+
+
 def write_table(analyses: Iterable[Analysis], file: IO[str], language: str) -> None:
-    """For a person: a line a face, with the second guess, since the first is often unsure."""
+    """For a person: a line a face, with the second guess, since the first is often unsure; of a
+    video a line a track, with the emotion it showed most."""
     words = _WORDS[language]
     table = Table(*words["columns"], box=None, pad_edge=False)
     for column in table.columns[2:]:
         column.no_wrap = True
-    for analysis in analyses:
-        if analysis.error is not None:
-            table.add_row(analysis.path, "-", words["not read"])
-        elif not analysis.faces:
-            table.add_row(analysis.path, "-", words["no face"])
-        for number, face in enumerate(analysis.faces, start=1):
-            ranked = sorted(face.probabilities.items(), key=lambda item: -item[1])
-            first, second = (f"{emotion_name(e, language)} {p:.0%}" for e, p in ranked[:2])
-            box = f"{face.box.left},{face.box.top} {face.box.width}x{face.box.height}"
-            table.add_row(analysis.path, str(number), first, second, box)
+    for path, group in itertools.groupby(analyses, key=lambda analysis: analysis.path):
+        clip = _Clip()
+        for analysis in group:
+            if analysis.error is not None:
+                table.add_row(path, "-", words["not read"])
+            elif analysis.frame is not None:
+                clip.add(analysis)
+            elif not analysis.faces:
+                table.add_row(path, "-", words["no face"])
+            else:
+                for number, face in enumerate(analysis.faces, start=1):
+                    box = f"{face.box.left},{face.box.top} {face.box.width}x{face.box.height}"
+                    guesses = _guesses(face.probabilities, language)
+                    table.add_row(path, str(number), *guesses, box)
+        for track, shown in clip.tracks.items():
+            mean = {name: total / shown.frames for name, total in shown.totals.items()}
+            times = f"{_clock(shown.first_s)} - {_clock(shown.last_s)}"
+            table.add_row(path, f"{words['track']} {track}", *_guesses(mean, language), times)
+        if clip.frames and not clip.tracks:
+            table.add_row(path, "-", words["no face"])
     # A table in a file, or in a pipe, is as wide as it needs to be.
     console = Console(file=file, highlight=False, markup=False)
     if not console.is_terminal:
@@ -62,14 +107,53 @@ def write_table(analyses: Iterable[Analysis], file: IO[str], language: str) -> N
     console.print(table)
 
 
+@dataclass
+class _Shown:
+    """One track of a video."""
+
+    first_s: float
+    last_s: float = 0.0
+    frames: int = 0
+    totals: dict[str, float] = field(default_factory=lambda: dict.fromkeys(EMOTIONS, 0.0))
+
+
+@dataclass
+class _Clip:
+    """A video, a frame at a time."""
+
+    frames: int = 0
+    tracks: dict[int, _Shown] = field(default_factory=dict)
+
+    def add(self, analysis: Analysis) -> None:
+        self.frames += 1
+        time_s = analysis.time_s or 0.0
+        for face in analysis.faces:
+            shown = self.tracks.setdefault(face.track or 0, _Shown(time_s))
+            shown.last_s = time_s
+            shown.frames += 1
+            for name, probability in face.probabilities.items():
+                shown.totals[name] += probability
+
+
+def _guesses(probabilities: Mapping[str, float], language: str) -> tuple[str, ...]:
+    ranked = sorted(probabilities.items(), key=lambda item: -item[1])
+    return tuple(f"{emotion_name(name, language)} {p:.0%}" for name, p in ranked[:2])
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds // 60)}:{seconds % 60:04.1f}"
+
+
 _WORDS: dict[str, dict[str, Any]] = {
     "en": {
         "columns": ["picture", "face", "emotion", "or else", "left,top size"],
+        "track": "track",
         "no face": "no face",
         "not read": "not read",
     },
     "es": {
         "columns": ["imagen", "rostro", "emoción", "o bien", "izq.,arriba tamaño"],
+        "track": "pista",
         "no face": "sin rostros",
         "not read": "no leída",
     },

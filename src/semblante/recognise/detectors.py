@@ -69,11 +69,8 @@ class HaarDetector:
         self.min_face = min_face
         self.min_score = min_score
         self.max_side = max_side
-        path = Path(cv2.__file__).parent / "data" / "haarcascade_frontalface_alt2.xml"
-        self._cascade = cv2.CascadeClassifier(str(path))
-        self._lock = threading.Lock()  # a cascade keeps its place while it looks
-        if self._cascade.empty():
-            raise ModelError(f"{path}: OpenCV's face cascade is missing")
+        self._cascades = threading.local()  # one keeps its place while it looks
+        self._cascade()  # whatever is wrong with its file shows now
 
     def detect(self, image: RgbImage) -> list[Detection]:
         """See `Detector.detect`."""
@@ -81,10 +78,9 @@ class HaarDetector:
         smallest = max(20, round(self.min_face * shrink))  # the cascade's own window is 20x20
         if min(grey.shape) < smallest:
             return []
-        with self._lock:
-            boxes, votes = self._cascade.detectMultiScale2(
-                grey, scaleFactor=1.1, minNeighbors=1, minSize=(smallest, smallest)
-            )
+        boxes, votes = self._cascade().detectMultiScale2(
+            grey, scaleFactor=1.1, minNeighbors=1, minSize=(smallest, smallest)
+        )
         found = [
             Detection(
                 Box(*(round(float(value) / shrink) for value in box)),
@@ -94,6 +90,17 @@ class HaarDetector:
         ]
         sure = [detection for detection in found if detection.score >= self.min_score]
         return without_doubles(sorted(sure, key=lambda detection: -detection.score))
+
+    def _cascade(self) -> cv2.CascadeClassifier:
+        """This thread's own."""
+        if not hasattr(self._cascades, "cascade"):
+            path = Path(cv2.__file__).parent / "data" / "haarcascade_frontalface_alt2.xml"
+            cascade = cv2.CascadeClassifier(str(path))
+            if cascade.empty():
+                raise ModelError(f"{path}: OpenCV's face cascade is missing")
+            self._cascades.cascade = cascade
+        found: cv2.CascadeClassifier = self._cascades.cascade
+        return found
 
 
 class YuNetDetector:
@@ -124,29 +131,38 @@ class YuNetDetector:
         the others as in `HaarDetector`. Raises `ModelError` where there is no such file."""
         _check(min_face, min_score, max_side)
         self.min_face = min_face
+        self.min_score = min_score
         self.max_side = max_side
-        path = detector_path("yunet") if path is None else path
-        try:
-            self._network = cv2.FaceDetectorYN.create(
-                str(path), "", (max_side, max_side), min_score, self._OVERLAP, self._MOST
-            )
-        except cv2.error as error:
-            reason = " ".join(str(error).split())[:120]
-            raise ModelError(f"{path}: not YuNet's network: {reason}") from None
-        self._lock = threading.Lock()  # its input size is set before each picture
+        self.path = detector_path("yunet") if path is None else path
+        self._networks = threading.local()  # the input's size is set before each picture
+        self._network()  # whatever is wrong with its file shows now
 
     def detect(self, image: RgbImage) -> list[Detection]:
         """See `Detector.detect`."""
         small, shrink = _shrunk(image, self.max_side)
         height, width = small.shape[:2]
-        with self._lock:
-            self._network.setInputSize((width, height))
-            _, rows = self._network.detect(np.ascontiguousarray(small[:, :, ::-1]))  # BGR
+        network = self._network()
+        network.setInputSize((width, height))
+        _, rows = network.detect(np.ascontiguousarray(small[:, :, ::-1]))  # BGR
         if rows is None:
             return []
         found = [self._detection(row, shrink) for row in rows]
         large = [detection for detection in found if detection.box.width >= self.min_face]
         return sorted(large, key=lambda detection: -detection.score)
+
+    def _network(self) -> cv2.FaceDetectorYN:
+        """This thread's own."""
+        if not hasattr(self._networks, "network"):
+            size = (self.max_side, self.max_side)
+            try:
+                self._networks.network = cv2.FaceDetectorYN.create(
+                    str(self.path), "", size, self.min_score, self._OVERLAP, self._MOST
+                )
+            except cv2.error as error:
+                reason = " ".join(str(error).split())[:120]
+                raise ModelError(f"{self.path}: not YuNet's network: {reason}") from None
+        found: cv2.FaceDetectorYN = self._networks.network
+        return found
 
     def _detection(self, row: npt.NDArray[np.float32], shrink: float) -> Detection:
         """A row holds the box, five points from the picture's left eye on, and the score."""

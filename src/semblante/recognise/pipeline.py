@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +18,30 @@ from semblante.images import ImageSource, RgbImage, load_image
 from semblante.models import DEFAULT_MODEL, model_path
 from semblante.preprocess import crop_face, to_grey
 from semblante.recognise.classifier import Classifier
-from semblante.recognise.detectors import Detector, HaarDetector
+from semblante.recognise.detectors import Detection, Detector, HaarDetector
 from semblante.recognise.tracks import Tracker
 from semblante.recognise.video import Video
 from semblante.results import Analysis, Box, Face
+
+# Faces of so many pictures, or of so many million pixels of them, go through the network together.
+_CHUNK: Final = 16
+_CHUNK_PIXELS: Final = 50_000_000
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A picture on its way: read, its faces cut out."""
+
+    path: str | None
+    pixels: RgbImage | None = None
+    detections: tuple[Detection, ...] = ()
+    crops: npt.NDArray[np.uint8] | None = None
+    error: str | None = None
+
+
+def _enough(chunk: Sequence[_Found]) -> bool:
+    pixels = sum(found.pixels.size // 3 for found in chunk if found.pixels is not None)
+    return len(chunk) >= _CHUNK or pixels >= _CHUNK_PIXELS
 
 
 class Analyzer:
@@ -28,8 +51,8 @@ class Analyzer:
         for face in analyzer.analyze("family.jpg"):
             print(face.box, face.emotion, face.probabilities[face.emotion])
 
-    It holds the loaded network: make one and keep it. It may be used from several threads,
-    one at a time.
+    It holds the loaded network: make one and keep it. It may be used from several threads at the
+    same time.
     """
 
     def __init__(
@@ -51,25 +74,74 @@ class Analyzer:
         `image`: a path, the bytes of a picture file, or a uint8 array, RGB (H, W, 3), RGBA
         or grey (OpenCV reads BGR: turn it first). Raises `ImageError` where it is no picture.
         """
-        return self._faces(load_image(image))
+        pixels = load_image(image)
+        [(analysis, _)] = self._estimated([self._find(pixels)])
+        return list(analysis.faces)
 
     def analyze_many(self, images: Iterable[ImageSource]) -> Iterator[Analysis]:
         """One `Analysis` for each picture, in order, as they are done.
 
         A picture that cannot be read gives an `Analysis` with its `error`; the others go on.
         """
-        for image in images:
-            yield self.analyze_with_pixels(image)[0]
+        for analysis, _ in self.analyze_many_with_pixels(images):
+            yield analysis
 
-    def analyze_with_pixels(self, image: ImageSource) -> tuple[Analysis, RgbImage | None]:
-        """As `analyze_many` for one picture, and its pixels for whoever draws on them."""
+    def analyze_many_with_pixels(
+        self, images: Iterable[ImageSource], *, workers: int | None = None
+    ) -> Iterator[tuple[Analysis, RgbImage | None]]:
+        """As `analyze_many`, and the pixels of each picture for whoever draws on them.
+
+        Pictures are read, and faces found, by `workers` threads (None: one for each processor core)
+        some pictures ahead; the faces of several pictures go through the network together.
+        """
+        workers = workers or os.cpu_count() or 1
+        ahead: deque[Future[_Found]] = deque()
+        chunk: list[_Found] = []
+        source = iter(images)
+        with ThreadPoolExecutor(workers) as pool:
+            try:
+                while True:
+                    while len(ahead) < 2 * workers:
+                        try:
+                            ahead.append(pool.submit(self._find, next(source)))
+                        except StopIteration:
+                            break
+                    if ahead:
+                        chunk.append(ahead.popleft().result())
+                    if not ahead or _enough(chunk):
+                        yield from self._estimated(chunk)
+                        chunk.clear()
+                    if not ahead:
+                        return
+            finally:
+                for future in ahead:
+                    future.cancel()
+
+    def _find(self, image: ImageSource) -> _Found:
+        """A picture with its faces cut out, before the network has seen them."""
         path = str(image) if isinstance(image, (str, os.PathLike)) else None
         try:
             pixels = load_image(image)
         except ImageError as error:
-            return Analysis(path, None, None, error=str(error)), None
-        height, width = pixels.shape[:2]
-        return Analysis(path, width, height, tuple(self._faces(pixels))), pixels
+            return _Found(path, error=str(error))
+        detections = sorted(self.detector.detect(pixels), key=lambda d: (d.box.left, d.box.top))
+        crops = self._crops(to_grey(pixels), [detection.box for detection in detections])
+        return _Found(path, pixels, tuple(detections), crops)
+
+    def _estimated(self, chunk: Sequence[_Found]) -> Iterator[tuple[Analysis, RgbImage | None]]:
+        """Each picture's faces, estimated with those of the others."""
+        crops = [found.crops for found in chunk if found.crops is not None]
+        estimates = iter(self.classifier.probabilities(np.concatenate(crops)) if crops else ())
+        for found in chunk:
+            if found.pixels is None:
+                yield Analysis(found.path, None, None, error=found.error), None
+                continue
+            height, width = found.pixels.shape[:2]
+            faces = tuple(
+                self._face(detection.box, detection.score, next(estimates))
+                for detection in found.detections
+            )
+            yield Analysis(found.path, width, height, faces), found.pixels
 
     def analyze_video(
         self,
@@ -114,7 +186,8 @@ class Analyzer:
                 looked = frame.time_s
                 detections = self.detector.detect(frame.image)
             tracks = tracker.update(grey, frame.time_s, detections)
-            estimates = self._estimates(grey, [track.box for track in tracks])
+            crops = self._crops(grey, [track.box for track in tracks])
+            estimates = self.classifier.probabilities(crops)
             faces = [
                 self._face(
                     track.box, track.score, tracker.smooth(track, row, frame.time_s), track.number
@@ -128,23 +201,13 @@ class Analyzer:
                 frame.image,
             )
 
-    def _faces(self, image: RgbImage) -> list[Face]:
-        detections = sorted(self.detector.detect(image), key=lambda d: (d.box.left, d.box.top))
-        estimates = self._estimates(to_grey(image), [detection.box for detection in detections])
-        return [
-            self._face(detection.box, detection.score, row)
-            for detection, row in zip(detections, estimates, strict=True)
-        ]
-
-    def _estimates(
-        self, grey: npt.NDArray[np.uint8], boxes: Sequence[Box]
-    ) -> npt.NDArray[np.float32]:
-        """Probabilities (n, 7) for the faces in `boxes`."""
+    def _crops(self, grey: npt.NDArray[np.uint8], boxes: Sequence[Box]) -> npt.NDArray[np.uint8]:
+        """The network's view of each box, uint8 (n, size, size)."""
         size = self.classifier.spec.size
         crops = np.empty((len(boxes), size, size), np.uint8)
         for crop, box in zip(crops, boxes, strict=True):
             crop[:] = crop_face(grey, box, size)
-        return self.classifier.probabilities(crops)
+        return crops
 
     @staticmethod
     def _face(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import queue
+import shutil
+import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -147,3 +149,54 @@ class Video:
         if time_s > before and (number == 0 or time_s > 0):
             return time_s
         return 0.0 if number == 0 else before + 1 / self.fps
+
+
+class VideoWriter:
+    """Writes frames as an .mp4 file that appears whole, with the sound of another where ffmpeg is
+    installed."""
+
+    def __init__(self, path: Path, fps: float, sound_of: Path | None = None) -> None:
+        self.path = path
+        self.fps = fps
+        self.sound_of = sound_of
+        self._beside = path.with_name(f".{path.stem}-{os.getpid()}.mp4")
+        self._writer: cv2.VideoWriter | None = None
+        self._size = (0, 0)
+
+    def write(self, image: RgbImage) -> None:
+        """The next frame; one of another size is brought to the first one's."""
+        if self._writer is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._size = (image.shape[1], image.shape[0])
+            code = cv2.VideoWriter.fourcc(*"mp4v")
+            self._writer = cv2.VideoWriter(str(self._beside), code, self.fps, self._size)
+            if not self._writer.isOpened():
+                raise VideoError(f"{self.path}: cannot be written")
+        if (image.shape[1], image.shape[0]) != self._size:
+            image = np.asarray(cv2.resize(image, self._size), np.uint8)
+        self._writer.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+
+    def close(self, *, done: bool) -> None:
+        """Where all frames are `done` the file appears, else nothing stays."""
+        if self._writer is None:
+            return
+        self._writer.release()
+        if not done:
+            self._beside.unlink(missing_ok=True)
+            return
+        self._add_sound()
+        self._beside.replace(self.path)
+
+    def _add_sound(self) -> None:
+        ffmpeg = shutil.which("ffmpeg")
+        if ffmpeg is None or self.sound_of is None:
+            return
+        both = self._beside.with_suffix(".sound.mp4")
+        command = [
+            ffmpeg, "-v", "error", "-y", "-i", str(self._beside), "-i", str(self.sound_of),
+            "-map", "0:v", "-map", "1:a?", "-c", "copy", str(both),
+        ]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, check=False)
+        if done.returncode == 0:
+            both.replace(self._beside)
+        both.unlink(missing_ok=True)

@@ -1,0 +1,101 @@
+"""Which pictures and videos a command works on, and where their annotated copies go."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from semblante.errors import OptionError
+from semblante.images import SUFFIXES
+from semblante.recognise import video
+from semblante.recognise.annotate import saved_name
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture to read."""
+
+    path: Path
+    below: Path  # its place below the folder that was named, or just its name
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A video to read."""
+
+    path: Path
+    below: Path
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """Something named by the user, or found, that holds no picture for us."""
+
+    path: Path
+    error: str
+
+
+Input = Picture | Clip | Unreadable
+
+
+def find_inputs(paths: Iterable[Path], annotate: Path | None) -> list[Input]:
+    """All pictures and videos that `paths` stand for, in their order.
+
+    A file named by the user is tried whatever its name, as a video where its suffix says so. In
+    folders, with their sub-folders, files are chosen by their suffix and sorted by name; what lies
+    in `annotate`, a folder inside, was written by this program and is left out.
+    """
+    return [item for path in paths for item in _found(path, annotate)]
+
+
+def _found(path: Path, annotate: Path | None) -> Iterator[Input]:
+    if not os.path.isdir(path):  # noqa: PTH112 - unlike Path.is_dir() it never raises
+        yield _named(path, Path(path.name))
+        return
+    own = os.path.realpath(annotate) if annotate is not None else None
+    denied: list[OSError] = []
+    files: list[Path] = []
+    for folder, folders, names in os.walk(path, onerror=denied.append):
+        folders[:] = [name for name in folders if os.path.realpath(Path(folder, name)) != own]
+        known = SUFFIXES | video.SUFFIXES
+        files += [Path(folder, name) for name in names if Path(name).suffix.lower() in known]
+    for error in denied:
+        yield Unreadable(path, f"{error.filename}: cannot be read: {error.strerror}")
+    if not files and not denied:
+        yield Unreadable(path, f"{path}: no pictures or videos in this folder")
+    for file in sorted(files):
+        yield _named(file, file.relative_to(path))
+
+
+def _named(path: Path, below: Path) -> Picture | Clip:
+    return (Clip if path.suffix.lower() in video.SUFFIXES else Picture)(path, below)
+
+
+def annotated_places(found: Sequence[Input], folder: Path) -> dict[int, Path]:
+    """For the position of each input in `found`, where its annotated copy is to be written.
+
+    The copies lie as the pictures lay in their folders; of two with one name the second becomes
+    NAME-2. Raises `OptionError` where a copy would overwrite one of the pictures.
+    """
+    originals = {os.path.realpath(item.path) for item in found if not isinstance(item, Unreadable)}
+    places: dict[int, Path] = {}
+    taken: set[Path] = set()
+    for position, item in enumerate(found):
+        if isinstance(item, Unreadable):
+            continue
+        place, number = _copy_name(item, folder / item.below), 1
+        while place in taken:
+            number += 1
+            other = item.below.with_stem(f"{item.below.stem}-{number}")
+            place = _copy_name(item, folder / other)
+        if os.path.realpath(place) in originals:
+            raise OptionError(f"--annotate {folder} would overwrite {place}")
+        taken.add(place)
+        places[position] = place
+    return places
+
+
+def _copy_name(item: Picture | Clip, place: Path) -> Path:
+    return place.with_suffix(".mp4") if isinstance(item, Clip) else saved_name(place)

@@ -1,0 +1,88 @@
+"""What a long analysis has found so far, kept beside its output until all is done.
+
+A run that was killed goes on from here, and its output is that of a run that was not:
+
+    {"semblante": {...}}                                        the inputs and settings
+    {"input": 0, "ended": true, "analysis": {...}}              a picture
+    {"input": 1, "ended": false, "analysis": {...}}             a frame of a video
+    {"input": 1, "ended": true, "analysis": null}               its end
+
+A video that was interrupted starts again, since its tracks hang together.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from semblante.errors import OptionError
+from semblante.results import Analysis
+
+
+class Journal:
+    """Beside the file `out`, which appears when all is done."""
+
+    def __init__(self, out: Path, about: dict[str, Any], *, resume: bool) -> None:
+        """`about`: what must be the same for a run to go on; raises `OptionError` where it is not,
+        or where there is nothing to go on with."""
+        self.path = out.with_name(out.name + ".partial")
+        self.next_input = 0
+        head = {"semblante": json.loads(json.dumps(about))}
+        end = 0
+        if resume:
+            if not self.path.exists():
+                raise OptionError(f"--resume: there is no unfinished {out} ({self.path})")
+            end = self._read(head)
+        self._file = self.path.open("r+b" if resume else "wb")
+        self._file.truncate(end)
+        self._file.seek(end)
+        if not end:
+            self._write(head)
+
+    def add(self, number: int, analysis: Analysis | None, *, ended: bool) -> None:
+        """What was found in an input, by its number; it outlives this process at once."""
+        found = None if analysis is None else analysis.to_dict()
+        self._write({"input": number, "ended": ended, "analysis": found})
+
+    def analyses(self) -> Iterator[Analysis]:
+        """All of it, from the beginning."""
+        with self.path.open("rb") as file:
+            next(file)
+            for line in file:
+                if (analysis := json.loads(line)["analysis"]) is not None:
+                    yield Analysis.from_dict(analysis)
+
+    def close(self, *, done: bool) -> None:
+        """Let go of the file; where all is `done` it goes."""
+        self._file.close()
+        if done:
+            self.path.unlink()
+
+    def _read(self, head: dict[str, Any]) -> int:
+        """Where the last input that was done ends in the file."""
+        end = place = 0
+        with self.path.open("rb") as file:
+            for line in file:
+                place += len(line)
+                try:
+                    entry = json.loads(line) if line.endswith(b"\n") else None
+                except ValueError:
+                    entry = None
+                if entry is None:
+                    break  # cut off while it was written
+                if place == len(line):
+                    if entry != head:
+                        raise OptionError(
+                            f"--resume: {self.path} is of other inputs or settings: give the same, "
+                            "or delete it"
+                        )
+                    end = place
+                elif entry["ended"]:
+                    end, self.next_input = place, entry["input"] + 1
+        return end
+
+    def _write(self, entry: dict[str, Any]) -> None:
+        self._file.write(json.dumps(entry).encode() + b"\n")
+        self._file.flush()

@@ -1,0 +1,214 @@
+"""Many inputs at once: batched, written as they come, taken up again after a kill."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import EXAMPLE
+from semblante import Analysis, Analyzer
+from semblante.cli.formats import COLUMNS
+from semblante.cli.journal import Journal
+from semblante.errors import OptionError
+from test_cli import PROGRAM, semblante
+from test_video import canvas, write_video
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Thirty pictures, three of them broken, and a video."""
+    folder = tmp_path_factory.mktemp("archive") / "fotos ñ"
+    folder.mkdir()
+    with Image.open(EXAMPLE) as picture:
+        head = picture.crop((90, 0, 360, 270))
+        for number in range(30):
+            size = 120 + 4 * number
+            head.resize((size, size)).save(folder / f"{number:02d}.jpg", quality=80)
+    for number in (4, 17, 29):
+        (folder / f"{number:02d}.jpg").write_bytes(b"broken")
+    face = np.asarray(head.resize((150, 150)))
+    write_video(folder / "10 clip.mp4", 30, lambda n: canvas((face, 3 * n, 40)))
+    return folder
+
+
+def finished(archive: Path, out: Path, *more: object) -> str:
+    done = semblante("analyze", archive, "--format", "json", "--out", out, *more)
+    assert done.returncode == 1, done.stderr  # for the broken ones
+    assert not out.with_name(out.name + ".partial").exists()
+    return out.read_text()
+
+
+def test_batches_give_what_single_pictures_give(archive: Path) -> None:
+    analyzer = Analyzer()
+    paths = sorted(archive.glob("*.jpg"))
+    together = list(analyzer.analyze_many(paths))
+    assert [analysis.path for analysis in together] == [str(path) for path in paths]
+    assert sum(analysis.error is not None for analysis in together) == 3
+    for analysis in together:
+        if analysis.error is None:
+            alone = analyzer.analyze(str(analysis.path))
+            assert [face.box for face in analysis.faces] == [face.box for face in alone]
+            for one, other in zip(analysis.faces, alone, strict=True):
+                assert one.probabilities == pytest.approx(other.probabilities, abs=1e-5)
+
+
+def test_whoever_stops_early_does_not_wait_for_the_rest(archive: Path) -> None:
+    asked = []
+
+    def pictures():
+        for _ in range(10_000):
+            asked.append(1)
+            yield archive / "00.jpg"
+
+    results = Analyzer().analyze_many(pictures())
+    next(results)
+    results.close()
+    assert len(asked) < 100
+
+
+def test_all_formats_have_the_same_rows(archive: Path, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    lines = [json.loads(line) for line in finished(archive, tmp_path / "x.json").splitlines()]
+    for name in ("x.csv", "x.parquet"):
+        suffix = name.split(".")[1]
+        done = semblante("analyze", archive, "--format", suffix, "--out", tmp_path / name)
+        assert done.returncode == 1
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "x.csv").read_text())))
+    table = parquet.read_table(tmp_path / "x.parquet")
+    assert tuple(table.column_names) == tuple(rows[0]) == COLUMNS
+    typed = table.to_pylist()
+    assert len(typed) == len(rows) == sum(max(1, len(line["faces"])) for line in lines)
+    for row, values in zip(rows, typed, strict=True):
+        for column in COLUMNS:
+            expected = "" if values[column] is None else str(values[column])
+            assert row[column] == expected
+    frames = [line for line in lines if line["path"].endswith("clip.mp4")]
+    assert [line["frame"] for line in frames] == list(range(30))
+    assert {face["track"] for line in frames for face in line["faces"]} == {1}
+
+
+def test_a_table_has_a_line_for_each_track(archive: Path) -> None:
+    done = semblante("analyze", archive / "10 clip.mp4", "--every", "200ms")
+    assert done.returncode == 0, done.stderr
+    [line] = [line for line in done.stdout.splitlines() if "clip.mp4" in line]
+    assert "track 1" in line
+    assert "0:00.0 - 0:01." in line
+
+
+def test_killed_again_and_again_it_ends_like_an_uninterrupted_run(
+    archive: Path, tmp_path: Path
+) -> None:
+    whole = finished(archive, tmp_path / "whole.json")
+    out = tmp_path / "parts.json"
+    partial = tmp_path / "parts.json.partial"
+    chance = random.Random(0)
+    kills = 0
+    for _ in range(60):
+        arguments = [PROGRAM, "analyze", archive, "--format", "json", "--out", out]
+        arguments += ["--resume"] if partial.exists() else []
+        process = subprocess.Popen(
+            list(map(str, arguments)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        before = partial.stat().st_size if partial.exists() else 0
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            grown = (partial.stat().st_size if partial.exists() else before) - before
+            if kills < 5 and grown > chance.uniform(500, 3000):
+                process.send_signal(signal.SIGKILL)
+                kills += 1
+            time.sleep(0.001)
+        if process.wait() >= 0:
+            break
+    assert kills == 5
+    assert out.read_text() == whole
+    assert not partial.exists()
+
+
+def test_a_line_cut_off_in_the_middle_is_written_again(archive: Path, tmp_path: Path) -> None:
+    whole = finished(archive, tmp_path / "whole.json")
+    out = tmp_path / "parts.json"
+    process = subprocess.Popen(
+        [str(PROGRAM), "analyze", str(archive), "--format", "json", "--out", str(out)],
+        stderr=subprocess.DEVNULL,
+    )
+    partial = tmp_path / "parts.json.partial"
+    while not partial.exists() or partial.stat().st_size < 2500:
+        time.sleep(0.001)
+    process.kill()
+    process.wait()
+    os.truncate(partial, 2400)
+    assert finished(archive, out, "--resume") == whole
+
+
+def test_resume_of_something_else(archive: Path, tmp_path: Path) -> None:
+    out = tmp_path / "x.json"
+    assert semblante("analyze", archive, "--resume").returncode == 2
+    done = semblante("analyze", archive, "--out", out, "--resume")
+    assert done.returncode == 2
+    assert "there is no unfinished" in done.stderr
+    Journal(out, {"inputs": ["other"]}, resume=False).close(done=False)
+    done = semblante("analyze", archive, "--out", out, "--resume")
+    assert done.returncode == 2
+    assert "of other inputs or settings" in done.stderr
+
+
+def test_journal_by_itself(tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+    journal = Journal(out, {"a": 1}, resume=False)
+    picture, frame = Analysis("a.jpg", 3, 4), Analysis("b.mp4", 3, 4, frame=0, time_s=0.0)
+    journal.add(0, picture, ended=True)
+    journal.add(1, frame, ended=False)
+    journal.close(done=False)
+    again = Journal(out, {"a": 1}, resume=True)
+    assert again.next_input == 1  # the video starts again
+    assert list(again.analyses()) == [picture]
+    again.add(1, frame, ended=False)
+    again.add(1, None, ended=True)
+    assert list(again.analyses()) == [picture, frame]
+    again.close(done=True)
+    with pytest.raises(OptionError, match="no unfinished"):
+        Journal(out, {"a": 1}, resume=True)
+
+
+def test_annotated_video(archive: Path, tmp_path: Path) -> None:
+    from semblante.recognise.video import Video
+
+    clip = archive / "10 clip.mp4"
+    shutil.copy(clip, tmp_path / "clip.mp4")
+    done = semblante("analyze", tmp_path / "clip.mp4", "--annotate", tmp_path / "marked")
+    assert done.returncode == 0, done.stderr
+    marked = list(Video(tmp_path / "marked" / "clip.mp4").frames())
+    plain = list(Video(clip).frames())
+    assert len(marked) == len(plain) == 30
+    changed = np.abs(marked[20].image.astype(int) - plain[20].image).max(axis=2) > 60
+    assert 100 < changed.sum() < 20_000
+    assert [path.name for path in (tmp_path / "marked").iterdir()] == ["clip.mp4"]
+
+
+@pytest.mark.parametrize("every", ["0s", "soon", "-1s", "inf", "s"])
+def test_every_is_a_time(archive: Path, every: str) -> None:
+    done = semblante("analyze", archive, "--every", every)
+    assert done.returncode == 2
+    assert "expected a time such as 0.5s" in done.stderr
+
+
+def test_a_broken_video_does_not_stop_the_others(archive: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"no video")
+    shutil.copy(archive / "00.jpg", tmp_path / "b.jpg")
+    done = semblante("analyze", tmp_path, "--format", "json")
+    assert done.returncode == 1
+    first, second = map(json.loads, done.stdout.splitlines())
+    assert "not a video" in first["error"]
+    assert second["error"] is None
