@@ -16,7 +16,7 @@ from semblante import EMOTIONS, Analyzer, Box, Face, ImageError, ModelError
 from semblante.emotions import LANGUAGES, emotion_name
 from semblante.models import MODELS, model_path, sha256
 from semblante.preprocess import crop_face, to_grey
-from semblante.recognise.annotate import COLOURS, _font, annotate
+from semblante.recognise.annotate import COLOURS, annotate, font
 
 
 @pytest.fixture(scope="module")
@@ -154,10 +154,10 @@ def test_drawing_on_any_size(size: tuple[int, int], language: str) -> None:
 
 def test_every_name_can_be_drawn() -> None:
     """Letters the font lacks are all drawn alike, as an empty box."""
-    missing = _font(20).getmask("\U0001f600")
+    missing = font(20).getmask("\U0001f600")
     for language in LANGUAGES:
         for letter in set("".join(emotion_name(emotion, language) for emotion in EMOTIONS)):
-            assert bytes(_font(20).getmask(letter)) != bytes(missing), letter
+            assert bytes(font(20).getmask(letter)) != bytes(missing), letter
 
 
 # -- what recognition does not need -----------------------------------------------------------

@@ -30,13 +30,14 @@ from semblante.cli.inputs import (
     find_inputs,
 )
 from semblante.cli.journal import Journal
+from semblante.cli.views import Views
 from semblante.emotions import LANGUAGES
 from semblante.errors import OptionError, VideoError
 from semblante.files import write_atomically
 from semblante.images import RgbImage
 from semblante.models import DEFAULT_MODEL
 from semblante.recognise.annotate import annotate as draw
-from semblante.recognise.annotate import save_picture
+from semblante.recognise.annotate import blurred, save_picture
 from semblante.recognise.detectors import DETECTORS, make_detector
 from semblante.recognise.pipeline import Analyzer
 from semblante.recognise.video import Video, VideoWriter
@@ -90,6 +91,17 @@ def analyze_command(
         Path | None,
         typer.Option(help="folder for copies with boxes drawn", readable=False),
     ] = None,
+    blur: Annotated[
+        bool, typer.Option("--blur", help="in annotated copies, make faces unrecognisable")
+    ] = False,
+    contact_sheet: Annotated[
+        Path | None,
+        typer.Option(help="picture of all faces of the pictures, by emotion", readable=False),
+    ] = None,
+    timeline: Annotated[
+        Path | None,
+        typer.Option(help="folder for a picture of each video's emotions", readable=False),
+    ] = None,
     every: Annotated[
         str | None, typer.Option(help="of a video, a frame every so often: 0.5s, 200ms")
     ] = None,
@@ -106,6 +118,10 @@ def analyze_command(
     with 1 when some inputs could not be read; the others are still done.
     """
     _check(format, out, annotate, resume=resume)
+    if contact_sheet is not None:
+        output_file("--contact-sheet", contact_sheet)
+    if blur and annotate is None:
+        raise OptionError("--blur needs --annotate DIR, where the copies go")
     every_s = None if every is None else _seconds(every)
     found = find_inputs(paths, annotate)
     if out is not None and any(out.exists() and _same(out, item.path) for item in found):
@@ -113,16 +129,18 @@ def analyze_command(
     places = annotated_places(found, annotate) if annotate is not None else {}
     options: dict[str, Any] = {} if detector is DetectorName.none else {"min_face": min_face}
     analyzer = Analyzer(model, detector=make_detector(detector, **options))
-    work = _Work(analyzer, found, places, every_s, lang)
+    work = _Work(analyzer, found, places, every_s, lang, blur=blur)
+    views = Views(contact_sheet, timeline, lang)
     if out is None:
-        failed = _to_screen(work, format, lang)
+        failed = _to_screen(work, format, lang, views)
     else:
         about = {
             "inputs": [str(item.path) for item in found], "model": analyzer.classifier.about,
             "detector": detector, "min_face": min_face, "every_s": every_s,
-            "annotate": None if annotate is None else str(annotate), "lang": lang,
+            "annotate": None if annotate is None else str(annotate), "lang": lang, "blur": blur,
         }  # fmt: skip
-        failed = _to_file(work, format, out, lang, Journal(out, about, resume=resume))
+        journal = Journal(out, about, resume=resume)
+        failed = _to_file(work, format, out, lang, journal, views)
     if failed:
         raise typer.Exit(1)
 
@@ -145,6 +163,7 @@ class _Work:
     places: dict[int, Path]  # of annotated copies
     every_s: float | None
     lang: str
+    blur: bool
 
     def steps(self, first: int = 0) -> Iterator[_Step]:
         """All that is found, from the input `first` on; annotated copies are written on the way."""
@@ -164,7 +183,7 @@ class _Work:
         results = self.analyzer.analyze_many_with_pixels(item.path for _, item in items)
         for (number, _), (analysis, pixels) in zip(items, results, strict=True):
             if number in self.places and pixels is not None:
-                save_picture(draw(pixels, analysis.faces, self.lang), self.places[number])
+                save_picture(self._drawn(pixels, analysis), self.places[number])
             yield _Step(number, analysis, ended=True)
 
     def _clip(self, number: int, path: Path) -> Iterator[_Step]:
@@ -190,10 +209,12 @@ class _Work:
                 writer.close(done=done)
 
     def _drawn(self, pixels: RgbImage, analysis: Analysis) -> RgbImage:
+        if self.blur:
+            pixels = blurred(pixels, analysis.faces)
         return draw(pixels, analysis.faces, self.lang)
 
 
-def _to_screen(work: _Work, format: Format, lang: str) -> int:
+def _to_screen(work: _Work, format: Format, lang: str, views: Views) -> int:
     """Results as they come; returns how many inputs could not be read."""
     failed = 0
 
@@ -202,13 +223,17 @@ def _to_screen(work: _Work, format: Format, lang: str) -> int:
         for step in work.steps():
             if step.analysis is not None:
                 failed += _told(step.analysis)
+                views.add(step.analysis)
                 yield step.analysis
 
     _write_text(analyses(), sys.stdout, format, lang)
+    views.write()
     return failed
 
 
-def _to_file(work: _Work, format: Format, out: Path, lang: str, journal: Journal) -> int:
+def _to_file(
+    work: _Work, format: Format, out: Path, lang: str, journal: Journal, views: Views
+) -> int:
     """Results into a journal, then all of them into the file; returns how many failed."""
     done = False
     first = journal.next_input
@@ -228,7 +253,11 @@ def _to_file(work: _Work, format: Format, out: Path, lang: str, journal: Journal
                     speed = bar.tasks[0].speed
                     rate = f"{speed:.1f}/s" if speed else ""
                     bar.update(task, completed=step.input + 1, rate=rate)
-        failed = sum(analysis.error is not None for analysis in journal.analyses())
+        failed = 0
+        for analysis in journal.analyses():
+            failed += analysis.error is not None
+            views.add(analysis)
+        views.write()
 
         def write(beside: Path) -> None:
             if format is Format.parquet:

@@ -47,16 +47,33 @@ def annotate(image: RgbImage, faces: Sequence[Face], language: str = "en") -> Rg
 
         probability = face.probabilities[face.emotion]
         text = f"{emotion_name(face.emotion, language)} {probability:.0%}"
-        font = _font(text_size)
-        left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
+        letters = font(text_size)
+        left, top, right, bottom = draw.textbbox((0, 0), text, font=letters)
         pad = max(2, text_size // 6)
         wide, tall = ceil(right - left) + 2 * pad, ceil(bottom - top) + 2 * pad
         label = _free_place(box, wide, tall, picture.size, labels)
         labels.append(label)
         x, y = label.left, label.top
         draw.rectangle((x, y, x + wide - 1, y + tall - 1), fill=colour)
-        draw.text((x + pad - left, y + pad - top), text, font=font, fill=_text_colour(colour))
+        draw.text((x + pad - left, y + pad - top), text, font=letters, fill=_text_colour(colour))
     return np.asarray(picture, dtype=np.uint8)
+
+
+def blurred(image: RgbImage, faces: Sequence[Face]) -> RgbImage:
+    """A copy of `image` (H, W, 3) in which nobody can be recognised: each face, with its hair and
+    chin, as eight by eight squares of one colour."""
+    picture = image.copy()
+    height, width = image.shape[:2]
+    for face in faces:
+        grown = round(0.2 * face.box.width), round(0.25 * face.box.height)
+        left, right = face.box.left - grown[0], face.box.left + face.box.width + grown[0]
+        top, bottom = face.box.top - grown[1], face.box.top + face.box.height + grown[1]
+        part = picture[max(0, top) : min(height, bottom), max(0, left) : min(width, right)]
+        if part.size:
+            coarse = Image.fromarray(part).resize((8, 8), Image.Resampling.BOX)
+            size = (part.shape[1], part.shape[0])
+            part[:] = np.asarray(coarse.resize(size, Image.Resampling.NEAREST))
+    return picture
 
 
 def _free_place(box: Box, wide: int, tall: int, size: tuple[int, int], taken: Sequence[Box]) -> Box:
@@ -69,8 +86,8 @@ def _free_place(box: Box, wide: int, tall: int, size: tuple[int, int], taken: Se
 
 
 @lru_cache(maxsize=32)
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    """The Latin letters of DejaVu Sans: Pillow's own font has no accents."""
+def font(size: int) -> ImageFont.FreeTypeFont:
+    """`size` in pixels. The Latin letters of DejaVu Sans: Pillow's own font has no accents."""
     file = resources.files("semblante") / "recognise" / "fonts" / "DejaVuSans-Latin.ttf"
     return ImageFont.truetype(io.BytesIO(file.read_bytes()), size)
 

@@ -1,0 +1,130 @@
+"""What it costs that faces must be found first, and where YuNet's framing comes from.
+
+    python benchmarks/framing.py --data fer2013.csv --yunet face_detection_yunet_2023mar.onnx
+
+Fits the two numbers of `YuNetDetector` on Training faces, enlarged and with their edges continued,
+where FER2013's frame is known. Then PublicTest faces are pasted into pictures, 60 to 150 pixels a
+side, found by each detector and classified: accuracy beside that of the faces as they are. Writes
+results/framing.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from semblante.data import Dataset, load_dataset
+from semblante.files import write_json
+from semblante.models import DEFAULT_MODEL, model_path
+from semblante.preprocess import crop_face, to_grey
+from semblante.recognise.classifier import Classifier
+from semblante.recognise.detectors import Detector, HaarDetector, YuNetDetector
+from semblante.results import Box
+
+N_FITTED = 1500
+N_PASTED = 1200
+ENLARGED = 4
+PICTURE = (320, 400)  # height, width
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--yunet", type=Path, required=True, help="YuNet's file")
+    arguments = parser.parse_args()
+    dataset = load_dataset(arguments.data, cache=True)
+    fitted = fit(dataset.split("Training"), arguments.yunet)
+    print(f"fitted on {fitted['n']} Training faces: {fitted}")
+    classifier = Classifier(model_path())
+    detectors = {
+        "haar": HaarDetector(),
+        "yunet": YuNetDetector(arguments.yunet),
+    }
+    pasted = [
+        cost(name, detector, dataset.split("PublicTest"), classifier)
+        for name, detector in detectors.items()
+    ]
+    for row in pasted:
+        print(row)
+    write_json(
+        Path(__file__).parent / "results" / "framing.json",
+        {"model": DEFAULT_MODEL, "fitted": fitted, "pasted": pasted},
+    )
+
+
+def some(faces: Dataset, n: int) -> Dataset:
+    return faces.where(np.random.default_rng(0).permutation(len(faces))[:n])
+
+
+def continued(face: np.ndarray, side: int, margin: int) -> np.ndarray:
+    """A face of `side` pixels whose edges go on for `margin` more, in three equal channels."""
+    large = cv2.resize(face, (side, side), interpolation=cv2.INTER_CUBIC)
+    wide = cv2.copyMakeBorder(large, *[margin] * 4, cv2.BORDER_REPLICATE)
+    return cv2.cvtColor(wide, cv2.COLOR_GRAY2RGB)
+
+
+def fit(training: Dataset, yunet: Path) -> dict[str, float]:
+    """The frame's side in widths of YuNet's box, and its centre beside eyes and mouth."""
+    detector = YuNetDetector(yunet, min_score=0.8)
+    side, margin = 48 * ENLARGED, 24 * ENLARGED
+    widths, rights, downs = [], [], []
+    for face in some(training, N_FITTED).images:
+        found = detector.detect(continued(face, side, margin))
+        if not found:
+            continue
+        marks = found[0].landmarks
+        assert marks is not None
+        widths.append(found[0].box.width / detector.SIDE / side)  # YuNet's own box
+        places = (marks.left_eye, marks.right_eye, marks.left_mouth, marks.right_mouth)
+        x, y = (np.mean(places, axis=0) - margin) / side
+        rights.append(x - 0.5)
+        downs.append(y - 0.5)
+    return {
+        "n": len(widths),
+        "side": round(float(1 / np.median(widths)), 3),
+        "side_sd_log": round(float(np.std(np.log(widths))), 3),
+        "eyes_and_mouth_right": round(float(np.median(rights)), 4),
+        "eyes_and_mouth_down": round(float(np.median(downs)), 4),
+    }
+
+
+def cost(name: str, detector: Detector, public: Dataset, classifier: Classifier) -> dict[str, Any]:
+    """Accuracy on pasted faces, and on the same faces as they are."""
+    rng = np.random.default_rng(1)
+    faces = some(public, N_PASTED)
+    crops, direct, labels = [], [], []
+    for face, label in zip(faces.images, faces.labels, strict=True):
+        side = int(rng.integers(60, 151))
+        margin = side // 3
+        picture = rng.normal(127, 20, (*PICTURE, 3)).clip(0, 255).astype(np.uint8)
+        picture = cv2.GaussianBlur(picture, (0, 0), 6)
+        pasted = continued(face, side, margin)
+        top = int(rng.integers(0, PICTURE[0] - len(pasted) + 1))
+        left = int(rng.integers(0, PICTURE[1] - len(pasted) + 1))
+        picture[top : top + len(pasted), left : left + len(pasted)] = pasted
+        true = Box(left + margin, top + margin, side, side)
+        found = [d for d in detector.detect(picture) if d.box.overlap(true) > 0.4]
+        if found:
+            crops.append(crop_face(to_grey(picture), found[0].box))
+            direct.append(face)
+            labels.append(label)
+    right = {
+        way: float((classifier.logits(np.stack(images)).argmax(axis=1) == labels).mean())
+        for way, images in (("found", crops), ("as they are", direct))
+    }
+    return {
+        "detector": name,
+        "n": len(faces),
+        "found": len(crops),
+        "accuracy_found": round(right["found"], 4),
+        "accuracy_same_faces_as_they_are": round(right["as they are"], 4),
+        "points_lost": round(100 * (right["as they are"] - right["found"]), 2),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""`semblante watch`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from semblante.cli.analyze import DetectorName, Language
+from semblante.emotions import EMOTIONS, emotion_name
+from semblante.errors import OptionError
+from semblante.models import DEFAULT_MODEL
+from semblante.recognise.annotate import COLOURS
+from semblante.recognise.detectors import make_detector
+from semblante.recognise.pipeline import Analyzer
+from semblante.results import Analysis
+
+_BAR = 30  # characters
+
+
+def watch_command(
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="a camera's number, or a video file")
+    ] = "0",
+    model: Annotated[str, typer.Option(help="a shipped model or an ONNX file")] = DEFAULT_MODEL,
+    detector: Annotated[DetectorName, typer.Option(help="what finds the faces")] = (
+        DetectorName.haar
+    ),
+    lang: Annotated[Language, typer.Option(help="of the words shown")] = Language.en,
+) -> None:
+    """Show the faces of a camera as live bars in the terminal, over SSH too. Ctrl-C ends it.
+
+    No picture is shown or kept.
+    """
+    camera = int(source) if source.isdecimal() else None
+    if camera is None and not Path(source).exists():
+        raise OptionError(f"SOURCE: expected a camera's number or a video file, found {source!r}")
+    # Live means live: at 640 pixels a face is found in a third of the time.
+    options = {} if detector is DetectorName.none else {"max_side": 640}
+    analyzer = Analyzer(model, detector=make_detector(detector, **options))
+    frames = analyzer.analyze_video(source if camera is None else camera)
+    console = Console()
+    last: Analysis | None = None
+    try:
+        with Live(console=console, refresh_per_second=12, transient=True) as live:
+            for last in frames:
+                live.update(shown(last, lang))
+    except KeyboardInterrupt:
+        pass
+    if last is not None:
+        console.print(shown(last, lang))
+
+
+def shown(analysis: Analysis, language: str) -> Group:
+    """A frame's faces as text: for each a bar for every emotion."""
+    words = _WORDS[language]
+    head = Text(f"{words['time']} {analysis.time_s or 0:.1f} s   ", style="dim")
+    head.append(words["nobody"] if not analysis.faces else "")
+    parts: list[Text | Table] = [head]
+    for face in analysis.faces:
+        table = Table(box=None, pad_edge=False, show_header=False, title_justify="left")
+        title = f"{words['face']} {face.track}: {emotion_name(face.emotion, language)}"
+        table.title = Text(title, style="bold")
+        for emotion in EMOTIONS:
+            probability = face.probabilities[emotion]
+            red, green, blue = COLOURS[emotion]
+            full = round(probability * _BAR)
+            bar = Text("\N{FULL BLOCK}" * full, style=f"rgb({red},{green},{blue})")
+            bar.append("\N{MIDDLE DOT}" * (_BAR - full), style="dim")
+            table.add_row(emotion_name(emotion, language), bar, f"{probability:4.0%}")
+        parts.append(table)
+    return Group(*parts)
+
+
+_WORDS = {
+    "en": {"time": "time", "face": "face", "nobody": "no face"},
+    "es": {"time": "tiempo", "face": "rostro", "nobody": "sin rostros"},
+}

@@ -1,0 +1,131 @@
+"""Many faces at a glance: a page of them sorted by emotion, and a video's emotions over time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Final
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw
+
+from semblante.emotions import EMOTIONS, emotion_name
+from semblante.images import RgbImage
+from semblante.recognise.annotate import COLOURS, font
+from semblante.results import Analysis, Box
+
+_TILE: Final = 96  # pixels a side
+_GAP: Final = 6
+_COLUMNS: Final = 10
+_WIDTH: Final = 1200  # of a timeline
+_MARGIN: Final = 110
+_STRIP: Final = 44
+_BACKGROUND: Final = (250, 250, 250)
+_INK: Final = (30, 30, 30)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A face for the contact sheet."""
+
+    picture: RgbImage  # the face alone, of any size
+    emotion: str
+    probability: float
+
+
+def tile_of(image: RgbImage, box: Box, emotion: str, probability: float) -> Tile:
+    """The face in `box` of a picture (H, W, 3); what lies beyond the edge is left out."""
+    height, width = image.shape[:2]
+    top, left = max(0, box.top), max(0, box.left)
+    bottom, right = min(height, box.top + box.height), min(width, box.left + box.width)
+    face = image[top : max(bottom, top + 1), left : max(right, left + 1)]
+    small = cv2.resize(face, (_TILE, _TILE), interpolation=cv2.INTER_AREA)
+    return Tile(np.asarray(small, np.uint8), emotion, probability)
+
+
+def contact_sheet(tiles: Iterable[Tile], language: str = "en") -> RgbImage:
+    """A page (H, W, 3): a block for each emotion, in each the surest faces first."""
+    tiles = list(tiles)
+    blocks = {emotion: [t for t in tiles if t.emotion == emotion] for emotion in EMOTIONS}
+    heading = font(22)
+    caption = font(13)
+    step = _TILE + _GAP
+    width = _COLUMNS * step + _GAP
+    heights = [
+        (36 + ceil(len(faces) / _COLUMNS) * (step + 18)) if faces else 0
+        for faces in blocks.values()
+    ]
+    page = Image.new("RGB", (width, max(60, sum(heights) + _GAP)), _BACKGROUND)
+    draw = ImageDraw.Draw(page)
+    top = 0
+    for (emotion, faces), height in zip(blocks.items(), heights, strict=True):
+        if not faces:
+            continue
+        draw.rectangle((_GAP, top + 10, _GAP + 14, top + 24), fill=COLOURS[emotion], outline=_INK)
+        title = f"{emotion_name(emotion, language)} ({len(faces)})"
+        draw.text((_GAP + 22, top + 4), title, font=heading, fill=_INK)
+        for number, tile in enumerate(sorted(faces, key=lambda t: -t.probability)):
+            row, column = divmod(number, _COLUMNS)
+            x, y = _GAP + column * step, top + 36 + row * (step + 18)
+            page.paste(Image.fromarray(tile.picture), (x, y))
+            draw.text((x, y + _TILE + 1), f"{tile.probability:.0%}", font=caption, fill=_INK)
+        top += height
+    return np.asarray(page, dtype=np.uint8)
+
+
+def timeline(frames: Sequence[Analysis], language: str = "en") -> RgbImage:
+    """A video's picture (H, W, 3): a strip for each track, at each moment in the colour of its
+    emotion and as high as that is probable; beneath, the time in seconds and the colours' names."""
+    tracks: dict[int, list[tuple[float, str, float]]] = {}
+    for analysis in frames:
+        for face in analysis.faces:
+            shown = (analysis.time_s or 0.0, face.emotion, face.probabilities[face.emotion])
+            tracks.setdefault(face.track or 0, []).append(shown)
+    times = [analysis.time_s or 0.0 for analysis in frames]
+    start, end = (min(times), max(times)) if times else (0.0, 1.0)
+    gap = (end - start) / max(1, len(times) - 1) or 1.0
+    span = end - start + gap
+    scale = (_WIDTH - _MARGIN - 20) / span
+
+    height = 20 + max(1, len(tracks)) * (_STRIP + 10) + 70
+    page = Image.new("RGB", (_WIDTH, height), _BACKGROUND)
+    draw = ImageDraw.Draw(page)
+    text = font(15)
+    for number, (track, moments) in enumerate(sorted(tracks.items())):
+        top = 20 + number * (_STRIP + 10)
+        draw.text((14, top + _STRIP // 2 - 9), f"{_WORDS[language]} {track}", font=text, fill=_INK)
+        draw.line((_MARGIN, top + _STRIP, _WIDTH - 20, top + _STRIP), fill=(190, 190, 190))
+        for time_s, emotion, probability in moments:
+            left = _MARGIN + (time_s - start) * scale
+            right = max(left + 1, left + gap * scale)
+            tall = _STRIP * probability
+            draw.rectangle((left, top + _STRIP - tall, right, top + _STRIP), fill=COLOURS[emotion])
+    _axis(draw, height - 64, start, span, scale)
+    _legend(draw, height - 30, language)
+    return np.asarray(page, dtype=np.uint8)
+
+
+def _axis(draw: ImageDraw.ImageDraw, top: int, start: float, span: float, scale: float) -> None:
+    """Seconds at round places, at most twelve of them."""
+    wanted = span / 12
+    unit = next((s for s in (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 600, 1800) if s >= wanted), 3600)
+    moment = ceil(start / unit) * unit
+    while moment <= start + span:
+        x = _MARGIN + (moment - start) * scale
+        draw.line((x, top, x, top + 5), fill=_INK)
+        draw.text((x + 3, top + 2), f"{moment:g} s", font=font(12), fill=_INK)
+        moment += unit
+
+
+def _legend(draw: ImageDraw.ImageDraw, top: int, language: str) -> None:
+    x = float(_MARGIN)
+    for emotion in EMOTIONS:
+        draw.rectangle((x, top, x + 14, top + 14), fill=COLOURS[emotion], outline=_INK)
+        name = emotion_name(emotion, language)
+        draw.text((x + 20, top - 2), name, font=font(14), fill=_INK)
+        x += 20 + draw.textlength(name, font=font(14)) + 22
+
+
+_WORDS: Final = {"en": "track", "es": "pista"}

@@ -1,0 +1,108 @@
+"""Pictures of many faces, and of a video's emotions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import semblante
+from conftest import EXAMPLE
+from semblante import EMOTIONS, Analysis, Analyzer, Box, Face
+from semblante.recognise.annotate import COLOURS, blurred
+from semblante.recognise.sheets import Tile, contact_sheet, tile_of, timeline
+from test_cli import semblante as run
+from test_video import canvas, write_video
+
+
+def face(emotion: str, track: int = 1) -> Face:
+    probabilities = {name: 0.82 if name == emotion else 0.03 for name in EMOTIONS}
+    return Face(Box(3, 4, 20, 20), 0.9, emotion, probabilities, track)
+
+
+def colours(image: np.ndarray) -> set[tuple[int, ...]]:
+    return set(map(tuple, np.unique(image.reshape(-1, 3), axis=0).tolist()))
+
+
+def test_contact_sheet_has_a_block_for_each_emotion_shown() -> None:
+    grey = np.full((96, 96, 3), 130, np.uint8)
+    tiles = [Tile(grey, "happy", 0.5), Tile(grey + 20, "happy", 0.9), Tile(grey + 40, "sad", 0.7)]
+    sheet = contact_sheet(tiles)
+    assert COLOURS["happy"] in colours(sheet)
+    assert COLOURS["sad"] in colours(sheet)
+    assert COLOURS["fear"] not in colours(sheet)
+    # the surer of the two happy faces comes first
+    first = {int(level): int(np.argwhere((sheet == level).all(axis=2))[:, 1].min())
+             for level in (130, 150)}  # fmt: skip
+    assert first[150] < first[130]
+    assert contact_sheet([]).shape[2] == 3
+
+
+def test_a_tile_is_the_face(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = semblante.load_image(EXAMPLE)
+    tile = tile_of(image, Box(-20, -20, 60, 60), "sad", 0.5)
+    expected = Image.fromarray(image[:40, :40]).resize((96, 96), Image.Resampling.BILINEAR)
+    assert np.abs(tile.picture.astype(int) - np.asarray(expected)).mean() < 6
+
+
+def test_timeline_has_a_strip_for_each_track() -> None:
+    frames = [
+        Analysis("x.mp4", 9, 9, (face("happy"),) if n < 5 else (face("sad"), face("fear", 2)),
+                 frame=n, time_s=n / 10)
+        for n in range(10)
+    ]  # fmt: skip
+    picture = timeline(frames)
+    top = picture[20:64]
+    happy = np.argwhere((top == COLOURS["happy"]).all(axis=2))
+    sad = np.argwhere((top == COLOURS["sad"]).all(axis=2))
+    assert happy[:, 1].max() <= sad[:, 1].min() + 1  # one after the other
+    assert happy[:, 0].ptp() if hasattr(happy, "ptp") else np.ptp(happy[:, 0]) > 30
+    second = picture[74:118]
+    assert COLOURS["fear"] in colours(second)
+    assert COLOURS["sad"] not in colours(second)
+    assert timeline([]).shape[2] == 3
+
+
+def test_nobody_is_recognised_in_a_blurred_copy() -> None:
+    image = semblante.load_image(EXAMPLE)
+    analyzer = Analyzer()
+    faces = analyzer.analyze(image)
+    hidden = blurred(image, faces)
+    assert analyzer.analyze(hidden) == []
+    box = faces[0].box
+    part = hidden[box.top : box.top + box.height, box.left : box.left + box.width]
+    assert len(colours(part)) <= 64
+    outside = hidden.copy()
+    outside[:230, 120:330] = image[:230, 120:330]
+    assert np.array_equal(outside, image)
+
+
+def test_from_the_command_line(tmp_path) -> None:
+    picture = semblante.load_image(EXAMPLE)
+    head = np.asarray(Image.fromarray(picture[0:270, 90:360]).resize((150, 150)))
+    clip = write_video(tmp_path / "clip.mp4", 20, lambda n: canvas((head, 20 + n, 40)))
+    done = run(
+        "analyze", EXAMPLE, clip, "--annotate", tmp_path / "marked", "--blur",
+        "--contact-sheet", tmp_path / "sheet.png", "--timeline", tmp_path / "lines",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "lines" / "clip.mp4.png").exists()
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size[0] > 900
+    assert Analyzer().analyze(tmp_path / "marked" / EXAMPLE.name) == []
+    assert run("analyze", EXAMPLE, "--blur").returncode == 2
+
+
+def test_watch_a_video(tmp_path) -> None:
+    picture = semblante.load_image(EXAMPLE)
+    head = np.asarray(Image.fromarray(picture[0:270, 90:360]).resize((150, 150)))
+    clip = write_video(tmp_path / "clip.mp4", 20, lambda n: canvas((head, 20 + n, 40)))
+    done = run("watch", clip, "--lang", "es")
+    assert done.returncode == 0, done.stderr
+    assert "rostro 1: " in done.stdout
+    for name in ("enfado", "alegría", "neutral"):
+        assert name in done.stdout
+    assert run("watch", "nothing").returncode == 2
+    missing = run("watch", "98")
+    assert missing.returncode == 1
+    assert "camera 98: there is no such camera" in missing.stderr
