@@ -9,57 +9,63 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from semblante.train.recurrent import initialise
+
+
+class PooledNetwork(nn.Module):
+    """Any features (n, channels, H, W), averaged over the maps, dropout, a linear classifier."""
+
+    def __init__(
+        self, features: nn.Module, channels: int, *, dropout: float, n_classes: int
+    ) -> None:
+        super().__init__()
+        self.features = features
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(channels, n_classes)
+        initialise(self)
+
+    def forward(self, faces: Tensor) -> Tensor:
+        """Standardised faces (n, 1, 48, 48) -> logits (n, n_classes)."""
+        logits: Tensor = self.classifier(self.dropout(self.features(faces).mean(dim=(2, 3))))
+        return logits
+
 
 # -- controls -----------------------------------------------------------------------------------
 
 
-class FeedForwardTwin(nn.Module):
+def feed_forward_twin(
+    *,
+    stem: int,
+    channels: Sequence[int],
+    depths: Sequence[int],
+    strides: Sequence[int],
+    dropout: float,
+    n_classes: int = 7,
+) -> PooledNetwork:
     """`RecurrentNetwork` with each recurrent layer replaced by plain convolutions.
 
     A layer is `depths[i]` + 1 convolutions one after the other, each with a kernel of its own, ReLU
     and batch normalisation in the recurrent layer's order. With a depth of 1 everywhere it has the
     recurrent network's parameters; with its steps as depths, the same multiply-adds.
     """
-
-    def __init__(
-        self,
-        *,
-        stem: int,
-        channels: Sequence[int],
-        depths: Sequence[int],
-        strides: Sequence[int],
-        dropout: float,
-        n_classes: int = 7,
-    ) -> None:
-        super().__init__()
-        modules: list[nn.Module] = [
-            nn.Conv2d(1, stem, 3, padding=1, bias=False), nn.BatchNorm2d(stem), nn.ReLU()
-        ]  # fmt: skip
-        before = stem
-        for after, depth, stride in zip(channels, depths, strides, strict=True):
-            for number in range(depth + 1):
-                first = number == 0
-                modules += [
-                    nn.Conv2d(
-                        before if first else after, after, 3, stride=stride if first else 1,
-                        padding=1, bias=first,
-                    ),
-                    nn.ReLU(),
-                    nn.BatchNorm2d(after),
-                ]  # fmt: skip
-            before = after
-        self.features = nn.Sequential(*modules)
-        self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(before, n_classes)
-        initialise(self)
-
-    def forward(self, faces: Tensor) -> Tensor:
-        """See the module."""
-        logits: Tensor = self.classifier(self.dropout(self.features(faces).mean(dim=(2, 3))))
-        return logits
+    modules: list[nn.Module] = [
+        nn.Conv2d(1, stem, 3, padding=1, bias=False), nn.BatchNorm2d(stem), nn.ReLU()
+    ]  # fmt: skip
+    before = stem
+    for after, depth, stride in zip(channels, depths, strides, strict=True):
+        for number in range(depth + 1):
+            first = number == 0
+            modules += [
+                nn.Conv2d(
+                    before if first else after, after, 3, stride=stride if first else 1,
+                    padding=1, bias=first,
+                ),
+                nn.ReLU(),
+                nn.BatchNorm2d(after),
+            ]  # fmt: skip
+        before = after
+    return PooledNetwork(nn.Sequential(*modules), before, dropout=dropout, n_classes=n_classes)
 
 
 def course_cnn(n_classes: int = 7) -> nn.Sequential:
@@ -133,38 +139,25 @@ class _SqueezeExcite(nn.Module):
         return x * weight[:, :, None, None]
 
 
-class ResidualNetwork(nn.Module):
+def residual_network(
+    *,
+    widths: Sequence[int],
+    blocks: Sequence[int],
+    squeeze: bool = False,
+    block_dropout: float = 0.0,
+    dropout: float = 0.3,
+    n_classes: int = 7,
+) -> PooledNetwork:
     """Pre-activation residual network; wide or thin, with or without squeeze-and-excitation."""
-
-    def __init__(
-        self,
-        *,
-        widths: Sequence[int],
-        blocks: Sequence[int],
-        squeeze: bool = False,
-        block_dropout: float = 0.0,
-        dropout: float = 0.3,
-        n_classes: int = 7,
-    ) -> None:
-        super().__init__()
-        before = widths[0]
-        modules: list[nn.Module] = [nn.Conv2d(1, before, 3, padding=1, bias=False)]
-        for stage, (after, n_blocks) in enumerate(zip(widths, blocks, strict=True)):
-            for number in range(n_blocks):
-                stride = 2 if number == 0 and stage > 0 else 1
-                modules.append(
-                    _Residual(before, after, stride, squeeze=squeeze, dropout=block_dropout)
-                )
-                before = after
-        self.features = nn.Sequential(*modules, nn.BatchNorm2d(before), nn.ReLU())
-        self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(before, n_classes)
-        initialise(self)
-
-    def forward(self, faces: Tensor) -> Tensor:
-        """See the module."""
-        logits: Tensor = self.classifier(self.dropout(self.features(faces).mean(dim=(2, 3))))
-        return logits
+    before = widths[0]
+    modules: list[nn.Module] = [nn.Conv2d(1, before, 3, padding=1, bias=False)]
+    for stage, (after, n_blocks) in enumerate(zip(widths, blocks, strict=True)):
+        for number in range(n_blocks):
+            stride = 2 if number == 0 and stage > 0 else 1
+            modules.append(_Residual(before, after, stride, squeeze=squeeze, dropout=block_dropout))
+            before = after
+    modules += [nn.BatchNorm2d(before), nn.ReLU()]
+    return PooledNetwork(nn.Sequential(*modules), before, dropout=dropout, n_classes=n_classes)
 
 
 class VggNetwork(nn.Module):
@@ -210,60 +203,31 @@ class VggNetwork(nn.Module):
         return logits
 
 
-class DenseNetwork(nn.Module):
-    """DenseNet (Huang et al., CVPR 2017): each layer sees the maps of all before it."""
-
-    def __init__(
-        self,
-        *,
-        growth: int,
-        blocks: Sequence[int],
-        stem: int = 64,
-        dropout: float = 0.3,
-        n_classes: int = 7,
-    ) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(1, stem, 3, padding=1, bias=False)
-        self.blocks = nn.ModuleList()
-        self.transitions = nn.ModuleList()
-        channels = stem
-        for number, n_layers in enumerate(blocks):
-            layers = nn.ModuleList()
-            for _ in range(n_layers):
-                layers.append(_DenseLayer(channels, growth))
-                channels += growth
-            self.blocks.append(layers)
-            if number < len(blocks) - 1:
-                self.transitions.append(
-                    nn.Sequential(
-                        nn.BatchNorm2d(channels),
-                        nn.ReLU(),
-                        nn.Conv2d(channels, channels // 2, 1, bias=False),
-                        nn.AvgPool2d(2),
-                    )
-                )
-                channels //= 2
-        self.norm = nn.BatchNorm2d(channels)
-        self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(channels, n_classes)
-        initialise(self)
-
-    def forward(self, faces: Tensor) -> Tensor:
-        """See the module."""
-        x = self.stem(faces)
-        for number, layers in enumerate(self.blocks):
-            assert isinstance(layers, nn.ModuleList)
-            for layer in layers:
-                x = torch.cat([x, layer(x)], dim=1)
-            if number < len(self.transitions):
-                x = self.transitions[number](x)
-        x = F.relu(self.norm(x)).mean(dim=(2, 3))
-        logits: Tensor = self.classifier(self.dropout(x))
-        return logits
+def dense_network(
+    *,
+    growth: int,
+    blocks: Sequence[int],
+    stem: int = 64,
+    dropout: float = 0.3,
+    n_classes: int = 7,
+) -> PooledNetwork:
+    """DenseNet (Huang et al., CVPR 2017): each layer sees the maps of all before it in its block;
+    between blocks, half of the maps at half the size."""
+    modules: list[nn.Module] = [nn.Conv2d(1, stem, 3, padding=1, bias=False)]
+    channels = stem
+    for number, n_layers in enumerate(blocks):
+        for _ in range(n_layers):
+            modules.append(_DenseLayer(channels, growth))
+            channels += growth
+        modules += [nn.BatchNorm2d(channels), nn.ReLU()]
+        if number < len(blocks) - 1:
+            modules += [nn.Conv2d(channels, channels // 2, 1, bias=False), nn.AvgPool2d(2)]
+            channels //= 2
+    return PooledNetwork(nn.Sequential(*modules), channels, dropout=dropout, n_classes=n_classes)
 
 
 class _DenseLayer(nn.Module):
-    """1x1 to four times the growth, then 3x3 to the growth: the paper's bottleneck layer."""
+    """The maps so far, and `growth` new ones: 1x1 to four times as many, then 3x3."""
 
     def __init__(self, channels: int, growth: int) -> None:
         super().__init__()
@@ -274,5 +238,4 @@ class _DenseLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         inner = self.conv1(torch.relu(self.norm1(x)))
-        maps: Tensor = self.conv2(torch.relu(self.norm2(inner)))
-        return maps
+        return torch.cat([x, self.conv2(torch.relu(self.norm2(inner)))], dim=1)

@@ -11,11 +11,11 @@ from torch import nn
 from semblante.errors import OptionError
 from semblante.preprocess import InputSpec
 from semblante.train.feedforward import (
-    DenseNetwork,
-    FeedForwardTwin,
-    ResidualNetwork,
     VggNetwork,
     course_cnn,
+    dense_network,
+    feed_forward_twin,
+    residual_network,
 )
 from semblante.train.recurrent import LiangHuNetwork, RecurrentNetwork
 
@@ -64,22 +64,22 @@ NETWORKS: Final[dict[str, Callable[[int], nn.Module]]] = {
     "rcnn-small-lrn": lambda n: RecurrentNetwork(
         n_classes=n, **_SMALL, steps=(2, 3, 3), norm="lrn"
     ),
-    "twin-parameters": lambda n: FeedForwardTwin(n_classes=n, **_SMALL, depths=(1, 1, 1)),
-    "twin-multiply-adds": lambda n: FeedForwardTwin(n_classes=n, **_SMALL, depths=(2, 3, 3)),
+    "twin-parameters": lambda n: feed_forward_twin(n_classes=n, **_SMALL, depths=(1, 1, 1)),
+    "twin-multiply-adds": lambda n: feed_forward_twin(n_classes=n, **_SMALL, depths=(2, 3, 3)),
     "course-cnn": course_cnn,
     # -- teachers
-    "resnet": lambda n: ResidualNetwork(
+    "resnet": lambda n: residual_network(
         n_classes=n, widths=(64, 128, 256, 512), blocks=(2, 2, 2, 2)
     ),
-    "se-resnet": lambda n: ResidualNetwork(
+    "se-resnet": lambda n: residual_network(
         n_classes=n, widths=(64, 128, 256, 512), blocks=(2, 2, 2, 2), squeeze=True
     ),
-    "wide-resnet": lambda n: ResidualNetwork(
+    "wide-resnet": lambda n: residual_network(
         n_classes=n, widths=(160, 320, 640), blocks=(3, 3, 3), block_dropout=0.2
     ),
     "vgg": lambda n: VggNetwork(n_classes=n, widths=(64, 128, 256, 512), depths=(2, 2, 3, 3)),
     "vgg-wide": lambda n: VggNetwork(n_classes=n, widths=(96, 192, 384, 512), depths=(2, 2, 3, 3)),
-    "densenet": lambda n: DenseNetwork(n_classes=n, growth=32, blocks=(6, 12, 16)),
+    "densenet": lambda n: dense_network(n_classes=n, growth=32, blocks=(6, 12, 16)),
 }
 
 
