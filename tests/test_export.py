@@ -14,7 +14,7 @@ import torch
 from conftest import pattern_dataset
 from semblante.data import Dataset
 from semblante.emotions import EMOTIONS
-from semblante.errors import ModelError
+from semblante.errors import ModelError, OptionError
 from semblante.preprocess import InputSpec, network_input
 from semblante.recognise.classifier import Classifier
 from semblante.train import export as export_module
@@ -49,6 +49,7 @@ def test_outputs_equal_torch_for_any_number_of_faces(
         if n:
             with torch.no_grad():
                 expected = network(torch.from_numpy(network_input(faces))).numpy()
+                expected = expected / classifier.about["temperature"]
             np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
@@ -76,6 +77,32 @@ def test_the_recurrent_kernel_is_stored_once_and_no_path_of_this_machine(exporte
     assert sum(node.op_type == "Conv" for node in model.graph.node) == 1 + 3 + 5
     assert b"site-packages" not in exported.read_bytes()
     assert str(Path(export_module.__file__).parent).encode() not in exported.read_bytes()
+
+
+@pytest.mark.parametrize(("precision", "at_most"), [("fp16", 0.75), ("int8", 0.75)])
+def test_smaller_forms(
+    run_dir: Path, exported: Path, patterns: Dataset, tmp_path: Path, precision: str, at_most: float
+) -> None:
+    out = tmp_path / "small.onnx"
+    about = export(run_dir, out, patterns, precision)
+    assert about["precision"] == precision
+    assert Classifier(out).about == json.loads(json.dumps(about))
+    whole, small = (Classifier(path).logits(patterns.images) for path in (exported, out))
+    assert 0 < np.abs(whole - small).max() < 0.3 * np.abs(whole).max()
+    assert (whole.argmax(axis=1) == small.argmax(axis=1)).mean() > 0.97
+    size = sum(path.stat().st_size * sign for path, sign in ((out, 1), (exported, -at_most)))
+    assert precision == "int8" or size < 0  # of 29 thousand weights, scales are the larger part
+
+
+def test_smaller_forms_that_lose_too_much_are_refused(
+    run_dir: Path, patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export_module, "MOST_LOST", -1.0)  # it would have to gain a hundred points
+    with pytest.raises(ModelError, match="not exported: accuracy on 84 faces is"):
+        export(run_dir, tmp_path / "model.onnx", patterns, "fp16")
+    with pytest.raises(OptionError, match="unknown precision 'int4'; known: fp32, fp16, int8"):
+        export(run_dir, tmp_path / "model.onnx", patterns, "int4")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_export_refuses_other_outputs(
