@@ -48,7 +48,7 @@ docs: .venv/dev
 	touch $@
 
 .venv/dev: .venv/core
-	$(BIN)/python -m pip install --quiet --group dev --editable '.[train,parquet,audit]'
+	$(BIN)/python -m pip install --quiet --group dev --editable '.[train,parquet,audit,server]'
 	touch $@
 
 clean:

@@ -53,32 +53,32 @@ SUFFIXES: Final = frozenset(
 )
 
 
-def load_image(source: ImageSource) -> RgbImage:
+def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> RgbImage:
     """Read a picture as RGB uint8 (H, W, 3), turned upright as its EXIF orientation says.
 
     `source` is a path, the bytes of a picture file, or an array: uint8, (H, W, 3) RGB,
     (H, W, 4) RGBA or (H, W) grey. Transparent parts are laid over white; 16-bit pictures
     are scaled to 8 bits; of an animation the first frame is taken. Raises `ImageError` for
-    what is missing, empty, damaged, cut off, no picture, or larger than `MAX_PIXELS`.
+    what is missing, empty, damaged, cut off, no picture, or larger than `max_pixels`.
     """
     if isinstance(source, np.ndarray):
-        return _from_array(source)
+        return _from_array(source, max_pixels)
     if isinstance(source, bytes):
-        return _decode(io.BytesIO(source), "picture")
+        return _decode(io.BytesIO(source), "picture", max_pixels)
     path = Path(source)
     try:
         with path.open("rb") as file:
             if path.is_file():
-                return _decode(file, str(path))
+                return _decode(file, str(path), max_pixels)
             # A pipe: Pillow needs to go back and forth.
-            return _decode(io.BytesIO(file.read(MAX_PIPE_BYTES)), str(path))
+            return _decode(io.BytesIO(file.read(MAX_PIPE_BYTES)), str(path), max_pixels)
     except OSError as error:
         raise ImageError(f"{path}: cannot be read: {error.strerror or error}") from None
     except ValueError as error:  # a name that no file can have
         raise ImageError(f"{str(path)!r}: cannot be read: {error}") from None
 
 
-def _decode(file: IO[bytes], name: str) -> RgbImage:
+def _decode(file: IO[bytes], name: str, max_pixels: int) -> RgbImage:
     if not file.read(1):
         raise ImageError(f"{name}: the file is empty")
     file.seek(0)
@@ -88,10 +88,10 @@ def _decode(file: IO[bytes], name: str) -> RgbImage:
             warnings.simplefilter("ignore")
             image = Image.open(file, formats=FORMATS)
             width, height = image.size
-            if width * height > MAX_PIXELS:
+            if width * height > max_pixels:
                 raise ImageError(
                     f"{name}: {width}x{height} pixels are too many; "
-                    f"at most {MAX_PIXELS // 1_000_000} megapixels are read"
+                    f"at most {max_pixels // 1_000_000} megapixels are read"
                 )
             image.load()
             return _to_rgb(_upright(image))
@@ -102,7 +102,7 @@ def _decode(file: IO[bytes], name: str) -> RgbImage:
     except Image.DecompressionBombError:
         raise ImageError(
             f"{name}: declares too many pixels; "
-            f"at most {MAX_PIXELS // 1_000_000} megapixels are read"
+            f"at most {max_pixels // 1_000_000} megapixels are read"
         ) from None
     except ImageError:
         raise
@@ -159,7 +159,7 @@ def _from_deep_grey(levels: npt.NDArray[np.generic]) -> RgbImage:
     return np.repeat(grey[:, :, None], 3, axis=2)
 
 
-def _from_array(array: npt.NDArray[np.uint8]) -> RgbImage:
+def _from_array(array: npt.NDArray[np.uint8], max_pixels: int) -> RgbImage:
     if array.dtype != np.uint8:
         raise ImageError(f"expected a picture array of uint8, found {array.dtype}")
     channels = {2: 1, 3: array.shape[-1]}.get(array.ndim, 0)
@@ -167,10 +167,10 @@ def _from_array(array: npt.NDArray[np.uint8]) -> RgbImage:
         raise ImageError(
             f"expected a picture array (H, W), (H, W, 3) or (H, W, 4), found shape {array.shape}"
         )
-    if array.shape[0] * array.shape[1] > MAX_PIXELS:
+    if array.shape[0] * array.shape[1] > max_pixels:
         raise ImageError(
             f"{array.shape[1]}x{array.shape[0]} pixels are too many; "
-            f"at most {MAX_PIXELS // 1_000_000} megapixels are read"
+            f"at most {max_pixels // 1_000_000} megapixels are read"
         )
     if array.ndim == 3 and channels == 3:
         return array

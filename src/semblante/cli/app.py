@@ -18,6 +18,7 @@ from semblante.cli.data import data_app
 from semblante.cli.evaluate import evaluate_command
 from semblante.cli.export import export_command
 from semblante.cli.models import models_app
+from semblante.cli.serve import serve_command
 from semblante.cli.train import train_command
 from semblante.cli.watch import watch_command
 from semblante.errors import OptionError, SemblanteError
@@ -32,6 +33,7 @@ app.command("analyze")(analyze_command)
 app.command("evaluate")(evaluate_command)
 app.command("train")(train_command)
 app.command("watch")(watch_command)
+app.command("serve")(serve_command)
 app.command("export")(export_command)
 app.add_typer(data_app, name="data")
 app.add_typer(models_app, name="models")

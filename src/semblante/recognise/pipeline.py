@@ -175,31 +175,17 @@ class Analyzer:
         """As `analyze_video`, and the pixels of each frame for whoever draws on them."""
         if detect_every < 1:
             raise OptionError(f"expected detect_every of at least 1, found {detect_every}")
-        tracker = tracker or Tracker()
         video = Video(source)
-        looked: float | None = None  # when faces were last looked for, in the video's time
-        gap_s = 0.99 * detect_every / video.fps
+        following = self.follow(tracker=tracker, detect_every_s=0.99 * detect_every / video.fps)
+        path = None if video.is_camera else str(source)
         for frame in video.frames(every_s):
-            grey = to_grey(frame.image)
-            detections = None
-            if looked is None or frame.time_s - looked >= gap_s:
-                looked = frame.time_s
-                detections = self.detector.detect(frame.image)
-            tracks = tracker.update(grey, frame.time_s, detections)
-            crops = self._crops(grey, [track.box for track in tracks])
-            estimates = self.classifier.probabilities(crops)
-            faces = [
-                self._face(
-                    track.box, track.score, tracker.smooth(track, row, frame.time_s), track.number
-                )
-                for track, row in zip(tracks, estimates, strict=True)
-            ]
-            height, width = grey.shape
-            path = None if video.is_camera else str(source)
-            yield (
-                Analysis(path, width, height, tuple(faces), frame.number, frame.time_s),
-                frame.image,
-            )
+            height, width = frame.image.shape[:2]
+            faces = following.faces(frame.image, frame.time_s)
+            yield Analysis(path, width, height, faces, frame.number, frame.time_s), frame.image
+
+    def follow(self, *, tracker: Tracker | None = None, detect_every_s: float = 0.15) -> Following:
+        """For successive pictures of one scene that come from elsewhere: see `Following`."""
+        return Following(self, tracker or Tracker(), detect_every_s)
 
     def _crops(self, grey: npt.NDArray[np.uint8], boxes: Sequence[Box]) -> npt.NDArray[np.uint8]:
         """The network's view of each box, uint8 (n, size, size)."""
@@ -219,4 +205,32 @@ class Analyzer:
             emotion=EMOTIONS[int(probabilities.argmax())],
             probabilities=dict(zip(EMOTIONS, map(float, probabilities), strict=True)),
             track=track,
+        )
+
+
+class Following:
+    """The faces of successive pictures of one scene, followed from each to the next."""
+
+    def __init__(self, analyzer: Analyzer, tracker: Tracker, detect_every_s: float) -> None:
+        """Faces are looked for every `detect_every_s` seconds, and followed in between."""
+        self._analyzer = analyzer
+        self._tracker = tracker
+        self._detect_every_s = detect_every_s
+        self._looked_s: float | None = None
+
+    def faces(self, image: RgbImage, time_s: float) -> tuple[Face, ...]:
+        """Of the next picture, RGB (H, W, 3), taken at `time_s`, which never goes back."""
+        grey = to_grey(image)
+        detections = None
+        if self._looked_s is None or time_s - self._looked_s >= self._detect_every_s:
+            self._looked_s = time_s
+            detections = self._analyzer.detector.detect(image)
+        tracks = self._tracker.update(grey, time_s, detections)
+        crops = self._analyzer._crops(grey, [track.box for track in tracks])
+        estimates = self._analyzer.classifier.probabilities(crops)
+        return tuple(
+            self._analyzer._face(
+                track.box, track.score, self._tracker.smooth(track, row, time_s), track.number
+            )
+            for track, row in zip(tracks, estimates, strict=True)
         )

@@ -1,0 +1,262 @@
+"""The HTTP API: pictures, videos and a live stream in, faces and their emotions out."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import resources
+from typing import Annotated, Any, Final
+
+import prometheus_client as prometheus
+from fastapi import FastAPI, HTTPException, Query, Request, WebSocket
+from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.middleware import Middleware
+
+import semblante
+from semblante.emotions import EMOTIONS
+from semblante.errors import ImageError
+from semblante.images import load_image
+from semblante.models import DEFAULT_MODEL, MODELS
+from semblante.recognise.pipeline import Analyzer
+from semblante.results import Analysis
+from semblante.server.body import Upload, read_body, read_uploads
+from semblante.server.guard import Guard
+from semblante.server.jobs import Job, Jobs
+from semblante.server.settings import Settings
+from semblante.server.stream import stream
+from semblante.server.work import Workers
+
+_LOG: Final = logging.getLogger("semblante.server")
+_KINDS: Final = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
+
+
+def create_app(
+    settings: Settings = Settings(),  # noqa: B008 - it is frozen
+    analyzer: Analyzer | None = None,
+) -> FastAPI:
+    """The application, for uvicorn or any other ASGI server."""
+    analyzer = analyzer or Analyzer()
+    workers = Workers(settings.workers, settings.max_waiting, settings.answer_s)
+    jobs = Jobs(analyzer)
+    figures = _Figures(workers)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        workers.close()
+
+    app = FastAPI(
+        title="semblante",
+        version=semblante.__version__,
+        description="Finds faces in pictures and videos and estimates the emotion each shows. "
+        "Nothing that is sent is kept.",
+        docs_url=None,  # their pages load scripts from elsewhere; /openapi.json has it all
+        redoc_url=None,
+        lifespan=lifespan,
+        middleware=[Middleware(Guard, settings=settings)],
+    )
+
+    @app.exception_handler(StarletteHTTPException)
+    async def refused(request: Request, error: StarletteHTTPException) -> JSONResponse:
+        figures.refused.labels(str(error.status_code)).inc()
+        return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+    @app.exception_handler(Exception)
+    async def failed(request: Request, error: Exception) -> JSONResponse:
+        _LOG.error("failed: %s", type(error).__name__)
+        return JSONResponse({"error": "something went wrong here"}, 500)
+
+    @app.get("/healthz", response_class=PlainTextResponse)
+    async def healthz() -> str:
+        """`ok` as long as it runs."""
+        return "ok"
+
+    @app.get("/metrics", response_class=PlainTextResponse)
+    async def metrics() -> Response:
+        """Counters for Prometheus."""
+        return Response(prometheus.generate_latest(figures.registry), media_type="text/plain")
+
+    @app.get("/v1/models")
+    async def models() -> dict[str, Any]:
+        """The shipped models and the one in use."""
+        return {
+            "emotions": list(EMOTIONS),
+            "default": DEFAULT_MODEL,
+            "in_use": analyzer.classifier.about["network"],
+            "models": [
+                {
+                    "name": entry.name,
+                    "parameters": entry.parameters,
+                    "public_test": entry.public_test,
+                    "private_test": entry.private_test,
+                }
+                for entry in MODELS.values()
+            ],
+        }
+
+    @app.post(
+        "/v1/analyze",
+        openapi_extra={
+            "requestBody": {
+                "required": True,
+                "content": {
+                    "multipart/form-data": {
+                        "schema": {
+                            "type": "object",
+                            "properties": {
+                                "file": {
+                                    "type": "array",
+                                    "items": {"type": "string", "format": "binary"},
+                                }
+                            },
+                        }
+                    },
+                    "image/*": {"schema": {"type": "string", "format": "binary"}},
+                },
+            }
+        },
+        responses=_errors(400, 401, 403, 408, 413, 422, 503, 504),
+    )
+    async def analyze(request: Request) -> JSONResponse:
+        """The faces of one picture, sent as it is, or of the pictures of a form.
+
+        One result for each, as `semblante analyze --format json` writes them. A picture that cannot
+        be read has an `error`; where none can, the status is 422.
+        """
+        uploads = await read_uploads(request, settings)
+        found = await workers.run(lambda: _analyzed(analyzer, uploads, settings.max_pixels))
+        figures.pictures.inc(len(found))
+        figures.faces.inc(sum(len(result["faces"]) for result in found))
+        bad = all(result["error"] is not None for result in found)
+        return JSONResponse({"results": found}, 422 if bad else 200)
+
+    @app.post(
+        "/v1/analyze/video",
+        status_code=202,
+        openapi_extra={
+            "requestBody": {
+                "required": True,
+                "content": {"video/*": {"schema": {"type": "string", "format": "binary"}}},
+            }
+        },
+        responses=_errors(400, 401, 403, 408, 413, 503),
+    )
+    async def analyze_video(
+        request: Request,
+        every_s: Annotated[
+            float | None, Query(gt=0, le=3600, description="a frame every so many seconds")
+        ] = None,
+    ) -> dict[str, Any]:
+        """Takes a video, sent as it is, and starts a job."""
+        data = await read_body(request, settings.max_video, settings.answer_s)
+        job = jobs.start(data, every_s)
+        if job is None:
+            raise HTTPException(503, "too many videos: come back later", {"Retry-After": "30"})
+        figures.videos.inc()
+        return job.to_dict()
+
+    @app.get("/v1/jobs/{id}", responses=_errors(401, 403, 404))
+    async def job_state(id: str) -> dict[str, Any]:
+        """How far a job is."""
+        return _known(jobs, id).to_dict()
+
+    @app.get("/v1/jobs/{id}/results", responses=_errors(401, 403, 404, 409))
+    async def job_results(id: str) -> StreamingResponse:
+        """A finished job's rows as JSON lines, one a frame. They are kept for ten minutes."""
+        job = _known(jobs, id)
+        if job.state not in ("done", "failed"):
+            raise HTTPException(409, "not done yet")
+        lines = (json.dumps(row) + "\n" for row in job.rows)
+        return StreamingResponse(lines, media_type="application/x-ndjson")
+
+    @app.delete("/v1/jobs/{id}", status_code=204, responses=_errors(401, 403, 404))
+    async def job_forgotten(id: str) -> Response:
+        """Stops a job and drops what it found."""
+        if not jobs.forget(id):
+            raise HTTPException(404, "there is no such job")
+        return Response(status_code=204)
+
+    streams = 0
+
+    @app.websocket("/v1/stream")
+    async def live(websocket: WebSocket) -> None:
+        nonlocal streams
+        if streams >= settings.max_streams:
+            await websocket.close(1013, "too many live streams")
+            return
+        streams += 1
+        try:
+            figures.frames.inc(await stream(websocket, analyzer, workers, settings))
+        finally:
+            streams -= 1
+
+    for name in ("index.html", "app.js", "style.css"):
+        app.add_api_route(
+            "/" if name == "index.html" else f"/{name}", _page(name), include_in_schema=False
+        )
+    return app
+
+
+class _Figures:
+    """What /metrics tells. No picture, no face, no address."""
+
+    def __init__(self, workers: Workers) -> None:
+        self.registry = prometheus.CollectorRegistry()
+        counter = prometheus.Counter
+
+        def counted(name: str, what: str) -> prometheus.Counter:
+            return counter(f"semblante_{name}", what, registry=self.registry)
+
+        self.pictures = counted("pictures", "pictures analysed")
+        self.faces = counted("faces", "faces found in pictures")
+        self.frames = counted("frames", "frames of live streams answered")
+        self.videos = counted("videos", "videos taken")
+        self.refused = counter(
+            "semblante_refused", "requests refused", ["status"], registry=self.registry
+        )
+        gauge = prometheus.Gauge(
+            "semblante_under_way", "pictures in work or waiting", registry=self.registry
+        )
+        gauge.set_function(lambda: workers.under_way)
+
+
+def _analyzed(analyzer: Analyzer, uploads: list[Upload], max_pixels: int) -> list[dict[str, Any]]:
+    found = []
+    for upload in uploads:
+        try:
+            image = load_image(bytes(upload.data), max_pixels=max_pixels)
+        except ImageError as error:
+            found.append(Analysis(upload.name, None, None, error=str(error)).to_dict())
+            continue
+        height, width = image.shape[:2]
+        faces = tuple(analyzer.analyze(image))
+        found.append(Analysis(upload.name, width, height, faces).to_dict())
+    return found
+
+
+def _known(jobs: Jobs, id: str) -> Job:
+    job = jobs.get(id)
+    if job is None:
+        raise HTTPException(404, "there is no such job")
+    return job
+
+
+def _page(name: str) -> Any:
+    """One file of the page."""
+    text = resources.files("semblante.server").joinpath("web", name).read_text(encoding="utf-8")
+    kind = _KINDS[name[name.rindex(".") :]]
+
+    async def page() -> Response:
+        return Response(text, media_type=kind)
+
+    return page
+
+
+def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """For the OpenAPI document."""
+    schema = {"type": "object", "properties": {"error": {"type": "string"}}}
+    content = {"application/json": {"schema": schema}}
+    return {status: {"description": "see `error`", "content": content} for status in statuses}

@@ -1,0 +1,107 @@
+"""What a client sends, taken into memory up to a limit and never onto a disk."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+
+from semblante.server.settings import Settings
+
+
+@dataclass
+class Upload:
+    """One file of a request."""
+
+    name: str | None = None  # as the client calls it; only ever handed back
+    data: bytearray = field(default_factory=bytearray)
+
+
+async def read_uploads(request: Request, settings: Settings) -> list[Upload]:
+    """The files of a multipart form, or the whole body as one file.
+
+    Raises 400 for a form that is none or an empty body, 408 where it takes too long, 413 where it
+    is too large or holds too many files.
+    """
+    kind, options = parse_options_header(request.headers.get("content-type"))
+    body = await read_body(request, settings.max_body, settings.body_s)
+    if kind != b"multipart/form-data":
+        return [Upload(None, body)]
+    uploads = _parts(body, options.get(b"boundary", b""))
+    if not uploads:
+        raise HTTPException(400, "expected a form with at least one file in it")
+    if len(uploads) > settings.max_pictures:
+        raise HTTPException(413, f"at most {settings.max_pictures} pictures in a request")
+    return uploads
+
+
+async def read_body(request: Request, limit: int, seconds: float) -> bytearray:
+    """The body, refused before it is read where it says that it is too large."""
+    declared = request.headers.get("content-length", "")
+    too_large = HTTPException(413, f"at most {limit // 1_000_000} MB in a request")
+    if declared.isdecimal() and int(declared) > limit:
+        raise too_large
+    body = bytearray()
+    try:
+        async with asyncio.timeout(seconds):
+            async for chunk in request.stream():
+                if len(body) + len(chunk) > limit:
+                    raise too_large
+                body += chunk
+    except TimeoutError:
+        raise HTTPException(408, f"the request did not arrive in {seconds:g} s") from None
+    except ClientDisconnect:
+        raise HTTPException(400, "the request was broken off") from None
+    if not body:
+        raise HTTPException(400, "expected a picture, found an empty body")
+    return body
+
+
+def _parts(body: bytearray, boundary: bytes) -> list[Upload]:
+    """The files of a form; what has no file name is passed over."""
+    uploads: list[Upload] = []
+    header, headers = [bytearray(), bytearray()], dict[bytes, bytes]()
+    current: list[Upload | None] = [None]
+
+    def part_begin() -> None:
+        headers.clear()
+        current[0] = None
+
+    def header_end() -> None:
+        headers[bytes(header[0]).lower()] = bytes(header[1])
+        header[0].clear()
+        header[1].clear()
+
+    def headers_finished() -> None:
+        _, options = parse_options_header(headers.get(b"content-disposition"))
+        if b"filename" in options:
+            name = options[b"filename"].decode("utf-8", "replace")
+            upload = Upload(name[:200])
+            current[0] = upload
+            uploads.append(upload)
+
+    def part_data(data: bytes, start: int, end: int) -> None:
+        if current[0] is not None:
+            current[0].data += data[start:end]
+
+    try:
+        parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": part_begin,
+                "on_header_field": lambda data, s, e: header[0].extend(data[s:e]),
+                "on_header_value": lambda data, s, e: header[1].extend(data[s:e]),
+                "on_header_end": header_end,
+                "on_headers_finished": headers_finished,
+                "on_part_data": part_data,
+            },
+        )
+        parser.write(bytes(body))
+        parser.finalize()
+    except (FormParserError, ValueError, UnicodeDecodeError) as error:
+        raise HTTPException(400, f"not a valid multipart form: {error}") from None
+    return uploads

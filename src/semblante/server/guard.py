@@ -1,0 +1,101 @@
+"""What every answer carries, and who is let in: plain ASGI, around everything else."""
+
+from __future__ import annotations
+
+import hmac
+from typing import Final
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from semblante.server.settings import LOOPBACK, Settings
+
+# Nothing but our own files; pictures and videos that the page makes itself.
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+    "media-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+_HEADERS: Final = {
+    "content-security-policy": _POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(self), microphone=(), geolocation=()",
+    "cache-control": "no-store",
+}
+PROTOCOL: Final = "semblante"  # of the live stream; a token comes as a second one
+
+
+class Guard:
+    """Checks host, origin and token; adds the headers."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._settings = settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        refused = self._refused(scope, headers)
+        if refused is not None and scope["type"] == "websocket":
+            await receive()  # the request to connect
+            await send({"type": "websocket.close", "code": 1008, "reason": refused[1]})
+            return
+        origin = headers.get("origin")
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                answer = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    answer.setdefault(name, value)
+                if origin in self._settings.origins:
+                    answer["access-control-allow-origin"] = str(origin)
+                    answer["access-control-allow-headers"] = "authorization, content-type"
+                    answer["access-control-allow-methods"] = "GET, POST, DELETE"
+                    answer["cross-origin-resource-policy"] = "cross-origin"
+                    answer["vary"] = "origin"
+            await send(message)
+
+        if refused is not None:
+            status, reason = refused
+            answer = JSONResponse({"error": reason}, status)
+            await answer(scope, receive, send_with_headers)
+        elif scope["type"] == "http" and scope["method"] == "OPTIONS":
+            await JSONResponse({}, 200)(scope, receive, send_with_headers)
+        else:
+            await self._app(scope, receive, send_with_headers)
+
+    def _refused(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
+        """Status and reason, where there is one."""
+        # A page elsewhere could make a browser call this machine by a name of its own.
+        host = urlsplit(f"//{headers.get('host', '')}").hostname
+        if self._settings.is_local and host not in LOOPBACK:
+            return 403, "called by a name that is not this machine's"
+        origin = headers.get("origin")
+        if origin is not None and origin not in self._settings.origins:
+            theirs = urlsplit(origin)
+            if theirs.netloc.lower() != headers.get("host", "").lower():
+                return 403, "called by a page from elsewhere"
+        needed = self._settings.token
+        if needed is not None and scope["path"].startswith(("/v1/", "/metrics")):
+            if scope.get("method") == "OPTIONS" or hmac.compare_digest(
+                self._token(scope, headers).encode(), needed.encode()
+            ):
+                return None
+            return 401, "expected the token that the server printed when it started"
+        return None
+
+    @staticmethod
+    def _token(scope: Scope, headers: Headers) -> str:
+        if scope["type"] == "websocket":
+            offered = headers.get("sec-websocket-protocol", "").split(",")
+            return next((part.strip() for part in offered if part.strip() != PROTOCOL), "")
+        kind, _, token = headers.get("authorization", "").partition(" ")
+        return token if kind.lower() == "bearer" else ""

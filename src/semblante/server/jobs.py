@@ -1,0 +1,124 @@
+"""Videos take longer than a request may: they are jobs, asked about until they are done."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from semblante.errors import VideoError
+from semblante.recognise.pipeline import Analyzer
+from semblante.recognise.video import Video
+
+_KEPT_S: Final = 600.0  # results of a job that nobody fetched go after so long
+_MOST_JOBS: Final = 8  # under way, waiting, or done and not yet fetched or gone
+_MOST_ROWS: Final = 200_000
+
+
+@dataclass
+class Job:
+    """One video."""
+
+    id: str
+    every_s: float | None
+    state: str = "waiting"  # then running, then done or failed
+    progress: float = 0.0  # 0..1
+    rows: list[dict[str, Any]] = field(default_factory=list)  # a frame each
+    error: str | None = None
+    ended: float | None = None
+    cancelled: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the rows."""
+        return {
+            "id": self.id,
+            "state": self.state,
+            "progress": round(self.progress, 3),
+            "frames": len(self.rows),
+            "error": self.error,
+        }
+
+
+class Jobs:
+    """One video at a time, the others wait."""
+
+    def __init__(self, analyzer: Analyzer) -> None:
+        self._analyzer = analyzer
+        self._jobs: dict[str, Job] = {}
+        self._turn = threading.Lock()
+
+    def start(self, data: bytes | bytearray, every_s: float | None) -> Job | None:
+        """A new job; None where there are too many."""
+        now = time.monotonic()
+        for job in list(self._jobs.values()):
+            if job.ended is not None and now - job.ended > _KEPT_S:
+                del self._jobs[job.id]
+        if len(self._jobs) >= _MOST_JOBS:
+            return None
+        job = Job(secrets.token_urlsafe(16), every_s)
+        self._jobs[job.id] = job
+        threading.Thread(target=self._run, args=(job, data), daemon=True).start()
+        return job
+
+    def get(self, id: str) -> Job | None:
+        """A job that is known by this name."""
+        return self._jobs.get(id)
+
+    def forget(self, id: str) -> bool:
+        """Stop a job and drop its results; False where there is none."""
+        job = self._jobs.pop(id, None)
+        if job is not None:
+            job.cancelled = True
+        return job is not None
+
+    def _run(self, job: Job, data: bytes | bytearray) -> None:
+        with self._turn:
+            job.state = "running"
+            try:
+                with _as_file(data) as path:
+                    self._analyze(job, path)
+                job.state, job.progress = "done", 1.0
+            except VideoError as error:
+                # The name of our file says nothing to the client.
+                job.state, job.error = "failed", str(error).partition(": ")[2]
+            except Exception:
+                job.state, job.error = "failed", "the video could not be analysed"
+                raise
+            finally:
+                job.ended = time.monotonic()
+
+    def _analyze(self, job: Job, path: str) -> None:
+        announced = Video(path).n_frames
+        for analysis in self._analyzer.analyze_video(path, every_s=job.every_s):
+            if job.cancelled:
+                return
+            if len(job.rows) >= _MOST_ROWS:
+                raise VideoError(f"video: more than {_MOST_ROWS} frames")
+            job.rows.append({**analysis.to_dict(), "path": None})
+            if announced and analysis.frame is not None:
+                job.progress = min(0.999, (analysis.frame + 1) / announced)
+
+
+@contextmanager
+def _as_file(data: bytes | bytearray) -> Iterator[str]:
+    """A path under which a video in memory can be opened; on Linux it never touches a disk."""
+    if hasattr(os, "memfd_create"):
+        number = os.memfd_create("video")
+        try:
+            with os.fdopen(os.dup(number), "wb") as file:
+                file.write(data)
+            yield f"/proc/{os.getpid()}/fd/{number}"
+        finally:
+            os.close(number)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "video")  # noqa: PTH118
+        with open(path, "wb") as file:  # noqa: PTH123
+            file.write(data)
+        yield path

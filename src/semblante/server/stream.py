@@ -1,0 +1,95 @@
+"""The live stream: JPEG frames in, faces out; what comes too fast is dropped, never queued."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from functools import partial
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from semblante.errors import ImageError
+from semblante.images import load_image
+from semblante.recognise.pipeline import Analyzer, Following
+from semblante.server.guard import PROTOCOL
+from semblante.server.settings import Settings
+from semblante.server.work import Workers
+
+# A stream that sends nothing for so long is closed.
+_SILENCE_S = 30.0
+
+
+async def stream(
+    websocket: WebSocket, analyzer: Analyzer, workers: Workers, settings: Settings
+) -> int:
+    """Serve one client until it leaves; returns the number of frames answered.
+
+    Each binary message is a picture. Each answer is a JSON object: `frame` (the message's number,
+    from 0), `dropped` (frames passed over since the last answer), `time_s` since the first frame,
+    `width`, `height`, `faces` as everywhere, `error` where the picture could not be read.
+    """
+    offered = websocket.scope.get("subprotocols", [])
+    await websocket.accept(PROTOCOL if PROTOCOL in offered else None)
+    following = analyzer.follow()
+    latest: asyncio.Queue[tuple[int, bytes]] = asyncio.Queue(1)
+    reader = asyncio.create_task(_read(websocket, latest, settings.max_frame))
+    answered, last, started = 0, -1, time.monotonic()
+    try:
+        while True:
+            waiting = asyncio.create_task(latest.get())
+            done, _ = await asyncio.wait({waiting, reader}, return_when=asyncio.FIRST_COMPLETED)
+            if waiting not in done:
+                waiting.cancel()
+                reader.result()  # raises what ended it
+                return answered
+            number, data = waiting.result()
+            time_s = time.monotonic() - started
+            try:
+                found = await workers.run(partial(_faces, data, following, time_s, settings))
+            except HTTPException as error:  # too busy: the next frame may have more luck
+                found = {"error": str(error.detail)}
+            await websocket.send_json(
+                {"frame": number, "dropped": number - last - 1, "time_s": round(time_s, 3), **found}
+            )
+            answered, last = answered + 1, number
+    except WebSocketDisconnect:
+        return answered
+    except TimeoutError:
+        await websocket.close(1000, "nothing came for a while")
+        return answered
+    except ValueError as error:
+        await websocket.close(1009, str(error))
+        return answered
+    finally:
+        reader.cancel()
+
+
+async def _read(websocket: WebSocket, latest: asyncio.Queue[tuple[int, bytes]], limit: int) -> None:
+    """Put each frame where the one before may still lie, and replace that."""
+    number = 0
+    while True:
+        async with asyncio.timeout(_SILENCE_S):
+            message = await websocket.receive()
+        if message["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(message.get("code", 1000))
+        data = message.get("bytes")
+        if not data:
+            raise ValueError("expected pictures as binary messages")
+        if len(data) > limit:
+            raise ValueError(f"a frame of more than {limit} bytes")
+        if latest.full():
+            latest.get_nowait()
+        latest.put_nowait((number, data))
+        number += 1
+
+
+def _faces(data: bytes, following: Following, time_s: float, settings: Settings) -> dict[str, Any]:
+    try:
+        image = load_image(data, max_pixels=settings.max_pixels)
+    except ImageError as error:
+        return {"width": None, "height": None, "faces": [], "error": str(error)}
+    height, width = image.shape[:2]
+    faces = [face.to_dict() for face in following.faces(image, time_s)]
+    return {"width": width, "height": height, "faces": faces, "error": None}

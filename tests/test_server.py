@@ -1,0 +1,375 @@
+"""The HTTP API: what it answers, what it refuses, and that nothing stays."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import semblante
+from conftest import EXAMPLE
+from semblante import EMOTIONS, Analyzer
+from test_video import canvas, write_video
+
+pytest.importorskip("fastapi")
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
+
+from semblante.server.app import create_app
+from semblante.server.settings import Settings
+
+HERE = "http://127.0.0.1:8000"
+STREAM = "ws://127.0.0.1:8000/v1/stream"
+
+
+@pytest.fixture(scope="module")
+def analyzer() -> Analyzer:
+    return Analyzer()
+
+
+@pytest.fixture(scope="module")
+def client(analyzer: Analyzer) -> Iterator[TestClient]:
+    with TestClient(create_app(Settings(), analyzer), base_url=HERE) as client:
+        yield client
+
+
+def small(analyzer: Analyzer, **changes: object) -> TestClient:
+    """A server with other settings."""
+    app = create_app(Settings(**changes), analyzer)  # type: ignore[arg-type]
+    return TestClient(app, base_url=HERE, raise_server_exceptions=False)
+
+
+# -- pictures -------------------------------------------------------------------------------------
+
+
+def test_a_picture_as_it_is(client: TestClient, analyzer: Analyzer) -> None:
+    answer = client.post("/v1/analyze", content=EXAMPLE.read_bytes())
+    assert answer.status_code == 200
+    [found] = answer.json()["results"]
+    [expected] = analyzer.analyze_many([EXAMPLE])
+    assert found == {**json.loads(json.dumps(expected.to_dict())), "path": None}
+    assert list(found["faces"][0]["probabilities"]) == list(EMOTIONS)
+
+
+def test_pictures_of_a_form_with_a_broken_one(client: TestClient) -> None:
+    data = EXAMPLE.read_bytes()
+    files = [("file", ("a ñ.jpg", data)), ("file", ("b.jpg", b"broken")), ("x", ("c.png", data))]
+    answer = client.post("/v1/analyze", files=files, data={"comment": "not a file"})
+    assert answer.status_code == 200
+    results = answer.json()["results"]
+    assert [result["path"] for result in results] == ["a ñ.jpg", "b.jpg", "c.png"]
+    assert [len(result["faces"]) for result in results] == [1, 0, 1]
+    assert "not a picture" in results[1]["error"]
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "status", "message"),
+    [
+        (b"", "image/jpeg", 400, "found an empty body"),
+        (b"no picture", "image/jpeg", 422, None),
+        (b"no form", "multipart/form-data; boundary=x", 400, "not a valid multipart form"),
+        (b"no form", "multipart/form-data", 400, "multipart"),
+        (b"--x--\r\n", "multipart/form-data; boundary=x", 400, "at least one file"),
+    ],
+)
+def test_bodies_that_hold_no_picture(
+    client: TestClient, content: bytes, kind: str, status: int, message: str | None
+) -> None:
+    answer = client.post("/v1/analyze", content=content, headers={"content-type": kind})
+    assert answer.status_code == status
+    if message is not None:
+        assert message in answer.json()["error"]
+
+
+def test_too_large_is_refused_before_it_is_read(analyzer: Analyzer) -> None:
+    client = small(analyzer, max_body=1000)
+    read = []
+
+    def body() -> Iterator[bytes]:
+        for _ in range(100):
+            read.append(1)
+            yield b"x" * 100
+
+    declared = client.post("/v1/analyze", content=body(), headers={"content-length": "2000000000"})
+    assert declared.status_code == 413
+    undeclared = client.post("/v1/analyze", content=body())
+    assert undeclared.status_code == 413
+    assert "at most 0 MB" in undeclared.json()["error"]
+    many = [("file", ("a", b"x"))] * 33
+    assert small(analyzer).post("/v1/analyze", files=many).status_code == 413
+
+
+def test_a_picture_of_too_many_pixels(analyzer: Analyzer) -> None:
+    buffer = io.BytesIO()
+    Image.new("L", (300, 300)).save(buffer, "PNG")
+    answer = small(analyzer, max_pixels=80_000).post("/v1/analyze", content=buffer.getvalue())
+    assert answer.status_code == 422
+    assert "300x300 pixels are too many" in answer.json()["results"][0]["error"]
+
+
+def test_malformed_bodies_never_break_it(client: TestClient) -> None:
+    """Cut off, changed and random bytes, as pictures and as forms: never a 5xx."""
+    rng = random.Random(0)
+    picture = EXAMPLE.read_bytes()
+    form = (
+        b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n'
+        + picture[:5000] + b"\r\n--x--\r\n"
+    )  # fmt: skip
+    for number in range(300):
+        source = bytearray(rng.choice([picture[:20_000], form, rng.randbytes(500)]))
+        for _ in range(rng.randrange(1, 30)):
+            source[rng.randrange(len(source))] = rng.randrange(256)
+        content = bytes(source[: rng.randrange(1, len(source) + 1)])
+        kind = rng.choice(["image/jpeg", "multipart/form-data; boundary=x", "text/plain", "\xff"])
+        answer = client.post(
+            "/v1/analyze", content=content, headers={"content-type": kind.encode("latin-1")}
+        )
+        assert answer.status_code in (200, 400, 413, 422), (number, answer.text)
+
+
+# -- videos ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    head = Image.fromarray(semblante.load_image(EXAMPLE)[0:270, 90:360]).resize((150, 150))
+    face = np.asarray(head)
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    return write_video(path, 20, lambda n: canvas((face, 20 + n, 40))).read_bytes()
+
+
+def finished(client: TestClient, job: dict[str, object]) -> dict[str, object]:
+    deadline = time.monotonic() + 60
+    while job["state"] in ("waiting", "running") and time.monotonic() < deadline:
+        time.sleep(0.05)
+        job = client.get(f"/v1/jobs/{job['id']}").json()
+    return job
+
+
+def test_a_video_is_a_job(client: TestClient, clip: bytes) -> None:
+    answer = client.post("/v1/analyze/video?every_s=0.1", content=clip)
+    assert answer.status_code == 202
+    job = finished(client, answer.json())
+    assert (job["state"], job["progress"], job["frames"]) == ("done", 1.0, 10)
+    lines = client.get(f"/v1/jobs/{job['id']}/results").text.splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [row["frame"] for row in rows] == list(range(0, 20, 2))
+    assert {face["track"] for row in rows for face in row["faces"]} == {1}
+    assert client.delete(f"/v1/jobs/{job['id']}").status_code == 204
+    assert client.get(f"/v1/jobs/{job['id']}").status_code == 404
+
+
+def test_a_broken_video(client: TestClient) -> None:
+    job = finished(client, client.post("/v1/analyze/video", content=b"no video").json())
+    assert job["state"] == "failed"
+    assert job["error"] == "not a video that can be read"
+    assert client.post("/v1/analyze/video?every_s=0", content=b"x").status_code == 422
+
+
+def test_only_so_many_videos(analyzer: Analyzer) -> None:
+    client = small(analyzer)
+    answers = [client.post("/v1/analyze/video", content=b"no video") for _ in range(9)]
+    assert [answer.status_code for answer in answers] == [202] * 8 + [503]
+    assert answers[-1].headers["retry-after"] == "30"
+
+
+# -- the live stream ------------------------------------------------------------------------------
+
+
+def jpeg(image: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def test_frames_in_faces_out(client: TestClient) -> None:
+    picture = EXAMPLE.read_bytes()
+    with client.websocket_connect(STREAM, subprotocols=["semblante"]) as stream:
+        assert stream.accepted_subprotocol == "semblante"
+        for number in range(3):
+            stream.send_bytes(picture)
+            answer = stream.receive_json()
+            assert (answer["frame"], answer["dropped"], answer["error"]) == (number, 0, None)
+            assert [face["track"] for face in answer["faces"]] == [1]
+            assert (answer["width"], answer["height"]) == (512, 512)
+        stream.send_bytes(b"no picture")
+        assert "not a picture" in stream.receive_json()["error"]
+
+
+def test_frames_that_come_too_fast_are_dropped(client: TestClient) -> None:
+    blank = jpeg(np.full((480, 640, 3), 90, np.uint8))
+    with client.websocket_connect(STREAM) as stream:
+        for _ in range(60):
+            stream.send_bytes(blank)
+        answers = []
+        while not answers or answers[-1]["frame"] < 59:
+            answers.append(stream.receive_json())
+    assert len(answers) < 60
+    assert sum(answer["dropped"] for answer in answers) + len(answers) == 60
+
+
+@pytest.mark.parametrize("message", ["text", "large"])
+def test_what_is_no_frame_ends_the_stream(client: TestClient, message: str) -> None:
+    with client.websocket_connect(STREAM) as stream:
+        if message == "text":
+            stream.send_text("hello")
+        else:
+            stream.send_bytes(b"x" * 2_000_001)
+        with pytest.raises(WebSocketDisconnect):
+            stream.receive_json()
+
+
+# -- who is let in --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"origin": HERE}, 200),
+        ({"origin": "https://evil.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"host": "evil.example"}, 403),
+        ({"host": "localhost:8000"}, 200),
+    ],
+)
+def test_pages_and_names_from_elsewhere(
+    client: TestClient, headers: dict[str, str], status: int
+) -> None:
+    assert client.get("/v1/models", headers=headers).status_code == status
+    if status == 403:
+        with (
+            pytest.raises(WebSocketDisconnect),
+            client.websocket_connect(STREAM, headers=headers),
+        ):
+            pass
+
+
+def test_a_page_that_is_allowed(analyzer: Analyzer) -> None:
+    client = small(analyzer, origins=("https://friend.example",))
+    headers = {"origin": "https://friend.example"}
+    answer = client.get("/v1/models", headers=headers)
+    assert answer.headers["access-control-allow-origin"] == "https://friend.example"
+    asked = client.options("/v1/analyze", headers=headers)
+    assert asked.status_code == 200
+    assert "POST" in asked.headers["access-control-allow-methods"]
+
+
+def test_the_token(analyzer: Analyzer) -> None:
+    client = small(analyzer, host="192.0.2.1", token="secret")
+    assert client.get("/").status_code == 200  # the page itself holds nothing
+    assert client.get("/healthz").status_code == 200
+    for path in ("/v1/models", "/metrics"):
+        assert client.get(path).status_code == 401
+        assert client.get(path, headers={"authorization": "Bearer wrong"}).status_code == 401
+        assert client.get(path, headers={"authorization": "Bearer secret"}).status_code == 200
+    with client.websocket_connect(STREAM, subprotocols=["semblante", "secret"]) as stream:
+        assert stream.accepted_subprotocol == "semblante"
+    with pytest.raises(WebSocketDisconnect), client.websocket_connect(STREAM):
+        pass
+
+
+def test_every_answer_has_the_headers(client: TestClient) -> None:
+    for path in ("/", "/app.js", "/v1/models", "/nothing", "/../../etc/passwd"):
+        headers = client.get(path).headers
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["cache-control"] == "no-store"
+    assert client.get("/nothing").json() == {"error": "Not Found"}
+
+
+# -- the rest -------------------------------------------------------------------------------
+
+
+def test_busy_is_said_at_once(analyzer: Analyzer) -> None:
+    class Slow(Analyzer):
+        def analyze(self, image):
+            time.sleep(0.5)
+            return super().analyze(image)
+
+    app = create_app(Settings(workers=1, max_waiting=1), Slow())
+    with TestClient(app, base_url=HERE) as client:
+        from concurrent.futures import ThreadPoolExecutor
+
+        data = EXAMPLE.read_bytes()
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda _: client.post("/v1/analyze", content=data), range(8)))
+        statuses = sorted(answer.status_code for answer in answers)
+        assert statuses.count(200) >= 2
+        assert set(statuses) == {200, 503}
+        refused = next(answer for answer in answers if answer.status_code == 503)
+        assert refused.headers["retry-after"] == "1"
+        assert client.post("/v1/analyze", content=data).status_code == 200
+
+
+def test_no_answer_in_time(analyzer: Analyzer) -> None:
+    class Slow(Analyzer):
+        def analyze(self, image):
+            time.sleep(1.0)
+            return []
+
+    client = TestClient(create_app(Settings(answer_s=0.1), Slow()), base_url=HERE)
+    assert client.post("/v1/analyze", content=EXAMPLE.read_bytes()).status_code == 504
+
+
+def test_what_goes_wrong_inside_is_not_shown(analyzer: Analyzer) -> None:
+    class Broken(Analyzer):
+        def analyze(self, image):
+            raise RuntimeError("a secret path")
+
+    app = create_app(Settings(), Broken())
+    answer = TestClient(app, base_url=HERE, raise_server_exceptions=False).post(
+        "/v1/analyze", content=EXAMPLE.read_bytes()
+    )
+    assert answer.status_code == 500
+    assert "secret" not in answer.text
+    assert "Traceback" not in answer.text
+
+
+def test_counters(client: TestClient) -> None:
+    def value(name: str) -> float:
+        for line in client.get("/metrics").text.splitlines():
+            if line.startswith(f"{name} "):
+                return float(line.split()[1])
+        raise AssertionError(name)
+
+    before = value("semblante_pictures_total"), value("semblante_faces_total")
+    client.post("/v1/analyze", content=EXAMPLE.read_bytes())
+    assert value("semblante_pictures_total") == before[0] + 1
+    assert value("semblante_faces_total") == before[1] + 1
+    assert value("semblante_under_way") == 0
+
+
+def test_openapi_names_every_call(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    assert set(paths) == {
+        "/healthz", "/metrics", "/v1/models", "/v1/analyze", "/v1/analyze/video", "/v1/jobs/{id}",
+        "/v1/jobs/{id}/results",
+    }  # fmt: skip
+
+
+def test_nothing_stays_on_disk(client: TestClient, clip: bytes, tmp_path: Path) -> None:
+    import tempfile
+
+    before = sorted(Path(tempfile.gettempdir()).rglob("*"))
+    client.post("/v1/analyze", files=[("file", ("a.jpg", EXAMPLE.read_bytes()))])
+    finished(client, client.post("/v1/analyze/video", content=clip).json())
+    after = sorted(Path(tempfile.gettempdir()).rglob("*"))
+    assert [path for path in after if path not in before and "pytest" not in str(path)] == []
+
+
+def test_the_page_is_whole(client: TestClient) -> None:
+    page = client.get("/")
+    assert page.headers["content-type"].startswith("text/html")
+    script = client.get("/app.js").text
+    for word in ("http://", "https://", "eval(", "innerHTML"):
+        assert word not in script.replace("http://www.w3.org/2000/svg", "")
+    assert client.get("/style.css").status_code == 200
+    assert "script-src 'self'" in page.headers["content-security-policy"]
