@@ -1,0 +1,169 @@
+"""The page in a real browser, with a camera that films a real face."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+import semblante
+from conftest import EXAMPLE
+
+pytest.importorskip("fastapi")
+pytest.importorskip("playwright")
+import uvicorn
+from playwright import sync_api as playwright
+
+from semblante.recognise.pipeline import Analyzer
+from semblante.server.app import create_app
+from semblante.server.settings import Settings
+
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    app = create_app(Settings(port=port), Analyzer())
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{port}/"
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def camera(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eileen Collins before a camera, 640x480, swaying a little."""
+    picture = semblante.load_image(EXAMPLE)
+    path = tmp_path_factory.mktemp("camera") / "face.mjpeg"
+    with path.open("wb") as file:
+        for number in range(60):
+            shift = round(12 * np.sin(2 * np.pi * number / 60))
+            frame = np.full((480, 640, 3), 110, np.uint8)
+            frame[:, 64 + shift : 576 + shift] = picture[:480]
+            _, encoded = cv2.imencode(".jpg", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+            file.write(encoded.tobytes())
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser(camera: Path) -> Iterator[Any]:
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(
+            executable_path=CHROMIUM,
+            args=[
+                "--no-sandbox", "--disable-gpu", "--use-fake-ui-for-media-stream",
+                "--use-fake-device-for-media-stream",
+                f"--use-file-for-fake-video-capture={camera}", "--disable-background-networking",
+                "--disable-component-update", "--disable-sync",
+            ],
+        )  # fmt: skip
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Any, address: str) -> Iterator[Any]:
+    context = browser.new_context(
+        viewport={"width": 1200, "height": 900}, locale="en-GB", permissions=["camera"]
+    )
+    page = context.new_page()
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
+    page.problems = problems
+    requested: list[str] = []
+    page.on("request", lambda request: requested.append(request.url))
+    page.goto(address)
+    yield page
+    context.close()
+    assert problems == []
+    assert all(url.startswith((address, "blob:")) for url in requested)
+
+
+def one_face(page: Any) -> None:
+    playwright.expect(page.locator(".face")).to_have_count(1, timeout=20_000)
+
+
+def boxed(page: Any) -> int:
+    """Pixels that are drawn over the picture."""
+    return page.evaluate(
+        """() => { const c = document.getElementById('boxes');
+        const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
+        let n = 0; for (let i = 3; i < d.length; i += 4) if (d[i]) n += 1; return n; }"""
+    )
+
+
+def test_the_camera_live(page: Any, tmp_path: Path) -> None:
+    page.get_by_role("button", name="Start the camera").click()
+    one_face(page)
+    assert page.locator("#summary").inner_text().startswith("1 face: ")
+    assert page.locator("meter").count() == 7
+    assert boxed(page) > 500
+    answered = playwright.expect(page.locator("body"))
+    answered.to_have_attribute("data-rate", re.compile(r"[1-9]\d*\.\d"), timeout=20_000)
+    drawn = page.evaluate("document.getElementById('timeline').toDataURL().length")
+    page.wait_for_timeout(1000)
+    assert page.evaluate("document.getElementById('timeline').toDataURL().length") != drawn
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save as JSON").click()
+    lines = Path(saved.value.path()).read_text().splitlines()
+    assert len(lines) > 5
+    assert len(json.loads(lines[-1])["faces"]) == 1
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save as CSV").click()
+    assert Path(saved.value.path()).read_text().startswith("path,frame,time_s,")
+    page.get_by_role("button", name="Stop the camera").click()
+    assert page.get_by_role("button", name="Start the camera").is_visible()
+
+
+def test_a_chosen_picture_and_spanish(page: Any) -> None:
+    page.set_input_files("#file", EXAMPLE)
+    one_face(page)
+    english = page.locator("#summary").inner_text()
+    assert "happy" in english
+    page.get_by_label("Language").select_option("es")
+    assert "alegría" in page.locator("#summary").inner_text()
+    assert page.get_by_role("button", name="Encender la cámara").is_visible()
+    assert page.locator("html").get_attribute("lang") == "es"
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Guardar la imagen").click()
+    picture = semblante.load_image(saved.value.path())
+    assert picture.shape == (512, 512, 3)
+    assert not np.array_equal(picture, semblante.load_image(EXAMPLE))
+
+
+def test_a_file_that_is_no_picture(page: Any, tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_text("no picture")
+    page.set_input_files("#file", tmp_path / "x.png")
+    page.get_by_role("alert").filter(has_text="It cannot be read").wait_for(timeout=20_000)
+    [told] = page.problems  # the browser's own word on the answer
+    assert "status of 422" in told
+    page.problems.clear()
+
+
+def test_on_a_phone_by_keyboard(page: Any) -> None:
+    page.set_viewport_size({"width": 360, "height": 740})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    names = []
+    for _ in range(4):
+        page.keyboard.press("Tab")
+        names.append(page.evaluate("document.activeElement.id"))
+    assert names[:3] == ["language", "camera", "choose"]
