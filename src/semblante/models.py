@@ -36,10 +36,10 @@ MODELS: Final[dict[str, ModelEntry]] = {
         ModelEntry(
             name="rcnn-small",
             file="rcnn-small.onnx",
-            sha256="a538254711d60b6aae44360f3beeeaf1a700c08abbba0e9d1ee887610a5a131c",
+            sha256="cbeece0b1eb681b7ccff9e8c33e1c3ea83887e62c86b40ec2558924c09ca6a42",
             parameters=834_471,
-            public_test=0.6066,
-            private_test=0.6124,
+            public_test=0.6932,
+            private_test=0.6980,
         ),
     )
 }
