@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,10 @@ import torch
 from matplotlib.figure import Figure
 
 from semblante.data import Dataset, load_dataset
+from semblante.errors import ModelError
 from semblante.files import write_json
 from semblante.images import load_image
-from semblante.preprocess import crop_face, network_input, to_grey
+from semblante.preprocess import network_input
 from semblante.recognise.detectors import HaarDetector, largest_face
 from semblante.train.batches import augment
 from semblante.train.learning_curve import share_of_training
@@ -38,7 +40,7 @@ PLAIN = TrainOptions(
     rotation=0.0, scale=0.0, shift=0.0, brightness=0.0, contrast=0.0, erase_probability=0.0,
     mixup_probability=0.0, label_smoothing=0.0, weight_decay=0.0,
 )  # fmt: skip
-ALPHAS = (0.0003, 0.1, 30.0)
+ALPHAS = (0.0003, 0.1, 10.0)
 
 
 class Losses:
@@ -87,10 +89,9 @@ def main() -> None:
 
 def example_face() -> np.ndarray:
     """Eileen Collins, as the network sees her: grey, (48, 48)."""
-    grey = to_grey(load_image(ROOT / "examples" / "eileen-collins.jpg"))
-    box = largest_face(HaarDetector())(grey)
-    assert box is not None
-    return crop_face(grey, box)
+    face = largest_face(HaarDetector())(load_image(ROOT / "examples" / "eileen-collins.jpg"))
+    assert face is not None
+    return face
 
 
 def once(run_dir: Path, make: Callable[[], Any]) -> Any:
@@ -115,7 +116,8 @@ def alphas(dataset: Dataset, work: Path) -> list[dict[str, Any]]:
 
         def make(options: TrainOptions = options, run_dir: Path = run_dir) -> list[float]:
             losses = Losses()
-            train(part, options, run_dir, losses, source={})
+            with suppress(ModelError):  # it leaves the numbers that a computer can hold
+                train(part, options, run_dir, losses, source={})
             return losses.steps
 
         results.append({"alpha": alpha, "losses": once(run_dir, make)})
@@ -194,7 +196,8 @@ def draw_states(face: np.ndarray, network: torch.nn.Module) -> None:
     for t, row in enumerate(figure.subplots(len(states), 6)):
         for axes, number in zip(row, chosen, strict=True):
             values = torch.stack([state[number] for state in states])
-            large = cv2.resize(states[t][number].numpy(), (96, 96), interpolation=cv2.INTER_CUBIC)
+            small = states[t][number].numpy()
+            large = cv2.resize(small, (96, 96), interpolation=cv2.INTER_CUBIC)
             axes.imshow(large, cmap="magma", vmin=float(values.min()), vmax=float(values.max()))
             axes.set_axis_off()
         row[0].set_title(f"t = {t}", loc="left", fontsize=10)
