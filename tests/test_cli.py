@@ -186,7 +186,7 @@ def test_version() -> None:
     ("arguments", "code", "expected"),
     [
         (["analyze", "missing.jpg"], 1, "missing.jpg: cannot be read: No such file"),
-        (["analyze", "{empty}"], 1, "no pictures in this folder"),
+        (["analyze", "{empty}"], 1, "no pictures or videos in this folder"),
         (["analyze"], 2, "Missing argument"),
         (["analyze", "{face}", "--format", "xml"], 2, "xml"),
         (["analyze", "{face}", "--out", "no/such/folder/x"], 2, "no folder no/such"),
@@ -248,7 +248,7 @@ def test_train_export_evaluate_analyze(tmp_path: Path, patterns_csv: Path) -> No
 
     exported = semblante("export", run, "--out", model)
     assert exported.returncode == 0, exported.stderr
-    assert "outputs equal to torch's" in exported.stdout
+    assert "in fp32, temperature " in exported.stdout
 
     arguments = ("evaluate", "--data", patterns_csv, "--model", model)
     figures = json.loads(semblante(*arguments, "--format", "json").stdout)
