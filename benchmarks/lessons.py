@@ -40,7 +40,7 @@ PLAIN = TrainOptions(
     rotation=0.0, scale=0.0, shift=0.0, brightness=0.0, contrast=0.0, erase_probability=0.0,
     mixup_probability=0.0, label_smoothing=0.0, weight_decay=0.0,
 )  # fmt: skip
-ALPHAS = (0.0003, 0.1, 10.0)
+ALPHAS = (0.0003, 3.0, 10.0)
 
 
 class Losses:
@@ -208,10 +208,11 @@ def draw_alphas(runs: list[dict[str, Any]]) -> None:
     figure = Figure(figsize=(7, 3.4), layout="constrained")
     axes = figure.subplots()
     for run, colour in zip(runs, ("#0072B2", "#009E73", "#D55E00"), strict=True):
-        losses = np.array(run["losses"])
-        smooth = np.convolve(losses, np.ones(9) / 9, mode="valid")
+        smooth = [run["losses"][0]]
+        for loss in run["losses"][1:]:
+            smooth.append(0.8 * smooth[-1] + 0.2 * loss)
         axes.plot(smooth, color=colour, label=f"alpha = {run['alpha']:g}")
-    axes.set(xlabel="step of gradient descent", ylabel="error", yscale="log")
+    axes.set(xlabel="step of gradient descent", ylabel="error", ylim=(1.4, 3))
     axes.grid(alpha=0.3)
     axes.legend()
     save(figure, "alpha")

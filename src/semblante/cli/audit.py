@@ -65,7 +65,7 @@ def audit_command(
     the dataset has none. With --folds networks are trained that judge the rest too.
     """
     require("audit", "auditing", "cleanlab", "jinja2")
-    if drop is not None:
+    if drop is not None and drop.absolute().parent != out.absolute():  # OUT is made here
         output_file("--drop", drop)
     if out.exists() and not out.is_dir():
         raise OptionError(f"--out {out}: expected a folder")
