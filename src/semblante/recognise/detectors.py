@@ -110,12 +110,12 @@ class YuNetDetector:
     do not turn with a turned face as they should: of 45 degrees they show 11). Its
     boxes run from the hairline to the chin, and are brought to FER2013's framing by two numbers
     fitted on 1,330 faces of FER2013's Training split, where the frame is known (`benchmarks/
-    framing.py`): the frame's side is 1.30 times YuNet's width, and its centre lies 0.0625 of a side
+    framing.py`): the frame's side is 1.30 times YuNet's width, and its centre lies 0.065 of a side
     above the middle between eyes and mouth.
     """
 
     SIDE: Final = 1.30  # of FER2013's frame, in widths of YuNet's box
-    RISE: Final = 0.0625  # of the frame's centre above the middle between eyes and mouth, in sides
+    RISE: Final = 0.065  # of the frame's centre above the middle between eyes and mouth, in sides
     _OVERLAP: Final = 0.3  # of the network's own suppression of doubles
     _MOST: Final = 5000  # boxes that are looked at before that
 
