@@ -355,14 +355,20 @@ def test_openapi_names_every_call(client: TestClient) -> None:
     }  # fmt: skip
 
 
-def test_nothing_stays_on_disk(client: TestClient, clip: bytes, tmp_path: Path) -> None:
+def test_nothing_stays_on_disk(
+    client: TestClient, clip: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import tempfile
 
-    before = sorted(Path(tempfile.gettempdir()).rglob("*"))
-    client.post("/v1/analyze", files=[("file", ("a.jpg", EXAMPLE.read_bytes()))])
+    made: list[object] = []
+    for name in ("mkstemp", "mkdtemp", "TemporaryFile", "SpooledTemporaryFile"):
+        monkeypatch.setattr(tempfile, name, lambda *a, _name=name, **k: made.append(_name))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    client.post("/v1/analyze", files=[("file", ("a.jpg", EXAMPLE.read_bytes() * 3))])
     finished(client, client.post("/v1/analyze/video", content=clip).json())
-    after = sorted(Path(tempfile.gettempdir()).rglob("*"))
-    assert [path for path in after if path not in before and "pytest" not in str(path)] == []
+    assert made == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_page_is_whole(client: TestClient) -> None:
