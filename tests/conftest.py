@@ -15,6 +15,7 @@ from PIL import Image
 
 from semblante.data import SPLITS, Dataset
 from semblante.data.convert import write_table
+from semblante.data.ferplus import VOTES, FerPlus
 
 # Datasets that the tests read are kept apart from the user's own.
 os.environ["SEMBLANTE_CACHE"] = tempfile.mkdtemp(prefix="semblante-tests-")
@@ -79,3 +80,11 @@ def fer2013() -> Dataset:
 def fer2013_csv(tmp_path_factory: pytest.TempPathFactory, fer2013: Dataset) -> Path:
     """All 35,887 rows, as Kaggle ships them (301 MB)."""
     return write_csv(tmp_path_factory.mktemp("fer2013") / "fer2013.csv", fer2013)
+
+
+def ferplus_votes(dataset: Dataset) -> FerPlus:
+    """Every tagger says that row i shows FER+'s emotion i % 8."""
+    n = len(dataset)
+    votes = np.zeros((n, len(VOTES)), np.int64)
+    votes[np.arange(n), np.arange(n) % 8] = 10
+    return FerPlus(votes, np.ones(n, bool), dataset.splits)

@@ -49,7 +49,7 @@ def test_outputs_equal_torch_for_any_number_of_faces(
         if n:
             with torch.no_grad():
                 expected = network(torch.from_numpy(network_input(faces))).numpy()
-                expected = expected / classifier.about["temperature"]
+                expected = expected / classifier.about["temperatures"][-1]
             np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
@@ -108,8 +108,8 @@ def test_smaller_forms_that_lose_too_much_are_refused(
 def test_export_refuses_other_outputs(
     run_dir: Path, patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = Classifier.logits
-    monkeypatch.setattr(Classifier, "logits", lambda self, faces: real(self, faces) + 2e-4)
+    real = Classifier.all_logits
+    monkeypatch.setattr(Classifier, "all_logits", lambda self, faces: real(self, faces) + 2e-4)
     with pytest.raises(ModelError, match=r"not exported: .* differs from torch's by 0\.0002"):
         export(run_dir, tmp_path / "model.onnx", patterns)
     assert list(tmp_path.iterdir()) == []
@@ -119,8 +119,8 @@ def test_export_refuses_another_accuracy(
     run_dir: Path, patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(export_module, "TOLERANCE", np.inf)
-    real = Classifier.logits
-    monkeypatch.setattr(Classifier, "logits", lambda self, faces: -real(self, faces))
+    real = Classifier.all_logits
+    monkeypatch.setattr(Classifier, "all_logits", lambda self, faces: -real(self, faces))
     with pytest.raises(ModelError, match="not exported: accuracy on 84 faces is"):
         export(run_dir, tmp_path / "model.onnx", patterns)
     assert list(tmp_path.iterdir()) == []
@@ -143,10 +143,10 @@ def test_no_run(tmp_path: Path, patterns: Dataset) -> None:
 
 
 def other_onnx(path: Path, metadata: dict[str, str]) -> Path:
-    node = onnx.helper.make_node("Identity", ["x"], ["y"])
+    node = onnx.helper.make_node("Identity", ["x"], ["logits"])
     shape = onnx.helper.make_tensor_value_info
     graph = onnx.helper.make_graph(
-        [node], "g", [shape("x", 1, ["n", 1, 48, 48])], [shape("y", 1, ["n", 1, 48, 48])]
+        [node], "g", [shape("x", 1, ["n", 1, 48, 48])], [shape("logits", 1, ["n", 1, 48, 48])]
     )
     model = onnx.helper.make_model(
         graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10

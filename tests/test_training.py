@@ -19,6 +19,7 @@ import torch
 from torch.nn import functional as F
 
 from semblante.data import Dataset
+from semblante.data.ferplus import FerPlus
 from semblante.errors import ModelError, OptionError
 from semblante.train import loop
 from semblante.train.checkpoint import load_tensors, save_tensors
@@ -46,10 +47,18 @@ class Silent:
 
 
 def run(
-    dataset: Dataset, options: TrainOptions, out: Path, *, resume: bool = False
+    dataset: Dataset,
+    options: TrainOptions,
+    out: Path,
+    *,
+    resume: bool = False,
+    votes: FerPlus | None = None,
 ) -> tuple[dict[str, object], Silent]:
     reporter = Silent()
-    return train(dataset, options, out, reporter, source={"path": "x.csv"}, resume=resume), reporter
+    source = {"path": "x.csv"}
+    return train(
+        dataset, options, out, reporter, source=source, votes=votes, resume=resume
+    ), reporter
 
 
 def weights(run_dir: Path) -> dict[str, torch.Tensor]:

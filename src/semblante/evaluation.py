@@ -34,8 +34,22 @@ _CROP: Final = 44
 class FaceClassifier(Protocol):
     """What can be evaluated."""
 
+    @property
+    def knows_ferplus(self) -> bool:
+        """Can it tell FER+'s eight emotions from each other?"""
+
+    @property
+    def max_steps(self) -> int | None:
+        """Of its last recurrent layer, where it has a choice of them."""
+
     def probabilities(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Grey faces, uint8 (n, 48, 48) -> probabilities (n, 7)."""
+
+    def ferplus_probabilities(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Grey faces, uint8 (n, 48, 48) -> probabilities (n, 8), where it `knows_ferplus`."""
+
+    def steps_taken(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+        """Grey faces, uint8 (n, 48, 48) -> steps (n,), where it has a choice of them."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +71,7 @@ class Evaluation:
     # rows, so that nobody can tell. The accuracy is None too where no face is left.
     leak_free_n: int | None
     leak_free_accuracy: float | None
+    mean_steps: float | None  # taken by a face in the last recurrent layer; None: no choice of them
 
     def to_dict(self) -> dict[str, Any]:
         """What `semblante evaluate --format json` prints."""
@@ -72,6 +87,7 @@ class Evaluation:
             "ece": self.ece,
             "per_class": self.per_class,
             "confusion": self.confusion.tolist(),
+            "mean_steps": self.mean_steps,
             "leak_free": {"n": self.leak_free_n, "accuracy": self.leak_free_accuracy},
         }
 
@@ -93,7 +109,8 @@ def evaluate(
     and the centre, 44x44 each, enlarged to 48x48, and their mirror images.
 
     With `votes` the labels are FER+'s by its official rule for testing (`FerPlus.majority`): top-1
-    over its eight classes, on the rows that have a majority for one of them. Of the rows of
+    over its eight classes, on the rows that have a majority for one of them. A network that has
+    learnt FER+'s votes answers by these, another by its seven emotions. Of the rows of
     `dataset` only those in `kept` (n,) are classified; copies are looked for in all of Training.
     """
     if tta not in TTA:
@@ -110,9 +127,11 @@ def evaluate(
     if not rows.any():
         raise DataError(f"not one face of {split} is left to evaluate on")
     faces, labels = dataset.where(rows), labels[rows]
-    views = [classifier.probabilities(view) for view in _views(faces.images, tta)]
+    by_votes = votes is not None and classifier.knows_ferplus
+    classify = classifier.ferplus_probabilities if by_votes else classifier.probabilities
+    views = [classify(view) for view in _views(faces.images, tta)]
     probabilities = np.mean(np.stack(views), axis=0)
-    if votes is not None:  # contempt, FER+'s eighth class, is never said
+    if votes is not None and not by_votes:  # contempt, FER+'s eighth class, is never said
         seven = probabilities
         probabilities = np.zeros((len(faces), len(classes)), seven.dtype)
         probabilities[:, FROM_FER2013] = seven
@@ -136,6 +155,11 @@ def evaluate(
         leak_free_n=None if fresh is None else int(fresh.sum()),
         leak_free_accuracy=(
             None if fresh is None or not fresh.any() else accuracy(labels[fresh], predicted[fresh])
+        ),
+        mean_steps=(
+            None
+            if classifier.max_steps is None
+            else float(classifier.steps_taken(faces.images).mean())
         ),
     )
 

@@ -30,6 +30,7 @@ from semblante.cli.inputs import (
     find_inputs,
 )
 from semblante.cli.journal import Journal
+from semblante.cli.options import EarlyExitOption, ModelOption, StepsOption
 from semblante.cli.views import Views
 from semblante.emotions import LANGUAGES
 from semblante.errors import OptionError, VideoError
@@ -105,7 +106,9 @@ def analyze_command(
     every: Annotated[
         str | None, typer.Option(help="of a video, a frame every so often: 0.5s, 200ms")
     ] = None,
-    model: Annotated[str, typer.Option(help="a shipped model or an ONNX file")] = DEFAULT_MODEL,
+    model: ModelOption = DEFAULT_MODEL,
+    steps: StepsOption = None,
+    early_exit: EarlyExitOption = None,
     detector: Annotated[
         DetectorName, typer.Option(help="what finds the faces; none: each picture is a face")
     ] = DetectorName.haar,
@@ -128,7 +131,9 @@ def analyze_command(
         raise OptionError(f"--out {out} would overwrite one of the inputs")
     places = annotated_places(found, annotate) if annotate is not None else {}
     options: dict[str, Any] = {} if detector is DetectorName.none else {"min_face": min_face}
-    analyzer = Analyzer(model, detector=make_detector(detector, **options))
+    analyzer = Analyzer(
+        model, detector=make_detector(detector, **options), steps=steps, early_exit=early_exit
+    )
     work = _Work(analyzer, found, places, every_s, lang, blur=blur)
     views = Views(contact_sheet, timeline, lang)
     if out is None:
@@ -137,6 +142,7 @@ def analyze_command(
         about = {
             "inputs": [str(item.path) for item in found], "model": analyzer.classifier.about,
             "detector": detector, "min_face": min_face, "every_s": every_s,
+            "steps": steps, "early_exit": early_exit,
             "annotate": None if annotate is None else str(annotate), "lang": lang, "blur": blur,
         }  # fmt: skip
         journal = Journal(out, about, resume=resume)

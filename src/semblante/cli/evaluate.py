@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from semblante.cli.checks import output_file, require
+from semblante.cli.options import EarlyExitOption, ModelOption, StepsOption
 from semblante.cli.reading import (
     DataOption,
     ExcludeOption,
@@ -57,7 +58,9 @@ class Format(StrEnum):
 def evaluate_command(
     data: DataOption,
     split: Annotated[Split, typer.Option()] = Split.PublicTest,
-    model: Annotated[str, typer.Option(help="a shipped model or an ONNX file")] = DEFAULT_MODEL,
+    model: ModelOption = DEFAULT_MODEL,
+    steps: StepsOption = None,
+    early_exit: EarlyExitOption = None,
     tta: Annotated[Tta, typer.Option(help="views averaged at test time")] = Tta.none,
     format: Annotated[Format, typer.Option()] = Format.table,
     confusion: Annotated[
@@ -91,7 +94,7 @@ def evaluate_command(
     from semblante.models import model_path
     from semblante.recognise.classifier import Classifier
 
-    classifier = Classifier(model_path(model))
+    classifier = Classifier(model_path(model), steps=steps, early_exit=early_exit)
     ferplus = None
     if labels is Labels.ferplus:
         ferplus = load_ferplus(votes or data.with_name("fer2013new.csv"))
@@ -113,7 +116,12 @@ def evaluate_command(
         f"{evaluation.model} on {evaluation.split}, n={evaluation.n}, test-time views: "
         f"{evaluation.tta}, labels: {evaluation.labels}\n"
         f"accuracy {evaluation.accuracy:.2%} (95 % interval {low:.2%} to {high:.2%})\n"
-        f"macro F1 {evaluation.macro_f1:.4f}, calibration error (ECE) {evaluation.ece:.4f}"
+        + (
+            ""
+            if evaluation.mean_steps is None
+            else f"steps of the last recurrent layer, on average: {evaluation.mean_steps:.2f}\n"
+        )
+        + f"macro F1 {evaluation.macro_f1:.4f}, calibration error (ECE) {evaluation.ece:.4f}"
     )
     if evaluation.leak_free_n is None:
         print("leak-free accuracy unknown: the dataset has no Training rows")

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from semblante.emotions import EMOTIONS
-from semblante.errors import ModelError
+from semblante.errors import ModelError, OptionError
 from semblante.preprocess import InputSpec, network_input
 
 if TYPE_CHECKING:
@@ -29,8 +29,20 @@ class Classifier:
     `semblante export` wrote.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, threads: int | None = None) -> None:
-        """`threads`: processor threads to use; None leaves the choice to ONNX Runtime."""
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        threads: int | None = None,
+        steps: int | None = None,
+        early_exit: float | None = None,
+    ) -> None:
+        """`threads`: processor threads to use; None leaves the choice to ONNX Runtime.
+
+        `steps`: of the last recurrent layer, 0 .. `max_steps`; None for all. `early_exit`: a face
+        is done before that when its likeliest emotion has at least this probability (0 .. 1).
+        Both raise `OptionError` where the network has no such dial.
+        """
         self.path = Path(path)
         if not self.path.is_file():
             raise ModelError(f"{self.path}: there is no such model file")
@@ -51,7 +63,39 @@ class Classifier:
         self.about = _read_metadata(self._session, self.path)
         self.spec = InputSpec.from_mapping(self.about["input"])
         self._input = self._session.get_inputs()[0].name
+        self._outputs = [output.name for output in self._session.get_outputs()]
+        self._dial: dict[str, Any] = {}
         self._try()
+        self._dial = self._checked_dial(steps, early_exit)
+
+    @property
+    def max_steps(self) -> int | None:
+        """Of the last recurrent layer, where their number can be chosen; None where it cannot."""
+        return len(self.about["temperatures"]) - 1 if "steps_taken" in self._outputs else None
+
+    @property
+    def knows_ferplus(self) -> bool:
+        """Has it learnt FER+'s votes as well?"""
+        return "ferplus_logits" in self._outputs
+
+    def _checked_dial(self, steps: int | None, early_exit: float | None) -> dict[str, Any]:
+        if steps is None and early_exit is None:
+            return {}
+        if self.max_steps is None:
+            raise OptionError(
+                f"{self.path.stem} has no choice of steps: expected a recurrent network that was "
+                "exported with one"
+            )
+        if steps is not None and not 0 <= steps <= self.max_steps:
+            raise OptionError(f"expected steps between 0 and {self.max_steps}, found {steps}")
+        if early_exit is not None and not 0 <= early_exit <= 1:
+            raise OptionError(f"expected early_exit between 0 and 1, found {early_exit}")
+        dial: dict[str, Any] = {}
+        if steps is not None:
+            dial["steps"] = np.array(steps, np.int64)
+        if early_exit is not None:
+            dial["settled_at"] = np.array(early_exit, np.float32)
+        return dial
 
     def _try(self) -> None:
         """Raise `ModelError` unless one face in gives seven numbers out."""
@@ -75,19 +119,37 @@ class Classifier:
 
     def logits(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Grey faces, uint8 (n, size, size) -> the network's outputs (n, 7) before softmax."""
+        return self._run(faces, "logits")[0]
+
+    def all_logits(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """As `logits`, followed by FER+'s eight where the network `knows_ferplus`: (n, 7 or 15)."""
+        names = ["logits", "ferplus_logits"] if self.knows_ferplus else ["logits"]
+        return np.concatenate(self._run(faces, *names), axis=1)
+
+    def ferplus_probabilities(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """The same faces -> (n, 8), in the order of `FERPLUS_EMOTIONS`, if it `knows_ferplus`."""
+        return softmax(self._run(faces, "ferplus_logits")[0])
+
+    def steps_taken(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+        """The same faces -> steps that each takes (n,), where the network has a choice of them."""
+        return self._run(faces, "steps_taken")[0]
+
+    def _run(self, faces: npt.NDArray[np.uint8], *outputs: str) -> list[npt.NDArray[Any]]:
         size = self.spec.size
         if faces.dtype != np.uint8 or faces.ndim != 3 or faces.shape[1:] != (size, size):
             raise ModelError(
                 f"expected faces of uint8 (n, {size}, {size}), "
                 f"found {faces.dtype} {tuple(faces.shape)}"
             )
+        # Without a face one run with none still gives outputs of the right kind and shape.
+        batches = [faces[start : start + _BATCH] for start in range(0, len(faces), _BATCH)]
         parts = [
             self._session.run(
-                None, {self._input: network_input(faces[start : start + _BATCH], self.spec)}
-            )[0]
-            for start in range(0, len(faces), _BATCH)
+                list(outputs), {self._input: network_input(batch, self.spec), **self._dial}
+            )
+            for batch in batches or [faces]
         ]
-        return np.concatenate(parts) if parts else np.empty((0, len(EMOTIONS)), np.float32)
+        return [np.concatenate(columns) for columns in zip(*parts, strict=True)]
 
 
 def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

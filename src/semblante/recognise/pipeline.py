@@ -61,11 +61,16 @@ class Analyzer:
         *,
         detector: Detector | None = None,
         threads: int | None = None,
+        steps: int | None = None,
+        early_exit: float | None = None,
     ) -> None:
         """`model`: a name of `semblante.available_models()` or an exported ONNX file;
         `detector`: OpenCV's Haar cascade unless given (see `make_detector`); `threads`: of the
-        network, None for all. Raises `ModelError` where the model cannot be used."""
-        self.classifier = Classifier(model_path(model), threads=threads)
+        network, None for all; `steps`, `early_exit`: less work for each face, see `Classifier`.
+        Raises `ModelError` where the model cannot be used."""
+        self.classifier = Classifier(
+            model_path(model), threads=threads, steps=steps, early_exit=early_exit
+        )
         self.detector = detector if detector is not None else HaarDetector()
 
     def analyze(self, image: ImageSource) -> list[Face]:

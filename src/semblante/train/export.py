@@ -6,6 +6,7 @@ import json
 import logging
 import tempfile
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 import onnx
 import torch
+from onnx import numpy_helper
 from torch import nn
 
 import semblante
@@ -24,9 +26,11 @@ from semblante.metrics import accuracy, best_temperature
 from semblante.preprocess import InputSpec, network_input
 from semblante.recognise.classifier import METADATA_KEY, Classifier
 from semblante.train.checkpoint import read_config
+from semblante.train.dial import add_dial
 from semblante.train.networks import count_parameters
 from semblante.train.objective import N_EMOTIONS
 from semblante.train.precision import PRECISIONS, halve, quantise
+from semblante.train.recurrent import RecurrentNetwork
 from semblante.train.state import load_best
 
 OPSET: Final = 18
@@ -41,7 +45,9 @@ def export(run_dir: Path, out: Path, dataset: Dataset, precision: str = "fp32") 
     """Write the best network of `run_dir` to `out` as ONNX; returns what the file says of itself.
 
     `dataset` is the one the network was trained on. Its outputs are divided by the temperature that
-    suits PublicTest best, so that probabilities mean what they say. Both forms see all PublicTest
+    suits PublicTest best, so that probabilities mean what they say. A network that can classify
+    each step of its last layer is given a dial, see `dial.py`; one that has learnt FER+ as well a
+    second output, `ferplus_logits` (n, 8). Both forms see all PublicTest
     faces; `ModelError` is raised, and no file left, when in fp32 an output differs by more than
     `TOLERANCE` or the accuracy differs at all, and in the smaller forms of `precision.py` when
     the accuracy falls by `MOST_LOST` or more. `precision` is one of `PRECISIONS`.
@@ -60,10 +66,16 @@ def export(run_dir: Path, out: Path, dataset: Dataset, precision: str = "fp32") 
             f"but best.safetensors holds a {record['network']!r}"
         )
     public = dataset.split("PublicTest")
-    temperature = best_temperature(public.labels, _torch_logits(_Emotions(trained), public))
-    network = _Emotions(trained, temperature)
+    temperatures = [
+        best_temperature(public.labels, logits[:, :N_EMOTIONS])
+        for logits in _torch_logits(_EveryStep(trained), public)
+    ]
+    network = _EveryStep(trained, temperatures)
     outputs = _torch_logits(network, public)
-    public_accuracy = accuracy(public.labels, outputs.argmax(axis=1))
+    accuracies = [_accuracy(public, logits) for logits in outputs]
+    learnt = "FER2013, Training split"
+    if outputs.shape[2] > N_EMOTIONS:
+        learnt += ", and its FER+ votes"
     about = {
         "network": record["network"],
         "labels": list(EMOTIONS),
@@ -71,24 +83,26 @@ def export(run_dir: Path, out: Path, dataset: Dataset, precision: str = "fp32") 
         "steps": list(getattr(trained, "steps", ())),
         "parameters": count_parameters(network),
         "precision": precision,
-        "temperature": temperature,
+        "temperatures": temperatures,  # after each step of the last layer, as the accuracies below
         "training": {
-            "dataset": "FER2013, Training split",
+            "dataset": learnt,
             "dataset_sha256": config["dataset_sha256"],
             "options": config["options"],
             "best_epoch": int(record["epoch"]),
-            "public_test": {"n": len(public), "accuracy": public_accuracy},
+            "public_test": {"n": len(public), "accuracy": accuracies[-1]},
+            "public_test_by_step": accuracies,
         },
         "licence": "MIT",
         "made_with": f"semblante {semblante.__version__}, torch {torch.__version__}",
     }
 
     def write_checked(beside: Path) -> None:
-        model = _onnx_model(network)
+        model = _onnx_model(network, len(outputs))
         if precision == "fp16":
             halve(model)
         if precision == "int8":
             _quantised(model, dataset)
+        _add_outputs(model, *outputs.shape[::2])
         onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(about), "license": "MIT"})
         onnx.checker.check_model(model, full_check=True)
         beside.write_bytes(model.SerializeToString())
@@ -98,29 +112,47 @@ def export(run_dir: Path, out: Path, dataset: Dataset, precision: str = "fp32") 
     return about
 
 
-class _Emotions(nn.Module):
-    """A network without the second head that learns FER+, its outputs over a temperature."""
+class _EveryStep(nn.Module):
+    """A network's logits after each step that it can classify, each over a temperature of its own.
 
-    def __init__(self, network: nn.Module, temperature: float = 1.0) -> None:
+    Calibrated so, a probability means the same after any number of steps.
+    """
+
+    def __init__(self, network: nn.Module, temperatures: Sequence[float] | None = None) -> None:
         super().__init__()
         self.network = network
-        self.temperature = temperature
+        self.temperatures = temperatures  # None: as the network says it
 
-    def forward(self, faces: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.network(faces)
-        return logits[:, :N_EMOTIONS] / self.temperature
+    def forward(self, faces: torch.Tensor) -> list[torch.Tensor]:
+        network = self.network
+        logits = (
+            network.all_steps(faces) if isinstance(network, RecurrentNetwork) else [network(faces)]
+        )
+        if self.temperatures is None:
+            return logits
+        return [x / t for x, t in zip(logits, self.temperatures, strict=True)]
 
 
 def _torch_logits(network: nn.Module, faces: Dataset) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """(steps, n, outputs)."""
+    parts = []
     with torch.no_grad():
-        parts = [
-            network(torch.from_numpy(network_input(faces.images[start : start + _BATCH]))).numpy()
-            for start in range(0, len(faces), _BATCH)
-        ]
-    return np.concatenate(parts)
+        for start in range(0, len(faces), _BATCH):
+            inputs = torch.from_numpy(network_input(faces.images[start : start + _BATCH]))
+            parts.append(torch.stack(network(inputs)).numpy())
+    return np.concatenate(parts, axis=1)
 
 
-def _onnx_model(network: nn.Module) -> onnx.ModelProto:
+def _accuracy(faces: Dataset, logits: np.ndarray[Any, Any]) -> float:
+    return accuracy(faces.labels, logits[:, :N_EMOTIONS].argmax(axis=1))
+
+
+def _step(t: int) -> str:
+    return f"step_{t}"
+
+
+def _onnx_model(network: nn.Module, steps: int) -> onnx.ModelProto:
+    """With an output for each step."""
     size = InputSpec().size
     # Two faces: an example batch of one would be taken for a fixed size.
     example = torch.zeros(2, 1, size, size)
@@ -131,7 +163,7 @@ def _onnx_model(network: nn.Module) -> onnx.ModelProto:
             network,
             (example,),
             input_names=["faces"],
-            output_names=["logits"],
+            output_names=[_step(t) for t in range(steps)],
             dynamic_shapes=({0: torch.export.Dim("n")},),
             opset_version=OPSET,
             dynamo=True,
@@ -151,6 +183,26 @@ def _onnx_model(network: nn.Module) -> onnx.ModelProto:
     return model
 
 
+def _add_outputs(model: onnx.ModelProto, steps: int, width: int) -> None:
+    """In place: `logits`, `ferplus_logits` where they were learnt, and the dial where it is one."""
+    graph = model.graph
+    said = _step(0) if steps == 1 else "said"
+    if steps > 1:
+        add_dial(model, [_step(t) for t in range(steps)], said, N_EMOTIONS)
+    widths = {"logits": N_EMOTIONS, "ferplus_logits": width - N_EMOTIONS}
+    names = [name for name, columns in widths.items() if columns]
+    sizes = numpy_helper.from_array(np.array([widths[name] for name in names]), "widths")
+    graph.initializer.append(sizes)
+    graph.node.append(onnx.helper.make_node("Split", [said, sizes.name], names, axis=1))
+    others = [output for output in graph.output if output.name != said]
+    del graph.output[:]
+    graph.output.extend(
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", widths[name]])
+        for name in names
+    )
+    graph.output.extend(others)
+
+
 def _quantised(model: onnx.ModelProto, dataset: Dataset) -> None:
     """In place, calibrated on some of Training's faces, always the same."""
     training = dataset.split("Training")
@@ -163,17 +215,19 @@ def _quantised(model: onnx.ModelProto, dataset: Dataset) -> None:
 
 
 def _compare(path: Path, faces: Dataset, expected: np.ndarray[Any, Any], *, exact: bool) -> None:
-    found = Classifier(path).logits(faces.images)
-    difference = float(np.abs(found - expected).max())
-    if exact and not difference <= TOLERANCE:
+    """The file at `path` with torch's logits (steps, n, outputs)."""
+    for t, theirs in enumerate(expected):
+        steps = t if len(expected) > 1 else None
+        ours = Classifier(path, steps=steps).all_logits(faces.images)
+        difference = float(np.abs(ours - theirs).max())
+        if exact and not difference <= TOLERANCE:
+            raise ModelError(
+                f"not exported: an output of the ONNX file differs from torch's by "
+                f"{difference:.2g}, more than {TOLERANCE:g}"
+            )
+    right, wanted = _accuracy(faces, ours), _accuracy(faces, theirs)
+    if (exact and right != wanted) or right <= wanted - MOST_LOST:
         raise ModelError(
-            f"not exported: an output of the ONNX file differs from torch's by {difference:.2g}, "
-            f"more than {TOLERANCE:g}"
-        )
-    ours = accuracy(faces.labels, found.argmax(axis=1))
-    theirs = accuracy(faces.labels, expected.argmax(axis=1))
-    if (exact and ours != theirs) or ours <= theirs - MOST_LOST:
-        raise ModelError(
-            f"not exported: accuracy on {len(faces)} faces is {ours:.4f} in ONNX Runtime and "
-            f"{theirs:.4f} in torch"
+            f"not exported: accuracy on {len(faces)} faces is {right:.4f} in ONNX Runtime and "
+            f"{wanted:.4f} in torch"
         )

@@ -31,6 +31,7 @@ from semblante.train.batches import Faces
 from semblante.train.checkpoint import read_config
 from semblante.train.curves import diagnose, draw_curves
 from semblante.train.distributed import ALONE, Processes, processes
+from semblante.train.initial import start_from
 from semblante.train.networks import build_network, count_parameters
 from semblante.train.objective import N_EMOTIONS, Objective, class_weights, mixed, smoothed
 from semblante.train.options import TrainOptions
@@ -102,6 +103,9 @@ def _train(
     history = run.load(run_dir) if resume else []
 
     faces, public_faces = Faces(training, device, targets), Faces(public, device)
+    if options.initial and run.step == 0:
+        start_from(run.network, options.initial, faces)
+        run.average.load_state_dict(run.network.state_dict())
     objective = Objective(
         options,
         weights=class_weights(faces.labels) if options.class_weights else None,

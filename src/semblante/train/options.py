@@ -21,6 +21,9 @@ class TrainOptions:
     """The recipe. Defaults are the preset "standard", with which the shipped weights were made."""
 
     network: str = _option("rcnn-small", "network to train, one of semblante's networks")
+    initial: str = _option(
+        "", "run folder, shipped model or exported ONNX file whose weights to start from"
+    )
     seed: int = _option(0, "seed of the initial weights, the order of faces and the augmentation")
     epochs: int = _option(64, "passes over Training")
     batch_size: int = _option(128, "faces in one step of gradient descent")

@@ -1,0 +1,139 @@
+"""Steps as a dial, from the exported file to the command line; FER+'s head beside it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import ferplus_votes
+from semblante.data import Dataset
+from semblante.data.convert import write_table
+from semblante.errors import OptionError
+from semblante.evaluation import evaluate
+from semblante.preprocess import network_input
+from semblante.recognise.classifier import Classifier, softmax
+from semblante.recognise.pipeline import Analyzer
+from semblante.train.export import export
+from semblante.train.recurrent import RecurrentNetwork
+from semblante.train.state import load_best
+from test_cli import semblante
+from test_training import QUICK, run
+
+
+@pytest.fixture(scope="module")
+def run_dir(patterns: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("dial") / "run"
+    options = replace(QUICK, epochs=2, all_steps_weight=0.5, ferplus_weight=0.5)
+    run(patterns, options, path, votes=ferplus_votes(patterns))
+    return path
+
+
+@pytest.fixture(scope="module", params=["fp32", "fp16"])
+def exported(
+    run_dir: Path, patterns: Dataset, tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
+) -> Path:  # fmt: skip
+    out = tmp_path_factory.mktemp("models") / f"{request.param}.onnx"
+    export(run_dir, out, patterns, request.param)
+    return out
+
+
+@pytest.fixture(scope="module")
+def by_torch(run_dir: Path, patterns: Dataset, exported: Path) -> np.ndarray:
+    """Logits after each step, with its temperature: (3, n, 15)."""
+    network, _ = load_best(run_dir)
+    assert isinstance(network, RecurrentNetwork)
+    with torch.no_grad():
+        logits = torch.stack(
+            network.all_steps(torch.from_numpy(network_input(patterns.images)))
+        ).numpy()
+    temperatures = Classifier(exported).about["temperatures"]
+    assert len(temperatures) == 3
+    return np.asarray(logits / np.reshape(temperatures, (3, 1, 1)))
+
+
+def close(exported: Path) -> float:
+    return 1e-4 if exported.stem == "fp32" else 0.02
+
+
+def test_any_number_of_steps(exported: Path, patterns: Dataset, by_torch: np.ndarray) -> None:
+    classifier = Classifier(exported)
+    assert classifier.max_steps == 2
+    for steps in (None, 0, 1, 2):
+        some = Classifier(exported, steps=steps)
+        wanted = 2 if steps is None else steps
+        for n in (0, 1, 3, 100):
+            faces = patterns.images[:n]
+            np.testing.assert_allclose(
+                some.all_logits(faces), by_torch[wanted, :n], atol=close(exported)
+            )
+            assert some.steps_taken(faces).tolist() == [wanted] * n
+
+
+def test_settled_faces_stop_early_and_the_others_go_on(
+    exported: Path, patterns: Dataset, by_torch: np.ndarray
+) -> None:
+    certainty = np.stack([softmax(logits[:, :7]).max(axis=1) for logits in by_torch])
+    for limit in (0.0, float(np.median(certainty[0])), float(np.quantile(certainty, 0.9)), 1.0):
+        settled = np.concatenate([certainty[:2] >= limit, np.ones((1, len(patterns)), bool)])
+        # Where rounding could decide, nothing is asked.
+        clear = (np.abs(certainty[:2] - limit) > 1e-2).all(axis=0)
+        first = settled.argmax(axis=0)
+        classifier = Classifier(exported, early_exit=limit)
+        np.testing.assert_array_equal(
+            classifier.steps_taken(patterns.images)[clear], first[clear]
+        )  # fmt: skip
+        np.testing.assert_allclose(
+            classifier.all_logits(patterns.images)[clear],
+            by_torch[first, np.arange(len(patterns))][clear],
+            atol=close(exported),
+        )
+    at_most_one = Classifier(exported, steps=1, early_exit=1.0)
+    assert at_most_one.steps_taken(patterns.images).max() == 1
+
+
+def test_a_dial_that_is_not_there_or_turned_too_far(exported: Path, tmp_path: Path) -> None:
+    for steps in (-1, 3):
+        with pytest.raises(OptionError, match=f"expected steps between 0 and 2, found {steps}"):
+            Analyzer(exported, steps=steps)
+    with pytest.raises(OptionError, match=r"expected early_exit between 0 and 1, found 1\.5"):
+        Analyzer(exported, early_exit=1.5)
+
+
+def test_networks_without_recurrence_have_no_dial(patterns: Dataset, tmp_path: Path) -> None:
+    options = replace(QUICK, network="course-cnn", epochs=1, batch_size=50)
+    run(patterns, options, tmp_path / "run")
+    export(tmp_path / "run", tmp_path / "model.onnx", patterns)
+    assert Classifier(tmp_path / "model.onnx").max_steps is None
+    with pytest.raises(OptionError, match="model has no choice of steps"):
+        Classifier(tmp_path / "model.onnx", steps=1)
+
+
+def test_ferplus_is_answered_by_its_own_head(
+    exported: Path, patterns: Dataset, by_torch: np.ndarray
+) -> None:
+    votes = ferplus_votes(patterns)
+    rows = patterns.splits == 1
+    right = by_torch[-1, rows, 7:].argmax(axis=1) == (np.arange(len(patterns)) % 8)[rows]
+    found = evaluate(Classifier(exported), patterns, "PublicTest", votes=votes)
+    assert found.labels == "ferplus"
+    assert found.accuracy == pytest.approx(right.mean(), abs=0.02)
+    assert found.mean_steps == 2
+
+
+def test_steps_on_the_command_line(exported: Path, patterns: Dataset, tmp_path: Path) -> None:
+    write_table(patterns, tmp_path / "faces.csv")
+    command = ["evaluate", "--data", str(tmp_path / "faces.csv"), "--model", str(exported)]
+    one = semblante(*command, "--steps", 1, "--format", "json")
+    assert one.returncode == 0, one.stderr
+    assert json.loads(one.stdout)["mean_steps"] == 1
+    none = semblante(*command, "--early-exit", 0)
+    assert "steps of the last recurrent layer, on average: 0.00" in none.stdout
+    many = semblante(*command, "--steps", 9)
+    assert many.returncode == 2
+    assert "expected steps between 0 and 2, found 9" in many.stderr
