@@ -1,24 +1,32 @@
 """What each part of the recipe and of the network is worth: the same run with and without it.
 
-    python benchmarks/controls.py --data fer2013.csv --work runs/controls [--only NAME ...]
+    python benchmarks/controls.py --data fer2013.csv --work runs/controls --network rcnn-tiny
 
-Every variant is trained with several seeds on Training and measured on PublicTest, one view. Runs
-lie in `--work`; those that are finished are not made again, interrupted ones go on. Prints and
-writes (results/controls.json) mean and standard deviation over seeds, and a paired test over images
-of each variant against the baseline: of each image the share of seeds that get it right, the mean
-of the differences, and its p-value by a normal approximation (n = 3,589).
+Every variant is trained with several seeds on Training and measured on PublicTest, one view, with
+the averaged weights of the last epoch. Writes results/controls-NETWORK.json after every run: which
+images each run got right, so that finished ones are not made again, wherever they were made;
+interrupted ones go on from `--work`. Prints mean and standard deviation over seeds, and a paired
+test over images of each variant against the baseline: of each image the share of seeds that get it
+right, the mean of the differences, and its p-value by a normal approximation (n = 3,589).
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
+import json
 import math
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from machine import describe
 
 from semblante.data import load_dataset
 from semblante.files import write_json
@@ -29,92 +37,145 @@ from semblante.train.options import TrainOptions
 from semblante.train.state import load_last
 
 BASELINE = "baseline"
-VARIANTS: dict[str, dict[str, Any]] = {
-    BASELINE: {},
-    # the network
-    "feed-forward, equal parameters": {"network": "twin-parameters"},
-    "feed-forward, equal multiply-adds": {"network": "twin-multiply-adds"},
-    "gated recurrence (GRCL)": {"network": "grcnn-small"},
-    "one norm for all steps": {"network": "rcnn-small-shared-norm"},
-    "LRN instead of BN": {"network": "rcnn-small-lrn"},
-    # the recipe
-    "without mixup": {"mixup_probability": 0.0},
-    "without label smoothing": {"label_smoothing": 0.0},
-    "without erasing": {"erase_probability": 0.0},
-    "without averaged weights (EMA)": {"ema_decay": 0.0},
-    "error at every step": {"all_steps_weight": 0.3},
-    "cutmix besides mixup": {"cutmix_probability": 0.25, "mixup_probability": 0.25},
-    "class weights": {"class_weights": True},
+# What is different, and how much the network's name is longer.
+VARIANTS: dict[str, tuple[dict[str, Any], str]] = {
+    BASELINE: ({}, ""),
+    "feed-forward, equal parameters": ({}, "-twin-parameters"),
+    "feed-forward, equal multiply-adds": ({}, "-twin-multiply-adds"),
+    "one norm for all steps": ({}, "-shared-norm"),
+    "LRN instead of BN": ({}, "-lrn"),
+    "without mixup": ({"mixup_probability": 0.0}, ""),
+    "without label smoothing": ({"label_smoothing": 0.0}, ""),
+    "without erasing": ({"erase_probability": 0.0}, ""),
+    "without averaged weights (EMA)": ({"ema_decay": 0.0}, ""),
+    "error at every step": ({"all_steps_weight": 0.3}, ""),
+    "gated recurrence (GRCL)": ({}, "-gated"),
+    "cutmix besides mixup": ({"cutmix_probability": 0.25, "mixup_probability": 0.25}, ""),
+    "class weights": ({"class_weights": True}, ""),
 }
+Hits = npt.NDArray[np.bool_]  # which images of PublicTest were classified right, (n,)
 
 
 class Quiet:
-    def __init__(self, title: str) -> None:
-        self.title = title
+    """Says when a run has ended, no more."""
 
     def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
         pass
 
     def epoch(self, record: dict[str, float]) -> None:
-        print(
-            f"{self.title}, epoch {record['epoch']}: PublicTest {record['public_accuracy']:.2%}, "
-            f"{record['seconds']:.0f} s",
-            flush=True,
-        )
+        pass
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="folder for the runs")
+    parser.add_argument("--network", default="rcnn-small")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=VARIANTS, help="train only these")
-    parser.add_argument(
-        "--summary", action="store_true", help="train nothing, sum up what is there"
-    )
+    parser.add_argument("--processes", type=int, default=1, help="runs at the same time")
     arguments = parser.parse_args()
-    dataset = load_dataset(arguments.data, cache=True)
-    public = Faces(dataset.split("PublicTest"), torch.device("cpu"))
-    right: dict[str, dict[int, np.ndarray]] = {}
-    for seed in range(arguments.seeds):
-        for name, changes in VARIANTS.items():
-            options = replace(TrainOptions(epochs=arguments.epochs, seed=seed), **changes)
-            run_dir = arguments.work / f"{name.replace(' ', '-')}-{arguments.epochs}-{seed}"
-            done = (run_dir / "curves.png").exists()
-            if not done:
-                if arguments.summary or (arguments.only and name not in arguments.only):
-                    continue
-                resume = (run_dir / "config.json").exists()
-                title = f"{name}, seed {seed}"
-                train(dataset, options, run_dir, Quiet(title), source={}, resume=resume)
-            network, _ = load_last(run_dir)
-            said = logits_of(network, public)[:, :7].argmax(dim=1)
-            right.setdefault(name, {})[seed] = (said == public.labels).numpy()
-    results = summed_up(right)
-    for row in results:
+    path = Path(__file__).parent / "results" / f"controls-{arguments.network}.json"
+    right = stored(path, arguments.epochs)
+    waiting = [
+        (name, seed)
+        for seed in range(arguments.seeds)
+        for name in (arguments.only or VARIANTS)
+        if seed not in right.get(name, {})
+    ]
+    threads = max(1, (os.cpu_count() or 1) // arguments.processes)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(arguments.processes, mp_context=context) as pool:
+        runs = {
+            pool.submit(one_run, arguments, name, seed, threads): (name, seed)
+            for name, seed in waiting
+        }
+        for run in as_completed(runs):
+            name, seed = runs[run]
+            right.setdefault(name, {})[seed] = run.result()
+            print(f"{name}, seed {seed}: {right[name][seed].mean():.2%}", flush=True)
+            write(path, arguments, right)
+    write(path, arguments, right)
+    for row in summed_up(right, arguments.network):
         print(
             f"{row['variant']}: {100 * row['mean']:.2f} +- {100 * row['sd']:.2f} % "
-            f"({row['seeds']} seeds), against the baseline "
-            + (f"{100 * row['gain']:+.2f}, p = {row['p']:.2g}" if "gain" in row else "itself")
+            f"({row['seeds']} seeds)"
+            + (f", {100 * row['gain']:+.2f}, p = {row['p']:.2g}" if "gain" in row else "")
         )
+
+
+def one_run(arguments: argparse.Namespace, name: str, seed: int, threads: int) -> Hits:
+    """Train a variant, unless that is done; in a process of its own."""
+    torch.set_num_threads(threads)
+    dataset = load_dataset(arguments.data, cache=True)
+    changes, ending = VARIANTS[name]
+    network_name = arguments.network + ending
+    options = TrainOptions(network=network_name, epochs=arguments.epochs, seed=seed)
+    options = replace(options, **changes)
+    run_dir = arguments.work / f"{arguments.network}-{arguments.epochs}" / f"{name}-{seed}"
+    if not (run_dir / "curves.png").exists():
+        resume = (run_dir / "config.json").exists()
+        train(dataset, options, run_dir, Quiet(), source={}, resume=resume)
+    network, _ = load_last(run_dir)
+    public = Faces(dataset.split("PublicTest"), torch.device("cpu"))
+    hits: Hits = (logits_of(network, public)[:, :7].argmax(dim=1) == public.labels).numpy()
+    return hits
+
+
+def stored(path: Path, epochs: int) -> dict[str, dict[int, Hits]]:
+    """Of each variant and seed, what an earlier call of this script has found."""
+    if not path.exists():
+        return {}
+    found = json.loads(path.read_text())
+    if found["epochs"] != epochs:
+        raise SystemExit(f"{path} is of {found['epochs']} epochs, asked for are {epochs}")
+    return {
+        row["variant"]: {
+            int(seed): np.unpackbits(
+                np.frombuffer(base64.b64decode(bits), np.uint8), count=found["n"]
+            ).astype(bool)
+            for seed, bits in row["right"].items()
+        }
+        for row in found["variants"]
+    }
+
+
+def write(path: Path, arguments: argparse.Namespace, right: dict[str, dict[int, Hits]]) -> None:
     write_json(
-        Path(__file__).parent / "results" / "controls.json",
-        {"epochs": arguments.epochs, "n": len(public), "variants": results},
+        path,
+        {
+            "network": arguments.network,
+            "epochs": arguments.epochs,
+            "n": len(next(iter(next(iter(right.values())).values()))),
+            "machine": describe("torch", "numpy"),
+            "variants": [
+                {
+                    **row,
+                    "right": {
+                        seed: base64.b64encode(np.packbits(hits).tobytes()).decode()
+                        for seed, hits in sorted(right[row["variant"]].items())
+                    },
+                }
+                for row in summed_up(right, arguments.network)
+            ],
+        },
     )
 
 
-def summed_up(right: dict[str, dict[int, np.ndarray]]) -> list[dict[str, Any]]:
-    """`right`: of each variant and seed, which images were classified right (n,)."""
+def summed_up(right: dict[str, dict[int, Hits]], base: str) -> list[dict[str, Any]]:
+    """A row for each variant; it is compared over the seeds that the baseline has as well."""
     results = []
-    for name, runs in right.items():
-        network = build_network(VARIANTS[name].get("network", "rcnn-small"))
-        accuracies = [float(hits.mean()) for hits in runs.values()]
+    for name in (name for name in VARIANTS if name in right):
+        runs = right[name]
+        network = build_network(base + VARIANTS[name][1])
+        accuracies = [float(runs[seed].mean()) for seed in sorted(runs)]
         row: dict[str, Any] = {
             "variant": name,
             "parameters": count_parameters(network),
             "multiply_adds": count_multiply_adds(network),
             "seeds": len(runs),
+            "accuracies": accuracies,
             "mean": float(np.mean(accuracies)),
             "sd": float(np.std(accuracies, ddof=1)) if len(runs) > 1 else 0.0,
         }

@@ -175,8 +175,8 @@ def test_a_student_learns_from_its_teachers_alone(patterns: Dataset, tmp_path: P
 
 
 def test_a_network_without_steps_has_no_error_at_each(patterns: Dataset, tmp_path: Path) -> None:
-    options = replace(QUICK, network="twin-parameters", all_steps_weight=0.3)
-    with pytest.raises(OptionError, match="twin-parameters has no steps of its own"):
+    options = replace(QUICK, network="rcnn-tiny-twin-parameters", all_steps_weight=0.3)
+    with pytest.raises(OptionError, match="rcnn-tiny-twin-parameters has no steps of its own"):
         learnt(patterns, tmp_path / "run", options)
     learnt(patterns, tmp_path / "steps", replace(QUICK, all_steps_weight=0.3))
 

@@ -216,7 +216,9 @@ def test_multiply_adds_by_hand() -> None:
 
 def test_the_twins_have_what_they_are_named_after() -> None:
     ours = build_network("rcnn-small")
-    parameters, work = (build_network(f"twin-{kind}") for kind in ("parameters", "multiply-adds"))
+    parameters, work = (
+        build_network(f"rcnn-small-twin-{kind}") for kind in ("parameters", "multiply-adds")
+    )
     assert count_parameters(parameters) == pytest.approx(count_parameters(ours), rel=0.005)
     assert count_multiply_adds(work) == count_multiply_adds(ours)
 

@@ -19,55 +19,51 @@ from semblante.train.feedforward import (
 )
 from semblante.train.recurrent import LiangHuNetwork, RecurrentNetwork
 
-_SMALL: Final[dict[str, Any]] = {
-    "stem": 32, "channels": (64, 128, 192), "strides": (2, 2, 2), "dropout": 0.2,
-}  # fmt: skip
+Builder = Callable[[int], nn.Module]  # a network with so many outputs
+
+
+def _recurrent(**size: Any) -> Builder:
+    return lambda n: RecurrentNetwork(n_classes=n, strides=(2, 2, 2), **size)
+
+
+def _twin(size: dict[str, Any], depths: tuple[int, ...]) -> Builder:
+    width = {name: size[name] for name in ("stem", "channels", "dropout")}
+    return lambda n: feed_forward_twin(n_classes=n, strides=(2, 2, 2), depths=depths, **width)
+
+
+def _with_controls(name: str, **size: Any) -> dict[str, Builder]:
+    """A recurrent network, and the same with one thing changed, to see what that is worth."""
+    return {
+        name: _recurrent(**size),
+        f"{name}-gated": _recurrent(**size, gated=True),
+        f"{name}-shared-norm": _recurrent(**size, norm="shared-batch"),
+        f"{name}-lrn": _recurrent(**size, norm="lrn"),
+        f"{name}-twin-parameters": _twin(size, (1, 1, 1)),
+        f"{name}-twin-multiply-adds": _twin(size, size["steps"]),
+    }
+
 
 # Each builds one with n outputs. `count_parameters` and `count_multiply_adds` tell their sizes.
-NETWORKS: Final[dict[str, Callable[[int], nn.Module]]] = {
-    # -- recurrent
-    "rcnn-small": lambda n: RecurrentNetwork(
-        n_classes=n, **_SMALL, steps=(2, 3, 3)
-    ),  # the one that ships
-    "rcnn-tiny": lambda n: RecurrentNetwork(
-        n_classes=n,  # for tests and first tries
-        stem=8,
-        channels=(16, 24, 32),
-        steps=(1, 2, 2),
-        strides=(2, 2, 2),
-        dropout=0.0,
-    ),
-    "rcnn-medium": lambda n: RecurrentNetwork(
-        n_classes=n,
-        stem=48,
-        channels=(96, 192, 320),
-        steps=(2, 3, 3),
-        strides=(2, 2, 2),
-        dropout=0.3,
-    ),
+NETWORKS: Final[dict[str, Builder]] = {
+    # The one that ships.
+    **_with_controls("rcnn-small", stem=32, channels=(64, 128, 192), steps=(2, 3, 3), dropout=0.2),
+    # For tests, first tries and controls that a laptop can afford.
+    **_with_controls("rcnn-tiny", stem=8, channels=(16, 24, 32), steps=(1, 2, 2), dropout=0.0),
+    "rcnn-medium": _recurrent(stem=48, channels=(96, 192, 320), steps=(2, 3, 3), dropout=0.3),
+    # The network of Liang & Hu, with K maps.
+    "rcnn-96": lambda n: LiangHuNetwork(n_classes=n, maps=96),
+    "rcnn-128": lambda n: LiangHuNetwork(n_classes=n, maps=128),
+    "rcnn-160": lambda n: LiangHuNetwork(n_classes=n, maps=160),
+    "course-cnn": course_cnn,
+    # Teachers, the first with its strides later and four times as wide as the one that ships.
     "rcnn-wide": lambda n: RecurrentNetwork(
-        n_classes=n,  # a teacher: strides later, four times as wide
+        n_classes=n,
         stem=64,
         channels=(128, 256, 512),
         steps=(2, 3, 3),
         strides=(1, 2, 2),
         dropout=0.4,
     ),
-    "grcnn-small": lambda n: RecurrentNetwork(n_classes=n, **_SMALL, steps=(2, 3, 3), gated=True),
-    "rcnn-96": lambda n: LiangHuNetwork(n_classes=n, maps=96),
-    "rcnn-128": lambda n: LiangHuNetwork(n_classes=n, maps=128),
-    "rcnn-160": lambda n: LiangHuNetwork(n_classes=n, maps=160),
-    # -- controls of rcnn-small
-    "rcnn-small-shared-norm": lambda n: RecurrentNetwork(
-        n_classes=n, **_SMALL, steps=(2, 3, 3), norm="shared-batch"
-    ),
-    "rcnn-small-lrn": lambda n: RecurrentNetwork(
-        n_classes=n, **_SMALL, steps=(2, 3, 3), norm="lrn"
-    ),
-    "twin-parameters": lambda n: feed_forward_twin(n_classes=n, **_SMALL, depths=(1, 1, 1)),
-    "twin-multiply-adds": lambda n: feed_forward_twin(n_classes=n, **_SMALL, depths=(2, 3, 3)),
-    "course-cnn": course_cnn,
-    # -- teachers
     "resnet": lambda n: residual_network(
         n_classes=n, widths=(64, 128, 256, 512), blocks=(2, 2, 2, 2)
     ),
