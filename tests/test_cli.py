@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from conftest import EXAMPLE, write_csv
+from conftest import EXAMPLE, pattern_dataset, write_csv
 from semblante import EMOTIONS, Dataset
+from semblante.data.convert import write_table
 
 PROGRAM = Path(sys.executable).parent / "semblante"
 
@@ -365,3 +366,14 @@ def test_a_reader_that_stops_early() -> None:
     )  # fmt: skip
     assert json.loads(done.stdout)["faces"]
     assert done.stderr == ""
+
+
+def test_training_without_an_emotion_says_so(tmp_path: Path) -> None:
+    faces = pattern_dataset(seed=1)
+    write_table(faces.where(faces.labels != 1), tmp_path / "faces.csv")
+    done = semblante(
+        "train", "--data", tmp_path / "faces.csv", "--out", tmp_path / "run", "--network",
+        "rcnn-tiny", "--epochs", 1, "--warmup-epochs", 0, "--batch-size", 32,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Training holds no face that is labelled disgust: the network will never" in done.stderr

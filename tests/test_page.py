@@ -6,6 +6,8 @@ import json
 import re
 import shutil
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -32,11 +34,16 @@ CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 
 
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        port: int = free.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    port = free_port()
     app = create_app(Settings(port=port), Analyzer())
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning"))
     thread = threading.Thread(target=server.run)
@@ -157,6 +164,74 @@ def test_a_file_that_is_no_picture(page: Any, tmp_path: Path) -> None:
     [told] = page.problems  # the browser's own word on the answer
     assert "status of 422" in told
     page.problems.clear()
+
+
+def test_no_camera_and_one_that_is_taken_away(page: Any) -> None:
+    page.evaluate(
+        """() => { navigator.mediaDevices.getUserMedia = async () => {
+        throw new DOMException('Permission denied', 'NotAllowedError'); }; }"""
+    )
+    start = page.get_by_role("button", name="Start the camera")
+    start.click()
+    alert = page.get_by_role("alert")
+    alert.filter(has_text="The camera cannot be used: Permission denied").wait_for()
+    page.reload()
+    start.click()
+    one_face(page)
+    page.evaluate(
+        """() => document.getElementById('video').srcObject.getTracks()[0]
+        .dispatchEvent(new Event('ended'))"""
+    )
+    alert.filter(has_text="The camera is gone.").wait_for()
+    assert start.is_visible()
+
+
+def test_two_tabs_at_once(page: Any, address: str) -> None:
+    other = page.context.new_page()
+    other.goto(address)
+    for tab in (page, other):
+        tab.get_by_role("button", name="Start the camera").click()
+    for tab in (page, other):
+        tab.bring_to_front()
+        one_face(tab)
+
+
+def serving(port: int) -> subprocess.Popen[bytes]:
+    """The program itself, in a process that can be killed; returns when it answers."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "semblante", "serve", "--port", str(port)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    for _ in range(300):
+        with socket.socket() as asking:
+            if asking.connect_ex(("127.0.0.1", port)) == 0:
+                return process
+        time.sleep(0.1)
+    process.kill()
+    raise AssertionError("the server did not start")
+
+
+def test_the_server_killed_and_started_again(browser: Any) -> None:
+    port = free_port()
+    process = serving(port)
+    try:
+        context = browser.new_context(locale="en-GB", permissions=["camera"])
+        page = context.new_page()
+        page.goto(f"http://127.0.0.1:{port}/")
+        page.get_by_role("button", name="Start the camera").click()
+        one_face(page)
+        process.kill()
+        process.wait()
+        alert = page.get_by_role("alert")
+        alert.filter(has_text="The server does not answer; trying again.").wait_for(timeout=20_000)
+        process = serving(port)
+        playwright.expect(alert).to_have_text("", timeout=20_000)
+        page.evaluate("document.getElementById('bars').replaceChildren()")
+        one_face(page)
+        context.close()
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_on_a_phone_by_keyboard(page: Any) -> None:

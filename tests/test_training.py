@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -232,6 +233,30 @@ def test_ctrl_c_saves_in_mid_epoch_and_the_rest_is_the_same(
     logs = [json.loads((tmp_path / n / "log.json").read_text()) for n in ("whole", "run")]
     figures = [[{**r, "seconds": 0} for r in log["history"]] for log in logs]
     assert figures[0] == figures[1]
+
+
+def test_a_disk_that_is_full_keeps_the_last_checkpoint(patterns: Dataset, tmp_path: Path) -> None:
+    run(patterns, QUICK, tmp_path / "whole")
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    class FillsTheDisk(Silent):
+        def epoch(self, record: dict[str, float]) -> None:
+            super().epoch(record)
+            if record["epoch"] == 2:  # the next checkpoint finds room for a part of itself
+                resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, unlimited[1]))
+
+    out = tmp_path / "run"
+    try:
+        with pytest.raises(ModelError, match="cannot be written, what was saved before is still"):
+            train(patterns, QUICK, out, FillsTheDisk(), source={"path": "x.csv"})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    assert not [path for path in out.iterdir() if path.suffix == ".tmp"]
+    _, about = load_tensors(out / "checkpoint.safetensors")
+    assert [record["epoch"] for record in about["history"]] == [1, 2]
+    run(patterns, QUICK, out, resume=True)
+    one, other = weights(tmp_path / "whole"), weights(out)
+    assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_plain_gradient_descent_resumes_too(patterns: Dataset, tmp_path: Path) -> None:

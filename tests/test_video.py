@@ -14,7 +14,7 @@ import semblante
 from conftest import EXAMPLE
 from semblante import Analyzer, Box, OptionError, VideoError
 from semblante.recognise.detectors import Detection
-from semblante.recognise.tracks import Tracker, median_flow
+from semblante.recognise.tracks import Track, Tracker, median_flow
 from semblante.recognise.video import Video
 
 FPS = 20
@@ -172,11 +172,16 @@ def test_what_is_gone_is_not_followed(face: np.ndarray) -> None:
 WALL = np.full((240, 320), 128, np.uint8)
 
 
+def after(tracker: Tracker, found: list[Detection], time_s: float) -> list[Track]:
+    tracker.follow(WALL)  # where nothing can be followed
+    return tracker.update(found, time_s)
+
+
 def test_an_unsure_detection_counts_once_it_was_found_twice() -> None:
     tracker = Tracker()
     unsure, sure = Detection(Box(10, 10, 50, 50), 0.55), Detection(Box(200, 10, 50, 50), 0.9)
-    assert [track.number for track in tracker.update(WALL, 0.0, [unsure, sure])] == [1]
-    assert [track.number for track in tracker.update(WALL, 0.1, [unsure, sure])] == [2, 1]
+    assert [track.number for track in tracker.update([unsure, sure], 0.0)] == [1]
+    assert [track.number for track in tracker.update([unsure, sure], 0.1)] == [2, 1]
 
 
 def test_a_track_outlives_a_moment_without_detection_but_not_more() -> None:
@@ -184,7 +189,7 @@ def test_a_track_outlives_a_moment_without_detection_but_not_more() -> None:
     there = [Detection(Box(10, 10, 50, 50), 0.9)]
     numbers: list[list[int]] = []
     for time_s, found in ((0.0, there), (0.4, []), (0.45, there), (1.0, []), (1.1, there)):
-        numbers.append([track.number for track in tracker.update(WALL, time_s, found)])
+        numbers.append([track.number for track in after(tracker, found, time_s)])
     assert numbers[0] == [1]
     assert numbers[2] == [1]
     assert numbers[3] == []
@@ -193,7 +198,7 @@ def test_a_track_outlives_a_moment_without_detection_but_not_more() -> None:
 
 def test_smoothing_is_an_exponential_average_in_time() -> None:
     tracker = Tracker(smoothing_s=0.5)
-    [track] = tracker.update(WALL, 0.0, [Detection(Box(10, 10, 50, 50), 0.9)])
+    [track] = tracker.update([Detection(Box(10, 10, 50, 50), 0.9)], 0.0)
     start, other = np.eye(7)[0], np.eye(7)[3]
     assert tracker.smooth(track, start, 0.0).tolist() == start.tolist()
     share = 1 - np.exp(-0.1 / 0.5)

@@ -28,6 +28,12 @@ class Box:
         either = self.width * self.height + other.width * other.height - both
         return both / either if either else 0.0
 
+    def grown(self, factor: float) -> Box:
+        """Around the same centre, so many times as wide and as high."""
+        width, height = round(factor * self.width), round(factor * self.height)
+        left, top = self.left - (width - self.width) // 2, self.top - (height - self.height) // 2
+        return Box(left, top, width, height)
+
 
 @dataclass(frozen=True)
 class Face:

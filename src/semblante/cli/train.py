@@ -113,6 +113,12 @@ def train_command(
         ferplus.check_rows_of(dataset)
         ferplus = ferplus.where(kept)
     dataset = dataset if kept.all() else dataset.where(kept)
+    missing = dataset.split("Training").missing_emotions()
+    if missing:
+        complain(
+            f"Training holds no face that is labelled {' or '.join(missing)}: "
+            "the network will never say so"
+        )
     notes = source.to_dict()
     if learning_curve:
         _learning_curve(dataset, options, out, console, notes, ferplus, resume=resume)

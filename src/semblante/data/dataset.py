@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from semblante.emotions import EMOTIONS
 from semblante.errors import DataError
 
 # FER2013's own names: train on the first, choose on the second, report on the third.
@@ -57,6 +58,10 @@ class Dataset:
             None if self.names is None else self.names[rows],
             None if self.groups is None else self.groups[rows],
         )
+
+    def missing_emotions(self) -> list[str]:
+        """Those that no face is labelled with."""
+        return [name for code, name in enumerate(EMOTIONS) if not (self.labels == code).any()]
 
     def rows(self) -> Iterator[tuple[int, Row]]:
         """Every face with its number, from 0."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -48,8 +48,11 @@ class Detection:
 class Detector(Protocol):
     """Anything that finds faces in a picture."""
 
-    def detect(self, image: RgbImage) -> list[Detection]:
-        """RGB uint8 (H, W, 3) -> the faces in it, surest first; none is an empty list."""
+    def detect(self, image: RgbImage, max_side: int | None = None) -> list[Detection]:
+        """RGB uint8 (H, W, 3) -> the faces in it, surest first; none is an empty list.
+
+        `max_side`: pixels a side at which it is enough to look, where that can save time.
+        """
 
 
 class HaarDetector:
@@ -72,9 +75,9 @@ class HaarDetector:
         self._cascades = threading.local()  # one keeps its place while it looks
         self._cascade()  # whatever is wrong with its file shows now
 
-    def detect(self, image: RgbImage) -> list[Detection]:
+    def detect(self, image: RgbImage, max_side: int | None = None) -> list[Detection]:
         """See `Detector.detect`."""
-        grey, shrink = _shrunk(to_grey(image), self.max_side)
+        grey, shrink = _shrunk(to_grey(image), max_side or self.max_side)
         smallest = max(20, round(self.min_face * shrink))  # the cascade's own window is 20x20
         if min(grey.shape) < smallest:
             return []
@@ -137,9 +140,9 @@ class YuNetDetector:
         self._networks = threading.local()  # the input's size is set before each picture
         self._network()  # whatever is wrong with its file shows now
 
-    def detect(self, image: RgbImage) -> list[Detection]:
+    def detect(self, image: RgbImage, max_side: int | None = None) -> list[Detection]:
         """See `Detector.detect`."""
-        small, shrink = _shrunk(image, self.max_side)
+        small, shrink = _shrunk(image, max_side or self.max_side)
         height, width = small.shape[:2]
         network = self._network()
         network.setInputSize((width, height))
@@ -179,7 +182,7 @@ class YuNetDetector:
 class WholePicture:
     """Every picture is a face, cropped already."""
 
-    def detect(self, image: RgbImage) -> list[Detection]:
+    def detect(self, image: RgbImage, max_side: int | None = None) -> list[Detection]:
         """See `Detector.detect`."""
         height, width = image.shape[:2]
         return [Detection(Box(0, 0, width, height), 1.0)]
@@ -200,6 +203,20 @@ def make_detector(name: str, **options: Any) -> Detector:
     if name == "none":
         return WholePicture()
     raise OptionError(f"unknown detector {name!r}; known: {', '.join(DETECTORS)}")
+
+
+def detected_in(detector: Detector, image: RgbImage, part: Box, max_side: int) -> list[Detection]:
+    """Faces in a part of a picture, their boxes in the whole picture's pixels; no landmarks."""
+    left, top = max(0, part.left), max(0, part.top)
+    seen = image[top : max(0, part.top + part.height), left : max(0, part.left + part.width)]
+    if seen.size == 0:
+        return []
+    return [
+        Detection(
+            replace(found.box, left=left + found.box.left, top=top + found.box.top), found.score
+        )
+        for found in detector.detect(seen, max_side)
+    ]
 
 
 def largest_face(

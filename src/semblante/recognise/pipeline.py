@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +19,13 @@ from semblante.images import ImageSource, RgbImage, load_image
 from semblante.models import DEFAULT_MODEL, model_path
 from semblante.preprocess import crop_face, to_grey
 from semblante.recognise.classifier import Classifier
-from semblante.recognise.detectors import Detection, Detector, HaarDetector
+from semblante.recognise.detectors import (
+    Detection,
+    Detector,
+    HaarDetector,
+    detected_in,
+    without_doubles,
+)
 from semblante.recognise.tracks import Tracker
 from semblante.recognise.video import Video
 from semblante.results import Analysis, Box, Face
@@ -26,6 +33,9 @@ from semblante.results import Analysis, Box, Face
 # Faces of so many pictures, or of so many million pixels of them, go through the network together.
 _CHUNK: Final = 16
 _CHUNK_PIXELS: Final = 50_000_000
+# Of a face that is followed, the detector sees its box so many times as large, at this size.
+_ROOM: Final = 2.0
+_NEAR_SIDE: Final = 128
 
 
 @dataclass(frozen=True)
@@ -160,7 +170,8 @@ class Analyzer:
 
         Faces carry the number of their track, which stays with a person, and probabilities averaged
         over the last moments of that track. `every_s`: only a frame every so many seconds;
-        `detect_every`: faces are looked for in each so-many-th frame, and followed in between.
+        `detect_every`: in each so-many-th frame the detector looks again where faces are, in
+        between they are followed; twice a second it searches the whole frame for new ones.
         Memory does not grow with the video's length. Raises `VideoError` where it cannot be
         read; one that breaks off gives its frames first.
         """
@@ -181,16 +192,30 @@ class Analyzer:
         if detect_every < 1:
             raise OptionError(f"expected detect_every of at least 1, found {detect_every}")
         video = Video(source)
-        following = self.follow(tracker=tracker, detect_every_s=0.99 * detect_every / video.fps)
+        look_every_s = 0.99 * detect_every / video.fps
+        following = self.follow(tracker=tracker, look_every_s=look_every_s)
         path = None if video.is_camera else str(source)
         for frame in video.frames(every_s):
             height, width = frame.image.shape[:2]
             faces = following.faces(frame.image, frame.time_s)
             yield Analysis(path, width, height, faces, frame.number, frame.time_s), frame.image
 
-    def follow(self, *, tracker: Tracker | None = None, detect_every_s: float = 0.15) -> Following:
+    def follow(
+        self,
+        *,
+        tracker: Tracker | None = None,
+        look_every_s: float = 0.15,
+        search_every_s: float = 0.5,
+        search_side: int = 640,
+    ) -> Following:
         """For successive pictures of one scene that come from elsewhere: see `Following`."""
-        return Following(self, tracker or Tracker(), detect_every_s)
+        return Following(
+            self,
+            tracker or Tracker(),
+            look_every_s=look_every_s,
+            search_every_s=search_every_s,
+            search_side=search_side,
+        )
 
     def _crops(self, grey: npt.NDArray[np.uint8], boxes: Sequence[Box]) -> npt.NDArray[np.uint8]:
         """The network's view of each box, uint8 (n, size, size)."""
@@ -214,23 +239,35 @@ class Analyzer:
 
 
 class Following:
-    """The faces of successive pictures of one scene, followed from each to the next."""
+    """The faces of successive pictures of one scene, followed from each to the next.
 
-    def __init__(self, analyzer: Analyzer, tracker: Tracker, detect_every_s: float) -> None:
-        """Faces are looked for every `detect_every_s` seconds, and followed in between."""
+    From picture to picture faces are followed by their points, which costs little. Every
+    `look_every_s` seconds the detector looks again, close to where a face is thought to be; every
+    `search_every_s` seconds it searches the whole picture for new ones.
+    """
+
+    def __init__(
+        self,
+        analyzer: Analyzer,
+        tracker: Tracker,
+        *,
+        look_every_s: float,
+        search_every_s: float,
+        search_side: int,
+    ) -> None:
+        """The picture is searched with its longer side made `search_side` pixels long at most."""
         self._analyzer = analyzer
         self._tracker = tracker
-        self._detect_every_s = detect_every_s
-        self._looked_s: float | None = None
+        self._look_every_s = look_every_s
+        self._search_every_s = search_every_s
+        self._search_side = search_side
+        self._looked_s = self._searched_s = -math.inf
 
     def faces(self, image: RgbImage, time_s: float) -> tuple[Face, ...]:
         """Of the next picture, RGB (H, W, 3), taken at `time_s`, which never goes back."""
         grey = to_grey(image)
-        detections = None
-        if self._looked_s is None or time_s - self._looked_s >= self._detect_every_s:
-            self._looked_s = time_s
-            detections = self._analyzer.detector.detect(image)
-        tracks = self._tracker.update(grey, time_s, detections)
+        self._tracker.follow(grey)
+        tracks = self._tracker.update(self._detections(image, time_s), time_s)
         crops = self._analyzer._crops(grey, [track.box for track in tracks])
         estimates = self._analyzer.classifier.probabilities(crops)
         return tuple(
@@ -239,3 +276,18 @@ class Following:
             )
             for track, row in zip(tracks, estimates, strict=True)
         )
+
+    def _detections(self, image: RgbImage, time_s: float) -> list[Detection]:
+        detector = self._analyzer.detector
+        if time_s - self._searched_s >= self._search_every_s:
+            self._searched_s = self._looked_s = time_s
+            whole = Box(0, 0, image.shape[1], image.shape[0])
+            return detected_in(detector, image, whole, self._search_side)
+        if time_s - self._looked_s < self._look_every_s:
+            return []
+        self._looked_s = time_s
+        found = []
+        for box in self._tracker.boxes:
+            near = detected_in(detector, image, box.grown(_ROOM), _NEAR_SIDE)
+            found += [one for one in near if one.box.overlap(box) >= self._tracker.overlap]
+        return without_doubles(sorted(found, key=lambda detection: -detection.score))

@@ -48,7 +48,7 @@ class Track:
 
 
 class Tracker:
-    """Follows faces through a video. Give it every analysed frame, in order."""
+    """Follows faces through a video: `follow` and `update` for every analysed frame, in order."""
 
     def __init__(
         self,
@@ -70,18 +70,14 @@ class Tracker:
         self._last: npt.NDArray[np.uint8] | None = None  # the frame before, small and grey
         self._next = 1
 
-    def update(
-        self,
-        grey: npt.NDArray[np.uint8],
-        time_s: float,
-        detections: Sequence[Detection] | None,
-    ) -> list[Track]:
-        """Tracks seen in this frame, grey (H, W); `detections` None where nobody looked for any."""
-        small, shrink = _small(grey)
-        self._follow(small, shrink)
-        self._last = small
-        if detections is not None:
-            self._match(detections, time_s)
+    @property
+    def boxes(self) -> list[Box]:
+        """Where faces were last seen, or have been followed to."""
+        return [track.box for track in self._tracks]
+
+    def update(self, detections: Sequence[Detection], time_s: float) -> list[Track]:
+        """Tracks seen in the frame that was last followed to, where these were detected."""
+        self._match(detections, time_s)
         self._tracks = [t for t in self._tracks if time_s - t.found_s <= self.patience_s]
         seen = [t for t in self._tracks if t.followed and (t.hits > 1 or t.score >= self.sure)]
         seen.sort(key=lambda track: float(track.edges[0]))  # from left to right
@@ -103,7 +99,9 @@ class Tracker:
         track.smoothed_s = time_s
         return track.probabilities
 
-    def _follow(self, small: npt.NDArray[np.uint8], shrink: float) -> None:
+    def follow(self, grey: npt.NDArray[np.uint8]) -> None:
+        """Move every track to where its face is in the next frame, grey (H, W)."""
+        small, shrink = _small(grey)
         for track in self._tracks:
             moved = None
             if self._last is not None and self._last.shape == small.shape and track.followed:
@@ -111,6 +109,7 @@ class Tracker:
             track.followed = moved is not None
             if moved is not None:
                 track.edges = moved / shrink
+        self._last = small
 
     def _match(self, detections: Sequence[Detection], time_s: float) -> None:
         """Best overlaps first; a track that the detector misses is left to the flow."""

@@ -19,6 +19,9 @@ from semblante.server.work import Workers
 
 # A stream that sends nothing for so long is closed.
 _SILENCE_S = 30.0
+# New faces are searched for at this size: who sits before a camera is large enough for that, and
+# no frame has to wait long.
+_SEARCH_SIDE = 320
 
 
 async def stream(
@@ -32,7 +35,7 @@ async def stream(
     """
     offered = websocket.scope.get("subprotocols", [])
     await websocket.accept(PROTOCOL if PROTOCOL in offered else None)
-    following = analyzer.follow()
+    following = analyzer.follow(look_every_s=0.1, search_every_s=0.4, search_side=_SEARCH_SIDE)
     latest: asyncio.Queue[tuple[int, bytes]] = asyncio.Queue(1)
     reader = asyncio.create_task(_read(websocket, latest, settings.max_frame))
     answered, last, started = 0, -1, time.monotonic()

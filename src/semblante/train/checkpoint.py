@@ -45,14 +45,24 @@ def read_config(run_dir: Path) -> dict[str, Any]:
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
-    """Tensors and, in the same file's header, a JSON description of them."""
+    """Tensors and, in the same file's header, a JSON description of them.
+
+    Raises `ModelError` where they cannot be written, on a full disk say; an older file stays.
+    """
     # Copies: safetensors stores no two names for the same memory, as shared layers have.
     contiguous = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()
     }
     metadata = {"semblante": json.dumps(about)}
-    write_atomically(path, lambda beside: safetensors.torch.save_file(contiguous, beside, metadata))
+    try:
+        write_atomically(
+            path, lambda beside: safetensors.torch.save_file(contiguous, beside, metadata)
+        )
+    except (OSError, SafetensorError) as error:
+        raise ModelError(
+            f"{path}: cannot be written, what was saved before is still there: {error}"
+        ) from None
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

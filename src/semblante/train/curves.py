@@ -50,12 +50,12 @@ def diagnose(history: list[dict[str, float]]) -> str:
 
 
 def draw_curves(history: list[dict[str, float]], path: Path, title: str) -> None:
-    """Loss, accuracy and step alpha over the epochs, as a PNG."""
+    """Loss, accuracy, step alpha and length of the gradient over the epochs, as a PNG."""
     from matplotlib.figure import Figure  # 0.4 s to import
 
     epochs = [record["epoch"] for record in history]
-    figure = Figure(figsize=(11, 3.6), layout="constrained")
-    loss, accuracy, alpha = figure.subplots(1, 3)
+    figure = Figure(figsize=(14, 3.6), layout="constrained")
+    loss, accuracy, alpha, gradient = figure.subplots(1, 4)
     for split, label, colour in (
         ("training", "Training (sample)", "#0072B2"),
         ("public", "PublicTest", "#D55E00"),
@@ -67,7 +67,9 @@ def draw_curves(history: list[dict[str, float]], path: Path, title: str) -> None
     accuracy.set(title="accuracy", xlabel="epoch", ylabel="%")
     alpha.plot(epochs, [record["alpha"] for record in history], color="#555555")
     alpha.set(title="step alpha", xlabel="epoch")
-    for axes in (loss, accuracy, alpha):
+    gradient.plot(epochs, [record["gradient_norm"] for record in history], color="#555555")
+    gradient.set(title="length of the gradient", xlabel="epoch")
+    for axes in (loss, accuracy, alpha, gradient):
         axes.grid(alpha=0.3)
     accuracy.legend(loc="lower right")
     figure.suptitle(title)

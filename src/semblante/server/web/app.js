@@ -17,6 +17,8 @@ const TEXTS = {
     json: "Save as JSON", csv: "Save as CSV", saved: "Save the picture",
     face: "Face", track: "Face", none: "No face found.", one: "1 face: ", many: "faces: ",
     unsure: "unsure", denied: "The camera cannot be used: ", lost: "The server does not answer.",
+    retry: "The server does not answer; trying again.",
+    gone: "The camera is gone.",
     working: "Working on the video", unread: "It cannot be read: ", rate: "results a second",
     names: { angry: "angry", disgust: "disgust", fear: "fear", happy: "happy", sad: "sad",
       surprise: "surprise", neutral: "neutral" },
@@ -32,7 +34,8 @@ const TEXTS = {
     json: "Guardar como JSON", csv: "Guardar como CSV", saved: "Guardar la imagen",
     face: "Rostro", track: "Rostro", none: "No se encontró ningún rostro.", one: "1 rostro: ",
     many: "rostros: ", unsure: "poco seguro", denied: "No se puede usar la cámara: ",
-    lost: "El servidor no responde.", working: "Analizando el video",
+    lost: "El servidor no responde.",
+    retry: "El servidor no responde; se vuelve a intentar.", gone: "La cámara ya no está.", working: "Analizando el video",
     unread: "No se puede leer: ", rate: "resultados por segundo",
     names: { angry: "enfado", disgust: "asco", fear: "miedo", happy: "alegría", sad: "tristeza",
       surprise: "sorpresa", neutral: "neutral" },
@@ -41,6 +44,7 @@ const TEXTS = {
 // Below this the first word is hardly better than the second: the page says so.
 const SURE = 0.5;
 const FRAME_WIDTH = 640; // pixels sent of a camera's frame
+const RETRY_MS = 1000; // before the server is asked again
 const KEPT_S = 60; // seconds the timeline shows
 const KEPT_ROWS = 20000; // results that can be saved
 
@@ -215,23 +219,40 @@ async function startCamera() {
   video.srcObject = media;
   await video.play();
   display(video);
+  live = { media, socket: null, sent: new Map(), next: 0, delays: [], answered: [] };
+  $("camera").textContent = text("stop");
+  const ours = live;
+  // Unplugged, or taken back by the person.
+  media.getVideoTracks()[0].onended = () => {
+    if (live === ours) { stopCamera(); complain(text("gone")); }
+  };
+  connect(ours);
+}
+
+// Where the server goes away the camera stays on, and the page asks again until it is back.
+function connect(ours) {
+  if (live !== ours) return;
   const socket = new WebSocket(
     `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/v1/stream`,
     token ? ["semblante", token] : ["semblante"]);
-  socket.binaryType = "arraybuffer";
-  live = { media, socket, sent: new Map(), next: 0, delays: [], answered: [] };
-  $("camera").textContent = text("stop");
-  const ours = live;
-  socket.onopen = () => sendFrame(ours);
+  ours.socket = socket;
+  ours.sent.clear();
+  ours.next = 0;
+  ours.before = rows.at(-1)?.time_s ?? 0; // each connection's time starts at 0
+  socket.onopen = () => { complain(""); sendFrame(ours); };
   socket.onmessage = (event) => answered(ours, JSON.parse(event.data));
-  socket.onclose = () => { if (live === ours) { complain(text("lost")); stopCamera(); } };
+  socket.onclose = () => {
+    if (live !== ours) return;
+    complain(text("retry"));
+    setTimeout(() => connect(ours), RETRY_MS);
+  };
 }
 
 function stopCamera() {
   if (!live) return;
   const { media, socket } = live;
   live = null;
-  socket.close();
+  socket?.close();
   media.getTracks().forEach((track) => track.stop());
   $("camera").textContent = text("camera");
 }
@@ -258,12 +279,15 @@ function answered(ours, answer) {
   if (live !== ours) return;
   requestAnimationFrame(() => sendFrame(ours));
   if (answer.error) return;
-  const result = { path: null, frame: answer.frame, time_s: answer.time_s, width: answer.width,
-    height: answer.height, faces: answer.faces, error: null };
+  const result = { path: null, frame: answer.frame, time_s: ours.before + answer.time_s,
+    width: answer.width, height: answer.height, faces: answer.faces, error: null };
   keep(result);
   show(result);
-  drawTimeline();
   const now = performance.now();
+  if (now - (ours.timeline ?? 0) > 200) {
+    ours.timeline = now;
+    drawTimeline();
+  }
   ours.delays.push(now - ours.sent.get(answer.frame));
   ours.sent.delete(answer.frame);
   ours.answered.push(now);
