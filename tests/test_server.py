@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from semblante.server.app import create_app
+from semblante.server.jobs import Jobs
 from semblante.server.settings import Settings
 
 HERE = "http://127.0.0.1:8000"
@@ -173,11 +175,20 @@ def test_a_broken_video(client: TestClient) -> None:
     assert client.post("/v1/analyze/video?every_s=0", content=b"x").status_code == 422
 
 
-def test_only_so_many_videos(analyzer: Analyzer) -> None:
+def test_only_so_many_videos(analyzer: Analyzer, monkeypatch: pytest.MonkeyPatch) -> None:
     client = small(analyzer)
-    answers = [client.post("/v1/analyze/video", content=b"no video") for _ in range(9)]
+    go_on = threading.Event()
+    monkeypatch.setattr(Jobs, "_analyze", lambda *_: go_on.wait())
+    answers = [client.post("/v1/analyze/video", content=b"video") for _ in range(9)]
     assert [answer.status_code for answer in answers] == [202] * 8 + [503]
     assert answers[-1].headers["retry-after"] == "30"
+    go_on.set()
+    for answer in answers[:8]:
+        assert finished(client, answer.json())["state"] == "done"
+    # Results that nobody fetched make room for a new video, the oldest first.
+    assert client.post("/v1/analyze/video", content=b"video").status_code == 202
+    known = [client.get(f"/v1/jobs/{answer.json()['id']}").status_code for answer in answers[:8]]
+    assert known == [404] + [200] * 7
 
 
 # -- the live stream ------------------------------------------------------------------------------

@@ -30,6 +30,11 @@ from semblante.server.stream import stream
 from semblante.server.work import Workers
 
 _LOG: Final = logging.getLogger("semblante.server")
+# Where a job's id, in the answer to a video, is of use.
+_JOB_LINKS: Final = {
+    call: {"operationId": call, "parameters": {"id": "$response.body#/id"}}
+    for call in ("job_state", "job_results", "job_forgotten")
+}
 _KINDS: Final = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 
 
@@ -114,7 +119,7 @@ def create_app(
                             },
                         }
                     },
-                    "image/*": {"schema": {"type": "string", "format": "binary"}},
+                    "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
                 },
             }
         },
@@ -139,10 +144,12 @@ def create_app(
         openapi_extra={
             "requestBody": {
                 "required": True,
-                "content": {"video/*": {"schema": {"type": "string", "format": "binary"}}},
+                "content": {
+                    "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
+                },
             }
         },
-        responses=_errors(400, 401, 403, 408, 413, 503),
+        responses={202: {"links": _JOB_LINKS}, **_errors(400, 401, 403, 408, 413, 503)},
     )
     async def analyze_video(
         request: Request,
@@ -158,12 +165,16 @@ def create_app(
         figures.videos.inc()
         return job.to_dict()
 
-    @app.get("/v1/jobs/{id}", responses=_errors(401, 403, 404))
+    @app.get("/v1/jobs/{id}", operation_id="job_state", responses=_errors(401, 403, 404))
     async def job_state(id: str) -> dict[str, Any]:
         """How far a job is."""
         return _known(jobs, id).to_dict()
 
-    @app.get("/v1/jobs/{id}/results", responses=_errors(401, 403, 404, 409))
+    @app.get(
+        "/v1/jobs/{id}/results",
+        operation_id="job_results",
+        responses=_errors(401, 403, 404, 409),
+    )
     async def job_results(id: str) -> StreamingResponse:
         """A finished job's rows as JSON lines, one a frame. They are kept for ten minutes."""
         job = _known(jobs, id)
@@ -172,7 +183,12 @@ def create_app(
         lines = (json.dumps(row) + "\n" for row in job.rows)
         return StreamingResponse(lines, media_type="application/x-ndjson")
 
-    @app.delete("/v1/jobs/{id}", status_code=204, responses=_errors(401, 403, 404))
+    @app.delete(
+        "/v1/jobs/{id}",
+        operation_id="job_forgotten",
+        status_code=204,
+        responses=_errors(401, 403, 404),
+    )
     async def job_forgotten(id: str) -> Response:
         """Stops a job and drops what it found."""
         if not jobs.forget(id):

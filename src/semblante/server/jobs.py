@@ -17,7 +17,7 @@ from semblante.recognise.pipeline import Analyzer
 from semblante.recognise.video import Video
 
 _KEPT_S: Final = 600.0  # results of a job that nobody fetched go after so long
-_MOST_JOBS: Final = 8  # under way, waiting, or done and not yet fetched or gone
+_MOST_JOBS: Final = 8  # under way, waiting, or done and kept
 _MOST_ROWS: Final = 200_000
 
 
@@ -54,11 +54,15 @@ class Jobs:
         self._turn = threading.Lock()
 
     def start(self, data: bytes | bytearray, every_s: float | None) -> Job | None:
-        """A new job; None where there are too many."""
+        """A new job; None where too many are waiting.
+
+        Results that nobody fetched make room, the oldest first.
+        """
         now = time.monotonic()
-        for job in list(self._jobs.values()):
-            if job.ended is not None and now - job.ended > _KEPT_S:
-                del self._jobs[job.id]
+        ended = [(job.ended, job.id) for job in self._jobs.values() if job.ended is not None]
+        for moment, id in sorted(ended):
+            if now - moment > _KEPT_S or len(self._jobs) >= _MOST_JOBS:
+                self.forget(id)
         if len(self._jobs) >= _MOST_JOBS:
             return None
         job = Job(secrets.token_urlsafe(16), every_s)
@@ -87,7 +91,7 @@ class Jobs:
             except VideoError as error:
                 # The name of our file says nothing to the client.
                 job.state, job.error = "failed", str(error).partition(": ")[2]
-            except Exception:
+            except Exception:  # or whoever asks about it would ask for ever
                 job.state, job.error = "failed", "the video could not be analysed"
                 raise
             finally:
