@@ -49,8 +49,9 @@ class Video:
     def __init__(self, source: str | os.PathLike[str] | int) -> None:
         self.name = f"camera {source}" if isinstance(source, int) else str(source)
         self.is_camera = isinstance(source, int)
-        # FFmpeg would print what it finds odd in a file; what matters of it is in our errors.
+        # OpenCV and FFmpeg would print what they find odd; what matters of it is in our errors.
         os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
         if isinstance(source, int):
             self._capture = cv2.VideoCapture(source)
         else:
