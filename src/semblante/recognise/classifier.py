@@ -46,8 +46,7 @@ class Classifier:
         self.path = Path(path)
         if not self.path.is_file():
             raise ModelError(f"{self.path}: there is no such model file")
-        import onnxruntime  # a quarter of the time that `import semblante` would take
-
+        onnxruntime = import_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # what goes wrong is raised, not printed
         if threads is not None:
@@ -150,6 +149,19 @@ class Classifier:
             for batch in batches or [faces]
         ]
         return [np.concatenate(columns) for columns in zip(*parts, strict=True)]
+
+
+def import_onnxruntime() -> Any:
+    """ONNX Runtime, kept from calling home.
+
+    Since 1.29 it reports to its maker what models it loads, unless it is told not to before it is
+    imported. That happens here, late, since it is a quarter of the time of `import semblante`.
+    """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()  # where another import came first
+    return onnxruntime
 
 
 def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

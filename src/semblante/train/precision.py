@@ -14,6 +14,7 @@ import onnx
 from onnx import numpy_helper
 
 from semblante.preprocess import network_input
+from semblante.recognise.classifier import import_onnxruntime
 
 PRECISIONS: Final = ("fp32", "fp16", "int8")
 # Tensors with fewer numbers than this gain nothing by being smaller.
@@ -48,6 +49,7 @@ def quantise(source: Path, target: Path, faces: npt.NDArray[np.uint8]) -> None:
     Weights get a scale for each output channel, activations one for each tensor, from what they are
     on `faces`, uint8 (n, 48, 48), of Training: 500 are enough.
     """
+    import_onnxruntime()
     from onnxruntime.quantization import (
         CalibrationDataReader,
         QuantFormat,
