@@ -16,6 +16,8 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -34,37 +36,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=20)
     seconds = parser.parse_args().seconds
-    server = subprocess.Popen(
-        [sys.executable, "-m", "semblante", "serve", "--port", "8791"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        wait_for(ADDRESS + "healthz")
-        with tempfile.TemporaryDirectory() as folder, playwright.sync_playwright() as driver:
-            browser = driver.chromium.launch(
-                executable_path=shutil.which("chromium"),
-                args=[
-                    "--no-sandbox", "--disable-gpu", "--use-fake-ui-for-media-stream",
-                    "--use-fake-device-for-media-stream", "--disable-background-networking",
-                    f"--use-file-for-fake-video-capture={film(Path(folder) / 'face.mjpeg')}",
-                ],
-            )  # fmt: skip
-            page = browser.new_page(viewport={"width": 1200, "height": 900})
-            page.goto(ADDRESS)
-            page.get_by_role("button", name="Start the camera").click()
-            page.wait_for_selector(".face", timeout=30_000)
-            page.wait_for_timeout(5000)  # the rate is one of the last five seconds
-            rates, delays = [], []
-            started = time.monotonic()
-            while time.monotonic() - started < seconds:
-                page.wait_for_timeout(500)
-                rates.append(float(page.get_attribute("body", "data-rate") or 0))
-                delays.append(float(page.get_attribute("body", "data-delay") or 0))
-            version = browser.version
-            browser.close()
-    finally:
-        server.terminate()
-        server.wait()
+    with (
+        serving(),
+        tempfile.TemporaryDirectory() as folder,
+        playwright.sync_playwright() as driver,
+    ):
+        browser = driver.chromium.launch(
+            executable_path=shutil.which("chromium"),
+            args=[
+                "--no-sandbox", "--disable-gpu", "--use-fake-ui-for-media-stream",
+                "--use-fake-device-for-media-stream", "--disable-background-networking",
+                f"--use-file-for-fake-video-capture={film(Path(folder) / 'face.mjpeg')}",
+            ],
+        )  # fmt: skip
+        page = browser.new_page(viewport={"width": 1200, "height": 900})
+        page.goto(ADDRESS)
+        page.get_by_role("button", name="Start the camera").click()
+        page.wait_for_selector(".face", timeout=30_000)
+        page.wait_for_timeout(5000)  # the rate is one of the last five seconds
+        rates, delays = [], []
+        started = time.monotonic()
+        while time.monotonic() - started < seconds:
+            page.wait_for_timeout(500)
+            rates.append(float(page.get_attribute("body", "data-rate") or 0))
+            delays.append(float(page.get_attribute("body", "data-delay") or 0))
+        version = browser.version
+        browser.close()
     found = {
         "results_per_second": float(np.median(rates)),
         "median_delay_ms": float(np.median(delays)),
@@ -81,15 +78,25 @@ def main() -> None:
     )
 
 
-def wait_for(url: str) -> None:
-    for _ in range(200):
-        try:
-            urllib.request.urlopen(url)
-        except OSError:
-            time.sleep(0.1)
-        else:
-            return
-    raise SystemExit("the server did not start")
+@contextmanager
+def serving() -> Iterator[subprocess.Popen[bytes]]:
+    """The server, in a process of its own, once it answers."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "semblante", "serve", "--port", ADDRESS.split(":")[2].strip("/")],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        for _ in range(200):
+            try:
+                urllib.request.urlopen(ADDRESS + "healthz")
+            except OSError:
+                time.sleep(0.1)
+            else:
+                break
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def film(path: Path) -> Path:

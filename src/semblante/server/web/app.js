@@ -212,6 +212,7 @@ async function startCamera() {
   try {
     media = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 640 } } });
   } catch (error) {
+    $("stage").classList.remove("filled");
     complain(text("denied") + error.message);
     return;
   }
