@@ -25,7 +25,6 @@ lint: .venv/dev
 	$(BIN)/mypy
 
 bench: .venv/dev
-	$(BIN)/python -m pip install --quiet --group bench
 	$(BIN)/python benchmarks/accuracy.py --data $(DATA)
 	$(BIN)/python benchmarks/reading.py --data $(DATA)
 	$(BIN)/semblante data audit $(DATA) --out runs/audit | sed '/^pictures/d' > benchmarks/results/audit.txt
@@ -48,7 +47,7 @@ docs: .venv/dev
 	touch $@
 
 .venv/dev: .venv/core
-	$(BIN)/python -m pip install --quiet --group dev --editable '.[train,parquet,audit,server]'
+	$(BIN)/python -m pip install --quiet --group dev --editable '.[train,parquet,pandas,audit,server]'
 	touch $@
 
 clean:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -172,3 +173,18 @@ def test_recognition_imports_no_torch() -> None:
         "assert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_table_of_pandas(analyzer: Analyzer, tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    analyses = list(analyzer.analyze_many([EXAMPLE, tmp_path / "broken.jpg"]))
+    frame = semblante.to_pandas(analyses)
+    assert len(frame) == 2
+    assert frame["emotion"][0] == "happy"
+    assert frame[list(semblante.EMOTIONS)].loc[0].sum() == pytest.approx(1, abs=1e-4)
+    assert frame["face"].tolist() == [1, pandas.NA]
+    assert "broken.jpg" in frame["error"][1]
+    read = pandas.read_csv(io.StringIO(frame.to_csv(index=False)))
+    assert list(read.columns) == list(frame.columns)
+    assert len(semblante.to_pandas([])) == 0

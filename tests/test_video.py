@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +18,7 @@ from semblante import Analyzer, Box, OptionError, VideoError
 from semblante.recognise.detectors import Detection
 from semblante.recognise.tracks import Track, Tracker, median_flow
 from semblante.recognise.video import Video
+from test_cli import semblante as program
 
 FPS = 20
 SIZE = (320, 240)
@@ -135,7 +138,7 @@ def test_a_file_that_breaks_off_gives_its_frames_first(tmp_path: Path, face: np.
     whole = write_video(tmp_path / "whole.avi", 40, lambda n: canvas((face, 5 * n, 60)), "MJPG")
     cut = tmp_path / "cut.avi"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    with pytest.raises(VideoError, match=r"cut\.avi: breaks off after \d+ of 40 frames"):
+    with pytest.raises(VideoError, match=r"cut\.avi: breaks off after 1\.0 of 2\.0 s, \d+ frames"):
         list(Video(cut).frames())
     frames = Video(cut).frames()
     assert [next(frames).number for _ in range(11)] == list(range(11))
@@ -205,3 +208,88 @@ def test_smoothing_is_an_exponential_average_in_time() -> None:
     expected = start + share * (other - start)
     np.testing.assert_allclose(tracker.smooth(track, other, 0.1), expected)
     np.testing.assert_allclose(tracker.smooth(track, other, 100.0), other, atol=1e-9)
+
+
+# -- files as cameras and phones write them -----------------------------------------------------
+
+needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
+
+
+def ffmpeg(*arguments: object) -> None:
+    subprocess.run(["ffmpeg", "-v", "error", "-y", *map(str, arguments)], check=True)
+
+
+@pytest.fixture(scope="module")
+def uneven(tmp_path_factory: pytest.TempPathFactory, face: np.ndarray) -> Path:
+    """Thirty frames, ten at 20, ten at 5 and ten at 20 a second again: 3.5 s in all, with sound."""
+    folder = tmp_path_factory.mktemp("uneven")
+    lines = []
+    for number in range(30):
+        picture = canvas((face, 10 + 4 * number, 60))
+        cv2.imwrite(str(folder / f"{number}.png"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        lines += [f"file {number}.png", f"duration {0.2 if 10 <= number < 20 else 0.05}"]
+    (folder / "list.txt").write_text("\n".join([*lines, "file 29.png"]))
+    ffmpeg(
+        "-f", "concat", "-i", folder / "list.txt", "-f", "lavfi", "-i", "sine=440:duration=3.2",
+        "-fps_mode", "vfr", "-frames:v", 30, "-c:v", "mpeg4", "-q:v", 3, folder / "uneven.mp4",
+    )  # fmt: skip
+    return folder / "uneven.mp4"
+
+
+@needs_ffmpeg
+def test_a_variable_frame_rate(uneven: Path) -> None:
+    times = [frame.time_s for frame in Video(uneven).frames()]
+    steps = np.repeat([0.05, 0.2, 0.05], [10, 10, 9])
+    np.testing.assert_allclose(times, np.concatenate([[0], np.cumsum(steps)]), atol=0.021)
+    rows = list(Analyzer().analyze_video(uneven))
+    assert [row.time_s for row in rows] == times
+    assert {face.track for row in rows for face in row.faces} == {1}
+    seconds = [frame.time_s for frame in Video(uneven).frames(1.0)]
+    np.testing.assert_allclose(seconds, [0, 1.1, 2.1], atol=0.06)
+
+
+@needs_ffmpeg
+def test_a_marked_copy_keeps_the_sound_and_stays_with_it(uneven: Path, tmp_path: Path) -> None:
+    done = program("analyze", uneven, "--annotate", tmp_path / "marked")
+    assert done.returncode == 0, done.stderr
+    marked = tmp_path / "marked" / "uneven.mp4"
+    ffmpeg("-i", marked, "-vn", "-f", "wav", tmp_path / "sound.wav")
+    assert (tmp_path / "sound.wav").stat().st_size > 3 * 44_100  # 3 s, 2 bytes each, mono
+    before, after = list(Video(uneven).frames()), list(Video(marked).frames())
+    assert after[-1].time_s == pytest.approx(before[-1].time_s, abs=0.1)
+
+    def place(image: np.ndarray) -> float:
+        """Where the face is: the middle of what differs from the wall, low in the picture."""
+        differs = np.abs(image[110:].astype(int) - canvas()[110:]).max(axis=2) > 60
+        return float(np.nonzero(differs)[1].mean())
+
+    for moment in (0.3, 1.5, 2.8):
+        one, other = (
+            min(frames, key=lambda frame: (abs(frame.time_s - moment), frame.time_s)).image
+            for frames in (before, after)
+        )
+        assert place(one) == pytest.approx(place(other), abs=9)  # two frames' way
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("ending", ["mkv", "webm", "avi", "mov", "mpg"])
+def test_other_containers(uneven: Path, tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"clip.{ending}"
+    ffmpeg("-i", uneven, "-an", "-r", 25, "-t", 1, path)
+    rows = list(Analyzer().analyze_video(path, every_s=0.2))
+    assert len(rows) in (5, 6)
+    assert [len(row.faces) for row in rows] == [1] * len(rows)
+
+
+def test_frames_of_changing_size(tmp_path: Path, face: np.ndarray) -> None:
+    """Motion JPEG holds pictures of any size one after the other."""
+    data = b""
+    for number in range(8):
+        picture = canvas((face, 60, 60))
+        if number >= 4:
+            picture = cv2.resize(picture, (480, 360))
+        data += cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes()
+    (tmp_path / "clip.avi").write_bytes(data)
+    frames = list(Analyzer().analyze_video(tmp_path / "clip.avi"))
+    assert len(frames) == 8
+    assert {len(frame.faces) for frame in frames} == {1}

@@ -22,7 +22,7 @@ from semblante.images import load_image
 from semblante.models import available_models
 from semblante.recognise.annotate import annotate
 from semblante.recognise.pipeline import Analyzer
-from semblante.results import Analysis, Box, Face
+from semblante.results import Analysis, Box, Face, to_pandas
 
 __version__ = "0.1.0"
 
@@ -46,4 +46,5 @@ __all__ = [
     "load_dataset",
     "load_fer2013",
     "load_image",
+    "to_pandas",
 ]

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
+
+from semblante.emotions import EMOTIONS
+from semblante.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True)
@@ -96,3 +102,40 @@ class Analysis:
         """The inverse of `to_dict`."""
         faces = tuple(Face.from_dict(face) for face in values["faces"])
         return cls(**{**values, "faces": faces})
+
+
+# -- as a table ---------------------------------------------------------------------------------
+
+BOX_COLUMNS: Final = ("left", "top", "face_width", "face_height")
+COLUMNS: Final = (
+    "path", "frame", "time_s", "width", "height", "face", "track", *BOX_COLUMNS, "detection_score",
+    "emotion", *EMOTIONS, "error",
+)  # fmt: skip
+
+
+def rows_of(analysis: Analysis) -> Iterator[list[Any]]:
+    """A row of `COLUMNS` for each face; a picture without any has one without face columns."""
+    about = [analysis.path, analysis.frame, analysis.time_s, analysis.width, analysis.height]
+    if not analysis.faces:
+        yield [*about, *[None] * (len(COLUMNS) - len(about) - 1), analysis.error]
+    for number, face in enumerate(analysis.faces, start=1):
+        values = face.to_dict()
+        cells = [values["track"], *values["box"], values["detection_score"], values["emotion"]]
+        yield [*about, number, *cells, *values["probabilities"].values(), analysis.error]
+
+
+def to_pandas(analyses: Iterable[Analysis]) -> pandas.DataFrame:
+    """A row for each face, with the columns of the CSV; numbers of things are pandas's Int64.
+
+    Raises `MissingExtraError` where pandas is not installed.
+    """
+    try:
+        import pandas
+    except ImportError:
+        raise MissingExtraError("a table of pandas", "pandas") from None
+    frame = pandas.DataFrame(
+        [row for analysis in analyses for row in rows_of(analysis)], columns=list(COLUMNS)
+    )
+    whole = ["frame", "width", "height", "face", "track", *BOX_COLUMNS]
+    real = ["time_s", "detection_score", *EMOTIONS]
+    return frame.astype(dict.fromkeys(whole, "Int64") | dict.fromkeys(real, "float64"))

@@ -203,7 +203,7 @@ class _Work:
             frames = self.analyzer.analyze_video_with_pixels(path, every_s=self.every_s)
             for analysis, pixels in frames:
                 if writer is not None:
-                    writer.write(self._drawn(pixels, analysis))
+                    writer.write(self._drawn(pixels, analysis), analysis.time_s or 0.0)
                 yield _Step(number, analysis, ended=False)
             done = True
             yield _Step(number, None, ended=True)

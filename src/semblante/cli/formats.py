@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -15,7 +15,7 @@ from rich.table import Table
 
 from semblante.emotions import EMOTIONS, emotion_name
 from semblante.errors import MissingExtraError
-from semblante.results import Analysis
+from semblante.results import BOX_COLUMNS, COLUMNS, Analysis, rows_of
 
 
 def write_json_lines(analyses: Iterable[Analysis], file: IO[str]) -> None:
@@ -30,7 +30,7 @@ def write_csv(analyses: Iterable[Analysis], file: IO[str]) -> None:
     rows = csv.writer(file, lineterminator="\n")
     rows.writerow(COLUMNS)
     for analysis in analyses:
-        rows.writerows(_rows(analysis))
+        rows.writerows(rows_of(analysis))
         file.flush()
 
 
@@ -41,12 +41,12 @@ def write_parquet(analyses: Iterable[Analysis], path: Path) -> None:
         from pyarrow import parquet
     except ImportError:
         raise MissingExtraError("writing Parquet", "parquet") from None
-    whole = ("frame", "width", "height", "face", "track", *_BOX)
+    whole = ("frame", "width", "height", "face", "track", *BOX_COLUMNS)
     kinds = {name: pyarrow.int32() for name in whole}
     kinds |= {name: pyarrow.string() for name in ("path", "emotion", "error")}
     schema = pyarrow.schema([(name, kinds.get(name, pyarrow.float64())) for name in COLUMNS])
     with parquet.ParquetWriter(path, schema) as writer:
-        rows = (row for analysis in analyses for row in _rows(analysis))
+        rows = (row for analysis in analyses for row in rows_of(analysis))
         while some := list(itertools.islice(rows, 10_000)):
             columns = zip(*some, strict=True)
             arrays = [
@@ -54,23 +54,6 @@ def write_parquet(analyses: Iterable[Analysis], path: Path) -> None:
                 for column, kind in zip(columns, schema.types, strict=True)
             ]
             writer.write_batch(pyarrow.record_batch(arrays, schema=schema))
-
-
-_BOX = ("left", "top", "face_width", "face_height")
-COLUMNS = (
-    "path", "frame", "time_s", "width", "height", "face", "track", *_BOX, "detection_score",
-    "emotion", *EMOTIONS, "error",
-)  # fmt: skip
-
-
-def _rows(analysis: Analysis) -> Iterator[list[Any]]:
-    about = [analysis.path, analysis.frame, analysis.time_s, analysis.width, analysis.height]
-    if not analysis.faces:
-        yield [*about, *[None] * (len(COLUMNS) - len(about) - 1), analysis.error]
-    for number, face in enumerate(analysis.faces, start=1):
-        values = face.to_dict()
-        cells = [values["track"], *values["box"], values["detection_score"], values["emotion"]]
-        yield [*about, number, *cells, *values["probabilities"].values(), analysis.error]
 
 
 def write_table(analyses: Iterable[Analysis], file: IO[str], language: str) -> None:

@@ -26,7 +26,7 @@ SUFFIXES: Final = frozenset(
 )
 # Decoded ahead of whoever works on them: enough for the decoder to use the other core.
 _AHEAD: Final = 4
-# A file that ends before this share of the frames it announces breaks off; fewer are missing where
+# A file that ends before this share of what it announces breaks off; fewer frames are missing where
 # a container only estimates their number.
 _ENOUGH: Final = 0.9
 
@@ -138,10 +138,15 @@ class Video:
             )
         if number < 0:
             raise VideoError(f"{self.name}: no frame in it can be read")
-        if self.n_frames is not None and number + 1 < _ENOUGH * self.n_frames:
+        # By time: where the frame rate varies, or frames are empty, the number is an estimate.
+        seconds = 0.0 if self.n_frames is None else self.n_frames / self.fps
+        if (
+            number + 1 < _ENOUGH * (self.n_frames or 0)
+            and time_s + 1 / self.fps < _ENOUGH * seconds
+        ):
             raise VideoError(
-                f"{self.name}: breaks off after {number + 1} of {self.n_frames} frames "
-                f"({time_s:.1f} s)"
+                f"{self.name}: breaks off after {time_s:.1f} of {seconds:.1f} s, "
+                f"{number + 1} frames"
             )
 
     def _time_of(self, number: int, before: float) -> float:
@@ -163,9 +168,14 @@ class VideoWriter:
         self._beside = path.with_name(f".{path.stem}-{os.getpid()}.mp4")
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
+        self._written = 0  # frames
 
-    def write(self, image: RgbImage) -> None:
-        """The next frame; one of another size is brought to the first one's."""
+    def write(self, image: RgbImage, time_s: float) -> None:
+        """The frame shown from `time_s` on; one of another size is brought to the first one's.
+
+        The file has a constant rate: where the frames' own is not, some are repeated or left out,
+        so that picture and sound stay together.
+        """
         if self._writer is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._size = (image.shape[1], image.shape[0])
@@ -175,7 +185,10 @@ class VideoWriter:
                 raise VideoError(f"{self.path}: cannot be written")
         if (image.shape[1], image.shape[0]) != self._size:
             image = np.asarray(cv2.resize(image, self._size), np.uint8)
-        self._writer.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+        while self._written <= round(time_s * self.fps):
+            self._writer.write(bgr)
+            self._written += 1
 
     def close(self, *, done: bool) -> None:
         """Where all frames are `done` the file appears, else nothing stays."""
