@@ -146,6 +146,33 @@ def test_annotated_picture_shows_the_box(analyzer: Analyzer) -> None:
     assert np.array_equal(annotate(image, []), before)
 
 
+@pytest.mark.parametrize(("side", "left"), [(140, 20), (140, 300), (50, 20), (24, 100)])
+def test_bars_are_as_long_as_the_probabilities(side: int, left: int) -> None:
+    """Beside a large face, right of it or left; along the lower edge of a small one."""
+    wanted = dict(zip(EMOTIONS, (0.05, 0.0, 0.1, 0.5, 0.05, 0.0, 0.3), strict=True))
+    face = Face(Box(left, 60, side, side), 0.9, "happy", wanted)
+    ground = np.zeros((260, 480, 3), np.uint8)
+    drawn = annotate(ground, [face])
+    beyond = max(2, side // 30) + side
+    if side > 100:
+        part = drawn[60:220, left + beyond :] if left < 200 else drawn[60:220, : left - 2]
+    else:
+        part = drawn[60 + side // 2 : 60 + side, left : left + side]
+    lengths = {
+        emotion: (part == COLOURS[emotion]).all(axis=2).sum(axis=1).max()
+        for emotion in ("happy", "neutral", "fear", "disgust")
+    }
+    assert lengths["disgust"] == 0
+    if side <= 100:  # the box has the colour of the first
+        lengths["happy"] = (
+            side
+            - 4
+            - sum((part[-4] == COLOURS[e]).all(axis=1).sum() for e in EMOTIONS if e != "happy")
+        )
+    assert lengths["neutral"] / lengths["happy"] == pytest.approx(0.6, abs=0.12)
+    assert lengths["fear"] / lengths["happy"] == pytest.approx(0.2, abs=0.12)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (20, 300), (300, 20)])
 @pytest.mark.parametrize("language", ["en", "es"])
 def test_drawing_on_any_size(size: tuple[int, int], language: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from semblante.emotions import emotion_name
+from semblante.emotions import EMOTIONS, emotion_name
 from semblante.files import write_atomically
 from semblante.images import RgbImage
 from semblante.results import Box, Face
@@ -32,31 +32,119 @@ COLOURS: Final[dict[str, tuple[int, int, int]]] = {
 
 
 def annotate(image: RgbImage, faces: Sequence[Face], language: str = "en") -> RgbImage:
-    """A copy of `image` (H, W, 3) with a box, the emotion and its probability for each face."""
+    """A copy of `image` (H, W, 3) with a box, the emotion and its probability for each face.
+
+    Beside a face that is large enough stands a bar for each emotion, where there is room; of the
+    others the probabilities are parts of a strip along the lower edge of the box.
+    """
     picture = Image.fromarray(image).copy()
     draw = ImageDraw.Draw(picture)
     shorter = min(picture.size)
+    taken = [face.box for face in faces]
     labels: list[Box] = []
     for face in faces:
-        colour = COLOURS[face.emotion]
         box = face.box
-        line = max(2, round(box.width / 50))
         text_size = min(max(12, round(shorter / 30)), max(12, round(box.width / 5)))
+        labels.append(_draw_label(draw, face, language, text_size, picture.size, labels))
+    taken += labels
+    for face in faces:
+        panel = _panel(face.box, picture.size, taken)
+        if panel is None:
+            _draw_strip(draw, face)
+        else:
+            taken.append(panel)
+            _draw_bars(picture, face, panel, language)
+    for face in faces:  # over the strips
+        box = face.box
         corners = (box.left, box.top, box.left + box.width - 1, box.top + box.height - 1)
-        draw.rectangle(corners, outline=colour, width=line)
-
-        probability = face.probabilities[face.emotion]
-        text = f"{emotion_name(face.emotion, language)} {probability:.0%}"
-        letters = font(text_size)
-        left, top, right, bottom = draw.textbbox((0, 0), text, font=letters)
-        pad = max(2, text_size // 6)
-        wide, tall = ceil(right - left) + 2 * pad, ceil(bottom - top) + 2 * pad
-        label = _free_place(box, wide, tall, picture.size, labels)
-        labels.append(label)
-        x, y = label.left, label.top
-        draw.rectangle((x, y, x + wide - 1, y + tall - 1), fill=colour)
-        draw.text((x + pad - left, y + pad - top), text, font=letters, fill=_text_colour(colour))
+        line = max(2, round(box.width / 50))
+        draw.rectangle(corners, outline=COLOURS[face.emotion], width=line)
     return np.asarray(picture, dtype=np.uint8)
+
+
+def _draw_label(
+    draw: ImageDraw.ImageDraw,
+    face: Face,
+    language: str,
+    text_size: int,
+    size: tuple[int, int],
+    labels: Sequence[Box],
+) -> Box:
+    """Emotion and probability on its colour; returns where."""
+    colour = COLOURS[face.emotion]
+    probability = face.probabilities[face.emotion]
+    text = f"{emotion_name(face.emotion, language)} {probability:.0%}"
+    letters = font(text_size)
+    left, top, right, bottom = draw.textbbox((0, 0), text, font=letters)
+    pad = max(2, text_size // 6)
+    wide, tall = ceil(right - left) + 2 * pad, ceil(bottom - top) + 2 * pad
+    label = _free_place(face.box, wide, tall, size, labels)
+    x, y = label.left, label.top
+    draw.rectangle((x, y, x + wide - 1, y + tall - 1), fill=colour)
+    draw.text((x + pad - left, y + pad - top), text, font=letters, fill=_text_colour(colour))
+    return label
+
+
+# A row of the bars is at least this high, or its name could not be read.
+_ROW: Final = 13
+_LARGEST_ROW: Final = 26
+_PANEL: Final = (20, 20, 22)
+
+
+def _panel(box: Box, size: tuple[int, int], taken: Sequence[Box]) -> Box | None:
+    """Where a face's bars go: right or left of its box, where nothing else is; None for nowhere."""
+    row = min(box.height // len(EMOTIONS), _LARGEST_ROW)
+    if row < _ROW:
+        return None
+    wide, tall = 9 * row, len(EMOTIONS) * row + row // 2
+    gap = max(2, box.width // 30)
+    top = min(box.top, size[1] - tall)
+    for left in (box.left + box.width + gap, box.left - gap - wide):
+        place = Box(left, top, wide, tall)
+        inside = left >= 0 and top >= 0 and left + wide <= size[0]
+        if inside and all(place.overlap(other) == 0 for other in taken):
+            return place
+    return None
+
+
+def _draw_bars(picture: Image.Image, face: Face, place: Box, language: str) -> None:
+    """Names and bars, in the order of `EMOTIONS`, on a ground that lets the picture through."""
+    corners = (place.left, place.top, place.left + place.width, place.top + place.height)
+    ground = picture.crop(corners)
+    ground = Image.blend(ground, Image.new("RGB", ground.size, _PANEL), 0.72)
+    draw = ImageDraw.Draw(ground)
+    row = (2 * place.height) // (2 * len(EMOTIONS) + 1)
+    letters = font(max(9, round(0.72 * row)))
+    start, end = round(4.6 * row), place.width - row // 3
+    for number, emotion in enumerate(EMOTIONS):
+        top = row // 4 + number * row
+        draw.text(
+            (row // 3, top + row / 2), emotion_name(emotion, language), font=letters,
+            fill=(255, 255, 255), anchor="lm",
+        )  # fmt: skip
+        thin = max(1, row // 5)
+        draw.rectangle((start, top + thin, end, top + row - thin), fill=(70, 70, 74))
+        filled = start + round((end - start) * face.probabilities[emotion])
+        if filled > start:
+            draw.rectangle((start, top + thin, filled, top + row - thin), fill=COLOURS[emotion])
+    picture.paste(ground, corners[:2])
+
+
+def _draw_strip(draw: ImageDraw.ImageDraw, face: Face) -> None:
+    """The probabilities side by side, largest first, along the lower edge of the box."""
+    box = face.box
+    line = max(2, round(box.width / 50))
+    tall = max(3, box.height // 14)
+    bottom = box.top + box.height - 1 - line
+    x = float(box.left + line)
+    whole = box.width - 2 * line
+    for emotion, probability in sorted(face.probabilities.items(), key=lambda item: -item[1]):
+        end = x + whole * probability
+        if round(end) > round(x):
+            draw.rectangle(
+                (round(x), bottom - tall + 1, round(end) - 1, bottom), fill=COLOURS[emotion]
+            )
+        x = end
 
 
 def blurred(image: RgbImage, faces: Sequence[Face]) -> RgbImage:
