@@ -14,6 +14,8 @@ from semblante.data import Dataset
 from semblante.data.ferplus import VOTES, FerPlus
 from semblante.errors import DataError, ModelError, OptionError
 from semblante.recognise.classifier import Classifier
+from semblante.train import loop
+from semblante.train.batches import Faces
 from semblante.train.export import export
 from semblante.train.loop import train
 from semblante.train.objective import (
@@ -26,6 +28,7 @@ from semblante.train.objective import (
     smoothed,
 )
 from semblante.train.options import TrainOptions
+from semblante.train.relabel import likely_labels
 from semblante.train.state import load_best
 from test_training import QUICK, Silent, run, weights
 
@@ -157,6 +160,51 @@ def test_the_second_head_learns_ferplus_and_stays_at_home(
     assert (said == VOTES.index("contempt")).all()
     export(tmp_path / "run", tmp_path / "model.onnx", patterns)
     assert Classifier(tmp_path / "model.onnx").logits(patterns.images[:2]).shape == (2, 7)
+
+
+def test_likely_labels_are_what_faces_with_such_votes_are_labelled() -> None:
+    """Two kinds of votes: the labels of one are mixed 3 to 1, of the other all the same."""
+    votes = torch.zeros(80, 10)
+    votes[:40, VOTES.index("anger")] = 10
+    votes[40:, VOTES.index("fear")] = 7
+    votes[40:, VOTES.index("surprise")] = 3
+    labels = torch.tensor([0, 0, 0, 4] * 10 + [5] * 40)
+    found = likely_labels(labels, votes)
+    assert found.sum(dim=1).tolist() == pytest.approx([1] * 80)
+    assert found[:40, 0].mean() == pytest.approx(0.75, abs=0.02)
+    assert found[:40, 4].mean() == pytest.approx(0.25, abs=0.02)
+    assert found[40:, 5].min() > 0.95
+    # What a network can tell apart beyond the votes counts as well.
+    estimates = torch.eye(7)[labels] * 0.8 + 0.2 / 7
+    better = likely_labels(labels, votes, estimates)
+    assert (better.argmax(dim=1) == labels).all()
+
+
+def test_relabelling_overrules_labels_that_the_votes_contradict(
+    patterns: Dataset, tmp_path: Path
+) -> None:
+    """A third of the labels of Training are wrong, at random; the votes know it."""
+    emotions = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
+    votes = np.zeros((len(patterns), len(VOTES)), np.int64)
+    votes[np.arange(len(patterns)), [VOTES.index(emotions[k]) for k in patterns.labels]] = 10
+    ferplus = FerPlus(votes, np.ones(len(patterns), np.bool_), patterns.splits)
+    rng = np.random.default_rng(0)
+    wrong = (patterns.splits == 0) & (rng.random(len(patterns)) < 1 / 3)
+    labels = np.where(wrong, rng.integers(0, 7, len(patterns)), patterns.labels)
+    options = replace(QUICK, network="rcnn-tiny", relabel_weight=1.0)
+    noisy = replace(patterns, labels=labels)
+    training = Faces(noisy.split("Training"), torch.device("cpu"))
+    found = loop._targets(training, ferplus.where(patterns.splits == 0), options)
+    true = torch.from_numpy(patterns.labels[patterns.splits == 0])
+    assert (found.argmax(dim=1) == true).all()
+    half = loop._targets(
+        training, ferplus.where(patterns.splits == 0), replace(options, relabel_weight=0.5)
+    )
+    torch.testing.assert_close(half, (found + smoothed(training.labels, 0.1)) / 2)
+    learnt(noisy, tmp_path / "run", replace(options, epochs=1), votes=ferplus)
+    with pytest.raises(OptionError, match=r"votes are needed for .* relabel_weight"):
+        learnt(noisy, tmp_path / "other", options)
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_student_learns_from_its_teachers_alone(patterns: Dataset, tmp_path: Path) -> None:

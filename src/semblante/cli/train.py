@@ -77,7 +77,7 @@ def train_command(
     votes: Annotated[
         Path | None,
         typer.Option(
-            help="fer2013new.csv, for --ferplus-weight [default: beside the dataset]",
+            help="fer2013new.csv, where FER+ is used [default: beside the dataset]",
             readable=False,
         ),
     ] = None,
@@ -108,7 +108,7 @@ def train_command(
     dataset = source.read()
     kept = source.kept(dataset)
     ferplus = None
-    if options.ferplus_weight > 0:
+    if options.needs_votes:
         ferplus = load_ferplus(votes or data.with_name("fer2013new.csv"))
         ferplus.check_rows_of(dataset)
         ferplus = ferplus.where(kept)

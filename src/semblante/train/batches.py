@@ -6,6 +6,7 @@ faces of 48x48 at once costs less than handing one of them from a worker to the 
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator
 
@@ -31,6 +32,12 @@ class Faces:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def mirrored(self) -> Faces:
+        """The same faces, left and right exchanged."""
+        other = copy.copy(self)
+        other.images = self.images.flip(-1)
+        return other
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """All faces in order, standardised: inputs (size, 1, 48, 48) and labels (size,)."""

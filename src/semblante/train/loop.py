@@ -35,6 +35,7 @@ from semblante.train.initial import start_from
 from semblante.train.networks import build_network, count_parameters
 from semblante.train.objective import N_EMOTIONS, Objective, class_weights, mixed, smoothed
 from semblante.train.options import TrainOptions
+from semblante.train.relabel import likely_labels
 from semblante.train.state import Epoch, Record, TrainingState, load_best, use_bf16
 
 # Training accuracy is followed on this many of its faces, without augmentation and with the
@@ -71,7 +72,7 @@ def train(
     interrupted run goes on from there, a killed one after its last whole epoch, and ends, on the
     same processor (not GPU) with the same number of threads, with the weights the uninterrupted run
     would have had: all random numbers of an epoch follow from the seed and the epoch's number.
-    `votes`, of the dataset's rows, are needed to learn FER+ as well (`ferplus_weight`).
+    `votes`, of the dataset's rows, are needed where the recipe uses FER+ (`needs_votes`).
     Raises `ModelError` where the folder holds another run, or the loss is no longer finite.
     """
     with processes(options.batch_size) as together:
@@ -93,7 +94,11 @@ def _train(
 ) -> dict[str, Any]:
     training, public = dataset.split("Training"), dataset.split("PublicTest")
     teachers = [load_best(Path(teacher))[0] for teacher in options.teachers]
-    targets = _targets(dataset, votes, options)
+    if options.needs_votes:
+        if votes is None:
+            raise OptionError("FER+'s votes are needed for ferplus_weight and relabel_weight")
+        votes.check_rows_of(dataset)
+        votes = votes.where(dataset.splits == SPLITS.index("Training"))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if together.first:
         _open_run(run_dir, options, dataset, source, device, resume)
@@ -102,7 +107,8 @@ def _train(
     run = TrainingState(options, device, max(1, len(training) // options.batch_size), together)
     history = run.load(run_dir) if resume else []
 
-    faces, public_faces = Faces(training, device, targets), Faces(public, device)
+    faces, public_faces = Faces(training, device), Faces(public, device)
+    faces.targets = _targets(faces, votes, options).to(device)
     if options.initial and run.step == 0:
         start_from(run.network, options.initial, faces)
         run.average.load_state_dict(run.network.state_dict())
@@ -186,16 +192,26 @@ def _train_epoch(
         yield losses
 
 
-def _targets(dataset: Dataset, votes: FerPlus | None, options: TrainOptions) -> Tensor:
+def _targets(faces: Faces, votes: FerPlus | None, options: TrainOptions) -> Tensor:
     """What the network is to say of each face of Training, see `objective.py`."""
-    rows = dataset.splits == SPLITS.index("Training")
-    targets = smoothed(torch.from_numpy(dataset.labels[rows]), options.label_smoothing)
-    if options.ferplus_weight == 0:
+    labels = faces.labels.cpu()
+    targets = smoothed(labels, options.label_smoothing)
+    if not options.needs_votes:
         return targets
-    if votes is None:
-        raise OptionError("ferplus_weight is above 0: FER+'s votes are needed")
-    votes.check_rows_of(dataset)
-    return torch.cat([targets, torch.from_numpy(votes.distributions()[rows]).float()], dim=1)
+    assert votes is not None  # and they are of these faces: `_train` has looked
+    if options.relabel_weight > 0:
+        estimates = None
+        if options.initial:
+            network = build_network(options.network).to(faces.images.device)
+            start_from(network, options.initial, faces)
+            bf16 = use_bf16(options.precision, faces.images.device)
+            views = [logits_of(network, view, bf16) for view in (faces, faces.mirrored())]
+            estimates = torch.stack(views)[:, :, :N_EMOTIONS].softmax(dim=2).mean(dim=0).cpu()
+        likely = likely_labels(labels, torch.from_numpy(votes.votes), estimates)
+        targets = (1 - options.relabel_weight) * targets + options.relabel_weight * likely
+    if options.ferplus_weight > 0:
+        targets = torch.cat([targets, torch.from_numpy(votes.distributions()).float()], dim=1)
+    return targets
 
 
 def _settled(history: list[Record], patience: int) -> bool:

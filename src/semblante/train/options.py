@@ -52,6 +52,9 @@ class TrainOptions:
     erase_probability: float = _option(0.4, "share of the faces of which a rectangle is erased")
     all_steps_weight: float = _option(0.0, "weight of the error at the last layer's earlier steps")
     ferplus_weight: float = _option(0.0, "weight of the error of a second head that learns FER+")
+    relabel_weight: float = _option(
+        0.0, "share of the target that is the likely label, by FER+'s votes and the initial weights"
+    )
     teachers: tuple[str, ...] = _option(
         (), "run folder of a network to learn from; may be repeated"
     )
@@ -66,7 +69,7 @@ class TrainOptions:
         fractions = (
             "momentum", "label_smoothing", "mixup_probability", "mixup_until", "ema_decay",
             "erase_probability", "scale", "shift", "contrast", "cutmix_probability",
-            "distill_weight",
+            "distill_weight", "relabel_weight",
         )  # fmt: skip
         not_negative = (
             "seed", "warmup_epochs", "weight_decay", "rotation", "brightness", "all_steps_weight",
@@ -99,6 +102,11 @@ class TrainOptions:
                 f"mixup_probability ({self.mixup_probability:g}) and cutmix_probability "
                 f"({self.cutmix_probability:g}) are shares of the same batches: more than 1 in all"
             )
+
+    @property
+    def needs_votes(self) -> bool:
+        """Whether FER+'s votes take part in this recipe."""
+        return self.ferplus_weight > 0 or self.relabel_weight > 0
 
     def _check(self, names: tuple[str, ...], expected: str, holds: Any) -> None:
         for name in names:

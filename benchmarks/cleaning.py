@@ -1,0 +1,170 @@
+"""Does a network learn better without what the audit finds?
+
+    python benchmarks/cleaning.py --data fer2013.csv --work runs/cleaning
+
+Networks trained in folds of Training, which never see a test split, judge its labels; then the
+same recipe is trained on Training as it is, without copies and faces that are none, and without
+faces that are likely to be mislabelled as well. The test split stays as it is. Measured on
+PublicTest, one view, with the averaged weights of the last epoch: against all labels, against those
+of faces that Training does not hold as well, and against FER+'s majority. Writes
+results/cleaning.json after every run; a call that was interrupted goes on when it is made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from controls import Quiet
+from machine import describe
+
+from semblante.data import Dataset, load_dataset
+from semblante.data.audit import Audit, audit
+from semblante.data.duplicates import seen_in
+from semblante.data.ferplus import FROM_FER2013, NO_MAJORITY, load_ferplus
+from semblante.files import write_json
+from semblante.train.batches import Faces
+from semblante.train.crossval import out_of_sample
+from semblante.train.loop import Reporter, logits_of, train
+from semblante.train.options import TrainOptions, options_from
+from semblante.train.state import load_last
+
+RESULT = Path(__file__).parent / "results" / "cleaning.json"
+MISLABELLED = "likely mislabelled"
+VARIANTS = ("as it is", "without copies and no faces", "and without likely wrong labels")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="fer2013new.csv lies beside it")
+    parser.add_argument("--work", type=Path, required=True, help="folder for the runs")
+    parser.add_argument("--network", default="rcnn-tiny")
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--folds", type=int, default=3)
+    parser.add_argument("--fold-epochs", type=int, default=12)
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=1, help="runs at the same time")
+    arguments = parser.parse_args()
+    threads = max(1, (os.cpu_count() or 1) // arguments.processes)
+    torch.set_num_threads(threads)
+    reasons = found_in(arguments).to_drop()
+    runs = [(name, seed) for seed in range(arguments.seeds) for name in VARIANTS]
+    accuracies: dict[str, list[dict[str, float]]] = collections.defaultdict(list)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(arguments.processes, mp_context=context) as pool:
+        waiting = {
+            pool.submit(one_run, arguments, name, seed, reasons, threads): (name, seed)
+            for name, seed in runs
+        }
+        for run in as_completed(waiting):
+            name, seed = waiting[run]
+            accuracies[name].append({"seed": seed, **run.result()})
+            print(f"{name}, seed {seed}: {run.result()}", flush=True)
+            write(arguments, reasons, accuracies)
+
+
+def found_in(arguments: argparse.Namespace) -> Audit:
+    """The audit, with the labels of Training judged in folds of it."""
+    dataset = load_dataset(arguments.data, cache=True)
+    training = np.flatnonzero(dataset.splits == 0)
+    recipe = options_from("quick", {"network": arguments.network, "epochs": arguments.fold_epochs})
+
+    def reporter(_: int) -> AbstractContextManager[Reporter]:
+        return nullcontext(Quiet())
+
+    estimates = np.full((len(dataset), 7), np.nan, np.float32)
+    estimates[training] = out_of_sample(
+        dataset.where(training), recipe, arguments.folds, arguments.work, reporter, source={}
+    )
+    right = (estimates[training].argmax(axis=1) == dataset.labels[training]).mean()
+    print(f"the judges are right on {right:.1%} of Training, out of sample", flush=True)
+    return audit(dataset, votes=votes_of(arguments), probabilities=estimates)
+
+
+def votes_of(arguments: argparse.Namespace) -> Any:
+    return load_ferplus(arguments.data.with_name("fer2013new.csv"))
+
+
+def kept(dataset: Dataset, reasons: dict[int, str], variant: str) -> npt.NDArray[np.bool_]:
+    """(n,): the rows that take part; those of the test splits always do."""
+    mask = np.ones(len(dataset), np.bool_)
+    if variant != VARIANTS[0]:
+        rows = [
+            row
+            for row, reason in reasons.items()
+            if variant == VARIANTS[2] or reason != MISLABELLED
+        ]
+        mask[rows] = False
+    return mask | (dataset.splits != 0)
+
+
+def one_run(
+    arguments: argparse.Namespace, name: str, seed: int, reasons: dict[int, str], threads: int
+) -> dict[str, float]:
+    torch.set_num_threads(threads)
+    dataset = load_dataset(arguments.data, cache=True)
+    part = dataset.where(kept(dataset, reasons, name))
+    options = TrainOptions(network=arguments.network, epochs=arguments.epochs, seed=seed)
+    run_dir = arguments.work / f"{VARIANTS.index(name)}-{seed}"
+    if not (run_dir / "curves.png").exists():
+        resume = (run_dir / "config.json").exists()
+        train(part, options, run_dir, Quiet(), source={}, resume=resume)
+    network, _ = load_last(run_dir)
+    public = dataset.split("PublicTest")
+    fresh = ~seen_in(public.images, dataset.split("Training").images)
+    majority = votes_of(arguments).majority()[dataset.splits == 1]
+    said = logits_of(network, Faces(public, torch.device("cpu"))).argmax(dim=1).numpy()
+    right = said == public.labels
+    agreed = (FROM_FER2013[said] == majority)[majority != NO_MAJORITY]
+    return {
+        "training": int((part.splits == 0).sum()),
+        "public": float(right.mean()),
+        "leak_free": float(right[fresh].mean()),
+        "ferplus": float(agreed.mean()),
+    }
+
+
+def write(
+    arguments: argparse.Namespace,
+    reasons: dict[int, str],
+    accuracies: dict[str, list[dict[str, float]]],
+) -> None:
+    write_json(
+        RESULT,
+        {
+            "network": arguments.network,
+            "epochs": arguments.epochs,
+            "folds": arguments.folds,
+            "fold_epochs": arguments.fold_epochs,
+            "machine": describe("torch", "numpy", "cleanlab"),
+            "dropped": dict(collections.Counter(reasons.values())),
+            "variants": {
+                name: {
+                    "runs": sorted(found, key=lambda run: run["seed"]),
+                    **{
+                        f"{figure}_{kind}": float(function([run[figure] for run in found]))
+                        for figure in ("public", "leak_free", "ferplus")
+                        for kind, function in (("mean", np.mean), ("sd", spread))
+                    },
+                }
+                for name, found in accuracies.items()
+            },
+        },
+    )
+
+
+def spread(values: list[float]) -> float:
+    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+
+
+if __name__ == "__main__":
+    main()
