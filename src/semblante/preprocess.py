@@ -72,20 +72,34 @@ def to_grey(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
 
 
-def crop_face(grey: npt.NDArray[np.uint8], box: Box, size: int = 48) -> npt.NDArray[np.uint8]:
+def crop_face(
+    grey: npt.NDArray[np.uint8], box: Box, size: int = 48, roll: float = 0.0
+) -> npt.NDArray[np.uint8]:
     """Cut `box` out of a grey picture (H, W) and resize it to uint8 (size, size).
 
+    A head that is tilted by `roll` degrees clockwise is levelled, around the middle of its box.
     What the box holds beyond the picture's edge repeats the edge's pixels. Shrinking
     averages over areas, so that no pixel of a large face is skipped (aliasing); growing
     interpolates linearly.
     """
-    height, width = grey.shape
-    rows = np.clip(np.arange(box.top, box.top + box.height), 0, height - 1)
-    columns = np.clip(np.arange(box.left, box.left + box.width), 0, width - 1)
-    face = grey[rows[:, None], columns[None, :]]
+    if roll:
+        face = _cut(grey, box.grown(1.5))  # 1.5 is more than the square root of 2
+        height, width = face.shape
+        level = cv2.getRotationMatrix2D((width / 2, height / 2), roll, 1.0)
+        level[:, 2] -= (width - box.width) / 2, (height - box.height) / 2
+        face = np.asarray(cv2.warpAffine(face, level, (box.width, box.height)), np.uint8)
+    else:
+        face = _cut(grey, box)
     shrinks = box.width > size and box.height > size
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(face, (size, size), interpolation=method), dtype=np.uint8)
+
+
+def _cut(grey: npt.NDArray[np.uint8], box: Box) -> npt.NDArray[np.uint8]:
+    height, width = grey.shape
+    rows = np.clip(np.arange(box.top, box.top + box.height), 0, height - 1)
+    columns = np.clip(np.arange(box.left, box.left + box.width), 0, width - 1)
+    return grey[rows[:, None], columns[None, :]]
 
 
 def network_input(

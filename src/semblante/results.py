@@ -28,11 +28,19 @@ class Box:
 
     def overlap(self, other: Box) -> float:
         """Area that both cover, divided by the area that either covers (IoU), 0..1."""
-        wide = min(self.left + self.width, other.left + other.width) - max(self.left, other.left)
-        tall = min(self.top + self.height, other.top + other.height) - max(self.top, other.top)
-        both = max(0, wide) * max(0, tall)
+        both = self._both(other)
         either = self.width * self.height + other.width * other.height - both
         return both / either if either else 0.0
+
+    def shared(self, other: Box) -> float:
+        """Area that both cover, as a share of the smaller one, 0..1."""
+        smaller = min(self.width * self.height, other.width * other.height)
+        return self._both(other) / smaller if smaller else 0.0
+
+    def _both(self, other: Box) -> int:
+        wide = min(self.left + self.width, other.left + other.width) - max(self.left, other.left)
+        tall = min(self.top + self.height, other.top + other.height) - max(self.top, other.top)
+        return max(0, wide) * max(0, tall)
 
     def grown(self, factor: float) -> Box:
         """Around the same centre, so many times as wide and as high."""

@@ -112,7 +112,14 @@ def analyze_command(
     detector: Annotated[
         DetectorName, typer.Option(help="what finds the faces; none: each picture is a face")
     ] = DetectorName.haar,
-    min_face: Annotated[int, typer.Option(help="smallest face to look for, pixels a side")] = 24,
+    min_face: Annotated[
+        int | None,
+        typer.Option(
+            help="smallest face to look for, pixels a side [default: 24, in small pictures an "
+            "eighth of the shorter side]",
+            show_default=False,
+        ),
+    ] = None,
     lang: Annotated[Language, typer.Option(help="of the table and the pictures")] = Language.en,
 ) -> None:
     """Find the faces in pictures and videos and estimate the emotion each shows.

@@ -22,6 +22,8 @@ from semblante.models import DETECTOR_FILES, detector_path
 from semblante.preprocess import crop_face, to_grey
 from semblante.results import Box
 
+# Of two boxes of which more than this of the smaller one lies in the other, one is no face.
+_MOST_OF_ONE: Final = 0.5
 Point = tuple[float, float]  # x to the right and y down, in pixels
 
 
@@ -43,15 +45,19 @@ class Detection:
     box: Box  # as FER2013 frames faces
     score: float  # 0..1
     landmarks: Landmarks | None = None  # where the detector knows them
+    roll: float = 0.0  # degrees by which the head is tilted clockwise; 0 where nobody knows
 
 
 class Detector(Protocol):
     """Anything that finds faces in a picture."""
 
-    def detect(self, image: RgbImage, max_side: int | None = None) -> list[Detection]:
+    def detect(
+        self, image: RgbImage, max_side: int | None = None, *, upright: bool = False
+    ) -> list[Detection]:
         """RGB uint8 (H, W, 3) -> the faces in it, surest first; none is an empty list.
 
-        `max_side`: pixels a side at which it is enough to look, where that can save time.
+        Where that can save time: `max_side`, pixels a side at which it is enough to look;
+        `upright`, heads that are not tilted are enough.
         """
 
 
@@ -60,50 +66,102 @@ class HaarDetector:
 
     It slides a window over the picture at many sizes; a face is where several neighbouring
     windows agree. On a face of the usual size 10 to 60 of them do, on a chance pattern 1 to
-    5, so the count is its score: votes / (votes + 4), which is 0.5 at the threshold.
+    5, so the count is its score: votes / (votes + 4), which is 0.5 at the threshold. With fewer
+    than 12 votes a place is looked at again, closely, by another cascade, `frontalface_alt`.
+
+    The cascade knows upright faces in good light of 20 pixels or more, and trusts larger ones. So
+    small pictures are enlarged, dark ones lit, and the picture is searched in turned copies as
+    well, for tilted heads, whose `roll` lets them be levelled (`benchmarks/detection.py` says what
+    each is worth).
     """
 
     VOTES_AT_HALF: Final = 4
+    SURE: Final = 12  # votes that need no second look
+    SECOND: Final = 3  # votes that the other cascade must have in that
+    TILTS: Final = (-30.0, 30.0)  # degrees; the cascade itself bears about 15 either way
+    # Turned copies are searched at this size, in steps of 1.2 instead of 1.1, from 30 pixels on.
+    _TILTED_SIDE: Final = 640
+    _TILTED_FACE: Final = 30
+    _LEAST_SIDE: Final = 640  # smaller pictures are enlarged to this, four times at most
 
-    def __init__(self, *, min_face: int = 24, min_score: float = 0.5, max_side: int = 1280) -> None:
-        """`min_face`: smallest side of a face in pixels; `min_score`: 0..1, exclusive of both;
-        `max_side`: larger pictures are searched at this size, so that time is bounded."""
+    def __init__(
+        self,
+        *,
+        min_face: int | None = None,
+        min_score: float = 0.5,
+        max_side: int = 1280,
+        tilted: bool = True,
+    ) -> None:
+        """`min_face`: smallest side of a face in pixels, None as in `smallest_face`; `min_score`:
+        0..1, exclusive of both; `max_side`: larger pictures are searched at this size, so that time
+        is bounded; `tilted`: search for tilted heads too, which takes about as long again."""
         _check(min_face, min_score, max_side)
         self.min_face = min_face
         self.min_score = min_score
         self.max_side = max_side
+        self.tilted = tilted
         self._cascades = threading.local()  # one keeps its place while it looks
         self._cascade()  # whatever is wrong with its file shows now
 
-    def detect(self, image: RgbImage, max_side: int | None = None) -> list[Detection]:
+    def detect(
+        self, image: RgbImage, max_side: int | None = None, *, upright: bool = False
+    ) -> list[Detection]:
         """See `Detector.detect`."""
-        grey, shrink = _shrunk(to_grey(image), max_side or self.max_side)
-        smallest = max(20, round(self.min_face * shrink))  # the cascade's own window is 20x20
-        if min(grey.shape) < smallest:
+        grey = _lit(to_grey(image))
+        smallest = smallest_face(image, self.min_face)
+        side = max_side or self.max_side
+        found = self._search(grey, side, smallest, 1.1)
+        if self.tilted and not upright:
+            least = max(smallest, round(self._TILTED_FACE * max(grey.shape) / self._TILTED_SIDE))
+            for roll in self.TILTS:
+                copy, back = _turned(grey, roll)
+                for one in self._search(copy, min(side, self._TILTED_SIDE), least, 1.2):
+                    found.append(replace(one, box=_moved(one.box, back), roll=roll))
+        return without_doubles(sorted(found, key=lambda detection: -detection.score))
+
+    def _search(
+        self, grey: npt.NDArray[np.uint8], side: int, smallest: int, step: float
+    ) -> list[Detection]:
+        """All that the cascade takes for an upright face, in steps of so many times the size."""
+        searched, scale = _scaled(grey, side, self._LEAST_SIDE)
+        least = max(20, round(smallest * scale))  # the cascade's own window is 20x20
+        if min(searched.shape) < least:
             return []
         boxes, votes = self._cascade().detectMultiScale2(
-            grey, scaleFactor=1.1, minNeighbors=1, minSize=(smallest, smallest)
+            searched, scaleFactor=step, minNeighbors=1, minSize=(least, least)
         )
-        found = [
-            Detection(
-                Box(*(round(float(value) / shrink) for value in box)),
-                float(count / (count + self.VOTES_AT_HALF)),
-            )
-            for box, count in zip(boxes, votes, strict=True)
-        ]
-        sure = [detection for detection in found if detection.score >= self.min_score]
-        return without_doubles(sorted(sure, key=lambda detection: -detection.score))
-
-    def _cascade(self) -> cv2.CascadeClassifier:
-        """This thread's own."""
-        if not hasattr(self._cascades, "cascade"):
-            path = Path(cv2.__file__).parent / "data" / "haarcascade_frontalface_alt2.xml"
-            cascade = cv2.CascadeClassifier(str(path))
-            if cascade.empty():
-                raise ModelError(f"{path}: OpenCV's face cascade is missing")
-            self._cascades.cascade = cascade
-        found: cv2.CascadeClassifier = self._cascades.cascade
+        found = []
+        for box, count in zip(boxes, votes, strict=True):
+            score = float(count / (count + self.VOTES_AT_HALF))
+            if score < self.min_score:
+                continue
+            if count >= self.SURE or self._confirmed(searched, *box):
+                place = Box(*(round(float(value) / scale) for value in box))
+                found.append(Detection(place, score))
         return found
+
+    def _confirmed(
+        self, grey: npt.NDArray[np.uint8], left: int, top: int, width: int, height: int
+    ) -> bool:
+        """Does the other cascade see a face there as well, at about 72 pixels a side?"""
+        margin = width // 3
+        rows = slice(max(0, top - margin), top + height + margin)
+        columns = slice(max(0, left - margin), left + width + margin)
+        near, _ = _scaled(grey[rows, columns], 120, 120)
+        _, votes = self._cascade("frontalface_alt").detectMultiScale2(
+            near, scaleFactor=1.05, minNeighbors=1, minSize=(50, 50), maxSize=(105, 105)
+        )
+        return max(votes, default=0) >= self.SECOND
+
+    def _cascade(self, name: str = "frontalface_alt2") -> cv2.CascadeClassifier:
+        """This thread's own."""
+        cascades: dict[str, cv2.CascadeClassifier] = self._cascades.__dict__
+        if name not in cascades:
+            path = Path(cv2.__file__).parent / "data" / f"haarcascade_{name}.xml"
+            cascades[name] = cv2.CascadeClassifier(str(path))
+            if cascades[name].empty():
+                raise ModelError(f"{path}: OpenCV's face cascade is missing")
+        return cascades[name]
 
 
 class YuNetDetector:
@@ -119,6 +177,7 @@ class YuNetDetector:
 
     SIDE: Final = 1.30  # of FER2013's frame, in widths of YuNet's box
     RISE: Final = 0.065  # of the frame's centre above the middle between eyes and mouth, in sides
+    _LEAST_SIDE: Final = 320  # smaller pictures are enlarged to this, four times at most
     _OVERLAP: Final = 0.3  # of the network's own suppression of doubles
     _MOST: Final = 5000  # boxes that are looked at before that
 
@@ -126,7 +185,7 @@ class YuNetDetector:
         self,
         path: Path | None = None,
         *,
-        min_face: int = 24,
+        min_face: int | None = None,
         min_score: float = 0.7,
         max_side: int = 640,
     ) -> None:
@@ -140,17 +199,20 @@ class YuNetDetector:
         self._networks = threading.local()  # the input's size is set before each picture
         self._network()  # whatever is wrong with its file shows now
 
-    def detect(self, image: RgbImage, max_side: int | None = None) -> list[Detection]:
+    def detect(
+        self, image: RgbImage, max_side: int | None = None, *, upright: bool = False
+    ) -> list[Detection]:
         """See `Detector.detect`."""
-        small, shrink = _shrunk(image, max_side or self.max_side)
-        height, width = small.shape[:2]
+        searched, scale = _scaled(image, max_side or self.max_side, self._LEAST_SIDE)
+        height, width = searched.shape[:2]
         network = self._network()
         network.setInputSize((width, height))
-        _, rows = network.detect(np.ascontiguousarray(small[:, :, ::-1]))  # BGR
+        _, rows = network.detect(np.ascontiguousarray(searched[:, :, ::-1]))  # BGR
         if rows is None:
             return []
-        found = [self._detection(row, shrink) for row in rows]
-        large = [detection for detection in found if detection.box.width >= self.min_face]
+        found = [self._detection(row, scale) for row in rows]
+        smallest = smallest_face(image, self.min_face)
+        large = [detection for detection in found if detection.box.width >= smallest]
         return sorted(large, key=lambda detection: -detection.score)
 
     def _network(self) -> cv2.FaceDetectorYN:
@@ -167,9 +229,9 @@ class YuNetDetector:
         found: cv2.FaceDetectorYN = self._networks.network
         return found
 
-    def _detection(self, row: npt.NDArray[np.float32], shrink: float) -> Detection:
+    def _detection(self, row: npt.NDArray[np.float32], scale: float) -> Detection:
         """A row holds the box, five points from the picture's left eye on, and the score."""
-        values = [float(value) / shrink for value in row[:14]]
+        values = [float(value) / scale for value in row[:14]]
         points = [(values[i], values[i + 1]) for i in range(4, 14, 2)]
         landmarks = Landmarks(*points)
         side = self.SIDE * values[2]
@@ -182,7 +244,9 @@ class YuNetDetector:
 class WholePicture:
     """Every picture is a face, cropped already."""
 
-    def detect(self, image: RgbImage, max_side: int | None = None) -> list[Detection]:
+    def detect(
+        self, image: RgbImage, max_side: int | None = None, *, upright: bool = False
+    ) -> list[Detection]:
         """See `Detector.detect`."""
         height, width = image.shape[:2]
         return [Detection(Box(0, 0, width, height), 1.0)]
@@ -205,17 +269,21 @@ def make_detector(name: str, **options: Any) -> Detector:
     raise OptionError(f"unknown detector {name!r}; known: {', '.join(DETECTORS)}")
 
 
-def detected_in(detector: Detector, image: RgbImage, part: Box, max_side: int) -> list[Detection]:
+def detected_in(
+    detector: Detector, image: RgbImage, part: Box, max_side: int, *, upright: bool = False
+) -> list[Detection]:
     """Faces in a part of a picture, their boxes in the whole picture's pixels; no landmarks."""
     left, top = max(0, part.left), max(0, part.top)
     seen = image[top : max(0, part.top + part.height), left : max(0, part.left + part.width)]
     if seen.size == 0:
         return []
     return [
-        Detection(
-            replace(found.box, left=left + found.box.left, top=top + found.box.top), found.score
+        replace(
+            found,
+            box=replace(found.box, left=left + found.box.left, top=top + found.box.top),
+            landmarks=None,
         )
-        for found in detector.detect(seen, max_side)
+        for found in detector.detect(seen, max_side, upright=upright)
     ]
 
 
@@ -229,32 +297,75 @@ def largest_face(
         if not found:
             return None
         largest = max(found, key=lambda detection: detection.box.width * detection.box.height)
-        return crop_face(to_grey(image), largest.box, size)
+        return crop_face(to_grey(image), largest.box, size, largest.roll)
 
     return crop
 
 
 def without_doubles(detections: Iterable[Detection], overlap: float = 0.3) -> list[Detection]:
-    """Of boxes that share more than `overlap` of their union, only the first (the surest)."""
+    """Of boxes that share more than `overlap` of their union, or most of the smaller one, only the
+    first (the surest): a mouth is no second face."""
     kept: list[Detection] = []
     for detection in detections:
-        if all(detection.box.overlap(other.box) <= overlap for other in kept):
+        box = detection.box
+        if all(
+            box.overlap(other.box) <= overlap and box.shared(other.box) <= _MOST_OF_ONE
+            for other in kept
+        ):
             kept.append(detection)
     return kept
 
 
-def _shrunk(image: npt.NDArray[np.uint8], max_side: int) -> tuple[npt.NDArray[np.uint8], float]:
-    """A picture of at most `max_side` a side, and by what factor it was made smaller (<= 1)."""
+def smallest_face(image: RgbImage, min_face: int | None = None) -> int:
+    """Pixels a side from which a face is looked for: `min_face`, else 24, or in a picture that is
+    small itself an eighth of its shorter side."""
+    return min_face or max(1, min(24, min(image.shape[:2]) // 8))
+
+
+def _scaled(
+    image: npt.NDArray[np.uint8], max_side: int, least_side: int
+) -> tuple[npt.NDArray[np.uint8], float]:
+    """A picture whose longer side is at most `max_side`, and at least `least_side` if four times
+    its size are enough for that; and by what factor its size was changed."""
     height, width = image.shape[:2]
-    shrink = min(1.0, max_side / max(height, width))
-    if shrink < 1:
-        size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
-        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-    return image, shrink
+    longer = max(height, width)
+    scale = min(max_side / longer, max(1.0, min(4.0, least_side / longer)))
+    if scale != 1:
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+        image = np.asarray(cv2.resize(image, size, interpolation=method), np.uint8)
+    return image, scale
 
 
-def _check(min_face: int, min_score: float, max_side: int) -> None:
-    if min_face < 1 or max_side < 1 or not 0 < min_score < 1:
+def _lit(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """A dark picture made light: its lightest pixels, but for 0.5 %, become white."""
+    lightest = float(np.percentile(grey[::4, ::4], 99.5))
+    if lightest >= 128:
+        return grey
+    return np.asarray(cv2.convertScaleAbs(grey, alpha=255 / max(lightest, 8)), np.uint8)
+
+
+def _turned(
+    grey: npt.NDArray[np.uint8], degrees: float
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
+    """All of a picture turned anticlockwise, and the map (2, 3) that leads back."""
+    height, width = grey.shape
+    there = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0)
+    cos, sin = abs(there[0, 0]), abs(there[0, 1])
+    wide, tall = round(width * cos + height * sin), round(width * sin + height * cos)
+    there[:, 2] += (wide - width) / 2, (tall - height) / 2
+    copy = cv2.warpAffine(grey, there, (wide, tall), borderValue=127)
+    return np.asarray(copy, np.uint8), np.asarray(cv2.invertAffineTransform(there), np.float64)
+
+
+def _moved(box: Box, to: npt.NDArray[np.float64]) -> Box:
+    """A box whose centre went by a map (2, 3)."""
+    x, y = to @ (box.left + box.width / 2, box.top + box.height / 2, 1.0)
+    return Box(round(x - box.width / 2), round(y - box.height / 2), box.width, box.height)
+
+
+def _check(min_face: int | None, min_score: float, max_side: int) -> None:
+    if (min_face is not None and min_face < 1) or max_side < 1 or not 0 < min_score < 1:
         raise OptionError(
             "expected min_face and max_side of at least 1 and min_score between 0 and 1, "
             f"found {min_face}, {max_side} and {min_score}"

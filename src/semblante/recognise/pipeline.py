@@ -26,7 +26,7 @@ from semblante.recognise.detectors import (
     detected_in,
     without_doubles,
 )
-from semblante.recognise.tracks import Tracker
+from semblante.recognise.tracks import Track, Tracker
 from semblante.recognise.video import Video
 from semblante.results import Analysis, Box, Face
 
@@ -140,7 +140,7 @@ class Analyzer:
         except ImageError as error:
             return _Found(path, error=str(error))
         detections = sorted(self.detector.detect(pixels), key=lambda d: (d.box.left, d.box.top))
-        crops = self._crops(to_grey(pixels), [detection.box for detection in detections])
+        crops = self._crops(to_grey(pixels), detections)
         return _Found(path, pixels, tuple(detections), crops)
 
     def _estimated(self, chunk: Sequence[_Found]) -> Iterator[tuple[Analysis, RgbImage | None]]:
@@ -217,12 +217,14 @@ class Analyzer:
             search_side=search_side,
         )
 
-    def _crops(self, grey: npt.NDArray[np.uint8], boxes: Sequence[Box]) -> npt.NDArray[np.uint8]:
-        """The network's view of each box, uint8 (n, size, size)."""
+    def _crops(
+        self, grey: npt.NDArray[np.uint8], faces: Sequence[Detection | Track]
+    ) -> npt.NDArray[np.uint8]:
+        """The network's view of each face, uint8 (n, size, size)."""
         size = self.classifier.spec.size
-        crops = np.empty((len(boxes), size, size), np.uint8)
-        for crop, box in zip(crops, boxes, strict=True):
-            crop[:] = crop_face(grey, box, size)
+        crops = np.empty((len(faces), size, size), np.uint8)
+        for crop, face in zip(crops, faces, strict=True):
+            crop[:] = crop_face(grey, face.box, size, face.roll)
         return crops
 
     @staticmethod
@@ -268,7 +270,7 @@ class Following:
         grey = to_grey(image)
         self._tracker.follow(grey)
         tracks = self._tracker.update(self._detections(image, time_s), time_s)
-        crops = self._analyzer._crops(grey, [track.box for track in tracks])
+        crops = self._analyzer._crops(grey, tracks)
         estimates = self._analyzer.classifier.probabilities(crops)
         return tuple(
             self._analyzer._face(
@@ -282,12 +284,16 @@ class Following:
         if time_s - self._searched_s >= self._search_every_s:
             self._searched_s = self._looked_s = time_s
             whole = Box(0, 0, image.shape[1], image.shape[0])
-            return detected_in(detector, image, whole, self._search_side)
+            return detected_in(detector, image, whole, self._search_side, upright=True)
         if time_s - self._looked_s < self._look_every_s:
             return []
         self._looked_s = time_s
         found = []
         for box in self._tracker.boxes:
-            near = detected_in(detector, image, box.grown(_ROOM), _NEAR_SIDE)
-            found += [one for one in near if one.box.overlap(box) >= self._tracker.overlap]
+            for upright in (True, False):  # of a head that was tilted meanwhile, too
+                near = detected_in(detector, image, box.grown(_ROOM), _NEAR_SIDE, upright=upright)
+                again = [one for one in near if one.box.overlap(box) >= self._tracker.overlap]
+                if again:
+                    found += again
+                    break
         return without_doubles(sorted(found, key=lambda detection: -detection.score))

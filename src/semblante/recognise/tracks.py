@@ -34,6 +34,7 @@ class Track:
     edges: Edges
     score: float  # of the last detection
     found_s: float  # when a detector last found it
+    roll: float = 0.0  # of the last detection, see `Detection`
     number: int = 0  # from 1, in the order of appearance; 0 until it counts
     hits: int = 1  # detections so far
     followed: bool = True  # seen in the frame at hand, by the detector or by the flow
@@ -133,12 +134,14 @@ class Tracker:
             # do not jump with each detection.
             found = _edges(detection.box)
             track.edges = (track.edges + found) / 2 if track.followed else found
-            track.score, track.found_s = detection.score, time_s
+            track.score, track.found_s, track.roll = detection.score, time_s, detection.roll
             track.hits += 1
             track.followed = True
         for number, detection in enumerate(detections):
             if number not in detected:
-                self._tracks.append(Track(_edges(detection.box), detection.score, time_s))
+                self._tracks.append(
+                    Track(_edges(detection.box), detection.score, time_s, detection.roll)
+                )
 
 
 def median_flow(
