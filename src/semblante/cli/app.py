@@ -13,6 +13,7 @@ import typer
 
 import semblante
 from semblante.cli.analyze import analyze_command
+from semblante.cli.bench import bench_command
 from semblante.cli.checks import complain
 from semblante.cli.data import data_app
 from semblante.cli.evaluate import evaluate_command
@@ -35,6 +36,7 @@ app.command("train")(train_command)
 app.command("watch")(watch_command)
 app.command("serve")(serve_command)
 app.command("export")(export_command)
+app.command("bench")(bench_command)
 app.add_typer(data_app, name="data")
 app.add_typer(models_app, name="models")
 

@@ -269,10 +269,12 @@ function sendFrame(ours) {
   canvas.getContext("2d").drawImage(video, 0, 0, canvas.width, canvas.height);
   const taken = performance.now();
   canvas.toBlob(async (blob) => {
+    const frame = await blob.arrayBuffer();
+    // The camera may have been stopped, or the server gone, while the frame was compressed.
     if (live !== ours || ours.socket.readyState !== WebSocket.OPEN) return;
     ours.sent.set(ours.next, taken);
     ours.next += 1;
-    ours.socket.send(await blob.arrayBuffer());
+    ours.socket.send(frame);
   }, "image/jpeg", 0.8);
 }
 

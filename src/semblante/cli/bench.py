@@ -1,0 +1,63 @@
+"""`semblante bench`."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from semblante.models import available_models
+
+
+class Format(StrEnum):
+    """How times are printed."""
+
+    table = "table"
+    json = "json"
+
+
+def bench_command(
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="a shipped model or an ONNX file; may be repeated [default: all shipped]"
+        ),
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="of which the median is shown")] = 30,
+    peers: Annotated[
+        bool, typer.Option("--peers/--no-peers", help="time other recognisers installed here too")
+    ] = True,
+    format: Annotated[Format, typer.Option(help="json is one object")] = Format.table,
+) -> None:
+    """Time the models on this machine: milliseconds a face, on 1 and 2 threads, alone and by 64.
+
+    The package fer is timed in the same run where it is installed.
+    """
+    from semblante.recognise.timing import time_recognisers
+
+    with Console(stderr=True).status("timing"):
+        timings = time_recognisers(model or available_models(), rounds=rounds, peers=peers)
+    if format is Format.json:
+        machine = {"cores": os.cpu_count(), "python": platform.python_version()}
+        results = [timing.to_dict() for timing in timings]
+        print(json.dumps({"machine": machine, "rounds": rounds, "timings": results}, indent=2))
+        return
+    table = Table(
+        "recogniser", "threads", "faces at once", "ms a face", "faces a second",
+        box=None, pad_edge=False,
+    )  # fmt: skip
+    for timing in timings:
+        table.add_row(
+            timing.name,
+            str(timing.threads or "its own"),
+            str(timing.batch),
+            f"{timing.ms_a_face:.2f}",
+            f"{1000 / timing.ms_a_face:,.0f}",
+        )
+    Console(highlight=False).print(table)

@@ -1,0 +1,94 @@
+"""How long a face takes: semblante's models, and other recognisers that are installed beside it."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from semblante.errors import OptionError
+from semblante.models import model_path
+from semblante.recognise.classifier import Classifier
+
+THREADS: Final = (1, 2)
+BATCHES: Final = (1, 64)
+Faces = npt.NDArray[np.uint8]  # grey, (n, 48, 48)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Of one recogniser, on so many threads, given so many faces at once."""
+
+    name: str
+    threads: int | None  # None: as many as it takes
+    batch: int
+    ms_a_face: float  # median over the rounds
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `semblante bench --format json` prints."""
+        return {
+            "name": self.name,
+            "threads": self.threads,
+            "batch": self.batch,
+            "ms_a_face": round(self.ms_a_face, 4),
+            "faces_a_second": round(1000 / self.ms_a_face, 1),
+        }
+
+
+def time_recognisers(
+    models: Iterable[str], *, rounds: int = 30, peers: bool = True
+) -> list[Timing]:
+    """Time models by name or file, and the installed ones of `PEERS`, all in turn in one run.
+
+    In turn, so that a busy machine slows all of them alike. The faces are noise: how long a face
+    takes does not depend on what it shows.
+    """
+    if rounds < 1:
+        raise OptionError(f"expected rounds of at least 1, found {rounds}")
+    faces = np.random.default_rng(0).integers(0, 256, (max(BATCHES), 48, 48)).astype(np.uint8)
+    runs: dict[tuple[str, int | None], Callable[[Faces], object]] = {}
+    for model in models:
+        for n in THREADS:
+            runs[model, n] = Classifier(model_path(model), threads=n).probabilities
+    for name, make in PEERS.items():
+        if peers and find_spec(name) is not None:
+            runs[name, None] = make()
+    cases = [(name, threads, batch) for name, threads in runs for batch in BATCHES]
+    times: dict[tuple[str, int | None, int], list[float]] = {case: [] for case in cases}
+    for number in range(rounds + 1):  # the first one warms up
+        for name, threads, batch in cases:
+            started = time.perf_counter()
+            runs[name, threads](faces[:batch])
+            if number:
+                times[name, threads, batch].append(1000 * (time.perf_counter() - started) / batch)
+    return [Timing(*case, statistics.median(times[case])) for case in cases]
+
+
+def _fer() -> Callable[[Faces], object]:
+    """The package `fer` (mini-Xception, 2018), told where the faces are: its network alone."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from fer.fer import FER
+
+    recogniser = FER(mtcnn=False)
+
+    def classify(faces: Faces) -> object:
+        # All faces in one picture, side by side with room between them, as it cuts some more.
+        n, side, _ = faces.shape
+        picture = np.zeros((3 * side, 2 * side * n + side, 3), np.uint8)
+        places = [(2 * side * number + side, side, side, side) for number in range(n)]
+        for (left, top, _, _), face in zip(places, faces, strict=True):
+            picture[top : top + side, left : left + side] = face[:, :, None]
+        return recogniser.detect_emotions(picture, face_rectangles=places)
+
+    return classify
+
+
+# By the name of their package.
+PEERS: Final[dict[str, Callable[[], Callable[[Faces], object]]]] = {"fer": _fer}

@@ -1,0 +1,66 @@
+"""`semblante bench`: what is timed and how it is said, never how quick it is."""
+
+from __future__ import annotations
+
+import json
+import sys
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from semblante import OptionError
+from semblante.models import MODELS
+from semblante.recognise import timing
+from semblante.recognise.timing import time_recognisers
+from test_cli import semblante
+
+
+def test_models_are_timed_on_one_and_two_threads_alone_and_in_batches() -> None:
+    done = semblante("bench", "--rounds", 1, "--no-peers", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["machine"]["cores"] >= 1
+    cases = [(t["name"], t["threads"], t["batch"]) for t in found["timings"]]
+    assert cases == [(name, n, batch) for name in MODELS for n in (1, 2) for batch in (1, 64)]
+    for one in found["timings"]:
+        assert one["ms_a_face"] * one["faces_a_second"] == pytest.approx(1000, rel=0.01)
+
+
+def test_the_table_and_a_model_that_is_not_there() -> None:
+    done = semblante("bench", "--rounds", 1, "--no-peers", "--model", "rcnn-small")
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()[1:]] == ["rcnn-small"] * 4
+    wrong = semblante("bench", "--model", "rcnn-smal")
+    assert wrong.returncode == 1
+    assert "unknown model 'rcnn-smal'" in wrong.stderr
+
+
+def test_peers_see_the_same_faces_in_the_same_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package fer as it is called: faces in a picture, and where they are."""
+    asked: list[list[np.ndarray]] = []
+
+    class Fer:
+        def __init__(self, mtcnn: bool) -> None:
+            assert not mtcnn
+
+        def detect_emotions(self, picture: np.ndarray, face_rectangles: list) -> list:
+            asked.append(
+                [picture[y : y + h, x : x + w, 0].copy() for x, y, w, h in face_rectangles]
+            )
+            return []
+
+    module = ModuleType("fer.fer")
+    module.FER = Fer  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "fer", ModuleType("fer"))
+    monkeypatch.setitem(sys.modules, "fer.fer", module)
+    monkeypatch.setattr(timing, "find_spec", lambda name: name == "fer")
+    found = time_recognisers([], rounds=2)
+    assert [(one.name, one.threads, one.batch) for one in found] == [
+        ("fer", None, 1), ("fer", None, 64)
+    ]  # fmt: skip
+    assert [len(faces) for faces in asked] == [1, 64] * 3
+    faces = np.random.default_rng(0).integers(0, 256, (64, 48, 48)).astype(np.uint8)
+    assert np.array_equal(np.stack(asked[1]), faces)
+    with pytest.raises(OptionError, match="rounds of at least 1, found 0"):
+        time_recognisers(["rcnn-small"], rounds=0)
