@@ -103,7 +103,7 @@ def analysed_with_kills(root: Path, out: str, whole_seconds: float) -> tuple[byt
         resume = ["--resume"] if number else []
         running = subprocess.Popen([*command(root, out), *resume], stderr=subprocess.DEVNULL)
         try:
-            running.wait(rng.uniform(0.05, 0.3) * whole_seconds)
+            running.wait(rng.uniform(0.05, 0.15) * whole_seconds)
         except subprocess.TimeoutExpired:
             running.kill()
             kills += running.wait() < 0
