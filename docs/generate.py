@@ -72,6 +72,7 @@ def generated_parts() -> dict[str, str]:
     audit = (RESULTS / "audit.txt").read_text(encoding="utf-8")
     parts = {
         "latency": latency_table(latency),
+        "robustness": robustness_table(json.loads((RESULTS / "robustness.json").read_text())),
         "per-class": per_class_table(accuracy),
         "audit": f"```text\n{trimmed(audit)}\n```",
     }
@@ -166,6 +167,15 @@ def latency_table(results: dict[str, Any]) -> str:
         f"OpenCV {about['opencv-python-headless']}."
     )
     return f"{table(['what', 'ms'], rows)}\n\n{where}"
+
+
+def robustness_table(results: dict[str, Any]) -> str:
+    models = results["accuracy"]
+    rows = [
+        [what, *(f"{accuracies[what]:.1%}" for accuracies in models.values())]
+        for what in next(iter(models.values()))
+    ]
+    return table([f"faces of PublicTest (n={results['n']})", *models], rows)
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
