@@ -76,6 +76,7 @@ def generated_parts() -> dict[str, str]:
         "per-class": per_class_table(accuracy),
         "audit": f"```text\n{trimmed(audit)}\n```",
     }
+    parts["dial"] = dial_table(json.loads((RESULTS / "dial.json").read_text()))
     lessons = json.loads((RESULTS / "lessons.json").read_text())
     for language, words in _WORDS.items():
         parts[f"lessons:{language}"] = lessons_table(lessons, words)
@@ -167,6 +168,17 @@ def latency_table(results: dict[str, Any]) -> str:
         f"OpenCV {about['opencv-python-headless']}."
     )
     return f"{table(['what', 'ms'], rows)}\n\n{where}"
+
+
+def dial_table(results: dict[str, Any]) -> str:
+    rows = [
+        [way, f"{row['accuracy']:.2%}", f"{row['ece']:.3f}", f"{row['mean_steps']:.2f}",
+         f"{row['ms_batch_1']:.2f}", f"{row['ms_batch_64']:.2f}"]
+        for way, row in results["ways"].items()
+    ]  # fmt: skip
+    head = ["last layer", f"PublicTest (n={results['n']})", "ECE", "steps a face",
+            "ms a face, alone", "ms a face, by 64"]  # fmt: skip
+    return table(head, rows)
 
 
 def robustness_table(results: dict[str, Any]) -> str:

@@ -42,7 +42,10 @@ async def read_uploads(request: Request, settings: Settings) -> list[Upload]:
 async def read_body(request: Request, limit: int, seconds: float) -> bytearray:
     """The body, refused before it is read where it says that it is too large."""
     declared = request.headers.get("content-length", "")
-    too_large = HTTPException(413, f"at most {limit // 1_000_000} MB in a request")
+    # The connection is closed with it, or what is left of the body would be taken in and dropped.
+    too_large = HTTPException(
+        413, f"at most {limit // 1_000_000} MB in a request", {"Connection": "close"}
+    )
     if declared.isdecimal() and int(declared) > limit:
         raise too_large
     body = bytearray()

@@ -1,0 +1,75 @@
+"""What each step of the last recurrent layer is worth, and what stopping early saves.
+
+    python benchmarks/dial.py --data fer2013.csv
+
+The default model on PublicTest (n = 3,589), one view: accuracy and calibration after 0 .. T steps
+for all faces, and with early exit, where a face is done when its likeliest emotion has a given
+probability; mean steps a face. Times are of one thread, one face at a time and 64 at a time, all
+ways in turn, median of the rounds. Writes results/dial.json; the model card's table is made of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+from machine import describe
+
+from semblante import load_fer2013
+from semblante.evaluation import evaluate
+from semblante.files import write_json
+from semblante.models import DEFAULT_MODEL, model_path
+from semblante.recognise.classifier import Classifier
+
+RESULT = Path(__file__).parent / "results" / "dial.json"
+EXITS = (0.6, 0.7, 0.8, 0.9, 0.95)
+ROUNDS = 5
+FACES = 256  # timed, real ones: how early a face is done depends on it
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="fer2013.csv as Kaggle ships it")
+    dataset = load_fer2013(parser.parse_args().data)
+    path = model_path(DEFAULT_MODEL)
+    most = Classifier(path).max_steps
+    assert most is not None
+    ways: dict[str, dict[str, Any]] = {f"{t} steps": {"steps": t} for t in range(most + 1)}
+    ways |= {f"early exit at {p:.2f}": {"early_exit": p} for p in EXITS}
+    rows: dict[str, dict[str, float]] = {}
+    for name, way in ways.items():
+        found = evaluate(Classifier(path, **way), dataset, "PublicTest")
+        assert found.mean_steps is not None
+        rows[name] = {
+            "accuracy": found.accuracy, "ece": found.ece, "mean_steps": found.mean_steps
+        }  # fmt: skip
+    for name, times in timed(ways, path, dataset.split("PublicTest").images[:FACES]).items():
+        rows[name] |= times
+        print(name, rows[name], flush=True)
+    about = describe("numpy", "onnxruntime")
+    write_json(RESULT, {"machine": about, "model": DEFAULT_MODEL, "n": 3589, "ways": rows})
+
+
+def timed(ways: dict[str, dict[str, Any]], path: Path, faces: Any) -> dict[str, dict[str, float]]:
+    classifiers = {name: Classifier(path, threads=1, **way) for name, way in ways.items()}
+    times: dict[str, dict[int, list[float]]] = {name: {1: [], 64: []} for name in ways}
+    for number in range(ROUNDS + 1):  # the first one warms up
+        for name, classifier in classifiers.items():
+            for batch in (1, 64):
+                started = time.perf_counter()
+                for start in range(0, len(faces), batch):
+                    classifier.probabilities(faces[start : start + batch])
+                if number:
+                    took = 1000 * (time.perf_counter() - started) / len(faces)
+                    times[name][batch].append(took)
+    return {
+        name: {f"ms_batch_{batch}": statistics.median(some) for batch, some in of_way.items()}
+        for name, of_way in times.items()
+    }
+
+
+if __name__ == "__main__":
+    main()
