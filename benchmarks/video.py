@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import subprocess
 import sys
 import tempfile
@@ -61,6 +62,7 @@ def main() -> None:
         for minutes in arguments.minutes:
             name = f"{minutes} min"
             path = write(Path(folder) / f"{minutes}.mp4", heads, minutes)
+            load = os.getloadavg()[0]  # what else the machine was doing
             done = subprocess.run(
                 [sys.executable, "-c", _RUN, str(path)], capture_output=True, text=True, check=True
             )
@@ -68,6 +70,7 @@ def main() -> None:
             tracks = found.pop("tracks")
             found["tracks"] = len(tracks)
             found["longest_track_s"] = max(end - start for start, end, _ in tracks.values())
+            found["load_average_before"] = load
             found["machine"] = describe("opencv-python-headless", "onnxruntime")
             results[name] = found
             print(name, found)

@@ -14,6 +14,7 @@ from semblante.errors import ModelError
 from semblante.models import model_path
 from semblante.recognise.classifier import Classifier
 from semblante.train.batches import Faces
+from semblante.train.precision import HALVED
 from semblante.train.recurrent import RecurrentNetwork
 from semblante.train.state import load_best
 
@@ -65,11 +66,13 @@ def start_from(network: nn.Module, initial: str, faces: Faces) -> None:
 
 def _tensors_of_onnx(path: Path) -> dict[str, Tensor]:
     Classifier(path, threads=1)  # raises for what is no model of semblante's
-    return {
-        # A name of the network's own, as the exporter keeps it.
-        tensor.name.removeprefix("network."): torch.tensor(numpy_helper.to_array(tensor))
-        for tensor in onnx.load(path).graph.initializer
-    }
+    tensors = {}
+    for stored in onnx.load(path).graph.initializer:
+        # A name of the network's own, as the exporter keeps it, or as `precision.halve` marks it.
+        name = stored.name.removeprefix("network.").removesuffix(HALVED)
+        values = torch.tensor(numpy_helper.to_array(stored))
+        tensors[name] = values.float() if stored.name.endswith(HALVED) else values
+    return tensors
 
 
 @torch.no_grad()

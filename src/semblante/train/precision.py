@@ -17,6 +17,7 @@ from semblante.preprocess import network_input
 from semblante.recognise.classifier import import_onnxruntime
 
 PRECISIONS: Final = ("fp32", "fp16", "int8")
+HALVED: Final = ".fp16"  # ends the name of a tensor that is stored in half precision
 # Tensors with fewer numbers than this gain nothing by being smaller.
 _WORTHWHILE: Final = 256
 _CALIBRATION_BATCH: Final = 50
@@ -33,7 +34,7 @@ def halve(model: onnx.ModelProto) -> None:
         values = numpy_helper.to_array(tensor)
         if values.dtype != np.float32 or values.size < _WORTHWHILE:
             continue
-        small = numpy_helper.from_array(values.astype(np.float16), f"{tensor.name}.fp16")
+        small = numpy_helper.from_array(values.astype(np.float16), f"{tensor.name}{HALVED}")
         graph.initializer.remove(tensor)
         graph.initializer.append(small)
         casts.append(
