@@ -7,6 +7,7 @@ import io
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -195,6 +196,27 @@ def test_annotated_video(archive: Path, tmp_path: Path) -> None:
     changed = np.abs(marked[20].image.astype(int) - plain[20].image).max(axis=2) > 60
     assert 100 < changed.sum() < 20_000
     assert [path.name for path in (tmp_path / "marked").iterdir()] == ["clip.mp4"]
+
+
+@pytest.mark.parametrize("name", ["picture.jpg", "clip.mp4"])
+def test_no_half_of_a_marked_copy_stays_where_the_disk_is_full(
+    archive: Path, tmp_path: Path, name: str
+) -> None:
+    """No file may grow beyond 30,000 bytes here: the first write that passes it is cut short."""
+    if name == "picture.jpg":
+        shutil.copy(EXAMPLE, tmp_path / name)
+    else:
+        shutil.copy(archive / "10 clip.mp4", tmp_path / name)
+    marked = tmp_path / "marked"
+    done = subprocess.run(
+        [PROGRAM, "analyze", tmp_path / name, "--annotate", marked],
+        capture_output=True, text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000)),
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert f"{marked / name}: " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(marked.iterdir()) == []
 
 
 @pytest.mark.parametrize("every", ["0s", "soon", "-1s", "inf", "s"])

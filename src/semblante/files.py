@@ -22,7 +22,7 @@ def user_folder(kind: str) -> Path:
     return Path(home) / "semblante" / kind
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` make a file beside `path`, then rename it: a reader never sees half a file.
 
     A symbolic link stays and its target is replaced; a file that is replaced hands its

@@ -200,4 +200,7 @@ def save_picture(image: RgbImage, path: Path) -> None:
     jpeg = path.suffix.lower() in _JPEG_SUFFIXES
     kind: dict[str, Any] = {"format": "JPEG", "quality": 92} if jpeg else {"format": "PNG"}
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda beside: Image.fromarray(image).save(beside, **kind))
+    # Not by Pillow into the file: on a full disk it does not notice what a write has left out.
+    data = io.BytesIO()
+    Image.fromarray(image).save(data, **kind)
+    write_atomically(path, lambda beside: beside.write_bytes(data.getbuffer()))

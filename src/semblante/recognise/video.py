@@ -191,15 +191,32 @@ class VideoWriter:
             self._written += 1
 
     def close(self, *, done: bool) -> None:
-        """Where all frames are `done` the file appears, else nothing stays."""
+        """Where all frames are `done` the file appears, else nothing stays.
+
+        Raises `VideoError` where it could not be written whole, which OpenCV does not tell.
+        """
         if self._writer is None:
             return
         self._writer.release()
-        if not done:
+        try:
+            if done:
+                self._check_whole()
+                self._add_sound()
+                self._beside.replace(self.path)
+        finally:
             self._beside.unlink(missing_ok=True)
-            return
-        self._add_sound()
-        self._beside.replace(self.path)
+
+    def _check_whole(self) -> None:
+        written = cv2.VideoCapture(str(self._beside), cv2.CAP_FFMPEG)
+        try:
+            frames = int(written.get(cv2.CAP_PROP_FRAME_COUNT)) if written.isOpened() else 0
+        finally:
+            written.release()
+        if frames != self._written:
+            raise VideoError(
+                f"{self.path}: expected {self._written} frames in it, found {frames}: "
+                "is the disk full?"
+            )
 
     def _add_sound(self) -> None:
         ffmpeg = shutil.which("ffmpeg")

@@ -119,7 +119,7 @@ PRESETS: Final[dict[str, dict[str, Any]]] = {
     "standard": {},
     # To see that everything works: twelve epochs, a few points below.
     "quick": {"epochs": 12, "mixup_probability": 0.0, "warmup_epochs": 1.0},
-    # After that, with --initial RUN and FER+'s votes: from its weights, towards labels with less noise.
+    # After it, with --initial RUN and FER+'s votes: on from there, towards labels with less noise.
     "refine": {
         "epochs": 36,
         "learning_rate": 0.05,
