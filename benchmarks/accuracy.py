@@ -12,7 +12,7 @@ from pathlib import Path
 
 from semblante import load_fer2013
 from semblante.data.ferplus import load_ferplus
-from semblante.evaluation import TTA, draw_confusion, evaluate
+from semblante.evaluation import TTA, draw_confusion, draw_reliability, evaluate
 from semblante.files import write_json
 from semblante.models import MODELS, model_path
 from semblante.recognise.classifier import Classifier
@@ -43,6 +43,7 @@ def main() -> None:
                 )
                 if (split, tta) == ("PrivateTest", "none"):
                     draw_confusion(found, RESULTS / f"confusion-{name}.png")
+                    draw_reliability(found, RESULTS / f"reliability-{name}.png")
         strict = evaluate(classifier, dataset, "PrivateTest", model=name, votes=votes)
         results.append(strict.to_dict())
         print(f"{name} PrivateTest, FER+ majority: {strict.accuracy:.4f} (n={strict.n})")

@@ -109,7 +109,7 @@ def cost(name: str, detector: Detector, public: Dataset, classifier: Classifier)
         true = Box(left + margin, top + margin, side, side)
         found = [d for d in detector.detect(picture) if d.box.overlap(true) > 0.4]
         if found:
-            crops.append(crop_face(to_grey(picture), found[0].box))
+            crops.append(crop_face(to_grey(picture), found[0].box, roll=found[0].roll))
             direct.append(face)
             labels.append(label)
     right = {

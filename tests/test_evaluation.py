@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from conftest import SHARED, needs_fer2013
 from semblante.data import Dataset
 from semblante.data.ferplus import FERPLUS_EMOTIONS, FROM_FER2013, VOTES, FerPlus, load_ferplus
 from semblante.errors import DataError, OptionError
-from semblante.evaluation import _views, draw_confusion, evaluate
+from semblante.evaluation import _views, draw_confusion, draw_reliability, evaluate
 from semblante.models import MODELS, model_path
 from semblante.recognise.classifier import Classifier
 
@@ -91,9 +92,10 @@ def test_views() -> None:
     assert corners[4] == faces[0, 2, 2]
 
 
-def test_confusion_picture(patterns: Dataset, tmp_path: Path) -> None:
-    draw_confusion(evaluate(BarReader(3), patterns), tmp_path / "confusion.png")
-    assert (tmp_path / "confusion.png").read_bytes().startswith(b"\x89PNG")
+@pytest.mark.parametrize("draw", [draw_confusion, draw_reliability])
+def test_pictures(patterns: Dataset, tmp_path: Path, draw: Callable[..., None]) -> None:
+    draw(evaluate(BarReader(3), patterns), tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_ferplus_labels_row_by_row(patterns: Dataset) -> None:

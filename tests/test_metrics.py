@@ -12,6 +12,7 @@ from semblante.metrics import (
     expected_calibration_error,
     macro_f1,
     per_class,
+    reliability,
     wilson_interval,
 )
 
@@ -93,3 +94,14 @@ def test_best_temperature_finds_the_one_that_was_applied() -> None:
         ),
     )
     assert best_temperature(labels, logits) == pytest.approx(slow, abs=0.006)
+
+
+def test_reliability_by_hand() -> None:
+    """Two bins of five: three faces at 0.9, of which two are right, and one wrong one at 0.5."""
+    labels = np.array([0, 0, 1, 1])
+    probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.5, 0.5]])
+    found = reliability(labels, probabilities, n_bins=5)
+    expected = [(0.25, 0.5, 0.0), (0.75, 0.9, 2 / 3)]
+    assert np.allclose(found, expected)
+    ece = 0.25 * 0.5 + 0.75 * (0.9 - 2 / 3)
+    assert expected_calibration_error(labels, probabilities, 5) == pytest.approx(ece)

@@ -23,6 +23,7 @@ from semblante.metrics import (
     expected_calibration_error,
     macro_f1,
     per_class,
+    reliability,
     wilson_interval,
 )
 
@@ -67,6 +68,7 @@ class Evaluation:
     ece: float  # 15 bins
     per_class: dict[str, dict[str, float]]  # precision, recall, f1, n
     confusion: npt.NDArray[np.int64]  # (classes, classes), true label by prediction
+    reliability: list[tuple[float, float, float]]  # see `metrics.reliability`, 15 bins
     # The split's faces without an exact copy in Training; None where the dataset has no Training
     # rows, so that nobody can tell. The accuracy is None too where no face is left.
     leak_free_n: int | None
@@ -152,6 +154,7 @@ def evaluate(
         ece=expected_calibration_error(labels, probabilities),
         per_class=dict(zip(classes, per_class(confusion), strict=True)),
         confusion=confusion,
+        reliability=reliability(labels, probabilities),
         leak_free_n=None if fresh is None else int(fresh.sum()),
         leak_free_accuracy=(
             None if fresh is None or not fresh.any() else accuracy(labels[fresh], predicted[fresh])
@@ -208,3 +211,25 @@ def draw_confusion(evaluation: Evaluation, path: Path) -> None:
                 fontsize=8, color="white" if share > 0.5 else "black",
             )  # fmt: skip
     write_atomically(path, lambda beside: figure.savefig(beside, dpi=120, format="png"))
+
+
+def draw_reliability(evaluation: Evaluation, path: Path) -> None:
+    """How often it is right by how sure it says it is, as a PNG (matplotlib).
+
+    The area of a point is the share of the faces in its bin; on the line words and deeds agree.
+    """
+    from matplotlib.figure import Figure
+
+    shares, confidences, right = np.array(evaluation.reliability).T
+    figure = Figure(figsize=(5.0, 5.0), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="grey", linewidth=1)
+    axes.scatter(confidences, right, s=1500 * shares, color="#0072B2", alpha=0.75)
+    axes.set(
+        xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="probability of its answer",
+        ylabel="share of right answers",
+        title=f"{evaluation.model} on {evaluation.split} (n={evaluation.n}), "
+        f"ECE {evaluation.ece:.3f}",
+    )  # fmt: skip
+    axes.grid(alpha=0.3)
+    write_atomically(path, lambda beside: figure.savefig(beside, dpi=110, format="png"))

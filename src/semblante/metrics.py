@@ -84,7 +84,15 @@ def best_temperature(labels: Labels, logits: npt.NDArray[np.floating[Any]]) -> f
 def expected_calibration_error(
     labels: Labels, probabilities: Probabilities, n_bins: int = 15
 ) -> float:
-    """ECE (Guo et al., ICML 2017, section 2): mean gap between confidence and accuracy.
+    """ECE (Guo et al., ICML 2017, section 2): mean gap between confidence and accuracy."""
+    bins = reliability(labels, probabilities, n_bins)
+    return sum(share * abs(right - confidence) for share, confidence, right in bins)
+
+
+def reliability(
+    labels: Labels, probabilities: Probabilities, n_bins: int = 15
+) -> list[tuple[float, float, float]]:
+    """Of each bin that is not empty: its share of the predictions, their confidence, accuracy.
 
     `probabilities`: (n, n_classes). The confidence of a prediction is its largest
     probability; predictions are sorted by it into `n_bins` bins of equal width.
@@ -92,9 +100,8 @@ def expected_calibration_error(
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
     bins = np.clip(np.ceil(confidence * n_bins).astype(int) - 1, 0, n_bins - 1)
-    gaps = [
-        abs(correct[bins == b].mean() - confidence[bins == b].mean()) * (bins == b).mean()
-        for b in range(n_bins)
-        if (bins == b).any()
+    return [
+        (float(here.mean()), float(confidence[here].mean()), float(correct[here].mean()))
+        for here in (bins == b for b in range(n_bins))
+        if here.any()
     ]
-    return float(sum(gaps))

@@ -66,6 +66,10 @@ def evaluate_command(
     confusion: Annotated[
         Path | None, typer.Option(help="draw the confusion matrix here, as a PNG", readable=False)
     ] = None,
+    reliability: Annotated[
+        Path | None,
+        typer.Option(help="draw how often it is right by how sure it is here, as a PNG"),
+    ] = None,
     labels: Annotated[
         Labels, typer.Option(help="ferplus: the majority of FER+'s votes, by its official rule")
     ] = Labels.fer2013,
@@ -82,15 +86,16 @@ def evaluate_command(
     exclude: ExcludeOption = None,
 ) -> None:
     """Measure a model on one split of FER2013, or of labelled faces of one's own."""
-    if confusion is not None:
-        require("plot", "drawing the confusion matrix", "matplotlib")
-        output_file("--confusion", confusion)
+    for option, picture in (("--confusion", confusion), ("--reliability", reliability)):
+        if picture is not None:
+            require("plot", "drawing a picture", "matplotlib")
+            output_file(option, picture)
 
     if votes is not None and labels is Labels.fer2013:
         raise OptionError("--votes needs --labels ferplus")
 
     from semblante.data.ferplus import load_ferplus
-    from semblante.evaluation import draw_confusion, evaluate
+    from semblante.evaluation import draw_confusion, draw_reliability, evaluate
     from semblante.models import model_path
     from semblante.recognise.classifier import Classifier
 
@@ -107,6 +112,8 @@ def evaluate_command(
         )
     if confusion is not None:
         draw_confusion(evaluation, confusion)
+    if reliability is not None:
+        draw_reliability(evaluation, reliability)
     if format is Format.json:
         print(json.dumps(evaluation.to_dict()))
         return
