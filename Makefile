@@ -28,6 +28,8 @@ bench: .venv/dev
 	$(BIN)/python benchmarks/accuracy.py --data $(DATA)
 	$(BIN)/python benchmarks/reading.py --data $(DATA)
 	$(BIN)/semblante data audit $(DATA) --out runs/audit | sed '/^pictures/d' > benchmarks/results/audit.txt
+	$(BIN)/python benchmarks/robustness.py --data $(DATA)
+	$(BIN)/python benchmarks/dial.py --data $(DATA)
 	$(BIN)/python benchmarks/latency.py
 
 docs: .venv/dev
