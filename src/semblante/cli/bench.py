@@ -5,21 +5,14 @@ from __future__ import annotations
 import json
 import os
 import platform
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from semblante.cli.options import FiguresFormat
 from semblante.models import available_models
-
-
-class Format(StrEnum):
-    """How times are printed."""
-
-    table = "table"
-    json = "json"
 
 
 def bench_command(
@@ -33,7 +26,7 @@ def bench_command(
     peers: Annotated[
         bool, typer.Option("--peers/--no-peers", help="time other recognisers installed here too")
     ] = True,
-    format: Annotated[Format, typer.Option(help="json is one object")] = Format.table,
+    format: Annotated[FiguresFormat, typer.Option(help="json is one object")] = FiguresFormat.table,
 ) -> None:
     """Time the models on this machine: milliseconds a face, on 1 and 2 threads, alone and by 64.
 
@@ -43,7 +36,7 @@ def bench_command(
 
     with Console(stderr=True).status("timing"):
         timings = time_recognisers(model or available_models(), rounds=rounds, peers=peers)
-    if format is Format.json:
+    if format is FiguresFormat.json:
         machine = {"cores": os.cpu_count(), "python": platform.python_version()}
         results = [timing.to_dict() for timing in timings]
         print(json.dumps({"machine": machine, "rounds": rounds, "timings": results}, indent=2))

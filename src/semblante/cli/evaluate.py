@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from semblante.cli.checks import output_file, require
-from semblante.cli.options import EarlyExitOption, ModelOption, StepsOption
+from semblante.cli.options import EarlyExitOption, FiguresFormat, ModelOption, StepsOption
 from semblante.cli.reading import (
     DataOption,
     ExcludeOption,
@@ -48,13 +48,6 @@ class Labels(StrEnum):
     ferplus = "ferplus"
 
 
-class Format(StrEnum):
-    """How the figures are printed."""
-
-    table = "table"
-    json = "json"
-
-
 def evaluate_command(
     data: DataOption,
     split: Annotated[Split, typer.Option()] = Split.PublicTest,
@@ -62,7 +55,7 @@ def evaluate_command(
     steps: StepsOption = None,
     early_exit: EarlyExitOption = None,
     tta: Annotated[Tta, typer.Option(help="views averaged at test time")] = Tta.none,
-    format: Annotated[Format, typer.Option()] = Format.table,
+    format: Annotated[FiguresFormat, typer.Option()] = FiguresFormat.table,
     confusion: Annotated[
         Path | None, typer.Option(help="draw the confusion matrix here, as a PNG", readable=False)
     ] = None,
@@ -114,7 +107,7 @@ def evaluate_command(
         draw_confusion(evaluation, confusion)
     if reliability is not None:
         draw_reliability(evaluation, reliability)
-    if format is Format.json:
+    if format is FiguresFormat.json:
         print(json.dumps(evaluation.to_dict()))
         return
 

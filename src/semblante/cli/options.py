@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
+
+
+class FiguresFormat(StrEnum):
+    """How a command prints its figures."""
+
+    table = "table"
+    json = "json"
+
 
 ModelOption = Annotated[str, typer.Option(help="a shipped model or an ONNX file")]
 StepsOption = Annotated[
