@@ -12,7 +12,16 @@ import torch
 from conftest import needs_fer2013
 from semblante.data import Dataset
 from semblante.preprocess import network_input
-from semblante.train.batches import Faces, augment, erase, jitter, random_affine, warp
+from semblante.train.batches import (
+    Faces,
+    augment,
+    blur,
+    degrade,
+    erase,
+    jitter,
+    random_affine,
+    warp,
+)
 from semblante.train.options import TrainOptions
 
 STILL = {
@@ -79,6 +88,34 @@ def test_jitter_is_one_factor_and_one_sum_a_face() -> None:
     assert 0.7 <= factors.min() < 0.75
     assert 1.25 < factors.max() <= 1.31
     assert offsets.abs().max() <= 0.21
+
+
+def test_blur_equals_opencv() -> None:
+    faces = faces_of(5)
+    sigmas = torch.tensor([0.0, 0.4, 1.0, 1.5, 2.0])
+    assert torch.equal(blur(faces, sigmas)[0], faces[0])
+    for face, sigma, found in zip(faces[1:, 0], sigmas[1:], blur(faces, sigmas)[1:, 0], strict=True):
+        expected = cv2.GaussianBlur(
+            face.numpy(), (11, 11), float(sigma), borderType=cv2.BORDER_REPLICATE
+        )
+        np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
+
+
+def test_a_share_of_the_faces_is_degraded_and_keeps_its_contrast() -> None:
+    torch.manual_seed(8)
+    faces = faces_of(2000)
+    found = degrade(faces, 0.3)
+    changed = (found != faces).flatten(1).any(dim=1)
+    assert 0.27 < changed.float().mean() < 0.33
+    for statistic in (torch.mean, torch.std):
+        before, after = (statistic(x, dim=(1, 2, 3)) for x in (faces, found))  # type: ignore[operator]
+        assert torch.allclose(after, before, atol=1e-3)
+
+    def roughness(x: torch.Tensor) -> torch.Tensor:
+        return (x[..., 1:] - x[..., :-1]).abs().mean(dim=(1, 2, 3))
+
+    smoother = roughness(found)[changed] < roughness(faces)[changed]
+    assert 0.45 < smoother.float().mean() < 0.75  # half are blurred alone, some of the noisy too
 
 
 def test_erased_parts_are_rectangles_of_the_promised_sizes() -> None:

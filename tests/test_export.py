@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from semblante.data import Dataset
 from semblante.emotions import EMOTIONS
 from semblante.errors import ModelError, OptionError
 from semblante.preprocess import InputSpec, network_input
-from semblante.recognise.classifier import Classifier
+from semblante.recognise.classifier import Classifier, import_onnxruntime
 from semblante.train import export as export_module
 from semblante.train.export import export
 from semblante.train.state import load_best
@@ -92,6 +93,22 @@ def test_smaller_forms(
     assert (whole.argmax(axis=1) == small.argmax(axis=1)).mean() > 0.97
     size = sum(path.stat().st_size * sign for path, sign in ((out, 1), (exported, -at_most)))
     assert precision == "int8" or size < 0  # of 29 thousand weights, scales are the larger part
+
+
+def test_int8_computes_every_convolution_in_eight_bits(
+    run_dir: Path, patterns: Dataset, tmp_path: Path
+) -> None:
+    """Also those of the last layer, whose faces leave when they are settled."""
+    out, as_run = tmp_path / "int8.onnx", tmp_path / "as-run.onnx"
+    export(run_dir, out, patterns, "int8")
+    onnxruntime = import_onnxruntime()
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(as_run)
+    options.log_severity_level = 4
+    onnxruntime.InferenceSession(out, options, providers=["CPUExecutionProvider"])
+    kinds = Counter(node.op_type for node in onnx.load(as_run).graph.node)
+    assert kinds["Conv"] == 0
+    assert kinds["QLinearConv"] == 1 + 3 + 5
 
 
 def test_smaller_forms_that_lose_too_much_are_refused(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -12,12 +13,16 @@ from torch import nn
 from conftest import ferplus_votes
 from semblante.data import Dataset
 from semblante.errors import ModelError
+from semblante.models import model_path
+from semblante.recognise.classifier import Classifier, softmax
 from semblante.train.batches import Faces
 from semblante.train.export import export
 from semblante.train.initial import start_from
 from semblante.train.loop import evaluate
 from semblante.train.networks import build_network
+from semblante.train.recurrent import RecurrentConvolution, RecurrentNetwork
 from semblante.train.state import load_best
+from semblante.train.widen import widened
 from test_training import QUICK, run
 
 
@@ -58,3 +63,47 @@ def test_initial_weights_of_another_network(patterns: Dataset, tmp_path: Path) -
         run(patterns, replace(QUICK, initial="rcnn-small"), tmp_path / "run")
     with pytest.raises(ModelError, match="unknown model 'rcnn-smal'"):
         run(patterns, replace(QUICK, initial="rcnn-smal"), tmp_path / "other")
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_wider_network_starts_by_saying_the_same(patterns: Dataset, training: bool) -> None:
+    narrow = RecurrentNetwork(stem=4, channels=(5, 6), steps=(1, 2), strides=(2, 2), dropout=0)
+    wide = RecurrentNetwork(stem=4, channels=(12, 9), steps=(1, 2), strides=(2, 2), dropout=0)
+    faces = next(Faces(patterns.split("Training"), torch.device("cpu")).batches(84))[0]
+    with torch.no_grad():
+        narrow.train()(faces)  # for statistics that are not those of a new network
+        wide.load_state_dict(widened(narrow.state_dict(), wide.state_dict()))
+        for ours, theirs in zip(
+            wide.train(training).all_steps(faces),
+            narrow.train(training).all_steps(faces),
+            strict=True,
+        ):
+            assert torch.allclose(ours, theirs, atol=1e-5)
+    # Copies are told apart by what is read of them, or they would learn the same for ever.
+    first, second = wide.layers
+    assert isinstance(first, RecurrentConvolution)
+    assert isinstance(second, RecurrentConvolution)
+    received, read = first.feed_forward.weight, second.feed_forward.weight
+    copied = [
+        (i, j) for i in range(12) for j in range(i) if torch.equal(received[i], received[j])
+    ]
+    assert len(copied) == 3 * 1 + 2 * 3  # of 5 units 3 are there twice and 2 three times
+    assert all(not torch.allclose(read[:, i], read[:, j]) for i, j in copied)
+
+
+def test_a_run_starts_from_a_narrower_network(patterns: Dataset, tmp_path: Path) -> None:
+    faces = Faces(patterns.split("PublicTest"), torch.device("cpu"))
+    network = build_network("rcnn-medium")
+    start_from(network, "rcnn-small", faces)
+    small = Classifier(model_path("rcnn-small"))
+    with torch.no_grad():
+        found = network.eval()(next(faces.batches(50))[0]).softmax(dim=1)
+    # The file's logits are divided by its temperature, and stored in half precision.
+    logits = small.logits(patterns.split("PublicTest").images[:50]) * small.about["temperatures"][-1]
+    np.testing.assert_allclose(found, softmax(logits), atol=5e-3)
+
+
+def test_no_network_starts_from_a_wider_one(patterns: Dataset) -> None:
+    faces = Faces(patterns.split("PublicTest"), torch.device("cpu"))
+    with pytest.raises(ModelError, match="rcnn-small: not the weights of this network: classifier"):
+        start_from(build_network("rcnn-tiny"), "rcnn-small", faces)

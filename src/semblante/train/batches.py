@@ -66,8 +66,13 @@ class Faces:
 
 
 def augment(faces: Tensor, options: TrainOptions) -> Tensor:
-    """Another view of each standardised face, (n, 1, H, W): geometry, light, an occlusion."""
+    """Another view of each standardised face, (n, 1, H, W).
+
+    Geometry, a bad picture, light, an occlusion.
+    """
     faces = warp(faces, random_affine(len(faces), options, faces.device))
+    if options.degrade_probability > 0:
+        faces = degrade(faces, options.degrade_probability)
     faces = jitter(faces, options)
     return erase(faces, options.erase_probability)
 
@@ -96,6 +101,37 @@ def warp(faces: Tensor, maps: Tensor) -> Tensor:
     """Bilinear; what lies outside the face becomes 0, the mean of a standardised face."""
     grid = F.affine_grid(maps, list(faces.shape), align_corners=False)
     return F.grid_sample(faces, grid, mode="bilinear", align_corners=False)
+
+
+def degrade(faces: Tensor, probability: float) -> Tensor:
+    """As from a bad camera or from far away: some of the faces are blurred, noisy, or both.
+
+    Half of those chosen are blurred (sigma up to 2 pixels), 3 in 10 noisy (with up to half of the
+    face's own contrast), the others both. They have their mean and contrast again afterwards, as
+    they would at recognition, where a face is standardised as it comes.
+    """
+    n, device = len(faces), faces.device
+    shape = (n, 1, 1, 1)
+    kind = torch.rand(n, device=device) / probability  # 1 and more: left as it is
+    sigma = 2 * torch.rand(n, device=device) * ((kind < 0.5) | (kind >= 0.8))
+    noise = 0.5 * torch.rand(n, device=device) * (kind >= 0.5)
+    bad = blur(faces, sigma) + noise.view(shape) * torch.randn_like(faces)
+    std, mean = torch.std_mean(faces, dim=(1, 2, 3), keepdim=True)
+    bad_std, bad_mean = torch.std_mean(bad, dim=(1, 2, 3), keepdim=True)
+    bad = (bad - bad_mean) / bad_std.clamp(min=1e-3) * std + mean
+    return torch.where((kind < 1).view(shape), bad, faces)
+
+
+def blur(faces: Tensor, sigma: Tensor) -> Tensor:
+    """Gaussian blur, for each face (n, 1, H, W) with its own sigma (n,) in pixels, 0 to 2."""
+    radius = 5
+    x = torch.arange(-radius, radius + 1, device=faces.device)
+    kernels = torch.exp(-(x**2) / (2 * sigma.clamp(min=0.05)[:, None] ** 2))
+    kernels = (kernels / kernels.sum(dim=1, keepdim=True))[:, None]  # (n, 1, 11)
+    n = len(faces)
+    padded = F.pad(faces, [radius] * 4, mode="replicate").transpose(0, 1)  # (1, n, H, W)
+    rows = F.conv2d(padded, kernels[:, :, None, :], groups=n)
+    return F.conv2d(rows, kernels[:, :, :, None], groups=n).transpose(0, 1)
 
 
 def jitter(faces: Tensor, options: TrainOptions) -> Tensor:

@@ -15,7 +15,7 @@ inputs have defaults (all steps; more than 1, so never), which give the whole ne
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -33,7 +33,7 @@ def add_dial(model: ModelProto, every_step: Sequence[str], said: str, n_emotions
     The first `n_emotions` logits tell whether a face is settled.
     """
     graph = model.graph
-    nodes = list(graph.node)
+    nodes = _each_with_its_own_dequantising(graph.node)
     last = len(every_step) - 1
     of_step = _steps_of(nodes, [value.name for value in graph.input], every_step)
     del graph.node[:]
@@ -77,6 +77,27 @@ def add_dial(model: ModelProto, every_step: Sequence[str], said: str, n_emotions
             helper.make_tensor_value_info(STEPS_OUTPUT, TensorProto.INT64, ["n"]),
         ]
     )
+
+
+def _each_with_its_own_dequantising(nodes: Iterable[NodeProto]) -> list[NodeProto]:
+    """The nodes of an int8 graph in which every reader of a DequantizeLinear has one to itself.
+
+    It belongs to its reader's step then, so that faces leave while they are eight bits: ONNX
+    Runtime computes a convolution in int8 only where it reads a DequantizeLinear directly.
+    """
+    shared = {node.output[0]: node for node in nodes if node.op_type == "DequantizeLinear"}
+    alone: list[NodeProto] = []
+    for node in nodes:
+        if node.op_type == "DequantizeLinear":
+            continue
+        copy = _reading(node, {})
+        for place, name in enumerate(node.input):
+            if name in shared:
+                own = _reading(shared[name], {})
+                own.name = own.output[0] = copy.input[place] = f"{name}.for.{node.name}.{place}"
+                alone.append(own)
+        alone.append(copy)
+    return alone
 
 
 def _steps_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,7 @@ from semblante.train.batches import Faces
 from semblante.train.precision import HALVED
 from semblante.train.recurrent import RecurrentNetwork
 from semblante.train.state import load_best
+from semblante.train.widen import widened
 
 _STATISTICS_FACES: Final = 4096
 _OUTPUTS: Final = ("classifier.weight", "classifier.bias")
@@ -26,7 +28,8 @@ def start_from(network: nn.Module, initial: str, faces: Faces) -> None:
     """Give `network` the weights of a run folder, a shipped model's name or an ONNX file.
 
     Outputs that only one of the two has, those of the head that learns FER+, keep the values
-    they have. `faces` are Training's, see `_unfold_stem`. Raises `ModelError` where the weights
+    they have. A `network` with more units in its recurrent layers is given copies of units, see
+    `widen.py`. `faces` are Training's, see `_unfold_stem`. Raises `ModelError` where the weights
     are those of another network.
     """
     if Path(initial).is_dir():
@@ -34,11 +37,6 @@ def start_from(network: nn.Module, initial: str, faces: Faces) -> None:
     else:
         tensors = _tensors_of_onnx(model_path(initial))
     ours = network.state_dict()
-    for name in set(_OUTPUTS) & set(ours) & set(tensors):
-        if tensors[name].shape[1:] != ours[name].shape[1:]:
-            continue  # refused below
-        common = min(len(ours[name]), len(tensors[name]))
-        tensors[name] = torch.cat([tensors[name][:common], ours[name].cpu()[common:]])
     folded = "stem.weight_bias" in tensors and isinstance(network, RecurrentNetwork)
     bias = tensors.pop("stem.weight_bias") if folded else None
     # Numbers of batches seen, and what an ONNX file has folded, have no counterpart.
@@ -48,6 +46,15 @@ def start_from(network: nn.Module, initial: str, faces: Faces) -> None:
         if not name.endswith("num_batches_tracked")
         and not (folded and name.startswith("stem_norm."))
     }
+    if isinstance(network, RecurrentNetwork) and wanted <= set(tensors):
+        with suppress(ValueError):  # no narrower network of this kind: refused below
+            narrow = {name: tensors[name] for name in sorted(wanted)}
+            tensors |= widened(narrow, ours)
+    for name in set(_OUTPUTS) & set(ours) & set(tensors):
+        if tensors[name].shape[1:] != ours[name].shape[1:]:
+            continue  # refused below
+        common = min(len(ours[name]), len(tensors[name]))
+        tensors[name] = torch.cat([tensors[name][:common], ours[name].cpu()[common:]])
     different = sorted(
         name
         for name in wanted | {name for name in tensors if name in ours}

@@ -50,6 +50,7 @@ class TrainOptions:
     brightness: float = _option(0.3, "random brightness, +- standard deviations of the image")
     contrast: float = _option(0.3, "random contrast, +- this fraction")
     erase_probability: float = _option(0.4, "share of the faces of which a rectangle is erased")
+    degrade_probability: float = _option(0.0, "share of the faces that are blurred or noisy")
     all_steps_weight: float = _option(0.0, "weight of the error at the last layer's earlier steps")
     ferplus_weight: float = _option(0.0, "weight of the error of a second head that learns FER+")
     relabel_weight: float = _option(
@@ -69,7 +70,7 @@ class TrainOptions:
         fractions = (
             "momentum", "label_smoothing", "mixup_probability", "mixup_until", "ema_decay",
             "erase_probability", "scale", "shift", "contrast", "cutmix_probability",
-            "distill_weight", "relabel_weight",
+            "distill_weight", "relabel_weight", "degrade_probability",
         )  # fmt: skip
         not_negative = (
             "seed", "warmup_epochs", "weight_decay", "rotation", "brightness", "all_steps_weight",
@@ -127,6 +128,7 @@ PRESETS: Final[dict[str, dict[str, Any]]] = {
         "ferplus_weight": 0.5,
         "relabel_weight": 0.6,
         "all_steps_weight": 0.3,
+        "degrade_probability": 0.3,
     },
     # As most course projects train their CNN; it gave 65.3 % in their hands.
     "course": {
