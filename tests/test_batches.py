@@ -94,7 +94,9 @@ def test_blur_equals_opencv() -> None:
     faces = faces_of(5)
     sigmas = torch.tensor([0.0, 0.4, 1.0, 1.5, 2.0])
     assert torch.equal(blur(faces, sigmas)[0], faces[0])
-    for face, sigma, found in zip(faces[1:, 0], sigmas[1:], blur(faces, sigmas)[1:, 0], strict=True):
+    for face, sigma, found in zip(
+        faces[1:, 0], sigmas[1:], blur(faces, sigmas)[1:, 0], strict=True
+    ):
         expected = cv2.GaussianBlur(
             face.numpy(), (11, 11), float(sigma), borderType=cv2.BORDER_REPLICATE
         )

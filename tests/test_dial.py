@@ -13,8 +13,9 @@ import torch
 from conftest import ferplus_votes
 from semblante.data import Dataset
 from semblante.data.convert import write_table
-from semblante.errors import OptionError
+from semblante.errors import DataError, OptionError
 from semblante.evaluation import evaluate
+from semblante.metrics import best_temperature
 from semblante.preprocess import network_input
 from semblante.recognise.classifier import Classifier, softmax
 from semblante.recognise.pipeline import Analyzer
@@ -39,7 +40,7 @@ def exported(
     request: pytest.FixtureRequest,
 ) -> Path:  # fmt: skip
     out = tmp_path_factory.mktemp("models") / f"{request.param}.onnx"
-    export(run_dir, out, patterns, request.param)
+    export(run_dir, out, patterns, request.param, votes=ferplus_votes(patterns))
     return out
 
 
@@ -52,9 +53,11 @@ def by_torch(run_dir: Path, patterns: Dataset, exported: Path) -> np.ndarray:
         logits = torch.stack(
             network.all_steps(torch.from_numpy(network_input(patterns.images)))
         ).numpy()
-    temperatures = Classifier(exported).about["temperatures"]
-    assert len(temperatures) == 3
-    return np.asarray(logits / np.reshape(temperatures, (3, 1, 1)))
+    about = Classifier(exported).about
+    columns = {"temperatures": slice(7), "ferplus_temperatures": slice(7, None)}
+    for name, those in columns.items():
+        logits[:, :, those] /= np.reshape(about[name], (3, 1, 1))
+    return np.asarray(logits)
 
 
 def close(exported: Path) -> float:
@@ -124,6 +127,38 @@ def test_ferplus_is_answered_by_its_own_head(
     assert found.labels == "ferplus"
     assert found.accuracy == pytest.approx(right.mean(), abs=0.02)
     assert found.mean_steps == 2
+
+
+def test_ferplus_probabilities_suit_its_majority(
+    run_dir: Path, patterns: Dataset, tmp_path: Path
+) -> None:
+    network, _ = load_best(run_dir)
+    public = patterns.split("PublicTest")
+    with torch.no_grad():
+        logits = network(torch.from_numpy(network_input(public.images))).numpy()[:, 7:]
+    # Votes that the second output gets right for three faces of four.
+    winners = logits.argmax(axis=1)
+    winners[::4] = (winners[::4] + 1) % 8
+    votes = ferplus_votes(patterns)
+    votes.votes[patterns.splits == 1] = 10 * np.eye(10, dtype=np.int64)[winners]
+    about = export(run_dir, tmp_path / "model.onnx", patterns, votes=votes)
+    expected = best_temperature(winners, logits)
+    assert about["ferplus_temperatures"][-1] == pytest.approx(expected)
+    assert abs(np.log(expected / about["temperatures"][-1])) > 0.1  # one would not do for both
+    said = Classifier(tmp_path / "model.onnx").ferplus_probabilities(public.images)
+    np.testing.assert_allclose(said, softmax(logits / expected), atol=1e-4)
+
+
+def test_votes_that_ferplus_needs_are_not_there(
+    run_dir: Path, patterns: Dataset, tmp_path: Path
+) -> None:
+    with pytest.raises(OptionError, match="FER\\+'s votes: they are needed to calibrate it"):
+        export(run_dir, tmp_path / "model.onnx", patterns)
+    votes = ferplus_votes(patterns)
+    unclear = replace(votes, votes=np.ones_like(votes.votes))
+    with pytest.raises(DataError, match="not one face of PublicTest has a majority"):
+        export(run_dir, tmp_path / "model.onnx", patterns, votes=unclear)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_steps_on_the_command_line(exported: Path, patterns: Dataset, tmp_path: Path) -> None:

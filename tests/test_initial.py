@@ -84,9 +84,7 @@ def test_a_wider_network_starts_by_saying_the_same(patterns: Dataset, training: 
     assert isinstance(first, RecurrentConvolution)
     assert isinstance(second, RecurrentConvolution)
     received, read = first.feed_forward.weight, second.feed_forward.weight
-    copied = [
-        (i, j) for i in range(12) for j in range(i) if torch.equal(received[i], received[j])
-    ]
+    copied = [(i, j) for i in range(12) for j in range(i) if torch.equal(received[i], received[j])]
     assert len(copied) == 3 * 1 + 2 * 3  # of 5 units 3 are there twice and 2 three times
     assert all(not torch.allclose(read[:, i], read[:, j]) for i, j in copied)
 
@@ -99,7 +97,9 @@ def test_a_run_starts_from_a_narrower_network(patterns: Dataset, tmp_path: Path)
     with torch.no_grad():
         found = network.eval()(next(faces.batches(50))[0]).softmax(dim=1)
     # The file's logits are divided by its temperature, and stored in half precision.
-    logits = small.logits(patterns.split("PublicTest").images[:50]) * small.about["temperatures"][-1]
+    logits = (
+        small.logits(patterns.split("PublicTest").images[:50]) * small.about["temperatures"][-1]
+    )
     np.testing.assert_allclose(found, softmax(logits), atol=5e-3)
 
 

@@ -158,7 +158,7 @@ def test_the_second_head_learns_ferplus_and_stays_at_home(
     with torch.no_grad():
         said = network(torch.randn(20, 1, 48, 48))[:, 7:].argmax(dim=1)
     assert (said == VOTES.index("contempt")).all()
-    export(tmp_path / "run", tmp_path / "model.onnx", patterns)
+    export(tmp_path / "run", tmp_path / "model.onnx", patterns, votes=votes_for(patterns))
     assert Classifier(tmp_path / "model.onnx").logits(patterns.images[:2]).shape == (2, 7)
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from semblante.cli.checks import output_file, require
 from semblante.cli.reading import Source
+from semblante.data.ferplus import load_ferplus
 from semblante.errors import DataError
 
 
@@ -35,6 +36,10 @@ def export_command(
         Path | None,
         typer.Option(help="the run's dataset, where it has been moved since", readable=False),
     ] = None,
+    votes: Annotated[
+        Path | None,
+        typer.Option(help="fer2013new.csv, where FER+ was learnt; else beside the dataset"),
+    ] = None,
 ) -> None:
     """Write a trained network as the ONNX file that recognition uses.
 
@@ -47,16 +52,24 @@ def export_command(
     from semblante.train.checkpoint import read_config
     from semblante.train.export import export
 
-    source = Source.from_dict(read_config(run_dir)["source"])
+    config = read_config(run_dir)
+    source = Source.from_dict(config["source"])
     if data is not None:
         source = replace(source, path=data)
     elif not source.path.exists():
         raise DataError(
             f"{source.path}, the run's dataset, is gone: give its new place with --data"
         )
-    dataset = source.read_kept()
+    dataset = source.read()
+    kept = source.kept(dataset)
+    ferplus = None
+    if config["options"].get("ferplus_weight", 0) > 0:
+        ferplus = load_ferplus(votes or source.path.with_name("fer2013new.csv"))
+        ferplus.check_rows_of(dataset)
+        ferplus = ferplus.where(kept)
+    dataset = dataset if kept.all() else dataset.where(kept)
     with Console(stderr=True).status("exporting"):
-        about = export(run_dir, out, dataset, precision)
+        about = export(run_dir, out, dataset, precision, ferplus)
     public = about["training"]["public_test"]
     print(
         f"{out}: {about['network']}, {about['parameters']:,} parameters, "

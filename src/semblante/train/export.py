@@ -18,9 +18,10 @@ from onnx import numpy_helper
 from torch import nn
 
 import semblante
-from semblante.data import Dataset
+from semblante.data import SPLITS, Dataset
+from semblante.data.ferplus import NO_MAJORITY, FerPlus
 from semblante.emotions import EMOTIONS
-from semblante.errors import ModelError, OptionError
+from semblante.errors import DataError, ModelError, OptionError
 from semblante.files import write_atomically
 from semblante.metrics import accuracy, best_temperature
 from semblante.preprocess import InputSpec, network_input
@@ -41,13 +42,20 @@ _BATCH: Final = 256
 _CALIBRATION_FACES: Final = 500
 
 
-def export(run_dir: Path, out: Path, dataset: Dataset, precision: str = "fp32") -> dict[str, Any]:
+def export(
+    run_dir: Path,
+    out: Path,
+    dataset: Dataset,
+    precision: str = "fp32",
+    votes: FerPlus | None = None,
+) -> dict[str, Any]:
     """Write the best network of `run_dir` to `out` as ONNX; returns what the file says of itself.
 
     `dataset` is the one the network was trained on. Its outputs are divided by the temperature that
     suits PublicTest best, so that probabilities mean what they say. A network that can classify
     each step of its last layer is given a dial, see `dial.py`; one that has learnt FER+ as well a
-    second output, `ferplus_logits` (n, 8). Both forms see all PublicTest
+    second output, `ferplus_logits` (n, 8), whose temperature suits FER+'s majority: `votes`, of
+    the dataset's rows, are needed for it. Both forms see all PublicTest
     faces; `ModelError` is raised, and no file left, when in fp32 an output differs by more than
     `TOLERANCE` or the accuracy differs at all, and in the smaller forms of `precision.py` when
     the accuracy falls by `MOST_LOST` or more. `precision` is one of `PRECISIONS`.
@@ -66,11 +74,15 @@ def export(run_dir: Path, out: Path, dataset: Dataset, precision: str = "fp32") 
             f"but best.safetensors holds a {record['network']!r}"
         )
     public = dataset.split("PublicTest")
-    temperatures = [
-        best_temperature(public.labels, logits[:, :N_EMOTIONS])
-        for logits in _torch_logits(_EveryStep(trained), public)
-    ]
-    network = _EveryStep(trained, temperatures)
+    plain = _torch_logits(_EveryStep(trained), public)
+    temperatures = [best_temperature(public.labels, step[:, :N_EMOTIONS]) for step in plain]
+    divisors = [torch.full((plain.shape[2],), t) for t in temperatures]
+    ferplus_temperatures = []
+    if plain.shape[2] > N_EMOTIONS:
+        ferplus_temperatures = _ferplus_temperatures(plain[:, :, N_EMOTIONS:], dataset, votes)
+        for divisor, t in zip(divisors, ferplus_temperatures, strict=True):
+            divisor[N_EMOTIONS:] = t
+    network = _EveryStep(trained, divisors)
     outputs = _torch_logits(network, public)
     accuracies = [_accuracy(public, logits) for logits in outputs]
     learnt = "FER2013, Training split"
@@ -84,6 +96,7 @@ def export(run_dir: Path, out: Path, dataset: Dataset, precision: str = "fp32") 
         "parameters": count_parameters(network),
         "precision": precision,
         "temperatures": temperatures,  # after each step of the last layer, as the accuracies below
+        "ferplus_temperatures": ferplus_temperatures,  # the same, of its second output
         "training": {
             "dataset": learnt,
             "dataset_sha256": config["dataset_sha256"],
@@ -118,10 +131,12 @@ class _EveryStep(nn.Module):
     Calibrated so, a probability means the same after any number of steps.
     """
 
-    def __init__(self, network: nn.Module, temperatures: Sequence[float] | None = None) -> None:
+    def __init__(
+        self, network: nn.Module, temperatures: Sequence[torch.Tensor] | None = None
+    ) -> None:
         super().__init__()
         self.network = network
-        self.temperatures = temperatures  # None: as the network says it
+        self.temperatures = temperatures  # one for each output; None: as the network says it
 
     def forward(self, faces: torch.Tensor) -> list[torch.Tensor]:
         network = self.network
@@ -131,6 +146,20 @@ class _EveryStep(nn.Module):
         if self.temperatures is None:
             return logits
         return [x / t for x, t in zip(logits, self.temperatures, strict=True)]
+
+
+def _ferplus_temperatures(
+    logits: np.ndarray[Any, Any], dataset: Dataset, votes: FerPlus | None
+) -> list[float]:
+    """For FER+'s logits (steps, n, 8) of PublicTest, by the faces that have a majority there."""
+    if votes is None:
+        raise OptionError("the network has learnt FER+'s votes: they are needed to calibrate it")
+    votes.check_rows_of(dataset)
+    labels = votes.where(dataset.splits == SPLITS.index("PublicTest")).majority()
+    clear = labels != NO_MAJORITY
+    if not clear.any():
+        raise DataError("not one face of PublicTest has a majority in FER+'s votes")
+    return [best_temperature(labels[clear], step[clear]) for step in logits]
 
 
 def _torch_logits(network: nn.Module, faces: Dataset) -> np.ndarray[Any, np.dtype[np.float32]]:
