@@ -229,7 +229,7 @@ def test_a_network_without_steps_has_no_error_at_each(patterns: Dataset, tmp_pat
     learnt(patterns, tmp_path / "steps", replace(QUICK, all_steps_weight=0.3))
 
 
-@pytest.mark.parametrize("optimiser", ["adam", "adamw"])
+@pytest.mark.parametrize("optimiser", ["adam", "adamw", "muon"])
 def test_other_optimisers_resume_exactly(patterns: Dataset, tmp_path: Path, optimiser: str) -> None:
     options = replace(QUICK, optimiser=optimiser, learning_rate=1e-3, schedule="constant")
 

@@ -29,7 +29,7 @@ class TrainOptions:
     batch_size: int = _option(128, "faces in one step of gradient descent")
     # Gradient descent: w <- w - alpha * v, v the Nesterov momentum of the gradient; with a momentum
     # of 0 v is the gradient itself.
-    optimiser: str = _option("sgd", "sgd (gradient descent), adam or adamw")
+    optimiser: str = _option("sgd", "sgd (gradient descent), adam, adamw or muon")
     learning_rate: float = _option(0.1, "the largest step alpha, reached after the warm-up")
     schedule: str = _option("cosine", "of alpha after the warm-up: cosine (to 0) or constant")
     warmup_epochs: float = _option(2.0, "epochs over which alpha grows linearly from 0")
@@ -78,7 +78,7 @@ class TrainOptions:
         )  # fmt: skip
         positive = ("learning_rate", "clip_norm", "mixup_alpha", "cutmix_alpha", "temperature")
         one_of = {
-            "optimiser": ("sgd", "adam", "adamw"),
+            "optimiser": ("sgd", "adam", "adamw", "muon"),
             "schedule": ("cosine", "constant"),
             "precision": ("auto", "fp32", "bf16"),
         }

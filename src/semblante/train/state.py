@@ -22,6 +22,7 @@ from semblante.train.checkpoint import (
     without_prefix,
 )
 from semblante.train.distributed import ALONE, Processes, synchronise_norms
+from semblante.train.muon import Muon
 from semblante.train.networks import build_network
 from semblante.train.objective import N_EMOTIONS, N_WITH_FERPLUS
 from semblante.train.options import TrainOptions
@@ -262,6 +263,8 @@ def _optimiser(options: TrainOptions, groups: list[dict[str, Any]]) -> torch.opt
         return torch.optim.Adam(groups, lr=options.learning_rate)
     if options.optimiser == "adamw":
         return torch.optim.AdamW(groups, lr=options.learning_rate)
+    if options.optimiser == "muon":
+        return Muon(groups, lr=options.learning_rate, momentum=options.momentum)
     return torch.optim.SGD(
         groups,
         lr=options.learning_rate,
@@ -272,8 +275,10 @@ def _optimiser(options: TrainOptions, groups: list[dict[str, Any]]) -> torch.opt
 
 def _remembered(options: TrainOptions) -> tuple[str, ...]:
     """What the optimiser keeps for each parameter, in its shape."""
-    if options.optimiser != "sgd":
+    if options.optimiser in ("adam", "adamw"):
         return ("exp_avg", "exp_avg_sq")
+    if options.optimiser == "muon":
+        return ("momentum_buffer",)
     return ("momentum_buffer",) if options.momentum > 0 else ()
 
 

@@ -1,0 +1,76 @@
+"""Muon against its definition by singular values."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from semblante.train.muon import Muon, orthogonal
+
+
+@pytest.mark.parametrize("shape", [(6, 40), (40, 6), (24, 24)])
+def test_all_directions_become_alike(shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    sizes = [torch.diag(torch.logspace(0, -1, n)) for n in shape]
+    matrix = sizes[0] @ torch.randn(shape) @ sizes[1]
+    found = orthogonal(matrix)
+    before, after = torch.linalg.svdvals(matrix), torch.linalg.svdvals(found)
+    assert before.max() / before.min() > 5
+    assert 0.5 < after.min() <= after.max() < 1.3
+    # The directions themselves stay: U^T found V is diagonal.
+    u, _, v = torch.linalg.svd(matrix, full_matrices=False)
+    turned = u.T @ found @ v.T
+    assert (turned - torch.diag(turned.diagonal())).abs().max() < 1e-3
+
+
+def test_nothing_has_no_direction() -> None:
+    assert torch.equal(orthogonal(torch.zeros(3, 5)), torch.zeros(3, 5))
+
+
+def test_a_step_turns_a_kernel_by_alpha_and_keeps_its_length() -> None:
+    torch.manual_seed(1)
+    kernel = nn.Parameter(torch.randn(8, 4, 3, 3))
+    length = kernel.norm().item()
+    optimiser = Muon([{"params": [kernel]}], lr=0.05, momentum=0.0)
+    before = kernel.detach().clone()
+    # A gradient at a right angle to the kernel, as that of a kernel before a norm is, and
+    # orthogonal already, so that the step is along it.
+    gradient = orthogonal(torch.randn(8, 36), iterations=30)
+    kernel.grad = gradient.view_as(kernel)
+    optimiser.step()
+    assert kernel.norm().item() == pytest.approx(length, rel=1e-5)
+    cosine = torch.cosine_similarity(before.flatten(), kernel.detach().flatten(), dim=0).item()
+    assert math.acos(cosine) == pytest.approx(0.05, rel=0.1)
+    assert ((kernel - before) * kernel.grad).sum() < 0  # downhill
+
+
+def test_what_is_no_kernel_goes_by_nesterov_sgd() -> None:
+    torch.manual_seed(2)
+    first, second = (nn.Linear(5, 3) for _ in range(2))
+    second.load_state_dict(first.state_dict())
+    decay = 0.01
+    ours = Muon([{"params": first.parameters(), "weight_decay": decay}], lr=0.1, momentum=0.9)
+    theirs = torch.optim.SGD(
+        second.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=decay
+    )
+    for _ in range(4):
+        x = torch.randn(7, 5)
+        for network, optimiser in ((first, ours), (second, theirs)):
+            optimiser.zero_grad()
+            network(x).square().sum().backward()
+            optimiser.step()
+    assert torch.allclose(first.weight, second.weight, atol=1e-6)
+    assert torch.allclose(first.bias, second.bias, atol=1e-6)
+
+
+def test_a_kernel_without_a_gradient_stays() -> None:
+    kernel = nn.Parameter(torch.ones(2, 2, 3, 3))
+    optimiser = Muon([{"params": [kernel]}], lr=0.1, momentum=0.9)
+    optimiser.step()
+    assert torch.equal(kernel, torch.ones(2, 2, 3, 3))
+    kernel.grad = torch.zeros_like(kernel)
+    optimiser.step()
+    assert torch.equal(kernel, torch.ones(2, 2, 3, 3))
