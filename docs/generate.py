@@ -82,7 +82,9 @@ def generated_parts() -> dict[str, str]:
         parts[f"lessons:{language}"] = lessons_table(lessons, words)
         shown = printed(str(PROGRAM), "analyze", "examples", "--lang", language)
         parts[f"analyze:{language}"] = f"```text\n{trimmed(shown)}\n```"
-        parts[f"accuracy:{language}"] = accuracy_table(accuracy, words)
+        as_it_is = [row for row in accuracy if row["tta"] == "none"]
+        parts[f"accuracy:{language}"] = accuracy_table(as_it_is, words)
+    parts["accuracy:all"] = accuracy_table(accuracy, _WORDS["en"])
     return parts
 
 

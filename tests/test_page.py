@@ -141,6 +141,30 @@ def test_the_camera_live(page: Any, tmp_path: Path) -> None:
     assert page.get_by_role("button", name="Start the camera").is_visible()
 
 
+def test_a_tab_in_the_background_rests_and_goes_on(page: Any) -> None:
+    page.get_by_role("button", name="Start the camera").click()
+    one_face(page)
+    # Playwright makes every tab believe that it is looked at, unless it is told not to.
+    told = page.context.new_cdp_session(page)
+    told.send("Emulation.setFocusEmulationEnabled", {"enabled": False})
+    other = page.context.new_page()
+    other.bring_to_front()
+    time.sleep(2)
+    other.close()
+    page.bring_to_front()
+    page.wait_for_timeout(1500)
+    one_face(page)
+    assert page.get_by_role("alert").inner_text() == ""
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save as JSON").click()
+    lines = Path(saved.value.path()).read_text().splitlines()
+    times = np.array([json.loads(line)["time_s"] for line in lines])
+    pauses = np.diff(times)
+    assert np.all(pauses > 0)
+    assert 0.5 < pauses.max() < 4  # Chromium gives such a tab a turn a second, or none
+    assert np.sum(times > times[-1] - 1) > 3  # back in front it is as quick as before
+
+
 def test_a_chosen_picture_and_spanish(page: Any) -> None:
     page.set_input_files("#file", EXAMPLE)
     one_face(page)
