@@ -387,6 +387,16 @@ def test_impossible_options(changes: dict[str, object], expected: str) -> None:
         TrainOptions(**changes)
 
 
+def test_another_optimiser_brings_its_alpha() -> None:
+    assert options_from("standard", {"optimiser": "muon"}).learning_rate == 0.03
+    assert options_from("course", {"optimiser": "sgd"}).learning_rate == 0.1
+    assert options_from("refine", {"optimiser": "sgd"}).learning_rate == 0.05  # the preset's own
+    chosen = options_from("standard", {"optimiser": "adam", "learning_rate": 0.5})
+    assert chosen.learning_rate == 0.5
+    with pytest.raises(OptionError, match="expected optimiser to be one of sgd"):
+        options_from("standard", {"optimiser": "lion"})
+
+
 def test_presets() -> None:
     assert options_from("standard", {}) == TrainOptions()
     assert all(options_from(name, {"seed": 3}).seed == 3 for name in PRESETS)

@@ -30,7 +30,11 @@ class TrainOptions:
     # Gradient descent: w <- w - alpha * v, v the Nesterov momentum of the gradient; with a momentum
     # of 0 v is the gradient itself.
     optimiser: str = _option("sgd", "sgd (gradient descent), adam, adamw or muon")
-    learning_rate: float = _option(0.1, "the largest step alpha, reached after the warm-up")
+    learning_rate: float = _option(
+        0.1,
+        "the largest step alpha, reached after the warm-up; another optimiser than the preset's "
+        "brings its usual one",
+    )
     schedule: str = _option("cosine", "of alpha after the warm-up: cosine (to 0) or constant")
     warmup_epochs: float = _option(2.0, "epochs over which alpha grows linearly from 0")
     momentum: float = _option(0.9, "Nesterov momentum of sgd; 0 is plain gradient descent")
@@ -154,8 +158,15 @@ PRESETS: Final[dict[str, dict[str, Any]]] = {
 }
 
 
+# The alpha that suits an optimiser, where another one is chosen than the preset's.
+USUAL_ALPHA: Final = {"sgd": 0.1, "adam": 1e-3, "adamw": 1e-3, "muon": 0.03}
+
+
 def options_from(preset: str, changes: dict[str, Any]) -> TrainOptions:
-    """A preset with some fields changed; raises `OptionError` for names that do not exist."""
+    """A preset with some fields changed; raises `OptionError` for names that do not exist.
+
+    Another optimiser brings its `USUAL_ALPHA`, unless the learning rate is among the changes.
+    """
     if preset not in PRESETS:
         raise OptionError(f"unknown preset {preset!r}; known: {', '.join(PRESETS)}")
     unknown = set(changes) - {option.name for option in fields(TrainOptions)}
@@ -163,4 +174,9 @@ def options_from(preset: str, changes: dict[str, Any]) -> TrainOptions:
         raise OptionError(f"unknown option {', '.join(sorted(unknown))}")
     if "teachers" in changes:
         changes = {**changes, "teachers": tuple(changes["teachers"])}
-    return TrainOptions(**{**PRESETS[preset], **changes})
+    chosen = {**PRESETS[preset], **changes}
+    optimiser = changes.get("optimiser")
+    its_own = PRESETS[preset].get("optimiser", TrainOptions.optimiser)
+    if optimiser in USUAL_ALPHA and optimiser != its_own and "learning_rate" not in changes:
+        chosen["learning_rate"] = USUAL_ALPHA[optimiser]
+    return TrainOptions(**chosen)
