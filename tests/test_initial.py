@@ -12,7 +12,7 @@ from torch import nn
 
 from conftest import ferplus_votes
 from semblante.data import Dataset
-from semblante.errors import ModelError
+from semblante.errors import ModelError, OptionError
 from semblante.models import model_path
 from semblante.recognise.classifier import Classifier, softmax
 from semblante.train.batches import Faces
@@ -107,3 +107,25 @@ def test_no_network_starts_from_a_wider_one(patterns: Dataset) -> None:
     faces = Faces(patterns.split("PublicTest"), torch.device("cpu"))
     with pytest.raises(ModelError, match="rcnn-small: not the weights of this network: classifier"):
         start_from(build_network("rcnn-tiny"), "rcnn-small", faces)
+
+
+def test_exported_between_the_start_and_the_end_of_a_run(patterns: Dataset, tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    run(patterns, replace(QUICK, epochs=1), first)
+    run(patterns, replace(QUICK, epochs=2, seed=5, initial=str(first)), second)
+    start, end = (load_best(path)[0] for path in (first, second))
+    about = export(second, tmp_path / "mixed.onnx", patterns, initial_share=0.25)
+    assert about["training"]["initial_share"] == 0.25
+    states = (start.state_dict(), end.state_dict())
+    mixed = {name: 0.25 * a + 0.75 * states[1][name] for name, a in states[0].items()}
+    network = build_network("rcnn-tiny")
+    network.load_state_dict(mixed)
+    faces = Faces(patterns.split("PublicTest"), torch.device("cpu"))
+    with torch.no_grad():
+        logits = network.eval()(next(faces.batches(20))[0]).numpy()
+    found = Classifier(tmp_path / "mixed.onnx").logits(patterns.split("PublicTest").images[:20])
+    np.testing.assert_allclose(found, logits / about["temperatures"][-1], atol=1e-3)
+    with pytest.raises(OptionError, match="needs a run that started from weights"):
+        export(first, tmp_path / "other.onnx", patterns, initial_share=0.25)
+    with pytest.raises(OptionError, match=r"between 0 and 1, found 1\.5"):
+        export(second, tmp_path / "other.onnx", patterns, initial_share=1.5)

@@ -40,6 +40,10 @@ def export_command(
         Path | None,
         typer.Option(help="fer2013new.csv, where FER+ was learnt; else beside the dataset"),
     ] = None,
+    initial_share: Annotated[
+        float,
+        typer.Option(help="share, 0 to 1, of the weights that the run started from (WiSE-FT)"),
+    ] = 0.0,
 ) -> None:
     """Write a trained network as the ONNX file that recognition uses.
 
@@ -69,7 +73,7 @@ def export_command(
         ferplus = ferplus.where(kept)
     dataset = dataset if kept.all() else dataset.where(kept)
     with Console(stderr=True).status("exporting"):
-        about = export(run_dir, out, dataset, precision, ferplus)
+        about = export(run_dir, out, dataset, precision, ferplus, initial_share)
     public = about["training"]["public_test"]
     print(
         f"{out}: {about['network']}, {about['parameters']:,} parameters, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import tempfile
@@ -26,8 +27,10 @@ from semblante.files import write_atomically
 from semblante.metrics import accuracy, best_temperature
 from semblante.preprocess import InputSpec, network_input
 from semblante.recognise.classifier import METADATA_KEY, Classifier
+from semblante.train.batches import Faces
 from semblante.train.checkpoint import read_config
 from semblante.train.dial import add_dial
+from semblante.train.initial import start_from
 from semblante.train.networks import count_parameters
 from semblante.train.objective import N_EMOTIONS
 from semblante.train.precision import PRECISIONS, halve, quantise
@@ -48,6 +51,7 @@ def export(
     dataset: Dataset,
     precision: str = "fp32",
     votes: FerPlus | None = None,
+    initial_share: float = 0.0,
 ) -> dict[str, Any]:
     """Write the best network of `run_dir` to `out` as ONNX; returns what the file says of itself.
 
@@ -59,6 +63,10 @@ def export(
     faces; `ModelError` is raised, and no file left, when in fp32 an output differs by more than
     `TOLERANCE` or the accuracy differs at all, and in the smaller forms of `precision.py` when
     the accuracy falls by `MOST_LOST` or more. `precision` is one of `PRECISIONS`.
+
+    `initial_share` (0..1) of each weight is taken from those that the run started from (its option
+    `initial`), the rest from what it made of them: between the two lie networks that know what both
+    know (WiSE-FT: Wortsman et al., CVPR 2022).
     """
     if precision not in PRECISIONS:
         raise OptionError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
@@ -73,6 +81,8 @@ def export(
             f"{run_dir}: the run is of {config['options'].get('network')!r}, "
             f"but best.safetensors holds a {record['network']!r}"
         )
+    if initial_share:
+        _mix_with_initial(trained, config["options"], dataset, initial_share)
     public = dataset.split("PublicTest")
     plain = _torch_logits(_EveryStep(trained), public)
     temperatures = [best_temperature(public.labels, step[:, :N_EMOTIONS]) for step in plain]
@@ -102,6 +112,7 @@ def export(
             "dataset_sha256": config["dataset_sha256"],
             "options": config["options"],
             "best_epoch": int(record["epoch"]),
+            "initial_share": initial_share,
             "public_test": {"n": len(public), "accuracy": accuracies[-1]},
             "public_test_by_step": accuracies,
         },
@@ -123,6 +134,25 @@ def export(
 
     write_atomically(out, write_checked)
     return about
+
+
+def _mix_with_initial(
+    network: nn.Module, options: dict[str, Any], dataset: Dataset, share: float
+) -> None:
+    """In place."""
+    if not 0 < share <= 1:
+        raise OptionError(f"expected initial_share between 0 and 1, found {share:g}")
+    if not options.get("initial"):
+        raise OptionError("initial_share needs a run that started from weights (--initial)")
+    start = copy.deepcopy(network)
+    start_from(start, options["initial"], Faces(dataset.split("Training"), torch.device("cpu")))
+    before = start.state_dict()
+    network.load_state_dict(
+        {
+            name: torch.lerp(after, before[name], share) if after.is_floating_point() else after
+            for name, after in network.state_dict().items()
+        }
+    )
 
 
 class _EveryStep(nn.Module):

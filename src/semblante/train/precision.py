@@ -97,9 +97,9 @@ def quantise(source: Path, target: Path, faces: npt.NDArray[np.uint8]) -> None:
                 weight_type=QuantType.QInt8,
                 activation_type=QuantType.QUInt8,
                 nodes_to_exclude=whole,
-                # One activation in ten thousand may be cut off for the others' finer steps.
+                # One activation in a hundred thousand may be cut off for the others' finer steps.
                 calibrate_method=CalibrationMethod.Percentile,
-                extra_options={"CalibPercentile": 99.99},
+                extra_options={"CalibPercentile": 99.999},
                 # Seven bits: processors without VNNI add two products of eight bits in sixteen,
                 # which overflows, and then say something else than those that have it.
                 reduce_range=True,
