@@ -132,6 +132,15 @@ PRESETS: Final[dict[str, dict[str, Any]]] = {
         "ferplus_weight": 0.5,
         "relabel_weight": 0.6,
         "all_steps_weight": 0.3,
+    },
+    # After that, with --initial RUN: in small steps towards faces that are blurred or noisy.
+    "robust": {
+        "epochs": 9,
+        "learning_rate": 0.012,
+        "warmup_epochs": 0.5,
+        "ferplus_weight": 0.5,
+        "relabel_weight": 0.6,
+        "all_steps_weight": 0.3,
         "degrade_probability": 0.3,
     },
     # As most course projects train their CNN; it gave 65.3 % in their hands.
