@@ -12,7 +12,6 @@ from rich.console import Console
 
 from semblante.cli.checks import output_file, require
 from semblante.cli.reading import Source
-from semblante.data.ferplus import load_ferplus
 from semblante.errors import DataError
 
 
@@ -64,14 +63,11 @@ def export_command(
         raise DataError(
             f"{source.path}, the run's dataset, is gone: give its new place with --data"
         )
-    dataset = source.read()
-    kept = source.kept(dataset)
     ferplus = None
     if config["options"].get("ferplus_weight", 0) > 0:
-        ferplus = load_ferplus(votes or source.path.with_name("fer2013new.csv"))
-        ferplus.check_rows_of(dataset)
-        ferplus = ferplus.where(kept)
-    dataset = dataset if kept.all() else dataset.where(kept)
+        dataset, ferplus = source.read_with_votes(votes)
+    else:
+        dataset = source.read_kept()
     with Console(stderr=True).status("exporting"):
         about = export(run_dir, out, dataset, precision, ferplus, initial_share)
     public = about["training"]["public_test"]

@@ -18,6 +18,7 @@ from semblante.errors import DataError, ModelError, OptionError
 
 if TYPE_CHECKING:
     from semblante.data import Dataset
+    from semblante.data.ferplus import FerPlus
 
 _FORMS = "CSV, folder, Parquet, .zip or .tar.gz"
 DataPath = Annotated[
@@ -110,6 +111,17 @@ class Source:
         """The faces that are not excluded."""
         dataset = self.read()
         return dataset if self.exclude is None else dataset.where(self.kept(dataset))
+
+    def read_with_votes(self, votes: Path | None) -> tuple[Dataset, FerPlus]:
+        """The faces that are not excluded, and FER+'s votes on them: from `votes`, or from
+        fer2013new.csv beside the dataset."""
+        from semblante.data.ferplus import load_ferplus
+
+        dataset = self.read()
+        ferplus = load_ferplus(votes or self.path.with_name("fer2013new.csv"))
+        ferplus.check_rows_of(dataset)
+        kept = self.kept(dataset)
+        return (dataset, ferplus) if kept.all() else (dataset.where(kept), ferplus.where(kept))
 
     def to_dict(self) -> dict[str, Any]:
         """For a run's notes; whole paths, so that it can be read from anywhere."""

@@ -99,20 +99,16 @@ def train_command(
     require("train", "training", "torch", "safetensors", "matplotlib")
     if tensorboard:
         require("tensorboard", "writing for TensorBoard", "tensorboard")
-    from semblante.data.ferplus import load_ferplus
     from semblante.train.distributed import is_first
     from semblante.train.loop import train
 
     console = Console(stderr=True)
     source = Source(data, mapping, skip_bad, find_faces, exclude)
-    dataset = source.read()
-    kept = source.kept(dataset)
     ferplus = None
     if options.needs_votes:
-        ferplus = load_ferplus(votes or data.with_name("fer2013new.csv"))
-        ferplus.check_rows_of(dataset)
-        ferplus = ferplus.where(kept)
-    dataset = dataset if kept.all() else dataset.where(kept)
+        dataset, ferplus = source.read_with_votes(votes)
+    else:
+        dataset = source.read_kept()
     missing = dataset.split("Training").missing_emotions()
     if missing:
         complain(
