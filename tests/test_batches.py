@@ -54,6 +54,16 @@ def test_warp_equals_opencv() -> None:
         assert np.abs(warped.numpy() - expected).mean() < 0.01
 
 
+def test_a_smaller_view_shows_all_of_the_face() -> None:
+    faces = faces_of(4).numpy()
+    whole = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]).repeat(4, 1, 1)
+    found = warp(torch.from_numpy(faces), whole, 24)
+    assert found.shape == (4, 1, 24, 24)
+    for face, small in zip(faces[:, 0], found[:, 0].numpy(), strict=True):
+        expected = cv2.resize(face, (24, 24), interpolation=cv2.INTER_LINEAR)
+        np.testing.assert_allclose(small, expected, atol=1e-5)
+
+
 def test_maps_stay_within_their_limits() -> None:
     options = TrainOptions(rotation=12, scale=0.2, shift=0.15)
     maps = random_affine(4000, options, CPU)

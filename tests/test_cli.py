@@ -249,7 +249,7 @@ def test_train_export_evaluate_analyze(tmp_path: Path, patterns_csv: Path) -> No
 
     exported = semblante("export", run, "--out", model)
     assert exported.returncode == 0, exported.stderr
-    assert "in fp32, temperature " in exported.stdout
+    assert "in fp32, temperatures " in exported.stdout
 
     arguments = ("evaluate", "--data", patterns_csv, "--model", model)
     figures = json.loads(semblante(*arguments, "--format", "json").stdout)

@@ -15,10 +15,10 @@ from semblante.data import Dataset
 from semblante.data.convert import write_table
 from semblante.errors import DataError, OptionError
 from semblante.evaluation import evaluate
-from semblante.metrics import best_temperature
 from semblante.preprocess import network_input
 from semblante.recognise.classifier import Classifier, softmax
 from semblante.recognise.pipeline import Analyzer
+from semblante.train.calibration import calibrated, fit_temperatures
 from semblante.train.export import export
 from semblante.train.recurrent import RecurrentNetwork
 from semblante.train.state import load_best
@@ -46,18 +46,24 @@ def exported(
 
 @pytest.fixture(scope="module")
 def by_torch(run_dir: Path, patterns: Dataset, exported: Path) -> np.ndarray:
-    """Logits after each step, with its temperature: (3, n, 15)."""
+    """Logits after each step, with its temperatures: (3, n, 15)."""
     network, _ = load_best(run_dir)
     assert isinstance(network, RecurrentNetwork)
     with torch.no_grad():
-        logits = torch.stack(
-            network.all_steps(torch.from_numpy(network_input(patterns.images)))
-        ).numpy()
+        logits = network.all_steps(torch.from_numpy(network_input(patterns.images)))
     about = Classifier(exported).about
-    columns = {"temperatures": slice(7), "ferplus_temperatures": slice(7, None)}
-    for name, those in columns.items():
-        logits[:, :, those] /= np.reshape(about[name], (3, 1, 1))
-    return np.asarray(logits)
+    temperatures = zip(about["temperatures"], about["ferplus_temperatures"], strict=True)
+    return np.stack(
+        [
+            np.hstack(
+                [
+                    calibrated(step[:, :7], torch.tensor(first).log()),
+                    calibrated(step[:, 7:], torch.tensor(second).log()),
+                ]
+            )
+            for step, (first, second) in zip(logits, temperatures, strict=True)
+        ]
+    )
 
 
 def close(exported: Path) -> float:
@@ -142,11 +148,13 @@ def test_ferplus_probabilities_suit_its_majority(
     votes = ferplus_votes(patterns)
     votes.votes[patterns.splits == 1] = 10 * np.eye(10, dtype=np.int64)[winners]
     about = export(run_dir, tmp_path / "model.onnx", patterns, votes=votes)
-    expected = best_temperature(winners, logits)
+    expected = fit_temperatures(winners, logits)
     assert about["ferplus_temperatures"][-1] == pytest.approx(expected)
-    assert abs(np.log(expected / about["temperatures"][-1])) > 0.1  # one would not do for both
+    between = np.log(expected).mean() - np.log(about["temperatures"][-1]).mean()
+    assert abs(between) > 0.1  # the same would not do for both
     said = Classifier(tmp_path / "model.onnx").ferplus_probabilities(public.images)
-    np.testing.assert_allclose(said, softmax(logits / expected), atol=1e-4)
+    wanted = calibrated(torch.from_numpy(logits), torch.tensor(expected).log()).softmax(dim=1)
+    np.testing.assert_allclose(said, wanted, atol=1e-4)
 
 
 def test_votes_that_ferplus_needs_are_not_there(

@@ -16,6 +16,7 @@ from semblante.errors import ModelError, OptionError
 from semblante.models import model_path
 from semblante.recognise.classifier import Classifier, softmax
 from semblante.train.batches import Faces
+from semblante.train.calibration import calibrated
 from semblante.train.export import export
 from semblante.train.initial import start_from
 from semblante.train.loop import evaluate
@@ -95,12 +96,13 @@ def test_a_run_starts_from_a_narrower_network(patterns: Dataset, tmp_path: Path)
     start_from(network, "rcnn-small", faces)
     small = Classifier(model_path("rcnn-small"))
     with torch.no_grad():
-        found = network.eval()(next(faces.batches(50))[0]).softmax(dim=1)
-    # The file's logits are divided by its temperature, and stored in half precision.
-    logits = (
-        small.logits(patterns.split("PublicTest").images[:50]) * small.about["temperatures"][-1]
-    )
-    np.testing.assert_allclose(found, softmax(logits), atol=5e-3)
+        found = calibrated(
+            network.eval()(next(faces.batches(50))[0])[:, :7],
+            torch.tensor(small.about["temperatures"][-1]).log(),
+        )
+    # The file's logits are calibrated, and stored in half precision.
+    logits = small.logits(patterns.split("PublicTest").images[:50])
+    np.testing.assert_allclose(softmax(found.numpy()), softmax(logits), atol=5e-3)
 
 
 def test_no_network_starts_from_a_wider_one(patterns: Dataset) -> None:
@@ -122,9 +124,10 @@ def test_exported_between_the_start_and_the_end_of_a_run(patterns: Dataset, tmp_
     network.load_state_dict(mixed)
     faces = Faces(patterns.split("PublicTest"), torch.device("cpu"))
     with torch.no_grad():
-        logits = network.eval()(next(faces.batches(20))[0]).numpy()
+        logits = network.eval()(next(faces.batches(20))[0])
     found = Classifier(tmp_path / "mixed.onnx").logits(patterns.split("PublicTest").images[:20])
-    np.testing.assert_allclose(found, logits / about["temperatures"][-1], atol=1e-3)
+    wanted = calibrated(logits, torch.tensor(about["temperatures"][-1]).log())
+    np.testing.assert_allclose(found, wanted, atol=1e-3)
     with pytest.raises(OptionError, match="needs a run that started from weights"):
         export(first, tmp_path / "other.onnx", patterns, initial_share=0.25)
     with pytest.raises(OptionError, match=r"between 0 and 1, found 1\.5"):

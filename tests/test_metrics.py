@@ -7,7 +7,6 @@ import pytest
 
 from semblante.metrics import (
     accuracy,
-    best_temperature,
     confusion_matrix,
     expected_calibration_error,
     macro_f1,
@@ -72,28 +71,6 @@ def test_ece_of_the_certain() -> None:
     sure = np.eye(7)[[0, 1, 2, 3]]
     assert expected_calibration_error(np.array([0, 1, 2, 3]), sure) == 0
     assert expected_calibration_error(np.array([1, 2, 3, 4]), sure) == 1
-
-
-def test_best_temperature_finds_the_one_that_was_applied() -> None:
-    """Labels drawn from softmax(logits) suit a temperature of 1; logits three times as large, 3."""
-    rng = np.random.default_rng(0)
-    logits = rng.normal(0, 2, (20_000, 7))
-    powers = np.exp(logits)
-    shares = powers / powers.sum(axis=1, keepdims=True)
-    labels = (shares.cumsum(axis=1) < rng.random((20_000, 1))).sum(axis=1)
-    assert best_temperature(labels, logits) == pytest.approx(1, abs=0.03)
-    assert best_temperature(labels, 3 * logits) == pytest.approx(3, abs=0.09)
-    slow = min(
-        np.linspace(0.5, 2, 301),
-        key=lambda t: (
-            -np.log(
-                (np.exp(logits / t) / np.exp(logits / t).sum(axis=1, keepdims=True))[
-                    np.arange(20_000), labels
-                ]
-            ).mean()
-        ),
-    )
-    assert best_temperature(labels, logits) == pytest.approx(slow, abs=0.006)
 
 
 def test_reliability_by_hand() -> None:

@@ -126,6 +126,24 @@ def test_first_step_is_gradient_descent_written_out(patterns: Dataset) -> None:
         torch.testing.assert_close(parameter.detach(), expected, atol=1e-6, rtol=1e-4)
 
 
+def test_faces_are_small_at_first(
+    patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sides = []
+    real = Objective.__call__
+
+    def watched(self: Objective, outputs: Any, inputs: torch.Tensor, targets: Any) -> torch.Tensor:
+        sides.append(inputs.shape[-1])
+        return real(self, outputs, inputs, targets)
+
+    monkeypatch.setattr(Objective, "__call__", watched)
+    options = replace(QUICK, epochs=4, batch_size=84, small_side=24, small_until=0.75)
+    run(patterns, options, tmp_path / "run")
+    assert sides == [24, 24, 24, 48]
+    with pytest.raises(OptionError, match="course-cnn takes no faces of 24 pixels"):
+        run(patterns, replace(options, network="course-cnn"), tmp_path / "other")
+
+
 # -- runs -------------------------------------------------------------------------------------
 
 
@@ -297,6 +315,18 @@ def test_a_run_folder_is_not_mixed_up_with_another(patterns: Dataset, tmp_path: 
         run(smaller, options, tmp_path / "run", resume=True)
     with pytest.raises(ModelError, match="No such file"):
         run(patterns, options, tmp_path / "nothing", resume=True)
+
+
+def test_a_run_of_before_an_option_existed_goes_on(patterns: Dataset, tmp_path: Path) -> None:
+    options = replace(QUICK, epochs=1)
+    run(patterns, options, tmp_path / "run")
+    path = tmp_path / "run" / "config.json"
+    config = json.loads(path.read_text())
+    del config["options"]["small_until"]
+    path.write_text(json.dumps(config))
+    run(patterns, options, tmp_path / "run", resume=True)
+    with pytest.raises(ModelError, match=r"small_until was 0\.0, is 0\.5"):
+        run(patterns, replace(options, small_until=0.5), tmp_path / "run", resume=True)
 
 
 def test_a_diverging_run_stops_and_keeps_its_checkpoint(

@@ -54,33 +54,6 @@ def macro_f1(confusion: npt.NDArray[np.int64]) -> float:
     return float(np.mean([row["f1"] for row in per_class(confusion) if row["n"] > 0]))
 
 
-def best_temperature(labels: Labels, logits: npt.NDArray[np.floating[Any]]) -> float:
-    """The temperature T, 0.1 to 10, by which softmax(logits / T) fits the labels best.
-
-    Temperature scaling (Guo et al., ICML 2017, section 4.2): T minimises the mean negative
-    log-likelihood, which has one minimum in log T; found by golden-section search. It changes how
-    sure the estimates are, never which emotion is the first. `logits`: (n, n_classes).
-    """
-    scores = logits.astype(np.float64)
-    rows = np.arange(len(labels))
-
-    def error(log_temperature: float) -> float:
-        scaled = scores / math.exp(log_temperature)
-        top = scaled.max(axis=1)
-        return float((np.log(np.exp(scaled - top[:, None]).sum(axis=1)) + top
-                      - scaled[rows, labels]).mean())  # fmt: skip
-
-    golden = (math.sqrt(5) - 1) / 2
-    low, high = math.log(0.1), math.log(10)
-    for _ in range(60):
-        left, right = high - golden * (high - low), low + golden * (high - low)
-        if error(left) < error(right):
-            high = right
-        else:
-            low = left
-    return math.exp((low + high) / 2)
-
-
 def expected_calibration_error(
     labels: Labels, probabilities: Probabilities, n_bins: int = 15
 ) -> float:

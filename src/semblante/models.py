@@ -36,7 +36,7 @@ MODELS: Final[dict[str, ModelEntry]] = {
         ModelEntry(
             name="rcnn-small",
             file="rcnn-small.onnx",
-            sha256="ee26f0a5daec37032c88884eb176a2f1472be9a531e5541af4d3c5b32698ebb6",
+            sha256="6208ed2ce213d4c25337cf16803c466be83bc742d26c60ff41330c931d088787",
             parameters=836_015,
             public_test=0.6943,
             private_test=0.7002,
@@ -45,7 +45,7 @@ MODELS: Final[dict[str, ModelEntry]] = {
         ModelEntry(
             name="rcnn-small-int8",
             file="rcnn-small-int8.onnx",
-            sha256="8d0b86e18df6ac65c1e7f0d4883176bd7902d9948a59fb0c6872c1baf3a9e0c6",
+            sha256="5f71b9ab665863f9bf0ef15f6b26bdeabe8551bf4757c2821f6731b9122ff479",
             parameters=836_015,
             public_test=0.6955,
             private_test=0.6991,

@@ -74,5 +74,6 @@ def export_command(
     print(
         f"{out}: {about['network']}, {about['parameters']:,} parameters, "
         f"{out.stat().st_size / 1e6:.2f} MB, PublicTest {public['accuracy']:.2%} "
-        f"(n={public['n']}, single view) in fp32, temperature {about['temperatures'][-1]:.3f}"
+        f"(n={public['n']}, single view) in fp32, "
+        f"temperatures {min(about['temperatures'][-1]):.2f} to {max(about['temperatures'][-1]):.2f}"
     )

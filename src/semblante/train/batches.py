@@ -46,10 +46,14 @@ class Faces:
             yield standardise(images.float()), self.labels[start : start + size]
 
     def augmented_batches(
-        self, options: TrainOptions, start: int = 0, random_state: Tensor | None = None
+        self,
+        options: TrainOptions,
+        start: int = 0,
+        random_state: Tensor | None = None,
+        side: int | None = None,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """All faces once in random order, augmented, with their targets; the last incomplete batch
-        is left out.
+        is left out. They are `side` pixels wide and high, as large as they are unless it is given.
 
         An interrupted pass goes on at batch `start` with the `random_state` it had there.
 
@@ -62,15 +66,15 @@ class Faces:
         for first in range(start * size, len(self) - size + 1, size):
             batch = order[first : first + size]
             inputs = standardise(self.images[batch].float())
-            yield augment(inputs, options), self.targets[batch]
+            yield augment(inputs, options, side), self.targets[batch]
 
 
-def augment(faces: Tensor, options: TrainOptions) -> Tensor:
-    """Another view of each standardised face, (n, 1, H, W).
+def augment(faces: Tensor, options: TrainOptions, side: int | None = None) -> Tensor:
+    """Another view of each standardised face, (n, 1, H, W) -> (n, 1, side, side).
 
-    Geometry, a bad picture, light, an occlusion.
+    Geometry, a bad picture, light, an occlusion. As large as before unless `side` is given.
     """
-    faces = warp(faces, random_affine(len(faces), options, faces.device))
+    faces = warp(faces, random_affine(len(faces), options, faces.device), side)
     if options.degrade_probability > 0:
         faces = degrade(faces, options.degrade_probability)
     faces = jitter(faces, options)
@@ -97,9 +101,13 @@ def random_affine(n: int, options: TrainOptions, device: torch.device) -> Tensor
     return torch.stack(rows, dim=1).view(n, 2, 3)
 
 
-def warp(faces: Tensor, maps: Tensor) -> Tensor:
-    """Bilinear; what lies outside the face becomes 0, the mean of a standardised face."""
-    grid = F.affine_grid(maps, list(faces.shape), align_corners=False)
+def warp(faces: Tensor, maps: Tensor, side: int | None = None) -> Tensor:
+    """Bilinear; what lies outside the face becomes 0, the mean of a standardised face.
+
+    (n, 1, H, W) -> (n, 1, side, side), as large as before unless `side` is given.
+    """
+    height, width = (side, side) if side else faces.shape[-2:]
+    grid = F.affine_grid(maps, [len(faces), 1, height, width], align_corners=False)
     return F.grid_sample(faces, grid, mode="bilinear", align_corners=False)
 
 

@@ -24,10 +24,11 @@ from semblante.data.ferplus import NO_MAJORITY, FerPlus
 from semblante.emotions import EMOTIONS
 from semblante.errors import DataError, ModelError, OptionError
 from semblante.files import write_atomically
-from semblante.metrics import accuracy, best_temperature
+from semblante.metrics import accuracy
 from semblante.preprocess import InputSpec, network_input
 from semblante.recognise.classifier import METADATA_KEY, Classifier
 from semblante.train.batches import Faces
+from semblante.train.calibration import calibrated, fit_temperatures
 from semblante.train.checkpoint import read_config
 from semblante.train.dial import add_dial
 from semblante.train.initial import start_from
@@ -55,11 +56,11 @@ def export(
 ) -> dict[str, Any]:
     """Write the best network of `run_dir` to `out` as ONNX; returns what the file says of itself.
 
-    `dataset` is the one the network was trained on. Its outputs are divided by the temperature that
-    suits PublicTest best, so that probabilities mean what they say. A network that can classify
-    each step of its last layer is given a dial, see `dial.py`; one that has learnt FER+ as well a
-    second output, `ferplus_logits` (n, 8), whose temperature suits FER+'s majority: `votes`, of
-    the dataset's rows, are needed for it. Both forms see all PublicTest
+    `dataset` is the one the network was trained on. Its outputs are divided by temperatures that
+    suit PublicTest best, so that probabilities mean what they say, see `calibration.py`. A network
+    that can classify each step of its last layer is given a dial, see `dial.py`; one that has
+    learnt FER+ as well a second output, `ferplus_logits` (n, 8), whose temperatures suit FER+'s
+    majority: `votes`, of the dataset's rows, are needed for it. Both forms see all PublicTest
     faces; `ModelError` is raised, and no file left, when in fp32 an output differs by more than
     `TOLERANCE` or the accuracy differs at all, and in the smaller forms of `precision.py` when
     the accuracy falls by `MOST_LOST` or more. `precision` is one of `PRECISIONS`.
@@ -85,14 +86,10 @@ def export(
         _mix_with_initial(trained, config["options"], dataset, initial_share)
     public = dataset.split("PublicTest")
     plain = _torch_logits(_EveryStep(trained), public)
-    temperatures = [best_temperature(public.labels, step[:, :N_EMOTIONS]) for step in plain]
-    divisors = [torch.full((plain.shape[2],), t) for t in temperatures]
-    ferplus_temperatures = []
+    temperatures = [[fit_temperatures(public.labels, step[:, :N_EMOTIONS]) for step in plain]]
     if plain.shape[2] > N_EMOTIONS:
-        ferplus_temperatures = _ferplus_temperatures(plain[:, :, N_EMOTIONS:], dataset, votes)
-        for divisor, t in zip(divisors, ferplus_temperatures, strict=True):
-            divisor[N_EMOTIONS:] = t
-    network = _EveryStep(trained, divisors)
+        temperatures.append(_ferplus_temperatures(plain[:, :, N_EMOTIONS:], dataset, votes))
+    network = _EveryStep(trained, temperatures)
     outputs = _torch_logits(network, public)
     accuracies = [_accuracy(public, logits) for logits in outputs]
     learnt = "FER2013, Training split"
@@ -105,8 +102,9 @@ def export(
         "steps": list(getattr(trained, "steps", ())),
         "parameters": count_parameters(network),
         "precision": precision,
-        "temperatures": temperatures,  # after each step of the last layer, as the accuracies below
-        "ferplus_temperatures": ferplus_temperatures,  # the same, of its second output
+        # One for each emotion, after each step of the last layer, as the accuracies below.
+        "temperatures": temperatures[0],
+        "ferplus_temperatures": temperatures[1] if len(temperatures) > 1 else [],
         "training": {
             "dataset": learnt,
             "dataset_sha256": config["dataset_sha256"],
@@ -156,31 +154,45 @@ def _mix_with_initial(
 
 
 class _EveryStep(nn.Module):
-    """A network's logits after each step that it can classify, each over a temperature of its own.
+    """A network's logits after each step that it can classify, calibrated.
 
-    Calibrated so, a probability means the same after any number of steps.
+    Each with temperatures of its own: a probability means the same after any number of steps.
     """
 
     def __init__(
-        self, network: nn.Module, temperatures: Sequence[torch.Tensor] | None = None
+        self, network: nn.Module, temperatures: Sequence[Sequence[Sequence[float]]] | None = None
     ) -> None:
+        """`temperatures`: of the emotions (steps, 7) and, where it has learnt them, of FER+'s
+        (steps, 8); None: as the network says it."""
         super().__init__()
         self.network = network
-        self.temperatures = temperatures  # one for each output; None: as the network says it
+        self.log_temperatures = [torch.tensor(steps).log() for steps in temperatures or ()]
 
     def forward(self, faces: torch.Tensor) -> list[torch.Tensor]:
         network = self.network
         logits = (
             network.all_steps(faces) if isinstance(network, RecurrentNetwork) else [network(faces)]
         )
-        if self.temperatures is None:
+        if not self.log_temperatures:
             return logits
-        return [x / t for x, t in zip(logits, self.temperatures, strict=True)]
+        widths = [steps.shape[1] for steps in self.log_temperatures]
+        return [
+            torch.cat(
+                [
+                    calibrated(output, steps[t])
+                    for output, steps in zip(
+                        step.split(widths, dim=1), self.log_temperatures, strict=True
+                    )
+                ],
+                dim=1,
+            )
+            for t, step in enumerate(logits)
+        ]
 
 
 def _ferplus_temperatures(
     logits: np.ndarray[Any, Any], dataset: Dataset, votes: FerPlus | None
-) -> list[float]:
+) -> list[list[float]]:
     """For FER+'s logits (steps, n, 8) of PublicTest, by the faces that have a majority there."""
     if votes is None:
         raise OptionError("the network has learnt FER+'s votes: they are needed to calibrate it")
@@ -189,7 +201,7 @@ def _ferplus_temperatures(
     clear = labels != NO_MAJORITY
     if not clear.any():
         raise DataError("not one face of PublicTest has a majority in FER+'s votes")
-    return [best_temperature(labels[clear], step[clear]) for step in logits]
+    return [fit_temperatures(labels[clear], step[clear]) for step in logits]
 
 
 def _torch_logits(network: nn.Module, faces: Dataset) -> np.ndarray[Any, np.dtype[np.float32]]:

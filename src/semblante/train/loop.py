@@ -168,7 +168,9 @@ def _train_epoch(
     options = run.options
     losses, norms = run.epoch.losses, run.epoch.norms
     run.network.train()
-    for inputs, targets in faces.augmented_batches(options, len(losses), run.epoch.random_state):
+    for inputs, targets in faces.augmented_batches(
+        options, len(losses), run.epoch.random_state, run.side(epoch)
+    ):
         if run.mixes(epoch):
             inputs, targets = mixed(inputs, targets, options)
         inputs = together.part(inputs).contiguous(memory_format=run.layout)
@@ -319,12 +321,11 @@ def _open_run(
     theirs = read_config(run_dir)
     if theirs["dataset_sha256"] != ours["dataset_sha256"]:
         raise ModelError(f"{run_dir} was trained on another dataset than the one given")
-    before = theirs["options"]
-    changed = [name for name, value in chosen.items() if before.get(name) != value]
+    # An option that did not exist when the run began was what its default is.
+    before = {**json.loads(json.dumps(asdict(TrainOptions()))), **theirs["options"]}
+    changed = [name for name, value in chosen.items() if before[name] != value]
     if changed:
-        differences = ", ".join(
-            f"{name} was {before.get(name)}, is {chosen[name]}" for name in changed
-        )
+        differences = ", ".join(f"{name} was {before[name]}, is {chosen[name]}" for name in changed)
         raise ModelError(f"{run_dir} holds a run with other options: {differences}")
 
 

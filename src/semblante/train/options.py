@@ -66,15 +66,19 @@ class TrainOptions:
     distill_weight: float = _option(0.7, "with teachers: their share of the error")
     temperature: float = _option(3.0, "with teachers: by which both sides' logits are divided")
     patience: int = _option(0, "stop when PublicTest has not improved for so many epochs; 0: never")
+    small_side: int = _option(32, "side in pixels of the faces that are small at first")
+    small_until: float = _option(
+        0.0, "train on small faces, which is quicker, in this first part of the run"
+    )
     compile: bool = _option(False, "torch.compile the network: quicker on a GPU")
     precision: str = _option("auto", "auto, fp32 or bf16; auto is bf16 where the processor has it")
 
     def __post_init__(self) -> None:
-        at_least_one = ("epochs", "batch_size")
+        at_least_one = ("epochs", "batch_size", "small_side")
         fractions = (
             "momentum", "label_smoothing", "mixup_probability", "mixup_until", "ema_decay",
             "erase_probability", "scale", "shift", "contrast", "cutmix_probability",
-            "distill_weight", "relabel_weight", "degrade_probability",
+            "distill_weight", "relabel_weight", "degrade_probability", "small_until",
         )  # fmt: skip
         not_negative = (
             "seed", "warmup_epochs", "weight_decay", "rotation", "brightness", "all_steps_weight",

@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from semblante.errors import ModelError, OptionError
 from semblante.files import write_json
+from semblante.preprocess import InputSpec
 from semblante.train.checkpoint import (
     load_tensors,
     prefixed,
@@ -65,6 +66,7 @@ class TrainingState:
         self.average = self._placed(build_network(options.network, outputs), device)
         self.average.load_state_dict(self.network.state_dict())
         self.average.requires_grad_(False)
+        self._check_size()
         self._outputs = self._outputs_of(together)
         kernels = [p for p in self.network.parameters() if p.ndim > 1]
         others = [p for p in self.network.parameters() if p.ndim <= 1]
@@ -80,6 +82,22 @@ class TrainingState:
         network.to(device)
         network.to(memory_format=self.layout)  # type: ignore[call-overload]
         return network
+
+    def _check_size(self) -> None:
+        """Raise `OptionError` for small faces where the network takes only those of one size."""
+        side = self.options.small_side
+        if self.options.small_until == 0:
+            return
+        device = next(self.average.parameters()).device
+        self.average.eval()
+        try:
+            with torch.no_grad():
+                self.average(torch.zeros(1, 1, side, side, device=device))
+        except RuntimeError:
+            raise OptionError(
+                f"small_until is above 0, but {self.options.network} takes no faces of "
+                f"{side} pixels"
+            ) from None
 
     def outputs(self, faces: Tensor) -> list[Tensor]:
         """Logits after each recurrent step whose error counts, the last one last."""
@@ -113,6 +131,15 @@ class TrainingState:
     def mixes(self, epoch: int) -> bool:
         """Whether `epoch`, counted from 1, is one in which batches may be mixed."""
         return epoch <= self.options.mixup_until * self.options.epochs
+
+    def side(self, epoch: int) -> int:
+        """Of the faces in `epoch`, counted from 1, in pixels.
+
+        Small ones first: half the work for most of what there is to learn (progressive resizing:
+        Tan & Le, EfficientNetV2, ICML 2021, section 4).
+        """
+        small = epoch <= self.options.small_until * self.options.epochs
+        return self.options.small_side if small else InputSpec().size
 
     @torch.no_grad()
     def update_average(self) -> None:
