@@ -175,19 +175,12 @@ class _EveryStep(nn.Module):
         )
         if not self.log_temperatures:
             return logits
+        return [self._calibrated(step, t) for t, step in enumerate(logits)]
+
+    def _calibrated(self, step: torch.Tensor, t: int) -> torch.Tensor:
         widths = [steps.shape[1] for steps in self.log_temperatures]
-        return [
-            torch.cat(
-                [
-                    calibrated(output, steps[t])
-                    for output, steps in zip(
-                        step.split(widths, dim=1), self.log_temperatures, strict=True
-                    )
-                ],
-                dim=1,
-            )
-            for t, step in enumerate(logits)
-        ]
+        outputs = zip(step.split(widths, dim=1), self.log_temperatures, strict=True)
+        return torch.cat([calibrated(output, steps[t]) for output, steps in outputs], dim=1)
 
 
 def _ferplus_temperatures(
