@@ -135,8 +135,8 @@ class TrainingState:
     def side(self, epoch: int) -> int:
         """Of the faces in `epoch`, counted from 1, in pixels.
 
-        Small ones first: 32 pixels are less than half the work of 48 (progressive resizing: Tan & Le,
-        EfficientNetV2, ICML 2021, section 4).
+        Small ones first: 32 pixels are less than half the work of 48 (progressive resizing:
+        Tan & Le, EfficientNetV2, ICML 2021, section 4).
         """
         small = epoch <= self.options.small_until * self.options.epochs
         return self.options.small_side if small else InputSpec().size
