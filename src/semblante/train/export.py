@@ -179,7 +179,7 @@ class _EveryStep(nn.Module):
 
     def _calibrated(self, step: torch.Tensor, t: int) -> torch.Tensor:
         widths = [steps.shape[1] for steps in self.log_temperatures]
-        outputs = zip(step.split(widths, dim=1), self.log_temperatures, strict=True)
+        outputs = zip(torch.split(step, widths, dim=1), self.log_temperatures, strict=True)
         return torch.cat([calibrated(output, steps[t]) for output, steps in outputs], dim=1)
 
 
