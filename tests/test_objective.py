@@ -194,11 +194,14 @@ def test_relabelling_overrules_labels_that_the_votes_contradict(
     options = replace(QUICK, network="rcnn-tiny", relabel_weight=1.0)
     noisy = replace(patterns, labels=labels)
     training = Faces(noisy.split("Training"), torch.device("cpu"))
-    found = loop._targets(training, ferplus.where(patterns.splits == 0), options)
+    found = loop._targets(training, ferplus.where(patterns.splits == 0), options, bf16=False)
     true = torch.from_numpy(patterns.labels[patterns.splits == 0])
     assert (found.argmax(dim=1) == true).all()
     half = loop._targets(
-        training, ferplus.where(patterns.splits == 0), replace(options, relabel_weight=0.5)
+        training,
+        ferplus.where(patterns.splits == 0),
+        replace(options, relabel_weight=0.5),
+        bf16=False,
     )
     torch.testing.assert_close(half, (found + smoothed(training.labels, 0.1)) / 2)
     learnt(noisy, tmp_path / "run", replace(options, epochs=1), votes=ferplus)
@@ -226,6 +229,7 @@ def test_a_network_without_steps_has_no_error_at_each(patterns: Dataset, tmp_pat
     options = replace(QUICK, network="rcnn-tiny-twin-parameters", all_steps_weight=0.3)
     with pytest.raises(OptionError, match="rcnn-tiny-twin-parameters has no steps of its own"):
         learnt(patterns, tmp_path / "run", options)
+    assert not (tmp_path / "run").exists()
     learnt(patterns, tmp_path / "steps", replace(QUICK, all_steps_weight=0.3))
 
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+import socket
+from contextlib import suppress
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
 from semblante.cli.analyze import DetectorName
 from semblante.cli.checks import complain, require
+from semblante.errors import OptionError
 from semblante.models import DEFAULT_MODEL
 
 
 def serve_command(
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes one that is free")] = 8000,
     token: Annotated[
         str | None,
         typer.Option(
@@ -43,26 +48,20 @@ def serve_command(
     from semblante.server.app import create_app
     from semblante.server.settings import Settings
 
-    settings = Settings(
-        host=host, port=port, token=token, origins=tuple(origin or ()), workers=workers
-    )
+    settings = Settings(host=host, token=token, origins=tuple(origin or ()), workers=workers)
+    listening = listen(host, port)
     if not settings.is_local and token is None:
-        settings = Settings(
-            host=host, port=port, token=secrets.token_urlsafe(24), origins=settings.origins,
-            workers=workers,
-        )  # fmt: skip
+        settings = replace(settings, token=secrets.token_urlsafe(24))
         complain(
             f"other machines can reach {host}: they need the token that is part of the address "
             "below. Without HTTPS before it, whoever listens can read it, and the pictures"
         )
-    analyzer = Analyzer(model, detector=make_detector(detector))
+    app = create_app(settings, Analyzer(model, detector=make_detector(detector)))
     shown = f"[{host}]" if ":" in host else host
-    page = f"http://{shown}:{port}/" + (f"#token={settings.token}" if settings.token else "")
-    print(f"semblante: {page}", flush=True)
-    uvicorn.run(
-        create_app(settings, analyzer),
-        host=host,
-        port=port,
+    page = f"http://{shown}:{listening.getsockname()[1]}/"
+    print(f"semblante: {page}" + (f"#token={settings.token}" if settings.token else ""), flush=True)
+    config = uvicorn.Config(
+        app,
         log_level="warning",
         access_log=False,  # addresses and paths are nobody's business
         server_header=False,
@@ -71,3 +70,38 @@ def serve_command(
         timeout_keep_alive=5,
         timeout_graceful_shutdown=5,
     )
+    with suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens, before anything else is done; raises `OptionError`."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except (OSError, UnicodeError) as error:
+        raise OptionError(f"--host {host}: this is no address of a machine ({error})") from None
+    listening = socket.socket(family, kind, protocol)
+    if os.name == "posix":  # a server that is started again need not wait for the last one's calls
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind(address)
+        listening.listen(2048)  # who calls while the model is read waits
+    except OSError as error:
+        listening.close()
+        raise OptionError(_why_not(error, host, port)) from None
+    return listening
+
+
+def _why_not(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"--port {port} is in use on {host}, perhaps by another semblante: "
+            "choose another, or 0 for one that is free"
+        )
+    if error.errno == errno.EACCES:
+        return f"--port {port}: only the administrator may use it, choose one from 1024 on"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"--host {host} is not an address of this machine"
+    return f"--host {host} --port {port}: {error.strerror}"

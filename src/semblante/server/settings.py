@@ -13,7 +13,6 @@ class Settings:
     """Everything has a limit, since anybody who reaches the port may send anything."""
 
     host: str = "127.0.0.1"
-    port: int = 8000
     token: str | None = None  # needed by every call but the page and /healthz, where there is one
     origins: tuple[str, ...] = ()  # other pages that may call, such as https://example.org
     max_body: int = 32_000_000  # bytes of a request

@@ -43,6 +43,15 @@ class Processes:
         if self.count > 1:
             dist.barrier()
 
+    def agreed(self, choice: bool) -> bool:
+        """What the first process has chosen."""
+        if self.count == 1:
+            return choice
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        told = torch.tensor(int(choice), device=device)
+        dist.broadcast(told, src=0)
+        return bool(told)
+
 
 ALONE: Final = Processes()
 

@@ -36,7 +36,14 @@ from semblante.train.networks import build_network, count_parameters
 from semblante.train.objective import N_EMOTIONS, Objective, class_weights, mixed, smoothed
 from semblante.train.options import TrainOptions
 from semblante.train.relabel import likely_labels
-from semblante.train.state import Epoch, Record, TrainingState, load_best, use_bf16
+from semblante.train.state import (
+    Epoch,
+    Record,
+    TrainingState,
+    check_fits,
+    load_best,
+    use_bf16,
+)
 
 # Training accuracy is followed on this many of its faces, without augmentation and with the
 # same averaged weights as PublicTest: only then does the gap between the two curves mean
@@ -100,15 +107,17 @@ def _train(
         votes.check_rows_of(dataset)
         votes = votes.where(dataset.splits == SPLITS.index("Training"))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    bf16 = False
     if together.first:
-        _open_run(run_dir, options, dataset, source, device, resume)
-    together.wait()
+        bf16 = _open_run(run_dir, options, dataset, source, device, resume)
+    bf16 = together.agreed(bf16)
     torch.manual_seed(options.seed)
-    run = TrainingState(options, device, max(1, len(training) // options.batch_size), together)
+    steps_per_epoch = max(1, len(training) // options.batch_size)
+    run = TrainingState(options, device, steps_per_epoch, together, bf16)
     history = run.load(run_dir) if resume else []
 
     faces, public_faces = Faces(training, device), Faces(public, device)
-    faces.targets = _targets(faces, votes, options).to(device)
+    faces.targets = _targets(faces, votes, options, bf16).to(device)
     if options.initial and run.step == 0:
         start_from(run.network, options.initial, faces)
         run.average.load_state_dict(run.network.state_dict())
@@ -194,7 +203,7 @@ def _train_epoch(
         yield losses
 
 
-def _targets(faces: Faces, votes: FerPlus | None, options: TrainOptions) -> Tensor:
+def _targets(faces: Faces, votes: FerPlus | None, options: TrainOptions, bf16: bool) -> Tensor:
     """What the network is to say of each face of Training, see `objective.py`."""
     labels = faces.labels.cpu()
     targets = smoothed(labels, options.label_smoothing)
@@ -206,7 +215,6 @@ def _targets(faces: Faces, votes: FerPlus | None, options: TrainOptions) -> Tens
         if options.initial:
             network = build_network(options.network).to(faces.images.device)
             start_from(network, options.initial, faces)
-            bf16 = use_bf16(options.precision, faces.images.device)
             views = [logits_of(network, view, bf16) for view in (faces, faces.mirrored())]
             estimates = torch.stack(views)[:, :, :N_EMOTIONS].softmax(dim=2).mean(dim=0).cpu()
         likely = likely_labels(labels, torch.from_numpy(votes.votes), estimates)
@@ -292,8 +300,8 @@ def _open_run(
     source: Mapping[str, Any],
     device: torch.device,
     resume: bool,
-) -> None:
-    """Make the run folder, or check that it holds this very run."""
+) -> bool:
+    """Make the run folder, or check that it holds this very run; says whether it is in bfloat16."""
     path = run_dir / "config.json"
     # As they come back from the file: JSON knows no tuples.
     chosen: dict[str, Any] = json.loads(json.dumps(asdict(options)))
@@ -303,13 +311,15 @@ def _open_run(
             raise ModelError(
                 f"{run_dir} already holds a run: continue it with --resume or choose another folder"
             )
-        network = build_network(options.network)  # an unknown name leaves no folder behind
+        network = build_network(options.network)  # an unknown name leaves no folder behind,
+        check_fits(network, options)  # nor does a recipe that it cannot follow
+        bf16 = use_bf16(options.precision, device)
         run_dir.mkdir(parents=True, exist_ok=True)
         about = {
             "source": dict(source),  # where `export` finds the faces to compare on
             "parameters": count_parameters(network),
             "device": device.type,
-            "bf16": use_bf16(options.precision, device),
+            "bf16": bf16,
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
             "semblante": semblante.__version__,
@@ -317,7 +327,7 @@ def _open_run(
             "machine": platform.machine(),
         }
         write_json(path, {**ours, **about})
-        return
+        return bf16
     theirs = read_config(run_dir)
     if theirs["dataset_sha256"] != ours["dataset_sha256"]:
         raise ModelError(f"{run_dir} was trained on another dataset than the one given")
@@ -327,6 +337,7 @@ def _open_run(
     if changed:
         differences = ", ".join(f"{name} was {before[name]}, is {chosen[name]}" for name in changed)
         raise ModelError(f"{run_dir} holds a run with other options: {differences}")
+    return bool(theirs["bf16"])  # whatever measures quicker now
 
 
 def _finish(

@@ -1,0 +1,272 @@
+"""Runs that are interrupted, killed or damaged, and go on as if nothing had been."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from semblante.data import Dataset
+from semblante.errors import ModelError
+from semblante.train import state
+from semblante.train.checkpoint import load_tensors, save_tensors
+from semblante.train.loop import train
+from semblante.train.objective import Objective
+from semblante.train.state import load_best
+from test_training import QUICK, Silent, run, weights
+
+_TRAIN_SLOWLY = """
+import sys, time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+sys.path.insert(0, {tests!r})
+from test_training import QUICK, Silent
+from semblante.data import load_fer2013
+from semblante.train.loop import train
+
+class Slow(Silent):
+    def step(self, epoch, step, steps, loss):
+        print(epoch, step, flush=True)
+        time.sleep(0.2 if epoch == 2 else 0)
+
+data = Path(sys.argv[1])
+train(load_fer2013(data), QUICK, Path(sys.argv[2]), Slow(), source={{"path": str(data)}})
+"""
+
+
+def test_killed_in_mid_epoch_and_resumed_ends_like_the_whole_run(
+    patterns: Dataset, patterns_csv: Path, tmp_path: Path
+) -> None:
+    whole, _ = run(patterns, QUICK, tmp_path / "whole")
+    script = _TRAIN_SLOWLY.format(tests=str(Path(__file__).parent))
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(patterns_csv), str(tmp_path / "killed")],
+        stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONWARNINGS": "ignore"},
+    )  # fmt: skip
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.split() == ["2", "3"]:  # third of five steps of the second epoch
+            break
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    assert json.loads((tmp_path / "killed" / "log.json").read_text()).keys() == {"history"}
+
+    resumed, reporter = run(patterns, QUICK, tmp_path / "killed", resume=True)
+    assert [record["epoch"] for record in reporter.records] == [2, 3]
+    one, other = weights(tmp_path / "whole"), weights(tmp_path / "killed")
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert resumed["public"] == whole["public"]
+
+
+def test_ctrl_c_saves_in_mid_epoch_and_the_rest_is_the_same(
+    patterns: Dataset, tmp_path: Path
+) -> None:
+    options = replace(QUICK, network="rcnn-tiny", batch_size=12)
+    run(patterns, options, tmp_path / "whole")
+
+    class Presses(Silent):
+        def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
+            super().step(epoch, step, steps, loss)
+            if (epoch, step) in ((1, 3), (2, 5)):
+                os.kill(os.getpid(), signal.SIGINT)
+
+    reporters = []
+    for resume in (False, True, True):
+        reporters.append(Presses() if len(reporters) < 2 else Silent())
+        try:
+            train(
+                patterns, options, tmp_path / "run", reporters[-1], source={"path": "x.csv"},
+                resume=resume,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            assert len(reporters) < 3
+    ends = [(r.steps[0][:2], r.steps[-1][:2]) for r in reporters]
+    assert ends == [((1, 1), (1, 3)), ((1, 4), (2, 5)), ((2, 6), (3, 7))]
+    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "run")
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    logs = [json.loads((tmp_path / n / "log.json").read_text()) for n in ("whole", "run")]
+    figures = [[{**r, "seconds": 0} for r in log["history"]] for log in logs]
+    assert figures[0] == figures[1]
+
+
+def test_a_disk_that_is_full_keeps_the_last_checkpoint(patterns: Dataset, tmp_path: Path) -> None:
+    run(patterns, QUICK, tmp_path / "whole")
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    class FillsTheDisk(Silent):
+        def epoch(self, record: dict[str, float]) -> None:
+            super().epoch(record)
+            if record["epoch"] == 2:  # the next checkpoint finds room for a part of itself
+                resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, unlimited[1]))
+
+    out = tmp_path / "run"
+    try:
+        with pytest.raises(ModelError, match="cannot be written, what was saved before is still"):
+            train(patterns, QUICK, out, FillsTheDisk(), source={"path": "x.csv"})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    assert not [path for path in out.iterdir() if path.suffix == ".tmp"]
+    _, about = load_tensors(out / "checkpoint.safetensors")
+    assert [record["epoch"] for record in about["history"]] == [1, 2]
+    run(patterns, QUICK, out, resume=True)
+    one, other = weights(tmp_path / "whole"), weights(out)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_plain_gradient_descent_resumes_too(patterns: Dataset, tmp_path: Path) -> None:
+    options = replace(QUICK, epochs=2, momentum=0.0)
+    run(patterns, options, tmp_path / "whole")
+    short = tmp_path / "short"
+    shutil.copytree(tmp_path / "whole", short)
+    tensors, _ = load_tensors(short / "checkpoint.safetensors")
+    assert not any(name.startswith("optimiser") for name in tensors)
+    _, reporter = run(patterns, options, short, resume=True)
+    assert reporter.records == []
+
+
+def test_resume_before_the_first_checkpoint_and_after_the_last(
+    patterns: Dataset, tmp_path: Path
+) -> None:
+    whole, _ = run(patterns, QUICK, tmp_path / "run")
+    again, reporter = run(patterns, QUICK, tmp_path / "run", resume=True)
+    assert reporter.records == []
+    assert again["public"] == whole["public"]
+    before = weights(tmp_path / "run")
+    for name in ("checkpoint.safetensors", "best.safetensors", "log.json"):
+        (tmp_path / "run" / name).unlink()
+    run(patterns, QUICK, tmp_path / "run", resume=True)
+    after = weights(tmp_path / "run")
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_run_folder_is_not_mixed_up_with_another(patterns: Dataset, tmp_path: Path) -> None:
+    options = replace(QUICK, epochs=1)
+    run(patterns, options, tmp_path / "run")
+    with pytest.raises(ModelError, match="already holds a run"):
+        run(patterns, options, tmp_path / "run")
+    with pytest.raises(ModelError, match="seed was 0, is 5, epochs was 1, is 2"):
+        run(patterns, replace(options, epochs=2, seed=5), tmp_path / "run", resume=True)
+    smaller = Dataset(patterns.images[:-1], patterns.labels[:-1], patterns.splits[:-1])
+    with pytest.raises(ModelError, match="another dataset"):
+        run(smaller, options, tmp_path / "run", resume=True)
+    with pytest.raises(ModelError, match="No such file"):
+        run(patterns, options, tmp_path / "nothing", resume=True)
+
+
+def test_a_run_of_before_an_option_existed_goes_on(patterns: Dataset, tmp_path: Path) -> None:
+    options = replace(QUICK, epochs=1)
+    run(patterns, options, tmp_path / "run")
+    path = tmp_path / "run" / "config.json"
+    config = json.loads(path.read_text())
+    del config["options"]["small_until"]
+    path.write_text(json.dumps(config))
+    run(patterns, options, tmp_path / "run", resume=True)
+    with pytest.raises(ModelError, match=r"small_until was 0\.0, is 0\.5"):
+        run(patterns, replace(options, small_until=0.5), tmp_path / "run", resume=True)
+
+
+def test_a_diverging_run_stops_and_keeps_its_checkpoint(
+    patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Objective.__call__
+    calls = iter(range(1000))
+
+    def poisoned(*arguments: Any) -> torch.Tensor:
+        return real(*arguments) * (math.nan if next(calls) == 7 else 1)
+
+    monkeypatch.setattr(Objective, "__call__", poisoned)
+    with pytest.raises(ModelError, match="no longer a finite number in epoch 2, step 3"):
+        run(patterns, QUICK, tmp_path / "run")
+    assert all(tensor.isfinite().all() for tensor in weights(tmp_path / "run").values())
+
+
+def test_damage_by_the_last_step_of_an_epoch_is_not_saved(
+    patterns: Dataset, tmp_path: Path
+) -> None:
+    options = replace(QUICK, epochs=1, warmup_epochs=0, batch_size=84, learning_rate=1e30)
+    with pytest.raises(ModelError, match="PublicTest is no longer a finite number"):
+        run(patterns, options, tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.json"]
+
+
+@pytest.mark.parametrize(
+    "config", ["{}", "[]", "{", '{"options": null, "dataset_sha256": "x", "source": {}}']
+)
+def test_damaged_config(patterns: Dataset, tmp_path: Path, config: str) -> None:
+    (tmp_path / "config.json").write_text(config)
+    with pytest.raises(ModelError, match=r"config\.json: (expected an object|not valid JSON)"):
+        run(patterns, QUICK, tmp_path, resume=True)
+
+
+def test_tensors_of_something_else(patterns: Dataset, tmp_path: Path) -> None:
+    options = replace(QUICK, epochs=1)
+    run(patterns, options, tmp_path / "run")
+    best, checkpoint = (tmp_path / "run" / f"{n}.safetensors" for n in ("best", "checkpoint"))
+    kept = checkpoint.read_bytes()
+    checkpoint.write_bytes(best.read_bytes())
+    with pytest.raises(ModelError, match="not a checkpoint of this run"):
+        run(patterns, options, tmp_path / "run", resume=True)
+    tensors, about = load_tensors(best)
+    best.write_bytes(kept)
+    with pytest.raises(ModelError, match="not the weights of a run: KeyError 'network'"):
+        load_best(tmp_path / "run")
+    save_tensors(best, tensors, {**about, "network": "rcnn-small"})
+    with pytest.raises(ModelError, match="not the weights of a run: RuntimeError"):
+        load_best(tmp_path / "run")
+    save_tensors(best, tensors, {**about, "network": "vit"})
+    with pytest.raises(ModelError, match="unknown network 'vit'"):
+        load_best(tmp_path / "run")
+
+
+def test_damaged_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    save_tensors(path, {"a": torch.ones(1000)}, {"n": 1})
+    tensors, about = load_tensors(path)
+    assert about == {"n": 1}
+    assert torch.equal(tensors["a"], torch.ones(1000))
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(ModelError, match="not a file of semblante's training"):
+        load_tensors(path)
+    with pytest.raises(ModelError, match="no such file"):
+        load_tensors(tmp_path / "y.safetensors")
+
+
+def test_precision_is_measured_once_and_kept_on_resuming(
+    patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = replace(QUICK, epochs=1, precision="auto")
+    config = tmp_path / "run" / "config.json"
+    for quicker in (True, False):
+        monkeypatch.setattr(state, "_bf16_is_quicker", lambda quicker=quicker: quicker)
+        shutil.rmtree(tmp_path / "run", ignore_errors=True)
+        run(patterns, options, tmp_path / "run")
+        assert json.loads(config.read_text())["bf16"] is quicker
+        before = weights(tmp_path / "run")
+        monkeypatch.setattr(state, "_bf16_is_quicker", lambda quicker=quicker: not quicker)
+        for name in ("checkpoint.safetensors", "best.safetensors", "log.json"):
+            (tmp_path / "run" / name).unlink()
+        run(patterns, options, tmp_path / "run", resume=True)
+        after = weights(tmp_path / "run")
+        assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_the_measurement_leaves_the_random_numbers_alone() -> None:
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    assert state._bf16_is_quicker.__wrapped__() in (True, False)
+    assert torch.equal(before, torch.get_rng_state())

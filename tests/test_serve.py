@@ -1,0 +1,62 @@
+"""`semblante serve` as its user starts it: the address it says, and those it cannot have."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+
+from test_cli import PROGRAM, semblante
+
+pytest.importorskip("fastapi")
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port on which somebody else listens."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        yield other.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1", "--port {port} is in use on 127.0.0.1"),
+        ("nowhere.invalid", "--host nowhere.invalid: this is no address of a machine"),
+        ("192.0.2.1", "--host 192.0.2.1 is not an address of this machine"),
+    ],
+)
+def test_addresses_it_cannot_have(host: str, expected: str, taken: int) -> None:
+    done = semblante("serve", "--host", host, "--port", taken)
+    assert done.returncode == 2, done.stderr
+    assert expected.format(port=taken) in done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_free_port_is_said_and_ctrl_c_ends_it() -> None:
+    process = subprocess.Popen(
+        [PROGRAM, "serve", "--port", "0"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        found = re.fullmatch(r"semblante: (http://127\.0\.0\.1:([1-9]\d*)/)\n", said)
+        assert found, said
+        with urllib.request.urlopen(found[1] + "healthz", timeout=60) as answer:
+            assert answer.status == 200
+        process.send_signal(signal.SIGINT)
+        _, complaints = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode in (0, -signal.SIGINT, 130)
+    assert complaints == ""
