@@ -15,9 +15,11 @@ import semblante
 from conftest import EXAMPLE, SHARED, needs_photos
 from semblante import EMOTIONS, Analyzer, Box, Face, ImageError, ModelError
 from semblante.emotions import LANGUAGES, emotion_name
+from semblante.errors import OptionError
 from semblante.models import MODELS, model_path, sha256
 from semblante.preprocess import crop_face, to_grey
 from semblante.recognise.annotate import COLOURS, annotate, font
+from semblante.recognise.detectors import WholePicture
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +60,19 @@ def test_group_photographs(analyzer: Analyzer) -> None:
     assert wrong <= 1
 
 
-def test_what_the_classifier_sees_is_the_cut_out_face(analyzer: Analyzer) -> None:
-    [face] = analyzer.analyze(EXAMPLE)
-    crop = crop_face(to_grey(semblante.load_image(EXAMPLE)), face.box)
-    [expected] = analyzer.classifier.probabilities(crop[None])
-    assert list(face.probabilities.values()) == pytest.approx(expected.tolist(), abs=1e-5)
+def test_what_the_classifier_sees_is_the_cut_out_face_and_its_mirror_image() -> None:
+    for tta in ("none", "flip"):
+        analyzer = Analyzer(tta=tta)
+        [face] = analyzer.analyze(EXAMPLE)
+        crop = crop_face(to_grey(semblante.load_image(EXAMPLE)), face.box)
+        one, mirrored = analyzer.classifier.probabilities(np.stack([crop, crop[:, ::-1]]))
+        assert np.abs(one - mirrored).max() > 1e-3
+        expected = one if tta == "none" else (one + mirrored) / 2
+        assert list(face.probabilities.values()) == pytest.approx(expected.tolist(), abs=1e-5)
+    [other_way] = Analyzer(detector=WholePicture()).analyze(np.ascontiguousarray(crop[:, ::-1]))
+    assert list(other_way.probabilities.values()) == pytest.approx(expected.tolist(), abs=1e-5)
+    with pytest.raises(OptionError, match="expected tta to be one of none, flip, found 'mirror'"):
+        Analyzer(tta="mirror")
 
 
 @pytest.mark.parametrize(

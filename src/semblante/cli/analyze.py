@@ -40,7 +40,7 @@ from semblante.models import DEFAULT_MODEL
 from semblante.recognise.annotate import annotate as draw
 from semblante.recognise.annotate import blurred, save_picture
 from semblante.recognise.detectors import DETECTORS, make_detector
-from semblante.recognise.pipeline import Analyzer
+from semblante.recognise.pipeline import TTA, Analyzer
 from semblante.recognise.video import Video, VideoWriter
 from semblante.results import Analysis
 
@@ -73,6 +73,16 @@ class DetectorName(StrEnum):
 
 
 assert tuple(DetectorName) == DETECTORS
+
+
+class PictureTta(StrEnum):
+    """Views of a face whose probabilities are averaged."""
+
+    none = "none"
+    flip = "flip"
+
+
+assert tuple(PictureTta) == TTA
 
 
 def analyze_command(
@@ -120,6 +130,10 @@ def analyze_command(
             show_default=False,
         ),
     ] = None,
+    tta: Annotated[
+        PictureTta,
+        typer.Option(help="views of a picture's face that are averaged; flip: mirrored, too"),
+    ] = PictureTta.flip,
     lang: Annotated[Language, typer.Option(help="of the table and the pictures")] = Language.en,
 ) -> None:
     """Find the faces in pictures and videos and estimate the emotion each shows.
@@ -139,8 +153,9 @@ def analyze_command(
     places = annotated_places(found, annotate) if annotate is not None else {}
     options: dict[str, Any] = {} if detector is DetectorName.none else {"min_face": min_face}
     analyzer = Analyzer(
-        model, detector=make_detector(detector, **options), steps=steps, early_exit=early_exit
-    )
+        model, detector=make_detector(detector, **options), steps=steps, early_exit=early_exit,
+        tta=tta,
+    )  # fmt: skip
     work = _Work(analyzer, found, places, every_s, lang, blur=blur)
     views = Views(contact_sheet, timeline, lang)
     if out is None:
@@ -149,7 +164,7 @@ def analyze_command(
         about = {
             "inputs": [str(item.path) for item in found], "model": analyzer.classifier.about,
             "detector": detector, "min_face": min_face, "every_s": every_s,
-            "steps": steps, "early_exit": early_exit,
+            "steps": steps, "early_exit": early_exit, "tta": tta,
             "annotate": None if annotate is None else str(annotate), "lang": lang, "blur": blur,
         }  # fmt: skip
         journal = Journal(out, about, resume=resume)

@@ -112,9 +112,17 @@ class Classifier:
                 f"found {found}"
             )
 
-    def probabilities(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Grey faces, uint8 (n, size, size) -> (n, 7), in the order of `EMOTIONS`."""
-        return softmax(self.logits(faces))
+    def probabilities(
+        self, faces: npt.NDArray[np.uint8], *, mirrored: bool = False
+    ) -> npt.NDArray[np.float32]:
+        """Grey faces, uint8 (n, size, size) -> (n, 7), in the order of `EMOTIONS`.
+
+        `mirrored`: the mean of each face's and its mirror image's, for twice the work.
+        """
+        found = softmax(self.logits(faces))
+        if mirrored:
+            found = (found + softmax(self.logits(np.ascontiguousarray(faces[:, :, ::-1])))) / 2
+        return found
 
     def logits(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Grey faces, uint8 (n, size, size) -> the network's outputs (n, 7) before softmax."""

@@ -37,6 +37,8 @@ _CHUNK_PIXELS: Final = 50_000_000
 _ROOM: Final = 2.0
 _NEAR_SIDE: Final = 128
 
+TTA: Final = ("none", "flip")  # test-time augmentation of a picture's faces
+
 
 @dataclass(frozen=True)
 class _Found:
@@ -73,11 +75,18 @@ class Analyzer:
         threads: int | None = None,
         steps: int | None = None,
         early_exit: float | None = None,
+        tta: str = "flip",
     ) -> None:
         """`model`: a name of `semblante.available_models()` or an exported ONNX file;
         `detector`: OpenCV's Haar cascade unless given (see `make_detector`); `threads`: of the
         network, None for all; `steps`, `early_exit`: less work for each face, see `Classifier`.
-        Raises `ModelError` where the model cannot be used."""
+        `tta`, test-time augmentation: "flip" averages each face of a picture with its mirror image,
+        which is right 0.3 to 0.5 points more often (model card) and costs little beside finding the
+        face; "none" does not. In videos the moments of a track are averaged instead. Raises `ModelError` where the
+        model cannot be used."""
+        if tta not in TTA:
+            raise OptionError(f"expected tta to be one of {', '.join(TTA)}, found {tta!r}")
+        self.mirrored = tta == "flip"
         self.classifier = Classifier(
             model_path(model), threads=threads, steps=steps, early_exit=early_exit
         )
@@ -146,17 +155,20 @@ class Analyzer:
     def _estimated(self, chunk: Sequence[_Found]) -> Iterator[tuple[Analysis, RgbImage | None]]:
         """Each picture's faces, estimated with those of the others."""
         crops = [found.crops for found in chunk if found.crops is not None]
-        estimates = iter(self.classifier.probabilities(np.concatenate(crops)) if crops else ())
+        estimates: Iterator[npt.NDArray[np.float32]] = iter(())
+        if crops:
+            faces = np.concatenate(crops)
+            estimates = iter(self.classifier.probabilities(faces, mirrored=self.mirrored))
         for found in chunk:
             if found.pixels is None:
                 yield Analysis(found.path, None, None, error=found.error), None
                 continue
             height, width = found.pixels.shape[:2]
-            faces = tuple(
+            estimated = tuple(
                 self._face(detection.box, detection.score, next(estimates))
                 for detection in found.detections
             )
-            yield Analysis(found.path, width, height, faces), found.pixels
+            yield Analysis(found.path, width, height, estimated), found.pixels
 
     def analyze_video(
         self,

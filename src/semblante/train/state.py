@@ -294,7 +294,7 @@ def check_fits(network: nn.Module, options: TrainOptions) -> None:
     if options.all_steps_weight > 0 and not isinstance(network, RecurrentNetwork):
         raise OptionError(
             f"all_steps_weight is above 0, but {options.network} has no steps of its own "
-            "to classify"
+            "to classify: choose 0 for it"
         )
     if options.small_until > 0:
         side = options.small_side
@@ -303,7 +303,8 @@ def check_fits(network: nn.Module, options: TrainOptions) -> None:
                 network.eval()(torch.zeros(1, 1, side, side))
         except RuntimeError:
             raise OptionError(
-                f"small_until is above 0, but {options.network} takes no faces of {side} pixels"
+                f"small_until is above 0, but {options.network} takes no faces of {side} pixels: "
+                "choose 0 for it"
             ) from None
 
 
