@@ -119,10 +119,10 @@ class Classifier:
 
         `mirrored`: the mean of each face's and its mirror image's, for twice the work.
         """
-        found = softmax(self.logits(faces))
-        if mirrored:
-            found = (found + softmax(self.logits(np.ascontiguousarray(faces[:, :, ::-1])))) / 2
-        return found
+        if not mirrored:
+            return softmax(self.logits(faces))
+        views = [softmax(self.logits(view)) for view in (faces, faces[:, :, ::-1])]
+        return np.asarray(np.mean(views, axis=0), np.float32)
 
     def logits(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Grey faces, uint8 (n, size, size) -> the network's outputs (n, 7) before softmax."""
