@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+import sys
 import threading
 import zlib
 from pathlib import Path
@@ -15,6 +16,8 @@ from PIL import Image
 
 from conftest import EXAMPLE
 from semblante import ImageError, load_image
+
+PHONE = Path(__file__).with_name("phone.heic")
 
 
 def encoded(image: Image.Image, format: str, **options: object) -> bytes:
@@ -49,6 +52,27 @@ def test_every_format_gives_the_same_picture(format: str) -> None:
     assert found.dtype == np.uint8
     assert np.abs(found[10, 5].astype(int) - [250, 10, 10]).max() < 12
     assert np.abs(found[10, 35].astype(int) - [10, 10, 250]).max() < 12
+
+
+def test_a_phones_heic_is_upright() -> None:
+    """Made of the example picture, laid on its side as a phone's sensor does."""
+    pytest.importorskip("pi_heif")
+    found = load_image(PHONE)
+    with Image.open(EXAMPLE) as picture:
+        expected = np.asarray(picture.convert("RGB").resize((256, 256)))
+    assert found.shape == expected.shape
+    assert np.abs(found.astype(int) - expected).mean() < 8
+    with pytest.raises(ImageError, match=r"phone\.heic: .* pixels are too many"):
+        load_image(PHONE, max_pixels=1000)
+    with pytest.raises(ImageError, match="damaged or cut off"):
+        load_image(PHONE.read_bytes()[:5000])
+
+
+def test_heic_without_its_reader_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pi_heif", None)
+    expected = r"phone\.heic: reading HEIC needs more packages: pip install 'semblante\[heic\]'"
+    with pytest.raises(ImageError, match=expected):
+        load_image(PHONE)
 
 
 def test_path_text_path_and_bytes_agree() -> None:

@@ -23,7 +23,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from semblante.errors import ImageError
+from semblante.errors import ImageError, MissingExtraError
 
 RgbImage = npt.NDArray[np.uint8]  # (H, W, 3), levels 0..255
 ImageSource = str | os.PathLike[str] | bytes | npt.NDArray[np.uint8]
@@ -44,11 +44,13 @@ _READERS: Final = (
     PpmImagePlugin.PpmImageFile,
 )
 FORMATS: Final = tuple(reader.format for reader in _READERS)
+# HEIF pictures with HEVC inside name one of these in their first bytes; AVIF ones name others.
+_HEIC_BRANDS: Final = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
 SUFFIXES: Final = frozenset(
     {
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
         *(".png", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff"),
-        *(".ppm", ".pgm", ".pnm"),
+        *(".ppm", ".pgm", ".pnm", ".heic", ".heif"),
     }
 )
 
@@ -79,14 +81,18 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> RgbImage
 
 
 def _decode(file: IO[bytes], name: str, max_pixels: int) -> RgbImage:
-    if not file.read(1):
+    head = file.read(64)
+    if not head:
         raise ImageError(f"{name}: the file is empty")
     file.seek(0)
+    formats = FORMATS
+    if _is_heic(head):
+        formats = (*FORMATS, _heic_reader(name))
     try:
         with warnings.catch_warnings():
             # Pillow warns of what is refused or repaired here: huge sizes, odd EXIF blocks.
             warnings.simplefilter("ignore")
-            image = Image.open(file, formats=FORMATS)
+            image = Image.open(file, formats=formats)
             width, height = image.size
             if width * height > max_pixels:
                 raise ImageError(
@@ -96,6 +102,8 @@ def _decode(file: IO[bytes], name: str, max_pixels: int) -> RgbImage:
             image.load()
             return _to_rgb(_upright(image))
     except UnidentifiedImageError:
+        if formats != FORMATS:  # its first bytes did say what it is
+            raise ImageError(f"{name}: damaged or cut off: no whole HEIC picture") from None
         raise ImageError(
             f"{name}: not a picture in a known format ({', '.join(FORMATS)})"
         ) from None
@@ -110,6 +118,22 @@ def _decode(file: IO[bytes], name: str, max_pixels: int) -> RgbImage:
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ImageError(f"{name}: damaged or cut off: {reason}") from None
+
+
+def _is_heic(head: bytes) -> bool:
+    """As iPhones take pictures."""
+    brands = (head[place : place + 4] for place in range(8, len(head), 4))
+    return head[4:8] == b"ftyp" and any(brand in _HEIC_BRANDS for brand in brands)
+
+
+def _heic_reader(name: str) -> str:
+    """Pillow's name of the format, which it knows after this."""
+    try:
+        import pi_heif
+    except ImportError:
+        raise ImageError(f"{name}: {MissingExtraError('reading HEIC', 'heic')}") from None
+    pi_heif.register_heif_opener(thumbnails=False)
+    return "HEIF"
 
 
 _UPRIGHT: Final = {

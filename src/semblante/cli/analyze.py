@@ -138,8 +138,8 @@ def analyze_command(
 ) -> None:
     """Find the faces in pictures and videos and estimate the emotion each shows.
 
-    Reads JPEG, PNG, WebP, AVIF, BMP, GIF, TIFF and PPM, and the videos that FFmpeg reads. Exits
-    with 1 when some inputs could not be read; the others are still done.
+    Reads JPEG, PNG, WebP, AVIF, BMP, GIF, TIFF and PPM, HEIC with the extra "heic", and the videos
+    that FFmpeg reads. Exits with 1 when some inputs could not be read; the others are still done.
     """
     _check(format, out, annotate, resume=resume)
     if contact_sheet is not None:
