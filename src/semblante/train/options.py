@@ -71,7 +71,7 @@ class TrainOptions:
         0.0, "train on small faces, which is quicker, in this first part of the run"
     )
     compile: bool = _option(False, "torch.compile the network: quicker on a GPU")
-    precision: str = _option("auto", "auto, fp32 or bf16; auto is bf16 where the processor has it")
+    precision: str = _option("auto", "auto, fp32 or bf16; auto is bf16 where that measures quicker")
 
     def __post_init__(self) -> None:
         at_least_one = ("epochs", "batch_size", "small_side")
