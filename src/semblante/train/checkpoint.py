@@ -36,7 +36,7 @@ def read_config(run_dir: Path) -> dict[str, Any]:
     """`config.json` of a run folder; raises `ModelError` where it is not as `train` wrote it."""
     path = run_dir / "config.json"
     config = read_json(path)
-    kinds = {"options": dict, "dataset_sha256": str, "source": dict}
+    kinds = {"options": dict, "dataset_sha256": str, "source": dict, "bf16": bool}
     if not isinstance(config, dict) or any(
         not isinstance(config.get(name), kind) for name, kind in kinds.items()
     ):
