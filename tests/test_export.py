@@ -101,7 +101,7 @@ def test_smaller_forms(
 def test_int8_computes_every_convolution_but_the_first_in_eight_bits(
     run_dir: Path, patterns: Dataset, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Also those of the last layer, whose faces leave when they are settled."""
+    """Also those of the last layer, whose faces leave when they are settled; and every norm."""
     out, as_run = tmp_path / "int8.onnx", tmp_path / "as-run.onnx"
     export(run_dir, out, patterns, "int8")
     assert capfd.readouterr() == ("", "")
@@ -112,7 +112,8 @@ def test_int8_computes_every_convolution_but_the_first_in_eight_bits(
     onnxruntime.InferenceSession(out, options, providers=["CPUExecutionProvider"])
     kinds = Counter(node.op_type for node in onnx.load(as_run).graph.node)
     assert kinds["Conv"] + kinds["FusedConv"] == 1
-    assert kinds["QLinearConv"] == 3 + 5
+    assert kinds["QLinearConv"] == 3 + 5 + 8
+    assert kinds["BatchNormalization"] == 0
 
 
 def test_smaller_forms_that_lose_too_much_are_refused(

@@ -84,7 +84,10 @@ def quantise(source: Path, target: Path, faces: npt.NDArray[np.uint8]) -> None:
         with tempfile.TemporaryDirectory() as folder, redirect_stdout(StringIO()):
             prepared = Path(folder) / "prepared.onnx"
             quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
-            whole = _in_full(onnx.load(prepared).graph)
+            model = onnx.load(prepared)
+            _norms_as_convolutions(model.graph)
+            onnx.save(model, prepared)
+            whole = _in_full(model.graph)
             quantize_static(
                 str(prepared),
                 str(target),
@@ -103,6 +106,32 @@ def quantise(source: Path, target: Path, faces: npt.NDArray[np.uint8]) -> None:
             )
     finally:
         root.setLevel(level)
+
+
+def _norms_as_convolutions(graph: onnx.GraphProto) -> None:
+    """In place: each batch normalisation becomes a convolution of 1x1 of each map by itself.
+
+    ONNX Runtime has no batch normalisation in eight bits: before it maps would become fp32 again,
+    and after it eight bits. A recurrent layer's cannot be folded into the convolution before it,
+    since a ReLU is between, nor into the next, whose weights the other steps share.
+    """
+    tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    for place, node in enumerate(list(graph.node)):
+        if node.op_type != "BatchNormalization":
+            continue
+        maps, *others = node.input
+        weight, bias, mean, variance = (tensors[name].astype(np.float64) for name in others)
+        (epsilon,) = (a.f for a in node.attribute if a.name == "epsilon")
+        scale = weight / np.sqrt(variance + epsilon)
+        kernel = scale.astype(np.float32)[:, None, None, None]
+        offset = (bias - mean * scale).astype(np.float32)
+        names = [f"{node.name}.kernel", f"{node.name}.offset"]
+        graph.initializer.extend(map(numpy_helper.from_array, (kernel, offset), names))
+        convolution = onnx.helper.make_node(
+            "Conv", [maps, *names], node.output, name=node.name, group=len(scale)
+        )
+        graph.node.remove(node)
+        graph.node.insert(place, convolution)
 
 
 def _in_full(graph: onnx.GraphProto) -> list[str]:
