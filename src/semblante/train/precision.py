@@ -132,6 +132,9 @@ def _norms_as_convolutions(graph: onnx.GraphProto) -> None:
         )
         graph.node.remove(node)
         graph.node.insert(place, convolution)
+    read = {name for node in graph.node for name in node.input}
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in read]:
+        graph.initializer.remove(tensor)
 
 
 def _in_full(graph: onnx.GraphProto) -> list[str]:
