@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from controls import Quiet
 from machine import describe
+from runs import Quiet, trained
 
 from semblante.data import Dataset, load_dataset
 from semblante.data.audit import Audit, audit
@@ -34,8 +34,8 @@ from semblante.data.ferplus import FROM_FER2013, NO_MAJORITY, load_ferplus
 from semblante.files import write_json
 from semblante.train.batches import Faces
 from semblante.train.crossval import out_of_sample
-from semblante.train.loop import Reporter, logits_of, train
-from semblante.train.options import TrainOptions, options_from
+from semblante.train.loop import Reporter, logits_of
+from semblante.train.options import TrainOptions
 from semblante.train.state import load_last
 
 RESULT = Path(__file__).parent / "results" / "cleaning.json"
@@ -76,7 +76,9 @@ def found_in(arguments: argparse.Namespace) -> Audit:
     """The audit, with the labels of Training judged in folds of it."""
     dataset = load_dataset(arguments.data, cache=True)
     training = np.flatnonzero(dataset.splits == 0)
-    recipe = options_from("quick", {"network": arguments.network, "epochs": arguments.fold_epochs})
+    # As `semblante data audit --folds` does it.
+    changes = {"mixup_probability": 0.0, "warmup_epochs": 1.0}
+    recipe = TrainOptions(network=arguments.network, epochs=arguments.fold_epochs, **changes)
 
     def reporter(_: int) -> AbstractContextManager[Reporter]:
         return nullcontext(Quiet())
@@ -115,9 +117,7 @@ def one_run(
     part = dataset.where(kept(dataset, reasons, name))
     options = TrainOptions(network=arguments.network, epochs=arguments.epochs, seed=seed)
     run_dir = arguments.work / f"{VARIANTS.index(name)}-{seed}"
-    if not (run_dir / "curves.png").exists():
-        resume = (run_dir / "config.json").exists()
-        train(part, options, run_dir, Quiet(), source={}, resume=resume)
+    trained(run_dir, part, options)
     network, _ = load_last(run_dir)
     public = dataset.split("PublicTest")
     fresh = ~seen_in(public.images, dataset.split("Training").images)

@@ -17,9 +17,7 @@ import base64
 import json
 import math
 import multiprocessing
-import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +25,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from machine import describe
+from runs import trained
 
 from semblante.data import load_dataset
 from semblante.files import write_json
 from semblante.train.batches import Faces
-from semblante.train.loop import logits_of, train
+from semblante.train.loop import logits_of
 from semblante.train.networks import build_network, count_multiply_adds, count_parameters
-from semblante.train.options import TrainOptions
+from semblante.train.options import PRESETS, options_from
 from semblante.train.state import load_last
 
 BASELINE = "baseline"
@@ -56,35 +55,26 @@ VARIANTS: dict[str, tuple[dict[str, Any], str]] = {
 Hits = npt.NDArray[np.bool_]  # which images of PublicTest were classified right, (n,)
 
 
-class Quiet:
-    """Says when a run has ended, no more."""
-
-    def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
-        pass
-
-    def epoch(self, record: dict[str, float]) -> None:
-        pass
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="folder for the runs")
     parser.add_argument("--network", default="rcnn-small")
+    parser.add_argument("--preset", choices=PRESETS, default="standard")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=VARIANTS, help="train only these")
     parser.add_argument("--processes", type=int, default=1, help="runs at the same time")
     arguments = parser.parse_args()
     path = Path(__file__).parent / "results" / f"controls-{arguments.network}.json"
-    right = stored(path, arguments.epochs)
+    right = stored(path, arguments.preset, arguments.epochs)
     waiting = [
         (name, seed)
         for seed in range(arguments.seeds)
         for name in (arguments.only or VARIANTS)
         if seed not in right.get(name, {})
     ]
-    threads = max(1, (os.cpu_count() or 1) // arguments.processes)
+    threads = max(1, torch.get_num_threads() // arguments.processes)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(arguments.processes, mp_context=context) as pool:
         runs = {
@@ -111,25 +101,29 @@ def one_run(arguments: argparse.Namespace, name: str, seed: int, threads: int) -
     dataset = load_dataset(arguments.data, cache=True)
     changes, ending = VARIANTS[name]
     network_name = arguments.network + ending
-    options = TrainOptions(network=network_name, epochs=arguments.epochs, seed=seed)
-    options = replace(options, **changes)
-    run_dir = arguments.work / f"{arguments.network}-{arguments.epochs}" / f"{name}-{seed}"
-    if not (run_dir / "curves.png").exists():
-        resume = (run_dir / "config.json").exists()
-        train(dataset, options, run_dir, Quiet(), source={}, resume=resume)
+    # The same for all: a feed-forward network has no steps whose error could be asked for.
+    recipe = {"network": network_name, "epochs": arguments.epochs, "seed": seed}
+    options = options_from(arguments.preset, {**recipe, "all_steps_weight": 0.0, **changes})
+    group = f"{arguments.network}-{arguments.preset}-{arguments.epochs}"
+    run_dir = arguments.work / group / f"{name}-{seed}"
+    trained(run_dir, dataset, options)
     network, _ = load_last(run_dir)
     public = Faces(dataset.split("PublicTest"), torch.device("cpu"))
     hits: Hits = (logits_of(network, public)[:, :7].argmax(dim=1) == public.labels).numpy()
     return hits
 
 
-def stored(path: Path, epochs: int) -> dict[str, dict[int, Hits]]:
+def stored(path: Path, preset: str, epochs: int) -> dict[str, dict[int, Hits]]:
     """Of each variant and seed, what an earlier call of this script has found."""
     if not path.exists():
         return {}
     found = json.loads(path.read_text())
-    if found["epochs"] != epochs:
-        raise SystemExit(f"{path} is of {found['epochs']} epochs, asked for are {epochs}")
+    theirs = (found["preset"], found["epochs"])
+    if theirs != (preset, epochs):
+        raise SystemExit(
+            f"{path} is of the preset {theirs[0]} in {theirs[1]} epochs, asked for are {preset} "
+            f"and {epochs}"
+        )
     return {
         row["variant"]: {
             int(seed): np.unpackbits(
@@ -146,6 +140,7 @@ def write(path: Path, arguments: argparse.Namespace, right: dict[str, dict[int, 
         path,
         {
             "network": arguments.network,
+            "preset": arguments.preset,
             "epochs": arguments.epochs,
             "n": len(next(iter(next(iter(right.values())).values()))),
             "machine": describe("torch", "numpy"),

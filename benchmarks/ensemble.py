@@ -27,15 +27,15 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from controls import Quiet
 from machine import describe
+from runs import is_done, trained
 from torch import Tensor
 
 from semblante.data import load_dataset
 from semblante.data.ferplus import load_ferplus
 from semblante.files import write_json
 from semblante.train.batches import Faces
-from semblante.train.loop import logits_of, train
+from semblante.train.loop import logits_of
 from semblante.train.networks import build_network, count_multiply_adds, count_parameters
 from semblante.train.objective import N_EMOTIONS
 from semblante.train.options import TrainOptions, options_from
@@ -128,10 +128,6 @@ def make(
     return all(is_done(run_dir) for run_dir in runs)
 
 
-def is_done(run_dir: Path) -> bool:
-    return (run_dir / "curves.png").exists()
-
-
 def one_run(job: Job) -> bool:
     """Train until it is done or the time is up; in a process of its own."""
     torch.set_num_threads(job.threads)
@@ -139,12 +135,8 @@ def one_run(job: Job) -> bool:
         with interrupted_at(job.until):
             dataset = load_dataset(job.data, cache=True)
             votes = load_ferplus(job.data.with_name("fer2013new.csv"))
-            resume = (job.run_dir / "config.json").exists()
             source = {"path": str(job.data.absolute())}
-            train(
-                dataset, job.options, job.run_dir, Quiet(), source=source, votes=votes,
-                resume=resume,
-            )  # fmt: skip
+            trained(job.run_dir, dataset, job.options, source=source, votes=votes)
     except KeyboardInterrupt:
         pass
     return is_done(job.run_dir)

@@ -73,9 +73,9 @@ def audit_command(
         require("train", "judging in folds", "torch", "safetensors", "matplotlib")
         from semblante.train.options import options_from
 
-        # For every network: what only some can follow is left out.
-        changes = {"small_until": 0.0, "all_steps_weight": 0.0}
-        recipe = options_from("quick", {"network": network, "epochs": epochs, **changes})
+        # One that every network can follow, and short.
+        changes = {"mixup_probability": 0.0, "warmup_epochs": 1.0}
+        recipe = options_from("standard", {"network": network, "epochs": epochs, **changes})
 
     from semblante.data.audit import audit
     from semblante.data.exclusion import write_exclusion

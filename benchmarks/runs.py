@@ -1,0 +1,40 @@
+"""Runs that a benchmark makes, and goes on with when it is called again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from semblante.data import Dataset
+from semblante.data.ferplus import FerPlus
+from semblante.train.loop import train
+from semblante.train.options import TrainOptions
+
+
+class Quiet:
+    """A reporter that says nothing."""
+
+    def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
+        pass
+
+    def epoch(self, record: dict[str, float]) -> None:
+        pass
+
+
+def is_done(run_dir: Path) -> bool:
+    return (run_dir / "curves.png").exists()
+
+
+def trained(
+    run_dir: Path,
+    dataset: Dataset,
+    options: TrainOptions,
+    *,
+    source: Mapping[str, Any] | None = None,
+    votes: FerPlus | None = None,
+) -> None:
+    """Make the run, go on with it, or leave it alone where it is done."""
+    if not is_done(run_dir):
+        resume = (run_dir / "config.json").exists()
+        train(dataset, options, run_dir, Quiet(), source=source or {}, votes=votes, resume=resume)
