@@ -270,8 +270,8 @@ def use_bf16(precision: str, device: torch.device) -> bool:
 def _bf16_is_quicker() -> bool:
     """Time a convolution, forward and back, as `TrainingState` lays it out in both precisions.
 
-    That a processor has instructions for bfloat16 does not say that they are quick: on an AMD EPYC
-    they halve the time of training, on an Intel Xeon without AMX they add a fifth to it.
+    That a processor has instructions for bfloat16 does not say that they are quick
+    (docs/experiments.md, "bfloat16 is not quick everywhere").
     """
     seconds = {True: math.inf, False: math.inf}
     for _ in range(_TIMINGS):
