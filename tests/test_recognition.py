@@ -19,6 +19,7 @@ from semblante.errors import OptionError
 from semblante.models import MODELS, model_path, sha256
 from semblante.preprocess import crop_face, to_grey
 from semblante.recognise.annotate import COLOURS, annotate, font
+from semblante.recognise.classifier import Classifier
 from semblante.recognise.detectors import WholePicture
 
 
@@ -73,6 +74,22 @@ def test_what_the_classifier_sees_is_the_cut_out_face_and_its_mirror_image() -> 
     assert list(other_way.probabilities.values()) == pytest.approx(expected.tolist(), abs=1e-5)
     with pytest.raises(OptionError, match="expected tta to be one of none, flip, found 'mirror'"):
         Analyzer(tta="mirror")
+
+
+@pytest.mark.parametrize("n", [2, 7, 37])
+def test_faces_divided_among_threads_are_what_each_is_by_itself(n: int) -> None:
+    rng = np.random.default_rng(n)
+    faces = rng.integers(0, 256, (n, 48, 48)).astype(np.uint8)
+    alone, together = (Classifier(model_path("rcnn-small"), threads=k) for k in (1, 3))
+    one_by_one = np.concatenate([alone.probabilities(face[None]) for face in faces])
+    assert len(np.unique(one_by_one.round(4), axis=0)) == n
+    for classifier in (alone, together):
+        assert classifier.probabilities(faces) == pytest.approx(one_by_one, abs=1e-5)
+    mirrored = together.probabilities(faces, mirrored=True)
+    expected = (one_by_one + alone.probabilities(faces[:, :, ::-1])) / 2
+    assert mirrored == pytest.approx(expected, abs=1e-5)
+    with pytest.raises(OptionError, match="expected threads of at least 1, found 0"):
+        Classifier(model_path("rcnn-small"), threads=0)
 
 
 @pytest.mark.parametrize(

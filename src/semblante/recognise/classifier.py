@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
 
 # Everything semblante must know about a model travels under this key of the file's metadata.
 METADATA_KEY: Final = "semblante"
-_BATCH: Final = 64
+# At once: so many faces' maps stay in a core's cache, and more are not quicker
+# (docs/experiments.md, "sixteen faces at once").
+_BATCH: Final = 16
 
 
 class Classifier:
@@ -37,7 +41,7 @@ class Classifier:
         steps: int | None = None,
         early_exit: float | None = None,
     ) -> None:
-        """`threads`: processor threads to use; None leaves the choice to ONNX Runtime.
+        """`threads`: faces are divided among so many; None: one for each processor core.
 
         `steps`: of the last recurrent layer, 0 .. `max_steps`; None for all. `early_exit`: a face
         is done before that when its likeliest emotion has at least this probability (0 .. 1).
@@ -46,19 +50,11 @@ class Classifier:
         self.path = Path(path)
         if not self.path.is_file():
             raise ModelError(f"{self.path}: there is no such model file")
-        onnxruntime = import_onnxruntime()
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4  # what goes wrong is raised, not printed
-        if threads is not None:
-            options.intra_op_num_threads = threads
-        try:
-            self._session = onnxruntime.InferenceSession(
-                self.path, options, providers=["CPUExecutionProvider"]
-            )
-        # ONNX Runtime's exceptions have no common public base class.
-        except Exception as error:
-            reason = " ".join(str(error).split())[:200]
-            raise ModelError(f"{self.path}: not a usable ONNX model: {reason}") from None
+        if threads is not None and threads < 1:
+            raise OptionError(f"expected threads of at least 1, found {threads}")
+        self._threads = threads or os.cpu_count() or 1
+        self._pool = ThreadPoolExecutor(self._threads, "classifier")
+        self._session = _load(self.path)
         self.about = _read_metadata(self._session, self.path)
         self.spec = InputSpec.from_mapping(self.about["input"])
         self._input = self._session.get_inputs()[0].name
@@ -121,8 +117,8 @@ class Classifier:
         """
         if not mirrored:
             return softmax(self.logits(faces))
-        views = [softmax(self.logits(view)) for view in (faces, faces[:, :, ::-1])]
-        return np.asarray(np.mean(views, axis=0), np.float32)
+        views = softmax(self.logits(np.concatenate([faces, faces[:, :, ::-1]])))
+        return np.asarray((views[: len(faces)] + views[len(faces) :]) / 2, np.float32)
 
     def logits(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Grey faces, uint8 (n, size, size) -> the network's outputs (n, 7) before softmax."""
@@ -148,15 +144,37 @@ class Classifier:
                 f"expected faces of uint8 (n, {size}, {size}), "
                 f"found {faces.dtype} {tuple(faces.shape)}"
             )
-        # Without a face one run with none still gives outputs of the right kind and shape.
-        batches = [faces[start : start + _BATCH] for start in range(0, len(faces), _BATCH)]
-        parts = [
-            self._session.run(
-                list(outputs), {self._input: network_input(batch, self.spec), **self._dial}
-            )
-            for batch in batches or [faces]
-        ]
+
+        def run(batch: npt.NDArray[np.uint8]) -> list[npt.NDArray[Any]]:
+            inputs = {self._input: network_input(batch, self.spec), **self._dial}
+            found: list[npt.NDArray[Any]] = self._session.run(list(outputs), inputs)
+            return found
+
+        each = min(_BATCH, max(1, math.ceil(len(faces) / self._threads)))
+        batches = [faces[start : start + each] for start in range(0, len(faces), each)]
+        if len(batches) < 2:
+            # Without a face one run with none still gives outputs of the right kind and shape.
+            return run(faces)
+        parts = list(self._pool.map(run, batches))
         return [np.concatenate(columns) for columns in zip(*parts, strict=True)]
+
+
+def _load(path: Path) -> onnxruntime.InferenceSession:
+    """To be run on the thread that asks for it.
+
+    Several threads in one run would divide every layer's work and wait for each other after each,
+    busily: they keep OpenCV's from working. Faces divided among them wait once.
+    """
+    onnxruntime = import_onnxruntime()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what goes wrong is raised, not printed
+    options.intra_op_num_threads = 1
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    # ONNX Runtime's exceptions have no common public base class.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"{path}: not a usable ONNX model: {reason}") from None
 
 
 def import_onnxruntime() -> Any:
