@@ -193,21 +193,27 @@ class Watch:
 
     def __init__(self, wanted: float, notes: Path) -> None:
         self.wanted = wanted
-        self.notes = notes  # {"epoch": ..., "cpu_seconds": ...} a line
+        # {"epoch": ..., "cpu_seconds": ...} a line; several of an epoch that was interrupted.
+        self.notes = notes
         self.started = time.process_time()
+        self.at = 1
 
     def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
-        pass
+        self.at = epoch
 
     def epoch(self, record: dict[str, float]) -> None:
-        accuracy, now = record["public_accuracy"], time.process_time()
-        note = {"epoch": record["epoch"], "cpu_seconds": now - self.started}
-        self.started = now
-        with self.notes.open("a") as file:
-            file.write(json.dumps(note) + "\n")
-        print(f"epoch {record['epoch']}: {accuracy:.2%}, {note['cpu_seconds']:.0f} s", flush=True)
+        seconds, accuracy = self.note(), record["public_accuracy"]
+        print(f"epoch {record['epoch']}: {accuracy:.2%}, {seconds:.0f} s", flush=True)
         if accuracy >= self.wanted:
             raise ReachedError
+
+    def note(self) -> float:
+        """Write down the seconds since the last note, and return them."""
+        now = time.process_time()
+        seconds, self.started = now - self.started, now
+        with self.notes.open("a") as file:
+            file.write(json.dumps({"epoch": self.at, "cpu_seconds": seconds}) + "\n")
+        return seconds
 
 
 @contextmanager
@@ -247,13 +253,15 @@ def time_to(dataset: Dataset, work: Path, wanted: float, only: str | None) -> No
             resume = (run_dir / "config.json").exists()
             notes = work / f"{name}.jsonl"
             busy: list[float] = []
-            with gpu_utilisation(busy), suppress(ReachedError, KeyboardInterrupt):
-                # After Ctrl-C: what there is so far.
-                train(dataset, options, run_dir, Watch(wanted, notes), source={}, resume=resume)
+            watch = Watch(wanted, notes)
+            with gpu_utilisation(busy), suppress(ReachedError):
+                try:
+                    train(dataset, options, run_dir, watch, source={}, resume=resume)
+                except KeyboardInterrupt:  # what there is so far
+                    watch.note()
             history = json.loads((run_dir / "log.json").read_text())["history"]
             noted = [json.loads(line) for line in notes.read_text().splitlines()]
-            of_epoch = {note["epoch"]: note["cpu_seconds"] for note in noted}
-            best = max(record["public_accuracy"] for record in history)
+            best = max((record["public_accuracy"] for record in history), default=0.0)
             results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
             results[name] = {
                 "network": options.network,
@@ -262,7 +270,7 @@ def time_to(dataset: Dataset, work: Path, wanted: float, only: str | None) -> No
                 "best": best,
                 "epochs": len(history),
                 "accuracies": [record["public_accuracy"] for record in history],
-                "cpu_seconds": sum(of_epoch[record["epoch"]] for record in history),
+                "cpu_seconds": sum(note["cpu_seconds"] for note in noted),
                 "seconds": sum(record["seconds"] for record in history),
                 "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
                 "gpu_utilisation": statistics.mean(busy) if busy else None,
