@@ -68,6 +68,7 @@ def with_lines(text: str) -> str:
 
 def generated_parts() -> dict[str, str]:
     accuracy = json.loads((RESULTS / "accuracy.json").read_text())
+    peers = json.loads((RESULTS / "peers.json").read_text())
     latency = json.loads((RESULTS / "latency.json").read_text())
     audit = (RESULTS / "audit.txt").read_text(encoding="utf-8")
     parts = {
@@ -83,8 +84,8 @@ def generated_parts() -> dict[str, str]:
         shown = printed(str(PROGRAM), "analyze", "examples", "--lang", language)
         parts[f"analyze:{language}"] = f"```text\n{trimmed(shown)}\n```"
         usual = [row for row in accuracy if row["tta"] != "ten-crop"]
-        parts[f"accuracy:{language}"] = accuracy_table(usual, words)
-    parts["accuracy:all"] = accuracy_table(accuracy, _WORDS["en"])
+        parts[f"accuracy:{language}"] = accuracy_table(usual + peers, words)
+    parts["accuracy:all"] = accuracy_table(accuracy + peers, _WORDS["en"])
     return parts
 
 
