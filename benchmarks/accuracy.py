@@ -12,7 +12,7 @@ from pathlib import Path
 
 from semblante import load_fer2013
 from semblante.data.ferplus import load_ferplus
-from semblante.evaluation import TTA, draw_confusion, draw_reliability, evaluate
+from semblante.evaluation import TTA, Evaluation, draw_confusion, draw_reliability, evaluate
 from semblante.files import write_json
 from semblante.models import MODELS, model_path
 from semblante.recognise.classifier import Classifier
@@ -36,11 +36,7 @@ def main() -> None:
             for tta in TTA:
                 found = evaluate(classifier, dataset, split, tta=tta, model=name)
                 results.append(found.to_dict())
-                print(
-                    f"{name} {split} {tta}: {found.accuracy:.4f} (n={found.n}), "
-                    f"leak-free {found.leak_free_accuracy:.4f} (n={found.leak_free_n}), "
-                    f"macro F1 {found.macro_f1:.4f}, ECE {found.ece:.4f}"
-                )
+                print(summary(found))
                 if (split, tta) == ("PrivateTest", "none"):
                     draw_confusion(found, RESULTS / f"confusion-{name}.png")
                     draw_reliability(found, RESULTS / f"reliability-{name}.png")
@@ -48,6 +44,14 @@ def main() -> None:
         results.append(strict.to_dict())
         print(f"{name} PrivateTest, FER+ majority: {strict.accuracy:.4f} (n={strict.n})")
     write_json(RESULTS / "accuracy.json", results)
+
+
+def summary(found: Evaluation) -> str:
+    return (
+        f"{found.model} {found.split} {found.tta}: {found.accuracy:.4f} (n={found.n}), "
+        f"leak-free {found.leak_free_accuracy:.4f} (n={found.leak_free_n}), "
+        f"macro F1 {found.macro_f1:.4f}, ECE {found.ece:.4f}"
+    )
 
 
 if __name__ == "__main__":

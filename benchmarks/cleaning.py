@@ -33,7 +33,7 @@ from semblante.data.duplicates import seen_in
 from semblante.data.ferplus import FROM_FER2013, NO_MAJORITY, load_ferplus
 from semblante.files import write_json
 from semblante.train.batches import Faces
-from semblante.train.crossval import out_of_sample
+from semblante.train.crossval import fold_recipe, out_of_sample
 from semblante.train.loop import Reporter, logits_of
 from semblante.train.options import TrainOptions
 from semblante.train.state import load_last
@@ -76,9 +76,7 @@ def found_in(arguments: argparse.Namespace) -> Audit:
     """The audit, with the labels of Training judged in folds of it."""
     dataset = load_dataset(arguments.data, cache=True)
     training = np.flatnonzero(dataset.splits == 0)
-    # As `semblante data audit --folds` does it.
-    changes = {"mixup_probability": 0.0, "warmup_epochs": 1.0}
-    recipe = TrainOptions(network=arguments.network, epochs=arguments.fold_epochs, **changes)
+    recipe = fold_recipe(arguments.network, arguments.fold_epochs)
 
     def reporter(_: int) -> AbstractContextManager[Reporter]:
         return nullcontext(Quiet())

@@ -19,6 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
+from accuracy import SPLITS, summary
 
 from semblante import load_fer2013
 from semblante.evaluation import evaluate
@@ -54,15 +55,11 @@ def main() -> None:
     peers = {f"fer {version('fer')}": Fer()}
     results = []
     for name, peer in peers.items():
-        for split in ("PublicTest", "PrivateTest"):
+        for split in SPLITS:
             for tta in ("none", "flip"):
                 found = evaluate(peer, dataset, split, tta=tta, model=name)
                 results.append(found.to_dict())
-                print(
-                    f"{name} {split} {tta}: {found.accuracy:.4f} (n={found.n}), "
-                    f"leak-free {found.leak_free_accuracy:.4f} (n={found.leak_free_n}), "
-                    f"macro F1 {found.macro_f1:.4f}, ECE {found.ece:.4f}"
-                )
+                print(summary(found))
     write_json(RESULT, results)
 
 

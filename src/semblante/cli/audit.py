@@ -71,11 +71,9 @@ def audit_command(
         raise OptionError(f"--out {out}: expected a folder")
     if folds:
         require("train", "judging in folds", "torch", "safetensors", "matplotlib")
-        from semblante.train.options import options_from
+        from semblante.train.crossval import fold_recipe
 
-        # One that every network can follow, and short.
-        changes = {"mixup_probability": 0.0, "warmup_epochs": 1.0}
-        recipe = options_from("standard", {"network": network, "epochs": epochs, **changes})
+        recipe = fold_recipe(network, epochs)
 
     from semblante.data.audit import audit
     from semblante.data.exclusion import write_exclusion

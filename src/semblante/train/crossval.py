@@ -22,6 +22,11 @@ from semblante.train.options import TrainOptions
 from semblante.train.state import load_last
 
 
+def fold_recipe(network: str, epochs: int) -> TrainOptions:
+    """For short runs of a network that is only to judge labels; every network can follow it."""
+    return TrainOptions(network=network, epochs=epochs, mixup_probability=0.0, warmup_epochs=1.0)
+
+
 def out_of_sample(
     dataset: Dataset,
     options: TrainOptions,
