@@ -150,6 +150,10 @@ def test_a_line_cut_off_in_the_middle_is_written_again(archive: Path, tmp_path: 
     process.kill()
     process.wait()
     os.truncate(partial, 2400)
+    again = semblante("analyze", archive, "--format", "json", "--out", out)
+    assert again.returncode == 2
+    assert "go on with --resume, or delete it" in again.stderr
+    assert partial.stat().st_size == 2400
     assert finished(archive, out, "--resume") == whole
 
 

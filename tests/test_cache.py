@@ -14,6 +14,7 @@ import pytest
 from conftest import pattern_dataset, write_csv
 from semblante import DataError, Dataset, load_dataset
 from semblante.data import load
+from semblante.data.parquet import encoded_png
 
 
 @pytest.fixture
@@ -60,6 +61,17 @@ def test_a_changed_file_is_read_again(tmp_path: Path, cache: Path, reads: list[P
         write_csv(path, dataset)
         assert same(load_dataset(path, cache=True), dataset)
     assert len(reads) == 2
+
+
+def test_a_name_that_tells_the_split(tmp_path: Path, cache: Path, patterns: Dataset) -> None:
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    cells = [encoded_png(image) for image in patterns.images[:7]]
+    table = pa.table({"image": cells, "label": patterns.labels[:7].tolist()})
+    for name, split in (("train", 0), ("test", 1), ("other", 0), ("dev", 1)):
+        path = tmp_path / f"{name}.parquet"
+        pq.write_table(table, path)
+        assert load_dataset(path, cache=True).splits.tolist() == [split] * 7
+    assert len(list(cache.glob("datasets/*/images.npy"))) == 2
 
 
 def test_without_being_asked_nothing_is_written(

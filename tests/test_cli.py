@@ -40,6 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (path / "text.jpg").write_text("no picture")
     (path / "cut.jpg").write_bytes(EXAMPLE.read_bytes()[:30_000])
     (path / "notes.txt").write_text("left alone")
+    (path / "._a face.jpg").write_text("left alone as well, macOS's notes")
     return path
 
 
@@ -115,6 +116,7 @@ def test_annotating_a_folder_twice_into_itself_finds_the_same(tmp_path: Path) ->
         ["B/face.jpg", "A/face.jpg", "--annotate", "A"],
         ["A/face.jpg", "--annotate", "link"],
         ["A", "--out", "A/face.jpg"],
+        ["B", "A", "--contact-sheet", "A/face.jpg"],
         ["B", "A", "--format", "csv", "--out", "A/face.jpg"],
     ],
 )
@@ -216,6 +218,9 @@ def test_version() -> None:
         (["evaluate", "--data", "{csv}", "--labels", "ferplus"], 1, "fer2013new.csv: cannot be"),
         (["evaluate", "--data", "{csv}", "--votes", "x"], 2, "--votes needs --labels ferplus"),
         (["models", "show", "vgg"], 1, "unknown model"),
+        (["train", "--data", "{csv}", "--out", "{empty}/run", "--learning-curve", "--tensorboard"],
+         2, "--tensorboard is for a single run"),
+        (["models", "pull", "yunet", "--from", "{face}"], 1, "eileen-collins.jpg: its sha256 is"),
         (["nonsense"], 2, "nonsense"),
     ],
 )  # fmt: skip
@@ -288,6 +293,20 @@ def test_data_convert_and_back(tmp_path: Path, patterns_csv: Path) -> None:
     again = semblante("data", "convert", patterns_csv, folder)
     assert again.returncode == 2
     assert "expected a new or an empty folder" in again.stderr
+
+
+def test_no_input_is_overwritten(tmp_path: Path, patterns_csv: Path) -> None:
+    path = Path(shutil.copy(patterns_csv, tmp_path / "own.csv"))
+    (tmp_path / "link.csv").symlink_to(path)
+    for arguments in (
+        ("convert", path, tmp_path / "link.csv", "--map", "angry=drop"),
+        ("audit", path, "--drop", path, "--out", tmp_path / "audit"),
+    ):
+        done = semblante("data", *arguments)
+        assert done.returncode == 2, done.stderr
+        assert "would overwrite" in done.stderr
+    assert path.read_bytes() == patterns_csv.read_bytes()
+    assert not (tmp_path / "audit").exists()
 
 
 def test_other_class_names_and_bad_rows(tmp_path: Path) -> None:

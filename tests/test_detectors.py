@@ -64,6 +64,18 @@ def turned(picture: np.ndarray, degrees: float) -> np.ndarray:
     return cv2.warpAffine(picture, turn, (512, 512), borderMode=cv2.BORDER_REPLICATE)
 
 
+def test_tilted_heads_of_a_large_picture_are_in_its_own_pixels(astronaut: np.ndarray) -> None:
+    picture = turned(astronaut, 30)
+    large = np.asarray(Image.fromarray(picture).resize((2560, 2560), Image.Resampling.BICUBIC))
+    [found] = HaarDetector().detect(large)
+    assert found.roll == 30
+    assert found.box.overlap(Box(885, 330, 485, 485)) > 0.6
+
+
+def test_a_picture_longer_than_opencv_turns() -> None:
+    assert HaarDetector().detect(np.zeros((100, 40_000, 3), np.uint8)) == []
+
+
 @pytest.mark.parametrize("degrees", [-40, -30, 20, 30, 40])
 def test_the_cascade_finds_and_levels_tilted_heads(astronaut: np.ndarray, degrees: int) -> None:
     picture = turned(astronaut, degrees)

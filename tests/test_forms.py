@@ -130,6 +130,10 @@ def test_faces_of_ones_own(tmp_path: Path) -> None:
     assert found.images.shape == (2, 48, 48)
     assert sorted(found.labels.tolist()) == [3, 4]
     assert found.splits.tolist() == [0, 0]
+    with pytest.raises(OptionError, match=r"named 'sadnes', since .*found 3, contempt, sadness"):
+        load_dataset(tmp_path, label_map={**mapping, "sadnes": "sad"})
+    numbered = load_dataset(tmp_path, label_map={**mapping, "happy": "drop"})
+    assert numbered.labels.tolist() == [4]
     with pytest.raises(OptionError, match="cannot map 'sadness' to 'gloomy'"):
         load_dataset(tmp_path, label_map={"sadness": "gloomy"})
 
@@ -394,6 +398,7 @@ def test_a_list_of_pictures(tmp_path: Path, packing: str) -> None:
         (("a.png,3", "a.png,rage"), r"line 3 \(pictures/a.png\): unknown class 'rage'"),
         (("train", "dunno"), r"line 3 .*expected a split of .* found 'dunno'"),
         (("/a.png", "/z.png"), r"line 3 \(pictures/z.png\): cannot be read: No such file"),
+        (("/a.png", "/\0.png"), r"line 3 .*cannot be read: embedded null"),
         ((",ben,31", ",ben"), r"line 3: expected 5 columns, found 4"),
     ],
 )

@@ -64,6 +64,7 @@ def test_initial_weights_of_another_network(patterns: Dataset, tmp_path: Path) -
         run(patterns, replace(QUICK, initial="rcnn-small"), tmp_path / "run")
     with pytest.raises(ModelError, match="unknown model 'rcnn-smal'"):
         run(patterns, replace(QUICK, initial="rcnn-smal"), tmp_path / "other")
+    assert list(tmp_path.iterdir()) == []  # the right command can follow
 
 
 @pytest.mark.parametrize("training", [False, True])

@@ -42,6 +42,13 @@ def test_addresses_it_cannot_have(host: str, expected: str, taken: int) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_an_empty_token_is_refused(taken: int) -> None:
+    done = semblante("serve", "--host", "0.0.0.0", "--port", taken, "--token", "")
+    assert done.returncode == 2, done.stdout
+    assert "an empty token lets everybody in" in done.stderr
+    assert done.stdout == ""
+
+
 def test_a_free_port_is_said_and_ctrl_c_ends_it() -> None:
     process = subprocess.Popen(
         [PROGRAM, "serve", "--port", "0"],

@@ -17,6 +17,7 @@ from PIL import Image
 import semblante
 from conftest import EXAMPLE
 from semblante import EMOTIONS, Analyzer
+from semblante.models import model_path
 from test_video import canvas, write_video
 
 pytest.importorskip("fastapi")
@@ -173,7 +174,15 @@ def test_a_broken_video(client: TestClient) -> None:
     job = finished(client, client.post("/v1/analyze/video", content=b"no video").json())
     assert job["state"] == "failed"
     assert job["error"] == "not a video that can be read"
-    assert client.post("/v1/analyze/video?every_s=0", content=b"x").status_code == 422
+
+
+@pytest.mark.parametrize("every_s", ["0", "abc", "nan", ""])
+def test_a_time_that_is_none(client: TestClient, every_s: str) -> None:
+    answer = client.post(f"/v1/analyze/video?every_s={every_s}", content=b"x")
+    assert answer.status_code == 422
+    assert list(answer.json()) == ["error"]
+    assert answer.json()["error"].startswith("every_s: Input should be ")
+    assert answer.json()["error"].endswith(f", found {every_s!r}")
 
 
 def test_only_so_many_videos(analyzer: Analyzer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,7 +257,9 @@ def test_what_is_no_frame_ends_the_stream(client: TestClient, message: str) -> N
         ({"origin": HERE}, 200),
         ({"origin": "https://evil.example"}, 403),
         ({"origin": "null"}, 403),
+        ({"origin": "http://["}, 403),
         ({"host": "evil.example"}, 403),
+        ({"host": "["}, 403),
         ({"host": "localhost:8000"}, 200),
     ],
 )
@@ -357,6 +368,16 @@ def test_counters(client: TestClient) -> None:
     assert value("semblante_pictures_total") == before[0] + 1
     assert value("semblante_faces_total") == before[1] + 1
     assert value("semblante_under_way") == 0
+
+
+def test_the_model_in_use_is_the_one_asked_for(tmp_path: Path) -> None:
+    # Both say "network": "rcnn-small" of themselves.
+    path = model_path("rcnn-small-int8")
+    other = tmp_path / "mine.onnx"
+    other.write_bytes(path.read_bytes())
+    for model, name in (("rcnn-small-int8", "rcnn-small-int8"), (other, "mine.onnx")):
+        app = create_app(Settings(), Analyzer(model))
+        assert TestClient(app, base_url=HERE).get("/v1/models").json()["in_use"] == name
 
 
 def test_openapi_names_every_call(client: TestClient) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 import semblante
 from conftest import EXAMPLE
 from semblante import EMOTIONS, Analysis, Analyzer, Box, Face
+from semblante.cli import views
 from semblante.recognise.annotate import COLOURS, blurred
 from semblante.recognise.sheets import Tile, contact_sheet, tile_of, timeline
+from semblante.recognise.video import Video
 from test_cli import semblante as run
 from test_video import canvas, write_video
 
@@ -67,7 +71,7 @@ def test_nobody_is_recognised_in_a_blurred_copy() -> None:
     image = semblante.load_image(EXAMPLE)
     analyzer = Analyzer()
     faces = analyzer.analyze(image)
-    hidden = blurred(image, faces)
+    hidden = blurred(image, [face.box for face in faces])
     assert analyzer.analyze(hidden) == []
     box = faces[0].box
     part = hidden[box.top : box.top + box.height, box.left : box.left + box.width]
@@ -91,6 +95,68 @@ def test_from_the_command_line(tmp_path) -> None:
         assert sheet.size[0] > 900
     assert Analyzer().analyze(tmp_path / "marked" / EXAMPLE.name) == []
     assert run("analyze", EXAMPLE, "--blur").returncode == 2
+
+
+def test_who_enters_a_video_is_hidden_from_the_first_frame_on(tmp_path) -> None:
+    picture = semblante.load_image(EXAMPLE)
+    head = np.asarray(Image.fromarray(picture[0:270, 90:360]).resize((150, 150)))
+    first = 4  # between two searches for new faces, were there no need to hide them
+    clip = write_video(
+        tmp_path / "clip.mp4", 9, lambda n: canvas((head, 60, 40)) if n >= first else canvas()
+    )
+    done = run("analyze", clip, "--annotate", tmp_path / "marked", "--blur", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    analyzer = Analyzer()
+    before = [len(analyzer.analyze(frame.image)) for frame in Video(clip).frames()]
+    assert before == [0] * first + [1] * 5
+    [copy] = (tmp_path / "marked").iterdir()
+    assert all(analyzer.analyze(frame.image) == [] for frame in Video(copy).frames())
+
+
+def test_a_copy_that_cannot_be_written_stops_nothing(tmp_path) -> None:
+    Image.new("L", (66_000, 3)).save(tmp_path / "a.jpg", format="PNG")  # too long for a JPEG
+    Image.new("L", (60, 60)).save(tmp_path / "b.jpg")
+    done = run("analyze", tmp_path, "--annotate", tmp_path / "marked", "--format", "json")
+    assert done.returncode == 1
+    assert "66000x3 pixels cannot be written as JPEG" in done.stderr
+    assert [path.name for path in (tmp_path / "marked").iterdir()] == ["b.jpg"]
+    first, second = map(json.loads, done.stdout.splitlines())
+    assert first["width"] == 66_000
+    assert second["error"] is None
+
+
+def test_a_timeline_needs_a_folder(tmp_path) -> None:
+    (tmp_path / "file").write_text("")
+    done = run("analyze", EXAMPLE, "--timeline", tmp_path / "file")
+    assert done.returncode == 2
+    assert "expected a folder, found a file" in done.stderr
+
+
+def test_two_videos_of_one_name_have_a_timeline_each(tmp_path) -> None:
+    found = views.Views(None, tmp_path / "lines", "en")
+    for path in ("a/clip.mp4", "b/clip.mp4", "clip-2.mp4", "c/clip.mp4"):
+        found.add(Analysis(path, 9, 9, (face("happy"),), frame=0, time_s=0.0))
+    found.write()
+    names = sorted(path.name for path in (tmp_path / "lines").iterdir())
+    assert names == ["clip-2-2.mp4.png", "clip-2.mp4.png", "clip-3.mp4.png", "clip.mp4.png"]
+
+
+def test_faces_beyond_the_contact_sheet_are_counted(tmp_path, monkeypatch, capsys) -> None:
+    said: list[str] = []
+    write = ImageDraw.ImageDraw.text
+    monkeypatch.setattr(
+        ImageDraw.ImageDraw, "text",
+        lambda self, place, text, **how: (said.append(text), write(self, place, text, **how)),
+    )  # fmt: skip
+    monkeypatch.setattr(views, "_MOST_TILES", 2)
+    found = views.Views(tmp_path / "sheet.png", None, "en")
+    for emotion in ("happy", "happy", "happy", "sad"):
+        found.add(Analysis(str(EXAMPLE), 512, 512, (face(emotion),)))
+    found.write()
+    assert said == ["happy (3)", "82%", "82%", "sad (1)", "2 more faces are not shown"]
+    assert capsys.readouterr().err == (
+        f"semblante: --contact-sheet {tmp_path / 'sheet.png'}: 2 more faces are not shown on it\n"
+    )
 
 
 def test_watch_a_video(tmp_path) -> None:

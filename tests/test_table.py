@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from conftest import needs_fer2013
-from semblante import DataError, load_fer2013
+from semblante import DataError, OptionError, load_dataset, load_fer2013
 from semblante.data import SPLITS, Dataset
 from semblante.data.dataset import UNLABELLED
 
@@ -84,8 +84,10 @@ def test_relatives_of_the_table(
 @pytest.mark.parametrize(
     ("lines", "expected"),
     [
-        pytest.param([GOOD, GOOD], "header like emotion,pixels,Usage.*found fer2013.csv",
+        pytest.param([GOOD, GOOD], r"emotion,pixels,Usage.*found fer2013.csv \(first line '3,7 7 ",
                      id="no header"),
+        pytest.param(["emotion;pixels;Usage"], "first line 'emotion;pixels;Usage'",
+                     id="semicolons"),
         pytest.param(["emotion,pixels,Use", GOOD], "expected a header of .*pixels,Use",
                      id="misnamed column"),
         pytest.param([HEADER + ",Usage", GOOD], "expected a header", id="a column twice"),
@@ -126,6 +128,16 @@ def test_bad_rows_are_named(tmp_path: Path, lines: list[str], expected: str) -> 
     assert len(str(caught.value).splitlines()) == 1
 
 
+def test_a_map_of_classes(tmp_path: Path) -> None:
+    path = written(tmp_path, HEADER, row("0"), row("3"), row("6"), row("7"))
+    with pytest.raises(DataError, match="line 5: expected a label"):
+        load_dataset(path, label_map={"angry": "drop"})
+    found = load_dataset(path, label_map={"angry": "drop", "6": "sad", "7": "angry"})
+    assert found.labels.tolist() == [3, 4, 0]
+    with pytest.raises(OptionError, match=r"class named 'joy', since --map .*found 0, 3, 6, 7"):
+        load_dataset(path, label_map={"7": "drop", "joy": "happy"})
+
+
 def test_files_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="No such file"):
         load_fer2013(tmp_path / "nowhere.csv")
@@ -133,7 +145,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         load_fer2013(tmp_path)
     binary = tmp_path / "picture.csv"
     binary.write_bytes(b"\xff\xd8\xff\xe0" * 100)
-    with pytest.raises(DataError, match=r"found picture\.csv"):
+    with pytest.raises(DataError, match=r"found picture\.csv$"):
         load_fer2013(binary)
 
 

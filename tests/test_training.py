@@ -202,6 +202,13 @@ def test_another_optimiser_brings_its_alpha() -> None:
         options_from("standard", {"optimiser": "lion"})
 
 
+def test_a_short_run_cuts_the_warm_up_of_its_preset() -> None:
+    assert options_from("standard", {"epochs": 1}).warmup_epochs == 1
+    assert options_from("standard", {"epochs": 9}).warmup_epochs == 2
+    with pytest.raises(OptionError, match=r"warmup_epochs \(3\) is longer than epochs \(1\)"):
+        options_from("standard", {"epochs": 1, "warmup_epochs": 3.0})
+
+
 def test_presets() -> None:
     assert options_from("standard", {}) == TrainOptions()
     assert all(options_from(name, {"seed": 3}).seed == 3 for name in PRESETS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import threading
@@ -17,7 +18,7 @@ from conftest import EXAMPLE
 from semblante import Analyzer, Box, OptionError, VideoError
 from semblante.recognise.detectors import Detection
 from semblante.recognise.tracks import Track, Tracker, median_flow
-from semblante.recognise.video import Video
+from semblante.recognise.video import Video, VideoWriter
 from test_cli import semblante as program
 
 FPS = 20
@@ -132,6 +133,36 @@ def test_cameras_and_files_that_are_none(tmp_path: Path, moving: Path) -> None:
         next(Video(moving).frames(0.0))
     with pytest.raises(OptionError, match="detect_every of at least 1"):
         next(Analyzer().analyze_video(moving, detect_every=0))
+
+
+def test_names_that_look_like_a_protocol(
+    tmp_path: Path, moving: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(moving, "12:30.mp4")
+    assert len(list(Video("12:30.mp4").frames())) == 60
+    writer = VideoWriter(Path("marked:12/12:30.mp4"), FPS, Path("12:30.mp4"))
+    writer.write(canvas(), 0.0)
+    writer.close(done=True)
+    assert len(list(Video("marked:12/12:30.mp4").frames())) == 1
+    Path("a:b.mp4").write_text("no video")
+    with pytest.raises(VideoError, match=r"^a:b\.mp4: not a video"):
+        Video("a:b.mp4")
+
+
+def test_a_name_that_is_not_utf8(tmp_path: Path, moving: Path) -> None:
+    path = tmp_path / os.fsdecode(b"latin\xe9.mp4")
+    path.write_bytes(moving.read_bytes())
+    with pytest.raises(VideoError, match="expected a name in UTF-8"):
+        Video(path)
+
+
+def test_a_copy_that_cannot_be_opened_leaves_nothing(tmp_path: Path) -> None:
+    writer = VideoWriter(tmp_path / "clip.mp4", 100_000)  # more than MPEG-4 can have
+    with pytest.raises(VideoError, match=r"clip\.mp4: cannot be written"):
+        writer.write(canvas(), 0.0)
+    writer.close(done=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_that_breaks_off_gives_its_frames_first(tmp_path: Path, face: np.ndarray) -> None:

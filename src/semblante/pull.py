@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Final
 
 from semblante.errors import ModelError
 from semblante.files import user_folder, write_atomically
-from semblante.models import DETECTOR_FILES, check_sha256
+from semblante.models import DETECTOR_FILES
 
 _SECONDS: Final = 30.0  # without an answer
 _MOST_BYTES: Final = 50_000_000
@@ -31,13 +32,15 @@ def pull_detector(name: str, source: Path | None = None) -> Path:
             f"{source or entry.url}: cannot be read: {reason}. Without a connection: fetch that "
             f"file elsewhere, then `semblante models pull {name} --from FILE`"
         ) from None
+    found = hashlib.sha256(data).hexdigest()
+    if found != entry.sha256:
+        raise ModelError(
+            f"{source or entry.url}: its sha256 is {found[:12]}..., expected "
+            f"{entry.sha256[:12]}...: the file is damaged, or another than the one that is known "
+            "to work"
+        )
     place.parent.mkdir(parents=True, exist_ok=True)
-
-    def write(beside: Path) -> None:
-        beside.write_bytes(data)
-        check_sha256(beside, entry.sha256, "or another than the one that is known to work")
-
-    write_atomically(place, write)
+    write_atomically(place, lambda beside: beside.write_bytes(data))
     return place
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, Annotated, Any
@@ -33,16 +33,17 @@ from semblante.cli.journal import Journal
 from semblante.cli.options import EarlyExitOption, ModelOption, StepsOption
 from semblante.cli.views import Views
 from semblante.emotions import LANGUAGES
-from semblante.errors import OptionError, VideoError
+from semblante.errors import ImageError, OptionError, VideoError
 from semblante.files import write_atomically
 from semblante.images import RgbImage
 from semblante.models import DEFAULT_MODEL
 from semblante.recognise.annotate import annotate as draw
 from semblante.recognise.annotate import blurred, save_picture
 from semblante.recognise.detectors import DETECTORS, make_detector
-from semblante.recognise.pipeline import TTA, Analyzer
+from semblante.recognise.pipeline import SEARCH_EVERY_S, TTA, Analyzer
+from semblante.recognise.tracks import Tracker
 from semblante.recognise.video import Video, VideoWriter
-from semblante.results import Analysis
+from semblante.results import Analysis, Box
 
 
 class Format(StrEnum):
@@ -103,7 +104,12 @@ def analyze_command(
         typer.Option(help="folder for copies with boxes drawn", readable=False),
     ] = None,
     blur: Annotated[
-        bool, typer.Option("--blur", help="in annotated copies, make faces unrecognisable")
+        bool,
+        typer.Option(
+            "--blur",
+            help="in annotated copies, make the faces that are found unrecognisable; of a video "
+            "every frame is searched for them then, which takes longer",
+        ),
     ] = False,
     contact_sheet: Annotated[
         Path | None,
@@ -141,15 +147,14 @@ def analyze_command(
     Reads JPEG, PNG, WebP, AVIF, BMP, GIF, TIFF and PPM, HEIC with the extra "heic", and the videos
     that FFmpeg reads. Exits with 1 when some inputs could not be read; the others are still done.
     """
-    _check(format, out, annotate, resume=resume)
-    if contact_sheet is not None:
-        output_file("--contact-sheet", contact_sheet)
+    _check(format, out, annotate, contact_sheet, timeline, resume=resume)
     if blur and annotate is None:
         raise OptionError("--blur needs --annotate DIR, where the copies go")
     every_s = None if every is None else _seconds(every)
     found = find_inputs(paths, annotate)
-    if out is not None and any(out.exists() and _same(out, item.path) for item in found):
-        raise OptionError(f"--out {out} would overwrite one of the inputs")
+    for option, written in (("--out", out), ("--contact-sheet", contact_sheet)):
+        if written is not None and any(_same(written, item.path) for item in found):
+            raise OptionError(f"{option} {written} would overwrite one of the inputs")
     places = annotated_places(found, annotate) if annotate is not None else {}
     options: dict[str, Any] = {} if detector is DetectorName.none else {"min_face": min_face}
     analyzer = Analyzer(
@@ -211,7 +216,11 @@ class _Work:
         results = self.analyzer.analyze_many_with_pixels(item.path for _, item in items)
         for (number, _), (analysis, pixels) in zip(items, results, strict=True):
             if number in self.places and pixels is not None:
-                save_picture(self._drawn(pixels, analysis), self.places[number])
+                drawn = self._drawn(pixels, analysis, [face.box for face in analysis.faces])
+                try:
+                    save_picture(drawn, self.places[number])
+                except ImageError as error:
+                    analysis = replace(analysis, error=str(error))
             yield _Step(number, analysis, ended=True)
 
     def _clip(self, number: int, path: Path) -> Iterator[_Step]:
@@ -219,13 +228,23 @@ class _Work:
         done = False
         try:
             if number in self.places:
-                rate = Video(path).fps if self.every_s is None else 1 / self.every_s
+                fps = Video(path).fps
+                rate = fps if self.every_s is None else min(fps, 1 / self.every_s)
                 sound = path if self.every_s is None else None
                 writer = VideoWriter(self.places[number], rate, sound)
-            frames = self.analyzer.analyze_video_with_pixels(path, every_s=self.every_s)
+            tracker = Tracker()
+            frames = self.analyzer.analyze_video_with_pixels(
+                path,
+                every_s=self.every_s,
+                # A face that is to be hidden must be found in its first frame.
+                search_every_s=0.0 if self.blur else SEARCH_EVERY_S,
+                tracker=tracker,
+            )
             for analysis, pixels in frames:
                 if writer is not None:
-                    writer.write(self._drawn(pixels, analysis), analysis.time_s or 0.0)
+                    # Those that do not count yet, or are lost for a moment, are hidden as well.
+                    drawn = self._drawn(pixels, analysis, tracker.boxes)
+                    writer.write(drawn, analysis.time_s or 0.0)
                 yield _Step(number, analysis, ended=False)
             done = True
             yield _Step(number, None, ended=True)
@@ -236,9 +255,9 @@ class _Work:
             if writer is not None:
                 writer.close(done=done)
 
-    def _drawn(self, pixels: RgbImage, analysis: Analysis) -> RgbImage:
+    def _drawn(self, pixels: RgbImage, analysis: Analysis, hidden: Sequence[Box]) -> RgbImage:
         if self.blur:
-            pixels = blurred(pixels, analysis.faces)
+            pixels = blurred(pixels, hidden)
         return draw(pixels, analysis.faces, self.lang)
 
 
@@ -285,7 +304,6 @@ def _to_file(
         for analysis in journal.analyses():
             failed += analysis.error is not None
             views.add(analysis)
-        views.write()
 
         def write(beside: Path) -> None:
             if format is Format.parquet:
@@ -296,6 +314,7 @@ def _to_file(
 
         write_atomically(out, write)
         done = True
+        views.write()
     finally:
         journal.close(done=done)
     return failed
@@ -317,7 +336,15 @@ def _write_text(analyses: Iterable[Analysis], file: IO[str], format: Format, lan
         write_table(analyses, file, lang)
 
 
-def _check(format: Format, out: Path | None, annotate: Path | None, *, resume: bool) -> None:
+def _check(
+    format: Format,
+    out: Path | None,
+    annotate: Path | None,
+    contact_sheet: Path | None,
+    timeline: Path | None,
+    *,
+    resume: bool,
+) -> None:
     if out is not None:
         output_file("--out", out)
     elif resume:
@@ -326,8 +353,11 @@ def _check(format: Format, out: Path | None, annotate: Path | None, *, resume: b
         require("parquet", "writing Parquet", "pyarrow")
         if out is None:
             raise OptionError("--format parquet needs --out FILE")
-    if annotate is not None and annotate.exists() and not annotate.is_dir():
-        raise OptionError(f"--annotate {annotate}: expected a folder, found a file")
+    if contact_sheet is not None:
+        output_file("--contact-sheet", contact_sheet)
+    for option, folder in (("--annotate", annotate), ("--timeline", timeline)):
+        if folder is not None and folder.exists() and not folder.is_dir():
+            raise OptionError(f"{option} {folder}: expected a folder, found a file")
 
 
 def _seconds(text: str) -> float:

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from semblante.cli.checks import complain, output_file, require
+from semblante.cli.checks import complain, not_an_input, output_file, require
 from semblante.cli.reading import DataPath, FindFacesOption, MapOption, SkipBadOption, Source
 from semblante.emotions import EMOTIONS
 from semblante.errors import DataError, OptionError
@@ -65,8 +65,10 @@ def audit_command(
     the dataset has none. With --folds networks are trained that judge the rest too.
     """
     require("audit", "auditing", "cleanlab", "jinja2")
-    if drop is not None and drop.absolute().parent != out.absolute():  # OUT is made here
-        output_file("--drop", drop)
+    if drop is not None:
+        not_an_input("--drop", drop, path, votes)
+        if drop.absolute().parent != out.absolute():  # OUT is made here
+            output_file("--drop", drop)
     if out.exists() and not out.is_dir():
         raise OptionError(f"--out {out}: expected a folder")
     if folds:

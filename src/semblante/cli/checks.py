@@ -23,7 +23,22 @@ def output_file(option: str, path: Path) -> None:
         raise OptionError(f"{option} {path}: there is no folder {path.parent}")
 
 
+def not_an_input(option: str, path: Path, *inputs: Path | None) -> None:
+    """Raise `OptionError` where writing `path` would replace one of the files that are read."""
+    for read in inputs:
+        try:
+            same = read is not None and path.samefile(read)
+        except OSError:  # one of them does not exist
+            continue
+        if same:
+            raise OptionError(f"{option} {path} would overwrite {read}, which is read")
+
+
 def complain(reason: str) -> None:
-    """One line on stderr; what cannot be printed, in a file's name say, is shown escaped."""
-    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in reason)
-    print(f"semblante: {shown}", file=sys.stderr)
+    """One line on stderr, `printable` whatever a file's name holds."""
+    print(f"semblante: {printable(reason)}", file=sys.stderr)
+
+
+def printable(text: str) -> str:
+    """What would move a terminal's cursor, end a line or hide is shown escaped."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from semblante.cli.audit import audit_command
-from semblante.cli.checks import output_file
+from semblante.cli.checks import not_an_input, output_file
 from semblante.cli.reading import (
     DataPath,
     ExcludeOption,
@@ -83,6 +83,7 @@ def convert_command(
 
     if not out.absolute().parent.is_dir():
         raise OptionError(f"OUT {out}: there is no folder {out.parent}")
+    not_an_input("OUT", out, path, exclude)
     dataset = Source(path, mapping, skip_bad, find_faces, exclude).read_kept()
     convert(dataset, out)
     print(f"{out}: {len(dataset):,} faces")

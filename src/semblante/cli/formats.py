@@ -13,6 +13,7 @@ from typing import IO, Any
 from rich.console import Console
 from rich.table import Table
 
+from semblante.cli.checks import printable
 from semblante.emotions import EMOTIONS, emotion_name
 from semblante.errors import MissingExtraError
 from semblante.results import BOX_COLUMNS, COLUMNS, Analysis, rows_of
@@ -27,11 +28,22 @@ def write_json_lines(analyses: Iterable[Analysis], file: IO[str]) -> None:
 
 def write_csv(analyses: Iterable[Analysis], file: IO[str]) -> None:
     """One row a face; a picture without a face, or not read, has one row without face columns."""
-    rows = csv.writer(file, lineterminator="\n")
+    # Python 3.11 quotes only what ends a row, and a file's name may hold a carriage return.
+    rows = csv.writer(_UnixLines(file), lineterminator="\r\n")
     rows.writerow(COLUMNS)
     for analysis in analyses:
         rows.writerows(rows_of(analysis))
         file.flush()
+
+
+class _UnixLines:
+    """A file for rows that end in "\\r\\n": it gets them with "\\n" instead."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+
+    def write(self, row: str) -> int:
+        return self._file.write(row.removesuffix("\r\n") + "\n")
 
 
 def write_parquet(analyses: Iterable[Analysis], path: Path) -> None:
@@ -44,13 +56,19 @@ def write_parquet(analyses: Iterable[Analysis], path: Path) -> None:
     whole = ("frame", "width", "height", "face", "track", *BOX_COLUMNS)
     kinds = {name: pyarrow.int32() for name in whole}
     kinds |= {name: pyarrow.string() for name in ("path", "emotion", "error")}
+
+    def text(value: Any) -> Any:
+        # A file name need not be UTF-8, which Parquet's text must be: as in the CSV.
+        known = isinstance(value, str)
+        return value.encode(errors="backslashreplace").decode() if known else value
+
     schema = pyarrow.schema([(name, kinds.get(name, pyarrow.float64())) for name in COLUMNS])
     with parquet.ParquetWriter(path, schema) as writer:
         rows = (row for analysis in analyses for row in rows_of(analysis))
         while some := list(itertools.islice(rows, 10_000)):
             columns = zip(*some, strict=True)
             arrays = [
-                pyarrow.array(list(column), kind)
+                pyarrow.array(map(text, column), kind)
                 for column, kind in zip(columns, schema.types, strict=True)
             ]
             writer.write_batch(pyarrow.record_batch(arrays, schema=schema))
@@ -63,10 +81,11 @@ def write_table(analyses: Iterable[Analysis], file: IO[str], language: str) -> N
     table = Table(*words["columns"], box=None, pad_edge=False)
     for column in table.columns[2:]:
         column.no_wrap = True
-    for path, group in itertools.groupby(analyses, key=lambda analysis: analysis.path):
+    for name, group in itertools.groupby(analyses, key=lambda analysis: analysis.path):
+        path = printable(name or "")
         clip = _Clip()
         for analysis in group:
-            if analysis.error is not None:
+            if analysis.error is not None and not analysis.faces:
                 table.add_row(path, "-", words["not read"])
             elif analysis.frame is not None:
                 clip.add(analysis)
@@ -84,7 +103,7 @@ def write_table(analyses: Iterable[Analysis], file: IO[str], language: str) -> N
         if clip.frames and not clip.tracks:
             table.add_row(path, "-", words["no face"])
     # A table in a file, or in a pipe, is as wide as it needs to be.
-    console = Console(file=file, highlight=False, markup=False)
+    console = Console(file=file, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = 10_000
     console.print(table)

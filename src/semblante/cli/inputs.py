@@ -60,7 +60,12 @@ def _found(path: Path, annotate: Path | None) -> Iterator[Input]:
     for folder, folders, names in os.walk(path, onerror=denied.append):
         folders[:] = [name for name in folders if os.path.realpath(Path(folder, name)) != own]
         known = SUFFIXES | video.SUFFIXES
-        files += [Path(folder, name) for name in names if Path(name).suffix.lower() in known]
+        files += [
+            Path(folder, name)
+            for name in names
+            # ._x.jpg is what macOS notes about x.jpg on other systems' disks.
+            if Path(name).suffix.lower() in known and not name.startswith("._")
+        ]
     for error in denied:
         yield Unreadable(path, f"{error.filename}: cannot be read: {error.strerror}")
     if not files and not denied:

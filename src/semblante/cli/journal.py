@@ -26,7 +26,7 @@ class Journal:
 
     def __init__(self, out: Path, about: dict[str, Any], *, resume: bool) -> None:
         """`about`: what must be the same for a run to go on; raises `OptionError` where it is not,
-        or where there is nothing to go on with."""
+        where there is nothing to go on with, or where not to go on would lose what there is."""
         self.path = out.with_name(out.name + ".partial")
         self.next_input = 0
         head = {"semblante": json.loads(json.dumps(about))}
@@ -35,6 +35,11 @@ class Journal:
             if not self.path.exists():
                 raise OptionError(f"--resume: there is no unfinished {out} ({self.path})")
             end = self._read(head)
+        elif self.path.exists():
+            raise OptionError(
+                f"{self.path} holds what an unfinished run has found: go on with --resume, or "
+                "delete it"
+            )
         self._file = self.path.open("r+b" if resume else "wb")
         self._file.truncate(end)
         self._file.seek(end)

@@ -94,6 +94,8 @@ def train_command(
     **recipe: Any,
 ) -> None:
     """Train a network on FER2013, following its accuracy on Training and PublicTest."""
+    if learning_curve and tensorboard:
+        raise OptionError("--tensorboard is for a single run: leave it out with --learning-curve")
     options = options_from(preset, {k: v for k, v in recipe.items() if v is not None})
 
     require("train", "training", "torch", "safetensors", "matplotlib")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
+from collections import Counter
 from pathlib import Path
 
+from semblante.cli.checks import complain
 from semblante.errors import ImageError
 from semblante.images import load_image
 from semblante.recognise.annotate import save_picture, saved_name
 from semblante.recognise.sheets import Tile, contact_sheet, tile_of, timeline
 from semblante.results import Analysis
 
-_MOST_TILES = 2000
+_MOST_TILES = 2000  # they are kept in memory until the end
 
 
 class Views:
@@ -22,16 +23,20 @@ class Views:
         self._timelines = timelines
         self._language = language
         self._tiles: list[Tile] = []
+        self._faces: Counter[str] = Counter()  # of each emotion, with those that get no tile
         self._clips: dict[str, list[Analysis]] = {}
 
     def add(self, analysis: Analysis) -> None:
         """A picture, or a frame of a video."""
-        if analysis.path is None or analysis.error is not None:
+        if analysis.path is None:
             return
         if analysis.frame is not None:
             if self._timelines is not None:
                 self._clips.setdefault(analysis.path, []).append(analysis)
-        elif self._sheet is not None and analysis.faces and len(self._tiles) < _MOST_TILES:
+        elif self._sheet is not None and analysis.faces:
+            self._faces.update(face.emotion for face in analysis.faces)
+            if len(self._tiles) >= _MOST_TILES:
+                return
             try:
                 image = load_image(analysis.path)
             except ImageError:
@@ -44,8 +49,17 @@ class Views:
     def write(self) -> None:
         """Whatever was asked for."""
         if self._sheet is not None:
-            save_picture(contact_sheet(self._tiles, self._language), saved_name(self._sheet))
+            page = contact_sheet(self._tiles, self._language, self._faces)
+            save_picture(page, saved_name(self._sheet))
+            if hidden := self._faces.total() - len(self._tiles):
+                complain(f"--contact-sheet {self._sheet}: {hidden} more faces are not shown on it")
+        taken: set[Path] = set()
         for path, frames in self._clips.items():
             assert self._timelines is not None
-            place = self._timelines / f"{os.path.basename(path)}.png"  # noqa: PTH119
+            clip, number = Path(path), 1
+            place = self._timelines / f"{clip.name}.png"
+            while place in taken:  # of two with one name the second becomes NAME-2
+                number += 1
+                place = self._timelines / f"{clip.stem}-{number}{clip.suffix}.png"
+            taken.add(place)
             save_picture(timeline(frames, self._language), place)

@@ -2,7 +2,8 @@
 
     ~/.cache/semblante/datasets/       (see `files.user_folder`)
         <sha256 of the file>-2/        images.npy, labels.npy, splits.npy, and names.npy and
-                                       groups.npy where the file tells them
+                                       groups.npy where the file tells them; -2-VARIANT where more
+                                       than the content has a say
         seen/<file's identity>         that sha256, so that an unchanged file is not hashed again
 
 A file's identity is its path, size, time of last change and inode; where any of them differs the
@@ -31,13 +32,14 @@ _OPTIONAL: Final = ("names", "groups")
 _NUMBERS = itertools.count()
 
 
-def through_cache(path: Path, read: Callable[[], Dataset]) -> Dataset:
+def through_cache(path: Path, read: Callable[[], Dataset], variant: str = "") -> Dataset:
     """The dataset of the file `path`: from the cache, or by `read` and then into the cache.
 
-    Raises what `read` raises. A cache that cannot be written or read only costs time.
+    `variant` tells apart what `read` makes of files with the same content, where their names have
+    a say. Raises what `read` raises. A cache that cannot be written or read only costs time.
     """
     try:
-        place = user_folder("datasets") / f"{_content_hash(path)}-{VERSION}"
+        place = user_folder("datasets") / f"{_content_hash(path)}-{VERSION}{variant}"
     except OSError:
         return read()
     found = _open(place)

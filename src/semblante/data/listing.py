@@ -132,6 +132,8 @@ def _of_file(line: _Listed, folder: Path, reader: PictureReader) -> Row | DataEr
             data = reader.data(file)
     except OSError as error:
         return DataError(f"{line.where}: cannot be read: {error.strerror or error}")
+    except ValueError as error:  # a NUL in the path
+        return DataError(f"{line.where}: cannot be read: {error}")
     return _row(line, data, reader)
 
 

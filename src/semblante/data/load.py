@@ -60,24 +60,27 @@ def load_dataset(
     The form is recognised by the content. Of several tables the one with the most columns is
     taken (in the competition's archive `icml_face_data.csv`, not `test.csv`); several Parquet
     files are read one after the other. Colour becomes grey and other sizes 48x48. `label_map`
-    gives other class names a meaning, `find_face` finds and crops the face of a picture (see
-    `PictureReader`). The first bad row, file or member raises `DataError`; with `on_bad` it is
-    handed over, and reading goes on. With `cache` a file is read once and opened at once from then
-    on (see `cache.py`); a folder, a list, or a call with any of the other options is always read.
+    gives class names another meaning (`OptionError` where no class has such a name), `find_face`
+    finds and crops the face of a picture (see `PictureReader`). The first bad row, file or member
+    raises `DataError`; with `on_bad` it is handed over, and reading goes on. With `cache` a file is
+    read once and opened at once from then on (see `cache.py`); a folder, a list, or a call with any
+    of the other options is always read.
     """
     path = Path(path)
     reader = PictureReader(label_map, find_face)
     with damage_named(path):
         plain = on_bad is None and not label_map and find_face is None
-        if cache and plain and path.is_file() and not _is_list(path):
-            return through_cache(path, lambda: _load(path, reader, on_bad))
-        return _load(path, reader, on_bad)
-
-
-def _is_list(path: Path) -> bool:
-    """Its pictures lie outside it: its own content does not tell whether they have changed."""
-    with path.open("rb") as file:
-        return is_listing(_first_line(file.read(_START)))
+        if cache and plain and path.is_file():
+            with path.open("rb") as file:
+                start = file.read(_START)
+            # A list's pictures lie outside it: its own content does not tell whether they have
+            # changed.
+            if not is_listing(_first_line(start)):
+                variant = f"-{_named_split(path.name)}" if start.startswith(MAGIC) else ""
+                return through_cache(path, lambda: _load(path, reader, on_bad), variant)
+        dataset = _load(path, reader, on_bad)
+    reader.check_map_used(str(path))
+    return dataset
 
 
 def _load(path: Path, reader: PictureReader, on_bad: OnBad | None) -> Dataset:
@@ -89,7 +92,7 @@ def _load(path: Path, reader: PictureReader, on_bad: OnBad | None) -> Dataset:
         for member in members(path):
             if member.name == chosen:
                 with _text(member) as text:
-                    return read_table(text, member.where, on_bad)
+                    return read_table(text, member.where, reader, on_bad)
     if contents.form == "listing":
         return _listing(path, contents, reader, on_bad)
     if contents.form == "parquet":
@@ -135,7 +138,7 @@ def _survey(path: Path) -> _Contents:
         elif is_listing(header):
             contents.listings.append(member.name)
         else:
-            contents.others.append(member.name)
+            contents.others.append(member.name + _shown(header))
     return contents
 
 
@@ -146,6 +149,14 @@ def _first_line(start: bytes) -> list[str]:
         return next(csv.reader([line.rstrip("\r")]), [])
     except (UnicodeDecodeError, csv.Error):
         return []
+
+
+def _shown(header: list[str]) -> str:
+    """A first line that is none of ours, for the message; nothing where it is no text."""
+    line = ",".join(header)
+    if not line or not line.replace("\t", " ").isprintable():
+        return ""
+    return f" (first line {line if len(line) <= 60 else line[:60] + '...'!r})"
 
 
 @contextmanager
@@ -181,9 +192,13 @@ def _listing(
 def _parquets(path: Path, contents: _Contents, reader: PictureReader) -> Iterator[Row | DataError]:
     for member in members(path):
         if member.name in contents.parquets:
-            # Without a column for it, the split is what the file's name says, as on the hubs
-            # where such files are found: train-00000-of-00001.parquet.
-            stem = PurePosixPath(member.name).stem.lower()
-            split = 1 if stem.startswith(("test", "val", "dev", "public")) else 0
+            split = _named_split(member.name)
             # Parquet is read from its end: what cannot seek cheaply is taken into memory first.
             yield from parquet_rows(io.BytesIO(member.stream.read()), member.where, reader, split)
+
+
+def _named_split(name: str) -> int:
+    """The split of a Parquet file without a column for it: what its name says, as on the hubs where
+    such files are found: train-00000-of-00001.parquet."""
+    stem = PurePosixPath(name).stem.lower()
+    return 1 if stem.startswith(("test", "val", "dev", "public")) else 0

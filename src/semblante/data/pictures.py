@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import IO, Final
 
 import numpy as np
@@ -22,6 +23,7 @@ SPLIT_NAMES: Final[dict[str, int]] = {
     **{"train": 0, "val": 1, "valid": 1, "validation": 1, "dev": 1, "test": 1},
 }
 DROPPED: Final = "drop"  # maps a class to nothing: its pictures are left out
+_NUMBERS: Final = {str(label): emotion for label, emotion in enumerate(EMOTIONS)}
 _MAX_BYTES: Final = 50_000_000
 
 # Crops the face of a picture (H, W, 3) to grey (48, 48); None where there is none.
@@ -32,13 +34,14 @@ FaceFinder = Callable[[RgbImage], npt.NDArray[np.uint8] | None]
 class PictureReader:
     """How labelled pictures are understood.
 
-    `label_map` gives other class names a meaning: its values are `EMOTIONS` or "drop". A picture is
-    the face itself, unless `find_face` finds one in it. Raises `OptionError` for
-    another value of the map.
+    `label_map` gives class names another meaning: its values are `EMOTIONS` or "drop". It may name
+    a class that is a number by its emotion as well. A picture is the face itself, unless
+    `find_face` finds one in it. Raises `OptionError` for another value of the map.
     """
 
     label_map: Mapping[str, str] | None = None
     find_face: FaceFinder | None = None
+    _met: set[str] = field(default_factory=set, init=False, repr=False, compare=False)  # classes
 
     def __post_init__(self) -> None:
         for name, emotion in (self.label_map or {}).items():
@@ -50,16 +53,36 @@ class PictureReader:
 
     def label(self, name: str, where: str) -> int | None:
         """The label of a class, by its name or number; None where it is to be left out."""
-        known: dict[str, str] = {emotion: emotion for emotion in EMOTIONS}
-        known |= {str(label): emotion for label, emotion in enumerate(EMOTIONS)}
-        known |= {other.lower(): emotion for other, emotion in (self.label_map or {}).items()}
-        emotion = known.get(name.strip().lower())
+        key = name.strip().lower()
+        self._met.add(key)
+        usual = _NUMBERS.get(key, key)
+        emotion = self._mapped.get(key) or self._mapped.get(usual)
+        if emotion is None and usual in EMOTIONS:
+            emotion = usual
         if emotion is None:
             raise DataError(
                 f"{where}: unknown class {name!r}; expected {', '.join(EMOTIONS)}, "
                 f"or say what it is with --map {name}=EMOTION"
             )
         return None if emotion == DROPPED else EMOTIONS.index(emotion)
+
+    def maps(self, name: str) -> bool:
+        """Whether the map names this very class."""
+        return name.strip().lower() in self._mapped
+
+    def check_map_used(self, where: str) -> None:
+        """Raise `OptionError` where the map names a class that no label asked for so far had."""
+        known = self._met | {_NUMBERS[name] for name in self._met & _NUMBERS.keys()}
+        for name in self._mapped:
+            if name not in known:
+                raise OptionError(
+                    f"{where}: expected a class named {name!r}, since --map names it; "
+                    f"found {', '.join(sorted(self._met)[:10]) or 'no classes'}"
+                )
+
+    @cached_property
+    def _mapped(self) -> dict[str, str]:
+        return {name.strip().lower(): to for name, to in (self.label_map or {}).items()}
 
     @staticmethod
     def data(stream: IO[bytes]) -> bytes:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from semblante.data.dataset import FACE_SIZE, SPLITS, UNLABELLED, Dataset, OnBad, Row, collect
+from semblante.data.pictures import PictureReader
 from semblante.emotions import EMOTIONS
 from semblante.errors import DataError
 
@@ -32,24 +33,28 @@ def is_table(header: list[str]) -> bool:
     return "pixels" in _names(header)
 
 
-def read_table(lines: Iterable[str], where: str, on_bad: OnBad | None = None) -> Dataset:
+def read_table(
+    lines: Iterable[str], where: str, reader: PictureReader, on_bad: OnBad | None = None
+) -> Dataset:
     """Read a table of pixels and check every row.
 
-    Raises `DataError` naming `where` and the line: for another header, a label outside 0..6, a
-    row without exactly 2,304 pixels of 0..255, or a Usage that is none of the official
-    splits. With `on_bad` bad rows are handed to it and left out. A table without a Usage is all
-    Training; without an emotion its faces are unlabelled.
+    Raises `DataError` naming `where` and the line: for another header, a label outside 0..6 that
+    the reader's map does not name either, a row without exactly 2,304 pixels of 0..255, or a Usage
+    that is none of the official splits. With `on_bad` bad rows are handed to it and left out. A
+    table without a Usage is all Training; without an emotion its faces are unlabelled.
     """
     rows = csv.reader(lines)
     try:
         header = next(rows, [])
         columns = _columns(header, where)
-        return collect(_rows(rows, columns, where), on_bad, where)
+        return collect(_rows(rows, columns, where, reader), on_bad, where)
     except csv.Error as error:
         raise DataError(f"{where}, line {rows.line_num}: not valid CSV: {error}") from None
 
 
-def _rows(rows: Reader, columns: dict[str, int], where: str) -> Iterator[Row | DataError]:
+def _rows(
+    rows: Reader, columns: dict[str, int], where: str, reader: PictureReader
+) -> Iterator[Row | DataError]:
     for row in rows:
         if not row:  # a blank line, at the end say
             continue
@@ -60,7 +65,11 @@ def _rows(rows: Reader, columns: dict[str, int], where: str) -> Iterator[Row | D
                     f"{place}: expected {len(columns)} columns "
                     f"({','.join(columns)}), found {len(row)}"
                 )
-            label = _label(row[columns["emotion"]], place) if "emotion" in columns else UNLABELLED
+            label: int | None = UNLABELLED
+            if "emotion" in columns:
+                label = _label(row[columns["emotion"]], place, reader)
+            if label is None:  # of a class that the map drops
+                continue
             split = _split(row[columns["usage"]], place) if "usage" in columns else 0
             yield Row(_face(row[columns["pixels"]], place), label, split)
         except DataError as error:
@@ -83,10 +92,11 @@ def _columns(header: list[str], where: str) -> dict[str, int]:
     return {name: names.index(name) for name in names}
 
 
-def _label(text: str, place: str) -> int:
-    if text.strip() not in {str(label) for label in range(len(EMOTIONS))}:
+def _label(text: str, place: str, reader: PictureReader) -> int | None:
+    numbers = {str(label) for label in range(len(EMOTIONS))}
+    if text.strip() not in numbers and not reader.maps(text):
         raise DataError(f"{place}: expected a label 0..{len(EMOTIONS) - 1}, found {text[:20]!r}")
-    return int(text)
+    return reader.label(text, place)
 
 
 def _face(text: str, place: str) -> npt.NDArray[np.uint8]:

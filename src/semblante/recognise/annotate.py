@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from importlib import resources
 from math import ceil
@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from semblante.emotions import EMOTIONS, emotion_name
+from semblante.errors import ImageError
 from semblante.files import write_atomically
 from semblante.images import RgbImage
 from semblante.results import Box, Face
@@ -147,15 +148,15 @@ def _draw_strip(draw: ImageDraw.ImageDraw, face: Face) -> None:
         x = end
 
 
-def blurred(image: RgbImage, faces: Sequence[Face]) -> RgbImage:
-    """A copy of `image` (H, W, 3) in which nobody can be recognised: each face, with its hair and
-    chin, as eight by eight squares of one colour."""
+def blurred(image: RgbImage, boxes: Iterable[Box]) -> RgbImage:
+    """A copy of `image` (H, W, 3) in which nobody can be recognised: each face in `boxes`, with its
+    hair and chin, as eight by eight squares of one colour."""
     picture = image.copy()
     height, width = image.shape[:2]
-    for face in faces:
-        grown = round(0.2 * face.box.width), round(0.25 * face.box.height)
-        left, right = face.box.left - grown[0], face.box.left + face.box.width + grown[0]
-        top, bottom = face.box.top - grown[1], face.box.top + face.box.height + grown[1]
+    for box in boxes:
+        grown = round(0.2 * box.width), round(0.25 * box.height)
+        left, right = box.left - grown[0], box.left + box.width + grown[0]
+        top, bottom = box.top - grown[1], box.top + box.height + grown[1]
         part = picture[max(0, top) : min(height, bottom), max(0, left) : min(width, right)]
         if part.size:
             coarse = Image.fromarray(part).resize((8, 8), Image.Resampling.BOX)
@@ -196,11 +197,21 @@ def saved_name(path: Path) -> Path:
 
 
 def save_picture(image: RgbImage, path: Path) -> None:
-    """Write a picture to a `saved_name`, making its folder."""
+    """Write a picture to a `saved_name`, making its folder.
+
+    Raises `ImageError` where the format cannot hold it: no side of a JPEG has more than 65,535
+    pixels.
+    """
     jpeg = path.suffix.lower() in _JPEG_SUFFIXES
     kind: dict[str, Any] = {"format": "JPEG", "quality": 92} if jpeg else {"format": "PNG"}
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not by Pillow into the file: on a full disk it does not notice what a write has left out.
     data = io.BytesIO()
-    Image.fromarray(image).save(data, **kind)
+    try:
+        Image.fromarray(image).save(data, **kind)
+    except OSError as error:
+        height, width = image.shape[:2]
+        raise ImageError(
+            f"{path}: {width}x{height} pixels cannot be written as {kind['format']}: {error}"
+        ) from None
     write_atomically(path, lambda beside: beside.write_bytes(data.getbuffer()))

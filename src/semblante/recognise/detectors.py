@@ -6,6 +6,7 @@ knows. Other detectors' boxes are brought to it.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -114,9 +115,9 @@ class HaarDetector:
         if self.tilted and not upright:
             least = max(smallest, round(self._TILTED_FACE * max(grey.shape) / self._TILTED_SIDE))
             for roll in self.TILTS:
-                copy, back = _turned(grey, roll)
-                for one in self._search(copy, min(side, self._TILTED_SIDE), least, 1.2):
-                    found.append(replace(one, box=_moved(one.box, back), roll=roll))
+                copy, scale, back = _turned(grey, roll, min(side, self._TILTED_SIDE))
+                for one in self._search(copy, side, max(1, round(least * scale)), 1.2):
+                    found.append(replace(one, box=_moved(one.box, back, 1 / scale), roll=roll))
         return without_doubles(sorted(found, key=lambda detection: -detection.score))
 
     def _search(
@@ -346,22 +347,32 @@ def _lit(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 
 def _turned(
-    grey: npt.NDArray[np.uint8], degrees: float
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
-    """All of a picture turned anticlockwise, and the map (2, 3) that leads back."""
+    grey: npt.NDArray[np.uint8], degrees: float, max_side: int
+) -> tuple[npt.NDArray[np.uint8], float, npt.NDArray[np.float64]]:
+    """All of a picture turned anticlockwise, its longer side at most `max_side`; by what factor its
+    size was changed for that; and the map (2, 3) that leads back.
+
+    It is made smaller first: OpenCV turns no picture of 32,767 pixels a side.
+    """
+    radians = math.radians(degrees)
+    cos, sin = abs(math.cos(radians)), abs(math.sin(radians))
     height, width = grey.shape
-    there = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0)
-    cos, sin = abs(there[0, 0]), abs(there[0, 1])
+    longer = max(width * cos + height * sin, width * sin + height * cos)
+    small, scale = _scaled(grey, max(1, round(max_side * max(height, width) / longer)), 0)
+    height, width = small.shape
     wide, tall = round(width * cos + height * sin), round(width * sin + height * cos)
+    there = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0)
     there[:, 2] += (wide - width) / 2, (tall - height) / 2
-    copy = cv2.warpAffine(grey, there, (wide, tall), borderValue=127)
-    return np.asarray(copy, np.uint8), np.asarray(cv2.invertAffineTransform(there), np.float64)
+    copy = cv2.warpAffine(small, there, (wide, tall), borderValue=127)
+    back = cv2.invertAffineTransform(there) / scale
+    return np.asarray(copy, np.uint8), scale, np.asarray(back, np.float64)
 
 
-def _moved(box: Box, to: npt.NDArray[np.float64]) -> Box:
-    """A box whose centre went by a map (2, 3)."""
+def _moved(box: Box, to: npt.NDArray[np.float64], scale: float) -> Box:
+    """A box whose centre went by a map (2, 3), so many times as large."""
     x, y = to @ (box.left + box.width / 2, box.top + box.height / 2, 1.0)
-    return Box(round(x - box.width / 2), round(y - box.height / 2), box.width, box.height)
+    width, height = round(box.width * scale), round(box.height * scale)
+    return Box(round(x - width / 2), round(y - height / 2), width, height)
 
 
 def _check(min_face: int | None, min_score: float, max_side: int) -> None:

@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -37,6 +38,7 @@ _CHUNK_PIXELS: Final = 50_000_000
 _ROOM: Final = 2.0
 _NEAR_SIDE: Final = 128
 
+SEARCH_EVERY_S: Final = 0.5  # in a video, for faces that are new in it
 TTA: Final = ("none", "flip")  # test-time augmentation of a picture's faces
 
 
@@ -98,8 +100,7 @@ class Analyzer:
         `image`: a path, the bytes of a picture file, or a uint8 array, RGB (H, W, 3), RGBA
         or grey (OpenCV reads BGR: turn it first). Raises `ImageError` where it is no picture.
         """
-        pixels = load_image(image)
-        [(analysis, _)] = self._estimated([self._find(pixels)])
+        [(analysis, _)] = self._estimated([self._find(image)])
         return list(analysis.faces)
 
     def analyze_many(self, images: Iterable[ImageSource]) -> Iterator[Analysis]:
@@ -127,7 +128,7 @@ class Analyzer:
                 while True:
                     while len(ahead) < 2 * workers:
                         try:
-                            ahead.append(pool.submit(self._find, next(source)))
+                            ahead.append(pool.submit(self._found, next(source)))
                         except StopIteration:
                             break
                     if ahead:
@@ -141,13 +142,21 @@ class Analyzer:
                 for future in ahead:
                     future.cancel()
 
+    def _found(self, image: ImageSource) -> _Found:
+        """As `_find`; what is wrong with one picture does not stop the others."""
+        path = str(image) if isinstance(image, (str, os.PathLike)) else None
+        try:
+            return self._find(image)
+        except ImageError as error:
+            return _Found(path, error=str(error))
+        except (cv2.error, MemoryError) as error:  # of a picture's size, say
+            reason = " ".join(str(error).split())[:200] or "not enough memory"
+            return _Found(path, error=f"{path or 'picture'}: could not be searched: {reason}")
+
     def _find(self, image: ImageSource) -> _Found:
         """A picture with its faces cut out, before the network has seen them."""
         path = str(image) if isinstance(image, (str, os.PathLike)) else None
-        try:
-            pixels = load_image(image)
-        except ImageError as error:
-            return _Found(path, error=str(error))
+        pixels = load_image(image)
         detections = sorted(self.detector.detect(pixels), key=lambda d: (d.box.left, d.box.top))
         crops = self._crops(to_grey(pixels), detections)
         return _Found(path, pixels, tuple(detections), crops)
@@ -176,6 +185,7 @@ class Analyzer:
         *,
         every_s: float | None = None,
         detect_every: int = 5,
+        search_every_s: float = SEARCH_EVERY_S,
         tracker: Tracker | None = None,
     ) -> Iterator[Analysis]:
         """One `Analysis` for each frame of a video file, or of a camera given by its number.
@@ -183,13 +193,14 @@ class Analyzer:
         Faces carry the number of their track, which stays with a person, and probabilities averaged
         over the last moments of that track. `every_s`: only a frame every so many seconds;
         `detect_every`: in each so-many-th frame the detector looks again where faces are, in
-        between they are followed; twice a second it searches the whole frame for new ones.
-        Memory does not grow with the video's length. Raises `VideoError` where it cannot be
-        read; one that breaks off gives its frames first.
+        between they are followed; every `search_every_s` seconds, 0 for in each frame, it searches
+        the whole frame for new ones. Memory does not grow with the video's length. Raises
+        `VideoError` where it cannot be read; one that breaks off gives its frames first.
         """
         for analysis, _ in self.analyze_video_with_pixels(
-            source, every_s=every_s, detect_every=detect_every, tracker=tracker
-        ):
+            source, every_s=every_s, detect_every=detect_every, search_every_s=search_every_s,
+            tracker=tracker,
+        ):  # fmt: skip
             yield analysis
 
     def analyze_video_with_pixels(
@@ -198,6 +209,7 @@ class Analyzer:
         *,
         every_s: float | None = None,
         detect_every: int = 5,
+        search_every_s: float = SEARCH_EVERY_S,
         tracker: Tracker | None = None,
     ) -> Iterator[tuple[Analysis, RgbImage]]:
         """As `analyze_video`, and the pixels of each frame for whoever draws on them."""
@@ -205,7 +217,9 @@ class Analyzer:
             raise OptionError(f"expected detect_every of at least 1, found {detect_every}")
         video = Video(source)
         look_every_s = 0.99 * detect_every / video.fps
-        following = self.follow(tracker=tracker, look_every_s=look_every_s)
+        following = self.follow(
+            tracker=tracker, look_every_s=look_every_s, search_every_s=search_every_s
+        )
         path = None if video.is_camera else str(source)
         for frame in video.frames(every_s):
             height, width = frame.image.shape[:2]
@@ -217,7 +231,7 @@ class Analyzer:
         *,
         tracker: Tracker | None = None,
         look_every_s: float = 0.15,
-        search_every_s: float = 0.5,
+        search_every_s: float = SEARCH_EVERY_S,
         search_side: int = 640,
     ) -> Following:
         """For successive pictures of one scene that come from elsewhere: see `Following`."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Final
@@ -45,26 +46,34 @@ def tile_of(image: RgbImage, box: Box, emotion: str, probability: float) -> Tile
     return Tile(np.asarray(small, np.uint8), emotion, probability)
 
 
-def contact_sheet(tiles: Iterable[Tile], language: str = "en") -> RgbImage:
-    """A page (H, W, 3): a block for each emotion, in each the surest faces first."""
+def contact_sheet(
+    tiles: Iterable[Tile], language: str = "en", found: Mapping[str, int] | None = None
+) -> RgbImage:
+    """A page (H, W, 3): a block for each emotion, in each the surest faces first.
+
+    `found`: faces of each emotion in all, where some have no tile; the page says how many.
+    """
     tiles = list(tiles)
+    found = found if found is not None else Counter(tile.emotion for tile in tiles)
+    hidden = sum(found.values()) - len(tiles)
     blocks = {emotion: [t for t in tiles if t.emotion == emotion] for emotion in EMOTIONS}
     heading = font(22)
     caption = font(13)
     step = _TILE + _GAP
     width = _COLUMNS * step + _GAP
     heights = [
-        (36 + ceil(len(faces) / _COLUMNS) * (step + 18)) if faces else 0
-        for faces in blocks.values()
+        (36 + ceil(len(faces) / _COLUMNS) * (step + 18)) if found.get(emotion) else 0
+        for emotion, faces in blocks.items()
     ]
-    page = Image.new("RGB", (width, max(60, sum(heights) + _GAP)), _BACKGROUND)
+    note = 30 if hidden else 0
+    page = Image.new("RGB", (width, max(60, sum(heights) + note + _GAP)), _BACKGROUND)
     draw = ImageDraw.Draw(page)
     top = 0
     for (emotion, faces), height in zip(blocks.items(), heights, strict=True):
-        if not faces:
+        if not height:
             continue
         draw.rectangle((_GAP, top + 10, _GAP + 14, top + 24), fill=COLOURS[emotion], outline=_INK)
-        title = f"{emotion_name(emotion, language)} ({len(faces)})"
+        title = f"{emotion_name(emotion, language)} ({found[emotion]})"
         draw.text((_GAP + 22, top + 4), title, font=heading, fill=_INK)
         for number, tile in enumerate(sorted(faces, key=lambda t: -t.probability)):
             row, column = divmod(number, _COLUMNS)
@@ -72,6 +81,9 @@ def contact_sheet(tiles: Iterable[Tile], language: str = "en") -> RgbImage:
             page.paste(Image.fromarray(tile.picture), (x, y))
             draw.text((x, y + _TILE + 1), f"{tile.probability:.0%}", font=caption, fill=_INK)
         top += height
+    if hidden:
+        text = _WORDS[language]["hidden"].format(hidden)
+        draw.text((_GAP, top + 6), text, font=font(18), fill=_INK)
     return np.asarray(page, dtype=np.uint8)
 
 
@@ -95,7 +107,8 @@ def timeline(frames: Sequence[Analysis], language: str = "en") -> RgbImage:
     text = font(15)
     for number, (track, moments) in enumerate(sorted(tracks.items())):
         top = 20 + number * (_STRIP + 10)
-        draw.text((14, top + _STRIP // 2 - 9), f"{_WORDS[language]} {track}", font=text, fill=_INK)
+        name = f"{_WORDS[language]['track']} {track}"
+        draw.text((14, top + _STRIP // 2 - 9), name, font=text, fill=_INK)
         draw.line((_MARGIN, top + _STRIP, _WIDTH - 20, top + _STRIP), fill=(190, 190, 190))
         for time_s, emotion, probability in moments:
             left = _MARGIN + (time_s - start) * scale
@@ -128,4 +141,7 @@ def _legend(draw: ImageDraw.ImageDraw, top: int, language: str) -> None:
         x += 20 + draw.textlength(name, font=font(14)) + 22
 
 
-_WORDS: Final = {"en": "track", "es": "pista"}
+_WORDS: Final = {
+    "en": {"track": "track", "hidden": "{} more faces are not shown"},
+    "es": {"track": "pista", "hidden": "{} rostros más no se muestran"},
+}

@@ -62,7 +62,7 @@ class Video:
                         raise VideoError(f"{path}: an empty file")
             except OSError as error:
                 raise VideoError(f"{path}: cannot be read: {error.strerror}") from None
-            self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+            self._capture = cv2.VideoCapture(_for_opencv(path), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
             raise VideoError(
                 f"{self.name}: there is no such camera, or another program uses it"
@@ -157,6 +157,21 @@ class Video:
         return 0.0 if number == 0 else before + 1 / self.fps
 
 
+def _for_opencv(path: Path) -> str:
+    """The whole path: of `12:30.mp4` alone FFmpeg would take `12` for a protocol.
+
+    Raises `VideoError` for a name that is not UTF-8, on which OpenCV crashes.
+    """
+    whole = str(path.absolute())
+    try:
+        whole.encode()
+    except UnicodeEncodeError:
+        raise VideoError(
+            f"{path}: expected a name in UTF-8, other videos cannot be opened"
+        ) from None
+    return whole
+
+
 class VideoWriter:
     """Writes frames as an .mp4 file that appears whole, with the sound of another where ffmpeg is
     installed."""
@@ -165,7 +180,8 @@ class VideoWriter:
         self.path = path
         self.fps = fps
         self.sound_of = sound_of
-        self._beside = path.with_name(f".{path.stem}-{os.getpid()}.mp4")
+        # Absolute for the sake of FFmpeg, see `_for_opencv`.
+        self._beside = path.absolute().with_name(f".{path.stem}-{os.getpid()}.mp4")
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
         self._written = 0  # frames
@@ -180,7 +196,7 @@ class VideoWriter:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._size = (image.shape[1], image.shape[0])
             code = cv2.VideoWriter.fourcc(*"mp4v")
-            self._writer = cv2.VideoWriter(str(self._beside), code, self.fps, self._size)
+            self._writer = cv2.VideoWriter(_for_opencv(self._beside), code, self.fps, self._size)
             if not self._writer.isOpened():
                 raise VideoError(f"{self.path}: cannot be written")
         if (image.shape[1], image.shape[0]) != self._size:
@@ -191,7 +207,7 @@ class VideoWriter:
             self._written += 1
 
     def close(self, *, done: bool) -> None:
-        """Where all frames are `done` the file appears, else nothing stays.
+        """Where all frames are `done`, and there were any, the file appears, else nothing stays.
 
         Raises `VideoError` where it could not be written whole, which OpenCV does not tell.
         """
@@ -199,7 +215,7 @@ class VideoWriter:
             return
         self._writer.release()
         try:
-            if done:
+            if done and self._written:
                 self._check_whole()
                 self._add_sound()
                 self._beside.replace(self.path)
@@ -224,8 +240,8 @@ class VideoWriter:
             return
         both = self._beside.with_suffix(".sound.mp4")
         command = [
-            ffmpeg, "-v", "error", "-y", "-i", str(self._beside), "-i", str(self.sound_of),
-            "-map", "0:v", "-map", "1:a?", "-c", "copy", str(both),
+            ffmpeg, "-v", "error", "-y", "-i", str(self._beside), "-i",
+            str(self.sound_of.absolute()), "-map", "0:v", "-map", "1:a?", "-c", "copy", str(both),
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, check=False)
         if done.returncode == 0:

@@ -7,10 +7,12 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import resources
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import prometheus_client as prometheus
 from fastapi import FastAPI, HTTPException, Query, Request, WebSocket
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware import Middleware
@@ -69,6 +71,15 @@ def create_app(
         figures.refused.labels(str(error.status_code)).inc()
         return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
+    @app.exception_handler(RequestValidationError)
+    async def misunderstood(request: Request, error: RequestValidationError) -> JSONResponse:
+        figures.refused.labels("422").inc()
+        reasons = (
+            f"{one['loc'][-1]}: {one['msg']}, found {str(one['input'])[:50]!r}"
+            for one in error.errors()
+        )
+        return JSONResponse({"error": "; ".join(reasons)}, 422)
+
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> JSONResponse:
         _LOG.error("failed: %s", type(error).__name__)
@@ -90,7 +101,7 @@ def create_app(
         return {
             "emotions": list(EMOTIONS),
             "default": DEFAULT_MODEL,
-            "in_use": analyzer.classifier.about["network"],
+            "in_use": _model_name(analyzer.classifier.path),
             "models": [
                 {
                     "name": entry.name,
@@ -149,7 +160,7 @@ def create_app(
                 },
             }
         },
-        responses={202: {"links": _JOB_LINKS}, **_errors(400, 401, 403, 408, 413, 503)},
+        responses={202: {"links": _JOB_LINKS}, **_errors(400, 401, 403, 408, 413, 422, 503)},
     )
     async def analyze_video(
         request: Request,
@@ -237,6 +248,12 @@ class _Figures:
             "semblante_under_way", "pictures in work or waiting", registry=self.registry
         )
         gauge.set_function(lambda: workers.under_way)
+
+
+def _model_name(path: Path) -> str:
+    """A shipped model's name; of another its file's, as the folders are nobody's business."""
+    shipped = (entry.name for entry in MODELS.values() if entry.path == path)
+    return next(shipped, path.name)
 
 
 def _analyzed(analyzer: Analyzer, uploads: list[Upload], max_pixels: int) -> list[dict[str, Any]]:

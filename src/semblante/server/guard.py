@@ -74,15 +74,21 @@ class Guard:
 
     def _refused(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
         """Status and reason, where there is one."""
+        origin = headers.get("origin")
+        try:
+            host = urlsplit(f"//{headers.get('host', '')}").hostname
+            theirs = urlsplit(origin or "").netloc.lower()
+        except ValueError:
+            return 403, "called by a name, or by a page, that is no address"
         # A page elsewhere could make a browser call this machine by a name of its own.
-        host = urlsplit(f"//{headers.get('host', '')}").hostname
         if self._settings.is_local and host not in LOOPBACK:
             return 403, "called by a name that is not this machine's"
-        origin = headers.get("origin")
-        if origin is not None and origin not in self._settings.origins:
-            theirs = urlsplit(origin)
-            if theirs.netloc.lower() != headers.get("host", "").lower():
-                return 403, "called by a page from elsewhere"
+        if (
+            origin is not None
+            and origin not in self._settings.origins
+            and theirs != headers.get("host", "").lower()
+        ):
+            return 403, "called by a page from elsewhere"
         needed = self._settings.token
         if needed is not None and scope["path"].startswith(("/v1/", "/metrics")):
             if scope.get("method") == "OPTIONS" or hmac.compare_digest(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from semblante.errors import OptionError
+
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
@@ -25,6 +27,10 @@ class Settings:
     max_waiting: int = 16  # requests that wait for a worker; more are told to come back
     body_s: float = 30.0  # in which a request must have arrived
     answer_s: float = 60.0  # in which it must be answered
+
+    def __post_init__(self) -> None:
+        if self.token == "":  # of a variable that is not set, say: whoever calls would have it
+            raise OptionError("an empty token lets everybody in: choose one, or leave it out")
 
     @property
     def is_local(self) -> bool:

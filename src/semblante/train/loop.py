@@ -312,7 +312,10 @@ def _open_run(
                 f"{run_dir} already holds a run: continue it with --resume or choose another folder"
             )
         network = build_network(options.network)  # an unknown name leaves no folder behind,
-        check_fits(network, options)  # nor does a recipe that it cannot follow
+        check_fits(network, options)  # nor does a recipe that it cannot follow,
+        if options.initial:  # nor weights that are not there, or not this network's
+            some = Faces(_sample(dataset.split("Training")), torch.device("cpu"))
+            start_from(network, options.initial, some)
         bf16 = use_bf16(options.precision, device)
         run_dir.mkdir(parents=True, exist_ok=True)
         about = {

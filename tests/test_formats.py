@@ -1,0 +1,60 @@
+"""File names with characters that CSV, Parquet or a terminal could take for something else."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from pathlib import Path
+
+import pytest
+
+from semblante import Analysis
+from semblante.cli.formats import write_csv, write_parquet, write_table
+
+LATIN = os.fsdecode(b"latin\xe9.jpg")
+
+
+def read(*paths: str) -> list[Analysis]:
+    return [Analysis(path, 60, 60, error=f"{path}: cut off") for path in paths]
+
+
+def test_line_ends_in_a_csv() -> None:
+    names = ["a\rb.jpg", "a\nb.jpg", "a\r\nb.jpg", "ends\r\n", 'a "b", c.jpg', "plain.jpg"]
+    file = io.StringIO(newline="")
+    write_csv(read(*names), file)
+    rows = list(csv.DictReader(io.StringIO(file.getvalue(), newline="")))
+    assert [row["path"] for row in rows] == names
+    assert file.getvalue().endswith("\nplain.jpg,,,60,60,,,,,,,,,,,,,,,,plain.jpg: cut off\n")
+    pandas = pytest.importorskip("pandas")
+    table = pandas.read_csv(io.StringIO(file.getvalue(), newline=""))
+    assert table["path"].tolist() == names
+
+
+def test_a_name_that_is_not_utf8_in_parquet(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    write_parquet(read(LATIN, "\xe9.jpg"), tmp_path / "faces.parquet")
+    table = parquet.read_table(tmp_path / "faces.parquet")
+    assert table["path"].to_pylist() == ["latin\\udce9.jpg", "\xe9.jpg"]
+    assert table["error"][0].as_py() == "latin\\udce9.jpg: cut off"
+    assert table["width"].to_pylist() == [60, 60]
+    assert table["emotion"].to_pylist() == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("a:smiley:b.jpg", "a:smiley:b.jpg"),
+        ("[red]a.jpg", "[red]a.jpg"),
+        ("a\rb.jpg", "a\\rb.jpg"),
+        ("a\nb.jpg", "a\\nb.jpg"),
+        ("a\x1b[31mb.jpg", "a\\x1b[31mb.jpg"),
+        (LATIN, "latin\\udce9.jpg"),
+        ("mi\xf1o.jpg", "mi\xf1o.jpg"),
+    ],
+)
+def test_names_in_the_table_are_what_they_are(path: str, shown: str) -> None:
+    file = io.StringIO()
+    write_table([Analysis(path, 60, 60)], file, "en")
+    _, row = file.getvalue().splitlines()
+    assert row.split("  ")[0] == shown
