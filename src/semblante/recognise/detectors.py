@@ -6,7 +6,6 @@ knows. Other detectors' boxes are brought to it.
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -25,6 +24,8 @@ from semblante.results import Box
 
 # Of two boxes of which more than this of the smaller one lies in the other, one is no face.
 _MOST_OF_ONE: Final = 0.5
+# OpenCV turns no picture of 32,767 pixels a side, and this is more than is searched anyway.
+_MOST_TURNED: Final = 8192
 Point = tuple[float, float]  # x to the right and y down, in pixels
 
 
@@ -115,8 +116,9 @@ class HaarDetector:
         if self.tilted and not upright:
             least = max(smallest, round(self._TILTED_FACE * max(grey.shape) / self._TILTED_SIDE))
             for roll in self.TILTS:
-                copy, scale, back = _turned(grey, roll, min(side, self._TILTED_SIDE))
-                for one in self._search(copy, side, max(1, round(least * scale)), 1.2):
+                copy, scale, back = _turned(grey, roll)
+                smaller = max(1, round(least * scale))
+                for one in self._search(copy, min(side, self._TILTED_SIDE), smaller, 1.2):
                     found.append(replace(one, box=_moved(one.box, back, 1 / scale), roll=roll))
         return without_doubles(sorted(found, key=lambda detection: -detection.score))
 
@@ -347,21 +349,15 @@ def _lit(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 
 def _turned(
-    grey: npt.NDArray[np.uint8], degrees: float, max_side: int
+    grey: npt.NDArray[np.uint8], degrees: float
 ) -> tuple[npt.NDArray[np.uint8], float, npt.NDArray[np.float64]]:
-    """All of a picture turned anticlockwise, its longer side at most `max_side`; by what factor its
-    size was changed for that; and the map (2, 3) that leads back.
-
-    It is made smaller first: OpenCV turns no picture of 32,767 pixels a side.
-    """
-    radians = math.radians(degrees)
-    cos, sin = abs(math.cos(radians)), abs(math.sin(radians))
-    height, width = grey.shape
-    longer = max(width * cos + height * sin, width * sin + height * cos)
-    small, scale = _scaled(grey, max(1, round(max_side * max(height, width) / longer)), 0)
+    """All of a picture turned anticlockwise, a very large one made smaller first; by what factor
+    its size was changed for that; and the map (2, 3) that leads back."""
+    small, scale = _scaled(grey, _MOST_TURNED, 0)
     height, width = small.shape
-    wide, tall = round(width * cos + height * sin), round(width * sin + height * cos)
     there = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0)
+    cos, sin = abs(there[0, 0]), abs(there[0, 1])
+    wide, tall = round(width * cos + height * sin), round(width * sin + height * cos)
     there[:, 2] += (wide - width) / 2, (tall - height) / 2
     copy = cv2.warpAffine(small, there, (wide, tall), borderValue=127)
     back = cv2.invertAffineTransform(there) / scale
