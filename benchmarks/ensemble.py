@@ -64,7 +64,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="fer2013new.csv lies beside it")
     parser.add_argument("--work", type=Path, required=True, help="folder for the runs")
-    parser.add_argument("--teachers", nargs="+", default=TEACHERS, help="names of networks")
+    parser.add_argument("--teachers", nargs="+", default=TEACHERS,
+                        help="names of networks, or folders of runs that are done")  # fmt: skip
     parser.add_argument("--teacher-epochs", type=int, default=45)
     parser.add_argument("--student", default="rcnn-small", help="name of a network")
     parser.add_argument("--student-epochs", type=int, default=50)
@@ -77,8 +78,11 @@ def main() -> None:
     threads = max(1, (os.cpu_count() or 1) // arguments.processes)
     load_dataset(arguments.data, cache=True)  # for all the processes
 
-    teachers = {name: teacher(arguments, name) for name in arguments.teachers}
-    runs = {arguments.work / name: options for name, options in teachers.items()}
+    runs = {
+        folder: teacher(arguments, folder.name)
+        for folder in teacher_folders(arguments)
+        if folder.parent == arguments.work
+    }
     if make(runs, arguments, threads, until):
         students = {
             arguments.work / f"{STUDENT}-{seed}": student(arguments, seed)
@@ -86,6 +90,13 @@ def main() -> None:
         }
         make(students, arguments, threads, until)
     measure(arguments)
+
+
+def teacher_folders(arguments: argparse.Namespace) -> list[Path]:
+    """Of runs that were made before, or of those that this program makes."""
+    return [
+        Path(name) if is_done(Path(name)) else arguments.work / name for name in arguments.teachers
+    ]
 
 
 def teacher(arguments: argparse.Namespace, network: str) -> TrainOptions:
@@ -106,7 +117,7 @@ def student(arguments: argparse.Namespace, seed: int) -> TrainOptions:
         "epochs": arguments.student_epochs,
         "initial": arguments.initial,
         "seed": seed,
-        "teachers": [str(arguments.work / name) for name in arguments.teachers],
+        "teachers": [str(folder) for folder in teacher_folders(arguments)],
         "degrade_probability": 0.3,
     }
     return options_from("refine", changes)
@@ -161,7 +172,7 @@ def measure(arguments: argparse.Namespace) -> None:
     """PublicTest of every run that has a checkpoint, finished or not."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     public = Faces(load_dataset(arguments.data, cache=True).split("PublicTest"), device)
-    folders = [arguments.work / name for name in arguments.teachers]
+    folders = teacher_folders(arguments)
     folders += [arguments.work / f"{STUDENT}-{seed}" for seed in range(arguments.seeds)]
     found: dict[str, Any] = {
         "machine": describe("torch", "numpy"),
@@ -179,10 +190,10 @@ def measure(arguments: argparse.Namespace) -> None:
         kind = "students" if folder.name.startswith(STUDENT) else "teachers"
         if kind == "teachers":
             said.append(views)
-        name = arguments.student if kind == "students" else folder.name
         found[kind][folder.name] = {
-            "parameters": count_parameters(build_network(name)),
-            "multiply_adds": count_multiply_adds(build_network(name)),
+            "network": record["network"],
+            "parameters": count_parameters(build_network(record["network"])),
+            "multiply_adds": count_multiply_adds(build_network(record["network"])),
             "best_epoch": record["epoch"],
             "done": is_done(folder),
             **accuracies(views, public.labels),

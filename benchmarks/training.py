@@ -65,12 +65,13 @@ def main() -> None:
             command.add_argument("--work", type=Path, required=True, help="folder for the runs")
             command.add_argument("--accuracy", type=float, required=True)
             command.add_argument("--only", choices=("ours", "course"))
+            command.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     dataset = load_dataset(arguments.data, cache=True)
     if arguments.command == "speed":
         speed(dataset, arguments.network)
     else:
-        time_to(dataset, arguments.work, arguments.accuracy, arguments.only)
+        time_to(dataset, arguments.work, arguments.accuracy, arguments.only, arguments.seed)
 
 
 # -- images a second ----------------------------------------------------------------------------
@@ -239,16 +240,17 @@ def gpu_utilisation(percent: list[float]) -> Iterator[None]:
         asking.join()
 
 
-def time_to(dataset: Dataset, work: Path, wanted: float, only: str | None) -> None:
+def time_to(dataset: Dataset, work: Path, wanted: float, only: str | None, seed: int) -> None:
     recipes = {
-        "ours": options_from("quick", {}),
+        "ours": options_from("quick", {"seed": seed}),
         # As the projects train it, but in our engine.
-        "course": options_from("course", {}),
+        "course": options_from("course", {"seed": seed}),
     }
     work.mkdir(parents=True, exist_ok=True)
     path = RESULTS / "training-time-to.json"
-    for name, options in recipes.items():
-        if only in (None, name):
+    for recipe, options in recipes.items():
+        if only in (None, recipe):
+            name = f"{recipe}-{seed}" if seed else recipe
             run_dir = work / name
             resume = (run_dir / "config.json").exists()
             notes = work / f"{name}.jsonl"
