@@ -77,7 +77,9 @@ def generated_parts() -> dict[str, str]:
         "per-class": per_class_table(accuracy),
         "audit": f"```text\n{trimmed(audit)}\n```",
     }
-    parts["dial"] = dial_table(json.loads((RESULTS / "dial.json").read_text()))
+    for name in ("rcnn-small", "rcnn-small-int8"):
+        dial = json.loads((RESULTS / f"dial-{name}.json").read_text())
+        parts[f"dial:{name}"] = dial_table(dial)
     lessons = json.loads((RESULTS / "lessons.json").read_text())
     for language, words in _WORDS.items():
         parts[f"lessons:{language}"] = lessons_table(lessons, words)
