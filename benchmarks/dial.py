@@ -5,8 +5,8 @@
 A model, the default one unless another is named, on PublicTest (n = 3,589), one view: accuracy and
 calibration after 0 .. T steps for all faces, and with early exit, where a face is done when its
 likeliest emotion has a given probability; mean steps a face. Times are of one thread, one face at a
-time and 64 at a time, all ways in turn, median of the rounds. Writes results/dial-MODEL.json; the
-model card's table is made of the default model's.
+time and 64 at a time, all ways in turn, median of the rounds. Writes results/dial-MODEL.json, of
+which the model card's tables are made.
 """
 
 from __future__ import annotations

@@ -3,12 +3,13 @@
     python benchmarks/ensemble.py --data fer2013.csv --work runs/ensemble --initial rcnn-small \\
         --processes 4 --minutes 9
 
-Teachers are trained from scratch on Training, with targets softened by FER+'s votes; when all are
-done, students of several seeds learn from their mean, each from the same augmented and mixed faces.
-After `--minutes` what is under way is saved, and the same command goes on from there: a GPU may be
-lent for minutes only, and a laptop has to sleep. Writes results/ensemble.json: PublicTest, as it is
-and with the mirrored view, of every run and of the teachers' mean. The best student by these is
-released with `semblante export RUN`.
+Teachers are trained from scratch on Training, with targets softened by FER+'s votes, or are runs
+that were made before, given by their folders; when all are done, students of several seeds learn
+from their mean, each from the same augmented and mixed faces. After `--minutes` what is under way
+is saved, and the same command goes on from there: a GPU may be lent for minutes only, and a laptop
+has to sleep. Writes results/ensemble.json: PublicTest, as it is and with the mirrored view, of
+every run and of the teachers' mean. The best student by these is released with `semblante export
+RUN`.
 """
 
 from __future__ import annotations
@@ -36,7 +37,12 @@ from semblante.data.ferplus import load_ferplus
 from semblante.files import write_json
 from semblante.train.batches import Faces
 from semblante.train.loop import logits_of
-from semblante.train.networks import build_network, count_multiply_adds, count_parameters
+from semblante.train.networks import (
+    NETWORKS,
+    build_network,
+    count_multiply_adds,
+    count_parameters,
+)
 from semblante.train.objective import N_EMOTIONS
 from semblante.train.options import TrainOptions, options_from
 from semblante.train.state import load_best, use_bf16
@@ -78,10 +84,11 @@ def main() -> None:
     threads = max(1, (os.cpu_count() or 1) // arguments.processes)
     load_dataset(arguments.data, cache=True)  # for all the processes
 
+    teacher_folders(arguments)  # a name that is wrong shows now
     runs = {
-        folder: teacher(arguments, folder.name)
-        for folder in teacher_folders(arguments)
-        if folder.parent == arguments.work
+        arguments.work / name: teacher(arguments, name)
+        for name in arguments.teachers
+        if name in NETWORKS
     }
     if make(runs, arguments, threads, until):
         students = {
@@ -93,10 +100,14 @@ def main() -> None:
 
 
 def teacher_folders(arguments: argparse.Namespace) -> list[Path]:
-    """Of runs that were made before, or of those that this program makes."""
-    return [
-        Path(name) if is_done(Path(name)) else arguments.work / name for name in arguments.teachers
+    """Of the runs that this program makes, and of those that were made before."""
+    folders = [
+        arguments.work / name if name in NETWORKS else Path(name) for name in arguments.teachers
     ]
+    for name, folder in zip(arguments.teachers, folders, strict=True):
+        if name not in NETWORKS and not is_done(folder):
+            raise SystemExit(f"{name}: neither a network nor the folder of a run that is done")
+    return folders
 
 
 def teacher(arguments: argparse.Namespace, network: str) -> TrainOptions:

@@ -8,8 +8,9 @@ precision that measures quicker here, on small faces, and in the other precision
 an image folder of PNG files, transforms on one image at a time, a DataLoader with a worker for each
 core, fp32. `time-to`: seconds, on a processor those that it worked, until PublicTest is at the
 given accuracy, of the preset "quick" and of the CNN that most course projects train; both stop
-there, and a call that was interrupted goes on when it is made again. With `--only` and one thread
-each (OMP_NUM_THREADS=1) both may run at once. Write results/training-*.json.
+there, and a call that was interrupted goes on when it is made again (`--seed`: of both). With
+`--only` and one thread each (OMP_NUM_THREADS=1) both may run at once. Write
+results/training-*.json.
 """
 
 from __future__ import annotations

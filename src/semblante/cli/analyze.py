@@ -113,7 +113,9 @@ def analyze_command(
     ] = False,
     contact_sheet: Annotated[
         Path | None,
-        typer.Option(help="picture of all faces of the pictures, by emotion", readable=False),
+        typer.Option(
+            help="picture of the pictures' faces (the first 2,000) by emotion", readable=False
+        ),
     ] = None,
     timeline: Annotated[
         Path | None,
