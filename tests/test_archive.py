@@ -212,15 +212,42 @@ def test_no_half_of_a_marked_copy_stays_where_the_disk_is_full(
     else:
         shutil.copy(archive / "10 clip.mp4", tmp_path / name)
     marked = tmp_path / "marked"
+    out = tmp_path / "found.json"
+    small = tmp_path / "then.png"  # its copy fits
+    Image.new("RGB", (40, 40)).save(small)
     done = subprocess.run(
-        [PROGRAM, "analyze", tmp_path / name, "--annotate", marked],
+        [PROGRAM, "analyze", tmp_path / name, small, "--annotate", marked, "--format", "json",
+         "--out", out],
         capture_output=True, text=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000)),
     )  # fmt: skip
     assert done.returncode == 1
     assert f"{marked / name}: " in done.stderr
     assert "Traceback" not in done.stderr
-    assert list(marked.iterdir()) == []
+    assert [path.name for path in marked.iterdir()] == [small.name]
+    lines = out.read_text().splitlines()
+    *of_the_first, last = (Analysis.from_dict(json.loads(line)) for line in lines)
+    assert of_the_first[-1].error is not None
+    assert [analysis.error is None for analysis in of_the_first[:-1]] == [True] * (
+        len(of_the_first) - 1
+    )
+    assert (last.path, last.error) == (str(small), None)
+    assert not out.with_name(out.name + ".partial").exists()
+
+
+def test_a_copy_whose_folder_cannot_be_made(archive: Path, tmp_path: Path) -> None:
+    deep = tmp_path / "in" / "deep"
+    deep.mkdir(parents=True)
+    shutil.copy(archive / "10 clip.mp4", deep / "clip.mp4")
+    shutil.copy(EXAMPLE, deep.parent / "then.jpg")
+    marked = tmp_path / "marked"
+    marked.mkdir()
+    (marked / "deep").write_text("a file in the way")
+    done = semblante("analyze", deep.parent, "--annotate", marked)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"semblante: {marked / 'deep' / 'clip.mp4'}: cannot be written")
+    assert "Traceback" not in done.stderr
+    assert (marked / "then.jpg").is_file()
 
 
 @pytest.mark.parametrize("every", ["0s", "soon", "-1s", "inf", "s"])
@@ -238,3 +265,27 @@ def test_a_broken_video_does_not_stop_the_others(archive: Path, tmp_path: Path) 
     first, second = map(json.loads, done.stdout.splitlines())
     assert "not a video" in first["error"]
     assert second["error"] is None
+
+
+def test_out_to_a_pipe_or_to_standard_output(tmp_path: Path) -> None:
+    command = [str(PROGRAM), "analyze", str(EXAMPLE), "--format", "csv"]
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with subprocess.Popen([*command, "--out", str(pipe)], stderr=subprocess.PIPE) as writer:
+        through_the_pipe = pipe.read_text()
+        assert writer.wait(60) == 0
+    assert list(tmp_path.iterdir()) == [pipe]  # no journal beside it, and it is a pipe still
+    assert pipe.is_fifo()
+    assert len(list(csv.DictReader(io.StringIO(through_the_pipe)))) == 1
+    # A shell's redirection to a file, which holds something already.
+    for name in ("-", "/dev/stdout"):
+        with (tmp_path / "redirected").open("w+") as redirected:
+            redirected.write("before\n")
+            redirected.flush()
+            subprocess.run([*command, "--out", name], stdout=redirected, check=True, timeout=60)
+            redirected.seek(0)
+            assert redirected.read() == "before\n" + through_the_pipe
+    for more in (["--resume"], ["--format", "parquet"]):
+        done = semblante("analyze", EXAMPLE, "--out", "/dev/null", *more)
+        assert done.returncode == 2
+        assert "--out FILE" in done.stderr

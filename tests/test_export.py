@@ -21,6 +21,8 @@ from semblante.recognise.classifier import Classifier, import_onnxruntime
 from semblante.train import export as export_module
 from semblante.train.calibration import calibrated
 from semblante.train.export import export
+from semblante.train.networks import NETWORKS
+from semblante.train.recurrent import RecurrentNetwork
 from semblante.train.state import load_best
 from test_training import QUICK, run
 
@@ -98,10 +100,27 @@ def test_smaller_forms(
     assert precision == "int8" or size < 0  # of 29 thousand weights, scales are the larger part
 
 
+@pytest.mark.parametrize("enlargement", [1.0, 4 / 3])
 def test_int8_computes_every_convolution_but_the_first_in_eight_bits(
-    run_dir: Path, patterns: Dataset, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    run_dir: Path,
+    patterns: Dataset,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    enlargement: float,
 ) -> None:
     """Also those of the last layer, whose faces leave when they are settled; and every norm."""
+    if enlargement != 1:
+        size = {"stem": 8, "channels": (16, 24, 32), "steps": (1, 2, 2), "strides": (2, 2, 2)}
+        monkeypatch.setitem(
+            NETWORKS,
+            "large",
+            lambda n: RecurrentNetwork(
+                n_classes=n, dropout=0.0, enlargement=enlargement, **size  # type: ignore[arg-type]
+            ),
+        )
+        run_dir = tmp_path / "large"
+        run(patterns, replace(QUICK, network="large", epochs=2), run_dir)
     out, as_run = tmp_path / "int8.onnx", tmp_path / "as-run.onnx"
     export(run_dir, out, patterns, "int8")
     assert capfd.readouterr() == ("", "")
@@ -114,6 +133,7 @@ def test_int8_computes_every_convolution_but_the_first_in_eight_bits(
     assert kinds["Conv"] + kinds["FusedConv"] == 1
     assert kinds["QLinearConv"] == 3 + 5 + 8
     assert kinds["BatchNormalization"] == 0
+    assert kinds["Resize"] == (enlargement != 1)
 
 
 def test_smaller_forms_that_lose_too_much_are_refused(

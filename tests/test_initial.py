@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import interpolate
 
 from conftest import ferplus_votes
 from semblante.data import Dataset
@@ -104,6 +105,24 @@ def test_a_run_starts_from_a_narrower_network(patterns: Dataset, tmp_path: Path)
     # The file's logits are calibrated, and stored in half precision.
     logits = small.logits(patterns.split("PublicTest").images[:50])
     np.testing.assert_allclose(softmax(found.numpy()), softmax(logits), atol=5e-3)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_the_same_weights_for_larger_faces(patterns: Dataset, training: bool) -> None:
+    """The stem's norm is made again from what larger faces give."""
+    faces = Faces(patterns.split("Training"), torch.device("cpu"))
+    network, plain = build_network("rcnn-small-64"), build_network("rcnn-small")
+    for start in (network, plain):
+        start_from(start, "rcnn-small", faces)
+    inputs, _ = next(faces.batches(84))
+    larger = interpolate(inputs, size=(64, 64), mode="bilinear", align_corners=False)
+    plain.eval()
+    with torch.no_grad():
+        expected = plain.stem_norm(plain.stem(larger))  # type: ignore[operator,union-attr]
+        network.train(training)
+        found = network.stem_norm(network.first_maps(inputs))  # type: ignore[operator,union-attr]
+    tolerance = 0.2 if training else 1e-3  # statistics of a batch, and of all faces
+    assert (found - expected).abs().mean() < tolerance * expected.abs().mean()
 
 
 def test_no_network_starts_from_a_wider_one(patterns: Dataset) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -99,6 +100,21 @@ def test_network_equals_its_equations() -> None:
         + network.classifier.bias.detach().numpy()
     )
     np.testing.assert_allclose(network(face)[0].detach().numpy(), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(("enlargement", "side"), [(64 / 48, 64), (7 / 6, 56)])
+def test_faces_are_enlarged_as_opencv_does_it(enlargement: float, side: int) -> None:
+    """A side divides by 8 again after it, so that strides leave nothing over."""
+    size = {"stem": 2, "channels": (3, 4), "steps": (1, 2), "strides": (2, 2), "dropout": 0.0}
+    network = with_random_norms(RecurrentNetwork(**size, enlargement=enlargement)).eval()
+    plain = RecurrentNetwork(**size).eval()
+    plain.load_state_dict(network.state_dict())
+    face = torch.randn(1, 1, 48, 48)
+    larger = cv2.resize(face[0, 0].numpy(), (side, side), interpolation=cv2.INTER_LINEAR)
+    with torch.no_grad():
+        found, expected = network(face), plain(torch.from_numpy(larger)[None, None])
+        assert network.first_maps(face).shape == (1, 2, side, side)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("training", [True, False])

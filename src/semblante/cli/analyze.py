@@ -86,6 +86,10 @@ class PictureTta(StrEnum):
 assert tuple(PictureTta) == TTA
 
 
+# Its second name, opened, would cut off what a shell has redirected to a file.
+STANDARD_OUTPUT = (Path("-"), Path("/dev/stdout"))
+
+
 def analyze_command(
     # readable=False: whether a file can be read is found out with the others, one by one.
     paths: Annotated[
@@ -94,7 +98,7 @@ def analyze_command(
     ],
     format: Annotated[Format, typer.Option(help="json is one object a line")] = Format.table,
     out: Annotated[
-        Path | None, typer.Option(help="write here instead of to the screen", readable=False)
+        Path | None, typer.Option(help="write here instead of to the screen; - is the screen", readable=False)
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="go on with an interrupted run of the same --out")
@@ -149,7 +153,10 @@ def analyze_command(
     Reads JPEG, PNG, WebP, AVIF, BMP, GIF, TIFF and PPM, HEIC with the extra "heic", and the videos
     that FFmpeg reads. Exits with 1 when some inputs could not be read; the others are still done.
     """
-    _check(format, out, annotate, contact_sheet, timeline, resume=resume)
+    if out in STANDARD_OUTPUT:
+        out = None
+    streamed = out is None or (out.exists() and not out.is_file())  # a pipe, a device
+    _check(format, out, annotate, contact_sheet, timeline, resume=resume, streamed=streamed)
     if blur and annotate is None:
         raise OptionError("--blur needs --annotate DIR, where the copies go")
     every_s = None if every is None else _seconds(every)
@@ -166,7 +173,10 @@ def analyze_command(
     work = _Work(analyzer, found, places, every_s, lang, blur=blur)
     views = Views(contact_sheet, timeline, lang)
     if out is None:
-        failed = _to_screen(work, format, lang, views)
+        failed = _as_they_come(work, format, lang, views, sys.stdout)
+    elif streamed:
+        with _text_file(out) as file:
+            failed = _as_they_come(work, format, lang, views, file)
     else:
         about = {
             "inputs": [str(item.path) for item in found], "model": analyzer.classifier.about,
@@ -226,7 +236,9 @@ class _Work:
             yield _Step(number, analysis, ended=True)
 
     def _clip(self, number: int, path: Path) -> Iterator[_Step]:
+        """Its frames as they come; what is wrong with it, or with its copy, is said at its end."""
         writer: VideoWriter | None = None
+        error: str | None = None
         done = False
         try:
             if number in self.places:
@@ -249,13 +261,17 @@ class _Work:
                     writer.write(drawn, analysis.time_s or 0.0)
                 yield _Step(number, analysis, ended=False)
             done = True
-            yield _Step(number, None, ended=True)
-        except VideoError as error:
+        except VideoError as failure:
+            error = str(failure)
             done = True  # what could be read of it is worth keeping
-            yield _Step(number, Analysis(str(path), None, None, error=str(error)), ended=True)
         finally:
             if writer is not None:
-                writer.close(done=done)
+                try:
+                    writer.close(done=done)
+                except VideoError as failure:
+                    error = error or str(failure)
+        said = None if error is None else Analysis(str(path), None, None, error=error)
+        yield _Step(number, said, ended=True)
 
     def _drawn(self, pixels: RgbImage, analysis: Analysis, hidden: Sequence[Box]) -> RgbImage:
         if self.blur:
@@ -263,8 +279,8 @@ class _Work:
         return draw(pixels, analysis.faces, self.lang)
 
 
-def _to_screen(work: _Work, format: Format, lang: str, views: Views) -> int:
-    """Results as they come; returns how many inputs could not be read."""
+def _as_they_come(work: _Work, format: Format, lang: str, views: Views, file: IO[str]) -> int:
+    """Results, each as soon as it is there; returns how many inputs could not be read."""
     failed = 0
 
     def analyses() -> Iterator[Analysis]:
@@ -275,7 +291,7 @@ def _to_screen(work: _Work, format: Format, lang: str, views: Views) -> int:
                 views.add(step.analysis)
                 yield step.analysis
 
-    _write_text(analyses(), sys.stdout, format, lang)
+    _write_text(analyses(), file, format, lang)
     views.write()
     return failed
 
@@ -311,7 +327,7 @@ def _to_file(
             if format is Format.parquet:
                 write_parquet(journal.analyses(), beside)
                 return
-            with beside.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            with _text_file(beside) as file:
                 _write_text(journal.analyses(), file, format, lang)
 
         write_atomically(out, write)
@@ -327,6 +343,10 @@ def _told(analysis: Analysis) -> bool:
     if analysis.error is not None:
         complain(analysis.error)
     return analysis.error is not None
+
+
+def _text_file(path: Path) -> IO[str]:
+    return path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
 
 
 def _write_text(analyses: Iterable[Analysis], file: IO[str], format: Format, lang: str) -> None:
@@ -346,14 +366,15 @@ def _check(
     timeline: Path | None,
     *,
     resume: bool,
+    streamed: bool,
 ) -> None:
     if out is not None:
         output_file("--out", out)
-    elif resume:
-        raise OptionError("--resume needs the --out of the run that was interrupted")
+    if resume and streamed:
+        raise OptionError("--resume needs the --out FILE of the run that was interrupted")
     if format is Format.parquet:
         require("parquet", "writing Parquet", "pyarrow")
-        if out is None:
+        if streamed:
             raise OptionError("--format parquet needs --out FILE")
     if contact_sheet is not None:
         output_file("--contact-sheet", contact_sheet)

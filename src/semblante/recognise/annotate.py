@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -199,12 +200,11 @@ def saved_name(path: Path) -> Path:
 def save_picture(image: RgbImage, path: Path) -> None:
     """Write a picture to a `saved_name`, making its folder.
 
-    Raises `ImageError` where the format cannot hold it: no side of a JPEG has more than 65,535
-    pixels.
+    Raises `ImageError` where the format cannot hold it (no side of a JPEG has more than 65,535
+    pixels) or the file cannot be written; `OSError` where the disk is full, as it is for all others.
     """
     jpeg = path.suffix.lower() in _JPEG_SUFFIXES
     kind: dict[str, Any] = {"format": "JPEG", "quality": 92} if jpeg else {"format": "PNG"}
-    path.parent.mkdir(parents=True, exist_ok=True)
     # Not by Pillow into the file: on a full disk it does not notice what a write has left out.
     data = io.BytesIO()
     try:
@@ -214,4 +214,10 @@ def save_picture(image: RgbImage, path: Path) -> None:
         raise ImageError(
             f"{path}: {width}x{height} pixels cannot be written as {kind['format']}: {error}"
         ) from None
-    write_atomically(path, lambda beside: beside.write_bytes(data.getbuffer()))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, lambda beside: beside.write_bytes(data.getbuffer()))
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise ImageError(f"{path}: cannot be written: {error.strerror}") from None

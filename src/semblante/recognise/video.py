@@ -193,7 +193,10 @@ class VideoWriter:
         so that picture and sound stay together.
         """
         if self._writer is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise VideoError(f"{self.path}: cannot be written: {error.strerror}") from error
             self._size = (image.shape[1], image.shape[0])
             code = cv2.VideoWriter.fourcc(*"mp4v")
             self._writer = cv2.VideoWriter(_for_opencv(self._beside), code, self.fps, self._size)
@@ -209,7 +212,7 @@ class VideoWriter:
     def close(self, *, done: bool) -> None:
         """Where all frames are `done`, and there were any, the file appears, else nothing stays.
 
-        Raises `VideoError` where it could not be written whole, which OpenCV does not tell.
+        Raises `VideoError` where it could not be written, or not whole, which OpenCV does not tell.
         """
         if self._writer is None:
             return
@@ -219,6 +222,8 @@ class VideoWriter:
                 self._check_whole()
                 self._add_sound()
                 self._beside.replace(self.path)
+        except OSError as error:
+            raise VideoError(f"{self.path}: cannot be written: {error.strerror}") from error
         finally:
             self._beside.unlink(missing_ok=True)
 

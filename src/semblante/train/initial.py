@@ -91,7 +91,7 @@ def _unfold_stem(network: RecurrentNetwork, bias: Tensor, faces: Faces) -> None:
     """
     parts = []
     for inputs, _ in faces.batches(256):
-        parts.append(network.stem(inputs))
+        parts.append(network.first_maps(inputs))
         if sum(len(part) for part in parts) >= _STATISTICS_FACES:
             break
     variance, mean = torch.var_mean(torch.cat(parts), dim=(0, 2, 3), correction=0)

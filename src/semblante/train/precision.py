@@ -138,13 +138,18 @@ def _norms_as_convolutions(graph: onnx.GraphProto) -> None:
 
 
 def _in_full(graph: onnx.GraphProto) -> list[str]:
-    """Names of the nodes that stay in fp32: the first one, the dense layer and what follows it."""
+    """Names of the nodes that stay in fp32: the first convolution and what is before it, the dense
+    layer and what follows it."""
     names: list[str] = []
+    seen = {"faces"}  # the faces, and what is made of them before the first convolution
     said: set[str] = set()  # results of the dense layer, and what is computed from them
     for node in graph.node:
+        first = bool(seen & set(node.input))
+        if first and node.op_type != "Conv":
+            seen.update(node.output)
         dense = node.op_type == "Gemm" or bool(said & set(node.input))
         if dense:
             said.update(node.output)
-        if dense or "faces" in node.input:
+        if first or dense:
             names.append(node.name)
     return names
