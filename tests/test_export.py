@@ -116,7 +116,10 @@ def test_int8_computes_every_convolution_but_the_first_in_eight_bits(
             NETWORKS,
             "large",
             lambda n: RecurrentNetwork(
-                n_classes=n, dropout=0.0, enlargement=enlargement, **size  # type: ignore[arg-type]
+                n_classes=n,
+                dropout=0.0,
+                enlargement=enlargement,
+                **size,  # type: ignore[arg-type]
             ),
         )
         run_dir = tmp_path / "large"

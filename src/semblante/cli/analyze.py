@@ -98,7 +98,8 @@ def analyze_command(
     ],
     format: Annotated[Format, typer.Option(help="json is one object a line")] = Format.table,
     out: Annotated[
-        Path | None, typer.Option(help="write here instead of to the screen; - is the screen", readable=False)
+        Path | None,
+        typer.Option(help="write here instead of to the screen; - is the screen", readable=False),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="go on with an interrupted run of the same --out")
