@@ -201,7 +201,8 @@ def save_picture(image: RgbImage, path: Path) -> None:
     """Write a picture to a `saved_name`, making its folder.
 
     Raises `ImageError` where the format cannot hold it (no side of a JPEG has more than 65,535
-    pixels) or the file cannot be written; `OSError` where the disk is full, as it is for all others.
+    pixels) or the file cannot be written; `OSError` where the disk is full, which concerns the
+    other files as well.
     """
     jpeg = path.suffix.lower() in _JPEG_SUFFIXES
     kind: dict[str, Any] = {"format": "JPEG", "quality": 92} if jpeg else {"format": "PNG"}
