@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 import torch
 
+from conftest import ferplus_votes
 from semblante.data import Dataset
 from semblante.errors import ModelError
-from semblante.train import state
+from semblante.train import loop, state
 from semblante.train.checkpoint import load_tensors, save_tensors
 from semblante.train.loop import train
 from semblante.train.objective import Objective
@@ -102,6 +103,28 @@ def test_ctrl_c_saves_in_mid_epoch_and_the_rest_is_the_same(
     logs = [json.loads((tmp_path / n / "log.json").read_text()) for n in ("whole", "run")]
     figures = [[{**r, "seconds": 0} for r in log["history"]] for log in logs]
     assert figures[0] == figures[1]
+
+
+def test_likely_labels_are_found_once(
+    patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They cost two looks at all of Training, which a run that goes on need not repeat."""
+    run(patterns, replace(QUICK, epochs=1), tmp_path / "first")
+    options = replace(QUICK, epochs=2, initial=str(tmp_path / "first"), relabel_weight=0.5)
+    votes = ferplus_votes(patterns)
+    run(patterns, options, tmp_path / "whole", votes=votes)
+
+    class Stops(Silent):
+        def epoch(self, record: dict[str, float]) -> None:
+            raise KeyboardInterrupt  # as a kill would, after the first checkpoint
+
+    cut, source = tmp_path / "cut", {"path": "x.csv"}
+    with pytest.raises(KeyboardInterrupt):
+        train(patterns, options, cut, Stops(), source=source, votes=votes)
+    monkeypatch.delattr(loop, "_targets")
+    run(patterns, options, cut, resume=True, votes=votes)
+    one, other = weights(tmp_path / "whole"), weights(cut)
+    assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_a_disk_that_is_full_keeps_the_last_checkpoint(patterns: Dataset, tmp_path: Path) -> None:

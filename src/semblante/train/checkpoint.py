@@ -3,6 +3,7 @@
 config.json             the options, the dataset's fingerprint, versions
 checkpoint.safetensors  the last epoch: weights, moving average, momentum; history inside
 best.safetensors        the averaged weights of the epoch that was best on PublicTest
+targets.safetensors     what each face of Training is to be called, where that took long to find
 log.json                the history, an entry an epoch, and the run's summary
 curves.png              loss and accuracy over the epochs
 """

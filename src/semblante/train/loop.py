@@ -28,7 +28,7 @@ from semblante.data.ferplus import FerPlus
 from semblante.errors import ModelError, OptionError
 from semblante.files import write_json
 from semblante.train.batches import Faces
-from semblante.train.checkpoint import read_config
+from semblante.train.checkpoint import load_tensors, read_config, save_tensors
 from semblante.train.curves import diagnose, draw_curves
 from semblante.train.distributed import ALONE, Processes, processes
 from semblante.train.initial import start_from
@@ -117,7 +117,7 @@ def _train(
     history = run.load(run_dir) if resume else []
 
     faces, public_faces = Faces(training, device), Faces(public, device)
-    faces.targets = _targets(faces, votes, options, bf16).to(device)
+    faces.targets = _kept_targets(run_dir, faces, votes, options, together, bf16).to(device)
     if options.initial and run.step == 0:
         start_from(run.network, options.initial, faces)
         run.average.load_state_dict(run.network.state_dict())
@@ -201,6 +201,28 @@ def _train_epoch(
         run.step += 1
         run.update_average()
         yield losses
+
+
+def _kept_targets(
+    run_dir: Path,
+    faces: Faces,
+    votes: FerPlus | None,
+    options: TrainOptions,
+    together: Processes,
+    bf16: bool,
+) -> Tensor:
+    """`_targets`, kept in the run folder where they cost two looks at all of Training: a run that
+    goes on has the very same, at once."""
+    if not (options.relabel_weight and options.initial):
+        return _targets(faces, votes, options, bf16)
+    path = run_dir / "targets.safetensors"
+    if path.exists():
+        return load_tensors(path)[0]["targets"]
+    targets = _targets(faces, votes, options, bf16)
+    together.wait()  # for those that would find the file: all compute, or none
+    if together.first:
+        save_tensors(path, {"targets": targets}, {})
+    return targets
 
 
 def _targets(faces: Faces, votes: FerPlus | None, options: TrainOptions, bf16: bool) -> Tensor:
