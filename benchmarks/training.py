@@ -16,8 +16,10 @@ results/training-*.json.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import math
+import multiprocessing
 import os
 import random
 import statistics
@@ -25,8 +27,9 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +49,7 @@ from semblante.train.loop import _train_epoch, train
 from semblante.train.networks import build_network
 from semblante.train.objective import Objective, smoothed
 from semblante.train.options import TrainOptions, options_from
-from semblante.train.state import TrainingState, use_bf16
+from semblante.train.state import TrainingState, keep_freed_memory, use_bf16
 
 RESULTS = Path(__file__).parent / "results"
 ROUNDS = 5
@@ -87,17 +90,19 @@ def speed(dataset: Dataset, network: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_folders(part, Path(folder) / "faces")
         ways = {
-            "engine": engine(part, network),
-            SMALL: engine(part, network, small_until=1.0),
-            f"engine, {other}": engine(part, network, precision=other),
-            "usual way": usual_way(Path(folder) / "faces", network),
+            "engine": Way(engine, part, network),
+            SMALL: Way(engine, part, network, small_until=1.0),
+            f"engine, {other}": Way(engine, part, network, precision=other),
+            "usual way": Way(usual_way, Path(folder) / "faces", network),
         }
         for round_number in range(ROUNDS + 1):
-            for name, steps in ways.items():
+            for name, way in ways.items():
                 started = time.perf_counter()
-                n = sum(next(steps) for _ in range(STEPS))
+                n = way.images_of(STEPS)
                 if round_number:
                     rates.setdefault(name, []).append(n / (time.perf_counter() - started))
+        for way in ways.values():
+            way.end()
     medians = {name: statistics.median(values) for name, values in rates.items()}
     for name, rate in medians.items():
         print(f"{name}: {rate:,.0f} images a second")
@@ -118,10 +123,40 @@ def speed(dataset: Dataset, network: str) -> None:
     )
 
 
+class Way:
+    """A way to train, in a process of its own, since they set up their processes differently."""
+
+    def __init__(self, way: Callable[..., Iterator[int]], *arguments: Any, **changes: Any) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        steps = functools.partial(way, *arguments, **changes)
+        self._process = context.Process(target=answer, args=(theirs, steps))
+        self._process.start()
+
+    def images_of(self, steps: int) -> int:
+        """Take so many steps; how many images they were."""
+        self._connection.send(steps)
+        n: int = self._connection.recv()
+        return n
+
+    def end(self) -> None:
+        """Let its process end."""
+        self._connection.send(0)
+        self._process.join()
+
+
+def answer(connection: Connection, way: Callable[[], Iterator[int]]) -> None:
+    """In the process of a `Way`."""
+    images = way()
+    while steps := connection.recv():
+        connection.send(sum(next(images) for _ in range(steps)))
+
+
 def engine(part: Dataset, network: str, **changes: Any) -> Iterator[int]:
     """Takes a step of training each time it is asked; gives the number of its images."""
     options = TrainOptions(network=network, **changes)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    keep_freed_memory()
     faces = Faces(part, device)
     faces.targets = smoothed(faces.labels, options.label_smoothing)
     run = TrainingState(options, device, len(part) // options.batch_size)

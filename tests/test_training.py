@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import platform
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -99,7 +102,7 @@ def test_average_of_weights_by_hand() -> None:
 def test_first_step_is_gradient_descent_written_out(patterns: Dataset) -> None:
     """w <- w - alpha (g + mu g) for the first Nesterov step, g with weight decay on kernels."""
     options = replace(QUICK, epochs=1, batch_size=84, warmup_epochs=0, mixup_probability=0,
-                      clip_norm=1e9, ema_decay=0)  # fmt: skip
+                     clip_norm=1e9, ema_decay=0)  # fmt: skip
     device = torch.device("cpu")
     faces = loop.Faces(patterns.split("Training"), device)
     torch.manual_seed(7)
@@ -144,7 +147,7 @@ def test_faces_are_small_at_first(
 
 def test_it_learns(patterns: Dataset, tmp_path: Path) -> None:
     options = replace(QUICK, epochs=12, mixup_probability=0, rotation=0, shift=0.02, scale=0,
-                      learning_rate=0.05, erase_probability=0.1, ema_decay=0.9)  # fmt: skip
+                     learning_rate=0.05, erase_probability=0.1, ema_decay=0.9)  # fmt: skip
     summary, reporter = run(patterns, options, tmp_path / "run")
     assert summary["public"]["accuracy"] > 0.9
     assert reporter.steps[:2] == [(1, 1, 5), (1, 2, 5)]
@@ -248,3 +251,26 @@ def test_bf16_runs_where_it_is_asked_for(patterns: Dataset, tmp_path: Path) -> N
     assert np.isfinite(reporter.records[0]["step_loss"])
     kinds = {tensor.dtype for tensor in weights(tmp_path / "run").values()}
     assert kinds == {torch.float32, torch.int64}  # weights stay fp32, only products are bf16
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator")
+def test_memory_that_is_freed_is_used_again() -> None:
+    """Pages that a process is given, 4 KiB each, counted in a process of its own."""
+    program = """
+import resource, sys, torch
+from semblante.train.state import keep_freed_memory
+if sys.argv[1] == "keep":
+   keep_freed_memory()
+def pages():
+   torch.ones(16 * 2**20)  # 64 MiB, gone at once
+   return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+counts = [pages() for _ in range(8)]
+print(counts[-1] - counts[2])
+"""
+    taken = {
+        way: int(subprocess.check_output([sys.executable, "-c", program, way], text=True))
+        for way in ("keep", "usual")
+    }
+    assert taken["keep"] < 1000
+    # Or this system gives memory in larger pages: then there was less to win.
+    assert taken["usual"] > 5 * taken["keep"]

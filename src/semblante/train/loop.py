@@ -41,6 +41,7 @@ from semblante.train.state import (
     Record,
     TrainingState,
     check_fits,
+    keep_freed_memory,
     load_best,
     use_bf16,
 )
@@ -107,6 +108,7 @@ def _train(
         votes.check_rows_of(dataset)
         votes = votes.where(dataset.splits == SPLITS.index("Training"))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    keep_freed_memory()
     bf16 = False
     if together.first:
         bf16 = _open_run(run_dir, options, dataset, source, device, resume)
