@@ -30,7 +30,6 @@ bench: .venv/dev
 	$(BIN)/semblante data audit $(DATA) --out runs/audit | sed '/^pictures/d' > benchmarks/results/audit.txt
 	$(BIN)/python benchmarks/robustness.py --data $(DATA)
 	$(BIN)/python benchmarks/dial.py --data $(DATA)
-	$(BIN)/python benchmarks/dial.py --data $(DATA) --model rcnn-small-int8
 	$(BIN)/python benchmarks/latency.py
 
 docs: .venv/dev

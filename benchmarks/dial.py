@@ -1,8 +1,8 @@
 """What each step of the last recurrent layer is worth, and what stopping early saves.
 
-    python benchmarks/dial.py --data fer2013.csv [--model rcnn-small-int8]
+    python benchmarks/dial.py --data fer2013.csv [--models rcnn-small-int8 ...]
 
-A model, the default one unless another is named, on PublicTest (n = 3,589), one view: accuracy and
+Each model that ships, or those that are named, on PublicTest (n = 3,589), one view: accuracy and
 calibration after 0 .. T steps for all faces, and with early exit, where a face is done when its
 likeliest emotion has a given probability; mean steps a face. Times are of one thread, one face at a
 time and 64 at a time, all ways in turn, median of the rounds. Writes results/dial-MODEL.json, of
@@ -20,9 +20,10 @@ from typing import Any
 from machine import describe
 
 from semblante import load_fer2013
+from semblante.data import Dataset
 from semblante.evaluation import evaluate
 from semblante.files import write_json
-from semblante.models import DEFAULT_MODEL, MODELS, model_path
+from semblante.models import MODELS, model_path
 from semblante.recognise.classifier import Classifier
 
 RESULTS = Path(__file__).parent / "results"
@@ -34,10 +35,15 @@ FACES = 256  # timed, real ones: how early a face is done depends on it
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="fer2013.csv as Kaggle ships it")
-    parser.add_argument("--model", choices=list(MODELS), default=DEFAULT_MODEL)
+    parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
     arguments = parser.parse_args()
     dataset = load_fer2013(arguments.data)
-    path = model_path(arguments.model)
+    for model in arguments.models:
+        measure(model, dataset)
+
+
+def measure(model: str, dataset: Dataset) -> None:
+    path = model_path(model)
     most = Classifier(path).max_steps
     assert most is not None
     ways: dict[str, dict[str, Any]] = {f"{t} steps": {"steps": t} for t in range(most + 1)}
@@ -51,10 +57,10 @@ def main() -> None:
         }  # fmt: skip
     for name, times in timed(ways, path, dataset.split("PublicTest").images[:FACES]).items():
         rows[name] |= times
-        print(name, rows[name], flush=True)
+        print(model, name, rows[name], flush=True)
     about = describe("numpy", "onnxruntime")
-    result = {"machine": about, "model": arguments.model, "n": 3589, "ways": rows}
-    write_json(RESULTS / f"dial-{arguments.model}.json", result)
+    result = {"machine": about, "model": model, "n": 3589, "ways": rows}
+    write_json(RESULTS / f"dial-{model}.json", result)
 
 
 def timed(ways: dict[str, dict[str, Any]], path: Path, faces: Any) -> dict[str, dict[str, float]]:
