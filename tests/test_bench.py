@@ -62,5 +62,8 @@ def test_peers_see_the_same_faces_in_the_same_run(monkeypatch: pytest.MonkeyPatc
     assert [len(faces) for faces in asked] == [1, 64] * 3
     faces = np.random.default_rng(0).integers(0, 256, (64, 48, 48)).astype(np.uint8)
     assert np.array_equal(np.stack(asked[1]), faces)
+    monkeypatch.delitem(sys.modules, "fer.fer")  # a folder called fer, say
+    with pytest.raises(OptionError, match="fer is installed but cannot be loaded, --no-peers"):
+        time_recognisers([], rounds=1)
     with pytest.raises(OptionError, match="rounds of at least 1, found 0"):
         time_recognisers(["rcnn-small"], rounds=0)

@@ -217,6 +217,11 @@ def test_version() -> None:
         (["data", "convert", "{csv}", "no/such/faces"], 2, "there is no folder no/such"),
         (["evaluate", "--data", "{csv}", "--labels", "ferplus"], 1, "fer2013new.csv: cannot be"),
         (["evaluate", "--data", "{csv}", "--votes", "x"], 2, "--votes needs --labels ferplus"),
+        (["evaluate", "--data", "{csv}", "--confusion", "{csv}"], 2, "would overwrite"),
+        (["evaluate", "--data", "{csv}", "--confusion", "a.png", "--reliability", "a.png"], 2,
+         "are both a.png"),
+        (["train", "--data", "{csv}", "--out", "{empty}/run", "--votes", "x"], 2,
+         "--votes needs a recipe that uses them"),
         (["models", "show", "vgg"], 1, "unknown model"),
         (["train", "--data", "{csv}", "--out", "{empty}/run", "--learning-curve", "--tensorboard"],
          2, "--tensorboard is for a single run"),
@@ -252,6 +257,9 @@ def test_train_export_evaluate_analyze(tmp_path: Path, patterns_csv: Path) -> No
     assert again.returncode == 1
     assert "--resume" in again.stderr
 
+    over = semblante("export", run, "--out", run / "best.safetensors")
+    assert over.returncode == 2
+    assert "would overwrite" in over.stderr
     exported = semblante("export", run, "--out", model)
     assert exported.returncode == 0, exported.stderr
     assert "in fp32, temperatures " in exported.stdout

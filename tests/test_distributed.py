@@ -15,7 +15,7 @@ from torch import nn
 
 from semblante.data import Dataset
 from semblante.errors import OptionError
-from semblante.train.distributed import Processes, processes, synchronise_norms
+from semblante.train.distributed import Processes, check_norms, processes, synchronise_norms
 from semblante.train.networks import build_network
 from test_training import QUICK, run, weights
 
@@ -55,8 +55,17 @@ def test_each_takes_its_own_part() -> None:
 
 def test_a_batch_that_cannot_be_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "3")
-    with pytest.raises(OptionError, match="of 16 cannot be shared by 3 processes"), processes(16):
+    with (
+        pytest.raises(OptionError, match="of 16 faces cannot be shared by 3 processes"),
+        processes(16),
+    ):
         pass
+
+
+def test_a_network_whose_norms_cannot_be_shared() -> None:
+    check_norms(build_network("rcnn-small"))
+    with pytest.raises(OptionError, match="cannot be trained by several processes"):
+        check_norms(build_network("course-cnn"))
 
 
 def test_norms_are_replaced_with_their_tensors() -> None:

@@ -125,6 +125,13 @@ def test_the_same_weights_for_larger_faces(patterns: Dataset, training: bool) ->
     assert (found - expected).abs().mean() < tolerance * expected.abs().mean()
 
 
+@pytest.mark.parametrize("other", ["lrn", "shared-norm", "gated"])
+def test_no_network_starts_from_one_with_other_norms(patterns: Dataset, other: str) -> None:
+    faces = Faces(patterns.split("PublicTest"), torch.device("cpu"))
+    with pytest.raises(ModelError, match=r"rcnn-small: not the weights of this network: layers\.0"):
+        start_from(build_network(f"rcnn-small-{other}", 15), "rcnn-small", faces)
+
+
 def test_no_network_starts_from_a_wider_one(patterns: Dataset) -> None:
     faces = Faces(patterns.split("PublicTest"), torch.device("cpu"))
     with pytest.raises(ModelError, match="rcnn-small: not the weights of this network: classifier"):

@@ -14,14 +14,18 @@ import pytest
 pytest.importorskip("torch")
 
 from conftest import pattern_dataset
-from semblante.data import Dataset
+from semblante.cli.checks import beside
+from semblante.cli.reading import Source
+from semblante.data import Dataset, load_dataset
 from semblante.train.learning_curve import (
     SHARES,
     learning_curve,
     share_of_training,
     would_more_help,
 )
+from semblante.train.loop import train
 from semblante.train.options import TrainOptions
+from test_cli import semblante
 from test_training import QUICK, Silent
 
 
@@ -39,12 +43,14 @@ def test_the_smaller_lies_within_the_larger(patterns: Dataset) -> None:
 
 def test_curve_of_runs_with_equal_steps(tmp_path: Path) -> None:
     dataset = pattern_dataset(per_class=24)
-    options = replace(QUICK, epochs=1, batch_size=8, warmup_epochs=0.5)
+    options = replace(QUICK, epochs=1, batch_size=8, warmup_epochs=0.5, patience=2)
     steps: dict[str, int] = {}
+    patience = []
 
     @contextmanager
     def reporter(scaled: TrainOptions, title: str) -> Iterator[Silent]:
         silent = Silent()
+        patience.append(scaled.patience)
         yield silent
         steps[title] = len(silent.steps)
 
@@ -53,6 +59,7 @@ def test_curve_of_runs_with_equal_steps(tmp_path: Path) -> None:
         "5% of Training, 8 faces", "10% of Training, 17 faces", "25% of Training, 42 faces",
         "50% of Training, 84 faces", "100% of Training, 168 faces",
     ]  # fmt: skip
+    assert patience == [40, 20, 8, 4, 2]  # as many steps for all
     assert max(steps.values()) - min(steps.values()) <= 4
     assert json.loads((tmp_path / "learning-curve.json").read_text()) == found
     assert (tmp_path / "learning-curve.png").exists()
@@ -79,3 +86,22 @@ def test_verdicts(public: tuple[float, float], training: float, verdict: str) ->
         for faces, accuracy in zip((500, 1000), public, strict=True)
     ]
     assert verdict in would_more_help(points)
+
+
+def test_a_run_on_a_share_is_exported(tmp_path: Path, patterns_csv: Path) -> None:
+    """Compared on the same faces, of which only some were learnt from."""
+    dataset = load_dataset(patterns_csv)
+    part = dataset.where(share_of_training(dataset, 0.5))
+    source = {**Source(patterns_csv).to_dict(), "share": 0.5}
+    train(part, replace(QUICK, epochs=1), tmp_path / "run", Silent(), source=source)
+    done = semblante("export", tmp_path / "run", "--out", tmp_path / "model.onnx")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "model.onnx").exists()
+
+
+def test_votes_lie_beside_the_folder_one_is_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(__file__).parent)
+    root = Path(__file__).parents[1]
+    assert beside(Path(), "a.csv") == root / "a.csv"
+    assert beside(Path(".."), "a.csv") == root.parent / "a.csv"
+    assert beside(Path("x.csv"), "a.csv") == root / "tests" / "a.csv"

@@ -82,7 +82,7 @@ def test_ctrl_c_saves_in_mid_epoch_and_the_rest_is_the_same(
     class Presses(Silent):
         def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
             super().step(epoch, step, steps, loss)
-            if (epoch, step) in ((1, 3), (2, 5)):
+            if (epoch, step) in ((1, 3), (2, 7)):  # amid an epoch, and at its last step
                 os.kill(os.getpid(), signal.SIGINT)
 
     reporters = []
@@ -96,7 +96,7 @@ def test_ctrl_c_saves_in_mid_epoch_and_the_rest_is_the_same(
         except KeyboardInterrupt:
             assert len(reporters) < 3
     ends = [(r.steps[0][:2], r.steps[-1][:2]) for r in reporters]
-    assert ends == [((1, 1), (1, 3)), ((1, 4), (2, 5)), ((2, 6), (3, 7))]
+    assert ends == [((1, 1), (1, 3)), ((1, 4), (2, 7)), ((3, 1), (3, 7))]
     whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "run")
     assert whole.keys() == parts.keys()
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
@@ -121,6 +121,9 @@ def test_likely_labels_are_found_once(
     cut, source = tmp_path / "cut", {"path": "x.csv"}
     with pytest.raises(KeyboardInterrupt):
         train(patterns, options, cut, Stops(), source=source, votes=votes)
+    others = replace(votes, votes=votes.votes[:, ::-1].copy())
+    with pytest.raises(ModelError, match=r"cut was trained with other FER\+ votes"):
+        run(patterns, options, cut, resume=True, votes=others)
     monkeypatch.delattr(loop, "_targets")
     run(patterns, options, cut, resume=True, votes=votes)
     one, other = weights(tmp_path / "whole"), weights(cut)

@@ -139,7 +139,20 @@ def test_faces_are_small_at_first(
     assert sides == [24, 24, 24, 48]
     with pytest.raises(OptionError, match="course-cnn takes no faces of 24 pixels"):
         run(patterns, replace(options, network="course-cnn"), tmp_path / "other")
+    teacher = tmp_path / "teacher"
+    run(patterns, replace(options, network="course-cnn", epochs=1, small_until=0.0), teacher)
+    with pytest.raises(OptionError, match="teacher takes no faces of 24 pixels"):
+        run(patterns, replace(options, teachers=(str(teacher),)), tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+def test_a_norm_over_one_face_is_refused(patterns: Dataset, tmp_path: Path) -> None:
+    options = replace(QUICK, network="course-cnn", epochs=1)
+    one = patterns.where(np.flatnonzero((patterns.splits != 0) | (np.arange(len(patterns)) == 0)))
+    for dataset, changed in ((patterns, replace(options, batch_size=1)), (one, options)):
+        with pytest.raises(OptionError, match="expected at least 2 in each, found 1"):
+            run(dataset, changed, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 # -- runs -------------------------------------------------------------------------------------
@@ -237,6 +250,7 @@ def curve(
         (curve([0.5, 0.7, 0.85], [0.5, 0.65, 0.68], [1.3, 1.0, 0.95]), "edge of overfitting"),
         (curve([0.3, 0.4, 0.45], [0.3, 0.41, 0.44], [1.7, 1.6, 1.5]), "The run underfits"),
         (curve([0.5, 0.7, 0.74], [0.5, 0.65, 0.68], [1.3, 1.0, 0.95]), "neither"),
+        (curve([0.9, 1.0], [0.9, 1.0], [0.1, 0.0]), "neither"),  # all is learnt
     ],
 )
 def test_diagnosis(history: list[dict[str, float]], expected: str) -> None:

@@ -34,6 +34,12 @@ def not_an_input(option: str, path: Path, *inputs: Path | None) -> None:
             raise OptionError(f"{option} {path} would overwrite {read}, which is read")
 
 
+def beside(path: Path, name: str) -> Path:
+    """A file of that name in the folder that holds `path`, be it `.` or `..`."""
+    folder = path.absolute().parent if path.name not in ("", "..") else path.resolve().parent
+    return folder / name
+
+
 def complain(reason: str) -> None:
     """One line on stderr, `printable` whatever a file's name holds."""
     print(f"semblante: {printable(reason)}", file=sys.stderr)

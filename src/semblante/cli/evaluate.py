@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from semblante.cli.checks import output_file, require
+from semblante.cli.checks import beside, not_an_input, output_file, require
 from semblante.cli.options import EarlyExitOption, FiguresFormat, ModelOption, StepsOption
 from semblante.cli.reading import (
     DataOption,
@@ -83,7 +83,9 @@ def evaluate_command(
         if picture is not None:
             require("plot", "drawing a picture", "matplotlib")
             output_file(option, picture)
-
+            not_an_input(option, picture, data, votes, exclude, Path(model))
+    if confusion is not None and confusion == reliability:
+        raise OptionError(f"--confusion and --reliability are both {confusion}")
     if votes is not None and labels is Labels.fer2013:
         raise OptionError("--votes needs --labels ferplus")
 
@@ -95,7 +97,7 @@ def evaluate_command(
     classifier = Classifier(model_path(model), steps=steps, early_exit=early_exit)
     ferplus = None
     if labels is Labels.ferplus:
-        ferplus = load_ferplus(votes or data.with_name("fer2013new.csv"))
+        ferplus = load_ferplus(votes or beside(data, "fer2013new.csv"))
     source = Source(data, mapping, skip_bad, find_faces, exclude)
     dataset = source.read()
     kept = source.kept(dataset)

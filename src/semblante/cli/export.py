@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from semblante.cli.checks import output_file, require
+from semblante.cli.checks import not_an_input, output_file, require
 from semblante.cli.reading import Source
 from semblante.errors import DataError
 
@@ -51,9 +51,12 @@ def export_command(
     """
     require("train", "exporting", "torch", "safetensors", "onnx", "onnxscript")
     output_file("--out", out)
+    kept = ("best.safetensors", "checkpoint.safetensors", "config.json", "log.json")
+    not_an_input("--out", out, data, votes, *(run_dir / name for name in kept))
 
     from semblante.train.checkpoint import read_config
     from semblante.train.export import export
+    from semblante.train.learning_curve import share_of_training
 
     config = read_config(run_dir)
     source = Source.from_dict(config["source"])
@@ -68,6 +71,12 @@ def export_command(
         dataset, ferplus = source.read_with_votes(votes)
     else:
         dataset = source.read_kept()
+    not_an_input("--out", out, source.path)
+    share = config["source"].get("share", 1)
+    if share < 1:  # a run of `train --learning-curve`
+        rows = share_of_training(dataset, share)
+        dataset = dataset.where(rows)
+        ferplus = None if ferplus is None else ferplus.where(rows)
     with Console(stderr=True).status("exporting"):
         about = export(run_dir, out, dataset, precision, ferplus, initial_share)
     public = about["training"]["public_test"]

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import typer
 from rich.console import Console
 
-from semblante.cli.checks import complain
+from semblante.cli.checks import beside, complain
 from semblante.errors import DataError, ModelError, OptionError
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Source:
         from semblante.data.ferplus import load_ferplus
 
         dataset = self.read()
-        ferplus = load_ferplus(votes or self.path.with_name("fer2013new.csv"))
+        ferplus = load_ferplus(votes or beside(self.path, "fer2013new.csv"))
         ferplus.check_rows_of(dataset)
         kept = self.kept(dataset)
         return (dataset, ferplus) if kept.all() else (dataset.where(kept), ferplus.where(kept))

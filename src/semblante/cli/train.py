@@ -97,6 +97,8 @@ def train_command(
     if learning_curve and tensorboard:
         raise OptionError("--tensorboard is for a single run: leave it out with --learning-curve")
     options = options_from(preset, {k: v for k, v in recipe.items() if v is not None})
+    if votes is not None and not options.needs_votes:
+        raise OptionError("--votes needs a recipe that uses them: ferplus_weight, relabel_weight")
 
     require("train", "training", "torch", "safetensors", "matplotlib")
     if tensorboard:
@@ -185,11 +187,8 @@ class RunProgress:
             console=console,
             disable=not console.is_terminal,
         )
-        self._writer = None
-        if tensorboard is not None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._writer = SummaryWriter(tensorboard)
+        self._tensorboard = tensorboard
+        self._writer: Any = None  # made after the first epoch, when the run has begun
         self._task = self._bar.add_task(
             "", total=None, epoch=0, epochs=epochs, loss=0.0, accuracy=""
         )
@@ -218,7 +217,11 @@ class RunProgress:
             f"Training {record['training_accuracy']:.1%} PublicTest {record['public_accuracy']:.1%}"
         )
         self._bar.update(self._task, accuracy=accuracy)
-        if self._writer is not None:
+        if self._tensorboard is not None:
+            if self._writer is None:
+                from torch.utils.tensorboard import SummaryWriter
+
+                self._writer = SummaryWriter(self._tensorboard)
             for name, value in record.items():
                 if name != "epoch":
                     self._writer.add_scalar(name, value, int(record["epoch"]))

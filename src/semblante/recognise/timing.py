@@ -59,7 +59,12 @@ def time_recognisers(
             runs[model, n] = Classifier(model_path(model), threads=n).probabilities
     for name, make in PEERS.items():
         if peers and find_spec(name) is not None:
-            runs[name, None] = make()
+            try:
+                runs[name, None] = make()
+            except ImportError as error:
+                raise OptionError(
+                    f"{name} is installed but cannot be loaded, --no-peers leaves it out: {error}"
+                ) from None
     cases = [(name, threads, batch) for name, threads in runs for batch in BATCHES]
     times: dict[tuple[str, int | None, int], list[float]] = {case: [] for case in cases}
     for number in range(rounds + 1):  # the first one warms up

@@ -10,6 +10,7 @@ from semblante.files import write_atomically
 # be nothing, one of more than 10 is certain.
 _SMALL_GAP = 0.04
 _LARGE_GAP = 0.10
+_ALMOST_ALL = 0.98  # of Training: nothing is left to learn there
 
 
 def diagnose(history: list[dict[str, float]]) -> str:
@@ -22,7 +23,7 @@ def diagnose(history: list[dict[str, float]]) -> str:
     gap = last["training_accuracy"] - last["public_accuracy"]
     lowest = min(record["public_loss"] for record in history)
     best = max(record["public_accuracy"] for record in history)
-    rise = last["public_loss"] / lowest - 1
+    rise = (last["public_loss"] - lowest) / max(lowest, 1e-9)
     evidence = (
         f"At epoch {last['epoch']:g} accuracy is {last['training_accuracy']:.1%} on Training and "
         f"{last['public_accuracy']:.1%} on PublicTest, a gap of {100 * gap:.1f} points; the loss "
@@ -39,10 +40,11 @@ def diagnose(history: list[dict[str, float]]) -> str:
             "The run knows its Training faces better than new ones, but this has not "
             "harmed PublicTest yet: it is at the edge of overfitting."
         )
-    elif gap < _SMALL_GAP:
+    elif gap < _SMALL_GAP and last["training_accuracy"] < _ALMOST_ALL:
         verdict = (
-            "The run underfits: both curves lie close together, so the network could learn more. "
-            "More epochs, a larger network or less augmentation would help."
+            "The run underfits: it knows its Training faces hardly better than new ones, so the "
+            "network could learn more. More epochs, a larger network or less augmentation would "
+            "help."
         )
     else:
         verdict = "The run neither over- nor underfits clearly."

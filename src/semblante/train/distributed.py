@@ -4,7 +4,8 @@
 
 Every process draws the same random numbers and holds the same weights. Of each batch it takes its
 own part; the gradients are averaged (DistributedDataParallel), and so are the statistics of the
-batch normalisations: the run is that of one process with the whole batch.
+batch normalisations: the run is that of one process with the whole batch, but for dropout, which
+leaves out the same units in every part.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def processes(batch_size: int) -> Iterator[Processes]:
         yield ALONE
         return
     if batch_size % count:
-        raise OptionError(f"a batch_size of {batch_size} cannot be shared by {count} processes")
+        raise OptionError(f"batches of {batch_size} faces cannot be shared by {count} processes")
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
@@ -127,6 +128,15 @@ class _Sum(torch.autograd.Function):
 def _summed(part: Tensor) -> Tensor:
     total: Tensor = _Sum.apply(part)  # type: ignore[no-untyped-call]
     return total
+
+
+def check_norms(network: nn.Module) -> None:
+    """Raise `OptionError` where `synchronise_norms` leaves one that sees a part of the batch."""
+    if any(isinstance(module, nn.BatchNorm1d) for module in network.modules()):
+        raise OptionError(
+            "a network whose dense layers are normalised, as course-cnn's are, cannot be trained "
+            "by several processes: start one"
+        )
 
 
 def synchronise_norms(network: nn.Module) -> None:

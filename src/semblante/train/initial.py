@@ -55,17 +55,29 @@ def start_from(network: nn.Module, initial: str, faces: Faces) -> None:
             continue  # refused below
         common = min(len(ours[name]), len(tensors[name]))
         tensors[name] = torch.cat([tensors[name][:common], ours[name].cpu()[common:]])
+    # A layer's norms, say, that this network has not.
+    theirs_alone = {
+        name
+        for name in tensors
+        if name.startswith("layers.") and not name.endswith("num_batches_tracked")
+    } - set(ours)
     different = sorted(
         name
-        for name in wanted | {name for name in tensors if name in ours}
-        if name not in tensors or tensors[name].shape != ours[name].shape
+        for name in wanted | theirs_alone | {name for name in tensors if name in ours}
+        if name not in tensors or name not in ours or tensors[name].shape != ours[name].shape
     )
+    if not different and wanted:
+        network.load_state_dict({name: tensors[name] for name in wanted}, strict=False)
+        # Steps that share a norm have one tensor for what are several there.
+        loaded = network.state_dict()
+        different = sorted(
+            name for name in wanted if not torch.equal(loaded[name].cpu(), tensors[name].cpu())
+        )
     if different or not wanted:
         raise ModelError(
             f"{initial}: not the weights of this network: {', '.join(different[:3])} "
-            "missing or of another shape"
+            "missing or of another shape or number"
         )
-    network.load_state_dict({name: tensors[name] for name in wanted}, strict=False)
     if bias is not None:
         assert isinstance(network, RecurrentNetwork)
         _unfold_stem(network, bias, faces)

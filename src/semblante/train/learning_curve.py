@@ -48,6 +48,7 @@ def learning_curve(
             options,
             epochs=max(1, round(options.epochs / share)),
             warmup_epochs=options.warmup_epochs / share,
+            patience=round(options.patience / share),
         )
         with reporter(scaled, f"{share:.0%} of Training, {n:,} faces") as progress:
             summary = train(

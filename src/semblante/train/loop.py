@@ -5,13 +5,14 @@ Read `_train_epoch` first; everything else is around it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import platform
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -30,7 +31,7 @@ from semblante.files import write_json
 from semblante.train.batches import Faces
 from semblante.train.checkpoint import load_tensors, read_config, save_tensors
 from semblante.train.curves import diagnose, draw_curves
-from semblante.train.distributed import ALONE, Processes, processes
+from semblante.train.distributed import ALONE, Processes, check_norms, processes
 from semblante.train.initial import start_from
 from semblante.train.networks import build_network, count_parameters
 from semblante.train.objective import N_EMOTIONS, Objective, class_weights, mixed, smoothed
@@ -83,7 +84,8 @@ def train(
     `votes`, of the dataset's rows, are needed where the recipe uses FER+ (`needs_votes`).
     Raises `ModelError` where the folder holds another run, or the loss is no longer finite.
     """
-    with processes(options.batch_size) as together:
+    n = int((dataset.splits == SPLITS.index("Training")).sum())
+    with processes(min(options.batch_size, n)) as together:
         return _train(
             dataset, options, run_dir, reporter, together, source=source, votes=votes, resume=resume
         )
@@ -100,6 +102,8 @@ def _train(
     votes: FerPlus | None,
     resume: bool,
 ) -> dict[str, Any]:
+    if together.count > 1:
+        check_norms(build_network(options.network))
     training, public = dataset.split("Training"), dataset.split("PublicTest")
     teachers = [load_best(Path(teacher))[0] for teacher in options.teachers]
     if options.needs_votes:
@@ -111,7 +115,8 @@ def _train(
     keep_freed_memory()
     bf16 = False
     if together.first:
-        bf16 = _open_run(run_dir, options, dataset, source, device, resume)
+        known = None if votes is None else hashlib.sha256(votes.votes.tobytes()).hexdigest()
+        bf16 = _open_run(run_dir, options, dataset, known, teachers, source, device, resume)
     bf16 = together.agreed(bf16)
     torch.manual_seed(options.seed)
     steps_per_epoch = max(1, len(training) // options.batch_size)
@@ -130,15 +135,18 @@ def _train(
     )
     sample = Faces(_sample(training), device)
     with _interruptible() as interrupted:
-        while len(history) < options.epochs and not _settled(history, options.patience):
+        while len(history) < options.epochs and not together.agreed(
+            _settled(history, options.patience)
+        ):
             epoch = len(history) + 1
-            started = time.perf_counter()
+            started = time.perf_counter() - run.epoch.seconds
             torch.manual_seed(options.seed * 1_000_003 + epoch)
             for losses in _train_epoch(run, faces, objective, epoch, together):
                 if together.first:
                     reporter.step(epoch, len(losses), run.steps_per_epoch, losses[-1])
-                if interrupted():
+                if together.agreed(interrupted()):
                     run.epoch.random_state = torch.get_rng_state()
+                    run.epoch.seconds = time.perf_counter() - started
                     if together.first:
                         run.save(run_dir, history)
                     raise KeyboardInterrupt
@@ -162,7 +170,7 @@ def _train(
             if together.first:
                 run.save(run_dir, history)
                 reporter.epoch(history[-1])
-            if interrupted():
+            if together.agreed(interrupted()):
                 raise KeyboardInterrupt
     together.wait()  # until the last checkpoint is written
     return _finish(run_dir, history, options, faces, public_faces, write=together.first)
@@ -196,9 +204,7 @@ def _train_epoch(
         norms.append(norm.item())
         _check_finite(losses[-1] + norms[-1], "the loss or its gradient", epoch, len(losses))
 
-        alpha = run.alpha()
-        for group in run.optimiser.param_groups:
-            group["lr"] = alpha
+        run.set_alpha(run.step)
         run.optimiser.step()  # w <- w - alpha * v
         run.step += 1
         run.update_average()
@@ -321,6 +327,8 @@ def _open_run(
     run_dir: Path,
     options: TrainOptions,
     dataset: Dataset,
+    votes_sha256: str | None,
+    teachers: Sequence[nn.Module],
     source: Mapping[str, Any],
     device: torch.device,
     resume: bool,
@@ -329,16 +337,20 @@ def _open_run(
     path = run_dir / "config.json"
     # As they come back from the file: JSON knows no tuples.
     chosen: dict[str, Any] = json.loads(json.dumps(asdict(options)))
-    ours = {"options": chosen, "dataset_sha256": dataset.fingerprint()}
+    ours = {
+        "options": chosen, "dataset_sha256": dataset.fingerprint(), "votes_sha256": votes_sha256
+    }  # fmt: skip
     if not resume:
         if path.exists():
             raise ModelError(
                 f"{run_dir} already holds a run: continue it with --resume or choose another folder"
             )
         network = build_network(options.network)  # an unknown name leaves no folder behind,
-        check_fits(network, options)  # nor does a recipe that it cannot follow,
+        training = dataset.split("Training")
+        # nor does a recipe that it cannot follow,
+        check_fits(network, options, min(options.batch_size, len(training)), teachers)
         if options.initial:  # nor weights that are not there, or not this network's
-            some = Faces(_sample(dataset.split("Training")), torch.device("cpu"))
+            some = Faces(_sample(training), torch.device("cpu"))
             start_from(network, options.initial, some)
         bf16 = use_bf16(options.precision, device)
         run_dir.mkdir(parents=True, exist_ok=True)
@@ -358,6 +370,8 @@ def _open_run(
     theirs = read_config(run_dir)
     if theirs["dataset_sha256"] != ours["dataset_sha256"]:
         raise ModelError(f"{run_dir} was trained on another dataset than the one given")
+    if theirs.get("votes_sha256", votes_sha256) != votes_sha256:
+        raise ModelError(f"{run_dir} was trained with other FER+ votes than the ones given")
     # An option that did not exist when the run began was what its default is.
     before = {**json.loads(json.dumps(asdict(TrainOptions()))), **theirs["options"]}
     changed = [name for name, value in chosen.items() if before[name] != value]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -47,6 +47,7 @@ class Epoch:
     losses: list[float] = field(default_factory=list)  # of each step taken
     norms: list[float] = field(default_factory=list)  # lengths of the gradient
     random_state: Tensor | None = None  # torch's, on the CPU, before the next step
+    seconds: float = 0.0
 
 
 class TrainingState:
@@ -105,15 +106,17 @@ class TrainingState:
             outputs = DistributedDataParallel(outputs, broadcast_buffers=False)
         return torch.compile(outputs) if self.options.compile else outputs
 
-    def alpha(self) -> float:
-        """Learning rate of the next step."""
-        return learning_rate(
-            self.step,
+    def set_alpha(self, step: int) -> None:
+        """To the learning rate of a step, counted from 0."""
+        alpha = learning_rate(
+            step,
             warmup=round(self.options.warmup_epochs * self.steps_per_epoch),
             total=self.options.epochs * self.steps_per_epoch,
             peak=self.options.learning_rate,
             schedule=self.options.schedule,
         )
+        for group in self.optimiser.param_groups:
+            group["lr"] = alpha
 
     def mixes(self, epoch: int) -> bool:
         """Whether `epoch`, counted from 1, is one in which batches may be mixed."""
@@ -165,7 +168,8 @@ class TrainingState:
         if self.epoch.random_state is not None:
             tensors["random_state"] = self.epoch.random_state
         about = {
-            "history": history, "losses": self.epoch.losses, "norms": self.epoch.norms
+            "history": history, "losses": self.epoch.losses, "norms": self.epoch.norms,
+            "seconds": self.epoch.seconds,
         }  # fmt: skip
         save_tensors(run_dir / "checkpoint.safetensors", tensors, about)
         write_json(run_dir / "log.json", {"history": history})
@@ -191,10 +195,17 @@ class TrainingState:
             state["state"] = memory
             self.optimiser.load_state_dict(state)
             history: list[Record] = about["history"]
-            self.epoch = Epoch(about["losses"], about["norms"], tensors.get("random_state"))
+            # Seconds were not noted at first.
+            self.epoch = Epoch(
+                about["losses"], about["norms"], tensors.get("random_state"),
+                float(about.get("seconds", 0.0)),
+            )  # fmt: skip
         except (RuntimeError, KeyError, ValueError, TypeError) as error:
             raise ModelError(f"{path}: not a checkpoint of this run: {_brief(error)}") from None
         self.step = len(history) * self.steps_per_epoch + len(self.epoch.losses)
+        self.set_alpha(
+            max(0, self.step - 1)
+        )  # the last one taken, of which an epoch's record tells
         return history
 
 
@@ -307,23 +318,35 @@ def _bf16_is_quicker() -> bool:
     return seconds[True] < seconds[False]
 
 
-def check_fits(network: nn.Module, options: TrainOptions) -> None:
-    """Raise `OptionError` where the recipe asks for what the network does not have."""
+def check_fits(
+    network: nn.Module, options: TrainOptions, batch: int, teachers: Sequence[nn.Module] = ()
+) -> None:
+    """Raise `OptionError` where the recipe, in steps of `batch` faces, asks for what the network,
+    or one of its teachers, does not have."""
+    if batch == 1 and any(isinstance(module, nn.BatchNorm1d) for module in network.modules()):
+        raise OptionError(
+            f"{options.network} normalises over the faces of a step: expected at least 2 in each, "
+            "found 1"
+        )
     if options.all_steps_weight > 0 and not isinstance(network, RecurrentNetwork):
         raise OptionError(
             f"all_steps_weight is above 0, but {options.network} has no steps of its own "
             "to classify: choose 0 for it"
         )
     if options.small_until > 0:
-        side = options.small_side
-        try:
-            with torch.no_grad():
-                network.eval()(torch.zeros(1, 1, side, side))
-        except RuntimeError:
-            raise OptionError(
-                f"small_until is above 0, but {options.network} takes no faces of {side} pixels: "
-                "choose 0 for it"
-            ) from None
+        named = [(options.network, network), *zip(options.teachers, teachers, strict=True)]
+        for name, one in named:
+            _check_small(name, one, options.small_side)
+
+
+def _check_small(name: str, network: nn.Module, side: int) -> None:
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, 1, side, side))
+    except RuntimeError:
+        raise OptionError(
+            f"small_until is above 0, but {name} takes no faces of {side} pixels: choose 0 for it"
+        ) from None
 
 
 def _optimiser(options: TrainOptions, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
