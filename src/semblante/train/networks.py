@@ -51,7 +51,7 @@ NETWORKS: Final[dict[str, Builder]] = {
     **_with_controls("rcnn-tiny", stem=8, channels=(16, 24, 32), steps=(1, 2, 2), dropout=0.0),
     # Half as wide as the one that ships, a quarter of its work.
     "rcnn-mini": _recurrent(stem=16, channels=(32, 64, 96), steps=(2, 3, 3), dropout=0.0),
-    # The one that ships on faces of 64x64: 1.8 times the work, the same kernels.
+    # The same kernels on faces enlarged to 64x64: 1.8 times the work (docs/experiments.md).
     "rcnn-small-64": _recurrent(
         stem=32, channels=(64, 128, 192), steps=(2, 3, 3), dropout=0.2, enlargement=64 / 48
     ),
