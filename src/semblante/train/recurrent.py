@@ -128,8 +128,8 @@ class RecurrentNetwork(nn.Module):
     that (`all_steps`), its number of steps is a dial between time and accuracy.
 
     `enlargement` is the factor by which faces are enlarged first. They show no more so, but every
-    layer looks at them in finer steps, and features fit that were learnt on larger faces (Touvron
-    et al., NeurIPS 2019): more accuracy for more work, by the same kernels.
+    layer looks at them in finer steps, by the same kernels (Touvron et al., NeurIPS 2019). What it
+    was worth here is in docs/experiments.md, "the same kernels on larger faces".
     """
 
     def __init__(

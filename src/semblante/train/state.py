@@ -203,9 +203,8 @@ class TrainingState:
         except (RuntimeError, KeyError, ValueError, TypeError) as error:
             raise ModelError(f"{path}: not a checkpoint of this run: {_brief(error)}") from None
         self.step = len(history) * self.steps_per_epoch + len(self.epoch.losses)
-        self.set_alpha(
-            max(0, self.step - 1)
-        )  # the last one taken, of which an epoch's record tells
+        # That of the last step taken, which an epoch's record tells.
+        self.set_alpha(max(0, self.step - 1))
         return history
 
 
