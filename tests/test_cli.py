@@ -251,7 +251,8 @@ def test_train_export_evaluate_analyze(tmp_path: Path, patterns_csv: Path) -> No
     assert trained.stderr.count("PublicTest") == 3  # a line an epoch
     assert "The run" in trained.stdout  # the diagnosis
     assert sorted(path.name for path in run.iterdir()) == [
-        "best.safetensors", "checkpoint.safetensors", "config.json", "curves.png", "log.json",
+        "best.safetensors", "checkpoint.safetensors", "config.json", "confusion.png", "curves.png",
+        "log.json",
     ]  # fmt: skip
     again = semblante("train", "--data", patterns_csv, "--out", run)
     assert again.returncode == 1

@@ -138,6 +138,42 @@ def test_no_network_starts_from_a_wider_one(patterns: Dataset) -> None:
         start_from(build_network("rcnn-tiny"), "rcnn-small", faces)
 
 
+def test_the_mean_of_several_runs_is_exported(patterns: Dataset, tmp_path: Path) -> None:
+    first = tmp_path / "first"
+    run(patterns, replace(QUICK, epochs=1), first)
+    runs = [tmp_path / f"soup-{seed}" for seed in (5, 6)]
+    for seed, path in zip((5, 6), runs, strict=True):
+        run(patterns, replace(QUICK, epochs=2, seed=seed, initial=str(first)), path)
+    about = export(runs, tmp_path / "mean.onnx", patterns)
+    assert [of["seed"] for of in about["training"]["averaged"]] == [5, 6]
+    states = [load_best(path)[0].state_dict() for path in runs]
+    assert not torch.equal(states[0]["stem.weight"], states[1]["stem.weight"])
+    network = build_network("rcnn-tiny")
+    network.load_state_dict({name: (a + states[1][name]) / 2 for name, a in states[0].items()})
+    faces = Faces(patterns.split("PublicTest"), torch.device("cpu"))
+    with torch.no_grad():
+        logits = network.eval()(next(faces.batches(20))[0])
+    found = Classifier(tmp_path / "mean.onnx").logits(patterns.split("PublicTest").images[:20])
+    wanted = calibrated(logits, torch.tensor(about["temperatures"][-1]).log())
+    np.testing.assert_allclose(found, wanted, atol=1e-3)
+
+
+def test_runs_that_have_no_mean(patterns: Dataset, tmp_path: Path) -> None:
+    first, second, votes = tmp_path / "first", tmp_path / "second", tmp_path / "votes"
+    run(patterns, replace(QUICK, epochs=1), first)
+    run(patterns, replace(QUICK, epochs=1, initial=str(first)), second)
+    learns = replace(QUICK, epochs=1, initial=str(first), ferplus_weight=0.5)
+    run(patterns, learns, votes, votes=ferplus_votes(patterns))
+    out = tmp_path / "mean.onnx"
+    with pytest.raises(OptionError, match=f"initial is '' in {first}, '{first}' in {second}"):
+        export([first, second], out, patterns)
+    with pytest.raises(OptionError, match="found one twice"):
+        export([second, second], out, patterns)
+    with pytest.raises(OptionError, match="only one has learnt FER"):
+        export([second, votes], out, patterns)
+    assert not out.exists()
+
+
 def test_exported_between_the_start_and_the_end_of_a_run(patterns: Dataset, tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     run(patterns, replace(QUICK, epochs=1), first)

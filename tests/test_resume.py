@@ -47,6 +47,21 @@ train(load_fer2013(data), QUICK, Path(sys.argv[2]), Slow(), source={{"path": str
 """
 
 
+def test_a_run_that_has_ended_is_not_measured_again(
+    patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options, folder = replace(QUICK, epochs=2), tmp_path / "run"
+    summary, _ = run(patterns, options, folder)
+    picture = (folder / "confusion.png").read_bytes()
+    (folder / "confusion.png").unlink()  # killed just before the last picture
+    assert run(patterns, options, folder, resume=True)[0] == summary
+    assert (folder / "confusion.png").read_bytes() == picture
+    monkeypatch.setattr(loop, "_finish", None)
+    assert run(patterns, options, folder, resume=True)[0] == summary
+    with pytest.raises(ModelError, match="seed was 0, is 1"):
+        run(patterns, replace(options, seed=1), folder, resume=True)
+
+
 def test_killed_in_mid_epoch_and_resumed_ends_like_the_whole_run(
     patterns: Dataset, patterns_csv: Path, tmp_path: Path
 ) -> None:
@@ -244,6 +259,7 @@ def test_tensors_of_something_else(patterns: Dataset, tmp_path: Path) -> None:
     run(patterns, options, tmp_path / "run")
     best, checkpoint = (tmp_path / "run" / f"{n}.safetensors" for n in ("best", "checkpoint"))
     kept = checkpoint.read_bytes()
+    (tmp_path / "run" / "confusion.png").unlink()  # what has ended needs no checkpoint
     checkpoint.write_bytes(best.read_bytes())
     with pytest.raises(ModelError, match="not a checkpoint of this run"):
         run(patterns, options, tmp_path / "run", resume=True)

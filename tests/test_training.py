@@ -21,7 +21,7 @@ from semblante.data.ferplus import FerPlus
 from semblante.errors import OptionError
 from semblante.train import loop
 from semblante.train.checkpoint import load_tensors
-from semblante.train.curves import diagnose
+from semblante.train.curves import describe_confusion, diagnose
 from semblante.train.loop import train
 from semblante.train.objective import Objective, smoothed
 from semblante.train.options import PRESETS, TrainOptions, options_from
@@ -169,6 +169,10 @@ def test_it_learns(patterns: Dataset, tmp_path: Path) -> None:
     log = json.loads((tmp_path / "run" / "log.json").read_text())
     assert log["history"] == reporter.records
     assert log["summary"]["diagnosis"] == summary["diagnosis"]
+    confusion = np.array(log["summary"]["confusion"])
+    assert confusion.sum(axis=1).tolist() == [12] * 7
+    assert np.trace(confusion) / 84 == summary["public"]["accuracy"]
+    assert (tmp_path / "run" / "confusion.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
     network, record = load_best(tmp_path / "run")
     assert record["epoch"] == summary["best_epoch"]
@@ -176,6 +180,16 @@ def test_it_learns(patterns: Dataset, tmp_path: Path) -> None:
         network, loop.Faces(patterns.split("PublicTest"), torch.device("cpu"))
     )
     assert accuracy == summary["public"]["accuracy"]
+
+
+def test_what_is_known_and_what_confused_in_words() -> None:
+    confusion = np.diag([8, 0, 5, 9, 10, 6, 7])
+    confusion[2, 4], confusion[3, 6] = 5, 1  # no face is disgusted
+    assert describe_confusion(confusion) == (
+        "Right: angry 100%, sad 100%, surprise 100%, neutral 100%, happy 90%, fear 50%. "
+        "Most confused: fear, of which 50% are taken for sad."
+    )
+    assert describe_confusion(np.diag([1, 0, 0, 2, 0, 0, 0])) == "Right: angry 100%, happy 100%."
 
 
 def test_the_same_seed_gives_the_same_weights(patterns: Dataset, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -185,24 +186,28 @@ def _views(faces: npt.NDArray[np.uint8], tta: str) -> list[npt.NDArray[np.uint8]
 
 
 def draw_confusion(evaluation: Evaluation, path: Path) -> None:
-    """The confusion matrix as a PNG: shares of each true label, counts beneath (matplotlib)."""
+    """Its confusion matrix, see `draw_counts`."""
+    title = (
+        f"{evaluation.model} on {evaluation.split}: {evaluation.accuracy:.1%} (n={evaluation.n})"
+    )
+    draw_counts(evaluation.confusion, tuple(evaluation.per_class), path, title, evaluation.labels)
+
+
+def draw_counts(
+    counts: npt.NDArray[np.int64], names: Sequence[str], path: Path, title: str, labels: str
+) -> None:
+    """A confusion matrix (true label by prediction) as a PNG: shares of each true label, counts
+    beneath (matplotlib). `labels` says whose the true ones are."""
     from matplotlib.figure import Figure
 
-    counts = evaluation.confusion
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure = Figure(figsize=(6.6, 6.0), layout="constrained")
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    names = list(evaluation.per_class)
     places = range(len(names))
     axes.set_xticks(places, names, rotation=45, ha="right")
     axes.set_yticks(places, names)
-    axes.set(
-        xlabel="predicted",
-        ylabel=f"label ({evaluation.labels})",
-        title=f"{evaluation.model} on {evaluation.split}: "
-        f"{evaluation.accuracy:.1%} (n={evaluation.n})",
-    )
+    axes.set(xlabel="predicted", ylabel=f"label ({labels})", title=title)
     for row in places:
         for column in places:
             share = shares[row, column]

@@ -24,8 +24,13 @@ class Precision(StrEnum):
 
 
 def export_command(
-    run_dir: Annotated[
-        Path, typer.Argument(metavar="RUN_DIR", help="folder of a training run", readable=False)
+    run_dirs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN_DIR...",
+            help="folder of a training run; of several with the same --initial, their mean",
+            readable=False,
+        ),
     ],
     out: Annotated[Path, typer.Option(help="ONNX file to write", readable=False)],
     precision: Annotated[
@@ -52,13 +57,13 @@ def export_command(
     require("train", "exporting", "torch", "safetensors", "onnx", "onnxscript")
     output_file("--out", out)
     kept = ("best.safetensors", "checkpoint.safetensors", "config.json", "log.json")
-    not_an_input("--out", out, data, votes, *(run_dir / name for name in kept))
+    not_an_input("--out", out, data, votes, *(run / name for run in run_dirs for name in kept))
 
     from semblante.train.checkpoint import read_config
     from semblante.train.export import export
     from semblante.train.learning_curve import share_of_training
 
-    config = read_config(run_dir)
+    config = read_config(run_dirs[0])
     source = Source.from_dict(config["source"])
     if data is not None:
         source = replace(source, path=data)
@@ -78,7 +83,7 @@ def export_command(
         dataset = dataset.where(rows)
         ferplus = None if ferplus is None else ferplus.where(rows)
     with Console(stderr=True).status("exporting"):
-        about = export(run_dir, out, dataset, precision, ferplus, initial_share)
+        about = export(run_dirs, out, dataset, precision, ferplus, initial_share)
     public = about["training"]["public_test"]
     print(
         f"{out}: {about['network']}, {about['parameters']:,} parameters, "

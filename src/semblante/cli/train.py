@@ -141,7 +141,8 @@ def train_command(
         f"Training {training['accuracy']:.2%} (n={training['n']}), single view, no augmentation"
     )
     print(summary["diagnosis"])
-    print(f"weights, log and curves are in {out}")
+    print(f"PublicTest by emotion. {summary['by_emotion']}")
+    print(f"weights, log, curves and confusion matrix are in {out}")
 
 
 def _learning_curve(

@@ -6,6 +6,7 @@ best.safetensors        the averaged weights of the epoch that was best on Publi
 targets.safetensors     what each face of Training is to be called, where that took long to find
 log.json                the history, an entry an epoch, and the run's summary
 curves.png              loss and accuracy over the epochs
+confusion.png           which emotion was taken for which, PublicTest, the best epoch's weights
 """
 
 from __future__ import annotations

@@ -1,9 +1,13 @@
-"""What a run's curves say: a picture, and a sentence on over- and underfitting."""
+"""What a run's curves say, a picture and sentences: over- and underfitting, what is confused."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
+from semblante.emotions import EMOTIONS
 from semblante.files import write_atomically
 
 # The two accuracies are estimates from some thousand faces: a gap of less than 4 points may
@@ -49,6 +53,25 @@ def diagnose(history: list[dict[str, float]]) -> str:
     else:
         verdict = "The run neither over- nor underfits clearly."
     return f"{verdict} {evidence}"
+
+
+def describe_confusion(confusion: npt.NDArray[np.int64]) -> str:
+    """One or two sentences: how much of each emotion is known, and what is confused most.
+
+    `confusion` (7, 7) counts faces, true label by prediction; emotions without faces are left out.
+    """
+    counts = confusion.sum(axis=1)
+    shares = confusion / np.maximum(counts, 1)[:, None]
+    shown = [k for k in np.argsort(-np.diag(shares), kind="stable") if counts[k]]
+    known = ", ".join(f"{EMOTIONS[k]} {shares[k, k]:.0%}" for k in shown)
+    wrong = np.where(np.eye(len(shares), dtype=bool), 0, shares)
+    if not wrong.any():
+        return f"Right: {known}."
+    true, said = np.unravel_index(int(wrong.argmax()), wrong.shape)
+    return (
+        f"Right: {known}. Most confused: {EMOTIONS[true]}, of which {wrong[true, said]:.0%} are "
+        f"taken for {EMOTIONS[said]}."
+    )
 
 
 def draw_curves(history: list[dict[str, float]], path: Path, title: str) -> None:

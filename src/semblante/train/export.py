@@ -47,7 +47,7 @@ _CALIBRATION_FACES: Final = 500
 
 
 def export(
-    run_dir: Path,
+    run_dir: Path | Sequence[Path],
     out: Path,
     dataset: Dataset,
     precision: str = "fp32",
@@ -65,23 +65,21 @@ def export(
     `TOLERANCE` or the accuracy differs at all, and in the smaller forms of `precision.py` when
     the accuracy falls by `MOST_LOST` or more. `precision` is one of `PRECISIONS`.
 
+    Of several runs that started from the same weights (their option `initial`) the mean of their
+    best weights is exported: it knows more than each (model soups: Wortsman et al., ICML 2022).
+
     `initial_share` (0..1) of each weight is taken from those that the run started from (its option
     `initial`), the rest from what it made of them: between the two lie networks that know what both
     know (WiSE-FT: Wortsman et al., CVPR 2022).
     """
     if precision not in PRECISIONS:
         raise OptionError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
-    trained, record = load_best(run_dir)
-    config = read_config(run_dir)
-    if config["dataset_sha256"] != dataset.fingerprint():
-        raise ModelError(
-            f"{run_dir} was trained on another dataset than the one given to compare with"
-        )
-    if config["options"].get("network") != record["network"]:
-        raise ModelError(
-            f"{run_dir}: the run is of {config['options'].get('network')!r}, "
-            f"but best.safetensors holds a {record['network']!r}"
-        )
+    runs = [run_dir] if isinstance(run_dir, Path) else list(run_dir)
+    found = [_load_run(run, dataset) for run in runs]
+    trained, record, config = found[0]
+    if len(runs) > 1:
+        _check_same_start(runs, [config["options"] for _, _, config in found])
+        _average(trained, [network for network, _, _ in found])
     if initial_share:
         _mix_with_initial(trained, config["options"], dataset, initial_share)
     public = dataset.split("PublicTest")
@@ -110,6 +108,11 @@ def export(
             "dataset_sha256": config["dataset_sha256"],
             "options": config["options"],
             "best_epoch": int(record["epoch"]),
+            "averaged": [
+                {"seed": config["options"]["seed"], "best_epoch": int(record["epoch"])}
+                for _, record, config in found
+                if len(runs) > 1
+            ],
             "initial_share": initial_share,
             "public_test": {"n": len(public), "accuracy": accuracies[-1]},
             "public_test_by_step": accuracies,
@@ -132,6 +135,52 @@ def export(
 
     write_atomically(out, write_checked)
     return about
+
+
+def _load_run(run_dir: Path, dataset: Dataset) -> tuple[nn.Module, dict[str, Any], dict[str, Any]]:
+    """Its best network, what is known of that epoch, and the run's configuration."""
+    network, record = load_best(run_dir)
+    config = read_config(run_dir)
+    if config["dataset_sha256"] != dataset.fingerprint():
+        raise ModelError(
+            f"{run_dir} was trained on another dataset than the one given to compare with"
+        )
+    if config["options"].get("network") != record["network"]:
+        raise ModelError(
+            f"{run_dir}: the run is of {config['options'].get('network')!r}, "
+            f"but best.safetensors holds a {record['network']!r}"
+        )
+    return network, record, config
+
+
+def _check_same_start(runs: Sequence[Path], options: Sequence[dict[str, Any]]) -> None:
+    """Only then do the same units mean the same, and a mean of weights anything."""
+    if len({run.resolve() for run in runs}) < len(runs):
+        raise OptionError("expected different runs to average, found one twice")
+    first, ours = runs[0], options[0]
+    for run, theirs in zip(runs[1:], options[1:], strict=True):
+        for name in ("network", "initial"):
+            if theirs.get(name) != ours.get(name) or not theirs.get(name):
+                raise OptionError(
+                    "runs to average must have started from the same weights (--initial): "
+                    f"{name} is {ours.get(name)!r} in {first}, {theirs.get(name)!r} in {run}"
+                )
+        if (theirs.get("ferplus_weight", 0) > 0) != (ours.get("ferplus_weight", 0) > 0):
+            raise OptionError(f"of {first} and {run} only one has learnt FER+'s votes")
+
+
+@torch.no_grad()
+def _average(network: nn.Module, networks: Sequence[nn.Module]) -> None:
+    """Give `network`, one of `networks`, the mean of all their weights and statistics."""
+    states = [other.state_dict() for other in networks]
+    network.load_state_dict(
+        {
+            name: torch.stack([state[name] for state in states]).mean(dim=0)
+            if tensor.is_floating_point()
+            else tensor
+            for name, tensor in states[0].items()
+        }
+    )
 
 
 def _mix_with_initial(

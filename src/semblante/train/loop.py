@@ -26,11 +26,14 @@ from torch.nn import functional as F
 import semblante
 from semblante.data import SPLITS, Dataset
 from semblante.data.ferplus import FerPlus
+from semblante.emotions import EMOTIONS
 from semblante.errors import ModelError, OptionError
+from semblante.evaluation import draw_counts
 from semblante.files import write_json
+from semblante.metrics import confusion_matrix
 from semblante.train.batches import Faces
-from semblante.train.checkpoint import load_tensors, read_config, save_tensors
-from semblante.train.curves import diagnose, draw_curves
+from semblante.train.checkpoint import load_tensors, read_config, read_json, save_tensors
+from semblante.train.curves import describe_confusion, diagnose, draw_curves
 from semblante.train.distributed import ALONE, Processes, check_norms, processes
 from semblante.train.initial import start_from
 from semblante.train.networks import build_network, count_parameters
@@ -76,6 +79,8 @@ def train(
 ) -> dict[str, Any]:
     """Train `options.network` on the Training split; returns the run's summary.
 
+    Under torchrun the summary is the first process's; others may return an empty one.
+
     The run folder (see `checkpoint.py`) is made here; it notes `source`, where the dataset came
     from. Ctrl-C saves the run in mid-epoch and raises `KeyboardInterrupt`. With `resume` an
     interrupted run goes on from there, a killed one after its last whole epoch, and ends, on the
@@ -118,6 +123,9 @@ def _train(
         known = None if votes is None else hashlib.sha256(votes.votes.tobytes()).hexdigest()
         bf16 = _open_run(run_dir, options, dataset, known, teachers, source, device, resume)
     bf16 = together.agreed(bf16)
+    summary = _summary(run_dir) if resume and together.first else None
+    if together.agreed(summary is not None):
+        return summary or {}  # nothing is left to do
     torch.manual_seed(options.seed)
     steps_per_epoch = max(1, len(training) // options.batch_size)
     run = TrainingState(options, device, steps_per_epoch, together, bf16)
@@ -294,7 +302,11 @@ def _check_finite(value: float, what: str, epoch: int, step: int) -> None:
 
 def evaluate(network: nn.Module, faces: Faces, bf16: bool = False) -> tuple[float, float]:
     """Cross-entropy (nats) and accuracy (0..1) on faces as they are, one view each."""
-    logits = logits_of(network, faces, bf16)[:, :N_EMOTIONS]
+    return _figures(logits_of(network, faces, bf16), faces)
+
+
+def _figures(logits: Tensor, faces: Faces) -> tuple[float, float]:
+    logits = logits[:, :N_EMOTIONS]
     right = logits.argmax(dim=1) == faces.labels
     return float(F.cross_entropy(logits, faces.labels)), int(right.sum()) / len(faces)
 
@@ -381,6 +393,17 @@ def _open_run(
     return bool(theirs["bf16"])  # whatever measures quicker now
 
 
+def _summary(run_dir: Path) -> dict[str, Any] | None:
+    """Of a run that has come to its end and has all that `_finish` leaves."""
+    if not (run_dir / "confusion.png").exists():  # the last of it
+        return None
+    try:
+        summary: dict[str, Any] | None = read_json(run_dir / "log.json").get("summary")
+    except ModelError:  # damaged: it is made again
+        return None
+    return summary
+
+
 def _finish(
     run_dir: Path,
     history: list[Record],
@@ -394,16 +417,23 @@ def _finish(
     network, record = load_best(run_dir)
     network.to(faces.images.device)
     training_loss, training_accuracy = evaluate(network, faces)
-    public_loss, public_accuracy = evaluate(network, public)
+    logits = logits_of(network, public)
+    public_loss, public_accuracy = _figures(logits, public)
+    said = logits[:, :N_EMOTIONS].argmax(dim=1).cpu().numpy()
+    confusion = confusion_matrix(public.labels.cpu().numpy(), said, N_EMOTIONS)
     summary = {
         "best_epoch": int(record["epoch"]),
         "training": {"n": len(faces), "loss": training_loss, "accuracy": training_accuracy},
         "public": {"n": len(public), "loss": public_loss, "accuracy": public_accuracy},
         "hours": sum(record["seconds"] for record in history) / 3600,
         "diagnosis": diagnose(history),
+        "confusion": confusion.tolist(),  # of PublicTest, true label by prediction
+        "by_emotion": describe_confusion(confusion),
     }
     if write:
         write_json(run_dir / "log.json", {"history": history, "summary": summary})
         title = f"{options.network}, seed {options.seed}"
         draw_curves(history, run_dir / "curves.png", title)
+        title += f", PublicTest: {public_accuracy:.1%} (n={len(public)})"
+        draw_counts(confusion, EMOTIONS, run_dir / "confusion.png", title, "fer2013")
     return summary
