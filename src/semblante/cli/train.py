@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Final, get_type_hints
 
 import typer
 from rich.console import Console
@@ -24,7 +24,7 @@ from semblante.cli.reading import (
     Source,
 )
 from semblante.errors import OptionError
-from semblante.train.options import PRESETS, TrainOptions, options_from
+from semblante.train.options import PRESETS, RELEASED, TrainOptions, options_from
 
 if TYPE_CHECKING:
     from semblante.data import Dataset
@@ -63,12 +63,21 @@ def _with_recipe_options(command: Callable[..., None]) -> Callable[..., None]:
     return with_recipe
 
 
+_SERIES: Final = "released"  # of presets
+
+
 @_with_recipe_options
 def train_command(
     *,
     data: DataOption,
     out: Annotated[Path, typer.Option(help="run folder, made here", readable=False)],
-    preset: Annotated[str, typer.Option(help=f"recipe: {', '.join(PRESETS)}")] = "standard",
+    preset: Annotated[
+        str,
+        typer.Option(
+            help=f"recipe: {', '.join(PRESETS)}; or {_SERIES}, all runs that the shipped weights "
+            "came from, one after another, and their export"
+        ),
+    ] = "standard",
     resume: Annotated[bool, typer.Option("--resume", help="go on with an interrupted run")] = False,
     mapping: MapOption = None,
     skip_bad: SkipBadOption = False,
@@ -96,8 +105,17 @@ def train_command(
     """Train a network on FER2013, following its accuracy on Training and PublicTest."""
     if learning_curve and tensorboard:
         raise OptionError("--tensorboard is for a single run: leave it out with --learning-curve")
-    options = options_from(preset, {k: v for k, v in recipe.items() if v is not None})
-    if votes is not None and not options.needs_votes:
+    known = [*PRESETS, _SERIES]
+    if preset not in known:
+        raise OptionError(f"unknown preset {preset!r}; known: {', '.join(known)}")
+    changes = {k: v for k, v in recipe.items() if v is not None}
+    presets = [stage.preset for stage in RELEASED] if preset == _SERIES else [preset]
+    recipes = [options_from(name, changes) for name in presets]
+    if len(recipes) > 1 and (learning_curve or tensorboard):
+        flag = "--learning-curve" if learning_curve else "--tensorboard"
+        raise OptionError(f"--preset {_SERIES} is several runs: leave out {flag}")
+    needs_votes = any(recipe.needs_votes for recipe in recipes)
+    if votes is not None and not needs_votes:
         raise OptionError("--votes needs a recipe that uses them: ferplus_weight, relabel_weight")
 
     require("train", "training", "torch", "safetensors", "matplotlib")
@@ -109,7 +127,7 @@ def train_command(
     console = Console(stderr=True)
     source = Source(data, mapping, skip_bad, find_faces, exclude)
     ferplus = None
-    if options.needs_votes:
+    if needs_votes:
         dataset, ferplus = source.read_with_votes(votes)
     else:
         dataset = source.read_kept()
@@ -120,6 +138,10 @@ def train_command(
             "the network will never say so"
         )
     notes = source.to_dict()
+    if preset == _SERIES:
+        _released(dataset, changes, out, console, notes, ferplus, resume=resume)
+        return
+    options = recipes[0]
     if learning_curve:
         _learning_curve(dataset, options, out, console, notes, ferplus, resume=resume)
         return
@@ -132,8 +154,12 @@ def train_command(
         except KeyboardInterrupt:
             complain(f"interrupted; the same command with --resume goes on in {out}")
             raise
-    if not is_first():
-        return
+    if is_first():
+        _print_summary(summary)
+        print(f"weights, log, curves and confusion matrix are in {out}")
+
+
+def _print_summary(summary: dict[str, Any]) -> None:
     public, training = summary["public"], summary["training"]
     print(
         f"best epoch {summary['best_epoch']}: "
@@ -142,7 +168,53 @@ def train_command(
     )
     print(summary["diagnosis"])
     print(f"PublicTest by emotion. {summary['by_emotion']}")
-    print(f"weights, log, curves and confusion matrix are in {out}")
+
+
+def _released(
+    dataset: Dataset,
+    changes: dict[str, Any],
+    out: Path,
+    console: Console,
+    notes: dict[str, Any],
+    votes: FerPlus | None,
+    *,
+    resume: bool,
+) -> None:
+    require("train", "exporting", "onnx", "onnxscript")
+    from semblante.evaluation import draw_confusion, evaluate
+    from semblante.recognise.classifier import Classifier
+    from semblante.train.distributed import is_first
+    from semblante.train.series import train_released
+
+    _check_new(out, resume=resume)
+
+    def reporter(options: TrainOptions, title: str) -> RunProgress:
+        console.print(title, highlight=False)
+        return RunProgress(console, options.epochs)
+
+    try:
+        model, summaries = train_released(
+            dataset, changes, out, reporter, source=notes, votes=votes
+        )
+    except KeyboardInterrupt:
+        complain(f"interrupted; the same command with --resume goes on in {out}")
+        raise
+    if not is_first():
+        return
+    for name, summary in summaries.items():
+        print(f"{name}:")
+        _print_summary(summary)
+    found = evaluate(Classifier(model), dataset, "PublicTest", model=str(model))
+    draw_confusion(found, out / "confusion.png")
+    print(f"{model}: PublicTest {found.accuracy:.2%} (n={found.n}), single view")
+    print(f"each run's curves are in its folder, the confusion matrix in {out / 'confusion.png'}")
+
+
+def _check_new(out: Path, *, resume: bool) -> None:
+    from semblante.train.distributed import is_first
+
+    if is_first() and out.exists() and any(out.iterdir()) and not resume:
+        raise OptionError(f"--out {out}: expected a new folder; --resume goes on in this one")
 
 
 def _learning_curve(
@@ -157,8 +229,7 @@ def _learning_curve(
 ) -> None:
     from semblante.train.learning_curve import learning_curve
 
-    if out.exists() and any(out.iterdir()) and not resume:
-        raise OptionError(f"--out {out}: expected a new folder; --resume goes on in this one")
+    _check_new(out, resume=resume)
 
     def reporter(scaled: TrainOptions, title: str) -> RunProgress:
         console.print(title, highlight=False)

@@ -159,6 +159,19 @@ PRESETS: Final[dict[str, dict[str, Any]]] = {
         "all_steps_weight": 0.3,
         "degrade_probability": 0.3,
     },
+    # After that, with --initial RUN, several times with different seeds: their mean is better than
+    # each (`semblante export` of all of them).
+    "polish": {
+        "epochs": 14,
+        "optimiser": "muon",
+        "learning_rate": 0.004,
+        "warmup_epochs": 1.0,
+        "mixup_probability": 0.0,
+        "ferplus_weight": 0.5,
+        "relabel_weight": 0.6,
+        "all_steps_weight": 0.3,
+        "degrade_probability": 0.3,
+    },
     # As most course projects train their CNN; it gave 65.3 % in their hands.
     "course": {
         "network": "course-cnn",
@@ -182,6 +195,23 @@ PRESETS: Final[dict[str, dict[str, Any]]] = {
     },
 }
 
+
+@dataclass(frozen=True)
+class Stage:
+    """One run of a preset, or several of different seeds, and what is kept of them."""
+
+    preset: str
+    runs: int = 1  # of several the mean of their weights is kept, see `export`
+    initial_share: float = 0.0  # of the weights that it started from, see `export`
+
+
+# How the shipped weights were made: each stage starts from what the one before left.
+RELEASED: Final = (
+    Stage("standard"),
+    Stage("refine"),
+    Stage("robust", initial_share=0.35),
+    Stage("polish", runs=3),
+)
 
 # The alpha that suits an optimiser, where another one is chosen than the preset's.
 USUAL_ALPHA: Final = {"sgd": 0.1, "adam": 1e-3, "adamw": 1e-3, "muon": 0.03}

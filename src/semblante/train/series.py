@@ -1,0 +1,64 @@
+"""The whole path of the released weights: run after run, each from what the one before came to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from semblante.data import SPLITS, Dataset
+from semblante.data.ferplus import FerPlus
+from semblante.train.distributed import is_first
+from semblante.train.export import export
+from semblante.train.loop import Reporter, train
+from semblante.train.networks import build_network
+from semblante.train.options import RELEASED, TrainOptions, options_from
+from semblante.train.state import check_fits
+
+
+def train_released(
+    dataset: Dataset,
+    changes: Mapping[str, Any],
+    out: Path,
+    reporter: Callable[[TrainOptions, str], AbstractContextManager[Reporter]],
+    *,
+    source: Mapping[str, Any],
+    votes: FerPlus | None = None,
+) -> tuple[Path, dict[str, dict[str, Any]]]:
+    """Train as the released weights were trained; returns the ONNX file of the last stage, and the
+    summary of each run by its folder's name.
+
+    `changes` to the presets hold for every run; the first starts from their `initial`, if there is
+    one, each later stage from the file of the stage before. The n-th run of a stage has their seed
+    plus n - 1. Run folders and a stage's file (`1-standard`, `1-standard.onnx`, ...) are written
+    to `out`, the last file as `model.onnx`; a call that was interrupted goes on when made again.
+    `reporter` is given each run's options and a title. Raises before the first run where a later
+    one could not follow its recipe.
+    """
+    n = int((dataset.splits == SPLITS.index("Training")).sum())
+    for stage in RELEASED:
+        options = options_from(stage.preset, dict(changes))
+        check_fits(build_network(options.network), options, min(options.batch_size, n))
+    total = sum(stage.runs for stage in RELEASED)
+    initial = str(changes.get("initial", ""))
+    summaries: dict[str, dict[str, Any]] = {}
+    for number, stage in enumerate(RELEASED, start=1):
+        name = f"{number}-{stage.preset}"
+        folders = []
+        for k in range(stage.runs):
+            folder = out / (name if stage.runs == 1 else f"{name}-{k + 1}")
+            seed = int(changes.get("seed", TrainOptions.seed)) + k
+            options = options_from(stage.preset, {**changes, "seed": seed, "initial": initial})
+            title = f"run {len(summaries) + 1} of {total}: {folder.name}"
+            with reporter(options, title) as progress:
+                summaries[folder.name] = train(
+                    dataset, options, folder, progress, source=source, votes=votes,
+                    resume=(folder / "config.json").exists(),
+                )  # fmt: skip
+            folders.append(folder)
+        model = out / ("model.onnx" if stage is RELEASED[-1] else f"{name}.onnx")
+        if is_first() and not model.exists():
+            export(folders, model, dataset, votes=votes, initial_share=stage.initial_share)
+        initial = str(model)
+    return model, summaries

@@ -1,0 +1,74 @@
+"""The whole path of the released weights, in one call."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from conftest import ferplus_votes
+from semblante.data import Dataset
+from semblante.errors import OptionError
+from semblante.recognise.classifier import Classifier
+from semblante.train import series
+from semblante.train.options import PRESETS, RELEASED, Stage, TrainOptions
+from semblante.train.series import train_released
+from test_training import Silent
+
+SHORT = (Stage("standard"), Stage("robust", initial_share=0.35), Stage("polish", runs=2))
+SMALL = {"network": "rcnn-tiny", "epochs": 1, "batch_size": 16, "precision": "fp32", "seed": 4}
+
+
+def test_each_stage_starts_from_what_the_one_before_left(
+    patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(series, "RELEASED", SHORT)
+    titles, steps = [], []
+
+    @contextmanager
+    def reporter(options: TrainOptions, title: str) -> Iterator[Silent]:
+        silent = Silent()
+        titles.append(title)
+        yield silent
+        steps.append(len(silent.steps))
+
+    def call() -> tuple[Path, dict[str, Any]]:
+        return train_released(
+            patterns, SMALL, tmp_path, reporter, source={"path": "x"}, votes=ferplus_votes(patterns)
+        )
+
+    model, summaries = call()
+    names = ["1-standard", "2-robust", "3-polish-1", "3-polish-2"]
+    assert list(summaries) == names
+    assert titles == [f"run {k} of 4: {name}" for k, name in enumerate(names, start=1)]
+    options = [json.loads((tmp_path / n / "config.json").read_text())["options"] for n in names]
+    first, second = str(tmp_path / "1-standard.onnx"), str(tmp_path / "2-robust.onnx")
+    assert [of["initial"] for of in options] == ["", first, second, second]
+    assert [of["seed"] for of in options] == [4, 4, 4, 5]
+    assert Classifier(second).about["training"]["initial_share"] == 0.35
+    assert model == tmp_path / "model.onnx"
+    assert [of["seed"] for of in Classifier(model).about["training"]["averaged"]] == [4, 5]
+    assert steps == [5, 5, 5, 5]
+
+    said = Classifier(model).probabilities(patterns.images)
+    model.unlink()  # killed before it was written
+    assert call() == (model, summaries)
+    assert steps[4:] == [0, 0, 0, 0]
+    np.testing.assert_allclose(Classifier(model).probabilities(patterns.images), said, atol=1e-6)
+
+
+def test_what_a_later_run_cannot_do_is_said_before_the_first(
+    patterns: Dataset, tmp_path: Path
+) -> None:
+    assert {stage.preset for stage in RELEASED} <= set(PRESETS)
+    changes = {**SMALL, "network": "course-cnn"}
+    with pytest.raises(OptionError, match="all_steps_weight is above 0, but course-cnn has no"):
+        train_released(patterns, changes, tmp_path, lambda *_: Silent(), source={})  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
