@@ -47,19 +47,42 @@ def test_two_processes_equal_one(patterns: Dataset, patterns_csv: Path, tmp_path
     assert ends[0]["public_loss"] == pytest.approx(ends[1]["public_loss"], rel=1e-3)
 
 
+def test_one_group_for_all_runs_of_a_call(tmp_path: Path) -> None:
+    """A second group would meet the first one's addresses, and wait for ever."""
+    script = tmp_path / "groups.py"
+    script.write_text("""
+import time
+from semblante.train.distributed import processes
+with processes() as outer:
+    for choice in (True, False):
+        with processes() as inner:
+            assert inner == outer and inner.count == 2
+            if inner.first:
+                time.sleep(1)  # longer than the other
+            assert inner.agreed(choice and inner.first) is choice
+    print("agreed")
+""")
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
+         "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", script],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("agreed") == 2
+
+
 def test_each_takes_its_own_part() -> None:
     batch = torch.arange(6)
     parts = [Processes(rank, 3).part(batch).tolist() for rank in range(3)]
     assert parts == [[0, 3], [1, 4], [2, 5]]
 
 
-def test_a_batch_that_cannot_be_shared(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "3")
-    with (
-        pytest.raises(OptionError, match="of 16 faces cannot be shared by 3 processes"),
-        processes(16),
-    ):
-        pass
+def test_a_batch_that_cannot_be_shared() -> None:
+    with processes() as together:
+        together.check_shares(1)
+    Processes(0, 3).check_shares(18)
+    with pytest.raises(OptionError, match="of 16 faces cannot be shared by 3 processes"):
+        Processes(0, 3).check_shares(16)
 
 
 def test_a_network_whose_norms_cannot_be_shared() -> None:

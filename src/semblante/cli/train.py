@@ -124,7 +124,7 @@ def train_command(
     from semblante.train.distributed import is_first
     from semblante.train.loop import train
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, quiet=not is_first())
     source = Source(data, mapping, skip_bad, find_faces, exclude)
     ferplus = None
     if needs_votes:
@@ -236,6 +236,8 @@ def _learning_curve(
         return RunProgress(console, scaled.epochs)
 
     found = learning_curve(dataset, options, out, reporter, source=notes, votes=votes)
+    if not found:  # another process than the first, under torchrun
+        return
     table = Table("faces", "Training", "PublicTest", box=None, pad_edge=False)
     for point in found["points"]:
         table.add_row(f"{point['faces']:,}", f"{point['training']:.2%}", f"{point['public']:.2%}")

@@ -53,25 +53,35 @@ class Processes:
         dist.broadcast(told, src=0)
         return bool(told)
 
+    def check_shares(self, batch_size: int) -> None:
+        """Raise `OptionError` where a batch cannot be shared out evenly."""
+        if batch_size % self.count:
+            raise OptionError(
+                f"batches of {batch_size} faces cannot be shared by {self.count} processes"
+            )
+
 
 ALONE: Final = Processes()
 
 
 @contextmanager
-def processes(batch_size: int) -> Iterator[Processes]:
-    """Those that torchrun started, else this one alone; raises `OptionError` where the batch cannot
-    be shared out evenly."""
-    count = int(os.environ.get("WORLD_SIZE", "1"))
-    if count == 1:
+def processes() -> Iterator[Processes]:
+    """Those that torchrun started, else this one alone.
+
+    Within another one they are the same: who has left a group and enters a second one under
+    torchrun may meet the others' old addresses there, and wait for ever.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield ALONE
         return
-    if batch_size % count:
-        raise OptionError(f"batches of {batch_size} faces cannot be shared by {count} processes")
+    if dist.is_initialized():
+        yield Processes(dist.get_rank(), dist.get_world_size())
+        return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
-        yield Processes(dist.get_rank(), count)
+        yield Processes(dist.get_rank(), dist.get_world_size())
     finally:
         dist.destroy_process_group()
 

@@ -90,7 +90,8 @@ def train(
     Raises `ModelError` where the folder holds another run, or the loss is no longer finite.
     """
     n = int((dataset.splits == SPLITS.index("Training")).sum())
-    with processes(min(options.batch_size, n)) as together:
+    with processes() as together:
+        together.check_shares(min(options.batch_size, n))
         return _train(
             dataset, options, run_dir, reporter, together, source=source, votes=votes, resume=resume
         )

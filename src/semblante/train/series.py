@@ -9,7 +9,7 @@ from typing import Any
 
 from semblante.data import SPLITS, Dataset
 from semblante.data.ferplus import FerPlus
-from semblante.train.distributed import is_first
+from semblante.train.distributed import Processes, processes
 from semblante.train.export import export
 from semblante.train.loop import Reporter, train
 from semblante.train.networks import build_network
@@ -40,6 +40,19 @@ def train_released(
     for stage in RELEASED:
         options = options_from(stage.preset, dict(changes))
         check_fits(build_network(options.network), options, min(options.batch_size, n))
+    with processes() as together:
+        return _train_stages(dataset, changes, out, reporter, together, source, votes)
+
+
+def _train_stages(
+    dataset: Dataset,
+    changes: Mapping[str, Any],
+    out: Path,
+    reporter: Callable[[TrainOptions, str], AbstractContextManager[Reporter]],
+    together: Processes,
+    source: Mapping[str, Any],
+    votes: FerPlus | None,
+) -> tuple[Path, dict[str, dict[str, Any]]]:
     total = sum(stage.runs for stage in RELEASED)
     initial = str(changes.get("initial", ""))
     summaries: dict[str, dict[str, Any]] = {}
@@ -54,11 +67,11 @@ def train_released(
             with reporter(options, title) as progress:
                 summaries[folder.name] = train(
                     dataset, options, folder, progress, source=source, votes=votes,
-                    resume=(folder / "config.json").exists(),
+                    resume=together.agreed((folder / "config.json").exists()),
                 )  # fmt: skip
             folders.append(folder)
         model = out / ("model.onnx" if stage is RELEASED[-1] else f"{name}.onnx")
-        if is_first() and not model.exists():
+        if together.first and not model.exists():
             export(folders, model, dataset, votes=votes, initial_share=stage.initial_share)
         initial = str(model)
     return model, summaries

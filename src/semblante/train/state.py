@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -103,7 +104,11 @@ class TrainingState:
         if together.count > 1:
             assert isinstance(outputs, nn.Module)
             synchronise_norms(outputs)
-            outputs = DistributedDataParallel(outputs, broadcast_buffers=False)
+            with warnings.catch_warnings():
+                # torch 2.13 says so of `broadcast_buffers`, and to keep it where, as here, buffers
+                # are not to be sent at all.
+                warnings.simplefilter("ignore", FutureWarning)
+                outputs = DistributedDataParallel(outputs, broadcast_buffers=False)
         return torch.compile(outputs) if self.options.compile else outputs
 
     def set_alpha(self, step: int) -> None:
