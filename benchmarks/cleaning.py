@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from machine import describe
-from runs import Quiet, trained
+from runs import trained
 
 from semblante.data import Dataset, load_dataset
 from semblante.data.audit import Audit, audit
@@ -34,8 +34,9 @@ from semblante.data.ferplus import FROM_FER2013, NO_MAJORITY, load_ferplus
 from semblante.files import write_json
 from semblante.train.batches import Faces
 from semblante.train.crossval import fold_recipe, out_of_sample
-from semblante.train.loop import Reporter, logits_of
+from semblante.train.loop import logits_of
 from semblante.train.options import TrainOptions
+from semblante.train.reporter import Reporter
 from semblante.train.state import load_last
 
 RESULT = Path(__file__).parent / "results" / "cleaning.json"
@@ -79,7 +80,7 @@ def found_in(arguments: argparse.Namespace) -> Audit:
     recipe = fold_recipe(arguments.network, arguments.fold_epochs)
 
     def reporter(_: int) -> AbstractContextManager[Reporter]:
-        return nullcontext(Quiet())
+        return nullcontext(Reporter())
 
     estimates = np.full((len(dataset), 7), np.nan, np.float32)
     estimates[training] = out_of_sample(

@@ -31,6 +31,7 @@ from semblante.train.batches import augment
 from semblante.train.learning_curve import share_of_training
 from semblante.train.loop import train
 from semblante.train.options import TrainOptions
+from semblante.train.reporter import Reporter
 from semblante.train.state import load_best
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,7 +44,7 @@ PLAIN = TrainOptions(
 ALPHAS = (0.0003, 3.0, 10.0)
 
 
-class Losses:
+class Losses(Reporter):
     """Keeps the error of every step."""
 
     def __init__(self) -> None:

@@ -10,16 +10,7 @@ from semblante.data import Dataset
 from semblante.data.ferplus import FerPlus
 from semblante.train.loop import train
 from semblante.train.options import TrainOptions
-
-
-class Quiet:
-    """A reporter that says nothing."""
-
-    def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
-        pass
-
-    def epoch(self, record: dict[str, float]) -> None:
-        pass
+from semblante.train.reporter import Reporter
 
 
 def is_done(run_dir: Path) -> bool:
@@ -37,4 +28,6 @@ def trained(
     """Make the run, go on with it, or leave it alone where it is done."""
     if not is_done(run_dir):
         resume = (run_dir / "config.json").exists()
-        train(dataset, options, run_dir, Quiet(), source=source or {}, votes=votes, resume=resume)
+        train(
+            dataset, options, run_dir, Reporter(), source=source or {}, votes=votes, resume=resume
+        )

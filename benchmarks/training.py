@@ -49,6 +49,7 @@ from semblante.train.loop import _train_epoch, train
 from semblante.train.networks import build_network
 from semblante.train.objective import Objective, smoothed
 from semblante.train.options import TrainOptions, options_from
+from semblante.train.reporter import Reporter
 from semblante.train.state import TrainingState, keep_freed_memory, use_bf16
 
 RESULTS = Path(__file__).parent / "results"
@@ -225,7 +226,7 @@ class ReachedError(Exception):
     """PublicTest is where it was to be."""
 
 
-class Watch:
+class Watch(Reporter):
     """Prints each epoch and notes its processor time; ends the run at the wanted accuracy."""
 
     def __init__(self, wanted: float, notes: Path) -> None:
@@ -239,12 +240,12 @@ class Watch:
         self.at = epoch
 
     def epoch(self, record: dict[str, float]) -> None:
-        seconds, accuracy = self.note(), record["public_accuracy"]
+        seconds, accuracy = self.noted(), record["public_accuracy"]
         print(f"epoch {record['epoch']}: {accuracy:.2%}, {seconds:.0f} s", flush=True)
         if accuracy >= self.wanted:
             raise ReachedError
 
-    def note(self) -> float:
+    def noted(self) -> float:
         """Write down the seconds since the last note, and return them."""
         now = time.process_time()
         seconds, self.started = now - self.started, now
@@ -296,7 +297,7 @@ def time_to(dataset: Dataset, work: Path, wanted: float, only: str | None, seed:
                 try:
                     train(dataset, options, run_dir, watch, source={}, resume=resume)
                 except KeyboardInterrupt:  # what there is so far
-                    watch.note()
+                    watch.noted()
             history = json.loads((run_dir / "log.json").read_text())["history"]
             noted = [json.loads(line) for line in notes.read_text().splitlines()]
             best = max((record["public_accuracy"] for record in history), default=0.0)

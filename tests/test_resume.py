@@ -127,7 +127,8 @@ def test_likely_labels_are_found_once(
     run(patterns, replace(QUICK, epochs=1), tmp_path / "first")
     options = replace(QUICK, epochs=2, initial=str(tmp_path / "first"), relabel_weight=0.5)
     votes = ferplus_votes(patterns)
-    run(patterns, options, tmp_path / "whole", votes=votes)
+    _, reporter = run(patterns, options, tmp_path / "whole", votes=votes)
+    assert [text[:26] for text in reporter.notes] == ["looking at all of Training"]
 
     class Stops(Silent):
         def epoch(self, record: dict[str, float]) -> None:
@@ -140,7 +141,8 @@ def test_likely_labels_are_found_once(
     with pytest.raises(ModelError, match=r"cut was trained with other FER\+ votes"):
         run(patterns, options, cut, resume=True, votes=others)
     monkeypatch.delattr(loop, "_targets")
-    run(patterns, options, cut, resume=True, votes=votes)
+    _, reporter = run(patterns, options, cut, resume=True, votes=votes)
+    assert reporter.notes == []
     one, other = weights(tmp_path / "whole"), weights(cut)
     assert all(torch.equal(one[name], other[name]) for name in one)
 

@@ -25,6 +25,7 @@ from semblante.train.curves import describe_confusion, diagnose
 from semblante.train.loop import train
 from semblante.train.objective import Objective, smoothed
 from semblante.train.options import PRESETS, TrainOptions, options_from
+from semblante.train.reporter import Reporter
 from semblante.train.state import TrainingState, learning_rate, load_best
 
 QUICK = TrainOptions(
@@ -32,10 +33,14 @@ QUICK = TrainOptions(
 )
 
 
-class Silent:
+class Silent(Reporter):
     def __init__(self) -> None:
         self.steps: list[tuple[int, int, int]] = []
         self.records: list[dict[str, float]] = []
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
     def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
         self.steps.append((epoch, step, steps))

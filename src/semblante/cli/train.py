@@ -25,6 +25,7 @@ from semblante.cli.reading import (
 )
 from semblante.errors import OptionError
 from semblante.train.options import PRESETS, RELEASED, TrainOptions, options_from
+from semblante.train.reporter import Record, Reporter
 
 if TYPE_CHECKING:
     from semblante.data import Dataset
@@ -246,7 +247,7 @@ def _learning_curve(
     print(f"curve: {out / 'learning-curve.png'}")
 
 
-class RunProgress:
+class RunProgress(Reporter):
     """A bar for the whole run on the terminal, and a line for each epoch; TensorBoard if asked."""
 
     def __init__(self, console: Console, epochs: int, tensorboard: Path | None = None) -> None:
@@ -276,8 +277,12 @@ class RunProgress:
         if self._writer is not None:
             self._writer.close()
 
+    def note(self, text: str) -> None:
+        """See `Reporter`."""
+        self._console.print(text, highlight=False, soft_wrap=True)
+
     def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
-        """See `semblante.train.loop.Reporter`."""
+        """See `Reporter`."""
         if self._bar.tasks[0].total is None:  # the first step: here a resumed run starts too
             done = (epoch - 1) * steps
             self._bar.reset(self._task, total=self._epochs * steps - done)
@@ -285,8 +290,8 @@ class RunProgress:
         completed = (epoch - 1) * steps + step - self._first
         self._bar.update(self._task, completed=completed, epoch=epoch, loss=loss)
 
-    def epoch(self, record: dict[str, float]) -> None:
-        """See `semblante.train.loop.Reporter`."""
+    def epoch(self, record: Record) -> None:
+        """See `Reporter`."""
         accuracy = (
             f"Training {record['training_accuracy']:.1%} PublicTest {record['public_accuracy']:.1%}"
         )

@@ -16,8 +16,9 @@ from semblante.data.ferplus import FerPlus
 from semblante.files import write_atomically, write_json
 from semblante.metrics import wilson_interval
 from semblante.train.distributed import Processes, processes
-from semblante.train.loop import Reporter, train
+from semblante.train.loop import train
 from semblante.train.options import TrainOptions
+from semblante.train.reporter import Reporter
 
 SHARES: Final = (0.05, 0.10, 0.25, 0.50, 1.00)
 _SEED: Final = 2013  # the same faces for every run, whatever its seed

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -40,9 +40,9 @@ from semblante.train.networks import build_network, count_parameters
 from semblante.train.objective import N_EMOTIONS, Objective, class_weights, mixed, smoothed
 from semblante.train.options import TrainOptions
 from semblante.train.relabel import likely_labels
+from semblante.train.reporter import Record, Reporter
 from semblante.train.state import (
     Epoch,
-    Record,
     TrainingState,
     check_fits,
     keep_freed_memory,
@@ -55,16 +55,6 @@ from semblante.train.state import (
 # anything (the loss of augmented, mixed batches is of another kind).
 _TRAINING_SAMPLE: Final = 2000
 _EVALUATION_BATCH: Final = 256
-
-
-class Reporter(Protocol):
-    """Who is told how the run goes."""
-
-    def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
-        """After each step of gradient descent; epochs and steps count from 1."""
-
-    def epoch(self, record: Record) -> None:
-        """After each epoch."""
 
 
 def train(
@@ -133,7 +123,8 @@ def _train(
     history = run.load(run_dir) if resume else []
 
     faces, public_faces = Faces(training, device), Faces(public, device)
-    faces.targets = _kept_targets(run_dir, faces, votes, options, together, bf16).to(device)
+    targets = _kept_targets(run_dir, faces, votes, options, together, bf16, reporter)
+    faces.targets = targets.to(device)
     if options.initial and run.step == 0:
         start_from(run.network, options.initial, faces)
         run.average.load_state_dict(run.network.state_dict())
@@ -227,6 +218,7 @@ def _kept_targets(
     options: TrainOptions,
     together: Processes,
     bf16: bool,
+    reporter: Reporter,
 ) -> Tensor:
     """`_targets`, kept in the run folder where they cost two looks at all of Training: a run that
     goes on has the very same, at once."""
@@ -235,6 +227,7 @@ def _kept_targets(
     path = run_dir / "targets.safetensors"
     if path.exists():
         return load_tensors(path)[0]["targets"]
+    reporter.note("looking at all of Training first: what is each face likely to be labelled?")
     targets = _targets(faces, votes, options, bf16)
     together.wait()  # for those that would find the file: all compute, or none
     if together.first:

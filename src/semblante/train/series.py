@@ -11,9 +11,10 @@ from semblante.data import SPLITS, Dataset
 from semblante.data.ferplus import FerPlus
 from semblante.train.distributed import Processes, processes
 from semblante.train.export import export
-from semblante.train.loop import Reporter, train
+from semblante.train.loop import train
 from semblante.train.networks import build_network
 from semblante.train.options import RELEASED, TrainOptions, options_from
+from semblante.train.reporter import Reporter
 from semblante.train.state import check_fits
 
 

@@ -34,8 +34,8 @@ from semblante.train.networks import build_network
 from semblante.train.objective import N_EMOTIONS, N_WITH_FERPLUS
 from semblante.train.options import TrainOptions
 from semblante.train.recurrent import RecurrentNetwork
+from semblante.train.reporter import Record
 
-Record = dict[str, float]  # what is known of one epoch
 _TIMINGS: Final = 7  # of each precision, of which the quickest counts
 # What glibc's malloc.h calls the settings of its allocator.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
