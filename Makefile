@@ -27,7 +27,9 @@ lint: .venv/dev
 bench: .venv/dev
 	$(BIN)/python benchmarks/accuracy.py --data $(DATA)
 	$(BIN)/python benchmarks/reading.py --data $(DATA)
-	$(BIN)/semblante data audit $(DATA) --out runs/audit | sed '/^pictures/d' > benchmarks/results/audit.txt
+	mkdir -p runs
+	$(BIN)/semblante data audit $(DATA) --out runs/audit > runs/audit.txt
+	sed '/^pictures/d' runs/audit.txt > benchmarks/results/audit.txt
 	$(BIN)/python benchmarks/robustness.py --data $(DATA)
 	$(BIN)/python benchmarks/dial.py --data $(DATA)
 	$(BIN)/python benchmarks/latency.py

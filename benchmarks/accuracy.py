@@ -11,6 +11,7 @@ import argparse
 from pathlib import Path
 
 from semblante import load_fer2013
+from semblante.cli.checks import beside
 from semblante.data.ferplus import load_ferplus
 from semblante.evaluation import TTA, Evaluation, draw_confusion, draw_reliability, evaluate
 from semblante.files import write_json
@@ -27,7 +28,7 @@ def main() -> None:
     parser.add_argument("--votes", type=Path, help="fer2013new.csv [default: beside --data]")
     arguments = parser.parse_args()
     dataset = load_fer2013(arguments.data)
-    votes = load_ferplus(arguments.votes or arguments.data.with_name("fer2013new.csv"))
+    votes = load_ferplus(arguments.votes or beside(arguments.data, "fer2013new.csv"))
     RESULTS.mkdir(exist_ok=True)
     results = []
     for name in MODELS:

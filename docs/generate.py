@@ -107,7 +107,7 @@ _WORDS = {
         "none": "1 (as it is)", "flip": "2 (and mirrored)", "ten-crop": "10 crops",
         "fer2013": "", "ferplus": ", FER+ labels",
         "lessons": ["run", "epochs", "faces", "at the end: Training", "PublicTest"],
-        "under": "too small", "shipped": "shipped", "over": "too few faces",
+        "thousands": ",", "under": "too small", "shipped": "shipped", "over": "too few faces",
     },
     "es": {
         "head": ["modelo", "partición", "vistas al evaluar", "exactitud", "intervalo del 95 %",
@@ -115,7 +115,7 @@ _WORDS = {
         "none": "1 (tal cual)", "flip": "2 (y reflejada)", "ten-crop": "10 recortes",
         "fer2013": "", "ferplus": ", etiquetas FER+",
         "lessons": ["corrida", "épocas", "rostros", "al final: Training", "PublicTest"],
-        "under": "red pequeña", "shipped": "incluida", "over": "pocos rostros",
+        "thousands": " ", "under": "red pequeña", "shipped": "incluida", "over": "pocos rostros",
     },
 }  # fmt: skip
 
@@ -160,7 +160,7 @@ def per_class_table(results: list[dict[str, Any]]) -> str:
 def lessons_table(lessons: dict[str, Any], words: dict[str, Any]) -> str:
     rows = [
         [words[name], str(len(lessons[name]["history"])),
-         f"{lessons[name]['training']['n']:,}",
+         f"{lessons[name]['training']['n']:,}".replace(",", words["thousands"]),
          *(f"{lessons[name]['history'][-1][f'{split}_accuracy']:.1%}"
            for split in ("training", "public"))]
         for name in ("under", "shipped", "over")

@@ -229,6 +229,11 @@ def test_version() -> None:
           "--learning-curve"], 2, "leave out --learning-curve"),
         (["train", "--data", "{csv}", "--out", "{empty}/run", "--preset", "released"], 1,
          "fer2013new.csv"),
+        (["data", "audit", "{csv}", "--network", "rcnn-tiny"], 2, "--network is of no use without"),
+        (["data", "audit", "{csv}", "--folds", "2", "--model", "x"], 2, "--model is of no use"),
+        (["data", "audit", "{csv}", "--folds", "1"], 2, "expected 2 or more, or 0, found 1"),
+        (["data", "audit", "{csv}", "--drop", "audit/rows.json"], 2, "choose another"),
+        (["data", "inspect", "x[/y].csv"], 1, "x[/y].csv"),
         (["train", "--data", "{csv}", "--out", "{empty}/run", "--preset", "best"], 2,
          "unknown preset 'best'; known: standard, quick, refine, robust, polish, course, released"),
         (["models", "pull", "yunet", "--from", "{face}"], 1, "eileen-collins.jpg: its sha256 is"),
@@ -264,6 +269,8 @@ def test_train_export_evaluate_analyze(tmp_path: Path, patterns_csv: Path) -> No
     assert again.returncode == 1
     assert "--resume" in again.stderr
 
+    unused = semblante("export", run, "--out", model, "--votes", "x.csv")
+    assert (unused.returncode, "has learnt no FER+ votes" in unused.stderr) == (2, True)
     over = semblante("export", run, "--out", run / "best.safetensors")
     assert over.returncode == 2
     assert "would overwrite" in over.stderr
@@ -297,6 +304,20 @@ def test_data_inspect(tmp_path: Path, patterns_csv: Path) -> None:
     ]
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.size == (24 * 48, 7 * 48)
+
+
+def test_no_command_overwrites_what_it_reads(patterns_csv: Path, tmp_path: Path) -> None:
+    table = tmp_path / "faces.csv"
+    table.write_bytes(patterns_csv.read_bytes())
+    done = semblante("data", "convert", tmp_path, table)
+    assert done.returncode == 2
+    assert "would overwrite a file in" in done.stderr
+    votes = tmp_path / "fer2013new.csv"
+    votes.write_text("not read")
+    done = semblante("data", "audit", table, "--drop", votes)
+    assert (done.returncode, "would overwrite" in done.stderr) == (2, True)
+    assert votes.read_text() == "not read"
+    assert table.read_bytes() == patterns_csv.read_bytes()
 
 
 def test_data_convert_and_back(tmp_path: Path, patterns_csv: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from conftest import needs_fer2013
-from semblante.data import Dataset
+from semblante.data import Dataset, duplicates
 from semblante.data.duplicates import exact_groups, joined, near_pairs, seen_in
 
 
@@ -60,6 +60,17 @@ def test_near_pairs_of_made_images() -> None:
     images = np.clip(images, 0, 255).astype(np.uint8)
     assert assert_same_pairs(images, 0.9) == 36  # of each of 6 faces, 4 forms: 6 pairs
     assert assert_same_pairs(images, 0.05) > 36
+
+
+def test_near_pairs_are_compared_some_at_a_time(
+    patterns: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = np.concatenate([patterns.images[:1]] * 30 + [patterns.images[1:9]])
+    images[:30, 0, 0] += np.arange(30, dtype=np.uint8)
+    whole = near_pairs(images)
+    assert len(whole[0]) >= 30 * 29 // 2
+    monkeypatch.setattr(duplicates, "_PAIRS", 7)
+    assert all(map(np.array_equal, near_pairs(images), whole))
 
 
 @pytest.mark.parametrize("n", [0, 1, 2])

@@ -243,20 +243,39 @@ def test_parquet_shards_of_a_hub(patterns: Dataset, tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    (tmp_path / "data").mkdir()
-    for name, rows in (("train-00000-of-00001", range(5)), ("test-00000-of-00001", range(5, 8))):
+    shards = (
+        ("data/train-00000-of-00001", range(5)), ("data/test-00000-of-00001", range(5, 8)),
+        ("data/publicTest-00000-of-00001", range(8, 9)), ("data/PrivateTest", range(9, 11)),
+        ("data/test/0000", range(11, 13)), ("data/privatetest/0000", range(13, 14)),
+    )  # fmt: skip
+    for name, rows in shards:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         cells = []
         for row in rows:
             buffer = io.BytesIO()
             Image.fromarray(patterns.images[row]).save(buffer, "PNG")
             cells.append({"bytes": buffer.getvalue(), "path": None})
         labels = patterns.labels[list(rows)].tolist()
-        pq.write_table(
-            pa.table({"image": cells, "label": labels}), tmp_path / "data" / f"{name}.parquet"
-        )
+        pq.write_table(pa.table({"image": cells, "label": labels}), tmp_path / f"{name}.parquet")
     found = load_dataset(tmp_path)
-    assert sorted(found.labels.tolist()) == sorted(patterns.labels[:8].tolist())
-    assert (found.splits == 1).sum() == 3
+    assert sorted(found.labels.tolist()) == sorted(patterns.labels[:14].tolist())
+    assert np.bincount(found.splits).tolist() == [5, 3 + 1 + 2, 2 + 1]
+    assert (load_dataset(tmp_path / "data" / "PrivateTest.parquet", cache=True).splits == 2).all()
+
+    (tmp_path / "data" / "cut.parquet").write_bytes(b"PAR1 and then nothing PAR1")
+    bad: list[DataError] = []
+    assert len(load_dataset(tmp_path, on_bad=bad.append)) == 14
+    assert [("cut.parquet: not a readable Parquet file" in str(error)) for error in bad] == [True]
+
+
+def test_several_tables_of_which_none_says_more(patterns: Dataset, tmp_path: Path) -> None:
+    row = ",".join(("0", " ".join(["7"] * 2304)))
+    for name in ("test", "train"):
+        (tmp_path / f"{name}.csv").write_text(f"emotion,pixels\n{row}\n")
+    with pytest.raises(DataError, match=r"found test\.csv, train\.csv: name one of them"):
+        load_dataset(tmp_path)
+    (tmp_path / "all.csv").write_text(f"emotion,pixels,Usage\n{row},PrivateTest\n")
+    assert load_dataset(tmp_path).splits.tolist() == [2]
 
 
 def test_converting_never_overwrites_a_folder(patterns: Dataset, tmp_path: Path) -> None:

@@ -174,6 +174,27 @@ def test_runs_that_have_no_mean(patterns: Dataset, tmp_path: Path) -> None:
     assert not out.exists()
 
 
+def test_a_run_goes_on_from_another_folder(
+    patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where its weights came from is kept; what is handed on does not tell where that was."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    run(patterns, replace(QUICK, epochs=1), first)
+    options = replace(QUICK, epochs=1, initial="first", teachers=("first",))
+    monkeypatch.chdir(tmp_path)
+    run(patterns, options, second)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    again = replace(options, initial="../first", teachers=(str(first),))
+    with pytest.raises(ModelError, match="initial was"):
+        run(patterns, again, second, resume=True)
+    run(patterns, replace(again, initial=str(first)), second, resume=True)
+    about = export(second, tmp_path / "model.onnx", patterns, initial_share=0.5)
+    assert about["training"]["options"]["initial"] == "first"
+    assert about["training"]["options"]["teachers"] == ["first"]
+    assert str(tmp_path).encode() not in (tmp_path / "model.onnx").read_bytes()
+
+
 def test_exported_between_the_start_and_the_end_of_a_run(patterns: Dataset, tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     run(patterns, replace(QUICK, epochs=1), first)

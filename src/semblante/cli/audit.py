@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from semblante.cli.checks import complain, not_an_input, output_file, require
+from semblante.cli.checks import beside, complain, not_an_input, output_file, require
 from semblante.cli.reading import DataPath, FindFacesOption, MapOption, SkipBadOption, Source
 from semblante.emotions import EMOTIONS
 from semblante.errors import DataError, OptionError
@@ -37,11 +38,14 @@ def audit_command(
     ] = None,
     votes: Annotated[
         Path | None,
-        typer.Option(help=f"FER+'s {_VOTES} [default: beside the dataset]", readable=False),
+        typer.Option(help=f"FER+'s {_VOTES} (default: beside the dataset)", readable=False),
     ] = None,
     model: Annotated[
-        str, typer.Option(help="judges labels: a shipped model or an ONNX file")
-    ] = DEFAULT_MODEL,
+        str | None,
+        typer.Option(
+            help=f"judges labels: a shipped model or an ONNX file (default: {DEFAULT_MODEL})"
+        ),
+    ] = None,
     folds: Annotated[
         int,
         typer.Option(
@@ -49,11 +53,15 @@ def audit_command(
             "more); 0: by the model"
         ),
     ] = 0,
-    network: Annotated[str, typer.Option(help="with --folds: what is trained")] = "rcnn-small",
-    epochs: Annotated[int, typer.Option(help="with --folds: passes over the faces")] = 12,
+    network: Annotated[
+        str | None, typer.Option(help="with --folds: what is trained (default: rcnn-small)")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="with --folds: passes over the faces (default: 12)")
+    ] = None,
     work: Annotated[
         Path | None,
-        typer.Option(help="with --folds: folder of the runs [default: OUT/runs]", readable=False),
+        typer.Option(help="with --folds: folder of the runs (default: OUT/runs)", readable=False),
     ] = None,
     mapping: MapOption = None,
     skip_bad: SkipBadOption = False,
@@ -61,21 +69,31 @@ def audit_command(
 ) -> None:
     """Find copies, leaks between splits, what is no face, and labels that are likely wrong.
 
-    The model judges the faces that it has not learnt from: those of the test splits, or all where
-    the dataset has none. With --folds networks are trained that judge the rest too.
+    The model judges the faces of the test splits, which it has not learnt from, or all where the
+    dataset has none. With --folds networks are trained that judge each face without knowing it.
     """
     require("audit", "auditing", "cleanlab", "jinja2")
     if drop is not None:
-        not_an_input("--drop", drop, path, votes)
+        ours = (out / "rows.json", out / "report.html")
+        not_an_input("--drop", drop, path, votes or beside(path, _VOTES))
+        if drop.absolute() in [file.absolute() for file in ours]:
+            raise OptionError(f"--drop {drop} is a file that --out {out} holds: choose another")
         if drop.absolute().parent != out.absolute():  # OUT is made here
             output_file("--drop", drop)
     if out.exists() and not out.is_dir():
         raise OptionError(f"--out {out}: expected a folder")
+    if folds < 0 or folds == 1:
+        raise OptionError(f"--folds: expected 2 or more, or 0, found {folds}")
+    given = {"--network": network, "--epochs": epochs, "--work": work}
+    useless = ["--model"] if folds and model else []
+    useless += [] if folds else [flag for flag, value in given.items() if value is not None]
+    if useless:
+        raise OptionError(f"{useless[0]} is of no use {'with' if folds else 'without'} --folds")
     if folds:
         require("train", "judging in folds", "torch", "safetensors", "matplotlib")
         from semblante.train.crossval import fold_recipe
 
-        recipe = fold_recipe(network, epochs)
+        recipe = fold_recipe(network or "rcnn-small", 12 if epochs is None else epochs)
 
     from semblante.data.audit import audit
     from semblante.data.exclusion import write_exclusion
@@ -89,7 +107,7 @@ def audit_command(
     if folds:
         estimates = _by_folds(dataset, recipe, folds, work or out / "runs", source)
     else:
-        estimates = _by_model(dataset, model)
+        estimates = _by_model(dataset, model or DEFAULT_MODEL)
     with Console(stderr=True).status("") as status:
         found = audit(dataset, votes=ferplus, probabilities=estimates, progress=status.update)
         status.update("writing")
@@ -106,7 +124,7 @@ def audit_command(
 def _votes(given: Path | None, data: Path, dataset: Dataset) -> FerPlus | None:
     from semblante.data.ferplus import load_ferplus
 
-    path = given or data.with_name(_VOTES)
+    path = given or beside(data, _VOTES)
     if given is None and not path.exists():
         return None
     ferplus = load_ferplus(path)
@@ -132,8 +150,14 @@ def _by_model(dataset: Dataset, model: str) -> npt.NDArray[np.float32]:
     judged = np.ones(len(dataset), np.bool_)
     if not training.all():
         judged = ~training & ~seen_in(dataset.images, dataset.images[training])
+    else:
+        complain(
+            f"the dataset has no test split: {model} judges all its faces. Of those it has learnt "
+            "from, as the shipped models of FER2013's Training, it finds too few labels wrong: "
+            "use --folds"
+        )
     estimates = np.full((len(dataset), len(EMOTIONS)), np.nan, np.float32)
-    with Console(stderr=True).status(f"{model} looks at {int(judged.sum()):,} faces"):
+    with Console(stderr=True).status(f"{escape(model)} looks at {int(judged.sum()):,} faces"):
         estimates[judged] = classifier.probabilities(dataset.images[judged])
     return estimates
 

@@ -19,7 +19,7 @@ def bench_command(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            help="a shipped model or an ONNX file; may be repeated [default: all shipped]"
+            help="a shipped model or an ONNX file; may be repeated (default: all shipped)"
         ),
     ] = None,
     rounds: Annotated[int, typer.Option(help="of which the median is shown")] = 30,

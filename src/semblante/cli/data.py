@@ -84,6 +84,8 @@ def convert_command(
     if not out.absolute().parent.is_dir():
         raise OptionError(f"OUT {out}: there is no folder {out.parent}")
     not_an_input("OUT", out, path, exclude)
+    if out.is_file() and path.is_dir() and out.resolve().is_relative_to(path.resolve()):
+        raise OptionError(f"OUT {out} would overwrite a file in {path}, which is read")
     dataset = Source(path, mapping, skip_bad, find_faces, exclude).read_kept()
     convert(dataset, out)
     print(f"{out}: {len(dataset):,} faces")

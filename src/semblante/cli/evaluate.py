@@ -69,7 +69,7 @@ def evaluate_command(
     votes: Annotated[
         Path | None,
         typer.Option(
-            help="fer2013new.csv, for --labels ferplus [default: beside the dataset]",
+            help="fer2013new.csv, for --labels ferplus (default: beside the dataset)",
             readable=False,
         ),
     ] = None,
@@ -79,6 +79,8 @@ def evaluate_command(
     exclude: ExcludeOption = None,
 ) -> None:
     """Measure a model on one split of FER2013, or of labelled faces of one's own."""
+    if labels is Labels.ferplus and votes is None:
+        votes = beside(data, "fer2013new.csv")
     for option, picture in (("--confusion", confusion), ("--reliability", reliability)):
         if picture is not None:
             require("plot", "drawing a picture", "matplotlib")
@@ -97,7 +99,8 @@ def evaluate_command(
     classifier = Classifier(model_path(model), steps=steps, early_exit=early_exit)
     ferplus = None
     if labels is Labels.ferplus:
-        ferplus = load_ferplus(votes or beside(data, "fer2013new.csv"))
+        assert votes is not None  # given, or beside the dataset
+        ferplus = load_ferplus(votes)
     source = Source(data, mapping, skip_bad, find_faces, exclude)
     dataset = source.read()
     kept = source.kept(dataset)

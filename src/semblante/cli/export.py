@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from semblante.cli.checks import not_an_input, output_file, require
+from semblante.cli.checks import beside, not_an_input, output_file, require
 from semblante.cli.reading import Source
-from semblante.errors import DataError
+from semblante.errors import DataError, OptionError
 
 
 class Precision(StrEnum):
@@ -64,6 +64,7 @@ def export_command(
     from semblante.train.learning_curve import share_of_training
 
     config = read_config(run_dirs[0])
+    not_an_input("--out", out, Path(config["options"].get("initial", "")))
     source = Source.from_dict(config["source"])
     if data is not None:
         source = replace(source, path=data)
@@ -73,7 +74,10 @@ def export_command(
         )
     ferplus = None
     if config["options"].get("ferplus_weight", 0) > 0:
+        not_an_input("--out", out, beside(source.path, "fer2013new.csv"))
         dataset, ferplus = source.read_with_votes(votes)
+    elif votes is not None:
+        raise OptionError(f"--votes: {run_dirs[0]} has learnt no FER+ votes")
     else:
         dataset = source.read_kept()
     not_an_input("--out", out, source.path)

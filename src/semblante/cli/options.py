@@ -18,7 +18,7 @@ class FiguresFormat(StrEnum):
 ModelOption = Annotated[str, typer.Option(help="a shipped model or an ONNX file")]
 StepsOption = Annotated[
     int | None,
-    typer.Option(help="steps of the last recurrent layer: fewer are quicker [default: all]"),
+    typer.Option(help="steps of the last recurrent layer: fewer are quicker (default: all)"),
 ]
 EarlyExitOption = Annotated[
     float | None,

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from semblante.cli.checks import beside, complain
 from semblante.errors import DataError, ModelError, OptionError
@@ -87,7 +88,7 @@ class Source:
             find_face = largest_face(HaarDetector())
         bad: list[DataError] = []
         label_map = _label_map(self.mapping or [])
-        with Console(stderr=True).status(f"reading {self.path}"):
+        with Console(stderr=True).status(f"reading {escape(str(self.path))}"):
             dataset = load_dataset(
                 self.path,
                 on_bad=bad.append if self.skip_bad else None,

@@ -35,9 +35,9 @@ def serve_command(
     detector: Annotated[DetectorName, typer.Option(help="what finds the faces")] = (
         DetectorName.haar
     ),
-    workers: Annotated[int, typer.Option(min=1, help="pictures analysed at a time")] = (
-        os.cpu_count() or 1
-    ),
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="pictures analysed at a time (default: one a core)")
+    ] = None,
 ) -> None:
     """Serve the page and the HTTP API on this machine. No picture is kept."""
     require("server", "serving", "fastapi", "uvicorn", "websockets", "prometheus_client")
@@ -48,7 +48,9 @@ def serve_command(
     from semblante.server.app import create_app
     from semblante.server.settings import Settings
 
-    settings = Settings(host=host, token=token, origins=tuple(origin or ()), workers=workers)
+    settings = Settings(
+        host=host, token=token, origins=tuple(origin or ()), workers=workers or os.cpu_count() or 1
+    )
     listening = listen(host, port)
     if not settings.is_local and token is None:
         settings = replace(settings, token=secrets.token_urlsafe(24))

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from semblante.data.ferplus import FerPlus
 
 
+def _shown(default: Any) -> str:
+    return str(default) if default not in ("", ()) else "none"
+
+
 def _with_recipe_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give `command` a flag for each field of `TrainOptions`, so that they are listed once."""
     types = get_type_hints(TrainOptions)
@@ -45,7 +49,7 @@ def _with_recipe_options(command: Callable[..., None]) -> Callable[..., None]:
             annotation=Annotated[
                 types[option.name] | None,
                 typer.Option(
-                    help=f"{option.metadata['help']} [standard: {option.default}]",
+                    help=f"{option.metadata['help']} (standard: {_shown(option.default)})",
                     rich_help_panel="Recipe",
                     show_default=False,
                 ),
@@ -87,7 +91,7 @@ def train_command(
     votes: Annotated[
         Path | None,
         typer.Option(
-            help="fer2013new.csv, where FER+ is used [default: beside the dataset]",
+            help="fer2013new.csv, where FER+ is used (default: beside the dataset)",
             readable=False,
         ),
     ] = None,

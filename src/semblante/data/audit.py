@@ -70,7 +70,7 @@ class Audit:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """What `semblante data audit --json` writes: row numbers, from 0."""
+        """What `semblante data audit` writes to rows.json: row numbers, from 0."""
         size = {split: int((self.dataset.splits == n).sum()) for n, split in enumerate(SPLITS)}
         return {
             "dataset_sha256": self.dataset.fingerprint(),

@@ -17,6 +17,7 @@ import numpy.typing as npt
 NEAR: Final = 0.92
 _FREQUENCIES: Final = 10  # of 48 in each direction, by which candidates are found
 _BLOCK: Final = 1024
+_PAIRS: Final = 2048
 _ROUNDING: Final = 1e-4  # of sums in float32
 
 
@@ -89,12 +90,15 @@ def _descriptions(
 def _candidates(
     ours: npt.NDArray[np.float32], others: npt.NDArray[np.float32], threshold: float
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """Rows a < b where the product of ours[a] and others[b] reaches the threshold."""
+    """Rows a < b where the product of ours[a] and others[b] reaches the threshold, some thousand
+    pairs at a time: of a film's frames nearly all may be alike, and a pair takes 18 KB."""
     for start in range(0, len(ours), _BLOCK):
         products = ours[start : start + _BLOCK] @ others[start:].T
         first, second = np.nonzero(products >= threshold)
-        later = first < second
-        yield first[later] + start, second[later] + start
+        later = np.flatnonzero(first < second)
+        for some in range(0, len(later), _PAIRS):
+            pairs = later[some : some + _PAIRS]
+            yield first[pairs] + start, second[pairs] + start
 
 
 def joined(n: int, groups: Iterable[Iterable[int]]) -> npt.NDArray[np.int64]:

@@ -95,7 +95,9 @@ def load_ferplus(path: str | os.PathLike[str]) -> FerPlus:
                 )
             for row in rows:
                 place = f"{path}, line {rows.line_num}"
-                if len(row) != len(expected) or not all(word.isdecimal() for word in row[2:]):
+                if len(row) != len(expected) or not all(
+                    word.isdecimal() and len(word) < 4 for word in row[2:]
+                ):
                     raise DataError(
                         f"{place}: expected a Usage, an image name and {len(VOTES)} counts of "
                         f"votes, found {','.join(row)[:60]!r}"

@@ -17,7 +17,7 @@ from semblante.data.folders import read_folders
 from semblante.data.listing import is_listing, read_archived_listing, read_listing
 from semblante.data.members import Member, damage_named, members
 from semblante.data.parquet import MAGIC, parquet_rows
-from semblante.data.pictures import FaceFinder, PictureReader, is_picture
+from semblante.data.pictures import SPLIT_NAMES, FaceFinder, PictureReader, is_picture
 from semblante.data.table import is_table, read_table
 from semblante.errors import DataError, OptionError
 
@@ -27,6 +27,10 @@ FORMS: Final[dict[str, str]] = {
     "parquet": "Parquet with a picture and a label column",
     "folders": "pictures in folders named after their class",
 }
+# What the name of a Parquet file may begin with, and the split that it says.
+_SPLIT_STARTS: Final = {
+    "train": 0, "val": 1, "dev": 1, "test": 1, "public": 1, "private": 2,
+}  # fmt: skip
 _START: Final = 4096  # bytes of a file by which its form is known
 
 
@@ -58,8 +62,9 @@ def load_dataset(
     """Read labelled faces in any of `FORMS`, as files, in a folder, a .zip or a .tar.gz.
 
     The form is recognised by the content. Of several tables the one with the most columns is
-    taken (in the competition's archive `icml_face_data.csv`, not `test.csv`); several Parquet
-    files are read one after the other. Colour becomes grey and other sizes 48x48. `label_map`
+    taken (in the competition's archive `icml_face_data.csv`, not `test.csv`), and `DataError`
+    raised where several have as many; Parquet files are read one after the other. Colour becomes
+    grey and other sizes 48x48. `label_map`
     gives class names another meaning (`OptionError` where no class has such a name), `find_face`
     finds and crops the face of a picture (see `PictureReader`). The first bad row, file or member
     raises `DataError`; with `on_bad` it is handed over, and reading goes on. With `cache` a file is
@@ -88,7 +93,7 @@ def _load(path: Path, reader: PictureReader, on_bad: OnBad | None) -> Dataset:
     if contents.form == "table" and reader.find_face is not None:
         raise OptionError(f"{path}: a table of pixels holds faces, none are to be found in it")
     if contents.form == "table":
-        chosen = max(contents.tables, key=lambda name: len(contents.tables[name]))
+        chosen = _fullest(path, contents.tables)
         for member in members(path):
             if member.name == chosen:
                 with _text(member) as text:
@@ -171,6 +176,18 @@ def _text(member: Member) -> Iterator[io.TextIOWrapper]:
         text.detach()  # the member closes its own stream
 
 
+def _fullest(path: Path, tables: Mapping[str, list[str]]) -> str:
+    """The table with the most columns; several with as many say nothing of which is meant."""
+    most = max(len(header) for header in tables.values())
+    names = [name for name, header in tables.items() if len(header) == most]
+    if len(names) > 1:
+        raise DataError(
+            f"{path}: expected one table of pixels, found {', '.join(names)}: name one of them, "
+            "or join them, with a column Usage that names each row's split"
+        )
+    return names[0]
+
+
 def _listing(
     path: Path, contents: _Contents, reader: PictureReader, on_bad: OnBad | None
 ) -> Dataset:
@@ -198,7 +215,10 @@ def _parquets(path: Path, contents: _Contents, reader: PictureReader) -> Iterato
 
 
 def _named_split(name: str) -> int:
-    """The split of a Parquet file without a column for it: what its name says, as on the hubs where
-    such files are found: train-00000-of-00001.parquet."""
-    stem = PurePosixPath(name).stem.lower()
-    return 1 if stem.startswith(("test", "val", "dev", "public")) else 0
+    """The split of a Parquet file without a column for it: what its name begins with, as on the
+    hubs where such files are found (train-00000-of-00001.parquet), else a folder above it
+    (test/0000.parquet), else Training."""
+    path = PurePosixPath(name.lower())
+    begun = (split for word, split in _SPLIT_STARTS.items() if path.stem.startswith(word))
+    above = (SPLIT_NAMES[part] for part in reversed(path.parts[:-1]) if part in SPLIT_NAMES)
+    return next(begun, next(above, 0))

@@ -28,7 +28,7 @@ def parquet_rows(
     reader: PictureReader,
     default_split: int = 0,
 ) -> Iterator[Row | DataError]:
-    """Each row, or what is wrong with it.
+    """Each row, or what is wrong with it or with all of the file.
 
     The picture column (`image`, `img`, `bytes` or `picture`) holds encoded files, as bytes or as a
     struct with a field `bytes`; the label column (`label`, `labels` or `emotion`) numbers 0..6 or
@@ -43,10 +43,11 @@ def parquet_rows(
             for choices in (_IMAGE_COLUMNS, _LABEL_COLUMNS, _SPLIT_COLUMNS)
         )
         if image is None or label is None:
-            raise DataError(
+            yield DataError(
                 f"{where}: expected a picture column ({', '.join(_IMAGE_COLUMNS)}) and a label "
                 f"column ({', '.join(_LABEL_COLUMNS)}), found {', '.join(names.values())}"
             )
+            return
         columns = [column for column in (image, label, split) if column is not None]
         number = 0
         for batch in file.iter_batches(_ROWS_AT_ONCE, columns=columns):
@@ -64,10 +65,8 @@ def parquet_rows(
                     yield Row(face, of_class, of_split)
                 except DataError as error:
                     yield error
-    except DataError:
-        raise
     except (OSError, ValueError, TypeError) as error:  # pyarrow's errors derive from these
-        raise DataError(f"{where}: not a readable Parquet file: {error}") from None
+        yield DataError(f"{where}: not a readable Parquet file: {error}")
 
 
 def _encoded(picture: Any, place: str) -> bytes:

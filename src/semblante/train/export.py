@@ -106,7 +106,7 @@ def export(
         "training": {
             "dataset": learnt,
             "dataset_sha256": config["dataset_sha256"],
-            "options": config["options"],
+            "options": _without_folders(config["options"]),
             "best_epoch": int(record["epoch"]),
             "averaged": [
                 {"seed": config["options"]["seed"], "best_epoch": int(record["epoch"])}
@@ -135,6 +135,15 @@ def export(
 
     write_atomically(out, write_checked)
     return about
+
+
+def _without_folders(options: dict[str, Any]) -> dict[str, Any]:
+    """Nobody whom the file is given to needs to know where on this machine the runs were."""
+    return {
+        **options,
+        "initial": Path(options.get("initial", "")).name,
+        "teachers": [Path(teacher).name for teacher in options.get("teachers", [])],
+    }
 
 
 def _load_run(run_dir: Path, dataset: Dataset) -> tuple[nn.Module, dict[str, Any], dict[str, Any]]:

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -98,6 +98,11 @@ def _train(
     votes: FerPlus | None,
     resume: bool,
 ) -> dict[str, Any]:
+    options = replace(
+        options,
+        initial=_absolute(options.initial),
+        teachers=tuple(map(_absolute, options.teachers)),
+    )
     if together.count > 1:
         check_norms(build_network(options.network))
     training, public = dataset.split("Training"), dataset.split("PublicTest")
@@ -329,6 +334,11 @@ def _sample(training: Dataset) -> Dataset:
     return training.where(rows)
 
 
+def _absolute(place: str) -> str:
+    """So that a run can go on from any folder; the name of a model as it is."""
+    return str(Path(place).absolute()) if place and Path(place).exists() else place
+
+
 def _open_run(
     run_dir: Path,
     options: TrainOptions,
@@ -380,6 +390,8 @@ def _open_run(
         raise ModelError(f"{run_dir} was trained with other FER+ votes than the ones given")
     # An option that did not exist when the run began was what its default is.
     before = {**json.loads(json.dumps(asdict(TrainOptions()))), **theirs["options"]}
+    before["initial"] = _absolute(before["initial"])  # noted as they were given, once
+    before["teachers"] = [_absolute(teacher) for teacher in before["teachers"]]
     changed = [name for name, value in chosen.items() if before[name] != value]
     if changed:
         differences = ", ".join(f"{name} was {before[name]}, is {chosen[name]}" for name in changed)
