@@ -20,7 +20,8 @@ from PIL import Image
 
 from conftest import EXAMPLE
 from semblante import Analysis, Analyzer
-from semblante.cli.formats import COLUMNS
+from semblante.cli.formats import COLUMNS, _clock
+from semblante.cli.inputs import Picture, annotated_places
 from semblante.cli.journal import Journal
 from semblante.errors import OptionError
 from test_cli import PROGRAM, semblante
@@ -169,6 +170,27 @@ def test_resume_of_something_else(archive: Path, tmp_path: Path) -> None:
     assert "of other inputs or settings" in done.stderr
 
 
+def test_what_is_no_journal_is_left_alone(archive: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "x.csv.partial"
+    kept.write_text("my own notes\n")
+    done = semblante("analyze", archive, "--out", tmp_path / "x.csv", "--resume")
+    assert done.returncode == 2
+    assert "expected its notes, found another file" in done.stderr
+    assert kept.read_text() == "my own notes\n"
+
+
+def test_names_of_many_copies() -> None:
+    names = ["face.jpg", "face.jpg", "face-2.jpg", "face.jpg", "other.jpg", "face-2.jpg"]
+    found = [Picture(Path(f"{k}/{name}"), Path(name)) for k, name in enumerate(names)]
+    places = [path.name for path in annotated_places(found, Path("out")).values()]
+    assert places == ["face.jpg", "face-2.jpg", "face-2-2.jpg", "face-3.jpg", "other.jpg",
+                      "face-2-3.jpg"]  # fmt: skip
+
+
+def test_a_clock_does_not_say_sixty_seconds() -> None:
+    assert [_clock(s) for s in (0, 59.94, 59.97, 61.25)] == ["0:00.0", "0:59.9", "1:00.0", "1:01.2"]
+
+
 def test_journal_by_itself(tmp_path: Path) -> None:
     out = tmp_path / "out.csv"
     journal = Journal(out, {"a": 1}, resume=False)
@@ -243,8 +265,11 @@ def test_a_copy_whose_folder_cannot_be_made(archive: Path, tmp_path: Path) -> No
     marked = tmp_path / "marked"
     marked.mkdir()
     (marked / "deep").write_text("a file in the way")
-    done = semblante("analyze", deep.parent, "--annotate", marked)
+    done = semblante("analyze", deep.parent, "--annotate", marked, "--format", "json")
     assert done.returncode == 1
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["error"] is None for row in rows[-3:]] == [True, False, True]
+    assert {row["frame"] for row in rows} >= {0, 1, 2}  # without a copy there are results
     assert done.stderr.startswith(f"semblante: {marked / 'deep' / 'clip.mp4'}: cannot be written")
     assert "Traceback" not in done.stderr
     assert (marked / "then.jpg").is_file()

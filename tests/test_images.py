@@ -7,7 +7,9 @@ import os
 import struct
 import sys
 import threading
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -216,3 +218,10 @@ def test_bad_input(source: object, expected: str) -> None:
     with pytest.raises(ImageError, match=expected) as caught:
         load_image(source)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
+
+
+def test_reading_on_several_threads_leaves_the_warnings_as_they_are() -> None:
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(load_image, [EXAMPLE] * 16))
+    assert warnings.filters == before

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -139,6 +141,39 @@ def test_two_videos_of_one_name_have_a_timeline_each(tmp_path) -> None:
     found.write()
     names = sorted(path.name for path in (tmp_path / "lines").iterdir())
     assert names == ["clip-2-2.mp4.png", "clip-2.mp4.png", "clip-3.mp4.png", "clip.mp4.png"]
+
+
+def test_what_was_written_is_no_input(tmp_path) -> None:
+    photograph = tmp_path / "cover.png"
+    Image.open(EXAMPLE).save(photograph)
+    before = photograph.read_bytes()
+    done = run("analyze", tmp_path, "--contact-sheet", tmp_path / "cover")  # becomes cover.png
+    assert done.returncode == 2
+    assert "would overwrite one of the inputs" in done.stderr
+    assert photograph.read_bytes() == before
+    (tmp_path / "lines").mkdir()
+    shutil.copy(EXAMPLE, tmp_path / "lines" / "clip.mp4.png")
+    done = run("analyze", tmp_path, "--timeline", tmp_path / "lines", "--format", "json")
+    assert [json.loads(line)["path"] for line in done.stdout.splitlines()] == [str(photograph)]
+
+
+def test_a_film_of_many_people(tmp_path) -> None:
+    frames = [
+        Analysis("film.mp4", 9, 9, tuple(face("happy", n) for n in range(1, 80) if n > k),
+                 frame=k, time_s=float(k))
+        for k in range(79)
+    ]  # fmt: skip
+    picture = timeline(frames)
+    assert picture.shape[0] < 60 * 60
+    assert picture.shape[0] > timeline([replace(f, faces=f.faces[-60:]) for f in frames]).shape[0]
+
+
+def test_a_video_looked_at_twice_has_two_timelines(tmp_path) -> None:
+    found = views.Views(None, tmp_path, "en")
+    for frame in (0, 1, 0, 1):
+        found.add(Analysis("clip.mp4", 9, 9, (face("happy"),), frame=frame, time_s=frame / 5))
+    found.write()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip-2.mp4.png", "clip.mp4.png"]
 
 
 def test_faces_beyond_the_contact_sheet_are_counted(tmp_path, monkeypatch, capsys) -> None:

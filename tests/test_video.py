@@ -16,9 +16,10 @@ import pytest
 import semblante
 from conftest import EXAMPLE
 from semblante import Analyzer, Box, OptionError, VideoError
-from semblante.recognise.detectors import Detection
-from semblante.recognise.tracks import Track, Tracker, median_flow
-from semblante.recognise.video import Video, VideoWriter
+from semblante.recognise.detectors import Detection, make_detector
+from semblante.recognise.tracks import Track, Tracker, median_flow, tracker_for
+from semblante.recognise.video import Video, VideoWriter, is_whole, usable_rate
+from test_cli import PROGRAM
 from test_cli import semblante as program
 
 FPS = 20
@@ -324,3 +325,104 @@ def test_frames_of_changing_size(tmp_path: Path, face: np.ndarray) -> None:
     frames = list(Analyzer().analyze_video(tmp_path / "clip.avi"))
     assert len(frames) == 8
     assert {len(frame.faces) for frame in frames} == {1}
+
+
+@needs_ffmpeg
+def test_a_film_that_was_shortened_is_whole(uneven: Path, tmp_path: Path, face: np.ndarray) -> None:
+    """Cut without decoding: frames before the cut stay in the file, and an edit list hides them."""
+    long = tmp_path / "long.mp4"
+    ffmpeg(
+        "-f", "lavfi", "-i", "testsrc=size=160x120:rate=10:duration=10", "-g", 100, "-c:v", "mpeg4",
+        long,
+    )  # fmt: skip
+    ffmpeg("-ss", 6, "-i", long, "-c", "copy", tmp_path / "short.mp4")
+    assert 30 <= len(list(Video(tmp_path / "short.mp4").frames())) <= 60
+    for ending in ("mkv", "webm"):  # sound that goes on after the picture
+        path = tmp_path / f"sound.{ending}"
+        ffmpeg("-i", uneven, "-f", "lavfi", "-i", "sine=440:duration=20", "-map", "0:v", "-map",
+               "1:a", path)  # fmt: skip
+        assert len(list(Video(path).frames())) >= 30
+        data = path.read_bytes()
+        path.write_bytes(data[: len(data) * 3 // 4])
+        with pytest.raises(VideoError, match="breaks off"):
+            list(Video(path).frames())
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("ending", ["mp4", "mov", "mkv", "avi"])
+def test_whole_and_cut_off(uneven: Path, tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"clip.{ending}"
+    ffmpeg("-i", uneven, path)
+    assert is_whole(path)
+    path.write_bytes(path.read_bytes()[:-100])
+    assert not is_whole(path)
+    path.write_bytes(b"12345678901234567890")
+    assert not is_whole(path)
+
+
+@needs_ffmpeg
+def test_sound_that_an_mp4_cannot_hold_is_encoded_anew(uneven: Path, tmp_path: Path) -> None:
+    clip = tmp_path / "clip.avi"
+    ffmpeg("-i", uneven, "-c:v", "mpeg4", "-c:a", "pcm_s16le", clip)
+    done = subprocess.run(
+        ["bash", "-c", '"$0" analyze "$1" --annotate "$2" > /dev/null && cat', PROGRAM, clip,
+         tmp_path / "marked"], input="for the next one", capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "for the next one"  # ffmpeg would read it
+    ffmpeg("-i", tmp_path / "marked" / "clip.mp4", "-vn", "-f", "wav", tmp_path / "sound.wav")
+    assert (tmp_path / "sound.wav").stat().st_size > 3 * 44_100
+
+
+def test_a_clock_that_jumps_is_not_filled_with_frames(tmp_path: Path) -> None:
+    writer = VideoWriter(tmp_path / "copy.mp4", 10)
+    for time_s in (3600.0, 3600.1, 3602.1, 90_000.0, 90_000.1):
+        writer.write(canvas(), time_s)
+    writer.close(done=True)
+    assert len(list(Video(tmp_path / "copy.mp4").frames())) == 1 + 1 + 20 + 1 + 1
+
+
+@pytest.mark.parametrize(("said", "taken"), [(24, 24), (240, 240), (1000, 25), (0, 25), (-1, 25)])
+def test_a_rate_that_nobody_films_at(said: float, taken: float) -> None:
+    assert usable_rate(said) == taken
+
+
+def test_whatever_goes_wrong_in_decoding_is_heard_of(
+    moving: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise cv2.error("no such conversion")
+
+    monkeypatch.setattr("semblante.recognise.video.cv2.cvtColor", fail)
+    with pytest.raises(VideoError, match="cannot be decoded: no such conversion"):
+        list(Video(moving).frames())
+
+
+@pytest.mark.parametrize("search_every_s", [0.5, 0.0])
+def test_a_head_that_tilts_is_followed(tmp_path: Path, search_every_s: float) -> None:
+    """Also where every frame is searched, as for a copy with hidden faces: upright heads only."""
+    picture = cv2.resize(semblante.load_image(EXAMPLE), (240, 240))
+
+    def frame(number: int) -> np.ndarray:
+        angle = -min(max(0, (number - 8) * 1.9), 32)
+        turn = cv2.getRotationMatrix2D((105, 71), angle, 1.0)
+        turn[0, 2] += 40
+        return cv2.warpAffine(picture, turn, SIZE, borderMode=cv2.BORDER_REPLICATE)
+
+    path = write_video(tmp_path / "tilts.mp4", 60, frame)
+    rows = Analyzer().analyze_video(path, search_every_s=search_every_s)
+    assert [row.frame for row in rows if len(row.faces) != 1] == []
+
+
+def test_frames_far_apart_are_as_pictures() -> None:
+    there = [Detection(Box(10, 10, 50, 50), 0.55)]
+    assert tracker_for(0.5).update(there, 0.0)
+    assert not tracker_for(0.1).update(there, 0.0)
+    assert not tracker_for(None).update(there, 0.0)
+
+
+def test_every_frame_is_a_face_where_it_is_said_so(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (20, SIZE[1], SIZE[0], 3)).astype(np.uint8)
+    path = write_video(tmp_path / "faces.mp4", 20, lambda n: cv2.GaussianBlur(noise[n], (0, 0), 3))
+    rows = list(Analyzer(detector=make_detector("none")).analyze_video(path))
+    assert [[face.box for face in row.faces] for row in rows] == [[Box(0, 0, *SIZE)]] * 20

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import warnings
 from pathlib import Path
 from typing import IO, Final
 
@@ -89,18 +88,15 @@ def _decode(file: IO[bytes], name: str, max_pixels: int) -> RgbImage:
     if _is_heic(head):
         formats = (*FORMATS, _heic_reader(name))
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of what is refused or repaired here: huge sizes, odd EXIF blocks.
-            warnings.simplefilter("ignore")
-            image = Image.open(file, formats=formats)
-            width, height = image.size
-            if width * height > max_pixels:
-                raise ImageError(
-                    f"{name}: {width}x{height} pixels are too many; "
-                    f"at most {max_pixels // 1_000_000} megapixels are read"
-                )
-            image.load()
-            return _to_rgb(_upright(image))
+        image = Image.open(file, formats=formats)
+        width, height = image.size
+        if width * height > max_pixels:
+            raise ImageError(
+                f"{name}: {width}x{height} pixels are too many; "
+                f"at most {max_pixels // 1_000_000} megapixels are read"
+            )
+        image.load()
+        return _to_rgb(_upright(image))
     except UnidentifiedImageError:
         if formats != FORMATS:  # its first bytes did say what it is
             raise ImageError(f"{name}: damaged or cut off: no whole HEIC picture") from None
@@ -167,13 +163,17 @@ def _to_rgb(image: Image.Image) -> RgbImage:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
-    return np.array(image.convert("RGB"), dtype=np.uint8)  # a copy that may be written to
+    if image.mode != "RGB":
+        image = image.convert("RGB")
+    return np.array(image, dtype=np.uint8)  # a copy that may be written to
 
 
 def _from_deep_grey(levels: npt.NDArray[np.generic]) -> RgbImage:
     """16-bit grey levels by their full range; anything deeper by the range it uses."""
     whole = np.issubdtype(levels.dtype, np.integer)
-    values = levels.astype(np.float64)
+    values: npt.NDArray[np.floating] = levels.astype(
+        np.float32 if levels.dtype.itemsize <= 2 else np.float64
+    )
     if not np.isfinite(values).all():
         raise ValueError("its levels are not all finite numbers")
     low, high = float(values.min()), float(values.max())

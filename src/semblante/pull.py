@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import urllib.error
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 from typing import Final
 
@@ -26,8 +27,8 @@ def pull_detector(name: str, source: Path | None = None) -> Path:
     place = user_folder("models") / entry.file
     try:
         data = _fetched(entry.url) if source is None else source.read_bytes()
-    except OSError as error:  # urllib's errors derive from it
-        reason = getattr(error, "reason", None) or error.strerror or error
+    except (OSError, HTTPException) as error:  # urllib's own errors are OSErrors
+        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
         raise ModelError(
             f"{source or entry.url}: cannot be read: {reason}. Without a connection: fetch that "
             f"file elsewhere, then `semblante models pull {name} --from FILE`"

@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import IO, Annotated, Any
 
+import cv2
 import typer
 from rich.console import Console
 from rich.progress import (
@@ -38,10 +39,10 @@ from semblante.files import write_atomically
 from semblante.images import RgbImage
 from semblante.models import DEFAULT_MODEL
 from semblante.recognise.annotate import annotate as draw
-from semblante.recognise.annotate import blurred, save_picture
+from semblante.recognise.annotate import blurred, save_picture, saved_name
 from semblante.recognise.detectors import DETECTORS, make_detector
 from semblante.recognise.pipeline import SEARCH_EVERY_S, TTA, Analyzer
-from semblante.recognise.tracks import Tracker
+from semblante.recognise.tracks import tracker_for
 from semblante.recognise.video import Video, VideoWriter
 from semblante.results import Analysis, Box
 
@@ -138,8 +139,8 @@ def analyze_command(
     min_face: Annotated[
         int | None,
         typer.Option(
-            help="smallest face to look for, pixels a side [default: 24, in small pictures an "
-            "eighth of the shorter side]",
+            help="smallest face to look for, pixels a side (default: 24, in small pictures an "
+            "eighth of the shorter side)",
             show_default=False,
         ),
     ] = None,
@@ -158,10 +159,14 @@ def analyze_command(
         out = None
     streamed = out is None or (out.exists() and not out.is_file())  # a pipe, a device
     _check(format, out, annotate, contact_sheet, timeline, resume=resume, streamed=streamed)
+    if min_face is not None and detector is DetectorName.none:
+        raise OptionError("--min-face is of no use with --detector none: each picture is a face")
     if blur and annotate is None:
         raise OptionError("--blur needs --annotate DIR, where the copies go")
     every_s = None if every is None else _seconds(every)
-    found = find_inputs(paths, annotate)
+    if contact_sheet is not None:
+        contact_sheet = saved_name(contact_sheet)
+    found = find_inputs(paths, [folder for folder in (annotate, timeline) if folder is not None])
     for option, written in (("--out", out), ("--contact-sheet", contact_sheet)):
         if written is not None and any(_same(written, item.path) for item in found):
             raise OptionError(f"{option} {written} would overwrite one of the inputs")
@@ -247,7 +252,7 @@ class _Work:
                 rate = fps if self.every_s is None else min(fps, 1 / self.every_s)
                 sound = path if self.every_s is None else None
                 writer = VideoWriter(self.places[number], rate, sound)
-            tracker = Tracker()
+            tracker = tracker_for(self.every_s)
             frames = self.analyzer.analyze_video_with_pixels(
                 path,
                 every_s=self.every_s,
@@ -256,19 +261,27 @@ class _Work:
                 tracker=tracker,
             )
             for analysis, pixels in frames:
-                if writer is not None:
+                if writer is not None and error is None:
                     # Those that do not count yet, or are lost for a moment, are hidden as well.
                     drawn = self._drawn(pixels, analysis, tracker.boxes)
-                    writer.write(drawn, analysis.time_s or 0.0)
+                    try:
+                        writer.write(drawn, analysis.time_s or 0.0)
+                    except VideoError as failure:
+                        error = str(failure)  # without a copy its results are still wanted
                 yield _Step(number, analysis, ended=False)
             done = True
         except VideoError as failure:
-            error = str(failure)
+            error = error or str(failure)
             done = True  # what could be read of it is worth keeping
+        except (cv2.error, MemoryError) as failure:  # of a frame's size, say
+            reason = " ".join(str(failure).split())[:200] or "not enough memory"
+            error = error or f"{path}: could not be searched: {reason}"
         finally:
             if writer is not None:
                 try:
                     writer.close(done=done)
+                    if done and writer.lost_sound:
+                        complain(f"{writer.path}: its sound could not be taken over from {path}")
                 except VideoError as failure:
                     error = error or str(failure)
         said = None if error is None else Analysis(str(path), None, None, error=error)
@@ -281,7 +294,8 @@ class _Work:
 
 
 def _as_they_come(work: _Work, format: Format, lang: str, views: Views, file: IO[str]) -> int:
-    """Results, each as soon as it is there; returns how many inputs could not be read."""
+    """Results, each as soon as it is there (a table when all are); returns how many inputs could
+    not be read."""
     failed = 0
 
     def analyses() -> Iterator[Analysis]:

@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -68,7 +69,8 @@ def main() -> None:
         # A file name need not be text: show its odd bytes escaped instead of failing on them.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    # Pillow logs what it finds odd in a file; what matters of it is in our own messages.
+    # Pillow logs what it finds odd in a file, and warns; what matters of it is in our messages.
+    warnings.filterwarnings("ignore", module="PIL")
     logging.getLogger("PIL").addHandler(logging.NullHandler())
     try:
         app()

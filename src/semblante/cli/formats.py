@@ -143,7 +143,8 @@ def _guesses(probabilities: Mapping[str, float], language: str) -> tuple[str, ..
 
 
 def _clock(seconds: float) -> str:
-    return f"{int(seconds // 60)}:{seconds % 60:04.1f}"
+    tenths = round(10 * seconds)
+    return f"{tenths // 600}:{tenths % 600 / 10:04.1f}"
 
 
 _WORDS: dict[str, dict[str, Any]] = {

@@ -40,25 +40,25 @@ class Unreadable:
 Input = Picture | Clip | Unreadable
 
 
-def find_inputs(paths: Iterable[Path], annotate: Path | None) -> list[Input]:
+def find_inputs(paths: Iterable[Path], own: Iterable[Path] = ()) -> list[Input]:
     """All pictures and videos that `paths` stand for, in their order.
 
     A file named by the user is tried whatever its name, as a video where its suffix says so. In
     folders, with their sub-folders, files are chosen by their suffix and sorted by name; what lies
-    in `annotate`, a folder inside, was written by this program and is left out.
+    in one of the folders `own` was written by this program and is left out.
     """
-    return [item for path in paths for item in _found(path, annotate)]
+    written = {os.path.realpath(folder) for folder in own}
+    return [item for path in paths for item in _found(path, written)]
 
 
-def _found(path: Path, annotate: Path | None) -> Iterator[Input]:
+def _found(path: Path, own: set[str]) -> Iterator[Input]:
     if not os.path.isdir(path):  # noqa: PTH112 - unlike Path.is_dir() it never raises
         yield _named(path, Path(path.name))
         return
-    own = os.path.realpath(annotate) if annotate is not None else None
     denied: list[OSError] = []
     files: list[Path] = []
     for folder, folders, names in os.walk(path, onerror=denied.append):
-        folders[:] = [name for name in folders if os.path.realpath(Path(folder, name)) != own]
+        folders[:] = [name for name in folders if os.path.realpath(Path(folder, name)) not in own]
         known = SUFFIXES | video.SUFFIXES
         files += [
             Path(folder, name)
@@ -86,18 +86,20 @@ def annotated_places(found: Sequence[Input], folder: Path) -> dict[int, Path]:
     """
     originals = {os.path.realpath(item.path) for item in found if not isinstance(item, Unreadable)}
     places: dict[int, Path] = {}
-    taken: set[Path] = set()
+    taken: dict[Path, int] = {}  # and the last number that was tried for each
     for position, item in enumerate(found):
         if isinstance(item, Unreadable):
             continue
-        place, number = _copy_name(item, folder / item.below), 1
+        place = wanted = _copy_name(item, folder / item.below)
+        number = taken.get(wanted, 1)
         while place in taken:
             number += 1
             other = item.below.with_stem(f"{item.below.stem}-{number}")
             place = _copy_name(item, folder / other)
         if os.path.realpath(place) in originals:
             raise OptionError(f"--annotate {folder} would overwrite {place}")
-        taken.add(place)
+        taken[wanted] = number
+        taken.setdefault(place, 1)
         places[position] = place
     return places
 

@@ -74,6 +74,11 @@ class Journal:
                 try:
                     entry = json.loads(line) if line.endswith(b"\n") else None
                 except ValueError:
+                    if place == len(line):
+                        raise OptionError(
+                            f"--resume: {self.path} is not what an unfinished run has found: "
+                            "expected its notes, found another file"
+                        ) from None
                     entry = None
                 if entry is None:
                     break  # cut off while it was written

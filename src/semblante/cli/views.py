@@ -24,7 +24,8 @@ class Views:
         self._language = language
         self._tiles: list[Tile] = []
         self._faces: Counter[str] = Counter()  # of each emotion, with those that get no tile
-        self._clips: dict[str, list[Analysis]] = {}
+        self._clip: list[Analysis] = []  # the frames of the video at hand
+        self._taken: set[Path] = set()
 
     def add(self, analysis: Analysis) -> None:
         """A picture, or a frame of a video."""
@@ -32,11 +33,15 @@ class Views:
             return
         if analysis.frame is not None:
             if self._timelines is not None:
-                self._clips.setdefault(analysis.path, []).append(analysis)
+                if self._clip and not _follows(analysis, self._clip[-1]):
+                    self._write_timeline(self._timelines)
+                self._clip.append(analysis)
         elif self._sheet is not None and analysis.faces:
             self._faces.update(face.emotion for face in analysis.faces)
             if len(self._tiles) >= _MOST_TILES:
                 return
+            if not Path(analysis.path).is_file():
+                return  # a pipe is read once
             try:
                 image = load_image(analysis.path)
             except ImageError:
@@ -47,19 +52,26 @@ class Views:
             ]
 
     def write(self) -> None:
-        """Whatever was asked for."""
+        """Whatever was asked for and is not written yet."""
         if self._sheet is not None:
             page = contact_sheet(self._tiles, self._language, self._faces)
             save_picture(page, saved_name(self._sheet))
             if hidden := self._faces.total() - len(self._tiles):
                 complain(f"--contact-sheet {self._sheet}: {hidden} more faces are not shown on it")
-        taken: set[Path] = set()
-        for path, frames in self._clips.items():
-            assert self._timelines is not None
-            clip, number = Path(path), 1
-            place = self._timelines / f"{clip.name}.png"
-            while place in taken:  # of two with one name the second becomes NAME-2
-                number += 1
-                place = self._timelines / f"{clip.stem}-{number}{clip.suffix}.png"
-            taken.add(place)
-            save_picture(timeline(frames, self._language), place)
+        if self._timelines is not None and self._clip:
+            self._write_timeline(self._timelines)
+
+    def _write_timeline(self, folder: Path) -> None:
+        clip, number = Path(self._clip[0].path or ""), 1
+        place = folder / f"{clip.name}.png"
+        while place in self._taken:  # of two with one name the second becomes NAME-2
+            number += 1
+            place = folder / f"{clip.stem}-{number}{clip.suffix}.png"
+        self._taken.add(place)
+        save_picture(timeline(self._clip, self._language), place)
+        self._clip = []
+
+
+def _follows(analysis: Analysis, before: Analysis) -> bool:
+    """In the same video, and not in one that is looked at a second time."""
+    return analysis.path == before.path and (analysis.frame or 0) > (before.frame or 0)

@@ -40,9 +40,7 @@ def watch_command(
     camera = int(source) if source.isdecimal() else None
     if camera is None and not Path(source).exists():
         raise OptionError(f"SOURCE: expected a camera's number or a video file, found {source!r}")
-    # Live means live: at 640 pixels a face is found in a third of the time.
-    options = {} if detector is DetectorName.none else {"max_side": 640}
-    analyzer = Analyzer(model, detector=make_detector(detector, **options))
+    analyzer = Analyzer(model, detector=make_detector(detector))
     frames = analyzer.analyze_video(source if camera is None else camera)
     console = Console()
     last: Analysis | None = None

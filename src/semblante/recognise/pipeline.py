@@ -24,10 +24,11 @@ from semblante.recognise.detectors import (
     Detection,
     Detector,
     HaarDetector,
+    WholePicture,
     detected_in,
     without_doubles,
 )
-from semblante.recognise.tracks import Track, Tracker
+from semblante.recognise.tracks import Track, Tracker, tracker_for
 from semblante.recognise.video import Video
 from semblante.results import Analysis, Box, Face
 
@@ -116,8 +117,9 @@ class Analyzer:
     ) -> Iterator[tuple[Analysis, RgbImage | None]]:
         """As `analyze_many`, and the pixels of each picture for whoever draws on them.
 
-        Pictures are read, and faces found, by `workers` threads (None: one for each processor core)
-        some pictures ahead; the faces of several pictures go through the network together.
+        Pictures are read, and faces found, by `workers` threads (None: one for each processor
+        core), two more pictures ahead than these are; the faces of several pictures go through the
+        network together.
         """
         workers = workers or os.cpu_count() or 1
         ahead: deque[Future[_Found]] = deque()
@@ -126,7 +128,7 @@ class Analyzer:
         with ThreadPoolExecutor(workers) as pool:
             try:
                 while True:
-                    while len(ahead) < 2 * workers:
+                    while len(ahead) < workers + 2:
                         try:
                             ahead.append(pool.submit(self._found, next(source)))
                         except StopIteration:
@@ -218,7 +220,9 @@ class Analyzer:
         video = Video(source)
         look_every_s = 0.99 * detect_every / video.fps
         following = self.follow(
-            tracker=tracker, look_every_s=look_every_s, search_every_s=search_every_s
+            tracker=tracker or tracker_for(every_s),
+            look_every_s=look_every_s,
+            search_every_s=search_every_s,
         )
         path = None if video.is_camera else str(source)
         for frame in video.frames(every_s):
@@ -290,11 +294,13 @@ class Following:
         self._search_every_s = search_every_s
         self._search_side = search_side
         self._looked_s = self._searched_s = -math.inf
+        self._whole = isinstance(analyzer.detector, WholePicture)
 
     def faces(self, image: RgbImage, time_s: float) -> tuple[Face, ...]:
         """Of the next picture, RGB (H, W, 3), taken at `time_s`, which never goes back."""
         grey = to_grey(image)
-        self._tracker.follow(grey)
+        if not self._whole:  # which has nowhere to go
+            self._tracker.follow(grey)
         tracks = self._tracker.update(self._detections(image, time_s), time_s)
         crops = self._analyzer._crops(grey, tracks)
         estimates = self._analyzer.classifier.probabilities(crops)
@@ -307,19 +313,28 @@ class Following:
 
     def _detections(self, image: RgbImage, time_s: float) -> list[Detection]:
         detector = self._analyzer.detector
+        if self._whole:
+            return list(detector.detect(image))
+        found: list[Detection] = []
         if time_s - self._searched_s >= self._search_every_s:
-            self._searched_s = self._looked_s = time_s
+            self._searched_s = time_s
             whole = Box(0, 0, image.shape[1], image.shape[0])
-            return detected_in(detector, image, whole, self._search_side, upright=True)
+            found = detected_in(detector, image, whole, self._search_side, upright=True)
+        # Upright heads only: close to the others, the detector looks again.
+        missed = [box for box in self._tracker.boxes if not self._among(found, box)]
+        if found and not missed:
+            self._looked_s = time_s
         if time_s - self._looked_s < self._look_every_s:
-            return []
+            return found
         self._looked_s = time_s
-        found = []
-        for box in self._tracker.boxes:
+        for box in missed:
             for upright in (True, False):  # of a head that was tilted meanwhile, too
                 near = detected_in(detector, image, box.grown(_ROOM), _NEAR_SIDE, upright=upright)
-                again = [one for one in near if one.box.overlap(box) >= self._tracker.overlap]
-                if again:
+                if again := self._among(near, box):
                     found += again
                     break
         return without_doubles(sorted(found, key=lambda detection: -detection.score))
+
+    def _among(self, found: Sequence[Detection], box: Box) -> list[Detection]:
+        """Those that continue the track that was last seen in `box`."""
+        return [one for one in found if one.box.overlap(box) >= self._tracker.overlap]

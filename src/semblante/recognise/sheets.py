@@ -23,6 +23,7 @@ _COLUMNS: Final = 10
 _WIDTH: Final = 1200  # of a timeline
 _MARGIN: Final = 110
 _STRIP: Final = 44
+_MOST_STRIPS: Final = 60
 _BACKGROUND: Final = (250, 250, 250)
 _INK: Final = (30, 30, 30)
 
@@ -89,23 +90,27 @@ def contact_sheet(
 
 def timeline(frames: Sequence[Analysis], language: str = "en") -> RgbImage:
     """A video's picture (H, W, 3): a strip for each track, at each moment in the colour of its
-    emotion and as high as that is probable; beneath, the time in seconds and the colours' names."""
+    emotion and as high as that is probable; beneath, the time in seconds and the colours' names.
+    Of more than 60 tracks those that were seen in most frames are shown, and how many are not."""
     tracks: dict[int, list[tuple[float, str, float]]] = {}
     for analysis in frames:
         for face in analysis.faces:
             shown = (analysis.time_s or 0.0, face.emotion, face.probabilities[face.emotion])
             tracks.setdefault(face.track or 0, []).append(shown)
+    longest = sorted(tracks, key=lambda track: -len(tracks[track]))[:_MOST_STRIPS]
+    hidden = len(tracks) - len(longest)
+    tracks = {track: tracks[track] for track in sorted(longest)}
     times = [analysis.time_s or 0.0 for analysis in frames]
     start, end = (min(times), max(times)) if times else (0.0, 1.0)
     gap = (end - start) / max(1, len(times) - 1) or 1.0
     span = end - start + gap
     scale = (_WIDTH - _MARGIN - 20) / span
 
-    height = 20 + max(1, len(tracks)) * (_STRIP + 10) + 70
+    height = 20 + max(1, len(tracks)) * (_STRIP + 10) + 70 + (26 if hidden else 0)
     page = Image.new("RGB", (_WIDTH, height), _BACKGROUND)
     draw = ImageDraw.Draw(page)
     text = font(15)
-    for number, (track, moments) in enumerate(sorted(tracks.items())):
+    for number, (track, moments) in enumerate(tracks.items()):
         top = 20 + number * (_STRIP + 10)
         name = f"{_WORDS[language]['track']} {track}"
         draw.text((14, top + _STRIP // 2 - 9), name, font=text, fill=_INK)
@@ -115,6 +120,9 @@ def timeline(frames: Sequence[Analysis], language: str = "en") -> RgbImage:
             right = max(left + 1, left + gap * scale)
             tall = _STRIP * probability
             draw.rectangle((left, top + _STRIP - tall, right, top + _STRIP), fill=COLOURS[emotion])
+    if hidden:
+        note = _WORDS[language]["more tracks"].format(hidden)
+        draw.text((14, height - 92), note, font=text, fill=_INK)
     _axis(draw, height - 64, start, span, scale)
     _legend(draw, height - 30, language)
     return np.asarray(page, dtype=np.uint8)
@@ -142,6 +150,8 @@ def _legend(draw: ImageDraw.ImageDraw, top: int, language: str) -> None:
 
 
 _WORDS: Final = {
-    "en": {"track": "track", "hidden": "{} more faces are not shown"},
-    "es": {"track": "pista", "hidden": "{} rostros más no se muestran"},
-}
+    "en": {"track": "track", "hidden": "{} more faces are not shown",
+           "more tracks": "{} shorter tracks are not shown"},
+    "es": {"track": "pista", "hidden": "{} rostros más no se muestran",
+           "more tracks": "{} pistas más cortas no se muestran"},
+}  # fmt: skip

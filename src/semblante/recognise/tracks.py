@@ -23,6 +23,7 @@ from semblante.results import Box
 _GRID: Final = 6  # points a side that are followed in each face
 _INNER: Final = 0.6  # of the box, where the points lie: on the face, not beside it
 _BACK_ERROR: Final = 0.05  # of the box: a point that does not find back this well is dropped
+_FAR_S: Final = 0.5  # between frames in which a face is not met in one place
 _FLOW_SIDE: Final = 640  # frames are followed at this size at most
 Edges = npt.NDArray[np.float64]  # left, top, right, bottom
 
@@ -142,6 +143,16 @@ class Tracker:
                 self._tracks.append(
                     Track(_edges(detection.box), detection.score, time_s, detection.roll)
                 )
+
+
+def tracker_for(every_s: float | None) -> Tracker:
+    """For frames `every_s` seconds apart (None: as a video has them).
+
+    Half a second apart, a face that moves is in another place each time: there every detection
+    counts by itself, as in pictures.
+    """
+    far = every_s is not None and every_s >= _FAR_S
+    return Tracker(sure=0.0) if far else Tracker()
 
 
 def median_flow(

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 import cv2
 import numpy as np
@@ -26,6 +26,13 @@ SUFFIXES: Final = frozenset(
 )
 # Decoded ahead of whoever works on them: enough for the decoder to use the other core.
 _AHEAD: Final = 4
+_USUAL_FPS: Final = 25.0  # where a stream does not say, or nothing that can be
+_MOST_FPS: Final = 240.0
+# A copy stays in time with its sound by repeating frames, but not over more than this: a stream's
+# clock may jump by hours.
+_LONGEST_GAP_S: Final = 300.0
+_EBML: Final = b"\x1a\x45\xdf\xa3"
+_SEGMENT: Final = b"\x18\x53\x80\x67"
 # A file that ends before this share of what it announces breaks off; fewer frames are missing where
 # a container only estimates their number.
 _ENOUGH: Final = 0.9
@@ -75,8 +82,10 @@ class Video:
                 cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_COUNT
             )
         )  # fmt: skip
-        self.fps = float(self._capture.get(cv2.CAP_PROP_FPS)) or 25.0
+        fps = float(self._capture.get(cv2.CAP_PROP_FPS))
         self.n_frames = announced if announced > 0 and not self.is_camera else None
+        self._announced_s = (self.n_frames or 0) / fps if fps > 0 else 0.0
+        self.fps = usable_rate(fps)
         if self.width * self.height > MAX_PIXELS:
             raise VideoError(f"{self.name}: frames of {self.width}x{self.height} pixels")
 
@@ -107,6 +116,9 @@ class Video:
                 put(None)
             except VideoError as error:
                 put(error)
+            except Exception as error:  # who waits for frames must hear of it, whatever it is
+                reason = " ".join(str(error).split())[:200] or type(error).__name__
+                put(VideoError(f"{self.name}: cannot be decoded: {reason}"))
 
         thread = threading.Thread(target=decode, daemon=True)
         thread.start()
@@ -139,15 +151,20 @@ class Video:
         if number < 0:
             raise VideoError(f"{self.name}: no frame in it can be read")
         # By time: where the frame rate varies, or frames are empty, the number is an estimate.
-        seconds = 0.0 if self.n_frames is None else self.n_frames / self.fps
-        if (
-            number + 1 < _ENOUGH * (self.n_frames or 0)
-            and time_s + 1 / self.fps < _ENOUGH * seconds
-        ):
+        few = number + 1 < _ENOUGH * (self.n_frames or 0)
+        if few and time_s + 1 / self.fps < _ENOUGH * self._announced_s and not self._is_whole():
             raise VideoError(
-                f"{self.name}: breaks off after {time_s:.1f} of {seconds:.1f} s, "
+                f"{self.name}: breaks off after {time_s:.1f} of {self._announced_s:.1f} s, "
                 f"{number + 1} frames"
             )
+
+    def _is_whole(self) -> bool:
+        """Does the file hold all that its own structure announces?
+
+        Then fewer frames than OpenCV counts are no damage: editors hide frames of a film that they
+        shorten, and sound may go on after the picture.
+        """
+        return not self.is_camera and is_whole(Path(self.name))
 
     def _time_of(self, number: int, before: float) -> float:
         """The stream's own time, where it has one that moves on, else from the frame rate."""
@@ -155,6 +172,14 @@ class Video:
         if time_s > before and (number == 0 or time_s > 0):
             return time_s
         return 0.0 if number == 0 else before + 1 / self.fps
+
+
+def usable_rate(said: float) -> float:
+    """Frames a second: what OpenCV says, or a usual rate where nobody films like that.
+
+    Of a stream whose frames come as they like it says the unit of their times, 1000 a second.
+    """
+    return said if 0 < said <= _MOST_FPS else _USUAL_FPS
 
 
 def _for_opencv(path: Path) -> str:
@@ -185,6 +210,8 @@ class VideoWriter:
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
         self._written = 0  # frames
+        self._skipped_s = 0.0  # of gaps that are not filled
+        self.lost_sound = False  # whether there was sound that could not be taken over
 
     def write(self, image: RgbImage, time_s: float) -> None:
         """The frame shown from `time_s` on; one of another size is brought to the first one's.
@@ -205,7 +232,10 @@ class VideoWriter:
         if (image.shape[1], image.shape[0]) != self._size:
             image = np.asarray(cv2.resize(image, self._size), np.uint8)
         bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-        while self._written <= round(time_s * self.fps):
+        gap_s = time_s - self._skipped_s - self._written / self.fps
+        if gap_s > _LONGEST_GAP_S:
+            self._skipped_s += gap_s
+        while self._written <= round((time_s - self._skipped_s) * self.fps):
             self._writer.write(bgr)
             self._written += 1
 
@@ -244,11 +274,64 @@ class VideoWriter:
         if ffmpeg is None or self.sound_of is None:
             return
         both = self._beside.with_suffix(".sound.mp4")
-        command = [
-            ffmpeg, "-v", "error", "-y", "-i", str(self._beside), "-i",
-            str(self.sound_of.absolute()), "-map", "0:v", "-map", "1:a?", "-c", "copy", str(both),
-        ]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, check=False)
-        if done.returncode == 0:
-            both.replace(self._beside)
-        both.unlink(missing_ok=True)
+        for codec in ("copy", "aac"):  # not every sound may stand in an .mp4 as it is
+            command = [
+                ffmpeg, "-v", "error", "-nostdin", "-y", "-i", str(self._beside), "-i",
+                str(self.sound_of.absolute()), "-map", "0:v", "-map", "1:a?", "-c:v", "copy",
+                "-c:a", codec, str(both),
+            ]  # fmt: skip
+            done = subprocess.run(
+                command, stdin=subprocess.DEVNULL, capture_output=True, check=False
+            )
+            if done.returncode == 0:
+                both.replace(self._beside)
+                return
+            both.unlink(missing_ok=True)
+        self.lost_sound = True
+
+
+def is_whole(path: Path) -> bool:
+    """Is an MP4, Matroska or AVI file as long as its outermost parts say? False too where another
+    kind of file does not tell.
+
+    ISO/IEC 14496-12 (boxes), RFC 8794 and 9559 (EBML elements, the segment), RIFF.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(12)
+        if head[:4] == b"RIFF":
+            return 8 + int.from_bytes(head[4:8], "little") <= size
+        if head[:4] == _EBML:
+            file.seek(4)
+            header = _ebml_size(file)
+            file.seek(header or 0, os.SEEK_CUR)
+            if header is None or file.read(4) != _SEGMENT:
+                return False
+            segment = _ebml_size(file)
+            return segment is not None and file.tell() + segment <= size
+        if head[4:8] != b"ftyp":
+            return False
+        place, kinds = 0, set()
+        while place < size:
+            file.seek(place)
+            head = file.read(16)
+            length = int.from_bytes(head[:4], "big")
+            if length == 1:  # a long one
+                length = int.from_bytes(head[8:16], "big")
+            kinds.add(head[4:8])
+            if length == 0:  # to the end
+                return True
+            if length < 8 or len(head) < 8:
+                return False
+            place += length
+        return place == size and b"moov" in kinds
+
+
+def _ebml_size(file: IO[bytes]) -> int | None:
+    """The length that an element declares; None where it is left open, as in a live stream."""
+    first = file.read(1)
+    if not first or first == b"\0":
+        return None
+    more = 8 - first[0].bit_length()
+    value = int.from_bytes(bytes([first[0] & (0x7F >> more)]) + file.read(more), "big")
+    return None if value == 2 ** (7 * (more + 1)) - 1 else value
