@@ -17,6 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 import semblante
 from conftest import EXAMPLE
@@ -220,10 +221,10 @@ def test_two_tabs_at_once(page: Any, address: str) -> None:
         one_face(tab)
 
 
-def serving(port: int) -> subprocess.Popen[bytes]:
+def serving(port: int, *options: str) -> subprocess.Popen[bytes]:
     """The program itself, in a process that can be killed; returns when it answers."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "semblante", "serve", "--port", str(port)],
+        [sys.executable, "-m", "semblante", "serve", "--port", str(port), *options],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     for _ in range(300):
@@ -266,3 +267,107 @@ def test_on_a_phone_by_keyboard(page: Any) -> None:
         page.keyboard.press("Tab")
         names.append(page.evaluate("document.activeElement.id"))
     assert names[:3] == ["language", "camera", "choose"]
+
+
+def film(path: Path, seconds: int) -> Path:
+    """WebM, which Chromium shows: a face on a wall."""
+    picture = cv2.cvtColor(semblante.load_image(EXAMPLE), cv2.COLOR_RGB2BGR)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"VP80"), 10, (320, 320))
+    assert writer.isOpened()
+    for _ in range(10 * seconds):
+        writer.write(cv2.resize(picture, (320, 320)))
+    writer.release()
+    return path
+
+
+def test_a_film_plays_with_its_boxes(page: Any, tmp_path: Path) -> None:
+    page.evaluate(
+        """() => { window.asked = 0; const real = HTMLVideoElement.prototype
+        .requestVideoFrameCallback; HTMLVideoElement.prototype.requestVideoFrameCallback =
+        function (f) { window.asked += 1; return real.call(this, f); }; }"""
+    )
+    page.set_input_files("#file", film(tmp_path / "film.webm", 6))
+    one_face(page)
+    assert page.locator("#progress").is_hidden()
+    page.wait_for_timeout(1000)
+    before = page.evaluate("window.asked")
+    page.wait_for_timeout(2000)
+    # One request for a frame at a time: 10 frames a second, and what timeupdate asks for.
+    assert page.evaluate("window.asked") - before < 60
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save as JSON").click()
+    assert len(Path(saved.value.path()).read_text().splitlines()) == 60
+    page.set_input_files("#file", EXAMPLE)  # and nothing of the film stays
+    page.locator("#picture:not(.hidden)").wait_for(timeout=20_000)
+    assert page.locator("#timeline").get_attribute("aria-label") == ""
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save as JSON").click()
+    assert len(Path(saved.value.path()).read_text().splitlines()) == 1
+
+
+def test_whoever_turns_to_something_else(page: Any, tmp_path: Path) -> None:
+    """What was begun before neither comes back nor leaves a camera on."""
+    deleted: list[str] = []
+    page.on("request", lambda r: deleted.append(r.url) if r.method == "DELETE" else None)
+    page.set_input_files("#file", film(tmp_path / "film.webm", 30))
+    page.get_by_role("status").filter(has_text="Working on the video").wait_for(timeout=20_000)
+    page.set_input_files("#file", EXAMPLE)
+    page.locator("#picture:not(.hidden)").wait_for(timeout=30_000)
+    page.wait_for_timeout(1000)
+    assert len(deleted) == 1
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save as JSON").click()
+    assert len(Path(saved.value.path()).read_text().splitlines()) == 1
+    page.evaluate(
+        """() => { window.streams = []; const media = navigator.mediaDevices;
+        const real = media.getUserMedia.bind(media); media.getUserMedia = async (wanted) => {
+        const stream = await real(wanted); window.streams.push(stream); return stream; };
+        document.getElementById('camera').click(); document.getElementById('camera').click(); }"""
+    )
+    one_face(page)
+    page.get_by_role("button", name="Stop the camera").click()
+    states = page.evaluate("window.streams.map(s => s.getTracks()[0].readyState)")
+    assert states == ["ended"]
+
+
+def test_what_only_the_server_can_read(page: Any, tmp_path: Path) -> None:
+    Image.open(EXAMPLE).save(tmp_path / "face.tiff")
+    page.set_input_files("#file", tmp_path / "face.tiff")
+    one_face(page)
+    page.get_by_role("alert").filter(has_text="This browser cannot show this format").wait_for()
+    assert page.get_by_role("button", name="Save as JSON").is_enabled()
+    assert page.get_by_role("button", name="Save the picture").is_disabled()
+
+
+def test_nothing_of_the_last_picture_stays_beside_an_error(page: Any, tmp_path: Path) -> None:
+    page.set_input_files("#file", EXAMPLE)
+    one_face(page)
+    (tmp_path / "x.png").write_text("no picture")
+    page.set_input_files("#file", tmp_path / "x.png")
+    page.get_by_role("alert").filter(has_text="It cannot be read").wait_for(timeout=20_000)
+    page.problems.clear()
+    assert page.locator("#hint").is_visible()
+    assert page.locator("#picture.hidden").count() == 1
+    for name in ("Save as JSON", "Save as CSV", "Save the picture"):
+        assert page.get_by_role("button", name=name).is_disabled()
+
+
+def test_a_page_that_is_not_let_in_says_so(browser: Any) -> None:
+    port = free_port()
+    process = serving(port, "--token", "right")
+    try:
+        context = browser.new_context(locale="en-GB", permissions=["camera"])
+        page = context.new_page()
+        page.goto(f"http://127.0.0.1:{port}/#token=wrong")
+        page.get_by_role("button", name="Start the camera").click()
+        alert = page.get_by_role("alert")
+        alert.filter(has_text="expected the token").wait_for(timeout=20_000)
+        assert page.get_by_role("button", name="Start the camera").is_visible()
+        page.goto("about:blank")
+        page.goto(f"http://127.0.0.1:{port}/#token=right")
+        page.get_by_role("button", name="Start the camera").click()
+        one_face(page)
+        context.close()
+    finally:
+        process.kill()
+        process.wait()

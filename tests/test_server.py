@@ -201,6 +201,48 @@ def test_only_so_many_videos(analyzer: Analyzer, monkeypatch: pytest.MonkeyPatch
     assert known == [404] + [200] * 7
 
 
+def test_a_cancelled_video_holds_nothing(analyzer: Analyzer, clip: bytes) -> None:
+    """Neither its bytes, nor a thread, nor the turn of the next."""
+    jobs = Jobs(analyzer)
+    first = jobs.start(clip, None)
+    assert first is not None
+    before = threading.active_count()
+    for _ in range(50):
+        job = jobs.start(bytes(1000), None)
+        assert job is not None
+        assert jobs.forget(job.id)
+        assert job.data is None
+    assert threading.active_count() <= before + 1  # the decoder of the first may have begun
+    deadline = time.monotonic() + 60
+    while first.state in ("waiting", "running") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert first.state == "done"
+    jobs.close()
+
+
+def test_a_video_stops_at_once(tmp_path: Path, analyzer: Analyzer) -> None:
+    """Also where frames are so far apart that none is looked at for long."""
+    path = write_video(tmp_path / "long.mp4", 6000, lambda _: canvas())
+    jobs = Jobs(analyzer)
+    job = jobs.start(path.read_bytes(), 3600.0)
+    assert job is not None
+    while job.video is None or not job.rows:
+        time.sleep(0.01)
+    started = time.monotonic()
+    jobs.close()
+    assert time.monotonic() - started < 3
+    assert job.ended is not None
+    assert len(job.rows) == 1
+
+
+def test_results_are_kept_for_so_long(
+    client: TestClient, clip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = finished(client, client.post("/v1/analyze/video?every_s=0.5", content=clip).json())
+    monkeypatch.setattr("semblante.server.jobs._KEPT_S", 0.0)
+    assert client.get(f"/v1/jobs/{job['id']}").status_code == 404
+
+
 # -- the live stream ------------------------------------------------------------------------------
 
 
@@ -283,6 +325,19 @@ def test_a_page_that_is_allowed(analyzer: Analyzer) -> None:
     asked = client.options("/v1/analyze", headers=headers)
     assert asked.status_code == 200
     assert "POST" in asked.headers["access-control-allow-methods"]
+
+
+@pytest.mark.parametrize("token", ["a+b/c==", "my secret", "clé", "semblante", "a\n"])
+def test_tokens_that_cannot_stand_everywhere(token: str) -> None:
+    with pytest.raises(semblante.OptionError, match="expected a token of letters, digits"):
+        Settings(token=token)
+
+
+def test_one_stream_too_many_hears_why(analyzer: Analyzer) -> None:
+    client = small(analyzer, max_streams=0)
+    with client.websocket_connect(STREAM) as socket, pytest.raises(WebSocketDisconnect) as caught:
+        socket.receive_json()
+    assert caught.value.code == 1013
 
 
 def test_the_token(analyzer: Analyzer) -> None:

@@ -183,14 +183,15 @@ class Analyzer:
 
     def analyze_video(
         self,
-        source: str | os.PathLike[str] | int,
+        source: str | os.PathLike[str] | int | Video,
         *,
         every_s: float | None = None,
         detect_every: int = 5,
         search_every_s: float = SEARCH_EVERY_S,
         tracker: Tracker | None = None,
     ) -> Iterator[Analysis]:
-        """One `Analysis` for each frame of a video file, or of a camera given by its number.
+        """One `Analysis` for each frame of a video file, or of a camera given by its number; of a
+        `Video` that is open already, which another thread may `stop`.
 
         Faces carry the number of their track, which stays with a person, and probabilities averaged
         over the last moments of that track. `every_s`: only a frame every so many seconds;
@@ -207,7 +208,7 @@ class Analyzer:
 
     def analyze_video_with_pixels(
         self,
-        source: str | os.PathLike[str] | int,
+        source: str | os.PathLike[str] | int | Video,
         *,
         every_s: float | None = None,
         detect_every: int = 5,
@@ -217,14 +218,14 @@ class Analyzer:
         """As `analyze_video`, and the pixels of each frame for whoever draws on them."""
         if detect_every < 1:
             raise OptionError(f"expected detect_every of at least 1, found {detect_every}")
-        video = Video(source)
+        video = source if isinstance(source, Video) else Video(source)
         look_every_s = 0.99 * detect_every / video.fps
         following = self.follow(
             tracker=tracker or tracker_for(every_s),
             look_every_s=look_every_s,
             search_every_s=search_every_s,
         )
-        path = None if video.is_camera else str(source)
+        path = None if video.is_camera else video.name
         for frame in video.frames(every_s):
             height, width = frame.image.shape[:2]
             faces = following.faces(frame.image, frame.time_s)

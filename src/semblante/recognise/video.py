@@ -86,8 +86,13 @@ class Video:
         self.n_frames = announced if announced > 0 and not self.is_camera else None
         self._announced_s = (self.n_frames or 0) / fps if fps > 0 else 0.0
         self.fps = usable_rate(fps)
+        self._stopped = threading.Event()
         if self.width * self.height > MAX_PIXELS:
             raise VideoError(f"{self.name}: frames of {self.width}x{self.height} pixels")
+
+    def stop(self) -> None:
+        """From any thread: no further frame, and `frames` comes to its end."""
+        self._stopped.set()
 
     def frames(self, every_s: float | None = None) -> Iterator[Frame]:
         """All frames in order, or one every `every_s` seconds; decoded on a thread of its own.
@@ -97,10 +102,9 @@ class Video:
         if every_s is not None and every_s <= 0:
             raise OptionError(f"expected every_s above 0, found {every_s}")
         ready: queue.Queue[Frame | VideoError | None] = queue.Queue(_AHEAD)
-        stopped = threading.Event()
 
         def put(item: Frame | VideoError | None) -> bool:
-            while not stopped.is_set():
+            while not self._stopped.is_set():
                 try:
                     ready.put(item, timeout=0.1)
                 except queue.Full:
@@ -123,18 +127,24 @@ class Video:
         thread = threading.Thread(target=decode, daemon=True)
         thread.start()
         try:
-            while (item := ready.get()) is not None:
+            while not self._stopped.is_set():
+                try:
+                    item = ready.get(timeout=0.1)
+                except queue.Empty:
+                    continue
                 if isinstance(item, VideoError):
                     raise item
+                if item is None:
+                    return
                 yield item
         finally:
-            stopped.set()
+            self._stopped.set()
             thread.join()
             self._capture.release()
 
     def _decoded(self, every_s: float | None) -> Iterator[Frame]:
         number, due, time_s = -1, 0.0, -1.0
-        while self._capture.grab():
+        while not self._stopped.is_set() and self._capture.grab():
             number += 1
             time_s = self._time_of(number, time_s)
             if every_s is not None:

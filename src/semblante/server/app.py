@@ -28,7 +28,7 @@ from semblante.server.body import Upload, read_body, read_uploads
 from semblante.server.guard import Guard
 from semblante.server.jobs import Job, Jobs
 from semblante.server.settings import Settings
-from semblante.server.stream import stream
+from semblante.server.stream import accept, stream
 from semblante.server.work import Workers
 
 _LOG: Final = logging.getLogger("semblante.server")
@@ -53,6 +53,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
+        jobs.close()
         workers.close()
 
     app = FastAPI(
@@ -169,7 +170,7 @@ def create_app(
         ] = None,
     ) -> dict[str, Any]:
         """Takes a video, sent as it is, and starts a job."""
-        data = await read_body(request, settings.max_video, settings.answer_s)
+        data = await read_body(request, settings.max_video, settings.video_s)
         job = jobs.start(data, every_s)
         if job is None:
             raise HTTPException(503, "too many videos: come back later", {"Retry-After": "30"})
@@ -187,7 +188,9 @@ def create_app(
         responses=_errors(401, 403, 404, 409),
     )
     async def job_results(id: str) -> StreamingResponse:
-        """A finished job's rows as JSON lines, one a frame. They are kept for ten minutes."""
+        """A finished job's rows as JSON lines, one a frame.
+
+        They are kept for ten minutes, less where newer jobs need the room."""
         job = _known(jobs, id)
         if job.state not in ("done", "failed"):
             raise HTTPException(409, "not done yet")
@@ -212,6 +215,7 @@ def create_app(
     async def live(websocket: WebSocket) -> None:
         nonlocal streams
         if streams >= settings.max_streams:
+            await accept(websocket)  # or a browser would not hear why
             await websocket.close(1013, "too many live streams")
             return
         streams += 1

@@ -10,7 +10,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from semblante.server.settings import LOOPBACK, Settings
+from semblante.server.settings import LOOPBACK, PROTOCOL, Settings
 
 # Nothing but our own files; pictures and videos that the page makes itself.
 _POLICY: Final = (
@@ -27,7 +27,6 @@ _HEADERS: Final = {
     "permissions-policy": "camera=(self), microphone=(), geolocation=()",
     "cache-control": "no-store",
 }
-PROTOCOL: Final = "semblante"  # of the live stream; a token comes as a second one
 
 
 class Guard:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import queue
 import secrets
 import tempfile
 import threading
@@ -16,9 +18,12 @@ from semblante.errors import VideoError
 from semblante.recognise.pipeline import Analyzer
 from semblante.recognise.video import Video
 
-_KEPT_S: Final = 600.0  # results of a job that nobody fetched go after so long
+_KEPT_S: Final = 600.0  # results go after so long
+_SWEEP_S: Final = 30.0  # how often it is looked whose time is over
+_GOODBYE_S: Final = 5.0  # in which the video at hand must let go when the server ends
 _MOST_JOBS: Final = 8  # under way, waiting, or done and kept
 _MOST_ROWS: Final = 200_000
+_LOG: Final = logging.getLogger(__name__)
 
 
 @dataclass
@@ -27,6 +32,8 @@ class Job:
 
     id: str
     every_s: float | None
+    data: bytes | bytearray | None = field(default=None, repr=False)  # until it is its turn
+    video: Video | None = field(default=None, repr=False)  # while it is analysed
     state: str = "waiting"  # then running, then done or failed
     progress: float = 0.0  # 0..1
     rows: list[dict[str, Any]] = field(default_factory=list)  # a frame each
@@ -46,60 +53,99 @@ class Job:
 
 
 class Jobs:
-    """One video at a time, the others wait."""
+    """One video at a time, on a thread of its own; the others wait."""
 
     def __init__(self, analyzer: Analyzer) -> None:
         self._analyzer = analyzer
         self._jobs: dict[str, Job] = {}
-        self._turn = threading.Lock()
+        self._waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
 
     def start(self, data: bytes | bytearray, every_s: float | None) -> Job | None:
         """A new job; None where too many are waiting.
 
-        Results that nobody fetched make room, the oldest first.
+        Results make room, the oldest first.
         """
-        now = time.monotonic()
+        self._sweep()
         ended = [(job.ended, job.id) for job in self._jobs.values() if job.ended is not None]
-        for moment, id in sorted(ended):
-            if now - moment > _KEPT_S or len(self._jobs) >= _MOST_JOBS:
+        for _, id in sorted(ended):
+            if len(self._jobs) >= _MOST_JOBS:
                 self.forget(id)
         if len(self._jobs) >= _MOST_JOBS:
             return None
-        job = Job(secrets.token_urlsafe(16), every_s)
+        job = Job(secrets.token_urlsafe(16), every_s, data)
         self._jobs[job.id] = job
-        threading.Thread(target=self._run, args=(job, data), daemon=True).start()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, daemon=True)
+            self._thread.start()
+        self._waiting.put(job)
         return job
 
     def get(self, id: str) -> Job | None:
         """A job that is known by this name."""
+        self._sweep()
         return self._jobs.get(id)
 
     def forget(self, id: str) -> bool:
-        """Stop a job and drop its results; False where there is none."""
+        """Stop a job and drop what is held for it; False where there is none."""
         job = self._jobs.pop(id, None)
-        if job is not None:
-            job.cancelled = True
-        return job is not None
+        if job is None:
+            return False
+        job.cancelled, job.data = True, None
+        if job.video is not None:
+            job.video.stop()
+        return True
+
+    def close(self) -> None:
+        """Stop all of them. Without it Python would end while OpenCV works on a video."""
+        for id in list(self._jobs):
+            self.forget(id)
+        if self._thread is not None:
+            self._waiting.put(None)
+            self._thread.join(_GOODBYE_S)
+            self._thread = None
+
+    def _sweep(self) -> None:
+        now = time.monotonic()
+        for job in list(self._jobs.values()):
+            if job.ended is not None and now - job.ended > _KEPT_S:
+                self.forget(job.id)
+
+    def _work(self) -> None:
+        while True:
+            try:
+                job = self._waiting.get(timeout=_SWEEP_S)
+            except queue.Empty:
+                self._sweep()
+                continue
+            if job is None:
+                return
+            data, job.data = job.data, None
+            if data is not None:
+                self._run(job, data)
+                del data
 
     def _run(self, job: Job, data: bytes | bytearray) -> None:
-        with self._turn:
-            job.state = "running"
-            try:
-                with _as_file(data) as path:
-                    self._analyze(job, path)
-                job.state, job.progress = "done", 1.0
-            except VideoError as error:
-                # The name of our file says nothing to the client.
-                job.state, job.error = "failed", str(error).partition(": ")[2]
-            except Exception:  # or whoever asks about it would ask for ever
-                job.state, job.error = "failed", "the video could not be analysed"
-                raise
-            finally:
-                job.ended = time.monotonic()
+        job.state = "running"
+        try:
+            with _as_file(data) as path:
+                self._analyze(job, path)
+            job.state, job.progress = "done", 1.0
+        except VideoError as error:
+            # The name of our file says nothing to the client.
+            job.state, job.error = "failed", str(error).partition(": ")[2]
+        except Exception:  # or whoever asks about it would ask for ever
+            job.state, job.error = "failed", "the video could not be analysed"
+            _LOG.exception("a video could not be analysed")
+        finally:
+            job.video, job.ended = None, time.monotonic()
 
     def _analyze(self, job: Job, path: str) -> None:
-        announced = Video(path).n_frames
-        for analysis in self._analyzer.analyze_video(path, every_s=job.every_s):
+        job.video = video = Video(path)
+        if job.cancelled:  # before it could be told to stop
+            return
+        announced = video.n_frames
+        for analysis in self._analyzer.analyze_video(video, every_s=job.every_s):
             if job.cancelled:
                 return
             if len(job.rows) >= _MOST_ROWS:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
 from semblante.errors import OptionError
 
+PROTOCOL: Final = "semblante"  # of the live stream; a token comes as a second one
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
@@ -15,7 +17,7 @@ class Settings:
     """Everything has a limit, since anybody who reaches the port may send anything."""
 
     host: str = "127.0.0.1"
-    token: str | None = None  # needed by every call but the page and /healthz, where there is one
+    token: str | None = None  # needed by all calls under /v1 and for /metrics, if there is one
     origins: tuple[str, ...] = ()  # other pages that may call, such as https://example.org
     max_body: int = 32_000_000  # bytes of a request
     max_pictures: int = 32  # in a request
@@ -27,10 +29,19 @@ class Settings:
     max_waiting: int = 16  # requests that wait for a worker; more are told to come back
     body_s: float = 30.0  # in which a request must have arrived
     answer_s: float = 60.0  # in which it must be answered
+    video_s: float = 600.0  # in which a video must have arrived
 
     def __post_init__(self) -> None:
         if self.token == "":  # of a variable that is not set, say: whoever calls would have it
             raise OptionError("an empty token lets everybody in: choose one, or leave it out")
+        # It stands in the page's address, in a header, and as the name of a WebSocket protocol.
+        if self.token is not None and (
+            not re.fullmatch(r"[A-Za-z0-9._~-]+", self.token) or self.token == PROTOCOL
+        ):
+            raise OptionError(
+                "expected a token of letters, digits and . _ ~ - alone, other than "
+                f"{PROTOCOL!r}: `openssl rand -hex 24` makes one"
+            )
 
     @property
     def is_local(self) -> bool:

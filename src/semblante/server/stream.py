@@ -13,8 +13,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from semblante.errors import ImageError
 from semblante.images import load_image
 from semblante.recognise.pipeline import Analyzer, Following
-from semblante.server.guard import PROTOCOL
-from semblante.server.settings import Settings
+from semblante.server.settings import PROTOCOL, Settings
 from semblante.server.work import Workers
 
 # A stream that sends nothing for so long is closed.
@@ -22,6 +21,12 @@ _SILENCE_S = 30.0
 # New faces are searched for at this size: who sits before a camera is large enough for that, and
 # no frame has to wait long.
 _SEARCH_SIDE = 320
+
+
+async def accept(websocket: WebSocket) -> None:
+    """With the protocol that the page asks for."""
+    offered = websocket.scope.get("subprotocols", [])
+    await websocket.accept(PROTOCOL if PROTOCOL in offered else None)
 
 
 async def stream(
@@ -33,8 +38,7 @@ async def stream(
     from 0), `dropped` (frames passed over since the last answer), `time_s` since the first frame,
     `width`, `height`, `faces` as everywhere, `error` where the picture could not be read.
     """
-    offered = websocket.scope.get("subprotocols", [])
-    await websocket.accept(PROTOCOL if PROTOCOL in offered else None)
+    await accept(websocket)
     following = analyzer.follow(look_every_s=0.1, search_every_s=0.4, search_side=_SEARCH_SIDE)
     latest: asyncio.Queue[tuple[int, bytes]] = asyncio.Queue(1)
     reader = asyncio.create_task(_read(websocket, latest, settings.max_frame))

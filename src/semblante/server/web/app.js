@@ -18,7 +18,9 @@ const TEXTS = {
     face: "Face", track: "Face", none: "No face found.", one: "1 face: ", many: "faces: ",
     unsure: "unsure", denied: "The camera cannot be used: ", lost: "The server does not answer.",
     retry: "The server does not answer; trying again.",
-    gone: "The camera is gone.",
+    gone: "The camera is gone.", full: "The server has too many live streams already.",
+    insecure: "the browser lends it only to pages that come over HTTPS or from this machine.",
+    invisible: "This browser cannot show this format; what was found in it can be saved.",
     working: "Working on the video", unread: "It cannot be read: ", rate: "results a second",
     names: { angry: "angry", disgust: "disgust", fear: "fear", happy: "happy", sad: "sad",
       surprise: "surprise", neutral: "neutral" },
@@ -35,7 +37,11 @@ const TEXTS = {
     face: "Rostro", track: "Rostro", none: "No se encontró ningún rostro.", one: "1 rostro: ",
     many: "rostros: ", unsure: "poco seguro", denied: "No se puede usar la cámara: ",
     lost: "El servidor no responde.",
-    retry: "El servidor no responde; se vuelve a intentar.", gone: "La cámara ya no está.", working: "Analizando el video",
+    retry: "El servidor no responde; se vuelve a intentar.", gone: "La cámara ya no está.",
+    full: "El servidor ya tiene demasiadas transmisiones en vivo.",
+    insecure: "el navegador solo la presta a páginas que llegan por HTTPS o desde este equipo.",
+    invisible: "Este navegador no puede mostrar este formato; lo encontrado se puede guardar.",
+    working: "Analizando el video",
     unread: "No se puede leer: ", rate: "resultados por segundo",
     names: { angry: "enfado", disgust: "asco", fear: "miedo", happy: "alegría", sad: "tristeza",
       surprise: "sorpresa", neutral: "neutral" },
@@ -46,16 +52,19 @@ const SURE = 0.5;
 const FRAME_WIDTH = 640; // pixels sent of a camera's frame
 const RETRY_MS = 1000; // before the server is asked again
 const KEPT_S = 60; // seconds the timeline shows
-const KEPT_ROWS = 20000; // results that can be saved
+const KEPT_ROWS = 20000; // results of the camera that can be saved
 
 const $ = (id) => document.getElementById(id);
-const token = new URLSearchParams(location.hash.slice(1)).get("token");
+const given = new URLSearchParams(location.hash.slice(1)).get("token") ?? "";
+const token = /^[\w.~-]+$/.test(given) ? given : null; // no other stands in a header everywhere
 const headers = token ? { authorization: `Bearer ${token}` } : {};
-let language = localStorage.getItem("language")
-  ?? (navigator.language.startsWith("es") ? "es" : "en");
+const stored = localStorage.getItem("language"); // perhaps by another program at this address
+let language = stored in TEXTS ? stored : navigator.language.startsWith("es") ? "es" : "en";
 let rows = []; // results, as the API gives them
 let shown = null; // the result on the page
 let live = null; // the camera at work
+let run = 0; // of what the page works on: what belongs to an earlier one gives up
+let waiting = null; // for the next frame of a video that plays
 
 const text = (key) => TEXTS[language][key];
 const name = (emotion) => text("names")[emotion];
@@ -146,7 +155,7 @@ function showBars(faces) {
       const meter = document.createElement("meter");
       meter.value = p;
       meter.setAttribute("aria-label", name(emotion));
-      const value = document.createElement("output");
+      const value = document.createElement("span");
       value.textContent = percent(p);
       row.append(label, meter, value);
       return row;
@@ -162,6 +171,7 @@ function drawTimeline() {
   canvas.width = canvas.clientWidth * scale;
   canvas.height = canvas.clientHeight * scale;
   const pen = canvas.getContext("2d");
+  canvas.setAttribute("aria-label", "");
   const timed = rows.filter((row) => row.time_s !== null);
   if (!timed.length) return;
   const end = timed.at(-1).time_s;
@@ -186,18 +196,37 @@ function drawTimeline() {
 
 function keep(result) {
   rows.push(result);
-  if (rows.length > KEPT_ROWS) rows.shift();
-  for (const id of ["save-json", "save-csv", "save-picture"]) $(id).disabled = false;
+  if (live && rows.length > KEPT_ROWS) rows.shift();
+  offerSaving(true);
 }
 
+function offerSaving(yes) {
+  for (const id of ["save-json", "save-csv", "save-picture"]) $(id).disabled = !yes;
+}
+
+// Turn to something else: nothing of what was there before stays. Returns the number of this run.
 function begin() {
+  run += 1;
   rows = [];
   shown = null;
   $("error").textContent = "";
   $("summary").textContent = "";
   $("bars").replaceChildren();
   $("nobody").classList.remove("hidden");
-  $("stage").classList.add("filled");
+  $("progress").classList.add("hidden");
+  offerSaving(false);
+  const video = $("video");
+  if (waiting !== null) video.cancelVideoFrameCallback(waiting);
+  waiting = video.ontimeupdate = video.onerror = null;
+  if (video.src) URL.revokeObjectURL(video.src);
+  video.pause();
+  video.removeAttribute("src");
+  video.srcObject = null;
+  for (const id of ["video", "picture"]) $(id).classList.add("hidden");
+  $("boxes").width = $("boxes").height = 0;
+  $("stage").classList.remove("filled");
+  drawTimeline();
+  return run;
 }
 
 function complain(message) {
@@ -207,18 +236,26 @@ function complain(message) {
 // -- camera -------------------------------------------------------------------------------------
 
 async function startCamera() {
-  begin();
+  const mine = begin();
+  const video = $("video");
   let media;
+  $("camera").disabled = true; // a second click would ask for a second stream
   try {
+    if (!navigator.mediaDevices) throw new Error(text("insecure"));
     media = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 640 } } });
+    if (run === mine) {
+      video.srcObject = media;
+      await video.play();
+    }
   } catch (error) {
-    $("stage").classList.remove("filled");
-    complain(text("denied") + error.message);
+    if (run === mine) complain(text("denied") + error.message);
+  } finally {
+    $("camera").disabled = false;
+  }
+  if (run !== mine || !media || video.srcObject !== media || video.paused) {
+    media?.getTracks().forEach((track) => track.stop());
     return;
   }
-  const video = $("video");
-  video.srcObject = media;
-  await video.play();
   display(video);
   live = { media, socket: null, sent: new Map(), next: 0, delays: [], answered: [] };
   $("camera").textContent = text("stop");
@@ -240,13 +277,26 @@ function connect(ours) {
   ours.sent.clear();
   ours.next = 0;
   ours.before = rows.at(-1)?.time_s ?? 0; // each connection's time starts at 0
-  socket.onopen = () => { complain(""); sendFrame(ours); };
+  let opened = false;
+  socket.onopen = () => { opened = true; complain(""); sendFrame(ours); };
   socket.onmessage = (event) => answered(ours, JSON.parse(event.data));
-  socket.onclose = () => {
+  socket.onclose = async (event) => {
+    const reason = event.code === 1013 ? text("full") : opened ? null : await refusal();
     if (live !== ours) return;
-    complain(text("retry"));
-    setTimeout(() => connect(ours), RETRY_MS);
+    complain(reason ?? text("retry"));
+    if (reason) stopCamera();
+    else setTimeout(() => connect(ours), RETRY_MS);
   };
+}
+
+// Why the server lets nobody in from here, which a socket does not tell; null where it would.
+async function refusal() {
+  try {
+    const answer = await fetch("/v1/models", { headers });
+    return [401, 403].includes(answer.status) ? (await answer.json()).error : null;
+  } catch {
+    return null;
+  }
 }
 
 function stopCamera() {
@@ -269,6 +319,7 @@ function sendFrame(ours) {
   canvas.getContext("2d").drawImage(video, 0, 0, canvas.width, canvas.height);
   const taken = performance.now();
   canvas.toBlob(async (blob) => {
+    if (!blob) return; // of a video that has just been taken away
     const frame = await blob.arrayBuffer();
     // The camera may have been stopped, or the server gone, while the frame was compressed.
     if (live !== ours || ours.socket.readyState !== WebSocket.OPEN) return;
@@ -291,13 +342,12 @@ function answered(ours, answer) {
     ours.timeline = now;
     drawTimeline();
   }
-  ours.delays.push(now - ours.sent.get(answer.frame));
+  ours.delays = [...ours.delays.slice(-99), now - ours.sent.get(answer.frame)];
   ours.sent.delete(answer.frame);
-  ours.answered.push(now);
   // For whoever measures: milliseconds from frame to drawn box, and results a second.
-  const recent = ours.answered.filter((time) => now - time < 5000);
-  document.body.dataset.rate = (recent.length / 5).toFixed(1);
-  document.body.dataset.delay = median(ours.delays.slice(-100)).toFixed(0);
+  ours.answered = [...ours.answered.filter((time) => now - time < 5000), now];
+  document.body.dataset.rate = (ours.answered.length / 5).toFixed(1);
+  document.body.dataset.delay = median(ours.delays).toFixed(0);
 }
 
 function median(values) {
@@ -309,67 +359,95 @@ function median(values) {
 
 async function analyze(file) {
   stopCamera();
-  begin();
+  const mine = begin();
   try {
-    if (file.type.startsWith("video/")) await analyzeVideo(file);
-    else await analyzePicture(file);
+    if (file.type.startsWith("video/")) await analyzeVideo(file, mine);
+    else await analyzePicture(file, mine);
   } catch (error) {
+    if (run !== mine) return;
+    $("summary").textContent = "";
     complain(error instanceof TypeError ? text("lost") : text("unread") + error.message);
+  } finally {
+    if (run === mine) $("progress").classList.add("hidden");
   }
 }
 
-async function analyzePicture(file) {
+async function analyzePicture(file, mine) {
   const form = new FormData();
   form.append("file", file, file.name || "picture");
   const { results: [result] } = await call("/v1/analyze", { method: "POST", body: form });
+  // HEIC, say, which not every browser knows.
+  const bitmap = await createImageBitmap(file, { imageOrientation: "from-image" })
+    .catch(() => null);
+  if (run !== mine) return;
   if (result.error) throw new Error(result.error);
-  const bitmap = await createImageBitmap(file, { imageOrientation: "from-image" });
+  keep(result);
+  if (bitmap) showPicture(result, bitmap);
+  else showNoPicture(result);
+}
+
+function showPicture(result, bitmap) {
   const canvas = $("picture");
   canvas.width = result.width;
   canvas.height = result.height;
-  canvas.getContext("2d").drawImage(bitmap, 0, 0, result.width, result.height);
+  if (bitmap) canvas.getContext("2d").drawImage(bitmap, 0, 0, result.width, result.height);
   display(canvas);
-  keep(result);
   show(result);
 }
 
-async function analyzeVideo(file) {
+// Of what the server could read, but this browser cannot.
+function showNoPicture(result) {
+  showPicture(result, null);
+  complain(text("invisible"));
+  $("save-picture").disabled = true;
+}
+
+async function analyzeVideo(file, mine) {
   const job = await call("/v1/analyze/video", { method: "POST", body: file,
     headers: { "content-type": file.type } });
+  const forget = () => call(`/v1/jobs/${job.id}`, { method: "DELETE" }).catch(() => {});
+  if (run !== mine) { forget(); return; }
   const bar = $("progress");
+  bar.value = 0;
   bar.classList.remove("hidden");
   $("summary").textContent = text("working");
   let state = job;
   while (state.state === "waiting" || state.state === "running") {
     await new Promise((resolve) => setTimeout(resolve, 300));
+    if (run !== mine) { forget(); return; }
     state = await call(`/v1/jobs/${job.id}`);
     bar.value = state.progress;
   }
-  bar.classList.add("hidden");
   const answer = await fetch(`/v1/jobs/${job.id}/results`, { headers });
   const lines = (await answer.text()).trim();
-  call(`/v1/jobs/${job.id}`, { method: "DELETE" }).catch(() => {});
+  forget();
+  if (run !== mine) return;
+  $("summary").textContent = "";
   if (lines) lines.split("\n").forEach((line) => keep(JSON.parse(line)));
   if (state.error) complain(text("unread") + state.error);
   if (!rows.length) return;
   const video = $("video");
-  video.srcObject = null;
   video.src = URL.createObjectURL(file);
-  video.controls = true;
   video.ontimeupdate = () => follow(video);
-  await video.play().catch(() => {});
+  video.onerror = () => showNoPicture(rows[0]); // AVI, say
   display(video);
   show(rows[0]);
   drawTimeline();
+  await video.play().catch(() => {});
 }
 
 // The result of the frame that a playing video shows.
 function follow(video) {
   if (live || !rows.length) return;
-  let best = rows[0];
-  for (const row of rows) if (row.time_s <= video.currentTime + 0.02) best = row;
-  if (best !== shown) show(best);
-  if (!video.paused) video.requestVideoFrameCallback?.(() => follow(video));
+  let [low, high] = [0, rows.length - 1];
+  while (low < high) { // the last one that is not later
+    const middle = Math.ceil((low + high) / 2);
+    if (rows[middle].time_s <= video.currentTime + 0.02) low = middle;
+    else high = middle - 1;
+  }
+  if (rows[low] !== shown) show(rows[low]);
+  if (video.paused || waiting !== null || !video.requestVideoFrameCallback) return;
+  waiting = video.requestVideoFrameCallback(() => { waiting = null; follow(video); });
 }
 
 async function call(path, options = {}) {
@@ -382,8 +460,8 @@ async function call(path, options = {}) {
 
 function display(element) {
   for (const id of ["video", "picture"]) $(id).classList.toggle("hidden", $(id) !== element);
-  if (element !== $("video")) { $("video").pause(); $("video").removeAttribute("src"); }
-  $("video").controls = element === $("video") && !live && !$("video").srcObject;
+  $("stage").classList.add("filled");
+  $("video").controls = element === $("video") && !$("video").srcObject;
 }
 
 // -- saving ---------------------------------------------------------------------------------------
@@ -426,7 +504,11 @@ function savePicture() {
 
 $("camera").onclick = () => (live ? stopCamera() : startCamera());
 $("choose").onclick = () => $("file").click();
-$("file").onchange = (event) => { if (event.target.files[0]) analyze(event.target.files[0]); };
+$("file").onchange = (event) => {
+  const [file] = event.target.files;
+  event.target.value = ""; // or the same file could not be chosen again
+  if (file) analyze(file);
+};
 $("language").value = language;
 $("language").onchange = (event) => {
   language = event.target.value;
