@@ -23,7 +23,7 @@ from semblante.train.initial import start_from
 from semblante.train.loop import evaluate
 from semblante.train.networks import build_network
 from semblante.train.recurrent import RecurrentConvolution, RecurrentNetwork
-from semblante.train.state import load_best
+from semblante.train.state import load_best, load_last
 from semblante.train.widen import widened
 from test_training import QUICK, run
 
@@ -145,8 +145,8 @@ def test_the_mean_of_several_runs_is_exported(patterns: Dataset, tmp_path: Path)
     for seed, path in zip((5, 6), runs, strict=True):
         run(patterns, replace(QUICK, epochs=2, seed=seed, initial=str(first)), path)
     about = export(runs, tmp_path / "mean.onnx", patterns)
-    assert [of["seed"] for of in about["training"]["averaged"]] == [5, 6]
-    states = [load_best(path)[0].state_dict() for path in runs]
+    assert about["training"]["averaged"] == [{"seed": 5, "epoch": 2}, {"seed": 6, "epoch": 2}]
+    states = [load_last(path)[0].state_dict() for path in runs]
     assert not torch.equal(states[0]["stem.weight"], states[1]["stem.weight"])
     network = build_network("rcnn-tiny")
     network.load_state_dict({name: (a + states[1][name]) / 2 for name, a in states[0].items()})

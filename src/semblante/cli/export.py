@@ -28,7 +28,8 @@ def export_command(
         list[Path],
         typer.Argument(
             metavar="RUN_DIR...",
-            help="folder of a training run; of several with the same --initial, their mean",
+            help="folder of a training run; of several with the same --initial, the mean of "
+            "their last epochs",
             readable=False,
         ),
     ],

@@ -84,7 +84,7 @@ class Analyzer:
         `detector`: OpenCV's Haar cascade unless given (see `make_detector`); `threads`: of the
         network, None for all; `steps`, `early_exit`: less work for each face, see `Classifier`.
         `tta`, test-time augmentation: "flip" averages each face of a picture with its mirror image,
-        which is right 0.3 to 0.5 points more often (model card) and costs little beside finding the
+        which is right 0.4 to 0.8 points more often (model card) and costs little beside finding the
         face; "none" does not. In videos the moments of a track are averaged instead.
         Raises `ModelError` where the model cannot be used."""
         if tta not in TTA:

@@ -36,7 +36,7 @@ from semblante.train.networks import count_parameters
 from semblante.train.objective import N_EMOTIONS
 from semblante.train.precision import PRECISIONS, halve, quantise
 from semblante.train.recurrent import RecurrentNetwork
-from semblante.train.state import load_best
+from semblante.train.state import load_best, load_last
 
 OPSET: Final = 18
 # Largest difference between torch's and ONNX Runtime's outputs (logits) that is let through.
@@ -66,7 +66,8 @@ def export(
     the accuracy falls by `MOST_LOST` or more. `precision` is one of `PRECISIONS`.
 
     Of several runs that started from the same weights (their option `initial`) the mean of their
-    best weights is exported: it knows more than each (model soups: Wortsman et al., ICML 2022).
+    last epochs' weights is exported: it knows more than each (model soups: Wortsman et al., ICML
+    2022), and which epoch was best on PublicTest by chance has no part in it.
 
     `initial_share` (0..1) of each weight is taken from those that the run started from (its option
     `initial`), the rest from what it made of them: between the two lie networks that know what both
@@ -75,7 +76,7 @@ def export(
     if precision not in PRECISIONS:
         raise OptionError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
     runs = [run_dir] if isinstance(run_dir, Path) else list(run_dir)
-    found = [_load_run(run, dataset) for run in runs]
+    found = [_load_run(run, dataset, last=len(runs) > 1) for run in runs]
     trained, record, config = found[0]
     if len(runs) > 1:
         _check_same_start(runs, [config["options"] for _, _, config in found])
@@ -109,7 +110,7 @@ def export(
             "options": _without_folders(config["options"]),
             "best_epoch": int(record["epoch"]),
             "averaged": [
-                {"seed": config["options"]["seed"], "best_epoch": int(record["epoch"])}
+                {"seed": config["options"]["seed"], "epoch": int(record["epoch"])}
                 for _, record, config in found
                 if len(runs) > 1
             ],
@@ -146,9 +147,15 @@ def _without_folders(options: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _load_run(run_dir: Path, dataset: Dataset) -> tuple[nn.Module, dict[str, Any], dict[str, Any]]:
-    """Its best network, what is known of that epoch, and the run's configuration."""
+def _load_run(
+    run_dir: Path, dataset: Dataset, *, last: bool
+) -> tuple[nn.Module, dict[str, Any], dict[str, Any]]:
+    """Its best network, or that of its last epoch, what is known of this epoch, and the run's
+    configuration."""
     network, record = load_best(run_dir)
+    if last:
+        network, history = load_last(run_dir)
+        record = {**record, **history[-1]}
     config = read_config(run_dir)
     if config["dataset_sha256"] != dataset.fingerprint():
         raise ModelError(

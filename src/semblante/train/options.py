@@ -201,7 +201,7 @@ class Stage:
     """One run of a preset, or several of different seeds, and what is kept of them."""
 
     preset: str
-    runs: int = 1  # of several the mean of their weights is kept, see `export`
+    runs: int = 1  # of several the mean of their last weights is kept, see `export`
     initial_share: float = 0.0  # of the weights that it started from, see `export`
 
 
