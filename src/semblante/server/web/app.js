@@ -422,6 +422,7 @@ async function analyzeVideo(file, mine) {
   const lines = (await answer.text()).trim();
   forget();
   if (run !== mine) return;
+  bar.classList.add("hidden");
   $("summary").textContent = "";
   if (lines) lines.split("\n").forEach((line) => keep(JSON.parse(line)));
   if (state.error) complain(text("unread") + state.error);
