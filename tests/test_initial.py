@@ -32,6 +32,15 @@ def public_loss(patterns: Dataset, network: nn.Module) -> float:
     return evaluate(network, Faces(patterns.split("PublicTest"), torch.device("cpu")))[0]
 
 
+def assert_says_the_same(exported: Path, network: nn.Module, patterns: Dataset) -> None:
+    classifier, public = Classifier(exported), patterns.split("PublicTest")
+    faces = Faces(public, torch.device("cpu"))
+    with torch.no_grad():
+        logits = network.eval()(next(faces.batches(20))[0])
+    wanted = calibrated(logits, torch.tensor(classifier.about["temperatures"][-1]).log())
+    np.testing.assert_allclose(classifier.logits(public.images[:20]), wanted, atol=1e-3)
+
+
 @pytest.mark.parametrize("form", ["run folder", "fp32", "fp16"])
 def test_initial_weights_say_what_they_said(patterns: Dataset, tmp_path: Path, form: str) -> None:
     first = tmp_path / "first"
@@ -150,12 +159,7 @@ def test_the_mean_of_several_runs_is_exported(patterns: Dataset, tmp_path: Path)
     assert not torch.equal(states[0]["stem.weight"], states[1]["stem.weight"])
     network = build_network("rcnn-tiny")
     network.load_state_dict({name: (a + states[1][name]) / 2 for name, a in states[0].items()})
-    faces = Faces(patterns.split("PublicTest"), torch.device("cpu"))
-    with torch.no_grad():
-        logits = network.eval()(next(faces.batches(20))[0])
-    found = Classifier(tmp_path / "mean.onnx").logits(patterns.split("PublicTest").images[:20])
-    wanted = calibrated(logits, torch.tensor(about["temperatures"][-1]).log())
-    np.testing.assert_allclose(found, wanted, atol=1e-3)
+    assert_says_the_same(tmp_path / "mean.onnx", network, patterns)
 
 
 def test_runs_that_have_no_mean(patterns: Dataset, tmp_path: Path) -> None:
@@ -206,12 +210,7 @@ def test_exported_between_the_start_and_the_end_of_a_run(patterns: Dataset, tmp_
     mixed = {name: 0.25 * a + 0.75 * states[1][name] for name, a in states[0].items()}
     network = build_network("rcnn-tiny")
     network.load_state_dict(mixed)
-    faces = Faces(patterns.split("PublicTest"), torch.device("cpu"))
-    with torch.no_grad():
-        logits = network.eval()(next(faces.batches(20))[0])
-    found = Classifier(tmp_path / "mixed.onnx").logits(patterns.split("PublicTest").images[:20])
-    wanted = calibrated(logits, torch.tensor(about["temperatures"][-1]).log())
-    np.testing.assert_allclose(found, wanted, atol=1e-3)
+    assert_says_the_same(tmp_path / "mixed.onnx", network, patterns)
     with pytest.raises(OptionError, match="needs a run that started from weights"):
         export(first, tmp_path / "other.onnx", patterns, initial_share=0.25)
     with pytest.raises(OptionError, match=r"between 0 and 1, found 1\.5"):

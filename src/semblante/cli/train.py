@@ -192,14 +192,9 @@ def _released(
     from semblante.train.series import train_released
 
     _check_new(out, resume=resume)
-
-    def reporter(options: TrainOptions, title: str) -> RunProgress:
-        console.print(title, highlight=False)
-        return RunProgress(console, options.epochs)
-
     try:
         model, summaries = train_released(
-            dataset, changes, out, reporter, source=notes, votes=votes
+            dataset, changes, out, _titled(console), source=notes, votes=votes
         )
     except KeyboardInterrupt:
         complain(f"interrupted; the same command with --resume goes on in {out}")
@@ -235,12 +230,7 @@ def _learning_curve(
     from semblante.train.learning_curve import learning_curve
 
     _check_new(out, resume=resume)
-
-    def reporter(scaled: TrainOptions, title: str) -> RunProgress:
-        console.print(title, highlight=False)
-        return RunProgress(console, scaled.epochs)
-
-    found = learning_curve(dataset, options, out, reporter, source=notes, votes=votes)
+    found = learning_curve(dataset, options, out, _titled(console), source=notes, votes=votes)
     if not found:  # another process than the first, under torchrun
         return
     table = Table("faces", "Training", "PublicTest", box=None, pad_edge=False)
@@ -249,6 +239,16 @@ def _learning_curve(
     Console(highlight=False).print(table)
     print(found["verdict"])
     print(f"curve: {out / 'learning-curve.png'}")
+
+
+def _titled(console: Console) -> Callable[[TrainOptions, str], RunProgress]:
+    """For commands of several runs: each one's title, then how it goes."""
+
+    def reporter(options: TrainOptions, title: str) -> RunProgress:
+        console.print(title, highlight=False)
+        return RunProgress(console, options.epochs)
+
+    return reporter
 
 
 class RunProgress(Reporter):
