@@ -7,6 +7,7 @@ import json
 import random
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -217,6 +218,12 @@ def test_a_cancelled_video_holds_nothing(analyzer: Analyzer, clip: bytes) -> Non
     while first.state in ("waiting", "running") and time.monotonic() < deadline:
         time.sleep(0.05)
     assert first.state == "done"
+    held = weakref.ref(first)
+    assert jobs.forget(first.id)
+    del first, job
+    while held() is not None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert held() is None
     jobs.close()
 
 

@@ -123,7 +123,7 @@ class Jobs:
             data, job.data = job.data, None
             if data is not None:
                 self._run(job, data)
-                del data
+            del job, data  # while it waits for the next, nothing of this one is held
 
     def _run(self, job: Job, data: bytes | bytearray) -> None:
         job.state = "running"
