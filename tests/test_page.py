@@ -352,6 +352,18 @@ def test_nothing_of_the_last_picture_stays_beside_an_error(page: Any, tmp_path: 
         assert page.get_by_role("button", name=name).is_disabled()
 
 
+def test_reasons_of_the_server_in_spanish(page: Any, tmp_path: Path) -> None:
+    page.select_option("#language", "es")
+    (tmp_path / "x.png").write_text("no picture")
+    page.set_input_files("#file", tmp_path / "x.png")
+    alert = page.get_by_role("alert")
+    alert.filter(has_text="No se puede leer: no es una imagen").wait_for(timeout=20_000)
+    (tmp_path / "x.mp4").write_text("no video")
+    page.set_input_files("#file", tmp_path / "x.mp4")
+    alert.filter(has_text="No se puede leer: no es una imagen o un video").wait_for(timeout=20_000)
+    page.problems.clear()
+
+
 def test_a_page_that_is_not_let_in_says_so(browser: Any) -> None:
     port = free_port()
     process = serving(port, "--token", "right")

@@ -359,6 +359,8 @@ def test_the_token(analyzer: Analyzer) -> None:
         assert stream.accepted_subprotocol == "semblante"
     with pytest.raises(WebSocketDisconnect), client.websocket_connect(STREAM):
         pass
+    counted = client.get("/metrics", headers={"authorization": "Bearer secret"}).text
+    assert 'semblante_refused_total{status="401"} 5.0' in counted
 
 
 def test_every_answer_has_the_headers(client: TestClient) -> None:

@@ -64,17 +64,17 @@ def create_app(
         docs_url=None,  # their pages load scripts from elsewhere; /openapi.json has it all
         redoc_url=None,
         lifespan=lifespan,
-        middleware=[Middleware(Guard, settings=settings)],
+        middleware=[Middleware(Guard, settings=settings, count_refused=figures.count_refused)],
     )
 
     @app.exception_handler(StarletteHTTPException)
     async def refused(request: Request, error: StarletteHTTPException) -> JSONResponse:
-        figures.refused.labels(str(error.status_code)).inc()
+        figures.count_refused(error.status_code)
         return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
     @app.exception_handler(RequestValidationError)
     async def misunderstood(request: Request, error: RequestValidationError) -> JSONResponse:
-        figures.refused.labels("422").inc()
+        figures.count_refused(422)
         reasons = (
             f"{one['loc'][-1]}: {one['msg']}, found {str(one['input'])[:50]!r}"
             for one in error.errors()
@@ -252,6 +252,10 @@ class _Figures:
             "semblante_under_way", "pictures in work or waiting", registry=self.registry
         )
         gauge.set_function(lambda: workers.under_way)
+
+    def count_refused(self, status: int) -> None:
+        """One more request that was answered with this status."""
+        self.refused.labels(str(status)).inc()
 
 
 def _model_name(path: Path) -> str:

@@ -31,7 +31,8 @@ async def read_uploads(request: Request, settings: Settings) -> list[Upload]:
     body = await read_body(request, settings.max_body, settings.body_s)
     if kind != b"multipart/form-data":
         return [Upload(None, body)]
-    uploads = _parts(body, options.get(b"boundary", b""))
+    # On a thread: millions of tiny parts take seconds, in which others are answered.
+    uploads = await asyncio.to_thread(_parts, body, options.get(b"boundary", b""))
     if not uploads:
         raise HTTPException(400, "expected a form with at least one file in it")
     if len(uploads) > settings.max_pictures:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -32,9 +33,13 @@ _HEADERS: Final = {
 class Guard:
     """Checks host, origin and token; adds the headers."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: Settings, count_refused: Callable[[int], None]
+    ) -> None:
+        """`count_refused` is told the status of each request that is not let in."""
         self._app = app
         self._settings = settings
+        self._count_refused = count_refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
@@ -43,6 +48,8 @@ class Guard:
             return
         headers = Headers(scope=scope)
         refused = self._refused(scope, headers)
+        if refused is not None:
+            self._count_refused(refused[0])
         if refused is not None and scope["type"] == "websocket":
             await receive()  # the request to connect
             await send({"type": "websocket.close", "code": 1008, "reason": refused[1]})

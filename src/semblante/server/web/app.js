@@ -22,6 +22,7 @@ const TEXTS = {
     insecure: "the browser lends it only to pages that come over HTTPS or from this machine.",
     invisible: "This browser cannot show this format; what was found in it can be saved.",
     working: "Working on the video", unread: "It cannot be read: ", rate: "results a second",
+    reasons: {}, // the server's own words
     names: { angry: "angry", disgust: "disgust", fear: "fear", happy: "happy", sad: "sad",
       surprise: "surprise", neutral: "neutral" },
   },
@@ -43,6 +44,14 @@ const TEXTS = {
     invisible: "Este navegador no puede mostrar este formato; lo encontrado se puede guardar.",
     working: "Analizando el video",
     unread: "No se puede leer: ", rate: "resultados por segundo",
+    // The server gives its reasons in English: here is what each status means.
+    reasons: {
+      400: "la petición llegó incompleta.", 401: "falta la clave que el servidor mostró al empezar.",
+      403: "el servidor no acepta peticiones de esta página.", 408: "tardó demasiado en llegar.",
+      413: "es demasiado grande.", 422: "no es una imagen o un video que semblante sepa leer.",
+      503: "el servidor tiene demasiado trabajo; pruebe más tarde.",
+      504: "el servidor tardó demasiado.",
+    },
     names: { angry: "enfado", disgust: "asco", fear: "miedo", happy: "alegría", sad: "tristeza",
       surprise: "sorpresa", neutral: "neutral" },
   },
@@ -68,6 +77,8 @@ let waiting = null; // for the next frame of a video that plays
 
 const text = (key) => TEXTS[language][key];
 const name = (emotion) => text("names")[emotion];
+// Why the server refused; `words` are its own.
+const reason = (status, words) => text("reasons")[status] ?? words;
 const percent = (p) => `${Math.round(100 * p)} %`;
 
 // -- words ------------------------------------------------------------------------------------
@@ -281,10 +292,10 @@ function connect(ours) {
   socket.onopen = () => { opened = true; complain(""); sendFrame(ours); };
   socket.onmessage = (event) => answered(ours, JSON.parse(event.data));
   socket.onclose = async (event) => {
-    const reason = event.code === 1013 ? text("full") : opened ? null : await refusal();
+    const why = event.code === 1013 ? text("full") : opened ? null : await refusal();
     if (live !== ours) return;
-    complain(reason ?? text("retry"));
-    if (reason) stopCamera();
+    complain(why ?? text("retry"));
+    if (why) stopCamera();
     else setTimeout(() => connect(ours), RETRY_MS);
   };
 }
@@ -293,7 +304,8 @@ function connect(ours) {
 async function refusal() {
   try {
     const answer = await fetch("/v1/models", { headers });
-    return [401, 403].includes(answer.status) ? (await answer.json()).error : null;
+    if (![401, 403].includes(answer.status)) return null;
+    return reason(answer.status, (await answer.json()).error);
   } catch {
     return null;
   }
@@ -380,7 +392,7 @@ async function analyzePicture(file, mine) {
   const bitmap = await createImageBitmap(file, { imageOrientation: "from-image" })
     .catch(() => null);
   if (run !== mine) return;
-  if (result.error) throw new Error(result.error);
+  if (result.error) throw new Error(reason(422, result.error));
   keep(result);
   if (bitmap) showPicture(result, bitmap);
   else showNoPicture(result);
@@ -425,7 +437,7 @@ async function analyzeVideo(file, mine) {
   bar.classList.add("hidden");
   $("summary").textContent = "";
   if (lines) lines.split("\n").forEach((line) => keep(JSON.parse(line)));
-  if (state.error) complain(text("unread") + state.error);
+  if (state.error) complain(text("unread") + reason(422, state.error));
   if (!rows.length) return;
   const video = $("video");
   video.src = URL.createObjectURL(file);
@@ -455,7 +467,9 @@ async function call(path, options = {}) {
   const answer = await fetch(path, { ...options, headers: { ...headers, ...options.headers } });
   if (answer.status === 204) return null;
   const body = await answer.json();
-  if (!answer.ok && !body.results) throw new Error(body.error ?? answer.statusText);
+  if (!answer.ok && !body.results) {
+    throw new Error(reason(answer.status, body.error ?? answer.statusText));
+  }
   return body;
 }
 
