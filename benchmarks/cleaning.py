@@ -34,7 +34,7 @@ from semblante.data.ferplus import FROM_FER2013, NO_MAJORITY, load_ferplus
 from semblante.files import write_json
 from semblante.train.batches import Faces
 from semblante.train.crossval import fold_recipe, out_of_sample
-from semblante.train.loop import logits_of
+from semblante.train.measure import logits_of
 from semblante.train.options import TrainOptions
 from semblante.train.reporter import Reporter
 from semblante.train.state import load_last

@@ -30,7 +30,7 @@ from runs import trained
 from semblante.data import load_dataset
 from semblante.files import write_json
 from semblante.train.batches import Faces
-from semblante.train.loop import logits_of
+from semblante.train.measure import logits_of
 from semblante.train.networks import build_network, count_multiply_adds, count_parameters
 from semblante.train.options import PRESETS, options_from
 from semblante.train.state import load_last

@@ -36,7 +36,7 @@ from semblante.data import load_dataset
 from semblante.data.ferplus import load_ferplus
 from semblante.files import write_json
 from semblante.train.batches import Faces
-from semblante.train.loop import logits_of
+from semblante.train.measure import logits_of
 from semblante.train.networks import (
     NETWORKS,
     build_network,
@@ -45,7 +45,8 @@ from semblante.train.networks import (
 )
 from semblante.train.objective import N_EMOTIONS
 from semblante.train.options import TrainOptions, options_from
-from semblante.train.state import load_best, use_bf16
+from semblante.train.processor import use_bf16
+from semblante.train.state import load_best
 
 RESULT = Path(__file__).parent / "results" / "ensemble.json"
 # Cheapest first: those of which one can be without come last.

@@ -45,12 +45,13 @@ from semblante.data import Dataset, load_dataset
 from semblante.data.convert import write_folders
 from semblante.files import write_json
 from semblante.train.batches import Faces
-from semblante.train.loop import _train_epoch, train
+from semblante.train.loop import train, train_epoch
 from semblante.train.networks import build_network
 from semblante.train.objective import Objective, smoothed
 from semblante.train.options import TrainOptions, options_from
+from semblante.train.processor import keep_freed_memory, use_bf16
 from semblante.train.reporter import Reporter
-from semblante.train.state import TrainingState, keep_freed_memory, use_bf16
+from semblante.train.state import TrainingState
 
 RESULTS = Path(__file__).parent / "results"
 ROUNDS = 5
@@ -162,7 +163,7 @@ def engine(part: Dataset, network: str, **changes: Any) -> Iterator[int]:
     faces.targets = smoothed(faces.labels, options.label_smoothing)
     run = TrainingState(options, device, len(part) // options.batch_size)
     while True:
-        for _ in _train_epoch(run, faces, Objective(options), epoch=1):
+        for _ in train_epoch(run, faces, Objective(options), epoch=1):
             yield options.batch_size
 
 

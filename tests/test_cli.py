@@ -118,6 +118,7 @@ def test_annotating_a_folder_twice_into_itself_finds_the_same(tmp_path: Path) ->
         ["A", "--out", "A/face.jpg"],
         ["B", "A", "--contact-sheet", "A/face.jpg"],
         ["B", "A", "--format", "csv", "--out", "A/face.jpg"],
+        ["B", "--model", "A/face.jpg", "--out", "A/face.jpg"],
     ],
 )
 def test_no_picture_is_ever_overwritten(arguments: list[str], tmp_path: Path) -> None:
@@ -129,6 +130,54 @@ def test_no_picture_is_ever_overwritten(arguments: list[str], tmp_path: Path) ->
     assert done.returncode == 2
     assert "would overwrite" in done.stderr
     assert all((tmp_path / n / "face.jpg").read_bytes() == EXAMPLE.read_bytes() for n in "AB")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--out", "r.png", "--contact-sheet", "r.png"],
+        ["--annotate", "copies", "--out", "copies/face.jpg"],
+        ["--annotate", "copies", "--contact-sheet", "copies/face.jpg"],
+    ],
+)
+def test_results_do_not_overwrite_each_other(arguments: list[str], tmp_path: Path) -> None:
+    shutil.copy(EXAMPLE, tmp_path / "face.jpg")
+    (tmp_path / "copies").mkdir()
+    done = semblante("analyze", "face.jpg", *arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "is the place of two things" in done.stderr
+
+
+def test_what_lies_in_a_folder(tmp_path: Path) -> None:
+    """Links to folders are followed, each folder once; a pipe does not hold up the others."""
+    for name in ("in/real", "elsewhere"):
+        (tmp_path / name).mkdir(parents=True)
+        shutil.copy(EXAMPLE, tmp_path / name / "face.jpg")
+    (tmp_path / "in" / "album").symlink_to("../elsewhere")
+    (tmp_path / "in" / "real" / "loop").symlink_to("..")
+    (tmp_path / "in" / "gone.jpg").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "in" / "pipe.jpg")
+    done = semblante("analyze", "in", "--format", "json", cwd=tmp_path)
+    assert done.returncode == 1
+    found = {row["path"]: row["error"] for row in map(json.loads, done.stdout.splitlines())}
+    assert found == {
+        "in/album/face.jpg": None,
+        "in/gone.jpg": "in/gone.jpg: cannot be read: No such file or directory",
+        "in/pipe.jpg": "in/pipe.jpg: expected a file, found a pipe or a device",
+        "in/real/face.jpg": None,
+    }
+
+
+def test_a_run_that_was_killed_before_its_first_result(tmp_path: Path) -> None:
+    partial = tmp_path / "faces.csv.partial"
+    command = ("analyze", EXAMPLE, "--format", "csv", "--out", tmp_path / "faces.csv")
+    for held in (b'{"semblante": {"inputs": []}}\n', b'{"semblante": {"inp', b""):
+        partial.write_bytes(held)
+        assert semblante(*command).returncode == 0
+        assert not partial.exists()
+    partial.write_bytes(b"somebody else's\n")
+    assert semblante(*command).returncode == 2
+    assert partial.read_bytes() == b"somebody else's\n"
 
 
 def test_annotating_into_the_folder_above(tmp_path: Path) -> None:
@@ -318,6 +367,16 @@ def test_no_command_overwrites_what_it_reads(patterns_csv: Path, tmp_path: Path)
     assert (done.returncode, "would overwrite" in done.stderr) == (2, True)
     assert votes.read_text() == "not read"
     assert table.read_bytes() == patterns_csv.read_bytes()
+    assert semblante("data", "convert", table, tmp_path / "faces").returncode == 0
+    face = next((tmp_path / "faces" / "Training").rglob("*.png"))
+    before = face.read_bytes()
+    for arguments in (
+        ("data", "inspect", tmp_path / "faces", "--contact-sheet", face),
+        ("evaluate", "--data", tmp_path / "faces", "--confusion", face),
+    ):
+        done = semblante(*arguments)
+        assert (done.returncode, "would overwrite a part of" in done.stderr) == (2, True)
+    assert face.read_bytes() == before
 
 
 def test_data_convert_and_back(tmp_path: Path, patterns_csv: Path) -> None:
@@ -329,6 +388,9 @@ def test_data_convert_and_back(tmp_path: Path, patterns_csv: Path) -> None:
     again = semblante("data", "convert", patterns_csv, folder)
     assert again.returncode == 2
     assert "expected a new or an empty folder" in again.stderr
+    (tmp_path / "here").mkdir()
+    assert semblante("data", "convert", patterns_csv, ".", cwd=tmp_path / "here").returncode == 0
+    assert len(list((tmp_path / "here").rglob("*.png"))) == 252
 
 
 def test_no_input_is_overwritten(tmp_path: Path, patterns_csv: Path) -> None:

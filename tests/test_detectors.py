@@ -49,6 +49,24 @@ def test_the_astronaut(detector: Detector, astronaut: np.ndarray) -> None:
     assert 0.5 <= found.score <= 1
 
 
+@needs_yunet
+def test_pictures_too_thin_for_a_face_have_none() -> None:
+    """OpenCV's own search reads beyond them, and finds whatever lies there."""
+    detector = YuNetDetector(YUNET)
+    rng = np.random.default_rng(0)
+    for height, width in ((30, 900), (10, 1000), (500, 1), (7, 7), (32, 32), (900, 20)):
+        for _ in range(5):
+            picture = rng.integers(0, 256, (height, width, 3)).astype(np.uint8)
+            assert detector.detect(picture) == []
+
+
+def test_an_analyzer_knows_detectors_by_name() -> None:
+    [face] = Analyzer(detector="none").analyze(np.zeros((60, 50, 3), np.uint8))
+    assert face.box.to_list() == [0, 0, 50, 60]
+    with pytest.raises(OptionError, match="unknown detector 'zzz'"):
+        Analyzer(detector="zzz")
+
+
 def test_boxes_of_a_large_picture_are_in_its_own_pixels(
     detector: Detector, astronaut: np.ndarray
 ) -> None:

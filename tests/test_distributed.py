@@ -15,7 +15,12 @@ from torch import nn
 
 from semblante.data import Dataset
 from semblante.errors import OptionError
-from semblante.train.distributed import Processes, check_norms, processes, synchronise_norms
+from semblante.train.distributed import (
+    Processes,
+    all_processes,
+    check_norms,
+    synchronise_norms,
+)
 from semblante.train.networks import build_network
 from test_training import QUICK, run, weights
 
@@ -52,15 +57,15 @@ def test_one_group_for_all_runs_of_a_call(tmp_path: Path) -> None:
     script = tmp_path / "groups.py"
     script.write_text("""
 import time
-from semblante.train.distributed import processes
-with processes() as outer:
-    for choice in (True, False):
-        with processes() as inner:
-            assert inner == outer and inner.count == 2
-            if inner.first:
-                time.sleep(1)  # longer than the other
-            assert inner.agreed(choice and inner.first) is choice
-    print("agreed")
+from semblante.train.distributed import all_processes
+before = all_processes()
+for choice in (True, False):
+    now = all_processes()
+    assert now == before and now.count == 2
+    if now.first:
+        time.sleep(1)  # longer than the other
+    assert now.agreed(choice and now.first) is choice
+print("agreed")
 """)
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
@@ -78,8 +83,7 @@ def test_each_takes_its_own_part() -> None:
 
 
 def test_a_batch_that_cannot_be_shared() -> None:
-    with processes() as together:
-        together.check_shares(1)
+    all_processes().check_shares(1)
     Processes(0, 3).check_shares(18)
     with pytest.raises(OptionError, match="of 16 faces cannot be shared by 3 processes"):
         Processes(0, 3).check_shares(16)

@@ -65,12 +65,12 @@ def test_the_file_describes_itself(run_dir: Path, exported: Path, patterns: Data
     assert about["labels"][3] == "happy"
     assert about["input"] == {"size": 48, "normalisation": "per-image", "variance_floor": 1.0}
     assert about["steps"] == [1, 2, 2]
-    assert about["licence"] == "MIT"
     assert about["network"] == "rcnn-tiny"
     assert about["training"]["options"] == config["options"]
     assert about["training"]["dataset_sha256"] == patterns.fingerprint()
     network, record = load_best(run_dir)
-    assert about["training"]["best_epoch"] == record["epoch"]
+    assert about["training"]["runs"] == [{"seed": 0, "epoch": record["epoch"]}]
+    assert about["training"]["dataset"] == f"{Path(config['source']['path']).name}, Training split"
     assert about["training"]["public_test"] == {"n": 84, "accuracy": record["public_accuracy"]}
     assert about["parameters"] == sum(p.numel() for p in network.parameters())
 

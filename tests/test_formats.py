@@ -41,6 +41,13 @@ def test_a_name_that_is_not_utf8_in_parquet(tmp_path: Path) -> None:
     assert table["emotion"].to_pylist() == [None, None]
 
 
+def test_a_video_that_was_named_twice_has_two_rows_in_the_table() -> None:
+    frames = [Analysis("a.mp4", 60, 60, (), frame, frame / 25) for frame in (0, 1)]
+    file = io.StringIO()
+    write_table([*frames, *frames], file, "en")
+    assert len(file.getvalue().splitlines()) == 3
+
+
 @pytest.mark.parametrize(
     ("path", "shown"),
     [

@@ -144,6 +144,10 @@ def test_faces_of_ones_own(tmp_path: Path) -> None:
 def test_split_folders(patterns: Dataset, tmp_path: Path, folder: str, split: int) -> None:
     saved(patterns.images[0], tmp_path / "set" / folder / "fear" / "x.png")
     assert load_dataset(tmp_path).splits.tolist() == [split]
+    assert load_dataset(tmp_path / "set" / folder).splits.tolist() == [split]
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / folder).symlink_to(tmp_path / "set" / folder)
+    assert load_dataset(tmp_path / "linked").splits.tolist() == [split]
 
 
 def test_bad_rows_can_be_skipped_and_are_counted(patterns: Dataset, tmp_path: Path) -> None:
@@ -187,7 +191,7 @@ def test_archives_that_are_not_what_they_should_be(
     whole = zipped(patterns_csv, tmp_path / "whole.zip")
     cut = tmp_path / "cut.zip"
     cut.write_bytes(whole.read_bytes()[:-1000])
-    with pytest.raises(DataError, match=r"damaged|found cut\.zip"):
+    with pytest.raises(DataError, match=r"cut\.zip: the archive is damaged or cut off"):
         load_dataset(cut)
 
     monkeypatch.setattr(members_module, "MAX_MEMBER_BYTES", 1000)
@@ -214,6 +218,7 @@ def test_a_zip_that_inflates_to_more_than_it_declares(tmp_path: Path) -> None:
         ("notes.txt", b"hello", "expected a table of pixels .*found notes.txt"),
         ("x.parquet", b"PAR1 and then nothing PAR1", "not a readable Parquet file"),
         ("face.png", None, "found face.png outside a folder"),
+        ("nothing.csv", b"", r"found nothing\.csv \(empty\)"),
         ("missing", None, "No such file"),
     ],
 )

@@ -178,6 +178,17 @@ def test_a_pipe(tmp_path: Path) -> None:
     assert load_image(pipe).shape == (512, 512, 3)
 
 
+def test_levels_in_32_bits() -> None:
+    for level, limit in ((200, 255), (40_000, 65_535)):
+        grey = Image.fromarray(np.array([[0, level]], np.int32))
+        assert load_image(encoded(grey, "TIFF"))[0, :, 0].tolist() == [
+            0,
+            round(level / limit * 255),
+        ]
+    dark = Image.fromarray(np.array([[0, 200]], np.uint16))  # of a camera with 16 bits
+    assert load_image(encoded(dark, "TIFF"))[0, :, 0].tolist() == [0, 1]
+
+
 def test_one_pixel() -> None:
     assert load_image(encoded(Image.new("RGB", (1, 1), "red"), "PNG")).tolist() == [[[255, 0, 0]]]
 
@@ -212,6 +223,9 @@ def test_arrays() -> None:
         pytest.param("a\0b.jpg", "cannot be read: embedded null", id="impossible name"),
         pytest.param(encoded(two_halves("F", 0.0, float("nan")), "TIFF"), "finite", id="NaN"),
         pytest.param(Path(__file__).parent, "cannot be read: Is a directory", id="folder"),
+        pytest.param(np.array(5, np.uint8), "shape", id="a number"),
+        pytest.param(None, "expected a path, bytes or a uint8 array, found NoneType", id="None"),
+        pytest.param(io.BytesIO(b"x"), "found BytesIO", id="a file"),
     ],
 )
 def test_bad_input(source: object, expected: str) -> None:

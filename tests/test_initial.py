@@ -20,7 +20,7 @@ from semblante.train.batches import Faces
 from semblante.train.calibration import calibrated
 from semblante.train.export import export
 from semblante.train.initial import start_from
-from semblante.train.loop import evaluate
+from semblante.train.measure import logits_of, loss_and_accuracy
 from semblante.train.networks import build_network
 from semblante.train.recurrent import RecurrentConvolution, RecurrentNetwork
 from semblante.train.state import load_best, load_last
@@ -29,7 +29,8 @@ from test_training import QUICK, run
 
 
 def public_loss(patterns: Dataset, network: nn.Module) -> float:
-    return evaluate(network, Faces(patterns.split("PublicTest"), torch.device("cpu")))[0]
+    public = Faces(patterns.split("PublicTest"), torch.device("cpu"))
+    return loss_and_accuracy(logits_of(network, public), public)[0]
 
 
 def assert_says_the_same(exported: Path, network: nn.Module, patterns: Dataset) -> None:
@@ -154,7 +155,7 @@ def test_the_mean_of_several_runs_is_exported(patterns: Dataset, tmp_path: Path)
     for seed, path in zip((5, 6), runs, strict=True):
         run(patterns, replace(QUICK, epochs=2, seed=seed, initial=str(first)), path)
     about = export(runs, tmp_path / "mean.onnx", patterns)
-    assert about["training"]["averaged"] == [{"seed": 5, "epoch": 2}, {"seed": 6, "epoch": 2}]
+    assert about["training"]["runs"] == [{"seed": 5, "epoch": 2}, {"seed": 6, "epoch": 2}]
     states = [load_last(path)[0].state_dict() for path in runs]
     assert not torch.equal(states[0]["stem.weight"], states[1]["stem.weight"])
     network = build_network("rcnn-tiny")

@@ -14,7 +14,6 @@ from semblante.data import Dataset
 from semblante.data.ferplus import VOTES, FerPlus
 from semblante.errors import DataError, ModelError, OptionError
 from semblante.recognise.classifier import Classifier
-from semblante.train import loop
 from semblante.train.batches import Faces
 from semblante.train.export import export
 from semblante.train.loop import train
@@ -28,8 +27,8 @@ from semblante.train.objective import (
     smoothed,
 )
 from semblante.train.options import TrainOptions
-from semblante.train.relabel import likely_labels
 from semblante.train.state import load_best
+from semblante.train.targets import likely_labels, targets_of
 from test_training import QUICK, Silent, run, weights
 
 
@@ -194,15 +193,11 @@ def test_relabelling_overrules_labels_that_the_votes_contradict(
     options = replace(QUICK, network="rcnn-tiny", relabel_weight=1.0)
     noisy = replace(patterns, labels=labels)
     training = Faces(noisy.split("Training"), torch.device("cpu"))
-    found = loop._targets(training, ferplus.where(patterns.splits == 0), options, bf16=False)
+    votes_of_training = ferplus.where(patterns.splits == 0)
+    found = targets_of(training, votes_of_training, options)
     true = torch.from_numpy(patterns.labels[patterns.splits == 0])
     assert (found.argmax(dim=1) == true).all()
-    half = loop._targets(
-        training,
-        ferplus.where(patterns.splits == 0),
-        replace(options, relabel_weight=0.5),
-        bf16=False,
-    )
+    half = targets_of(training, votes_of_training, replace(options, relabel_weight=0.5))
     torch.testing.assert_close(half, (found + smoothed(training.labels, 0.1)) / 2)
     learnt(noisy, tmp_path / "run", replace(options, epochs=1), votes=ferplus)
     with pytest.raises(OptionError, match=r"votes are needed for .* relabel_weight"):

@@ -20,7 +20,7 @@ import torch
 from conftest import ferplus_votes
 from semblante.data import Dataset
 from semblante.errors import ModelError
-from semblante.train import loop, state
+from semblante.train import processor
 from semblante.train.checkpoint import load_tensors, save_tensors
 from semblante.train.loop import train
 from semblante.train.objective import Objective
@@ -47,17 +47,16 @@ train(load_fer2013(data), QUICK, Path(sys.argv[2]), Slow(), source={{"path": str
 """
 
 
-def test_a_run_that_has_ended_is_not_measured_again(
-    patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_has_ended_is_not_measured_again(patterns: Dataset, tmp_path: Path) -> None:
     options, folder = replace(QUICK, epochs=2), tmp_path / "run"
     summary, _ = run(patterns, options, folder)
     picture = (folder / "confusion.png").read_bytes()
     (folder / "confusion.png").unlink()  # killed just before the last picture
     assert run(patterns, options, folder, resume=True)[0] == summary
     assert (folder / "confusion.png").read_bytes() == picture
-    monkeypatch.setattr(loop, "_finish", None)
+    written = (folder / "confusion.png").stat().st_mtime_ns
     assert run(patterns, options, folder, resume=True)[0] == summary
+    assert (folder / "confusion.png").stat().st_mtime_ns == written
     with pytest.raises(ModelError, match="seed was 0, is 1"):
         run(patterns, replace(options, seed=1), folder, resume=True)
 
@@ -120,9 +119,7 @@ def test_ctrl_c_saves_in_mid_epoch_and_the_rest_is_the_same(
     assert figures[0] == figures[1]
 
 
-def test_likely_labels_are_found_once(
-    patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_likely_labels_are_found_once(patterns: Dataset, tmp_path: Path) -> None:
     """They cost two looks at all of Training, which a run that goes on need not repeat."""
     run(patterns, replace(QUICK, epochs=1), tmp_path / "first")
     options = replace(QUICK, epochs=2, initial=str(tmp_path / "first"), relabel_weight=0.5)
@@ -140,7 +137,6 @@ def test_likely_labels_are_found_once(
     others = replace(votes, votes=votes.votes[:, ::-1].copy())
     with pytest.raises(ModelError, match=r"cut was trained with other FER\+ votes"):
         run(patterns, options, cut, resume=True, votes=others)
-    monkeypatch.delattr(loop, "_targets")
     _, reporter = run(patterns, options, cut, resume=True, votes=votes)
     assert reporter.notes == []
     one, other = weights(tmp_path / "whole"), weights(cut)
@@ -296,12 +292,12 @@ def test_precision_is_measured_once_and_kept_on_resuming(
     options = replace(QUICK, epochs=1, precision="auto")
     config = tmp_path / "run" / "config.json"
     for quicker in (True, False):
-        monkeypatch.setattr(state, "_bf16_is_quicker", lambda quicker=quicker: quicker)
+        monkeypatch.setattr(processor, "bf16_is_quicker", lambda quicker=quicker: quicker)
         shutil.rmtree(tmp_path / "run", ignore_errors=True)
         run(patterns, options, tmp_path / "run")
         assert json.loads(config.read_text())["bf16"] is quicker
         before = weights(tmp_path / "run")
-        monkeypatch.setattr(state, "_bf16_is_quicker", lambda quicker=quicker: not quicker)
+        monkeypatch.setattr(processor, "bf16_is_quicker", lambda quicker=quicker: not quicker)
         for name in ("checkpoint.safetensors", "best.safetensors", "log.json"):
             (tmp_path / "run" / name).unlink()
         run(patterns, options, tmp_path / "run", resume=True)
@@ -312,5 +308,5 @@ def test_precision_is_measured_once_and_kept_on_resuming(
 def test_the_measurement_leaves_the_random_numbers_alone() -> None:
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    assert state._bf16_is_quicker.__wrapped__() in (True, False)
+    processor.bf16_is_quicker.__wrapped__()
     assert torch.equal(before, torch.get_rng_state())

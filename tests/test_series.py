@@ -54,7 +54,7 @@ def test_each_stage_starts_from_what_the_one_before_left(
     assert [of["seed"] for of in options] == [4, 4, 4, 5]
     assert Classifier(second).about["training"]["initial_share"] == 0.35
     assert model == tmp_path / "model.onnx"
-    assert [of["seed"] for of in Classifier(model).about["training"]["averaged"]] == [4, 5]
+    assert [of["seed"] for of in Classifier(model).about["training"]["runs"]] == [4, 5]
     assert steps == [5, 5, 5, 5]
 
     said = Classifier(model).probabilities(patterns.images)

@@ -19,10 +19,11 @@ from torch.nn import functional as F
 from semblante.data import Dataset
 from semblante.data.ferplus import FerPlus
 from semblante.errors import OptionError
-from semblante.train import loop
+from semblante.train.batches import Faces
 from semblante.train.checkpoint import load_tensors
 from semblante.train.curves import describe_confusion, diagnose
-from semblante.train.loop import train
+from semblante.train.loop import train, train_epoch
+from semblante.train.measure import logits_of, loss_and_accuracy
 from semblante.train.objective import Objective, smoothed
 from semblante.train.options import PRESETS, TrainOptions, options_from
 from semblante.train.reporter import Reporter
@@ -109,7 +110,7 @@ def test_first_step_is_gradient_descent_written_out(patterns: Dataset) -> None:
     options = replace(QUICK, epochs=1, batch_size=84, warmup_epochs=0, mixup_probability=0,
                      clip_norm=1e9, ema_decay=0)  # fmt: skip
     device = torch.device("cpu")
-    faces = loop.Faces(patterns.split("Training"), device)
+    faces = Faces(patterns.split("Training"), device)
     torch.manual_seed(7)
     state = TrainingState(options, device, steps_per_epoch=1)
     before = {n: p.detach().clone() for n, p in state.network.named_parameters()}
@@ -120,7 +121,7 @@ def test_first_step_is_gradient_descent_written_out(patterns: Dataset) -> None:
     gradients = {n: p.grad.clone() for n, p in state.network.named_parameters()}
     torch.manual_seed(8)
     faces.targets = smoothed(faces.labels, options.label_smoothing)
-    list(loop._train_epoch(state, faces, Objective(options), 1))
+    list(train_epoch(state, faces, Objective(options), 1))
     for name, parameter in state.network.named_parameters():
         decay = options.weight_decay if parameter.ndim > 1 else 0
         gradient = gradients[name] + decay * before[name]
@@ -181,9 +182,8 @@ def test_it_learns(patterns: Dataset, tmp_path: Path) -> None:
     assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
     network, record = load_best(tmp_path / "run")
     assert record["epoch"] == summary["best_epoch"]
-    _, accuracy = loop.evaluate(
-        network, loop.Faces(patterns.split("PublicTest"), torch.device("cpu"))
-    )
+    public = Faces(patterns.split("PublicTest"), torch.device("cpu"))
+    _, accuracy = loss_and_accuracy(logits_of(network, public), public)
     assert accuracy == summary["public"]["accuracy"]
 
 
@@ -291,7 +291,7 @@ def test_memory_that_is_freed_is_used_again() -> None:
     """Pages that a process is given, 4 KiB each, counted in a process of its own."""
     program = """
 import resource, sys, torch
-from semblante.train.state import keep_freed_memory
+from semblante.train.processor import keep_freed_memory
 if sys.argv[1] == "keep":
    keep_freed_memory()
 def pages():

@@ -6,7 +6,7 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,25 @@ def user_folder(kind: str) -> Path:
         return Path(chosen) / kind
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home) / "semblante" / kind
+
+
+def files_below(
+    folder: Path,
+    onerror: Callable[[OSError], object] | None = None,
+    leave_out: Iterable[str] = (),
+) -> Iterator[Path]:
+    """All that is no folder in `folder` and its sub-folders, links to folders too, each of them
+    once; `onerror` is told of folders that cannot be read, `leave_out` are real paths of
+    sub-folders."""
+    seen = set(leave_out) - {os.path.realpath(folder)}
+    for place, folders, names in os.walk(folder, onerror=onerror, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:  # by another way, or in a circle
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        yield from (Path(place, name) for name in names)
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:

@@ -25,7 +25,7 @@ from PIL import (
 from semblante.errors import ImageError, MissingExtraError
 
 RgbImage = npt.NDArray[np.uint8]  # (H, W, 3), levels 0..255
-ImageSource = str | os.PathLike[str] | bytes | npt.NDArray[np.uint8]
+ImageSource = str | os.PathLike[str] | bytes | bytearray | memoryview | npt.NDArray[np.uint8]
 
 # 100 megapixels: more than any camera a person owns, 300 MB once decoded. The size a file
 # declares is checked before anything is decoded.
@@ -64,8 +64,10 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> RgbImage
     """
     if isinstance(source, np.ndarray):
         return _from_array(source, max_pixels)
-    if isinstance(source, bytes):
+    if isinstance(source, (bytes, bytearray, memoryview)):
         return _decode(io.BytesIO(source), "picture", max_pixels)
+    if not isinstance(source, (str, os.PathLike)):
+        raise ImageError(f"expected a path, bytes or a uint8 array, found {type(source).__name__}")
     path = Path(source)
     try:
         with path.open("rb") as file:
@@ -77,6 +79,19 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> RgbImage
         raise ImageError(f"{path}: cannot be read: {error.strerror or error}") from None
     except ValueError as error:  # a name that no file can have
         raise ImageError(f"{str(path)!r}: cannot be read: {error}") from None
+
+
+def is_picture(path: Path) -> bool:
+    """Does the file begin as a picture of a known format does?"""
+    try:
+        with path.open("rb") as file:
+            if _is_heic(file.read(64)):
+                return True
+            file.seek(0)
+            Image.open(file, formats=FORMATS).close()
+    except Exception:  # whatever a decoder makes of something else
+        return False
+    return True
 
 
 def _decode(file: IO[bytes], name: str, max_pixels: int) -> RgbImage:
@@ -169,7 +184,8 @@ def _to_rgb(image: Image.Image) -> RgbImage:
 
 
 def _from_deep_grey(levels: npt.NDArray[np.generic]) -> RgbImage:
-    """16-bit grey levels by their full range; anything deeper by the range it uses."""
+    """16-bit grey levels by their full range, deeper ones as the 8 or 16 bits they fit in; what
+    fits in neither, and fractions, by the range they use."""
     whole = np.issubdtype(levels.dtype, np.integer)
     values: npt.NDArray[np.floating] = levels.astype(
         np.float32 if levels.dtype.itemsize <= 2 else np.float64
@@ -178,7 +194,7 @@ def _from_deep_grey(levels: npt.NDArray[np.generic]) -> RgbImage:
         raise ValueError("its levels are not all finite numbers")
     low, high = float(values.min()), float(values.max())
     if whole and low >= 0 and high <= 65535:
-        low, high = 0.0, 65535.0
+        low, high = 0.0, 255.0 if high <= 255 and levels.dtype.itemsize > 2 else 65535.0
     grey = np.round((values - low) * (255.0 / max(high - low, 1e-12))).astype(np.uint8)
     return np.repeat(grey[:, :, None], 3, axis=2)
 
@@ -186,7 +202,7 @@ def _from_deep_grey(levels: npt.NDArray[np.generic]) -> RgbImage:
 def _from_array(array: npt.NDArray[np.uint8], max_pixels: int) -> RgbImage:
     if array.dtype != np.uint8:
         raise ImageError(f"expected a picture array of uint8, found {array.dtype}")
-    channels = {2: 1, 3: array.shape[-1]}.get(array.ndim, 0)
+    channels = array.shape[2] if array.ndim == 3 else int(array.ndim == 2)
     if channels not in (1, 3, 4) or array.size == 0:
         raise ImageError(
             f"expected a picture array (H, W), (H, W, 3) or (H, W, 4), found shape {array.shape}"

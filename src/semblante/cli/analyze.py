@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from semblante.cli.checks import complain, output_file, require
+from semblante.cli.checks import complain, not_an_input, output_file, require
 from semblante.cli.formats import write_csv, write_json_lines, write_parquet, write_table
 from semblante.cli.inputs import (
     Input,
@@ -168,9 +169,10 @@ def analyze_command(
         contact_sheet = saved_name(contact_sheet)
     found = find_inputs(paths, [folder for folder in (annotate, timeline) if folder is not None])
     for option, written in (("--out", out), ("--contact-sheet", contact_sheet)):
-        if written is not None and any(_same(written, item.path) for item in found):
-            raise OptionError(f"{option} {written} would overwrite one of the inputs")
+        if written is not None:
+            not_an_input(option, written, Path(model), *(item.path for item in found))
     places = annotated_places(found, annotate) if annotate is not None else {}
+    _check_apart(out, contact_sheet, *places.values())
     options: dict[str, Any] = {} if detector is DetectorName.none else {"min_face": min_face}
     analyzer = Analyzer(
         model, detector=make_detector(detector, **options), steps=steps, early_exit=early_exit,
@@ -412,8 +414,14 @@ def _seconds(text: str) -> float:
     raise OptionError(f"--every: expected a time such as 0.5s or 200ms, found {text!r}")
 
 
-def _same(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    except OSError:
-        return False
+def _check_apart(*written: Path | None) -> None:
+    seen: set[str] = set()
+    for path in written:
+        if path is not None:
+            real = os.path.realpath(path)
+            if real in seen:
+                raise OptionError(
+                    f"{path} is the place of two things: choose others for --out, "
+                    "--contact-sheet or --annotate"
+                )
+            seen.add(real)

@@ -5,8 +5,13 @@ from __future__ import annotations
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from semblante.errors import MissingExtraError, OptionError
+from semblante.images import SUFFIXES
+
+if TYPE_CHECKING:
+    from semblante.data import Dataset
 
 
 def require(extra: str, what: str, *packages: str) -> None:
@@ -32,6 +37,19 @@ def not_an_input(option: str, path: Path, *inputs: Path | None) -> None:
             continue
         if same:
             raise OptionError(f"{option} {path} would overwrite {read}, which is read")
+
+
+def not_a_part(option: str, path: Path, data: Path, dataset: Dataset) -> None:
+    """Raise `OptionError` where writing `path` would replace something that `dataset` was read from
+    in the folder `data`, or beside the list `data`: one of its pictures, or a table."""
+    folder = (data if data.is_dir() else data.absolute().parent).resolve()
+    place = path.resolve()
+    if not path.is_file() or not place.is_relative_to(folder):
+        return
+    names = [] if dataset.names is None else dataset.names.tolist()
+    a_table = data.is_dir() and place.suffix.lower() not in SUFFIXES
+    if a_table or place.relative_to(folder).as_posix() in names:
+        raise OptionError(f"{option} {path} would overwrite a part of {data}, which is read")
 
 
 def beside(path: Path, name: str) -> Path:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from semblante.cli.audit import audit_command
-from semblante.cli.checks import not_an_input, output_file
+from semblante.cli.checks import not_a_part, not_an_input, output_file
 from semblante.cli.reading import (
     DataPath,
     ExcludeOption,
@@ -49,8 +49,12 @@ def inspect_command(
     from semblante.recognise.annotate import save_picture, saved_name
 
     if contact_sheet is not None:
+        contact_sheet = saved_name(contact_sheet)
         output_file("--contact-sheet", contact_sheet)
+        not_an_input("--contact-sheet", contact_sheet, path, exclude)
     dataset = Source(path, mapping, skip_bad, find_faces, exclude).read_kept()
+    if contact_sheet is not None:
+        not_a_part("--contact-sheet", contact_sheet, path, dataset)
     print(f"{path}: {FORMS[form_of(path) or 'table']}, {len(dataset):,} faces")
     table = Table("emotion", *SPLITS, "all", box=None, pad_edge=False)
     names = [*enumerate(EMOTIONS), (UNLABELLED, "without a label")]
@@ -63,7 +67,7 @@ def inspect_command(
     table.add_row("all", *(f"{count:,}" for count in (*totals, sum(totals))))
     Console(highlight=False).print(table)
     if contact_sheet is not None:
-        save_picture(draw(dataset), saved_name(contact_sheet))
+        save_picture(draw(dataset), contact_sheet)
 
 
 @data_app.command("convert")

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from semblante.cli.checks import beside, not_an_input, output_file, require
+from semblante.cli.checks import beside, not_a_part, not_an_input, output_file, require
 from semblante.cli.options import EarlyExitOption, FiguresFormat, ModelOption, StepsOption
 from semblante.cli.reading import (
     DataOption,
@@ -103,6 +103,9 @@ def evaluate_command(
         ferplus = load_ferplus(votes)
     source = Source(data, mapping, skip_bad, find_faces, exclude)
     dataset = source.read()
+    for option, picture in (("--confusion", confusion), ("--reliability", reliability)):
+        if picture is not None:
+            not_a_part(option, picture, data, dataset)
     kept = source.kept(dataset)
     with Console(stderr=True).status(f"classifying {split}"):
         evaluation = evaluate(
@@ -131,7 +134,7 @@ def evaluate_command(
     if evaluation.leak_free_n is None:
         print("leak-free accuracy unknown: the dataset has no Training rows")
     elif evaluation.leak_free_accuracy is None:
-        print("leak-free accuracy unknown: every face has a copy in Training")
+        print("leak-free accuracy unknown: every face that was measured is in Training")
     else:
         print(
             f"leak-free accuracy {evaluation.leak_free_accuracy:.2%} "

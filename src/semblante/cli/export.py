@@ -60,13 +60,13 @@ def export_command(
     kept = ("best.safetensors", "checkpoint.safetensors", "config.json", "log.json")
     not_an_input("--out", out, data, votes, *(run / name for run in run_dirs for name in kept))
 
-    from semblante.train.checkpoint import read_config
     from semblante.train.export import export
     from semblante.train.learning_curve import share_of_training
+    from semblante.train.run_folder import read_config
 
     config = read_config(run_dirs[0])
-    not_an_input("--out", out, Path(config["options"].get("initial", "")))
-    source = Source.from_dict(config["source"])
+    not_an_input("--out", out, Path(config.options.initial))
+    source = Source.from_dict(config.source)
     if data is not None:
         source = replace(source, path=data)
     elif not source.path.exists():
@@ -74,7 +74,7 @@ def export_command(
             f"{source.path}, the run's dataset, is gone: give its new place with --data"
         )
     ferplus = None
-    if config["options"].get("ferplus_weight", 0) > 0:
+    if config.options.ferplus_weight > 0:
         not_an_input("--out", out, beside(source.path, "fer2013new.csv"))
         dataset, ferplus = source.read_with_votes(votes)
     elif votes is not None:
@@ -82,7 +82,7 @@ def export_command(
     else:
         dataset = source.read_kept()
     not_an_input("--out", out, source.path)
-    share = config["source"].get("share", 1)
+    share = config.source.get("share", 1)
     if share < 1:  # a run of `train --learning-curve`
         rows = share_of_training(dataset, share)
         dataset = dataset.where(rows)

@@ -81,10 +81,10 @@ def write_table(analyses: Iterable[Analysis], file: IO[str], language: str) -> N
     table = Table(*words["columns"], box=None, pad_edge=False)
     for column in table.columns[2:]:
         column.no_wrap = True
-    for name, group in itertools.groupby(analyses, key=lambda analysis: analysis.path):
-        path = printable(name or "")
+    for _, group in itertools.groupby(analyses, key=_Inputs().number):
         clip = _Clip()
         for analysis in group:
+            path = printable(analysis.path or "")
             if analysis.error is not None and not analysis.faces:
                 table.add_row(path, "-", words["not read"])
             elif analysis.frame is not None:
@@ -107,6 +107,25 @@ def write_table(analyses: Iterable[Analysis], file: IO[str], language: str) -> N
     if not console.is_terminal:
         console.width = 10_000
     console.print(table)
+
+
+def follows(analysis: Analysis, before: Analysis) -> bool:
+    """In the same video, and not in one that is looked at a second time."""
+    return analysis.path == before.path and (analysis.frame or 0) > (before.frame or 0)
+
+
+class _Inputs:
+    """Counts them, as what was found in them comes."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._before: Analysis | None = None
+
+    def number(self, analysis: Analysis) -> int:
+        if self._before is None or not follows(analysis, self._before):
+            self._count += 1
+        self._before = analysis
+        return self._count
 
 
 @dataclass

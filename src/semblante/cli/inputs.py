@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semblante.errors import OptionError
-from semblante.images import SUFFIXES
+from semblante.files import files_below
+from semblante.images import SUFFIXES, is_picture
 from semblante.recognise import video
 from semblante.recognise.annotate import saved_name
 
@@ -43,7 +44,8 @@ Input = Picture | Clip | Unreadable
 def find_inputs(paths: Iterable[Path], own: Iterable[Path] = ()) -> list[Input]:
     """All pictures and videos that `paths` stand for, in their order.
 
-    A file named by the user is tried whatever its name, as a video where its suffix says so. In
+    A file named by the user is tried whatever its name; where its suffix does not say so, its
+    content tells whether it is a video. In
     folders, with their sub-folders, files are chosen by their suffix and sorted by name; what lies
     in one of the folders `own` was written by this program and is left out.
     """
@@ -56,26 +58,30 @@ def _found(path: Path, own: set[str]) -> Iterator[Input]:
         yield _named(path, Path(path.name))
         return
     denied: list[OSError] = []
-    files: list[Path] = []
-    for folder, folders, names in os.walk(path, onerror=denied.append):
-        folders[:] = [name for name in folders if os.path.realpath(Path(folder, name)) not in own]
-        known = SUFFIXES | video.SUFFIXES
-        files += [
-            Path(folder, name)
-            for name in names
-            # ._x.jpg is what macOS notes about x.jpg on other systems' disks.
-            if Path(name).suffix.lower() in known and not name.startswith("._")
-        ]
+    known = SUFFIXES | video.SUFFIXES
+    files = [
+        file
+        for file in files_below(path, denied.append, leave_out=own)
+        # ._x.jpg is what macOS notes about x.jpg on other systems' disks.
+        if file.suffix.lower() in known and not file.name.startswith("._")
+    ]
     for error in denied:
         yield Unreadable(path, f"{error.filename}: cannot be read: {error.strerror}")
     if not files and not denied:
         yield Unreadable(path, f"{path}: no pictures or videos in this folder")
     for file in sorted(files):
-        yield _named(file, file.relative_to(path))
+        if file.exists() and not file.is_file():
+            yield Unreadable(file, f"{file}: expected a file, found a pipe or a device")
+        else:
+            yield _named(file, file.relative_to(path))
 
 
 def _named(path: Path, below: Path) -> Picture | Clip:
-    return (Clip if path.suffix.lower() in video.SUFFIXES else Picture)(path, below)
+    suffix = path.suffix.lower()
+    is_video = suffix in video.SUFFIXES
+    if not is_video and suffix not in SUFFIXES and os.path.isfile(path):  # noqa: PTH113
+        is_video = not is_picture(path) and video.is_video(path)
+    return (Clip if is_video else Picture)(path, below)
 
 
 def annotated_places(found: Sequence[Input], folder: Path) -> dict[int, Path]:

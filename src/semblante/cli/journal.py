@@ -35,7 +35,7 @@ class Journal:
             if not self.path.exists():
                 raise OptionError(f"--resume: there is no unfinished {out} ({self.path})")
             end = self._read(head)
-        elif self.path.exists():
+        elif self._holds_something():
             raise OptionError(
                 f"{self.path} holds what an unfinished run has found: go on with --resume, or "
                 "delete it"
@@ -64,6 +64,15 @@ class Journal:
         self._file.close()
         if done:
             self.path.unlink()
+
+    def _holds_something(self) -> bool:
+        """More than the head of a run that was killed before it found anything."""
+        try:
+            with self.path.open("rb") as file:
+                head, more = file.readline(), file.read(1)
+        except FileNotFoundError:
+            return False
+        return bool(more) or not (head.startswith(b'{"semblante": ') or head == b"")
 
     def _read(self, head: dict[str, Any]) -> int:
         """Where the last input that was done ends in the file."""

@@ -129,7 +129,8 @@ def train_command(
     from semblante.train.distributed import is_first
     from semblante.train.loop import train
 
-    console = Console(stderr=True, quiet=not is_first())
+    first = is_first()
+    console = Console(stderr=True, quiet=not first)
     source = Source(data, mapping, skip_bad, find_faces, exclude)
     ferplus = None
     if needs_votes:
@@ -142,26 +143,32 @@ def train_command(
             f"Training holds no face that is labelled {' or '.join(missing)}: "
             "the network will never say so"
         )
+    several = preset == _SERIES or learning_curve
+    if several and first and out.exists() and any(out.iterdir()) and not resume:
+        raise OptionError(f"--out {out}: expected a new folder; --resume goes on in this one")
     notes = source.to_dict()
-    if preset == _SERIES:
-        _released(dataset, changes, out, console, notes, ferplus, resume=resume)
-        return
-    options = recipes[0]
-    if learning_curve:
-        _learning_curve(dataset, options, out, console, notes, ferplus, resume=resume)
-        return
-    events = out / "tensorboard" if tensorboard else None
-    with RunProgress(console, options.epochs, events) as progress:
-        try:
-            summary = train(
-                dataset, options, out, progress, source=notes, votes=ferplus, resume=resume
-            )
-        except KeyboardInterrupt:
-            complain(f"interrupted; the same command with --resume goes on in {out}")
-            raise
-    if is_first():
-        _print_summary(summary)
-        print(f"weights, log, curves and confusion matrix are in {out}")
+    try:
+        if preset == _SERIES:
+            report = _released(dataset, changes, out, console, notes, ferplus)
+        elif learning_curve:
+            report = _learning_curve(dataset, recipes[0], out, console, notes, ferplus)
+        else:
+            events = out / "tensorboard" if tensorboard else None
+            with RunProgress(console, recipes[0].epochs, events) as progress:
+                summary = train(
+                    dataset, recipes[0], out, progress, source=notes, votes=ferplus, resume=resume
+                )
+            report = functools.partial(_print_run, summary, out)
+    except KeyboardInterrupt:
+        complain(f"interrupted; the same command with --resume goes on in {out}")
+        raise
+    if first:
+        report()
+
+
+def _print_run(summary: dict[str, Any], out: Path) -> None:
+    _print_summary(summary)
+    print(f"weights, log, curves and confusion matrix are in {out}")
 
 
 def _print_summary(summary: dict[str, Any]) -> None:
@@ -182,39 +189,28 @@ def _released(
     console: Console,
     notes: dict[str, Any],
     votes: FerPlus | None,
-    *,
-    resume: bool,
-) -> None:
+) -> Callable[[], None]:
+    """Train all runs; returns what tells of them."""
     require("train", "exporting", "onnx", "onnxscript")
     from semblante.evaluation import draw_confusion, evaluate
     from semblante.recognise.classifier import Classifier
-    from semblante.train.distributed import is_first
     from semblante.train.series import train_released
 
-    _check_new(out, resume=resume)
-    try:
-        model, summaries = train_released(
-            dataset, changes, out, _titled(console), source=notes, votes=votes
-        )
-    except KeyboardInterrupt:
-        complain(f"interrupted; the same command with --resume goes on in {out}")
-        raise
-    if not is_first():
-        return
-    for name, summary in summaries.items():
-        print(f"{name}:")
-        _print_summary(summary)
-    found = evaluate(Classifier(model), dataset, "PublicTest", model=str(model))
-    draw_confusion(found, out / "confusion.png")
-    print(f"{model}: PublicTest {found.accuracy:.2%} (n={found.n}), single view")
-    print(f"each run's curves are in its folder, the confusion matrix in {out / 'confusion.png'}")
+    model, summaries = train_released(
+        dataset, changes, out, _titled(console), source=notes, votes=votes
+    )
 
+    def report() -> None:
+        for name, summary in summaries.items():
+            print(f"{name}:")
+            _print_summary(summary)
+        found = evaluate(Classifier(model), dataset, "PublicTest", model=str(model))
+        draw_confusion(found, out / "confusion.png")
+        print(f"{model}: PublicTest {found.accuracy:.2%} (n={found.n}), single view")
+        picture = out / "confusion.png"
+        print(f"each run's curves are in its folder, the confusion matrix in {picture}")
 
-def _check_new(out: Path, *, resume: bool) -> None:
-    from semblante.train.distributed import is_first
-
-    if is_first() and out.exists() and any(out.iterdir()) and not resume:
-        raise OptionError(f"--out {out}: expected a new folder; --resume goes on in this one")
+    return report
 
 
 def _learning_curve(
@@ -224,21 +220,23 @@ def _learning_curve(
     console: Console,
     notes: dict[str, Any],
     votes: FerPlus | None,
-    *,
-    resume: bool,
-) -> None:
+) -> Callable[[], None]:
+    """Train on ever more of Training; returns what tells of it."""
     from semblante.train.learning_curve import learning_curve
 
-    _check_new(out, resume=resume)
     found = learning_curve(dataset, options, out, _titled(console), source=notes, votes=votes)
-    if not found:  # another process than the first, under torchrun
-        return
-    table = Table("faces", "Training", "PublicTest", box=None, pad_edge=False)
-    for point in found["points"]:
-        table.add_row(f"{point['faces']:,}", f"{point['training']:.2%}", f"{point['public']:.2%}")
-    Console(highlight=False).print(table)
-    print(found["verdict"])
-    print(f"curve: {out / 'learning-curve.png'}")
+
+    def report() -> None:
+        table = Table("faces", "Training", "PublicTest", box=None, pad_edge=False)
+        for point in found["points"]:
+            table.add_row(
+                f"{point['faces']:,}", f"{point['training']:.2%}", f"{point['public']:.2%}"
+            )
+        Console(highlight=False).print(table)
+        print(found["verdict"])
+        print(f"curve: {out / 'learning-curve.png'}")
+
+    return report
 
 
 def _titled(console: Console) -> Callable[[TrainOptions, str], RunProgress]:

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from semblante.cli.checks import complain
+from semblante.cli.formats import follows
 from semblante.errors import ImageError
 from semblante.images import load_image
 from semblante.recognise.annotate import save_picture, saved_name
@@ -33,7 +34,7 @@ class Views:
             return
         if analysis.frame is not None:
             if self._timelines is not None:
-                if self._clip and not _follows(analysis, self._clip[-1]):
+                if self._clip and not follows(analysis, self._clip[-1]):
                     self._write_timeline(self._timelines)
                 self._clip.append(analysis)
         elif self._sheet is not None and analysis.faces:
@@ -70,8 +71,3 @@ class Views:
         self._taken.add(place)
         save_picture(timeline(self._clip, self._language), place)
         self._clip = []
-
-
-def _follows(analysis: Analysis, before: Analysis) -> bool:
-    """In the same video, and not in one that is looked at a second time."""
-    return analysis.path == before.path and (analysis.frame or 0) > (before.frame or 0)

@@ -51,15 +51,18 @@ def write_folders(dataset: Dataset, path: Path) -> None:
     """PNG files such as `PublicTest/happy/PublicTest_028710.png`; the number is the row's."""
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise OptionError(f"{path}: expected a new or an empty folder")
+    path = path.resolve()  # the current folder has no name of its own
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         for number, row in dataset.rows():
             file = beside / face_name(number, row.label, row.split)
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(encoded_png(row.image))
-        if path.exists():
-            path.rmdir()
-        beside.rename(path)
+        if path.exists():  # somebody may be in it: it stays, and is filled
+            for child in beside.iterdir():
+                child.rename(path / child.name)
+        else:
+            beside.rename(path)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 

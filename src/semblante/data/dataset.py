@@ -44,7 +44,11 @@ class Dataset:
             raise DataError(f"unknown split {name!r}; known: {', '.join(SPLITS)}")
         mask = self.splits == SPLITS.index(name)
         if not mask.any():
-            raise DataError(f"the dataset has no {name} rows")
+            rows = np.bincount(self.splits, minlength=len(SPLITS))
+            held = ", ".join(
+                f"{n:,} of {split}" for split, n in zip(SPLITS, rows, strict=True) if n
+            )
+            raise DataError(f"the dataset has no {name} rows: it has {held or 'none'}")
         if (self.labels[mask] == UNLABELLED).any():
             raise DataError(f"faces of {name} have no label")
         return self.where(mask)
@@ -95,13 +99,17 @@ OnBad = Callable[[DataError], None]  # what is done with a row that cannot be re
 def collect(rows: Iterable[Row | DataError], on_bad: OnBad | None, where: str) -> Dataset:
     """The rows as a `Dataset`; an error among them is raised, or handed to `on_bad`."""
     kept: list[Row] = []
+    bad: list[DataError] = []
     for row in rows:
         if isinstance(row, Row):
             kept.append(row)
         elif on_bad is None:
             raise row
         else:
+            bad.append(row)
             on_bad(row)
+    if bad and not kept:
+        raise DataError(f"{where}: not one face in it: {len(bad)} bad rows, the first: {bad[0]}")
     if not kept:
         raise DataError(f"{where}: not one face in it")
     names, groups = (np.array([getattr(row, what) for row in kept]) for what in ("name", "group"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from semblante.data.dataset import SPLITS, Dataset, OnBad, Row, collect
@@ -19,20 +19,22 @@ _OFFICIAL: Final = re.compile(rf"({'|'.join(SPLITS)})_", re.IGNORECASE)
 
 def read_folders(
     pictures: Iterable[Member],
-    where: str,
+    root: Path,
     reader: PictureReader,
     on_bad: OnBad | None = None,
 ) -> Dataset:
-    """One face a picture; its class is the name of the folder it lies in.
+    """One face a picture of those below `root`; its class is the name of the folder it lies in.
 
     The split is the official name at the front of the file's name, else a folder such as `train`,
-    `validation` or `test` above the class (the last two become PublicTest), else Training. Rows
+    `validation` or `test` above the class (the last two become PublicTest; it may be `root` itself,
+    where that is a folder and no archive), else Training. Rows
     are in the order of the numbers in the files' names, where each has one of its own.
     """
+    above = (root.resolve().name,) if root.is_dir() else ()
     rows: list[tuple[tuple[int, str], Row | DataError]] = []
     for member in pictures:
         try:
-            row = _row(member, reader)
+            row = _row(member, above, reader)
         except DataError as error:
             rows.append((_place(member), error))
         else:
@@ -41,10 +43,10 @@ def read_folders(
     numbers = [number for (number, _), _ in rows]
     if len(set(numbers)) == len(numbers) and -1 not in numbers:
         rows.sort(key=lambda item: item[0])
-    return collect((row for _, row in rows), on_bad, where)
+    return collect((row for _, row in rows), on_bad, str(root))
 
 
-def _row(member: Member, reader: PictureReader) -> Row | None:
+def _row(member: Member, above: tuple[str, ...], reader: PictureReader) -> Row | None:
     path = PurePosixPath(member.name)
     if len(path.parts) < 2:
         raise DataError(f"{member.where}: expected to lie in a folder named after its class")
@@ -55,8 +57,8 @@ def _row(member: Member, reader: PictureReader) -> Row | None:
     if official:
         split = SPLIT_NAMES[official.group(1).lower()]
     else:
-        above = [SPLIT_NAMES.get(part.lower()) for part in path.parts[:-2]]
-        split = next((number for number in reversed(above) if number is not None), 0)
+        named = [SPLIT_NAMES.get(part.lower()) for part in (*above, *path.parts[:-2])]
+        split = next((number for number in reversed(named) if number is not None), 0)
     face = reader.face(reader.data(member.stream), member.where)
     return Row(face, label, split, member.name)
 

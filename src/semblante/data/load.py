@@ -104,7 +104,7 @@ def _load(path: Path, reader: PictureReader, on_bad: OnBad | None) -> Dataset:
         return collect(_parquets(path, contents, reader), on_bad, str(path))
     if contents.form == "folders":
         pictures = (member for member in members(path) if is_picture(member.suffix))
-        return read_folders(pictures, str(path), reader, on_bad)
+        return read_folders(pictures, path, reader, on_bad)
     held = ", ".join(contents.others[:3]) or "nothing"
     raise DataError(f"{path}: expected {'; or '.join(FORMS.values())}; found {held}")
 
@@ -143,7 +143,7 @@ def _survey(path: Path) -> _Contents:
         elif is_listing(header):
             contents.listings.append(member.name)
         else:
-            contents.others.append(member.name + _shown(header))
+            contents.others.append(member.name + (_shown(header) if start else " (empty)"))
     return contents
 
 

@@ -18,11 +18,13 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Final
 
 from semblante.errors import DataError
+from semblante.files import files_below
 
 # A member may be this large once inflated: six times the whole fer2013.csv. Archives that
 # declare more, or inflate to more than they declare, are refused before memory is.
 MAX_MEMBER_BYTES: Final = 2_000_000_000
 
+_ZIP: Final = b"PK\x03\x04"  # as such an archive begins
 _DAMAGE: Final = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -78,11 +80,14 @@ def members(path: Path) -> Iterator[Member]:
         yield from _of_tar(path)
     else:
         with path.open("rb") as file:
+            if file.read(len(_ZIP)) == _ZIP:  # and its list of members, at its end, is not there
+                raise zipfile.BadZipFile("it ends before its list of members")
+            file.seek(0)
             yield Member(path.name, str(path), file)
 
 
 def _of_folder(path: Path) -> Iterator[Member]:
-    for file in sorted(path.rglob("*")):
+    for file in sorted(files_below(path)):
         if file.is_file() and not _hidden(name := file.relative_to(path).as_posix()):
             with file.open("rb") as stream:
                 yield Member(name, str(file), stream)

@@ -181,6 +181,7 @@ class YuNetDetector:
     SIDE: Final = 1.30  # of FER2013's frame, in widths of YuNet's box
     RISE: Final = 0.065  # of the frame's centre above the middle between eyes and mouth, in sides
     _LEAST_SIDE: Final = 320  # smaller pictures are enlarged to this, four times at most
+    _THINNEST: Final = 64  # pixels a side; OpenCV reads beyond a picture of 32 and less
     _OVERLAP: Final = 0.3  # of the network's own suppression of doubles
     _MOST: Final = 5000  # boxes that are looked at before that
 
@@ -207,6 +208,8 @@ class YuNetDetector:
     ) -> list[Detection]:
         """See `Detector.detect`."""
         searched, scale = _scaled(image, max_side or self.max_side, self._LEAST_SIDE)
+        missing = [max(0, self._THINNEST - side) for side in searched.shape[:2]]
+        searched = np.pad(searched, ((0, missing[0]), (0, missing[1]), (0, 0)))
         height, width = searched.shape[:2]
         network = self._network()
         network.setInputSize((width, height))

@@ -23,9 +23,9 @@ from semblante.recognise.classifier import Classifier
 from semblante.recognise.detectors import (
     Detection,
     Detector,
-    HaarDetector,
     WholePicture,
     detected_in,
+    make_detector,
     without_doubles,
 )
 from semblante.recognise.tracks import Track, Tracker, tracker_for
@@ -74,26 +74,28 @@ class Analyzer:
         self,
         model: str | os.PathLike[str] = DEFAULT_MODEL,
         *,
-        detector: Detector | None = None,
+        detector: Detector | str = "haar",
         threads: int | None = None,
         steps: int | None = None,
         early_exit: float | None = None,
         tta: str = "flip",
     ) -> None:
         """`model`: a name of `semblante.available_models()` or an exported ONNX file;
-        `detector`: OpenCV's Haar cascade unless given (see `make_detector`); `threads`: of the
-        network, None for all; `steps`, `early_exit`: less work for each face, see `Classifier`.
+        `detector`: "haar", OpenCV's cascade; "yunet", where its file is (`semblante models pull
+        yunet`); "none", each picture is a face; or a `Detector`. `threads`: of the network, None
+        for all; `steps`, `early_exit`: less work for each face, see `Classifier`.
         `tta`, test-time augmentation: "flip" averages each face of a picture with its mirror image,
         which is right 0.4 to 0.8 points more often (model card) and costs little beside finding the
         face; "none" does not. In videos the moments of a track are averaged instead.
-        Raises `ModelError` where the model cannot be used."""
+        Raises `ModelError` where the model cannot be used, `OptionError` for an option outside its
+        range."""
         if tta not in TTA:
             raise OptionError(f"expected tta to be one of {', '.join(TTA)}, found {tta!r}")
         self.mirrored = tta == "flip"
         self.classifier = Classifier(
             model_path(model), threads=threads, steps=steps, early_exit=early_exit
         )
-        self.detector = detector if detector is not None else HaarDetector()
+        self.detector = make_detector(detector) if isinstance(detector, str) else detector
 
     def analyze(self, image: ImageSource) -> list[Face]:
         """The faces of one picture, from left to right; without a face, an empty list.

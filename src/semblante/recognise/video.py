@@ -21,7 +21,7 @@ from semblante.images import MAX_PIXELS, RgbImage
 SUFFIXES: Final = frozenset(
     {
         *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".flv"),
-        *(".3gp", ".ts", ".mts", ".m2ts", ".ogv"),
+        *(".3gp", ".ts", ".mts", ".m2ts", ".m2v", ".ogv", ".asf", ".vob", ".f4v", ".mxf"),
     }
 )
 # Decoded ahead of whoever works on them: enough for the decoder to use the other core.
@@ -45,6 +45,15 @@ class Frame:
     number: int  # from 0, counting frames that were passed over as well
     time_s: float  # seconds from the start, as the file says; of a camera, since it was opened
     image: RgbImage
+
+
+def is_video(path: Path) -> bool:
+    """Can its frames be read?"""
+    try:
+        next(Video(path).frames())
+    except VideoError:
+        return False
+    return True
 
 
 class Video:

@@ -1,13 +1,4 @@
-"""Files of a run folder: tensors as safetensors, the rest as JSON, each written whole.
-
-config.json             the options, the dataset's fingerprint, versions
-checkpoint.safetensors  the last epoch: weights, moving average, momentum; history inside
-best.safetensors        the averaged weights of the epoch that was best on PublicTest
-targets.safetensors     what each face of Training is to be called, where that took long to find
-log.json                the history, an entry an epoch, and the run's summary
-curves.png              loss and accuracy over the epochs
-confusion.png           which emotion was taken for which, PublicTest, the best epoch's weights
-"""
+"""Tensors and what is known of them in one file, written whole or not at all; never pickle."""
 
 from __future__ import annotations
 
@@ -22,28 +13,6 @@ from torch import Tensor
 
 from semblante.errors import ModelError
 from semblante.files import write_atomically
-
-
-def read_json(path: Path) -> Any:
-    """What the JSON file holds; raises `ModelError` where it is missing or damaged."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise ModelError(f"{path}: not valid JSON: {error}") from None
-
-
-def read_config(run_dir: Path) -> dict[str, Any]:
-    """`config.json` of a run folder; raises `ModelError` where it is not as `train` wrote it."""
-    path = run_dir / "config.json"
-    config = read_json(path)
-    kinds = {"options": dict, "dataset_sha256": str, "source": dict, "bf16": bool}
-    if not isinstance(config, dict) or any(
-        not isinstance(config.get(name), kind) for name, kind in kinds.items()
-    ):
-        raise ModelError(f"{path}: expected an object with {', '.join(kinds)}")
-    return config
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:

@@ -17,7 +17,8 @@ from semblante.data.dataset import UNLABELLED
 from semblante.data.duplicates import exact_groups, joined, near_pairs
 from semblante.errors import DataError, OptionError
 from semblante.train.batches import Faces
-from semblante.train.loop import logits_of, train
+from semblante.train.loop import train
+from semblante.train.measure import logits_of
 from semblante.train.options import TrainOptions
 from semblante.train.reporter import Reporter
 from semblante.train.state import load_last

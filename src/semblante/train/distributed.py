@@ -10,9 +10,8 @@ leaves out the same units in every part.
 
 from __future__ import annotations
 
+import atexit
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -64,26 +63,20 @@ class Processes:
 ALONE: Final = Processes()
 
 
-@contextmanager
-def processes() -> Iterator[Processes]:
+def all_processes() -> Processes:
     """Those that torchrun started, else this one alone.
 
-    Within another one they are the same: who has left a group and enters a second one under
-    torchrun may meet the others' old addresses there, and wait for ever.
+    Their group is made by the first call and lasts until Python ends: who leaves a group and enters
+    a second one may meet the others' old addresses there, and wait for ever.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield ALONE
-        return
-    if dist.is_initialized():
-        yield Processes(dist.get_rank(), dist.get_world_size())
-        return
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    try:
-        yield Processes(dist.get_rank(), dist.get_world_size())
-    finally:
-        dist.destroy_process_group()
+        return ALONE
+    if not dist.is_initialized():
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        atexit.register(dist.destroy_process_group)
+    return Processes(dist.get_rank(), dist.get_world_size())
 
 
 def is_first() -> bool:

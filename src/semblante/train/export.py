@@ -7,7 +7,7 @@ import json
 import logging
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -29,14 +29,15 @@ from semblante.preprocess import InputSpec, network_input
 from semblante.recognise.classifier import METADATA_KEY, Classifier
 from semblante.train.batches import Faces
 from semblante.train.calibration import calibrated, fit_temperatures
-from semblante.train.checkpoint import read_config
 from semblante.train.dial import add_dial
 from semblante.train.initial import start_from
 from semblante.train.networks import count_parameters
 from semblante.train.objective import N_EMOTIONS
+from semblante.train.options import TrainOptions
 from semblante.train.precision import PRECISIONS, halve, quantise
-from semblante.train.recurrent import RecurrentNetwork
-from semblante.train.state import load_best, load_last
+from semblante.train.recurrent import every_step
+from semblante.train.run_folder import RunConfig, read_config
+from semblante.train.state import load_best, load_last, n_outputs
 
 OPSET: Final = 18
 # Largest difference between torch's and ONNX Runtime's outputs (logits) that is let through.
@@ -77,25 +78,25 @@ def export(
         raise OptionError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
     runs = [run_dir] if isinstance(run_dir, Path) else list(run_dir)
     found = [_load_run(run, dataset, last=len(runs) > 1) for run in runs]
-    trained, record, config = found[0]
+    trained, _, config = found[0]
     if len(runs) > 1:
-        _check_same_start(runs, [config["options"] for _, _, config in found])
+        _check_same_start(runs, [config.options for _, _, config in found])
         _average(trained, [network for network, _, _ in found])
     if initial_share:
-        _mix_with_initial(trained, config["options"], dataset, initial_share)
+        _mix_with_initial(trained, config.options, dataset, initial_share)
     public = dataset.split("PublicTest")
-    plain = _torch_logits(_EveryStep(trained), public)
+    plain = _torch_logits(lambda faces: every_step(trained, faces), public)
     temperatures = [[fit_temperatures(public.labels, step[:, :N_EMOTIONS]) for step in plain]]
     if plain.shape[2] > N_EMOTIONS:
         temperatures.append(_ferplus_temperatures(plain[:, :, N_EMOTIONS:], dataset, votes))
-    network = _EveryStep(trained, temperatures)
+    network = _Calibrated(trained, temperatures)
     outputs = _torch_logits(network, public)
     accuracies = [_accuracy(public, logits) for logits in outputs]
-    learnt = "FER2013, Training split"
-    if outputs.shape[2] > N_EMOTIONS:
-        learnt += ", and its FER+ votes"
+    learnt = f"{Path(config.source.get('path', 'faces')).name}, Training split"
+    if config.options.needs_votes:
+        learnt += ", and FER+'s votes on it"
     about = {
-        "network": record["network"],
+        "network": config.options.network,
         "labels": list(EMOTIONS),
         "input": asdict(InputSpec()),
         "steps": list(getattr(trained, "steps", ())),
@@ -106,19 +107,14 @@ def export(
         "ferplus_temperatures": temperatures[1] if len(temperatures) > 1 else [],
         "training": {
             "dataset": learnt,
-            "dataset_sha256": config["dataset_sha256"],
-            "options": _without_folders(config["options"]),
-            "best_epoch": int(record["epoch"]),
-            "averaged": [
-                {"seed": config["options"]["seed"], "epoch": int(record["epoch"])}
-                for _, record, config in found
-                if len(runs) > 1
-            ],
+            "dataset_sha256": config.dataset_sha256,
+            "options": _without_folders(config.options),
+            # The weights are those of this epoch, or the mean over these.
+            "runs": [{"seed": run.options.seed, "epoch": epoch} for _, epoch, run in found],
             "initial_share": initial_share,
             "public_test": {"n": len(public), "accuracy": accuracies[-1]},
             "public_test_by_step": accuracies,
         },
-        "licence": "MIT",
         "made_with": f"semblante {semblante.__version__}, torch {torch.__version__}",
     }
 
@@ -129,7 +125,7 @@ def export(
         if precision == "int8":
             _quantised(model, dataset)
         _add_outputs(model, *outputs.shape[::2])
-        onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(about), "license": "MIT"})
+        onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(about)})
         onnx.checker.check_model(model, full_check=True)
         beside.write_bytes(model.SerializeToString())
         _compare(beside, public, outputs, exact=precision == "fp32")
@@ -138,50 +134,49 @@ def export(
     return about
 
 
-def _without_folders(options: dict[str, Any]) -> dict[str, Any]:
+def _without_folders(options: TrainOptions) -> dict[str, Any]:
     """Nobody whom the file is given to needs to know where on this machine the runs were."""
     return {
-        **options,
-        "initial": Path(options.get("initial", "")).name,
-        "teachers": [Path(teacher).name for teacher in options.get("teachers", [])],
+        **asdict(options),
+        "initial": Path(options.initial).name,
+        "teachers": [Path(teacher).name for teacher in options.teachers],
     }
 
 
-def _load_run(
-    run_dir: Path, dataset: Dataset, *, last: bool
-) -> tuple[nn.Module, dict[str, Any], dict[str, Any]]:
-    """Its best network, or that of its last epoch, what is known of this epoch, and the run's
-    configuration."""
+def _load_run(run_dir: Path, dataset: Dataset, *, last: bool) -> tuple[nn.Module, int, RunConfig]:
+    """Its best network, or that of its last epoch, this epoch's number, and what run it is."""
     network, record = load_best(run_dir)
+    epoch = int(record["epoch"])
     if last:
         network, history = load_last(run_dir)
-        record = {**record, **history[-1]}
+        epoch = int(history[-1]["epoch"])
     config = read_config(run_dir)
-    if config["dataset_sha256"] != dataset.fingerprint():
+    if config.dataset_sha256 != dataset.fingerprint():
         raise ModelError(
             f"{run_dir} was trained on another dataset than the one given to compare with"
         )
-    if config["options"].get("network") != record["network"]:
+    if config.options.network != record["network"]:
         raise ModelError(
-            f"{run_dir}: the run is of {config['options'].get('network')!r}, "
+            f"{run_dir}: the run is of {config.options.network!r}, "
             f"but best.safetensors holds a {record['network']!r}"
         )
-    return network, record, config
+    return network, epoch, config
 
 
-def _check_same_start(runs: Sequence[Path], options: Sequence[dict[str, Any]]) -> None:
+def _check_same_start(runs: Sequence[Path], options: Sequence[TrainOptions]) -> None:
     """Only then do the same units mean the same, and a mean of weights anything."""
     if len({run.resolve() for run in runs}) < len(runs):
         raise OptionError("expected different runs to average, found one twice")
     first, ours = runs[0], options[0]
     for run, theirs in zip(runs[1:], options[1:], strict=True):
         for name in ("network", "initial"):
-            if theirs.get(name) != ours.get(name) or not theirs.get(name):
+            before, now = getattr(ours, name), getattr(theirs, name)
+            if now != before or not now:
                 raise OptionError(
                     "runs to average must have started from the same weights (--initial): "
-                    f"{name} is {ours.get(name)!r} in {first}, {theirs.get(name)!r} in {run}"
+                    f"{name} is {before!r} in {first}, {now!r} in {run}"
                 )
-        if (theirs.get("ferplus_weight", 0) > 0) != (ours.get("ferplus_weight", 0) > 0):
+        if n_outputs(theirs) != n_outputs(ours):
             raise OptionError(f"of {first} and {run} only one has learnt FER+'s votes")
 
 
@@ -200,15 +195,15 @@ def _average(network: nn.Module, networks: Sequence[nn.Module]) -> None:
 
 
 def _mix_with_initial(
-    network: nn.Module, options: dict[str, Any], dataset: Dataset, share: float
+    network: nn.Module, options: TrainOptions, dataset: Dataset, share: float
 ) -> None:
     """In place."""
     if not 0 < share <= 1:
         raise OptionError(f"expected initial_share between 0 and 1, found {share:g}")
-    if not options.get("initial"):
+    if not options.initial:
         raise OptionError("initial_share needs a run that started from weights (--initial)")
     start = copy.deepcopy(network)
-    start_from(start, options["initial"], Faces(dataset.split("Training"), torch.device("cpu")))
+    start_from(start, options.initial, Faces(dataset.split("Training"), torch.device("cpu")))
     before = start.state_dict()
     network.load_state_dict(
         {
@@ -218,28 +213,23 @@ def _mix_with_initial(
     )
 
 
-class _EveryStep(nn.Module):
+class _Calibrated(nn.Module):
     """A network's logits after each step that it can classify, calibrated.
 
     Each with temperatures of its own: a probability means the same after any number of steps.
     """
 
     def __init__(
-        self, network: nn.Module, temperatures: Sequence[Sequence[Sequence[float]]] | None = None
+        self, network: nn.Module, temperatures: Sequence[Sequence[Sequence[float]]]
     ) -> None:
         """`temperatures`: of the emotions (steps, 7) and, where it has learnt them, of FER+'s
-        (steps, 8); None: as the network says it."""
+        (steps, 8)."""
         super().__init__()
         self.network = network
-        self.log_temperatures = [torch.tensor(steps).log() for steps in temperatures or ()]
+        self.log_temperatures = [torch.tensor(steps).log() for steps in temperatures]
 
     def forward(self, faces: torch.Tensor) -> list[torch.Tensor]:
-        network = self.network
-        logits = (
-            network.all_steps(faces) if isinstance(network, RecurrentNetwork) else [network(faces)]
-        )
-        if not self.log_temperatures:
-            return logits
+        logits = every_step(self.network, faces)
         return [self._calibrated(step, t) for t, step in enumerate(logits)]
 
     def _calibrated(self, step: torch.Tensor, t: int) -> torch.Tensor:
@@ -262,7 +252,9 @@ def _ferplus_temperatures(
     return [fit_temperatures(labels[clear], step[clear]) for step in logits]
 
 
-def _torch_logits(network: nn.Module, faces: Dataset) -> np.ndarray[Any, np.dtype[np.float32]]:
+def _torch_logits(
+    network: Callable[[torch.Tensor], list[torch.Tensor]], faces: Dataset
+) -> np.ndarray[Any, np.dtype[np.float32]]:
     """(steps, n, outputs)."""
     parts = []
     with torch.no_grad():

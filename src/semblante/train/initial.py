@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -22,6 +23,8 @@ from semblante.train.widen import widened
 
 _STATISTICS_FACES: Final = 4096
 _OUTPUTS: Final = ("classifier.weight", "classifier.bias")
+_STEM_BIAS: Final = "stem.weight_bias"
+_COUNTER: Final = "num_batches_tracked"  # of a norm, which an ONNX file does not keep
 
 
 def start_from(network: nn.Module, initial: str, faces: Faces) -> None:
@@ -36,51 +39,53 @@ def start_from(network: nn.Module, initial: str, faces: Faces) -> None:
         tensors = load_best(Path(initial))[0].state_dict()
     else:
         tensors = _tensors_of_onnx(model_path(initial))
-    ours = network.state_dict()
-    folded = "stem.weight_bias" in tensors and isinstance(network, RecurrentNetwork)
-    bias = tensors.pop("stem.weight_bias") if folded else None
-    # Numbers of batches seen, and what an ONNX file has folded, have no counterpart.
-    wanted = {
-        name
-        for name in ours
-        if not name.endswith("num_batches_tracked")
-        and not (folded and name.startswith("stem_norm."))
+    # An ONNX file holds the stem's norm inside the stem.
+    stem_bias = tensors.pop(_STEM_BIAS, None) if isinstance(network, RecurrentNetwork) else None
+    ours = {
+        name: tensor
+        for name, tensor in network.state_dict().items()
+        if not name.endswith(_COUNTER)
+        and not (stem_bias is not None and name.startswith("stem_norm."))
     }
-    if isinstance(network, RecurrentNetwork) and wanted <= set(tensors):
+    if isinstance(network, RecurrentNetwork) and ours.keys() <= tensors.keys():
         with suppress(ValueError):  # no narrower network of this kind: refused below
-            narrow = {name: tensors[name] for name in sorted(wanted)}
-            tensors |= widened(narrow, ours)
-    for name in set(_OUTPUTS) & set(ours) & set(tensors):
-        if tensors[name].shape[1:] != ours[name].shape[1:]:
-            continue  # refused below
-        common = min(len(ours[name]), len(tensors[name]))
-        tensors[name] = torch.cat([tensors[name][:common], ours[name].cpu()[common:]])
-    # A layer's norms, say, that this network has not.
-    theirs_alone = {
-        name
-        for name in tensors
-        if name.startswith("layers.") and not name.endswith("num_batches_tracked")
-    } - set(ours)
-    different = sorted(
-        name
-        for name in wanted | theirs_alone | {name for name in tensors if name in ours}
-        if name not in tensors or name not in ours or tensors[name].shape != ours[name].shape
-    )
-    if not different and wanted:
-        network.load_state_dict({name: tensors[name] for name in wanted}, strict=False)
+            tensors |= widened({name: tensors[name] for name in sorted(ours)}, ours)
+    _fit_outputs(tensors, ours)
+    different = _different(tensors, ours)
+    if ours and not different:
+        network.load_state_dict({name: tensors[name] for name in ours}, strict=False)
         # Steps that share a norm have one tensor for what are several there.
         loaded = network.state_dict()
-        different = sorted(
-            name for name in wanted if not torch.equal(loaded[name].cpu(), tensors[name].cpu())
-        )
-    if different or not wanted:
+        different = [name for name in ours if not torch.equal(loaded[name].cpu(), tensors[name])]
+    if different or not ours:
         raise ModelError(
-            f"{initial}: not the weights of this network: {', '.join(different[:3])} "
+            f"{initial}: not the weights of this network: {', '.join(sorted(different)[:3])} "
             "missing or of another shape or number"
         )
-    if bias is not None:
+    if stem_bias is not None:
         assert isinstance(network, RecurrentNetwork)
-        _unfold_stem(network, bias, faces)
+        _unfold_stem(network, stem_bias, faces)
+
+
+def _fit_outputs(theirs: dict[str, Tensor], ours: Mapping[str, Tensor]) -> None:
+    """In place: outputs that `theirs` lacks are as in `ours`, those that only it has go."""
+    for name in set(_OUTPUTS) & set(ours) & set(theirs):
+        if theirs[name].shape[1:] == ours[name].shape[1:]:
+            common = min(len(ours[name]), len(theirs[name]))
+            theirs[name] = torch.cat([theirs[name][:common], ours[name].cpu()[common:]])
+
+
+def _different(theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> list[str]:
+    """Names of which only one has a tensor, or the other one of another shape.
+
+    What else `theirs` has counts where it is of a layer: norms that `ours` has not, say.
+    """
+    layers = {n for n in theirs if n.startswith("layers.") and not n.endswith(_COUNTER)}
+    return [
+        name
+        for name in ours.keys() | layers
+        if name not in theirs or name not in ours or theirs[name].shape != ours[name].shape
+    ]
 
 
 def _tensors_of_onnx(path: Path) -> dict[str, Tensor]:

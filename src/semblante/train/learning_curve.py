@@ -15,7 +15,7 @@ from semblante.data import SPLITS, Dataset
 from semblante.data.ferplus import FerPlus
 from semblante.files import write_atomically, write_json
 from semblante.metrics import wilson_interval
-from semblante.train.distributed import Processes, processes
+from semblante.train.distributed import all_processes
 from semblante.train.loop import train
 from semblante.train.options import TrainOptions
 from semblante.train.reporter import Reporter
@@ -38,22 +38,9 @@ def learning_curve(
     Every run takes the same number of steps of gradient descent, so fewer faces are seen more
     often: what differs is the data alone. Run folders, `learning-curve.json` and
     `learning-curve.png` are written to `out`; a call that was interrupted goes on when made again.
-    `reporter` is given each run's options and a title. Under torchrun only the first process has
-    results; the others return an empty dict.
+    `reporter` is given each run's options and a title.
     """
-    with processes() as together:
-        return _train_shares(dataset, options, out, reporter, together, source, votes)
-
-
-def _train_shares(
-    dataset: Dataset,
-    options: TrainOptions,
-    out: Path,
-    reporter: Callable[[TrainOptions, str], AbstractContextManager[Reporter]],
-    together: Processes,
-    source: Mapping[str, Any],
-    votes: FerPlus | None,
-) -> dict[str, Any]:
+    together = all_processes()
     points = []
     for share in SHARES:
         rows = share_of_training(dataset, share)
@@ -73,8 +60,6 @@ def _train_shares(
                 votes=None if votes is None else votes.where(rows),
                 resume=together.agreed((run_dir / "config.json").exists()),
             )  # fmt: skip
-        if not together.first:
-            continue  # it has no figures
         points.append(
             {
                 "share": share,
@@ -85,9 +70,10 @@ def _train_shares(
             }
         )
         found = {"points": points, "verdict": would_more_help(points)}
-        write_json(out / "learning-curve.json", found)
-        _draw(points, out / "learning-curve.png", f"{options.network}, seed {options.seed}")
-    return found if together.first else {}
+        if together.first:
+            write_json(out / "learning-curve.json", found)
+            _draw(points, out / "learning-curve.png", f"{options.network}, seed {options.seed}")
+    return found
 
 
 def share_of_training(dataset: Dataset, share: float) -> npt.NDArray[np.int64]:

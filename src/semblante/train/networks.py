@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import torch
@@ -17,6 +17,7 @@ from semblante.train.feedforward import (
     feed_forward_twin,
     residual_network,
 )
+from semblante.train.options import TrainOptions
 from semblante.train.recurrent import LiangHuNetwork, RecurrentNetwork
 
 Builder = Callable[[int], nn.Module]  # a network with so many outputs
@@ -55,7 +56,7 @@ NETWORKS: Final[dict[str, Builder]] = {
     "rcnn-small-64": _recurrent(
         stem=32, channels=(64, 128, 192), steps=(2, 3, 3), dropout=0.2, enlargement=64 / 48
     ),
-    # Wide enough to be worth twice the time, see `widen.py`.
+    # One and a half times the parameters; it can start from rcnn-small's weights, see `widen.py`.
     "rcnn-medium": _recurrent(stem=32, channels=(80, 160, 256), steps=(2, 3, 3), dropout=0.2),
     # The network of Liang & Hu, with K maps.
     "rcnn-96": lambda n: LiangHuNetwork(n_classes=n, maps=96),
@@ -92,6 +93,37 @@ def build_network(name: str, n_outputs: int = 7) -> nn.Module:
     if name not in NETWORKS:
         raise OptionError(f"unknown network {name!r}; known: {', '.join(NETWORKS)}")
     return NETWORKS[name](n_outputs)
+
+
+def check_fits(
+    network: nn.Module, options: TrainOptions, batch: int, teachers: Sequence[nn.Module] = ()
+) -> None:
+    """Raise `OptionError` where the recipe, in steps of `batch` faces, asks for what the network,
+    or one of its teachers, does not have."""
+    if batch == 1 and any(isinstance(module, nn.BatchNorm1d) for module in network.modules()):
+        raise OptionError(
+            f"{options.network} normalises over the faces of a step: expected at least 2 in each, "
+            "found 1"
+        )
+    if options.all_steps_weight > 0 and not isinstance(network, RecurrentNetwork):
+        raise OptionError(
+            f"all_steps_weight is above 0, but {options.network} has no steps of its own "
+            "to classify: choose 0 for it"
+        )
+    if options.small_until > 0:
+        named = [(options.network, network), *zip(options.teachers, teachers, strict=True)]
+        for name, one in named:
+            _check_small(name, one, options.small_side)
+
+
+def _check_small(name: str, network: nn.Module, side: int) -> None:
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, 1, side, side))
+    except RuntimeError:
+        raise OptionError(
+            f"small_until is above 0, but {name} takes no faces of {side} pixels: choose 0 for it"
+        ) from None
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -91,7 +91,11 @@ class TrainOptions:
             "precision": ("auto", "fp32", "bf16"),
         }
         for option in fields(self):
-            value = getattr(self, option.name)
+            value, kind = getattr(self, option.name), type(option.default)
+            if type(value) is not kind and not (kind is float and type(value) is int):
+                raise OptionError(
+                    f"expected {option.name} to be of type {kind.__name__}, found {value!r}"
+                )
             if isinstance(value, float) and not math.isfinite(value):
                 raise OptionError(f"expected {option.name} to be a finite number, found {value}")
         if self.seed > MAX_SEED:

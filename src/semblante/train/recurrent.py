@@ -240,6 +240,14 @@ class LiangHuNetwork(nn.Module):
         return logits
 
 
+def every_step(network: nn.Module, faces: Tensor) -> list[Tensor]:
+    """Logits (n, classes) after each step of the last layer that the network can classify, the last
+    step last; of another network than a `RecurrentNetwork` those that it gives."""
+    if isinstance(network, RecurrentNetwork):
+        return network.all_steps(faces)
+    return [network(faces)]
+
+
 def initialise(network: nn.Module) -> None:
     """Kernels as He et al. (ICCV 2015) draw them for ReLU, so that signals keep their size."""
     for module in network.modules():

@@ -9,13 +9,12 @@ from typing import Any
 
 from semblante.data import SPLITS, Dataset
 from semblante.data.ferplus import FerPlus
-from semblante.train.distributed import Processes, processes
+from semblante.train.distributed import all_processes
 from semblante.train.export import export
 from semblante.train.loop import train
-from semblante.train.networks import build_network
+from semblante.train.networks import build_network, check_fits
 from semblante.train.options import RELEASED, TrainOptions, options_from
 from semblante.train.reporter import Reporter
-from semblante.train.state import check_fits
 
 
 def train_released(
@@ -41,19 +40,7 @@ def train_released(
     for stage in RELEASED:
         options = options_from(stage.preset, dict(changes))
         check_fits(build_network(options.network), options, min(options.batch_size, n))
-    with processes() as together:
-        return _train_stages(dataset, changes, out, reporter, together, source, votes)
-
-
-def _train_stages(
-    dataset: Dataset,
-    changes: Mapping[str, Any],
-    out: Path,
-    reporter: Callable[[TrainOptions, str], AbstractContextManager[Reporter]],
-    together: Processes,
-    source: Mapping[str, Any],
-    votes: FerPlus | None,
-) -> tuple[Path, dict[str, dict[str, Any]]]:
+    together = all_processes()
     total = sum(stage.runs for stage in RELEASED)
     initial = str(changes.get("initial", ""))
     summaries: dict[str, dict[str, Any]] = {}

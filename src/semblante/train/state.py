@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
-import time
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from semblante.errors import ModelError, OptionError
+from semblante.errors import ModelError
 from semblante.files import write_json
 from semblante.preprocess import InputSpec
 from semblante.train.checkpoint import (
     load_tensors,
     prefixed,
-    read_config,
     save_tensors,
     without_prefix,
 )
@@ -33,12 +27,10 @@ from semblante.train.muon import Muon
 from semblante.train.networks import build_network
 from semblante.train.objective import N_EMOTIONS, N_WITH_FERPLUS
 from semblante.train.options import TrainOptions
-from semblante.train.recurrent import RecurrentNetwork
+from semblante.train.processor import use_bf16
+from semblante.train.recurrent import every_step
 from semblante.train.reporter import Record
-
-_TIMINGS: Final = 7  # of each precision, of which the quickest counts
-# What glibc's malloc.h calls the settings of its allocator.
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+from semblante.train.run_folder import read_config
 
 
 @dataclass
@@ -183,7 +175,7 @@ class TrainingState:
         """Go on after the last checkpoint, if there is one; returns the history so far."""
         path = run_dir / "checkpoint.safetensors"
         if not path.exists():
-            return []  # interrupted in the first epoch
+            return []  # killed in the first epoch
         tensors, about = load_tensors(path)
         memory: dict[int, dict[str, Tensor]] = {}
         for name, tensor in without_prefix("optimiser", tensors).items():
@@ -200,11 +192,9 @@ class TrainingState:
             state["state"] = memory
             self.optimiser.load_state_dict(state)
             history: list[Record] = about["history"]
-            # Seconds were not noted at first.
             self.epoch = Epoch(
-                about["losses"], about["norms"], tensors.get("random_state"),
-                float(about.get("seconds", 0.0)),
-            )  # fmt: skip
+                about["losses"], about["norms"], tensors.get("random_state"), about["seconds"]
+            )
         except (RuntimeError, KeyError, ValueError, TypeError) as error:
             raise ModelError(f"{path}: not a checkpoint of this run: {_brief(error)}") from None
         self.step = len(history) * self.steps_per_epoch + len(self.epoch.losses)
@@ -222,10 +212,7 @@ class _Outputs(nn.Module):
         self.every_step = every_step
 
     def forward(self, faces: Tensor) -> list[Tensor]:
-        if self.every_step:
-            assert isinstance(self.network, RecurrentNetwork)
-            return self.network.all_steps(faces)
-        return [self.network(faces)]
+        return every_step(self.network, faces) if self.every_step else [self.network(faces)]
 
 
 def n_outputs(options: TrainOptions) -> int:
@@ -252,9 +239,8 @@ def load_last(run_dir: Path) -> tuple[nn.Module, list[Record]]:
     path = run_dir / "checkpoint.safetensors"
     tensors, about = load_tensors(path)
     try:
-        options = read_config(run_dir)["options"]
-        outputs = N_WITH_FERPLUS if options.get("ferplus_weight", 0) > 0 else N_EMOTIONS
-        network = build_network(options["network"], outputs)
+        options = read_config(run_dir).options
+        network = build_network(options.network, n_outputs(options))
         network.load_state_dict(without_prefix("average", tensors))
         history: list[Record] = about["history"]
     except (RuntimeError, KeyError) as error:
@@ -274,83 +260,6 @@ def learning_rate(
     if schedule == "constant":
         return peak
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
-
-
-def use_bf16(precision: str, device: torch.device) -> bool:
-    """ "auto" means bfloat16 where this processor trains quicker in it, which is measured."""
-    if precision != "auto":
-        return precision == "bf16"
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return _bf16_is_quicker()
-
-
-def keep_freed_memory() -> None:
-    """Let glibc's allocator keep what is freed for the next step; elsewhere nothing is done.
-
-    Maps of a batch are tens of megabytes. The allocator takes such pieces from the system and gives
-    them back at once, and the system has to clear every page of them, at every step: a tenth and
-    more of the time of rcnn-small on a CPU.
-    """
-    with suppress(OSError, AttributeError):  # no glibc
-        libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(_M_MMAP_MAX, 0)
-        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-        libc.mallopt(_M_TOP_PAD, 256 * 2**20)
-
-
-@cache
-def _bf16_is_quicker() -> bool:
-    """Time a convolution, forward and back, as `TrainingState` lays it out in both precisions.
-
-    That a processor has instructions for bfloat16 does not say that they are quick
-    (docs/experiments.md, "bfloat16 is not quick everywhere").
-    """
-    seconds = {True: math.inf, False: math.inf}
-    for _ in range(_TIMINGS):
-        for bf16 in seconds:
-            layout = torch.channels_last if bf16 else torch.contiguous_format
-            maps, kernel = (
-                torch.zeros(shape).to(memory_format=layout).requires_grad_()
-                for shape in ((32, 64, 12, 12), (64, 64, 3, 3))
-            )
-            started = time.perf_counter()
-            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-                outputs = F.conv2d(maps, kernel, padding=1)
-            outputs.float().sum().backward()  # type: ignore[no-untyped-call]
-            seconds[bf16] = min(seconds[bf16], time.perf_counter() - started)
-    return seconds[True] < seconds[False]
-
-
-def check_fits(
-    network: nn.Module, options: TrainOptions, batch: int, teachers: Sequence[nn.Module] = ()
-) -> None:
-    """Raise `OptionError` where the recipe, in steps of `batch` faces, asks for what the network,
-    or one of its teachers, does not have."""
-    if batch == 1 and any(isinstance(module, nn.BatchNorm1d) for module in network.modules()):
-        raise OptionError(
-            f"{options.network} normalises over the faces of a step: expected at least 2 in each, "
-            "found 1"
-        )
-    if options.all_steps_weight > 0 and not isinstance(network, RecurrentNetwork):
-        raise OptionError(
-            f"all_steps_weight is above 0, but {options.network} has no steps of its own "
-            "to classify: choose 0 for it"
-        )
-    if options.small_until > 0:
-        named = [(options.network, network), *zip(options.teachers, teachers, strict=True)]
-        for name, one in named:
-            _check_small(name, one, options.small_side)
-
-
-def _check_small(name: str, network: nn.Module, side: int) -> None:
-    try:
-        with torch.no_grad():
-            network.eval()(torch.zeros(1, 1, side, side))
-    except RuntimeError:
-        raise OptionError(
-            f"small_until is above 0, but {name} takes no faces of {side} pixels: choose 0 for it"
-        ) from None
 
 
 def _optimiser(options: TrainOptions, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:

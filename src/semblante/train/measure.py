@@ -1,0 +1,41 @@
+"""What a network says of faces as they are, and how often it is right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from semblante.train.batches import Faces
+from semblante.train.objective import N_EMOTIONS
+
+_BATCH: Final = 256
+
+
+@torch.no_grad()
+def logits_of(network: nn.Module, faces: Faces, bf16: bool = False) -> Tensor:
+    """The network's outputs (n, classes) for faces as they are, float32."""
+    network.eval()
+    parts = []
+    for inputs, _ in faces.batches(_BATCH):
+        with autocast(inputs.device, bf16):
+            parts.append(network(inputs).float())
+    return torch.cat(parts)
+
+
+def loss_and_accuracy(logits: Tensor, faces: Faces) -> tuple[float, float]:
+    """Cross-entropy (nats) and accuracy (0..1) of a network's outputs (n, classes) for `faces`."""
+    logits = logits[:, :N_EMOTIONS]
+    right = logits.argmax(dim=1) == faces.labels
+    return float(F.cross_entropy(logits, faces.labels)), int(right.sum()) / len(faces)
+
+
+@contextmanager
+def autocast(device: torch.device, bf16: bool) -> Iterator[None]:
+    """In which torch computes in bfloat16 what bears it, if `bf16`."""
+    with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        yield

@@ -1,0 +1,63 @@
+"""What suits the processor at hand: the precision that is quick on it, memory that is kept."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import time
+from contextlib import suppress
+from functools import cache
+from typing import Final
+
+import torch
+from torch.nn import functional as F
+
+_TIMINGS: Final = 7  # of each precision, of which the quickest counts
+# What glibc's malloc.h calls the settings of its allocator.
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+
+
+def use_bf16(precision: str, device: torch.device) -> bool:
+    """ "auto" means bfloat16 where this processor trains quicker in it, which is measured."""
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bf16_is_quicker()
+
+
+@cache
+def bf16_is_quicker() -> bool:
+    """Time a convolution, forward and back, as `TrainingState` lays it out in both precisions.
+
+    That a processor has instructions for bfloat16 does not say that they are quick
+    (docs/experiments.md, "bfloat16 is not quick everywhere").
+    """
+    seconds = {True: math.inf, False: math.inf}
+    for _ in range(_TIMINGS):
+        for bf16 in seconds:
+            layout = torch.channels_last if bf16 else torch.contiguous_format
+            maps, kernel = (
+                torch.zeros(shape).to(memory_format=layout).requires_grad_()
+                for shape in ((32, 64, 12, 12), (64, 64, 3, 3))
+            )
+            started = time.perf_counter()
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                outputs = F.conv2d(maps, kernel, padding=1)
+            outputs.float().sum().backward()  # type: ignore[no-untyped-call]
+            seconds[bf16] = min(seconds[bf16], time.perf_counter() - started)
+    return seconds[True] < seconds[False]
+
+
+def keep_freed_memory() -> None:
+    """Let glibc's allocator keep what is freed for the next step; elsewhere nothing is done.
+
+    Maps of a batch are tens of megabytes. The allocator takes such pieces from the system and gives
+    them back at once, and the system has to clear every page of them, at every step: a tenth and
+    more of the time of rcnn-small on a CPU.
+    """
+    with suppress(OSError, AttributeError):  # no glibc
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(_M_MMAP_MAX, 0)
+        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+        libc.mallopt(_M_TOP_PAD, 256 * 2**20)

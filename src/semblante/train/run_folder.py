@@ -1,0 +1,123 @@
+"""The folder of a run: made when it begins, looked at before it goes on, read when it has ended.
+
+config.json             the options, the dataset's fingerprint, versions
+checkpoint.safetensors  the latest state: weights, moving average, momentum; history inside
+best.safetensors        the averaged weights of the epoch that was best on PublicTest
+targets.safetensors     what each face of Training is to be called, where that took long to find
+log.json                the history, an entry an epoch, and the run's summary
+curves.png              loss and accuracy over the epochs
+confusion.png           which emotion was taken for which, PublicTest, the best epoch's weights
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import semblante
+from semblante.errors import ModelError, OptionError
+from semblante.files import write_json
+from semblante.train.networks import count_parameters
+from semblante.train.options import TrainOptions
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What a run is, and must still be when it goes on."""
+
+    options: TrainOptions
+    dataset_sha256: str
+    votes_sha256: str | None  # of FER+'s votes, where the recipe uses them
+    source: dict[str, Any]  # where the dataset came from
+    bf16: bool  # as it began, whatever measures quicker now
+
+
+def check_free(run_dir: Path) -> None:
+    """Raise `ModelError` where the folder holds a run already."""
+    if (run_dir / "config.json").exists():
+        raise ModelError(
+            f"{run_dir} already holds a run: continue it with --resume or choose another folder"
+        )
+
+
+def begin_run(run_dir: Path, config: RunConfig, network: nn.Module, device: torch.device) -> None:
+    """Make the folder and its `config.json`."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    about = {
+        "parameters": count_parameters(network),
+        "device": device.type,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "semblante": semblante.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    }
+    write_json(run_dir / "config.json", {**asdict(config), **about})
+
+
+def check_same(run_dir: Path, ours: RunConfig) -> RunConfig:
+    """What the folder says of its run; raises `ModelError` where that is not this very run."""
+    theirs = read_config(run_dir)
+    if theirs.dataset_sha256 != ours.dataset_sha256:
+        raise ModelError(f"{run_dir} was trained on another dataset than the one given")
+    if theirs.votes_sha256 != ours.votes_sha256:
+        raise ModelError(f"{run_dir} was trained with other FER+ votes than the ones given")
+    before, now = asdict(theirs.options), asdict(ours.options)
+    changed = [name for name in now if before[name] != now[name]]
+    if changed:
+        differences = ", ".join(f"{name} was {before[name]}, is {now[name]}" for name in changed)
+        raise ModelError(f"{run_dir} holds a run with other options: {differences}")
+    return theirs
+
+
+def read_config(run_dir: Path) -> RunConfig:
+    """`config.json` of a run folder; raises `ModelError` where it is not as `train` wrote it.
+
+    An option that did not exist when the run began was what its default is.
+    """
+    path = run_dir / "config.json"
+    config = read_json(path)
+    kinds = {"options": dict, "dataset_sha256": str, "source": dict, "bf16": bool}
+    if not isinstance(config, dict) or any(
+        not isinstance(config.get(name), kind) for name, kind in kinds.items()
+    ):
+        raise ModelError(f"{path}: expected an object with {', '.join(kinds)}")
+    chosen = config["options"]
+    try:
+        options = TrainOptions(**{**chosen, "teachers": tuple(chosen.get("teachers", ()))})
+    except (TypeError, OptionError) as error:
+        raise ModelError(f"{path}: not the options of a run: {error}") from None
+    return RunConfig(
+        options,
+        config["dataset_sha256"],
+        config.get("votes_sha256"),
+        config["source"],
+        config["bf16"],
+    )
+
+
+def read_summary(run_dir: Path) -> dict[str, Any] | None:
+    """Of a run that has come to its end and left all that it leaves then."""
+    if not (run_dir / "confusion.png").exists():  # the last of it
+        return None
+    try:
+        summary: dict[str, Any] | None = read_json(run_dir / "log.json").get("summary")
+    except ModelError:  # damaged: it is made again
+        return None
+    return summary
+
+
+def read_json(path: Path) -> Any:
+    """What the JSON file holds; raises `ModelError` where it is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise ModelError(f"{path}: not valid JSON: {error}") from None

@@ -1,0 +1,112 @@
+"""What the network is to say of each face of Training: its label, or what it is likely to be.
+
+FER2013's labels are noisy: of ten people who looked again (FER+), most chose another emotion for
+37 % of the faces. Where more is known of a face in training than at recognition, here the ten
+votes, a target that uses it has the same mean as the label and less noise, and a network learns
+from it as from more data (privileged information: Lopez-Paz et al., ICLR 2016; why less variance
+helps: Menon et al., ICML 2021, section 3).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from semblante.data.ferplus import FerPlus
+from semblante.train.batches import Faces
+from semblante.train.checkpoint import load_tensors, save_tensors
+from semblante.train.distributed import Processes
+from semblante.train.initial import start_from
+from semblante.train.measure import logits_of
+from semblante.train.networks import build_network
+from semblante.train.objective import N_EMOTIONS, smoothed
+from semblante.train.options import TrainOptions
+from semblante.train.reporter import Reporter
+
+_PENALTY: Final = 1e-4  # on the squared weights; there are some 250 of them for 28,709 faces
+_FLOOR: Final = 1e-4  # of an estimate, before its logarithm
+
+
+def kept_targets(
+    run_dir: Path,
+    faces: Faces,
+    votes: FerPlus | None,
+    options: TrainOptions,
+    together: Processes,
+    bf16: bool,
+    reporter: Reporter,
+) -> Tensor:
+    """As `targets_of`; kept in the run folder where they cost two looks at all of Training, so that
+    a run that goes on has the very same, at once."""
+    if not (options.relabel_weight and options.initial):
+        return targets_of(faces, votes, options)
+    path = run_dir / "targets.safetensors"
+    if path.exists():
+        return load_tensors(path)[0]["targets"]
+    reporter.note("looking at all of Training first: what is each face likely to be labelled?")
+    targets = targets_of(faces, votes, options, _initial_estimates(faces, options, bf16))
+    together.wait()  # for those that would find the file: all compute, or none
+    if together.first:
+        save_tensors(path, {"targets": targets}, {})
+    return targets
+
+
+def targets_of(
+    faces: Faces, votes: FerPlus | None, options: TrainOptions, estimates: Tensor | None = None
+) -> Tensor:
+    """A target (see `objective.py`) for each of Training's `faces`, (n, 7), or (n, 15) where FER+
+    is learnt too.
+
+    `votes`, of these very faces, are needed where the recipe uses them; `estimates` as in
+    `likely_labels`.
+    """
+    labels = faces.labels.cpu()
+    targets = smoothed(labels, options.label_smoothing)
+    if not options.needs_votes:
+        return targets
+    assert votes is not None
+    if options.relabel_weight > 0:
+        likely = likely_labels(labels, torch.from_numpy(votes.votes), estimates)
+        targets = (1 - options.relabel_weight) * targets + options.relabel_weight * likely
+    if options.ferplus_weight > 0:
+        targets = torch.cat([targets, torch.from_numpy(votes.distributions()).float()], dim=1)
+    return targets
+
+
+def _initial_estimates(faces: Faces, options: TrainOptions, bf16: bool) -> Tensor:
+    """The initial weights' probabilities (n, 7), the mean over each face and its mirror image."""
+    network = build_network(options.network).to(faces.images.device)
+    start_from(network, options.initial, faces)
+    views = [logits_of(network, view, bf16) for view in (faces, faces.mirrored())]
+    return torch.stack(views)[:, :, :N_EMOTIONS].softmax(dim=2).mean(dim=0).cpu()
+
+
+def likely_labels(labels: Tensor, votes: Tensor, estimates: Tensor | None = None) -> Tensor:
+    """P(label | votes, estimates) for each face, (n, 7), by multinomial logistic regression.
+
+    `labels` (n,) of Training, on which it is fitted; `votes` (n, 10), FER+'s counts; `estimates`
+    (n, 7), the probabilities of a network, where there is one.
+    """
+    shares = votes.float() / votes.sum(dim=1, keepdim=True).clamp(min=1)
+    known = [shares, shares.sqrt(), (votes > 0).float()]
+    if estimates is not None:
+        known.append((estimates + _FLOOR).log())
+    features = torch.cat(known, dim=1)
+    weights = torch.zeros(features.shape[1], N_EMOTIONS, requires_grad=True)
+    bias = torch.zeros(N_EMOTIONS, requires_grad=True)
+    optimiser = torch.optim.LBFGS([weights, bias], max_iter=200, line_search_fn="strong_wolfe")
+
+    def error() -> Tensor:
+        optimiser.zero_grad()
+        loss = (
+            F.cross_entropy(features @ weights + bias, labels) + _PENALTY * weights.square().sum()
+        )
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    optimiser.step(error)  # type: ignore[no-untyped-call]
+    return torch.softmax(features @ weights + bias, dim=1).detach()
