@@ -1,20 +1,24 @@
 # make demo     what semblante does, on the pictures in examples/ (no torch installed)
+# make dev      install all that training and development need
 # make test     all tests
 # make lint     style and types
 # make bench    measure accuracy and speed; writes benchmarks/results/
 # make docs     write the generated parts of the documentation anew
 
 PYTHON ?= python3
-# The real FER2013, for `make bench`: the fer2013.csv that Kaggle ships.
+# The real FER2013, for `make bench`: the fer2013.csv that Kaggle ships, and FER+'s fer2013new.csv
+# beside it.
 DATA ?= fer2013.csv
 
 BIN := .venv/bin
 .DELETE_ON_ERROR:
-.PHONY: demo test lint bench docs clean
+.PHONY: demo dev test lint bench docs clean
 
 demo: .venv/core
 	$(BIN)/semblante analyze examples --annotate demo-output
 	@echo "annotated pictures: demo-output/"
+
+dev: .venv/dev
 
 test: .venv/dev
 	$(BIN)/pytest

@@ -2,8 +2,9 @@
 
     python benchmarks/lessons.py --data fer2013.csv --run runs/rcnn-small-0 --work runs/lessons
 
-`--run` is the run of the shipped weights. Other runs are made in `--work`, and found there again.
-Takes some minutes on two cores. Writes results/lessons.json and docs/images/lesson-*.png.
+`--run` is a run of the preset "standard", the first that the shipped weights came from. Other runs
+are made in `--work`, and found there again. Takes some minutes on two cores. Writes
+results/lessons.json and docs/images/lesson-*.png.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class Losses(Reporter):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--run", type=Path, required=True, help="run of the shipped weights")
+    parser.add_argument("--run", type=Path, required=True, help="of the preset standard")
     parser.add_argument("--work", type=Path, required=True, help="folder for the other runs")
     arguments = parser.parse_args()
     dataset = load_dataset(arguments.data, cache=True)

@@ -162,8 +162,10 @@ def test_a_tab_in_the_background_rests_and_goes_on(page: Any) -> None:
     times = np.array([json.loads(line)["time_s"] for line in lines])
     pauses = np.diff(times)
     assert np.all(pauses > 0)
-    assert 0.5 < pauses.max() < 4  # Chromium gives such a tab a turn a second, or none
-    assert np.sum(times > times[-1] - 1) > 3  # back in front it is as quick as before
+    assert pauses.max() > 3 * np.median(
+        pauses
+    )  # Chromium gives such a tab a turn a second, or none
+    assert np.median(pauses[-4:]) < pauses.max() / 2  # back in front it is as quick as before
 
 
 def test_a_chosen_picture_and_spanish(page: Any) -> None:

@@ -1,11 +1,15 @@
-"""A path, bytes or an array -> an RGB picture. All that is read becomes RGB uint8 here."""
+"""A path, bytes or an array -> an RGB picture, and back to a file.
+
+All that is read becomes RGB uint8 here.
+"""
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +27,7 @@ from PIL import (
 )
 
 from semblante.errors import ImageError, MissingExtraError
+from semblante.files import write_atomically
 
 RgbImage = npt.NDArray[np.uint8]  # (H, W, 3), levels 0..255
 ImageSource = str | os.PathLike[str] | bytes | bytearray | memoryview | npt.NDArray[np.uint8]
@@ -45,9 +50,10 @@ _READERS: Final = (
 FORMATS: Final = tuple(reader.format for reader in _READERS)
 # HEIF pictures with HEVC inside name one of these in their first bytes; AVIF ones name others.
 _HEIC_BRANDS: Final = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
+_JPEG_SUFFIXES: Final = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo")
 SUFFIXES: Final = frozenset(
     {
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+        *_JPEG_SUFFIXES,
         *(".png", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff"),
         *(".ppm", ".pgm", ".pnm", ".heic", ".heif"),
     }
@@ -215,3 +221,43 @@ def _from_array(array: npt.NDArray[np.uint8], max_pixels: int) -> RgbImage:
     if array.ndim == 3 and channels == 3:
         return array
     return _to_rgb(Image.fromarray(array.reshape(array.shape[:2]) if channels == 1 else array))
+
+
+def saved_name(path: Path) -> Path:
+    """`path` where its suffix says JPEG or PNG, else with .png added."""
+    written = path.suffix.lower() in (*_JPEG_SUFFIXES, ".png")
+    return path if written else path.with_name(path.name + ".png")
+
+
+def save_picture(image: RgbImage, path: Path) -> None:
+    """Write a picture to a `saved_name`, making its folder.
+
+    Raises `ImageError` where the format cannot hold it (no side of a JPEG has more than 65,535
+    pixels) or the file cannot be written; `OSError` where the disk is full, which concerns the
+    other files as well.
+    """
+    jpeg = path.suffix.lower() in _JPEG_SUFFIXES
+    kind: dict[str, Any] = {"format": "JPEG", "quality": 92} if jpeg else {"format": "PNG"}
+    # Not by Pillow into the file: on a full disk it does not notice what a write has left out.
+    data = io.BytesIO()
+    try:
+        Image.fromarray(image).save(data, **kind)
+    except OSError as error:
+        height, width = image.shape[:2]
+        raise ImageError(
+            f"{path}: {width}x{height} pixels cannot be written as {kind['format']}: {error}"
+        ) from None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, lambda beside: beside.write_bytes(data.getbuffer()))
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise ImageError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def encoded_png(face: npt.NDArray[np.uint8]) -> bytes:
+    """A grey face as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(face).save(buffer, "PNG")
+    return buffer.getvalue()

@@ -22,7 +22,7 @@ class ModelEntry:
     sha256: str  # of the file
     parameters: int
     public_test: float  # accuracy, one view, n = 3,589; by which it was chosen
-    private_test: float  # accuracy, one view, n = 3,589; measured once, decided nothing
+    private_test: float  # accuracy, one view, n = 3,589; decided nothing
 
     @property
     def path(self) -> Path:

@@ -32,16 +32,21 @@ from semblante.cli.inputs import (
     find_inputs,
 )
 from semblante.cli.journal import Journal
-from semblante.cli.options import EarlyExitOption, ModelOption, StepsOption
+from semblante.cli.options import (
+    DetectorName,
+    EarlyExitOption,
+    Language,
+    ModelOption,
+    StepsOption,
+)
 from semblante.cli.views import Views
-from semblante.emotions import LANGUAGES
 from semblante.errors import ImageError, OptionError, VideoError
 from semblante.files import write_atomically
-from semblante.images import RgbImage
+from semblante.images import RgbImage, save_picture, saved_name
 from semblante.models import DEFAULT_MODEL
 from semblante.recognise.annotate import annotate as draw
-from semblante.recognise.annotate import blurred, save_picture, saved_name
-from semblante.recognise.detectors import DETECTORS, make_detector
+from semblante.recognise.annotate import blurred
+from semblante.recognise.detectors import make_detector
 from semblante.recognise.pipeline import SEARCH_EVERY_S, TTA, Analyzer
 from semblante.recognise.tracks import tracker_for
 from semblante.recognise.video import Video, VideoWriter
@@ -55,27 +60,6 @@ class Format(StrEnum):
     json = "json"
     csv = "csv"
     parquet = "parquet"
-
-
-class Language(StrEnum):
-    """Of the words a person reads; JSON, CSV and Parquet always have the English labels."""
-
-    en = "en"
-    es = "es"
-
-
-assert tuple(Language) == LANGUAGES
-
-
-class DetectorName(StrEnum):
-    """Who finds the faces."""
-
-    haar = "haar"
-    yunet = "yunet"
-    none = "none"
-
-
-assert tuple(DetectorName) == DETECTORS
 
 
 class PictureTta(StrEnum):
@@ -249,14 +233,14 @@ class _Work:
         error: str | None = None
         done = False
         try:
+            video = Video(path)
             if number in self.places:
-                fps = Video(path).fps
-                rate = fps if self.every_s is None else min(fps, 1 / self.every_s)
+                rate = video.fps if self.every_s is None else min(video.fps, 1 / self.every_s)
                 sound = path if self.every_s is None else None
                 writer = VideoWriter(self.places[number], rate, sound)
             tracker = tracker_for(self.every_s)
             frames = self.analyzer.analyze_video_with_pixels(
-                path,
+                video,
                 every_s=self.every_s,
                 # A face that is to be hidden must be found in its first frame.
                 search_every_s=0.0 if self.blur else SEARCH_EVERY_S,

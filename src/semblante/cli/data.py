@@ -46,7 +46,7 @@ def inspect_command(
     from semblante.data.dataset import UNLABELLED
     from semblante.data.load import FORMS, form_of
     from semblante.emotions import EMOTIONS
-    from semblante.recognise.annotate import save_picture, saved_name
+    from semblante.images import save_picture, saved_name
 
     if contact_sheet is not None:
         contact_sheet = saved_name(contact_sheet)

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from semblante.errors import OptionError
 from semblante.files import files_below
-from semblante.images import SUFFIXES, is_picture
+from semblante.images import SUFFIXES, is_picture, saved_name
 from semblante.recognise import video
-from semblante.recognise.annotate import saved_name
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from semblante.emotions import LANGUAGES
+from semblante.recognise.detectors import DETECTORS
+
 
 class FiguresFormat(StrEnum):
     """How a command prints its figures."""
@@ -15,11 +18,33 @@ class FiguresFormat(StrEnum):
     json = "json"
 
 
+class Language(StrEnum):
+    """Of the words a person reads; JSON, CSV and Parquet always have the English labels."""
+
+    en = "en"
+    es = "es"
+
+
+assert tuple(Language) == LANGUAGES
+
+
+class DetectorName(StrEnum):
+    """Who finds the faces."""
+
+    haar = "haar"
+    yunet = "yunet"
+    none = "none"
+
+
+assert tuple(DetectorName) == DETECTORS
+
+
 ModelOption = Annotated[str, typer.Option(help="a shipped model or an ONNX file")]
 StepsOption = Annotated[
     int | None,
     typer.Option(help="steps of the last recurrent layer: fewer are quicker (default: all)"),
 ]
+DetectorOption = Annotated[DetectorName, typer.Option(help="what finds the faces")]
 EarlyExitOption = Annotated[
     float | None,
     typer.Option(

@@ -12,8 +12,8 @@ from typing import Annotated
 
 import typer
 
-from semblante.cli.analyze import DetectorName
 from semblante.cli.checks import complain, require
+from semblante.cli.options import DetectorName, DetectorOption, ModelOption
 from semblante.errors import OptionError
 from semblante.models import DEFAULT_MODEL
 
@@ -31,10 +31,8 @@ def serve_command(
     origin: Annotated[
         list[str] | None, typer.Option(help="another page that may call: https://example.org")
     ] = None,
-    model: Annotated[str, typer.Option(help="a shipped model or an ONNX file")] = DEFAULT_MODEL,
-    detector: Annotated[DetectorName, typer.Option(help="what finds the faces")] = (
-        DetectorName.haar
-    ),
+    model: ModelOption = DEFAULT_MODEL,
+    detector: DetectorOption = DetectorName.haar,
     workers: Annotated[
         int | None, typer.Option(min=1, help="pictures analysed at a time (default: one a core)")
     ] = None,

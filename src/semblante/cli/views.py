@@ -8,8 +8,7 @@ from pathlib import Path
 from semblante.cli.checks import complain
 from semblante.cli.formats import follows
 from semblante.errors import ImageError
-from semblante.images import load_image
-from semblante.recognise.annotate import save_picture, saved_name
+from semblante.images import load_image, save_picture, saved_name
 from semblante.recognise.sheets import Tile, contact_sheet, tile_of, timeline
 from semblante.results import Analysis
 

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from semblante.cli.analyze import DetectorName, Language
+from semblante.cli.options import DetectorName, DetectorOption, Language, ModelOption
 from semblante.emotions import EMOTIONS, emotion_name
 from semblante.errors import OptionError
 from semblante.models import DEFAULT_MODEL
@@ -27,10 +27,8 @@ def watch_command(
     source: Annotated[
         str, typer.Argument(metavar="SOURCE", help="a camera's number, or a video file")
     ] = "0",
-    model: Annotated[str, typer.Option(help="a shipped model or an ONNX file")] = DEFAULT_MODEL,
-    detector: Annotated[DetectorName, typer.Option(help="what finds the faces")] = (
-        DetectorName.haar
-    ),
+    model: ModelOption = DEFAULT_MODEL,
+    detector: DetectorOption = DetectorName.haar,
     lang: Annotated[Language, typer.Option(help="of the words shown")] = Language.en,
 ) -> None:
     """Show the faces of a camera as live bars in the terminal, over SSH too. Ctrl-C ends it.

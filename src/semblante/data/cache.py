@@ -1,9 +1,9 @@
 """A dataset that was read once opens at once: arrays on disk, mapped into memory.
 
     ~/.cache/semblante/datasets/       (see `files.user_folder`)
-        <sha256 of the file>-2/        images.npy, labels.npy, splits.npy, and names.npy and
-                                       groups.npy where the file tells them; -2-VARIANT where more
-                                       than the content has a say
+        <sha256 of the file>-N/        images.npy, labels.npy, splits.npy, and names.npy and
+                                       groups.npy where the file tells them; N is `VERSION`;
+                                       -N-VARIANT where more than the content has a say
         seen/<file's identity>         that sha256, so that an unchanged file is not hashed again
 
 A file's identity is its path, size, time of last change and inode; where any of them differs the

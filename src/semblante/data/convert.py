@@ -10,11 +10,11 @@ import numpy as np
 
 from semblante.data.dataset import FACE_SIZE, SPLITS, UNLABELLED, Dataset
 from semblante.data.folders import face_name
-from semblante.data.parquet import encoded_png, write_parquet
+from semblante.data.parquet import write_parquet
 from semblante.emotions import EMOTIONS
 from semblante.errors import DataError, OptionError
 from semblante.files import write_atomically
-from semblante.images import RgbImage
+from semblante.images import RgbImage, encoded_png
 
 
 def convert(dataset: Dataset, out: Path) -> None:

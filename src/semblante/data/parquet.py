@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Final
-
-import numpy as np
-from PIL import Image
 
 from semblante.data.dataset import SPLITS, Dataset, Row
 from semblante.data.pictures import PictureReader, split_number
 from semblante.errors import DataError, MissingExtraError
 from semblante.files import write_atomically
+from semblante.images import encoded_png
 
 _IMAGE_COLUMNS: Final = ("image", "img", "bytes", "picture")
 _LABEL_COLUMNS: Final = ("label", "labels", "emotion")
@@ -102,13 +99,6 @@ def write_parquet(dataset: Dataset, path: Path) -> None:
                     rows.clear()
 
     write_atomically(path, write)
-
-
-def encoded_png(face: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
-    """A grey face as the bytes of a PNG file."""
-    buffer = io.BytesIO()
-    Image.fromarray(face).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def _pyarrow_parquet() -> Any:

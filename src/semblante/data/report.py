@@ -13,9 +13,9 @@ from typing import Final
 from semblante.data.audit import Audit, Suspect
 from semblante.data.dataset import SPLITS, UNLABELLED
 from semblante.data.duplicates import NEAR
-from semblante.data.parquet import encoded_png
 from semblante.emotions import EMOTIONS
 from semblante.files import write_atomically
+from semblante.images import encoded_png
 
 _FACES_SHOWN: Final = 48  # of each finding; the JSON has them all
 _GROUPS_SHOWN: Final = 24

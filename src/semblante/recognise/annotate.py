@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 import io
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from importlib import resources
 from math import ceil
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from semblante.emotions import EMOTIONS, emotion_name
-from semblante.errors import ImageError
-from semblante.files import write_atomically
 from semblante.images import RgbImage
 from semblante.results import Box, Face
 
@@ -186,39 +182,3 @@ def _text_colour(background: tuple[int, int, int]) -> tuple[int, int, int]:
     red, green, blue = background
     luma = 0.299 * red + 0.587 * green + 0.114 * blue
     return (0, 0, 0) if luma > 120 else (255, 255, 255)
-
-
-_JPEG_SUFFIXES: Final = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo")
-
-
-def saved_name(path: Path) -> Path:
-    """`path` where its suffix says JPEG or PNG, else with .png added."""
-    written = path.suffix.lower() in (*_JPEG_SUFFIXES, ".png")
-    return path if written else path.with_name(path.name + ".png")
-
-
-def save_picture(image: RgbImage, path: Path) -> None:
-    """Write a picture to a `saved_name`, making its folder.
-
-    Raises `ImageError` where the format cannot hold it (no side of a JPEG has more than 65,535
-    pixels) or the file cannot be written; `OSError` where the disk is full, which concerns the
-    other files as well.
-    """
-    jpeg = path.suffix.lower() in _JPEG_SUFFIXES
-    kind: dict[str, Any] = {"format": "JPEG", "quality": 92} if jpeg else {"format": "PNG"}
-    # Not by Pillow into the file: on a full disk it does not notice what a write has left out.
-    data = io.BytesIO()
-    try:
-        Image.fromarray(image).save(data, **kind)
-    except OSError as error:
-        height, width = image.shape[:2]
-        raise ImageError(
-            f"{path}: {width}x{height} pixels cannot be written as {kind['format']}: {error}"
-        ) from None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, lambda beside: beside.write_bytes(data.getbuffer()))
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise ImageError(f"{path}: cannot be written: {error.strerror}") from None

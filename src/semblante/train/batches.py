@@ -22,13 +22,11 @@ from semblante.train.options import TrainOptions
 class Faces:
     """One split on the device."""
 
-    def __init__(
-        self, dataset: Dataset, device: torch.device, targets: Tensor | None = None
-    ) -> None:
-        """`targets` (n, ...): what a network is to say of each face, its label unless given."""
+    def __init__(self, dataset: Dataset, device: torch.device) -> None:
         self.images = torch.tensor(dataset.images, device=device)[:, None]  # (n, 1, 48, 48) uint8
         self.labels = torch.tensor(dataset.labels, device=device)  # (n,) int64
-        self.targets = self.labels if targets is None else targets.to(device)
+        # What a network is to say of each face, (n, ...); its label unless something else is set.
+        self.targets = self.labels
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -44,7 +44,7 @@ class TrainOptions:
     class_weights: bool = _option(False, "weight rare classes up, by the inverse of their share")
     mixup_alpha: float = _option(0.4, "mixing weights are drawn from Beta(alpha, alpha)")
     mixup_probability: float = _option(0.5, "share of the batches that are mixed; 0 turns it off")
-    cutmix_alpha: float = _option(1.0, "the same, of the pasted areas")
+    cutmix_alpha: float = _option(1.0, "shares of pasted areas are drawn from Beta(alpha, alpha)")
     cutmix_probability: float = _option(0.0, "share of the batches in which faces are pasted")
     mixup_until: float = _option(0.85, "mix and paste only in this first part of the run")
     ema_decay: float = _option(0.998, "decay of the moving average of the weights, per step")
