@@ -149,7 +149,7 @@ def test_what_was_written_is_no_input(tmp_path) -> None:
     before = photograph.read_bytes()
     done = run("analyze", tmp_path, "--contact-sheet", tmp_path / "cover")  # becomes cover.png
     assert done.returncode == 2
-    assert "would overwrite one of the inputs" in done.stderr
+    assert f"would overwrite {photograph}, which is read" in done.stderr
     assert photograph.read_bytes() == before
     (tmp_path / "lines").mkdir()
     shutil.copy(EXAMPLE, tmp_path / "lines" / "clip.mp4.png")
