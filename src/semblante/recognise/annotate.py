@@ -33,7 +33,8 @@ def annotate(image: RgbImage, faces: Sequence[Face], language: str = "en") -> Rg
     """A copy of `image` (H, W, 3) with a box, the emotion and its probability for each face.
 
     Beside a face that is large enough stands a bar for each emotion, where there is room; of the
-    others the probabilities are parts of a strip along the lower edge of the box.
+    others the probabilities are parts of a strip along the lower edge of the box. `language`: "en"
+    or "es".
     """
     picture = Image.fromarray(image).copy()
     draw = ImageDraw.Draw(picture)

@@ -83,7 +83,7 @@ class Analyzer:
         """`model`: a name of `semblante.available_models()` or an exported ONNX file;
         `detector`: "haar", OpenCV's cascade; "yunet", where its file is (`semblante models pull
         yunet`); "none", each picture is a face; or a `Detector`. `threads`: of the network, None
-        for all; `steps`, `early_exit`: less work for each face, see `Classifier`.
+        for all; `steps`, `early_exit` (0..1): less work for each face, see `Classifier`.
         `tta`, test-time augmentation: "flip" averages each face of a picture with its mirror image,
         which is right 0.4 to 0.8 points more often (model card) and costs little beside finding the
         face; "none" does not. In videos the moments of a track are averaged instead.
@@ -200,7 +200,8 @@ class Analyzer:
         `detect_every`: in each so-many-th frame the detector looks again where faces are, in
         between they are followed; every `search_every_s` seconds, 0 for in each frame, it searches
         the whole frame for new ones. Memory does not grow with the video's length. Raises
-        `VideoError` where it cannot be read; one that breaks off gives its frames first.
+        `VideoError` where it cannot be read; one that breaks off gives its frames first; and
+        `OptionError` for `every_s` that is not above 0 or `detect_every` below 1.
         """
         for analysis, _ in self.analyze_video_with_pixels(
             source, every_s=every_s, detect_every=detect_every, search_every_s=search_every_s,
