@@ -61,5 +61,6 @@ def train_released(
         model = out / ("model.onnx" if stage is RELEASED[-1] else f"{name}.onnx")
         if together.first and not model.exists():
             export(folders, model, dataset, votes=votes, initial_share=stage.initial_share)
+        together.wait()  # the next stage starts from it
         initial = str(model)
     return model, summaries
