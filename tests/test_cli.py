@@ -284,7 +284,7 @@ def test_version() -> None:
         (["data", "audit", "{csv}", "--drop", "audit/rows.json"], 2, "choose another"),
         (["data", "inspect", "x[/y].csv"], 1, "x[/y].csv"),
         (["train", "--data", "{csv}", "--out", "{empty}/run", "--preset", "best"], 2,
-         "unknown preset 'best'; known: standard, quick, refine, robust, polish, course, released"),
+         "known: standard, quick, refine, robust, polish, finish, course, released"),
         (["models", "pull", "yunet", "--from", "{face}"], 1, "eileen-collins.jpg: its sha256 is"),
         (["nonsense"], 2, "nonsense"),
     ],
