@@ -35,13 +35,7 @@ from semblante.train.objective import N_EMOTIONS, Objective, class_weights, mixe
 from semblante.train.options import TrainOptions
 from semblante.train.processor import keep_freed_memory, use_bf16
 from semblante.train.reporter import Record, Reporter
-from semblante.train.run_folder import (
-    RunConfig,
-    begin_run,
-    check_free,
-    check_same,
-    read_summary,
-)
+from semblante.train.run_folder import RunConfig, begin_run, check_free, check_same, read_summary
 from semblante.train.state import Epoch, TrainingState, load_best
 from semblante.train.targets import kept_targets
 

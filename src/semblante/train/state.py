@@ -16,12 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from semblante.errors import ModelError
 from semblante.files import write_json
 from semblante.preprocess import InputSpec
-from semblante.train.checkpoint import (
-    load_tensors,
-    prefixed,
-    save_tensors,
-    without_prefix,
-)
+from semblante.train.checkpoint import load_tensors, prefixed, save_tensors, without_prefix
 from semblante.train.distributed import ALONE, Processes, synchronise_norms
 from semblante.train.muon import Muon
 from semblante.train.networks import build_network
