@@ -317,6 +317,14 @@ def test_train_export_evaluate_analyze(tmp_path: Path, patterns_csv: Path) -> No
     again = semblante("train", "--data", patterns_csv, "--out", run)
     assert again.returncode == 1
     assert "--resume" in again.stderr
+    spanish = semblante(
+        "train", "--data", patterns_csv, "--out", tmp_path / "corrida", "--network", "rcnn-tiny",
+        "--epochs", 1, "--warmup-epochs", 0, "--batch-size", 16, "--lang", "es",
+    )  # fmt: skip
+    assert spanish.returncode == 0, spanish.stderr
+    assert spanish.stderr.startswith("época 1/1: error ")
+    assert "mejor época 1: PublicTest" in spanish.stdout
+    assert "\nPublicTest por emoción. Aciertos: " in spanish.stdout
 
     unused = semblante("export", run, "--out", model, "--votes", "x.csv")
     assert (unused.returncode, "has learnt no FER+ votes" in unused.stderr) == (2, True)
@@ -332,6 +340,10 @@ def test_train_export_evaluate_analyze(tmp_path: Path, patterns_csv: Path) -> No
     assert figures["split"] == "PublicTest"
     assert figures["n"] == 84
     assert f"accuracy {figures['accuracy']:.2%}" in semblante(*arguments).stdout
+    spanish = semblante(*arguments, "--lang", "es", "--confusion", tmp_path / "confusión.png")
+    assert f"exactitud {figures['accuracy']:.2%} (intervalo del 95 %: " in spanish.stdout
+    assert "\nalegría " in spanish.stdout
+    assert (tmp_path / "confusión.png").exists()
     picture = semblante(*arguments, "--tta", "flip", "--confusion", tmp_path / "confusion.png")
     assert picture.returncode == 0, picture.stderr
     assert (tmp_path / "confusion.png").exists()

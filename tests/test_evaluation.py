@@ -12,8 +12,15 @@ import pytest
 from conftest import SHARED, needs_fer2013
 from semblante.data import Dataset
 from semblante.data.ferplus import FERPLUS_EMOTIONS, FROM_FER2013, VOTES, FerPlus, load_ferplus
+from semblante.emotions import EMOTIONS, LANGUAGES
 from semblante.errors import DataError, OptionError
-from semblante.evaluation import _views, draw_confusion, draw_reliability, evaluate
+from semblante.evaluation import (
+    _views,
+    class_name,
+    draw_confusion,
+    draw_reliability,
+    evaluate,
+)
 from semblante.models import MODELS, model_path
 from semblante.recognise.classifier import Classifier
 
@@ -94,8 +101,22 @@ def test_views() -> None:
 
 @pytest.mark.parametrize("draw", [draw_confusion, draw_reliability])
 def test_pictures(patterns: Dataset, tmp_path: Path, draw: Callable[..., None]) -> None:
-    draw(evaluate(BarReader(3), patterns), tmp_path / "picture.png")
-    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+    pictures = []
+    for language in LANGUAGES:
+        draw(evaluate(BarReader(3), patterns), tmp_path / "picture.png", language)
+        pictures.append((tmp_path / "picture.png").read_bytes())
+    assert all(picture.startswith(b"\x89PNG") for picture in pictures)
+    assert pictures[0] != pictures[1]
+
+
+def test_names_of_classes() -> None:
+    assert [class_name(name, "es") for name in EMOTIONS] == [
+        "enfado", "asco", "miedo", "alegría", "tristeza", "sorpresa", "neutral",
+    ]  # fmt: skip
+    assert [class_name(name, "es") for name in FERPLUS_EMOTIONS] == [
+        "neutral", "alegría", "sorpresa", "tristeza", "enfado", "asco", "miedo", "desprecio",
+    ]  # fmt: skip
+    assert class_name("happiness", "en") == "happiness"
 
 
 def test_ferplus_labels_row_by_row(patterns: Dataset) -> None:

@@ -69,23 +69,35 @@ def test_curve_of_runs_with_equal_steps(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("public", "training", "verdict"),
+    ("public", "training", "verdict", "spanish"),
     [
         (
             (0.50, 0.60),
             0.95,
             "More data would help: the curve still rises. From 500 to 1,000 faces",
+            "Más datos ayudarían: la curva todavía sube. De 500 a 1000 rostros",
         ),
-        ((0.60, 0.61), 0.95, "more faces of the same kind would help little"),
-        ((0.60, 0.61), 0.63, "a larger network or a longer run would help more"),
+        (
+            (0.60, 0.61),
+            0.95,
+            "more faces of the same kind would help little",
+            "más rostros de la misma clase ayudarían poco",
+        ),
+        (
+            (0.60, 0.61),
+            0.63,
+            "a larger network or a longer run would help more",
+            "una red más grande o una corrida más larga ayudarían más",
+        ),
     ],
 )
-def test_verdicts(public: tuple[float, float], training: float, verdict: str) -> None:
+def test_verdicts(public: tuple[float, float], training: float, verdict: str, spanish: str) -> None:
     points = [
         {"faces": faces, "public": accuracy, "training": training, "n_public": 3589}
         for faces, accuracy in zip((500, 1000), public, strict=True)
     ]
     assert verdict in would_more_help(points)
+    assert spanish in would_more_help(points, "es")
 
 
 def test_a_run_on_a_share_is_exported(tmp_path: Path, patterns_csv: Path) -> None:

@@ -38,10 +38,10 @@ class Silent(Reporter):
     def __init__(self) -> None:
         self.steps: list[tuple[int, int, int]] = []
         self.records: list[dict[str, float]] = []
-        self.notes: list[str] = []
+        self.looks = 0
 
-    def note(self, text: str) -> None:
-        self.notes.append(text)
+    def looking(self) -> None:
+        self.looks += 1
 
     def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
         self.steps.append((epoch, step, steps))
@@ -194,6 +194,10 @@ def test_what_is_known_and_what_confused_in_words() -> None:
         "Right: angry 100%, sad 100%, surprise 100%, neutral 100%, happy 90%, fear 50%. "
         "Most confused: fear, of which 50% are taken for sad."
     )
+    assert describe_confusion(confusion, "es") == (
+        "Aciertos: enfado 100%, tristeza 100%, sorpresa 100%, neutral 100%, alegría 90%, "
+        "miedo 50%. Lo que más confunde: miedo, que en el 50% de los casos toma por tristeza."
+    )
     assert describe_confusion(np.diag([1, 0, 0, 2, 0, 0, 0])) == "Right: angry 100%, happy 100%."
 
 
@@ -263,20 +267,28 @@ def curve(
 
 
 @pytest.mark.parametrize(
-    ("history", "expected"),
+    ("history", "expected", "spanish"),
     [
-        (curve([0.5, 0.9, 0.99], [0.5, 0.65, 0.63], [1.3, 1.0, 1.6]), "The run overfits"),
-        (curve([0.5, 0.7, 0.85], [0.5, 0.65, 0.68], [1.3, 1.0, 0.95]), "edge of overfitting"),
-        (curve([0.3, 0.4, 0.45], [0.3, 0.41, 0.44], [1.7, 1.6, 1.5]), "The run underfits"),
-        (curve([0.5, 0.7, 0.74], [0.5, 0.65, 0.68], [1.3, 1.0, 0.95]), "neither"),
-        (curve([0.9, 1.0], [0.9, 1.0], [0.1, 0.0]), "neither"),  # all is learnt
+        (curve([0.5, 0.9, 0.99], [0.5, 0.65, 0.63], [1.3, 1.0, 1.6]),
+         "The run overfits", "Hay sobreajuste"),
+        (curve([0.5, 0.7, 0.85], [0.5, 0.65, 0.68], [1.3, 1.0, 0.95]),
+         "edge of overfitting", "al borde del sobreajuste"),
+        (curve([0.3, 0.4, 0.45], [0.3, 0.41, 0.44], [1.7, 1.6, 1.5]),
+         "The run underfits", "Hay subajuste"),
+        (curve([0.5, 0.7, 0.74], [0.5, 0.65, 0.68], [1.3, 1.0, 0.95]),
+         "neither", "No hay sobreajuste ni subajuste"),
+        (curve([0.9, 1.0], [0.9, 1.0], [0.1, 0.0]),  # all is learnt
+         "neither", "No hay sobreajuste ni subajuste"),
     ],
-)
-def test_diagnosis(history: list[dict[str, float]], expected: str) -> None:
+)  # fmt: skip
+def test_diagnosis(history: list[dict[str, float]], expected: str, spanish: str) -> None:
+    gap = 100 * (history[-1]["training_accuracy"] - history[-1]["public_accuracy"])
     sentence = diagnose(history)
     assert expected in sentence
-    gap = 100 * (history[-1]["training_accuracy"] - history[-1]["public_accuracy"])
     assert f"a gap of {gap:.1f} points" in sentence
+    sentence = diagnose(history, "es")
+    assert spanish in sentence
+    assert f"{gap:.1f} puntos de diferencia" in sentence
 
 
 def test_bf16_runs_where_it_is_asked_for(patterns: Dataset, tmp_path: Path) -> None:

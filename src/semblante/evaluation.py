@@ -15,7 +15,7 @@ from semblante.data import Dataset
 from semblante.data.dataset import SPLITS
 from semblante.data.duplicates import seen_in
 from semblante.data.ferplus import FERPLUS_EMOTIONS, FROM_FER2013, NO_MAJORITY, FerPlus
-from semblante.emotions import EMOTIONS
+from semblante.emotions import EMOTIONS, emotion_name
 from semblante.errors import DataError, OptionError
 from semblante.files import write_atomically
 from semblante.metrics import (
@@ -185,29 +185,46 @@ def _views(faces: npt.NDArray[np.uint8], tta: str) -> list[npt.NDArray[np.uint8]
     return views
 
 
-def draw_confusion(evaluation: Evaluation, path: Path) -> None:
+def class_name(name: str, language: str) -> str:
+    """The word for an emotion, FER2013's or FER+'s, as a reader of `language` sees it."""
+    if language == "en":
+        return name
+    if name == "contempt":  # FER+'s eighth
+        return {"es": "desprecio"}[language]
+    if name not in EMOTIONS:
+        name = EMOTIONS[FROM_FER2013.tolist().index(FERPLUS_EMOTIONS.index(name))]
+    return emotion_name(name, language)
+
+
+def draw_confusion(evaluation: Evaluation, path: Path, language: str = "en") -> None:
     """Its confusion matrix, see `draw_counts`."""
-    title = (
-        f"{evaluation.model} on {evaluation.split}: {evaluation.accuracy:.1%} (n={evaluation.n})"
-    )
-    draw_counts(evaluation.confusion, tuple(evaluation.per_class), path, title, evaluation.labels)
+    title = f"{_title(evaluation, language)}: {evaluation.accuracy:.1%} (n={evaluation.n})"
+    names = tuple(evaluation.per_class)
+    draw_counts(evaluation.confusion, names, path, title, evaluation.labels, language)
 
 
 def draw_counts(
-    counts: npt.NDArray[np.int64], names: Sequence[str], path: Path, title: str, labels: str
+    counts: npt.NDArray[np.int64],
+    names: Sequence[str],
+    path: Path,
+    title: str,
+    labels: str,
+    language: str = "en",
 ) -> None:
     """A confusion matrix (true label by prediction) as a PNG: shares of each true label, counts
-    beneath (matplotlib). `labels` says whose the true ones are."""
+    beneath (matplotlib). `labels` says whose the true ones are; the words are in `language`."""
     from matplotlib.figure import Figure
 
+    words = _WORDS[language]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure = Figure(figsize=(6.6, 6.0), layout="constrained")
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     places = range(len(names))
-    axes.set_xticks(places, names, rotation=45, ha="right")
-    axes.set_yticks(places, names)
-    axes.set(xlabel="predicted", ylabel=f"label ({labels})", title=title)
+    shown = [class_name(name, language) for name in names]
+    axes.set_xticks(places, shown, rotation=45, ha="right")
+    axes.set_yticks(places, shown)
+    axes.set(xlabel=words["predicted"], ylabel=f"{words['label']} ({labels})", title=title)
     for row in places:
         for column in places:
             share = shares[row, column]
@@ -218,23 +235,44 @@ def draw_counts(
     write_atomically(path, lambda beside: figure.savefig(beside, dpi=120, format="png"))
 
 
-def draw_reliability(evaluation: Evaluation, path: Path) -> None:
+def draw_reliability(evaluation: Evaluation, path: Path, language: str = "en") -> None:
     """How often it is right by how sure it says it is, as a PNG (matplotlib).
 
     The area of a point is the share of the faces in its bin; on the line words and deeds agree.
     """
     from matplotlib.figure import Figure
 
+    words = _WORDS[language]
     shares, confidences, right = np.array(evaluation.reliability).T
     figure = Figure(figsize=(5.0, 5.0), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="grey", linewidth=1)
     axes.scatter(confidences, right, s=1500 * shares, color="#0072B2", alpha=0.75)
     axes.set(
-        xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="probability of its answer",
-        ylabel="share of right answers",
-        title=f"{evaluation.model} on {evaluation.split} (n={evaluation.n}), "
-        f"ECE {evaluation.ece:.3f}",
+        xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel=words["sure"], ylabel=words["right"],
+        title=f"{_title(evaluation, language)} (n={evaluation.n}), ECE {evaluation.ece:.3f}",
     )  # fmt: skip
     axes.grid(alpha=0.3)
     write_atomically(path, lambda beside: figure.savefig(beside, dpi=110, format="png"))
+
+
+def _title(evaluation: Evaluation, language: str) -> str:
+    return _WORDS[language]["title"].format(evaluation.model, evaluation.split)
+
+
+_WORDS: Final = {
+    "en": {
+        "title": "{} on {}",
+        "predicted": "predicted",
+        "label": "label",
+        "sure": "probability of its answer",
+        "right": "share of right answers",
+    },
+    "es": {
+        "title": "{} en {}",
+        "predicted": "predicción",
+        "label": "etiqueta",
+        "sure": "probabilidad de su respuesta",
+        "right": "proporción de aciertos",
+    },
+}

@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from semblante.cli.checks import beside, not_a_part, not_an_input, output_file, require
-from semblante.cli.options import EarlyExitOption, FiguresFormat, ModelOption, StepsOption
+from semblante.cli.options import (
+    EarlyExitOption,
+    FiguresFormat,
+    Language,
+    ModelOption,
+    StepsOption,
+)
 from semblante.cli.reading import (
     DataOption,
     ExcludeOption,
@@ -77,6 +83,7 @@ def evaluate_command(
     skip_bad: SkipBadOption = False,
     find_faces: FindFacesOption = False,
     exclude: ExcludeOption = None,
+    lang: Annotated[Language, typer.Option(help="of the table and the pictures")] = Language.en,
 ) -> None:
     """Measure a model on one split of FER2013, or of labelled faces of one's own."""
     if labels is Labels.ferplus and votes is None:
@@ -92,7 +99,12 @@ def evaluate_command(
         raise OptionError("--votes needs --labels ferplus")
 
     from semblante.data.ferplus import load_ferplus
-    from semblante.evaluation import draw_confusion, draw_reliability, evaluate
+    from semblante.evaluation import (
+        class_name,
+        draw_confusion,
+        draw_reliability,
+        evaluate,
+    )
     from semblante.models import model_path
     from semblante.recognise.classifier import Classifier
 
@@ -112,36 +124,55 @@ def evaluate_command(
             classifier, dataset, split, tta=tta, model=model, votes=ferplus, kept=kept
         )
     if confusion is not None:
-        draw_confusion(evaluation, confusion)
+        draw_confusion(evaluation, confusion, lang)
     if reliability is not None:
-        draw_reliability(evaluation, reliability)
+        draw_reliability(evaluation, reliability, lang)
     if format is FiguresFormat.json:
         print(json.dumps(evaluation.to_dict()))
         return
 
-    low, high = evaluation.accuracy_ci95
-    print(
-        f"{evaluation.model} on {evaluation.split}, n={evaluation.n}, test-time views: "
-        f"{evaluation.tta}, labels: {evaluation.labels}\n"
-        f"accuracy {evaluation.accuracy:.2%} (95 % interval {low:.2%} to {high:.2%})\n"
-        + (
-            ""
-            if evaluation.mean_steps is None
-            else f"steps of the last recurrent layer, on average: {evaluation.mean_steps:.2f}\n"
-        )
-        + f"macro F1 {evaluation.macro_f1:.4f}, calibration error (ECE) {evaluation.ece:.4f}"
-    )
+    words = _WORDS[lang]
+    print(words["measured"].format(evaluation))
+    print(words["accuracy"].format(evaluation.accuracy, *evaluation.accuracy_ci95))
+    if evaluation.mean_steps is not None:
+        print(words["steps"].format(evaluation.mean_steps))
+    print(words["F1"].format(evaluation))
     if evaluation.leak_free_n is None:
-        print("leak-free accuracy unknown: the dataset has no Training rows")
+        print(words["no Training"])
     elif evaluation.leak_free_accuracy is None:
-        print("leak-free accuracy unknown: every face that was measured is in Training")
+        print(words["all leaked"])
     else:
-        print(
-            f"leak-free accuracy {evaluation.leak_free_accuracy:.2%} "
-            f"(n={evaluation.leak_free_n}, without faces that Training holds as well)"
-        )
-    table = Table("emotion", "precision", "recall", "F1", "n", box=None, pad_edge=False)
+        print(words["leak-free"].format(evaluation))
+    table = Table(*words["columns"], box=None, pad_edge=False)
     for emotion, row in evaluation.per_class.items():
         shares = (f"{row[name]:.3f}" for name in ("precision", "recall", "f1"))
-        table.add_row(emotion, *shares, f"{row['n']:.0f}")
+        table.add_row(class_name(emotion, lang), *shares, f"{row['n']:.0f}")
     Console(highlight=False).print(table)
+
+
+_WORDS: dict[str, dict[str, Any]] = {
+    "en": {
+        "measured": "{0.model} on {0.split}, n={0.n}, test-time views: {0.tta}, labels: {0.labels}",
+        "accuracy": "accuracy {:.2%} (95 % interval {:.2%} to {:.2%})",
+        "steps": "steps of the last recurrent layer, on average: {:.2f}",
+        "F1": "macro F1 {0.macro_f1:.4f}, calibration error (ECE) {0.ece:.4f}",
+        "no Training": "leak-free accuracy unknown: the dataset has no Training rows",
+        "all leaked": "leak-free accuracy unknown: every face that was measured is in Training",
+        "leak-free": "leak-free accuracy {0.leak_free_accuracy:.2%} (n={0.leak_free_n}, without "
+        "faces that Training holds as well)",
+        "columns": ["emotion", "precision", "recall", "F1", "n"],
+    },
+    "es": {
+        "measured": "{0.model} en {0.split}, n={0.n}, vistas al evaluar: {0.tta}, etiquetas: "
+        "{0.labels}",
+        "accuracy": "exactitud {:.2%} (intervalo del 95 %: {:.2%} a {:.2%})",
+        "steps": "pasos de la última capa recurrente, en promedio: {:.2f}",
+        "F1": "F1 macro {0.macro_f1:.4f}, error de calibración (ECE) {0.ece:.4f}",
+        "no Training": "exactitud sin copias desconocida: el conjunto no tiene filas de Training",
+        "all leaked": "exactitud sin copias desconocida: todos los rostros medidos están en "
+        "Training",
+        "leak-free": "exactitud sin copias {0.leak_free_accuracy:.2%} (n={0.leak_free_n}, sin los "
+        "rostros que también están en Training)",
+        "columns": ["emoción", "precisión", "exhaustividad", "F1", "n"],
+    },
+}

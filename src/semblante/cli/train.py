@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from semblante.cli.checks import complain, require
+from semblante.cli.options import Language
 from semblante.cli.reading import (
     DataOption,
     ExcludeOption,
@@ -105,6 +106,9 @@ def train_command(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="write the curves for TensorBoard as well")
     ] = False,
+    lang: Annotated[
+        Language, typer.Option(help="of the run's lines, its diagnosis and the pictures")
+    ] = Language.en,
     **recipe: Any,
 ) -> None:
     """Train a network on FER2013, following its accuracy on Training and PublicTest."""
@@ -149,16 +153,17 @@ def train_command(
     notes = source.to_dict()
     try:
         if preset == _SERIES:
-            report = _released(dataset, changes, out, console, notes, ferplus)
+            report = _released(dataset, changes, out, console, notes, ferplus, lang)
         elif learning_curve:
-            report = _learning_curve(dataset, recipes[0], out, console, notes, ferplus)
+            report = _learning_curve(dataset, recipes[0], out, console, notes, ferplus, lang)
         else:
             events = out / "tensorboard" if tensorboard else None
-            with RunProgress(console, recipes[0].epochs, events) as progress:
+            with RunProgress(console, recipes[0].epochs, events, language=lang) as progress:
                 summary = train(
-                    dataset, recipes[0], out, progress, source=notes, votes=ferplus, resume=resume
-                )
-            report = functools.partial(_print_run, summary, out)
+                    dataset, recipes[0], out, progress,
+                    source=notes, votes=ferplus, resume=resume, language=lang,
+                )  # fmt: skip
+            report = functools.partial(_print_run, summary, out, lang)
     except KeyboardInterrupt:
         complain(f"interrupted; the same command with --resume goes on in {out}")
         raise
@@ -166,20 +171,16 @@ def train_command(
         report()
 
 
-def _print_run(summary: dict[str, Any], out: Path) -> None:
-    _print_summary(summary)
-    print(f"weights, log, curves and confusion matrix are in {out}")
+def _print_run(summary: dict[str, Any], out: Path, language: str) -> None:
+    _print_summary(summary, language)
+    print(_WORDS[language]["folder"].format(out))
 
 
-def _print_summary(summary: dict[str, Any]) -> None:
-    public, training = summary["public"], summary["training"]
-    print(
-        f"best epoch {summary['best_epoch']}: "
-        f"PublicTest {public['accuracy']:.2%} (n={public['n']}), "
-        f"Training {training['accuracy']:.2%} (n={training['n']}), single view, no augmentation"
-    )
+def _print_summary(summary: dict[str, Any], language: str) -> None:
+    words = _WORDS[language]
+    print(words["best"].format(**summary))
     print(summary["diagnosis"])
-    print(f"PublicTest by emotion. {summary['by_emotion']}")
+    print(words["by emotion"].format(summary["by_emotion"]))
 
 
 def _released(
@@ -189,6 +190,7 @@ def _released(
     console: Console,
     notes: dict[str, Any],
     votes: FerPlus | None,
+    language: str,
 ) -> Callable[[], None]:
     """Train all runs; returns what tells of them."""
     require("train", "exporting", "onnx", "onnxscript")
@@ -196,19 +198,21 @@ def _released(
     from semblante.recognise.classifier import Classifier
     from semblante.train.series import train_released
 
+    reporter = _titled(console, language)
     model, summaries = train_released(
-        dataset, changes, out, _titled(console), source=notes, votes=votes
+        dataset, changes, out, reporter, source=notes, votes=votes, language=language
     )
 
     def report() -> None:
         for name, summary in summaries.items():
             print(f"{name}:")
-            _print_summary(summary)
+            _print_summary(summary, language)
         found = evaluate(Classifier(model), dataset, "PublicTest", model=str(model))
-        draw_confusion(found, out / "confusion.png")
-        print(f"{model}: PublicTest {found.accuracy:.2%} (n={found.n}), single view")
         picture = out / "confusion.png"
-        print(f"each run's curves are in its folder, the confusion matrix in {picture}")
+        draw_confusion(found, picture, language)
+        words = _WORDS[language]
+        print(words["model"].format(model, found.accuracy, found.n))
+        print(words["pictures"].format(picture))
 
     return report
 
@@ -220,31 +224,36 @@ def _learning_curve(
     console: Console,
     notes: dict[str, Any],
     votes: FerPlus | None,
+    language: str,
 ) -> Callable[[], None]:
     """Train on ever more of Training; returns what tells of it."""
     from semblante.train.learning_curve import learning_curve
 
-    found = learning_curve(dataset, options, out, _titled(console), source=notes, votes=votes)
+    reporter = _titled(console, language)
+    found = learning_curve(
+        dataset, options, out, reporter, source=notes, votes=votes, language=language
+    )
 
     def report() -> None:
-        table = Table("faces", "Training", "PublicTest", box=None, pad_edge=False)
+        words = _WORDS[language]
+        table = Table(words["faces"], "Training", "PublicTest", box=None, pad_edge=False)
         for point in found["points"]:
             table.add_row(
                 f"{point['faces']:,}", f"{point['training']:.2%}", f"{point['public']:.2%}"
             )
         Console(highlight=False).print(table)
         print(found["verdict"])
-        print(f"curve: {out / 'learning-curve.png'}")
+        print(words["curve"].format(out / "learning-curve.png"))
 
     return report
 
 
-def _titled(console: Console) -> Callable[[TrainOptions, str], RunProgress]:
+def _titled(console: Console, language: str) -> Callable[[TrainOptions, str], RunProgress]:
     """For commands of several runs: each one's title, then how it goes."""
 
     def reporter(options: TrainOptions, title: str) -> RunProgress:
         console.print(title, highlight=False)
-        return RunProgress(console, options.epochs)
+        return RunProgress(console, options.epochs, language=language)
 
     return reporter
 
@@ -252,13 +261,21 @@ def _titled(console: Console) -> Callable[[TrainOptions, str], RunProgress]:
 class RunProgress(Reporter):
     """A bar for the whole run on the terminal, and a line for each epoch; TensorBoard if asked."""
 
-    def __init__(self, console: Console, epochs: int, tensorboard: Path | None = None) -> None:
+    def __init__(
+        self,
+        console: Console,
+        epochs: int,
+        tensorboard: Path | None = None,
+        *,
+        language: str = "en",
+    ) -> None:
         self._console = console
+        self._words = _WORDS[language]
         self._epochs = epochs
         self._bar = Progress(
-            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+            TextColumn(self._words["epoch"] + " {task.fields[epoch]}/{task.fields[epochs]}"),
             BarColumn(bar_width=8),  # a line of 80 columns must hold all of it
-            TextColumn("loss {task.fields[loss]:.3f}"),
+            TextColumn(self._words["loss"] + " {task.fields[loss]:.3f}"),
             TextColumn("{task.fields[accuracy]}"),
             TimeRemainingColumn(elapsed_when_finished=True),
             console=console,
@@ -279,9 +296,9 @@ class RunProgress(Reporter):
         if self._writer is not None:
             self._writer.close()
 
-    def note(self, text: str) -> None:
+    def looking(self) -> None:
         """See `Reporter`."""
-        self._console.print(text, highlight=False, soft_wrap=True)
+        self._console.print(self._words["looking"], highlight=False, soft_wrap=True)
 
     def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
         """See `Reporter`."""
@@ -306,9 +323,39 @@ class RunProgress(Reporter):
             for name, value in record.items():
                 if name != "epoch":
                     self._writer.add_scalar(name, value, int(record["epoch"]))
-        self._console.print(
-            f"epoch {record['epoch']:g}/{self._epochs}: loss {record['step_loss']:.3f}, "
-            f"accuracy {accuracy}, alpha {record['alpha']:.4f}, {record['seconds']:.0f} s",
-            highlight=False,
-            soft_wrap=True,
-        )
+        line = self._words["line"].format(**record, epochs=self._epochs, accuracy=accuracy)
+        self._console.print(line, highlight=False, soft_wrap=True)
+
+
+_WORDS: Final = {
+    "en": {
+        "epoch": "epoch",
+        "loss": "loss",
+        "line": "epoch {epoch:g}/{epochs}: loss {step_loss:.3f}, accuracy {accuracy}, "
+        "alpha {alpha:.4f}, {seconds:.0f} s",
+        "looking": "looking at all of Training first: what is each face likely to be labelled?",
+        "best": "best epoch {best_epoch}: PublicTest {public[accuracy]:.2%} (n={public[n]}), "
+        "Training {training[accuracy]:.2%} (n={training[n]}), single view, no augmentation",
+        "by emotion": "PublicTest by emotion. {}",
+        "folder": "weights, log, curves and confusion matrix are in {}",
+        "model": "{}: PublicTest {:.2%} (n={}), single view",
+        "pictures": "each run's curves are in its folder, the confusion matrix in {}",
+        "faces": "faces",
+        "curve": "curve: {}",
+    },
+    "es": {
+        "epoch": "época",
+        "loss": "error",
+        "line": "época {epoch:g}/{epochs}: error {step_loss:.3f}, exactitud {accuracy}, "
+        "alfa {alpha:.4f}, {seconds:.0f} s",
+        "looking": "primero se mira todo Training: ¿qué etiqueta es probable en cada rostro?",
+        "best": "mejor época {best_epoch}: PublicTest {public[accuracy]:.2%} (n={public[n]}), "
+        "Training {training[accuracy]:.2%} (n={training[n]}), una vista, sin aumento de datos",
+        "by emotion": "PublicTest por emoción. {}",
+        "folder": "pesos, registro, curvas y matriz de confusión están en {}",
+        "model": "{}: PublicTest {:.2%} (n={}), una vista",
+        "pictures": "las curvas de cada corrida están en su carpeta; la matriz de confusión, en {}",
+        "faces": "rostros",
+        "curve": "curva: {}",
+    },
+}

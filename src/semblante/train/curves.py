@@ -1,13 +1,17 @@
-"""What a run's curves say, a picture and sentences: over- and underfitting, what is confused."""
+"""What a run's curves say, a picture and sentences: over- and underfitting, what is confused.
+
+In English or Spanish: `language` is one of `emotions.LANGUAGES`.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from semblante.emotions import EMOTIONS
+from semblante.emotions import EMOTIONS, emotion_name
 from semblante.files import write_atomically
 
 # The two accuracies are estimates from some thousand faces: a gap of less than 4 points may
@@ -17,45 +21,32 @@ _LARGE_GAP = 0.10
 _ALMOST_ALL = 0.98  # of Training: nothing is left to learn there
 
 
-def diagnose(history: list[dict[str, float]]) -> str:
+def diagnose(history: list[dict[str, float]], language: str = "en") -> str:
     """One or two plain sentences: does the run over- or underfit, and from what is it seen?
 
     Compares, at the last epoch, accuracy on Training faces with accuracy on PublicTest (same
     weights, no augmentation), and the last loss on PublicTest with the lowest of the run.
     """
+    words = _WORDS[language]
     last = history[-1]
     gap = last["training_accuracy"] - last["public_accuracy"]
     lowest = min(record["public_loss"] for record in history)
     best = max(record["public_accuracy"] for record in history)
     rise = (last["public_loss"] - lowest) / max(lowest, 1e-9)
-    evidence = (
-        f"At epoch {last['epoch']:g} accuracy is {last['training_accuracy']:.1%} on Training and "
-        f"{last['public_accuracy']:.1%} on PublicTest, a gap of {100 * gap:.1f} points; the loss "
-        f"on PublicTest is {last['public_loss']:.3f}, its lowest was {lowest:.3f}."
-    )
     harmed = rise > 0.03 or best - last["public_accuracy"] > 0.01
     if gap > _LARGE_GAP and harmed:
-        verdict = (
-            "The run overfits: it learns the Training faces by heart while PublicTest gets worse. "
-            "Fewer epochs, more augmentation or a smaller network would help."
-        )
+        verdict = "overfits"
     elif gap > _LARGE_GAP:
-        verdict = (
-            "The run knows its Training faces better than new ones, but this has not "
-            "harmed PublicTest yet: it is at the edge of overfitting."
-        )
+        verdict = "at the edge"
     elif gap < _SMALL_GAP and last["training_accuracy"] < _ALMOST_ALL:
-        verdict = (
-            "The run underfits: it knows its Training faces hardly better than new ones, so the "
-            "network could learn more. More epochs, a larger network or less augmentation would "
-            "help."
-        )
+        verdict = "underfits"
     else:
-        verdict = "The run neither over- nor underfits clearly."
-    return f"{verdict} {evidence}"
+        verdict = "neither"
+    evidence = words["evidence"].format(**last, gap=100 * gap, lowest=lowest)
+    return f"{words[verdict]} {evidence}"
 
 
-def describe_confusion(confusion: npt.NDArray[np.int64]) -> str:
+def describe_confusion(confusion: npt.NDArray[np.int64], language: str = "en") -> str:
     """One or two sentences: how much of each emotion is known, and what is confused most.
 
     `confusion` (7, 7) counts faces, true label by prediction; emotions without faces are left out.
@@ -63,39 +54,92 @@ def describe_confusion(confusion: npt.NDArray[np.int64]) -> str:
     counts = confusion.sum(axis=1)
     shares = confusion / np.maximum(counts, 1)[:, None]
     shown = [k for k in np.argsort(-np.diag(shares), kind="stable") if counts[k]]
-    known = ", ".join(f"{EMOTIONS[k]} {shares[k, k]:.0%}" for k in shown)
+    names = [emotion_name(emotion, language) for emotion in EMOTIONS]
+    known = ", ".join(f"{names[k]} {shares[k, k]:.0%}" for k in shown)
+    right = _WORDS[language]["right"].format(known=known)
     wrong = np.where(np.eye(len(shares), dtype=bool), 0, shares)
     if not wrong.any():
-        return f"Right: {known}."
+        return right
     true, said = np.unravel_index(int(wrong.argmax()), wrong.shape)
-    return (
-        f"Right: {known}. Most confused: {EMOTIONS[true]}, of which {wrong[true, said]:.0%} are "
-        f"taken for {EMOTIONS[said]}."
+    confused = _WORDS[language]["confused"].format(
+        true=names[true], said=names[said], share=wrong[true, said]
     )
+    return f"{right} {confused}"
 
 
-def draw_curves(history: list[dict[str, float]], path: Path, title: str) -> None:
+def draw_curves(
+    history: list[dict[str, float]], path: Path, title: str, language: str = "en"
+) -> None:
     """Loss, accuracy, step alpha and length of the gradient over the epochs, as a PNG."""
     from matplotlib.figure import Figure  # 0.4 s to import
 
+    words = _WORDS[language]
     epochs = [record["epoch"] for record in history]
     figure = Figure(figsize=(14, 3.6), layout="constrained")
     loss, accuracy, alpha, gradient = figure.subplots(1, 4)
     for split, label, colour in (
-        ("training", "Training (sample)", "#0072B2"),
+        ("training", words["sample"], "#0072B2"),
         ("public", "PublicTest", "#D55E00"),
     ):
         loss.plot(epochs, [r[f"{split}_loss"] for r in history], color=colour, label=label)
         values = [100 * r[f"{split}_accuracy"] for r in history]
         accuracy.plot(epochs, values, color=colour, label=label)
-    loss.set(title="cross-entropy", xlabel="epoch", ylabel="nats")
-    accuracy.set(title="accuracy", xlabel="epoch", ylabel="%")
+    loss.set(title=words["loss"], ylabel="nats")
+    accuracy.set(title=words["accuracy"], ylabel="%")
     alpha.plot(epochs, [record["alpha"] for record in history], color="#555555")
-    alpha.set(title="step alpha", xlabel="epoch")
+    alpha.set(title=words["alpha"])
     gradient.plot(epochs, [record["gradient_norm"] for record in history], color="#555555")
-    gradient.set(title="length of the gradient", xlabel="epoch")
+    gradient.set(title=words["gradient"])
     for axes in (loss, accuracy, alpha, gradient):
+        axes.set(xlabel=words["epoch"])
         axes.grid(alpha=0.3)
     accuracy.legend(loc="lower right")
     figure.suptitle(title)
     write_atomically(path, lambda beside: figure.savefig(beside, format="png", dpi=110))
+
+
+_WORDS: Final = {
+    "en": {
+        "overfits": "The run overfits: it learns the Training faces by heart while PublicTest gets "
+        "worse. Fewer epochs, more augmentation or a smaller network would help.",
+        "at the edge": "The run knows its Training faces better than new ones, but this has not "
+        "harmed PublicTest yet: it is at the edge of overfitting.",
+        "underfits": "The run underfits: it knows its Training faces hardly better than new ones, "
+        "so the network could learn more. More epochs, a larger network or less augmentation would "
+        "help.",
+        "neither": "The run neither over- nor underfits clearly.",
+        "evidence": "At epoch {epoch:g} accuracy is {training_accuracy:.1%} on Training and "
+        "{public_accuracy:.1%} on PublicTest, a gap of {gap:.1f} points; the loss on PublicTest is "
+        "{public_loss:.3f}, its lowest was {lowest:.3f}.",
+        "right": "Right: {known}.",
+        "confused": "Most confused: {true}, of which {share:.0%} are taken for {said}.",
+        "sample": "Training (sample)",
+        "loss": "cross-entropy",
+        "accuracy": "accuracy",
+        "alpha": "step alpha",
+        "gradient": "length of the gradient",
+        "epoch": "epoch",
+    },
+    "es": {
+        "overfits": "Hay sobreajuste: la red aprende de memoria los rostros de Training mientras "
+        "PublicTest empeora. Ayudarían menos épocas, más aumento de datos o una red más pequeña.",
+        "at the edge": "La red conoce los rostros de Training mejor que los nuevos, pero eso "
+        "todavía no ha perjudicado a PublicTest: está al borde del sobreajuste.",
+        "underfits": "Hay subajuste: la red conoce los rostros de Training apenas mejor que los "
+        "nuevos, así que podría aprender más. Ayudarían más épocas, una red más grande o menos "
+        "aumento de datos.",
+        "neither": "No hay sobreajuste ni subajuste claros.",
+        "evidence": "En la época {epoch:g} la exactitud es {training_accuracy:.1%} en Training y "
+        "{public_accuracy:.1%} en PublicTest, {gap:.1f} puntos de diferencia; el error en "
+        "PublicTest es {public_loss:.3f} y su mínimo fue {lowest:.3f}.",
+        "right": "Aciertos: {known}.",
+        "confused": "Lo que más confunde: {true}, que en el {share:.0%} de los casos toma por "
+        "{said}.",
+        "sample": "Training (muestra)",
+        "loss": "entropía cruzada",
+        "accuracy": "exactitud",
+        "alpha": "paso alfa",
+        "gradient": "longitud del gradiente",
+        "epoch": "época",
+    },
+}

@@ -32,14 +32,16 @@ def learning_curve(
     *,
     source: Mapping[str, Any],
     votes: FerPlus | None = None,
+    language: str = "en",
 ) -> dict[str, Any]:
     """Train on each of `SHARES` of Training, the smaller within the larger; returns the results.
 
     Every run takes the same number of steps of gradient descent, so fewer faces are seen more
     often: what differs is the data alone. Run folders, `learning-curve.json` and
     `learning-curve.png` are written to `out`; a call that was interrupted goes on when made again.
-    `reporter` is given each run's options and a title.
+    `reporter` is given each run's options and a title. What a person reads is in `language`.
     """
+    words = _WORDS[language]
     together = all_processes()
     points = []
     for share in SHARES:
@@ -53,12 +55,13 @@ def learning_curve(
             warmup_epochs=options.warmup_epochs / share,
             patience=round(options.patience / share),
         )
-        with reporter(scaled, f"{share:.0%} of Training, {n:,} faces") as progress:
+        with reporter(scaled, words["title"].format(share, n)) as progress:
             summary = train(
                 part, scaled, run_dir, progress,
                 source={**source, "share": share},
                 votes=None if votes is None else votes.where(rows),
                 resume=together.agreed((run_dir / "config.json").exists()),
+                language=language,
             )  # fmt: skip
         points.append(
             {
@@ -69,10 +72,11 @@ def learning_curve(
                 "n_public": summary["public"]["n"],
             }
         )
-        found = {"points": points, "verdict": would_more_help(points)}
+        found = {"points": points, "verdict": would_more_help(points, language)}
         if together.first:
             write_json(out / "learning-curve.json", found)
-            _draw(points, out / "learning-curve.png", f"{options.network}, seed {options.seed}")
+            title = f"{options.network}, seed {options.seed}"
+            _draw(points, out / "learning-curve.png", title, language)
     return found
 
 
@@ -85,48 +89,80 @@ def share_of_training(dataset: Dataset, share: float) -> npt.NDArray[np.int64]:
     return np.sort(np.concatenate([picked, others]))
 
 
-def would_more_help(points: list[dict[str, Any]]) -> str:
+def would_more_help(points: list[dict[str, Any]], language: str = "en") -> str:
     """A sentence: what the last doubling of the data gained on PublicTest, and what follows."""
+    words = _WORDS[language]
     if len(points) < 2:
-        return "One point is no curve."
+        return words["one point"]
     before, last = points[-2], points[-1]
     gain = (last["public"] - before["public"]) / np.log2(last["faces"] / before["faces"])
     low, high = wilson_interval(last["public"], last["n_public"])
     noise = (high - low) / 2
-    evidence = (
-        f"From {before['faces']:,} to {last['faces']:,} faces accuracy on PublicTest goes from "
-        f"{before['public']:.1%} to {last['public']:.1%}, {100 * gain:+.1f} points for each "
-        f"doubling (the interval of one accuracy is +- {100 * noise:.1f}); on Training it is "
-        f"{last['training']:.1%}."
-    )
     if gain > noise:
-        return f"More data would help: the curve still rises. {evidence}"
-    if last["training"] - last["public"] > 0.1:
-        return (
-            "The last doubling gained no more than chance may give, though the network knows its "
-            f"Training faces much better: more faces of the same kind would help little. {evidence}"
-        )
-    return (
-        "The last doubling gained no more than chance may give, and both accuracies lie close "
-        f"together: a larger network or a longer run would help more than data. {evidence}"
+        verdict = "more data"
+    elif last["training"] - last["public"] > 0.1:
+        verdict = "no more data"
+    else:
+        verdict = "larger network"
+    evidence = words["evidence"].format(
+        before=before, last=last, gain=100 * gain, noise=100 * noise
     )
+    return f"{words[verdict]} {evidence}"
 
 
-def _draw(points: list[dict[str, Any]], path: Path, title: str) -> None:
+def _draw(points: list[dict[str, Any]], path: Path, title: str, language: str) -> None:
     from matplotlib.figure import Figure
 
+    words = _WORDS[language]
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     faces = [point["faces"] for point in points]
     for split, label, colour in (
-        ("training", "Training (the faces learnt from)", "#0072B2"),
+        ("training", words["learnt from"], "#0072B2"),
         ("public", "PublicTest", "#D55E00"),
     ):
         values = [100 * point[split] for point in points]
         axes.plot(faces, values, "o-", color=colour, label=label)
-    axes.set(xscale="log", xlabel="faces of Training", ylabel="accuracy, %", title=title)
+    axes.set(xscale="log", xlabel=words["faces"], ylabel=words["accuracy"], title=title)
     axes.set_xticks(faces, [f"{n:,}" for n in faces])
     axes.minorticks_off()
     axes.grid(alpha=0.3)
     axes.legend()
     write_atomically(path, lambda beside: figure.savefig(beside, format="png", dpi=110))
+
+
+_WORDS: Final = {
+    "en": {
+        "title": "{:.0%} of Training, {:,} faces",
+        "one point": "One point is no curve.",
+        "more data": "More data would help: the curve still rises.",
+        "no more data": "The last doubling gained no more than chance may give, though the network "
+        "knows its Training faces much better: more faces of the same kind would help little.",
+        "larger network": "The last doubling gained no more than chance may give, and both "
+        "accuracies lie close together: a larger network or a longer run would help more than "
+        "data.",
+        "evidence": "From {before[faces]:,} to {last[faces]:,} faces accuracy on PublicTest goes "
+        "from {before[public]:.1%} to {last[public]:.1%}, {gain:+.1f} points for each doubling "
+        "(the interval of one accuracy is +- {noise:.1f}); on Training it is {last[training]:.1%}.",
+        "learnt from": "Training (the faces learnt from)",
+        "faces": "faces of Training",
+        "accuracy": "accuracy, %",
+    },
+    "es": {
+        "title": "{:.0%} de Training, {} rostros",
+        "one point": "Un punto no es una curva.",
+        "more data": "Más datos ayudarían: la curva todavía sube.",
+        "no more data": "La última duplicación no aportó más de lo que puede dar el azar, aunque "
+        "la red conoce mucho mejor los rostros de Training: más rostros de la misma clase "
+        "ayudarían poco.",
+        "larger network": "La última duplicación no aportó más de lo que puede dar el azar, y las "
+        "dos exactitudes están cerca: una red más grande o una corrida más larga ayudarían más que "
+        "los datos.",
+        "evidence": "De {before[faces]} a {last[faces]} rostros, la exactitud en PublicTest pasa "
+        "de {before[public]:.1%} a {last[public]:.1%}, {gain:+.1f} puntos por cada duplicación (el "
+        "intervalo de una exactitud es +- {noise:.1f}); en Training es {last[training]:.1%}.",
+        "learnt from": "Training (los rostros con que aprendió)",
+        "faces": "rostros de Training",
+        "accuracy": "exactitud, %",
+    },
+}

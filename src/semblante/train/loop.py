@@ -54,6 +54,7 @@ def train(
     source: Mapping[str, Any],
     votes: FerPlus | None = None,
     resume: bool = False,
+    language: str = "en",
 ) -> dict[str, Any]:
     """Train `options.network` on the Training split; returns the run's summary.
 
@@ -62,7 +63,8 @@ def train(
     interrupted run goes on from there, a killed one after its last whole epoch, and ends, on the
     same processor (not GPU) with the same number of threads, with the weights the uninterrupted run
     would have had: all random numbers of an epoch follow from the seed and the epoch's number.
-    `votes`, of the dataset's rows, are needed where the recipe uses FER+ (`needs_votes`).
+    `votes`, of the dataset's rows, are needed where the recipe uses FER+ (`needs_votes`). The
+    summary's sentences and the pictures are in `language`, one of `emotions.LANGUAGES`.
     Raises `ModelError` where the folder holds another run, or the loss is no longer finite.
     """
     together = all_processes()
@@ -143,7 +145,7 @@ def train(
             if together.agreed(interrupted()):
                 raise KeyboardInterrupt
     together.wait()  # until the last checkpoint is written
-    return _finish(run_dir, history, options, faces, public_faces, write=together.first)
+    return _finish(run_dir, history, options, faces, public_faces, language, write=together.first)
 
 
 def train_epoch(
@@ -251,6 +253,7 @@ def _finish(
     options: TrainOptions,
     faces: Faces,
     public: Faces,
+    language: str,
     *,
     write: bool,
 ) -> dict[str, Any]:
@@ -267,14 +270,14 @@ def _finish(
         "training": {"n": len(faces), "loss": training_loss, "accuracy": training_accuracy},
         "public": {"n": len(public), "loss": public_loss, "accuracy": public_accuracy},
         "hours": sum(record["seconds"] for record in history) / 3600,
-        "diagnosis": diagnose(history),
+        "diagnosis": diagnose(history, language),
         "confusion": confusion.tolist(),  # of PublicTest, true label by prediction
-        "by_emotion": describe_confusion(confusion),
+        "by_emotion": describe_confusion(confusion, language),
     }
     if write:
         write_json(run_dir / "log.json", {"history": history, "summary": summary})
         title = f"{options.network}, seed {options.seed}"
-        draw_curves(history, run_dir / "curves.png", title)
+        draw_curves(history, run_dir / "curves.png", title, language)
         title += f", PublicTest: {public_accuracy:.1%} (n={len(public)})"
-        draw_counts(confusion, EMOTIONS, run_dir / "confusion.png", title, "fer2013")
+        draw_counts(confusion, EMOTIONS, run_dir / "confusion.png", title, "fer2013", language)
     return summary

@@ -8,8 +8,8 @@ Record = dict[str, float]  # what is known of one epoch
 class Reporter:
     """Keeps it to itself; those that show or count something override what they need."""
 
-    def note(self, text: str) -> None:
-        """Before minutes in which nothing else is said."""
+    def looking(self) -> None:
+        """Before the initial weights look at all of Training: minutes in which nothing is said."""
 
     def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
         """After each step of gradient descent; epochs and steps count from 1."""

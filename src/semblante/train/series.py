@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from semblante.data import SPLITS, Dataset
 from semblante.data.ferplus import FerPlus
@@ -16,6 +16,8 @@ from semblante.train.networks import build_network, check_fits
 from semblante.train.options import RELEASED, TrainOptions, options_from
 from semblante.train.reporter import Reporter
 
+_TITLE: Final = {"en": "run {} of {}: {}", "es": "corrida {} de {}: {}"}
+
 
 def train_released(
     dataset: Dataset,
@@ -25,6 +27,7 @@ def train_released(
     *,
     source: Mapping[str, Any],
     votes: FerPlus | None = None,
+    language: str = "en",
 ) -> tuple[Path, dict[str, dict[str, Any]]]:
     """Train as the released weights were trained; returns the ONNX file of the last stage, and the
     summary of each run by its folder's name.
@@ -33,8 +36,8 @@ def train_released(
     one, each later stage from the file of the stage before. The n-th run of a stage has their seed
     plus n - 1. Run folders and a stage's file (`1-standard`, `1-standard.onnx`, ...) are written
     to `out`, the last file as `model.onnx`; a call that was interrupted goes on when made again.
-    `reporter` is given each run's options and a title. Raises before the first run where a later
-    one could not follow its recipe.
+    `reporter` is given each run's options and a title; what a person reads is in `language`.
+    Raises before the first run where a later one could not follow its recipe.
     """
     n = int((dataset.splits == SPLITS.index("Training")).sum())
     for stage in RELEASED:
@@ -51,11 +54,12 @@ def train_released(
             folder = out / (name if stage.runs == 1 else f"{name}-{k + 1}")
             seed = int(changes.get("seed", TrainOptions.seed)) + k
             options = options_from(stage.preset, {**changes, "seed": seed, "initial": initial})
-            title = f"run {len(summaries) + 1} of {total}: {folder.name}"
+            title = _TITLE[language].format(len(summaries) + 1, total, folder.name)
             with reporter(options, title) as progress:
                 summaries[folder.name] = train(
                     dataset, options, folder, progress, source=source, votes=votes,
                     resume=together.agreed((folder / "config.json").exists()),
+                    language=language,
                 )  # fmt: skip
             folders.append(folder)
         model = out / ("model.onnx" if stage is RELEASED[-1] else f"{name}.onnx")

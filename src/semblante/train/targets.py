@@ -47,7 +47,7 @@ def kept_targets(
     path = run_dir / "targets.safetensors"
     if path.exists():
         return load_tensors(path)[0]["targets"]
-    reporter.note("looking at all of Training first: what is each face likely to be labelled?")
+    reporter.looking()
     targets = targets_of(faces, votes, options, _initial_estimates(faces, options, bf16))
     together.wait()  # for those that would find the file: all compute, or none
     if together.first:
