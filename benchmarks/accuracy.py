@@ -2,12 +2,14 @@
 
     python benchmarks/accuracy.py --data fer2013.csv   # fer2013new.csv (FER+) beside it
 
-Writes results/accuracy.json; the README's table is made from it (`make docs`).
+Writes results/accuracy.json; the README's table is made from it (`make docs`). With --models what
+is stored of the other models stays.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 from semblante import load_fer2013
@@ -26,12 +28,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="fer2013.csv as Kaggle ships it")
     parser.add_argument("--votes", type=Path, help="fer2013new.csv [default: beside --data]")
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     arguments = parser.parse_args()
     dataset = load_fer2013(arguments.data)
     votes = load_ferplus(arguments.votes or beside(arguments.data, "fer2013new.csv"))
     RESULTS.mkdir(exist_ok=True)
     results = []
-    for name in MODELS:
+    for name in arguments.models:
         classifier = Classifier(model_path(name))
         for split in SPLITS:
             for tta in TTA:
@@ -44,7 +47,11 @@ def main() -> None:
         strict = evaluate(classifier, dataset, "PrivateTest", model=name, votes=votes)
         results.append(strict.to_dict())
         print(f"{name} PrivateTest, FER+ majority: {strict.accuracy:.4f} (n={strict.n})")
-    write_json(RESULTS / "accuracy.json", results)
+    stored = RESULTS / "accuracy.json"
+    if stored.exists():
+        others = set(MODELS) - set(arguments.models)
+        results += [row for row in json.loads(stored.read_text()) if row["model"] in others]
+    write_json(stored, sorted(results, key=lambda row: list(MODELS).index(row["model"])))
 
 
 def summary(found: Evaluation) -> str:
