@@ -276,6 +276,8 @@ def test_version() -> None:
          2, "--tensorboard is for a single run"),
         (["train", "--data", "{csv}", "--out", "{empty}/run", "--preset", "released",
           "--learning-curve"], 2, "leave out --learning-curve"),
+        (["train", "--data", "{csv}", "--out", "{empty}/run", "--learning-curve", "--initial",
+          "rcnn-small"], 2, "have seen all of it"),
         (["train", "--data", "{csv}", "--out", "{empty}/run", "--preset", "released"], 1,
          "fer2013new.csv"),
         (["data", "audit", "{csv}", "--network", "rcnn-tiny"], 2, "--network is of no use without"),

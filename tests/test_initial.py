@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,12 +23,13 @@ from semblante.train.batches import Faces
 from semblante.train.calibration import calibrated
 from semblante.train.export import export
 from semblante.train.initial import start_from
+from semblante.train.loop import train
 from semblante.train.measure import logits_of, loss_and_accuracy
 from semblante.train.networks import build_network
 from semblante.train.recurrent import RecurrentConvolution, RecurrentNetwork
 from semblante.train.state import load_best, load_last
 from semblante.train.widen import widened
-from test_training import QUICK, run
+from test_training import QUICK, Silent, run
 
 
 def public_loss(patterns: Dataset, network: nn.Module) -> float:
@@ -176,7 +180,32 @@ def test_runs_that_have_no_mean(patterns: Dataset, tmp_path: Path) -> None:
         export([second, second], out, patterns)
     with pytest.raises(OptionError, match="only one has learnt FER"):
         export([second, votes], out, patterns)
+    shutil.rmtree(first)
+    run(patterns, replace(QUICK, epochs=1, seed=8), first)  # other weights in the same place
+    third = tmp_path / "third"
+    run(patterns, replace(QUICK, epochs=1, initial=str(first)), third)
+    with pytest.raises(OptionError, match=f"{first} held other ones for {second} than for"):
+        export([second, third], out, patterns)
+    with pytest.raises(ModelError, match=f"{first} holds other weights now"):
+        export(second, out, patterns, initial_share=0.5)
+    with pytest.raises(ModelError, match=f"second began with other weights than {first} holds now"):
+        run(patterns, replace(QUICK, epochs=1, initial=str(first)), second, resume=True)
     assert not out.exists()
+
+
+def test_no_mean_with_a_run_that_was_interrupted(patterns: Dataset, tmp_path: Path) -> None:
+    class Presses(Silent):
+        def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
+            if (epoch, step) == (2, 3):
+                os.kill(os.getpid(), signal.SIGINT)
+
+    run(patterns, replace(QUICK, epochs=1), tmp_path / "first")
+    options = replace(QUICK, epochs=2, initial=str(tmp_path / "first"))
+    run(patterns, options, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(patterns, options, tmp_path / "cut", Presses(), source={"path": "x.csv"})
+    with pytest.raises(ModelError, match=r"cut was interrupted in epoch 2: `train --resume` first"):
+        export([tmp_path / "whole", tmp_path / "cut"], tmp_path / "mean.onnx", patterns)
 
 
 def test_a_run_goes_on_from_another_folder(

@@ -16,6 +16,7 @@ from semblante.errors import DataError, ModelError, OptionError
 from semblante.recognise.classifier import Classifier
 from semblante.train.batches import Faces
 from semblante.train.export import export
+from semblante.train.initial import network_of
 from semblante.train.loop import train
 from semblante.train.objective import (
     Objective,
@@ -50,6 +51,23 @@ def test_mixup_mixes_faces_and_targets_alike() -> None:
         assert target.sum() == pytest.approx(1)
         assert value[0] == pytest.approx(float(target @ torch.arange(7.0)), abs=1e-5)
     assert len({round(float(t.max()), 4) for t in targets if t.max() < 1}) == 1  # one weight
+
+
+def test_the_error_of_mixed_faces_is_the_mean_of_both_errors() -> None:
+    """lambda l(f(x), y_i) + (1 - lambda) l(f(x), y_j): Zhang et al., mixup (ICLR 2018)."""
+    torch.manual_seed(1)
+    labels = torch.arange(7)
+    # What is mixed tells by itself which two faces it was, and with what weight.
+    shares, targets = mixup(torch.eye(7), F.one_hot(labels, 7).float(), alpha=1.0)
+    logits = torch.randn(7, 7)
+    by_hand = [
+        sum(
+            w * float(F.cross_entropy(logit, label)) for label, w in zip(labels, share, strict=True)
+        )
+        for logit, share in zip(logits, shares.tolist(), strict=True)
+    ]
+    assert float(F.cross_entropy(logits, targets)) == pytest.approx(np.mean(by_hand), rel=1e-5)
+    assert any(0 < max(share) < 1 for share in shares.tolist())
 
 
 def test_cutmix_pastes_what_it_says() -> None:
@@ -215,9 +233,37 @@ def test_a_student_learns_from_its_teachers_alone(patterns: Dataset, tmp_path: P
     assert learnt(wrong, tmp_path / "student", options)["public"]["accuracy"] > 0.8
     alone = learnt(wrong, tmp_path / "alone", replace(options, distill_weight=0.0))
     assert alone["public"]["accuracy"] < 0.3
-    with pytest.raises(ModelError, match=r"nobody/best\.safetensors: there is no such file"):
+    with pytest.raises(ModelError, match="unknown model 'nobody'"):
         learnt(patterns, tmp_path / "run", replace(options, teachers=("nobody",)))
     assert not (tmp_path / "run").exists()
+
+
+def test_an_exported_teacher_says_what_its_run_says(patterns: Dataset, tmp_path: Path) -> None:
+    learnt(patterns, tmp_path / "teacher", QUICK)
+    export(tmp_path / "teacher", tmp_path / "teacher.onnx", patterns)
+    faces = Faces(patterns.split("Training"), torch.device("cpu"))
+    inputs, _ = next(faces.batches(20))
+    said = [network_of(str(tmp_path / name), faces)(inputs) for name in ("teacher", "teacher.onnx")]
+    torch.testing.assert_close(said[0], said[1], atol=1e-4, rtol=1e-4)
+    assert network_of("rcnn-small", faces)(inputs).shape == (20, 15)  # FER+'s too
+
+
+def test_teachers_look_at_the_mirror_image_where_they_are_told() -> None:
+    torch.manual_seed(0)
+    inputs = torch.randn(4, 1, 2, 7)
+
+    def teacher(faces: torch.Tensor) -> torch.Tensor:
+        return faces[:, 0, 0]  # of its pixels, which a mirror turns round
+
+    options = TrainOptions(
+        teachers=("a",), mirrored_teachers=True, distill_weight=1.0, temperature=2.0
+    )
+    ours = torch.randn(4, 7)
+    found = Objective(options, teachers=[teacher])(lambda _: [ours], inputs, torch.zeros(4, 7))
+    soft = [
+        torch.softmax(logits / 2, dim=1) for logits in (inputs[:, 0, 0], inputs[:, 0, 0].flip(1))
+    ]
+    assert float(found) == pytest.approx(float(distillation(ours, (soft[0] + soft[1]) / 2, 2.0)))
 
 
 def test_a_network_without_steps_has_no_error_at_each(patterns: Dataset, tmp_path: Path) -> None:

@@ -180,14 +180,15 @@ def test_gated_layer_equals_its_equations(stride: int) -> None:
     np.testing.assert_allclose(layer(u)[0].detach().numpy(), x, atol=1e-12)
 
 
-def test_local_response_normalisation_equals_its_formula() -> None:
-    layer = RecurrentConvolution(1, 16, 0, norm="lrn").double().eval()
+@pytest.mark.parametrize("n_maps", [16, 24])  # whose neighbourhoods are of 3 and of 4 maps
+def test_local_response_normalisation_equals_its_formula(n_maps: int) -> None:
+    layer = RecurrentConvolution(1, n_maps, 0, norm="lrn").double().eval()
     u = 30 * torch.randn(1, 1, 3, 3, dtype=torch.float64)
     maps = torch.relu(layer.feed_forward(u))[0].detach().numpy()
-    neighbours = 16 // 8 + 1
+    neighbours = n_maps // 8 + 1
     expected = np.empty_like(maps)
-    for k in range(16):
-        near = maps[max(0, k - neighbours // 2) : k + neighbours // 2 + 1]
+    for k in range(n_maps):
+        near = maps[max(0, k - neighbours // 2) : k + (neighbours - 1) // 2 + 1]
         expected[k] = maps[k] / (1 + 0.001 / neighbours * (near**2).sum(axis=0)) ** 0.75
     np.testing.assert_allclose(layer(u)[0].detach().numpy(), expected, rtol=1e-10)
 

@@ -71,4 +71,7 @@ def test_what_a_later_run_cannot_do_is_said_before_the_first(
     changes = {**SMALL, "network": "course-cnn"}
     with pytest.raises(OptionError, match="all_steps_weight is above 0, but course-cnn has no"):
         train_released(patterns, changes, tmp_path, lambda *_: Silent(), source={})  # type: ignore[arg-type]
+    changes |= {"teachers": ("nowhere",), "small_until": 0.5}  # teachers are not loaded for it
+    with pytest.raises(OptionError, match="but course-cnn takes no faces of 32 pixels"):
+        train_released(patterns, changes, tmp_path, lambda *_: Silent(), source={})  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []

@@ -224,6 +224,14 @@ def test_the_same_seed_gives_the_same_weights(patterns: Dataset, tmp_path: Path)
         ({"ema_decay": math.nan}, "ema_decay to be a finite number"),
         ({"precision": "fp8"}, "precision to be one of auto, fp32, bf16, found fp8"),
         ({"epochs": 1, "warmup_epochs": 2.0}, r"warmup_epochs \(2\) is longer than epochs \(1\)"),
+        ({"mixup_probability": 0.6, "cutmix_probability": 0.6}, "more than 1 in all"),
+        ({"scale": 1.0}, "scale below 1, found 1"),
+        ({"small_until": 0.5, "small_side": 64}, r"small_side \(64\) is larger than the faces"),
+        ({"small_side": 24}, r"small_side \(24\) is of no use without small_until"),
+        ({"temperature": 2.0}, r"temperature \(2\.0\) is of no use without teachers"),
+        ({"distill_weight": 0.5}, r"distill_weight \(0\.5\) is of no use without teachers"),
+        ({"cutmix_alpha": 0.5}, r"cutmix_alpha \(0\.5\) is of no use without cutmix_probability"),
+        ({"optimiser": "adam", "momentum": 0.5}, "is of no use without sgd or muon"),
     ],
 )
 def test_impossible_options(changes: dict[str, object], expected: str) -> None:
@@ -289,6 +297,27 @@ def test_diagnosis(history: list[dict[str, float]], expected: str, spanish: str)
     sentence = diagnose(history, "es")
     assert spanish in sentence
     assert f"{gap:.1f} puntos de diferencia" in sentence
+
+
+def test_compile_and_class_weights_take_part_in_a_run(
+    patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = []
+
+    def compile(outputs: torch.nn.Module) -> torch.nn.Module:
+        compiled.append(outputs)
+        return outputs  # compiling for real takes a minute
+
+    monkeypatch.setattr(torch, "compile", compile)
+    fewer = patterns.where((patterns.labels != 1) | (np.arange(len(patterns)) % 2 == 0))
+    for name, options in (
+        ("plain", QUICK),
+        ("both", replace(QUICK, compile=True, class_weights=True)),
+    ):
+        run(fewer, replace(options, epochs=1), tmp_path / name)
+    assert len(compiled) == 1
+    one, other = weights(tmp_path / "plain"), weights(tmp_path / "both")
+    assert not torch.equal(one["network.stem.weight"], other["network.stem.weight"])
 
 
 def test_bf16_runs_where_it_is_asked_for(patterns: Dataset, tmp_path: Path) -> None:

@@ -120,6 +120,11 @@ def train_command(
     changes = {k: v for k, v in recipe.items() if v is not None}
     presets = [stage.preset for stage in RELEASED] if preset == _SERIES else [preset]
     recipes = [options_from(name, changes) for name in presets]
+    if learning_curve and (recipes[0].initial or recipes[0].teachers):
+        raise OptionError(
+            "--learning-curve asks what a part of Training teaches: the weights of --initial and "
+            "--teachers have seen all of it"
+        )
     if len(recipes) > 1 and (learning_curve or tensorboard):
         flag = "--learning-curve" if learning_curve else "--tensorboard"
         raise OptionError(f"--preset {_SERIES} is several runs: leave out {flag}")
@@ -142,7 +147,7 @@ def train_command(
     else:
         dataset = source.read_kept()
     missing = dataset.split("Training").missing_emotions()
-    if missing:
+    if missing and first:
         complain(
             f"Training holds no face that is labelled {' or '.join(missing)}: "
             "the network will never say so"
@@ -165,7 +170,10 @@ def train_command(
                 )  # fmt: skip
             report = functools.partial(_print_run, summary, out, lang)
     except KeyboardInterrupt:
-        complain(f"interrupted; the same command with --resume goes on in {out}")
+        if first:
+            begun = out.exists() and any(out.iterdir())
+            goes_on = f"the same command with --resume goes on in {out}"
+            complain(f"interrupted; {goes_on if begun else 'nothing was begun yet'}")
         raise
     if first:
         report()

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from semblante.emotions import EMOTIONS, emotion_name
 from semblante.files import write_atomically
+from semblante.train.options import TrainOptions
 
 # The two accuracies are estimates from some thousand faces: a gap of less than 4 points may
 # be nothing, one of more than 10 is certain.
@@ -67,6 +68,11 @@ def describe_confusion(confusion: npt.NDArray[np.int64], language: str = "en") -
     return f"{right} {confused}"
 
 
+def run_title(options: TrainOptions, language: str) -> str:
+    """Of a picture."""
+    return f"{options.network}, {_WORDS[language]['seed']} {options.seed}"
+
+
 def draw_curves(
     history: list[dict[str, float]], path: Path, title: str, language: str = "en"
 ) -> None:
@@ -119,6 +125,7 @@ _WORDS: Final = {
         "alpha": "step alpha",
         "gradient": "length of the gradient",
         "epoch": "epoch",
+        "seed": "seed",
     },
     "es": {
         "overfits": "Hay sobreajuste: la red aprende de memoria los rostros de Training mientras "
@@ -141,5 +148,6 @@ _WORDS: Final = {
         "alpha": "paso alfa",
         "gradient": "longitud del gradiente",
         "epoch": "época",
+        "seed": "semilla",
     },
 }

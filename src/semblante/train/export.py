@@ -30,7 +30,7 @@ from semblante.recognise.classifier import METADATA_KEY, Classifier
 from semblante.train.batches import Faces
 from semblante.train.calibration import calibrated, fit_temperatures
 from semblante.train.dial import add_dial
-from semblante.train.initial import start_from
+from semblante.train.initial import start_from, weights_sha256
 from semblante.train.networks import count_parameters
 from semblante.train.objective import N_EMOTIONS
 from semblante.train.options import TrainOptions
@@ -80,10 +80,10 @@ def export(
     found = [_load_run(run, dataset, last=len(runs) > 1) for run in runs]
     trained, _, config = found[0]
     if len(runs) > 1:
-        _check_same_start(runs, [config.options for _, _, config in found])
+        _check_same_start(runs, [config for _, _, config in found])
         _average(trained, [network for network, _, _ in found])
     if initial_share:
-        _mix_with_initial(trained, config.options, dataset, initial_share)
+        _mix_with_initial(trained, config, dataset, initial_share)
     public = dataset.split("PublicTest")
     plain = _torch_logits(lambda faces: every_step(trained, faces), public)
     temperatures = [[fit_temperatures(public.labels, step[:, :N_EMOTIONS]) for step in plain]]
@@ -109,6 +109,7 @@ def export(
             "dataset": learnt,
             "dataset_sha256": config.dataset_sha256,
             "options": _without_folders(config.options),
+            "weights_sha256": {Path(k).name: v for k, v in config.weights_sha256.items()},
             # The weights are those of this epoch, or the mean over these.
             "runs": [{"seed": run.options.seed, "epoch": epoch} for _, epoch, run in found],
             "initial_share": initial_share,
@@ -163,20 +164,27 @@ def _load_run(run_dir: Path, dataset: Dataset, *, last: bool) -> tuple[nn.Module
     return network, epoch, config
 
 
-def _check_same_start(runs: Sequence[Path], options: Sequence[TrainOptions]) -> None:
+def _check_same_start(runs: Sequence[Path], configs: Sequence[RunConfig]) -> None:
     """Only then do the same units mean the same, and a mean of weights anything."""
     if len({run.resolve() for run in runs}) < len(runs):
         raise OptionError("expected different runs to average, found one twice")
-    first, ours = runs[0], options[0]
-    for run, theirs in zip(runs[1:], options[1:], strict=True):
+    first, ours = runs[0], configs[0].options
+    for run, config in zip(runs[1:], configs[1:], strict=True):
         for name in ("network", "initial"):
-            before, now = getattr(ours, name), getattr(theirs, name)
+            before, now = getattr(ours, name), getattr(config.options, name)
             if now != before or not now:
                 raise OptionError(
                     "runs to average must have started from the same weights (--initial): "
                     f"{name} is {before!r} in {first}, {now!r} in {run}"
                 )
-        if n_outputs(theirs) != n_outputs(ours):
+        # A run of before they were noted has none.
+        hashes = [c.weights_sha256.get(ours.initial) for c in (configs[0], config)]
+        if hashes[0] != hashes[1]:
+            raise OptionError(
+                "runs to average must have started from the same weights (--initial): "
+                f"{ours.initial} held other ones for {first} than for {run}"
+            )
+        if n_outputs(config.options) != n_outputs(ours):
             raise OptionError(f"of {first} and {run} only one has learnt FER+'s votes")
 
 
@@ -195,15 +203,19 @@ def _average(network: nn.Module, networks: Sequence[nn.Module]) -> None:
 
 
 def _mix_with_initial(
-    network: nn.Module, options: TrainOptions, dataset: Dataset, share: float
+    network: nn.Module, config: RunConfig, dataset: Dataset, share: float
 ) -> None:
     """In place."""
     if not 0 < share <= 1:
         raise OptionError(f"expected initial_share between 0 and 1, found {share:g}")
-    if not options.initial:
+    initial = config.options.initial
+    if not initial:
         raise OptionError("initial_share needs a run that started from weights (--initial)")
+    for place, now in weights_sha256([initial]).items():
+        if config.weights_sha256.get(place, now) != now:
+            raise ModelError(f"{place} holds other weights now than when the run began with it")
     start = copy.deepcopy(network)
-    start_from(start, options.initial, Faces(dataset.split("Training"), torch.device("cpu")))
+    start_from(start, initial, Faces(dataset.split("Training"), torch.device("cpu")))
     before = start.state_dict()
     network.load_state_dict(
         {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -13,9 +13,11 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from semblante.errors import ModelError
-from semblante.models import model_path
+from semblante.models import model_path, sha256
 from semblante.recognise.classifier import Classifier
 from semblante.train.batches import Faces
+from semblante.train.networks import NETWORKS, build_network
+from semblante.train.objective import N_EMOTIONS, N_WITH_FERPLUS
 from semblante.train.precision import HALVED
 from semblante.train.recurrent import RecurrentNetwork
 from semblante.train.state import load_best
@@ -65,6 +67,37 @@ def start_from(network: nn.Module, initial: str, faces: Faces) -> None:
     if stem_bias is not None:
         assert isinstance(network, RecurrentNetwork)
         _unfold_stem(network, stem_bias, faces)
+
+
+def network_of(place: str, faces: Faces) -> nn.Module:
+    """The network of a run folder, a shipped model's name or an ONNX file, in evaluation mode.
+
+    It is put on the device of Training's `faces`. Raises `ModelError` where there is none, or none
+    that could be trained.
+    """
+    if Path(place).is_dir():
+        return load_best(Path(place))[0].to(faces.images.device)
+    classifier = Classifier(model_path(place), threads=1)
+    name = classifier.about.get("network")
+    if name not in NETWORKS:
+        raise ModelError(f"{place}: expected one of semblante's networks, found {name!r}")
+    network = build_network(name, N_WITH_FERPLUS if classifier.knows_ferplus else N_EMOTIONS)
+    network.to(faces.images.device)
+    start_from(network, place, faces)
+    return network.eval()
+
+
+def weights_sha256(places: Iterable[str]) -> dict[str, str]:
+    """By place, a run folder, a shipped model's name or an ONNX file: sha256 of what it holds.
+
+    A place that is gone is left out: a run that goes on may need it no longer.
+    """
+    found = {}
+    for place in places:
+        with suppress(ModelError):
+            file = Path(place) / "best.safetensors" if Path(place).is_dir() else model_path(place)
+            found[place] = sha256(file)
+    return found
 
 
 def _fit_outputs(theirs: dict[str, Tensor], ours: Mapping[str, Tensor]) -> None:

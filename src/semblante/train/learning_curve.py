@@ -15,6 +15,7 @@ from semblante.data import SPLITS, Dataset
 from semblante.data.ferplus import FerPlus
 from semblante.files import write_atomically, write_json
 from semblante.metrics import wilson_interval
+from semblante.train.curves import run_title
 from semblante.train.distributed import all_processes
 from semblante.train.loop import train
 from semblante.train.options import TrainOptions
@@ -75,7 +76,7 @@ def learning_curve(
         found = {"points": points, "verdict": would_more_help(points, language)}
         if together.first:
             write_json(out / "learning-curve.json", found)
-            title = f"{options.network}, seed {options.seed}"
+            title = run_title(options, language)
             _draw(points, out / "learning-curve.png", title, language)
     return found
 

@@ -25,9 +25,9 @@ from semblante.evaluation import draw_counts
 from semblante.files import write_json
 from semblante.metrics import confusion_matrix
 from semblante.train.batches import Faces
-from semblante.train.curves import describe_confusion, diagnose, draw_curves
+from semblante.train.curves import describe_confusion, diagnose, draw_curves, run_title
 from semblante.train.distributed import ALONE, Processes, all_processes, check_norms
-from semblante.train.initial import start_from
+from semblante.train.initial import network_of, start_from, weights_sha256
 from semblante.train.interrupt import interruptible
 from semblante.train.measure import autocast, logits_of, loss_and_accuracy
 from semblante.train.networks import build_network, check_fits
@@ -75,7 +75,9 @@ def train(
     )
     training, public = dataset.split("Training"), dataset.split("PublicTest")
     votes = _votes_of_training(dataset, options, votes)
-    teachers = [load_best(Path(teacher))[0] for teacher in options.teachers]
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    faces, public_faces = Faces(training, device), Faces(public, device)
+    teachers = [network_of(teacher, faces) for teacher in options.teachers]
     batch_size = min(options.batch_size, len(training))
     network = build_network(options.network)
     check_fits(network, options, batch_size, teachers)
@@ -83,13 +85,13 @@ def train(
     if together.count > 1:
         check_norms(network)
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     config = RunConfig(
         options,
         dataset.fingerprint(),
         None if votes is None else hashlib.sha256(votes.votes.tobytes()).hexdigest(),
         dict(source),
         bf16=False if resume else use_bf16(options.precision, device),
+        weights_sha256=weights_sha256(filter(None, (options.initial, *options.teachers))),
     )
     if resume:
         config = check_same(run_dir, config)
@@ -105,7 +107,6 @@ def train(
     steps_per_epoch = max(1, len(training) // options.batch_size)
     run = TrainingState(options, device, steps_per_epoch, together, bf16)
     history = run.load(run_dir) if resume else []
-    faces, public_faces = Faces(training, device), Faces(public, device)
     if options.initial and run.step == 0:
         start_from(run.network, options.initial, faces)
         run.average.load_state_dict(run.network.state_dict())
@@ -113,12 +114,12 @@ def train(
     together.wait()
     if not resume and together.first:
         begin_run(run_dir, replace(config, bf16=bf16), run.network, device)
-    targets = kept_targets(run_dir, faces, votes, options, together, bf16, reporter)
+    targets = kept_targets(run_dir, faces, votes, options, together, bf16, reporter, resume=resume)
     faces.targets = targets.to(device)
     objective = Objective(
         options,
         weights=class_weights(faces.labels) if options.class_weights else None,
-        teachers=[teacher.to(device) for teacher in teachers],
+        teachers=teachers,
     )
     sample = Faces(_sample(training), device)
     with interruptible() as interrupted:
@@ -276,7 +277,7 @@ def _finish(
     }
     if write:
         write_json(run_dir / "log.json", {"history": history, "summary": summary})
-        title = f"{options.network}, seed {options.seed}"
+        title = run_title(options, language)
         draw_curves(history, run_dir / "curves.png", title, language)
         title += f", PublicTest: {public_accuracy:.1%} (n={len(public)})"
         draw_counts(confusion, EMOTIONS, run_dir / "confusion.png", title, "fer2013", language)

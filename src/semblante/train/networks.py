@@ -56,14 +56,14 @@ NETWORKS: Final[dict[str, Builder]] = {
     "rcnn-small-64": _recurrent(
         stem=32, channels=(64, 128, 192), steps=(2, 3, 3), dropout=0.2, enlargement=64 / 48
     ),
-    # One and a half times the parameters; it can start from rcnn-small's weights, see `widen.py`.
+    # Two thirds more parameters; it can start from rcnn-small's weights, see `widen.py`.
     "rcnn-medium": _recurrent(stem=32, channels=(80, 160, 256), steps=(2, 3, 3), dropout=0.2),
     # The network of Liang & Hu, with K maps.
     "rcnn-96": lambda n: LiangHuNetwork(n_classes=n, maps=96),
     "rcnn-128": lambda n: LiangHuNetwork(n_classes=n, maps=128),
     "rcnn-160": lambda n: LiangHuNetwork(n_classes=n, maps=160),
     "course-cnn": course_cnn,
-    # Teachers, the first with its strides later and four times as wide as the one that ships.
+    # Teachers, the first twice as wide as the one that ships, or more, and with its strides later.
     "rcnn-wide": lambda n: RecurrentNetwork(
         n_classes=n,
         stem=64,
@@ -99,7 +99,7 @@ def check_fits(
     network: nn.Module, options: TrainOptions, batch: int, teachers: Sequence[nn.Module] = ()
 ) -> None:
     """Raise `OptionError` where the recipe, in steps of `batch` faces, asks for what the network,
-    or one of its teachers, does not have."""
+    or one of its `teachers`, those that are given, does not have."""
     if batch == 1 and any(isinstance(module, nn.BatchNorm1d) for module in network.modules()):
         raise OptionError(
             f"{options.network} normalises over the faces of a step: expected at least 2 in each, "
@@ -111,7 +111,8 @@ def check_fits(
             "to classify: choose 0 for it"
         )
     if options.small_until > 0:
-        named = [(options.network, network), *zip(options.teachers, teachers, strict=True)]
+        # Before a series of runs nobody has loaded the teachers yet.
+        named = [(options.network, network), *zip(options.teachers, teachers, strict=False)]
         for name, one in named:
             _check_small(name, one, options.small_side)
 
@@ -119,7 +120,8 @@ def check_fits(
 def _check_small(name: str, network: nn.Module, side: int) -> None:
     try:
         with torch.no_grad():
-            network.eval()(torch.zeros(1, 1, side, side))
+            device = next(network.parameters()).device
+            network.eval()(torch.zeros(1, 1, side, side, device=device))
     except RuntimeError:
         raise OptionError(
             f"small_until is above 0, but {name} takes no faces of {side} pixels: choose 0 for it"

@@ -117,9 +117,11 @@ class Objective:
         """What the teachers, on average, say of these very inputs: probabilities (n, 7)."""
         if not self.teachers:
             return None
+        views = [inputs, inputs.flip(-1)] if self.options.mirrored_teachers else [inputs]
         soft = [
-            torch.softmax(teacher(inputs).float()[:, :N_EMOTIONS] / self.options.temperature, dim=1)
+            torch.softmax(teacher(view).float()[:, :N_EMOTIONS] / self.options.temperature, dim=1)
             for teacher in self.teachers
+            for view in views
         ]
         return torch.stack(soft).mean(dim=0)
 

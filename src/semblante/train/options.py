@@ -7,8 +7,10 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
 from semblante.errors import OptionError
+from semblante.preprocess import InputSpec
 
 MAX_SEED: Final = 1_000_000_000
+_SIDE: Final = InputSpec().size  # of the faces, in pixels
 
 
 def _option(default: Any, help: str) -> Any:
@@ -38,7 +40,10 @@ class TrainOptions:
     schedule: str = _option("cosine", "of alpha after the warm-up: cosine (to 0) or constant")
     warmup_epochs: float = _option(2.0, "epochs over which alpha grows linearly from 0")
     momentum: float = _option(0.9, "Nesterov momentum of sgd; 0 is plain gradient descent")
-    weight_decay: float = _option(5e-4, "weight decay, on kernels only (no norms, no biases)")
+    weight_decay: float = _option(
+        5e-4,
+        "weight decay, on kernels only (no norms, no biases); of muon on the dense layer's only",
+    )
     clip_norm: float = _option(2.0, "gradients longer than this are shortened to it")
     label_smoothing: float = _option(0.1, "share of the target spread evenly over the classes")
     class_weights: bool = _option(False, "weight rare classes up, by the inverse of their share")
@@ -61,10 +66,14 @@ class TrainOptions:
         0.0, "share of the target that is the likely label, by FER+'s votes and the initial weights"
     )
     teachers: tuple[str, ...] = _option(
-        (), "run folder of a network to learn from; may be repeated"
+        (),
+        "run folder, shipped model or ONNX file of a network to learn from; may be repeated",
     )
     distill_weight: float = _option(0.7, "with teachers: their share of the error")
     temperature: float = _option(3.0, "with teachers: by which both sides' logits are divided")
+    mirrored_teachers: bool = _option(
+        False, "with teachers: they look at each face's mirror image as well"
+    )
     patience: int = _option(0, "stop when PublicTest has not improved for so many epochs; 0: never")
     small_side: int = _option(32, "side in pixels of the faces that are small at first")
     small_until: float = _option(
@@ -110,6 +119,18 @@ class TrainOptions:
             raise OptionError(
                 f"warmup_epochs ({self.warmup_epochs:g}) is longer than epochs ({self.epochs})"
             )
+        if self.scale >= 1:
+            raise OptionError(f"expected scale below 1, found {self.scale:g}")
+        if self.small_until > 0 and self.small_side > _SIDE:
+            raise OptionError(
+                f"small_side ({self.small_side}) is larger than the faces ({_SIDE} pixels)"
+            )
+        self._check_of_use(
+            "teachers", bool(self.teachers), ("distill_weight", "temperature", "mirrored_teachers")
+        )
+        self._check_of_use("sgd or muon", self.optimiser in ("sgd", "muon"), ("momentum",))
+        self._check_of_use("small_until", self.small_until > 0, ("small_side",))
+        self._check_of_use("cutmix_probability", self.cutmix_probability > 0, ("cutmix_alpha",))
         for name, known in one_of.items():
             self._check((name,), f"to be one of {', '.join(known)}", lambda v, k=known: v in k)
         if self.mixup_probability + self.cutmix_probability > 1:
@@ -122,6 +143,13 @@ class TrainOptions:
     def needs_votes(self) -> bool:
         """Whether FER+'s votes take part in this recipe."""
         return self.ferplus_weight > 0 or self.relabel_weight > 0
+
+    def _check_of_use(self, needed: str, given: bool, names: tuple[str, ...]) -> None:
+        """Raise where one of `names` was changed although it does nothing without `needed`."""
+        for option in fields(self):
+            value = getattr(self, option.name)
+            if option.name in names and not given and value != option.default:
+                raise OptionError(f"{option.name} ({value}) is of no use without {needed}")
 
     def _check(self, names: tuple[str, ...], expected: str, holds: Any) -> None:
         for name in names:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,9 @@ class RunConfig:
     votes_sha256: str | None  # of FER+'s votes, where the recipe uses them
     source: dict[str, Any]  # where the dataset came from
     bf16: bool  # as it began, whatever measures quicker now
+    # Of the options `initial` and `teachers`: what their files held as it began. A name tells less:
+    # a model of the same name is another one after the next release.
+    weights_sha256: dict[str, str] = field(default_factory=dict)
 
 
 def check_free(run_dir: Path) -> None:
@@ -73,6 +76,9 @@ def check_same(run_dir: Path, ours: RunConfig) -> RunConfig:
     if changed:
         differences = ", ".join(f"{name} was {before[name]}, is {now[name]}" for name in changed)
         raise ModelError(f"{run_dir} holds a run with other options: {differences}")
+    for place, found in ours.weights_sha256.items():
+        if theirs.weights_sha256.get(place, found) != found:
+            raise ModelError(f"{run_dir} began with other weights than {place} holds now")
     return theirs
 
 
@@ -99,6 +105,7 @@ def read_config(run_dir: Path) -> RunConfig:
         config.get("votes_sha256"),
         config["source"],
         config["bf16"],
+        config.get("weights_sha256", {}),
     )
 
 

@@ -230,7 +230,10 @@ def load_best(run_dir: Path) -> tuple[nn.Module, dict[str, Any]]:
 
 
 def load_last(run_dir: Path) -> tuple[nn.Module, list[Record]]:
-    """The averaged weights of a run's last epoch, in evaluation mode, and the run's history."""
+    """The averaged weights of a run's last epoch, in evaluation mode, and the run's history.
+
+    Raises `ModelError` where there is no such run, or it was interrupted in mid-epoch.
+    """
     path = run_dir / "checkpoint.safetensors"
     tensors, about = load_tensors(path)
     try:
@@ -238,8 +241,13 @@ def load_last(run_dir: Path) -> tuple[nn.Module, list[Record]]:
         network = build_network(options.network, n_outputs(options))
         network.load_state_dict(without_prefix("average", tensors))
         history: list[Record] = about["history"]
+        begun = bool(about["losses"])
     except (RuntimeError, KeyError) as error:
         raise ModelError(f"{path}: not a checkpoint of a run: {_brief(error)}") from None
+    if begun or not history:
+        raise ModelError(
+            f"{run_dir} was interrupted in epoch {len(history) + 1}: `train --resume` first"
+        )
     return network.eval(), history
 
 

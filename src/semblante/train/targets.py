@@ -39,13 +39,15 @@ def kept_targets(
     together: Processes,
     bf16: bool,
     reporter: Reporter,
+    *,
+    resume: bool,
 ) -> Tensor:
     """As `targets_of`; kept in the run folder where they cost two looks at all of Training, so that
-    a run that goes on has the very same, at once."""
+    a run that goes on (`resume`) has the very same, at once."""
     if not (options.relabel_weight and options.initial):
         return targets_of(faces, votes, options)
     path = run_dir / "targets.safetensors"
-    if path.exists():
+    if resume and path.exists():
         return load_tensors(path)[0]["targets"]
     reporter.looking()
     targets = targets_of(faces, votes, options, _initial_estimates(faces, options, bf16))
