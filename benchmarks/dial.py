@@ -59,7 +59,8 @@ def measure(model: str, dataset: Dataset) -> None:
         rows[name] |= times
         print(model, name, rows[name], flush=True)
     about = describe("numpy", "onnxruntime")
-    result = {"machine": about, "model": model, "n": 3589, "ways": rows}
+    sha256 = MODELS[model].sha256
+    result = {"machine": about, "model": model, "sha256": sha256, "n": 3589, "ways": rows}
     write_json(RESULTS / f"dial-{model}.json", result)
 
 

@@ -9,7 +9,7 @@ from their mean, each from the same augmented and mixed faces. After `--minutes`
 is saved, and the same command goes on from there: a GPU may be lent for minutes only, and a laptop
 has to sleep. Writes results/ensemble.json: PublicTest, as it is and with the mirrored view, of
 every run and of the teachers' mean. The best student by these is released with `semblante export
-RUN`.
+RUN`; after that `--split PrivateTest` measures the same runs there.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from semblante.train.measure import logits_of
 from semblante.train.networks import (
     NETWORKS,
     build_network,
+    check_fits,
     count_multiply_adds,
     count_parameters,
 )
@@ -48,7 +49,7 @@ from semblante.train.options import TrainOptions, options_from
 from semblante.train.processor import use_bf16
 from semblante.train.state import load_best
 
-RESULT = Path(__file__).parent / "results" / "ensemble.json"
+RESULTS = Path(__file__).parent / "results"
 # Cheapest first: those of which one can be without come last.
 TEACHERS: Final = (
     "vgg", "vgg-wide", "resnet", "se-resnet", "rcnn-160", "densenet", "rcnn-wide", "wide-resnet",
@@ -80,12 +81,15 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="so many students")
     parser.add_argument("--processes", type=int, default=1, help="runs at the same time")
     parser.add_argument("--minutes", type=float, default=1e6, help="save and stop after so many")
+    parser.add_argument("--split", choices=("PublicTest", "PrivateTest"), default="PublicTest",
+                        help="to measure on; PrivateTest when all has been chosen")  # fmt: skip
     arguments = parser.parse_args()
     until = time.time() + 60 * arguments.minutes
     threads = max(1, (os.cpu_count() or 1) // arguments.processes)
     load_dataset(arguments.data, cache=True)  # for all the processes
 
-    teacher_folders(arguments)  # a name that is wrong shows now
+    teacher_folders(arguments)  # a name that is wrong shows now, and a recipe that does not fit
+    check_fits(build_network(arguments.student), student(arguments, 0), batch=128)
     runs = {
         arguments.work / name: teacher(arguments, name)
         for name in arguments.teachers
@@ -181,25 +185,26 @@ def interrupted_at(until: float) -> Iterator[None]:
 
 
 def measure(arguments: argparse.Namespace) -> None:
-    """PublicTest of every run that has a checkpoint, finished or not."""
+    """Every run that has a checkpoint, finished or not."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    public = Faces(load_dataset(arguments.data, cache=True).split("PublicTest"), device)
-    folders = teacher_folders(arguments)
-    folders += [arguments.work / f"{STUDENT}-{seed}" for seed in range(arguments.seeds)]
+    faces = Faces(load_dataset(arguments.data, cache=True).split(arguments.split), device)
+    kinds = dict.fromkeys(teacher_folders(arguments), "teachers")
+    for seed in range(arguments.seeds):
+        kinds[arguments.work / f"{STUDENT}-{seed}"] = "students"
     found: dict[str, Any] = {
         "machine": describe("torch", "numpy"),
         "gpu": torch.cuda.get_device_name() if device.type == "cuda" else None,
-        "n": len(public),
+        "split": arguments.split,
+        "n": len(faces),
         "teachers": {},
         "students": {},
     }
     said: list[Tensor] = []  # of the teachers, (views, n, 7) each
-    for folder in folders:
+    for folder, kind in kinds.items():
         if not (folder / "best.safetensors").exists():
             continue
         network, record = load_best(folder)
-        views = probabilities(network.to(device), public)
-        kind = "students" if folder.name.startswith(STUDENT) else "teachers"
+        views = probabilities(network.to(device), faces)
         if kind == "teachers":
             said.append(views)
         found[kind][folder.name] = {
@@ -208,17 +213,18 @@ def measure(arguments: argparse.Namespace) -> None:
             "multiply_adds": count_multiply_adds(build_network(record["network"])),
             "best_epoch": record["epoch"],
             "done": is_done(folder),
-            **accuracies(views, public.labels),
+            **accuracies(views, faces.labels),
         }
         print(f"{folder.name}: {found[kind][folder.name]}", flush=True)
     if said:
-        found["ensemble"] = accuracies(torch.stack(said).mean(dim=0), public.labels)
+        found["ensemble"] = accuracies(torch.stack(said).mean(dim=0), faces.labels)
         print(f"the teachers' mean: {found['ensemble']}")
     if students := [student["one_view"] for student in found["students"].values()]:
         found["students_mean"] = float(np.mean(students))
         found["students_sd"] = float(np.std(students, ddof=1)) if len(students) > 1 else None
         print(f"students: {students}")
-    write_json(RESULT, found)
+    suffix = "" if arguments.split == "PublicTest" else f"-{arguments.split}"
+    write_json(RESULTS / f"ensemble{suffix}.json", found)
 
 
 def probabilities(network: torch.nn.Module, faces: Faces) -> Tensor:

@@ -122,13 +122,17 @@ def main() -> None:
             right = classifier.probabilities(faces).argmax(axis=1) == public.labels
             accuracies[name][what] = float(right.mean())
             print(f"{name}, {what}: {right.mean():.2%}", flush=True)
+    weights = {name: MODELS[name].sha256 for name in arguments.models}
     if RESULT.exists():
-        accuracies = json.loads(RESULT.read_text())["accuracy"] | accuracies
+        stored = json.loads(RESULT.read_text())
+        accuracies = stored["accuracy"] | accuracies
+        weights = stored["sha256"] | weights
     write_json(
         RESULT,
         {
             "machine": describe("numpy", "opencv-python-headless", "onnxruntime"),
             "n": len(public),
+            "sha256": {name: weights[name] for name in MODELS if name in weights},
             "accuracy": {name: accuracies[name] for name in MODELS if name in accuracies},
         },
     )

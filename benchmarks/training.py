@@ -7,10 +7,11 @@
 precision that measures quicker here, on small faces, and in the other precision; and the usual way,
 an image folder of PNG files, transforms on one image at a time, a DataLoader with a worker for each
 core, fp32. `time-to`: seconds, on a processor those that it worked, until PublicTest is at the
-given accuracy, of the preset "quick" and of the CNN that most course projects train; both stop
-there, and a call that was interrupted goes on when it is made again (`--seed`: of both). With
-`--only` and one thread each (OMP_NUM_THREADS=1) both may run at once. Write
-results/training-*.json.
+given accuracy, of the preset "quick", or of another one, and of the CNN that most course projects
+train; both stop there, and a call that was interrupted goes on when it is made again (`--seed`: of
+both). With `--only` and one thread each (OMP_NUM_THREADS=1) both may run at once. On a GPU, which
+is asked every second how busy it is: `time-to --accuracy 0.7 --only ours --preset standard
+--network vgg --epochs 60`. Write results/training-*.json.
 """
 
 from __future__ import annotations
@@ -72,12 +73,14 @@ def main() -> None:
             command.add_argument("--accuracy", type=float, required=True)
             command.add_argument("--only", choices=("ours", "course"))
             command.add_argument("--seed", type=int, default=0)
+            for name, kind in (("preset", str), ("network", str), ("epochs", int)):
+                command.add_argument(f"--{name}", type=kind, help=f"{name} of ours")
     arguments = parser.parse_args()
     dataset = load_dataset(arguments.data, cache=True)
     if arguments.command == "speed":
         speed(dataset, arguments.network)
     else:
-        time_to(dataset, arguments.work, arguments.accuracy, arguments.only, arguments.seed)
+        time_to(dataset, recipes_of(arguments), arguments.work, arguments.accuracy)
 
 
 # -- images a second ----------------------------------------------------------------------------
@@ -267,7 +270,8 @@ def gpu_utilisation(percent: list[float]) -> Iterator[None]:
     def ask() -> None:
         while not ended.wait(1):
             said = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
-            percent.append(float(said.splitlines()[0]))
+            with suppress(ValueError):  # a part of a GPU does not tell
+                percent.append(float(said.splitlines()[0]))
 
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
@@ -278,48 +282,74 @@ def gpu_utilisation(percent: list[float]) -> Iterator[None]:
         asking.join()
 
 
-def time_to(dataset: Dataset, work: Path, wanted: float, only: str | None, seed: int) -> None:
+def recipes_of(arguments: argparse.Namespace) -> dict[str, TrainOptions]:
+    """By the names of their runs."""
+    seed = {"seed": arguments.seed}
+    chosen = {name: getattr(arguments, name) for name in ("preset", "network", "epochs")}
+    chosen = {name: value for name, value in chosen.items() if value is not None}
+    ours = "-".join(["ours", *map(str, chosen.values())])
     recipes = {
-        "ours": options_from("quick", {"seed": seed}),
+        ours: options_from(chosen.pop("preset", "quick"), {**chosen, **seed}),
         # As the projects train it, but in our engine.
-        "course": options_from("course", {"seed": seed}),
+        "course": options_from("course", seed),
     }
+    return {
+        f"{name}-{arguments.seed}" if arguments.seed else name: options
+        for name, options in recipes.items()
+        if arguments.only in (None, name.partition("-")[0])
+    }
+
+
+def time_to(dataset: Dataset, recipes: dict[str, TrainOptions], work: Path, wanted: float) -> None:
     work.mkdir(parents=True, exist_ok=True)
     path = RESULTS / "training-time-to.json"
-    for recipe, options in recipes.items():
-        if only in (None, recipe):
-            name = f"{recipe}-{seed}" if seed else recipe
-            run_dir = work / name
-            resume = (run_dir / "config.json").exists()
-            notes = work / f"{name}.jsonl"
-            busy: list[float] = []
-            watch = Watch(wanted, notes)
+    for name, options in recipes.items():
+        run_dir, notes = work / name, work / f"{name}.jsonl"
+        resume = (run_dir / "config.json").exists()
+        busy: list[float] = []
+        watch = Watch(wanted, notes)
+        interrupted = False
+        if best_of(run_dir) < wanted:
             with gpu_utilisation(busy), suppress(ReachedError):
                 try:
                     train(dataset, options, run_dir, watch, source={}, resume=resume)
                 except KeyboardInterrupt:  # what there is so far
                     watch.noted()
-            history = json.loads((run_dir / "log.json").read_text())["history"]
-            noted = [json.loads(line) for line in notes.read_text().splitlines()]
-            best = max((record["public_accuracy"] for record in history), default=0.0)
-            results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-            results[name] = {
-                "network": options.network,
-                "wanted": wanted,
-                "reached": best >= wanted,
-                "best": best,
-                "epochs": len(history),
-                "accuracies": [record["public_accuracy"] for record in history],
-                "cpu_seconds": sum(note["cpu_seconds"] for note in noted),
-                "seconds": sum(record["seconds"] for record in history),
-                "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-                "gpu_utilisation": statistics.mean(busy) if busy else None,
-                "bf16": json.loads((run_dir / "config.json").read_text())["bf16"],
-                "threads": torch.get_num_threads(),
-                "machine": describe("torch"),
-            }
-            print(f"{name}: {results[name]}")
-            write_json(path, results)
+                    interrupted = True
+        history = history_of(run_dir)
+        noted = [json.loads(line) for line in notes.read_text().splitlines()]
+        results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        results[name] = {
+            "network": options.network,
+            "wanted": wanted,
+            "reached": best_of(run_dir) >= wanted,
+            "best": best_of(run_dir),
+            "epochs": len(history),
+            "accuracies": [record["public_accuracy"] for record in history],
+            "cpu_seconds": sum(note["cpu_seconds"] for note in noted),
+            "seconds": sum(record["seconds"] for record in history),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+            "gpu_utilisation": statistics.mean(busy) if busy else None,
+            "bf16": json.loads((run_dir / "config.json").read_text())["bf16"],
+            "threads": torch.get_num_threads(),
+            "machine": describe("torch"),
+        }
+        print(f"{name}: {results[name]}")
+        write_json(path, results)
+        if interrupted:
+            raise KeyboardInterrupt
+
+
+def history_of(run_dir: Path) -> list[dict[str, float]]:
+    """What is known of each epoch so far."""
+    log = run_dir / "log.json"
+    history: list[dict[str, float]] = json.loads(log.read_text())["history"] if log.exists() else []
+    return history
+
+
+def best_of(run_dir: Path) -> float:
+    """The highest accuracy on PublicTest so far."""
+    return max((record["public_accuracy"] for record in history_of(run_dir)), default=0.0)
 
 
 if __name__ == "__main__":

@@ -75,6 +75,7 @@ def generated_parts() -> dict[str, str]:
         "latency": latency_table(latency),
         "robustness": robustness_table(json.loads((RESULTS / "robustness.json").read_text())),
         "per-class": per_class_table(accuracy),
+        "failures": failures_table(json.loads((RESULTS / "failures.json").read_text())),
         "audit": f"```text\n{trimmed(audit)}\n```",
     }
     for name in dict.fromkeys(row["model"] for row in accuracy):
@@ -155,6 +156,15 @@ def per_class_table(results: list[dict[str, Any]]) -> str:
         for emotion, figures in row["per_class"].items()
     ]  # fmt: skip
     return table(["emotion", "precision", "recall", "F1", "n"], lines)
+
+
+def failures_table(results: dict[str, Any]) -> str:
+    rows = [
+        [str(row["row"]), row["label"], f"{row['said']} {row['probability']:.0%}",
+         f"{row['people']} {row['share']:.0%}"]
+        for row in results["rows"]
+    ]  # fmt: skip
+    return table(["row", "label", "it says", "FER+'s people say most often"], rows)
 
 
 def lessons_table(lessons: dict[str, Any], words: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import pytest
 
 from conftest import ROOT
+from semblante.models import MODELS
 
 GENERATE = runpy.run_path(str(ROOT / "docs" / "generate.py"))
 
@@ -18,6 +20,21 @@ def test_generated_pages_are_up_to_date() -> None:
     """When this fails: `make docs`, and look at the change."""
     for path, text in GENERATE["pages"]().items():
         assert (ROOT / path).read_text(encoding="utf-8") == text, path
+
+
+def test_figures_are_those_of_the_weights_that_ship() -> None:
+    """When this fails: `make bench`, then `make docs`."""
+    results = ROOT / "benchmarks" / "results"
+    rows = json.loads((results / "accuracy.json").read_text())
+    weights = {(row["model"], row["sha256"]) for row in rows}
+    weights |= set(json.loads((results / "robustness.json").read_text())["sha256"].items())
+    for name in MODELS:
+        dial = json.loads((results / f"dial-{name}.json").read_text())
+        weights.add((dial["model"], dial["sha256"]))
+    failures = json.loads((results / "failures.json").read_text())
+    weights.add((failures["model"], failures["sha256"]))
+    assert weights == {(name, entry.sha256) for name, entry in MODELS.items()}
+    assert set(json.loads((results / "robustness.json").read_text())["accuracy"]) == set(MODELS)
 
 
 @pytest.mark.parametrize("page", ["README.md", "README.es.md"])

@@ -104,7 +104,10 @@ def train_command(
         ),
     ] = False,
     tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="write the curves for TensorBoard as well")
+        bool,
+        typer.Option(
+            "--tensorboard", help="write the curves for TensorBoard as well (extra: tensorboard)"
+        ),
     ] = False,
     lang: Annotated[
         Language, typer.Option(help="of the run's lines, its diagnosis and the pictures")
