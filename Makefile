@@ -55,7 +55,7 @@ docs: .venv/dev
 	touch $@
 
 .venv/dev: .venv/core
-	$(BIN)/python -m pip install --quiet --group dev --editable '.[train,heic,parquet,pandas,audit,server]'
+	$(BIN)/python -m pip install --quiet --group dev --editable '.[train,heic,parquet,pandas,audit,server,tensorboard]'
 	touch $@
 
 clean:

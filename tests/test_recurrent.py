@@ -193,6 +193,18 @@ def test_local_response_normalisation_equals_its_formula(n_maps: int) -> None:
     np.testing.assert_allclose(layer(u)[0].detach().numpy(), expected, rtol=1e-10)
 
 
+def test_pooling() -> None:
+    size = {"stem": 4, "channels": (6,), "steps": (1,), "strides": (2,), "dropout": 0.0}
+    faces = torch.randn(2, 1, 48, 48)
+    for pooling, pool in (("average", torch.mean), ("max", torch.amax)):
+        network = RecurrentNetwork(**size, pooling=pooling).eval()
+        state = network.layers[0](torch.relu(network.stem_norm(network.stem(faces))))
+        expected = network.classifier(pool(state, dim=(2, 3)))
+        torch.testing.assert_close(network(faces), expected)
+    with pytest.raises(ValueError, match="unknown pooling 'min'; known: average, max"):
+        RecurrentNetwork(**size, pooling="min")
+
+
 def test_a_shared_norm_is_one() -> None:
     shared = RecurrentConvolution(2, 4, 3, norm="shared-batch")
     assert len({id(norm) for norm in shared.norms}) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import platform
@@ -14,8 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from torch.nn import functional as F
 
+from semblante.cli.train import RunProgress
 from semblante.data import Dataset
 from semblante.data.ferplus import FerPlus
 from semblante.errors import OptionError
@@ -297,6 +300,18 @@ def test_diagnosis(history: list[dict[str, float]], expected: str, spanish: str)
     sentence = diagnose(history, "es")
     assert spanish in sentence
     assert f"{gap:.1f} puntos de diferencia" in sentence
+
+
+def test_curves_for_tensorboard(tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    names = ("step_loss", "training_accuracy", "public_accuracy", "alpha", "seconds")
+    with RunProgress(Console(file=io.StringIO()), 2, tmp_path / "tensorboard") as progress:
+        for epoch in (1, 2):
+            progress.epoch({"epoch": epoch, **dict.fromkeys(names, epoch / 4)})
+    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert sorted(events.Tags()["scalars"]) == sorted(names)
+    found = [(scalar.step, scalar.value) for scalar in events.Scalars("public_accuracy")]
+    assert found == [(1, 0.25), (2, 0.5)]
 
 
 def test_compile_and_class_weights_take_part_in_a_run(

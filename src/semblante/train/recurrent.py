@@ -17,6 +17,7 @@ from torch.nn.functional import interpolate
 
 # How the states of a recurrent layer are normalised, see `_norms`.
 NORMS: Final = ("batch", "shared-batch", "lrn")
+POOLINGS: Final = ("average", "max")
 
 
 class RecurrentConvolution(nn.Module):
@@ -122,7 +123,9 @@ class GatedRecurrentConvolution(nn.Module):
 
 
 class RecurrentNetwork(nn.Module):
-    """A stem, a stack of recurrent layers, and a linear classifier on their averaged maps.
+    """A stem, a stack of recurrent layers, and a linear classifier on their pooled maps.
+
+    `pooling` over all places of a map is "average" or, as in the paper, "max".
 
     The last layer's state at every step can be classified, by the same classifier: trained for
     that (`all_steps`), its number of steps is a dial between time and accuracy.
@@ -142,10 +145,14 @@ class RecurrentNetwork(nn.Module):
         dropout: float,
         gated: bool = False,
         norm: str = "batch",
+        pooling: str = "average",
         enlargement: float = 1.0,
         n_classes: int = 7,
     ) -> None:
         super().__init__()
+        if pooling not in POOLINGS:
+            raise ValueError(f"unknown pooling {pooling!r}; known: {', '.join(POOLINGS)}")
+        self.pooling = pooling
         self.steps = tuple(steps)
         self.enlargement = enlargement
         self.stem = nn.Conv2d(1, stem, 3, padding=1, bias=False)
@@ -188,7 +195,8 @@ class RecurrentNetwork(nn.Module):
         return last.states(x)  # 192 of 6x6
 
     def _classify(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.classifier(self.dropout(x.mean(dim=(2, 3))))  # average pooling
+        pooled = x.mean(dim=(2, 3)) if self.pooling == "average" else x.amax(dim=(2, 3))
+        logits: Tensor = self.classifier(self.dropout(pooled))
         return logits
 
 
