@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -300,6 +301,29 @@ def test_wrong_usage_and_bad_input(
     assert expected in done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_ends_training_with_130_and_resume_goes_on(
+    tmp_path: Path, patterns_csv: Path
+) -> None:
+    run = tmp_path / "run"
+    arguments = [
+        str(PROGRAM), "train", "--data", str(patterns_csv), "--out", str(run),
+        "--network", "rcnn-tiny", "--epochs", "50", "--batch-size", "16", "--precision", "fp32",
+    ]  # fmt: skip
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("epoch 1/50: loss ")
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+    assert process.returncode == 130
+    assert rest.endswith(f"interrupted; the same command with --resume goes on in {run}\n")
+    assert "Traceback" not in rest
+    done = len(json.loads((run / "log.json").read_text())["history"])
+    with subprocess.Popen([*arguments, "--resume"], stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith(f"epoch {done + 1}/50: loss ")
+        process.send_signal(signal.SIGINT)
 
 
 def test_train_export_evaluate_analyze(tmp_path: Path, patterns_csv: Path) -> None:
