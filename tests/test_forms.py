@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 import struct
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from conftest import EXAMPLE, SHARED, needs_fer2013, write_csv
-from semblante import Analyzer, DataError, Dataset, OptionError, load_dataset
+from semblante import EMOTIONS, Analyzer, DataError, Dataset, OptionError, load_dataset
 from semblante.data import members as members_module
 from semblante.data.convert import contact_sheet, convert
 from semblante.data.ferplus import FROM_FER2013, VOTES, FerPlus, load_ferplus
 from semblante.data.load import form_of
-from semblante.images import load_image
+from semblante.images import encoded_png, load_image
 from semblante.preprocess import crop_face, to_grey
 from semblante.recognise.detectors import HaarDetector, largest_face
 
@@ -139,7 +141,8 @@ def test_faces_of_ones_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("folder", "split"), [("train", 0), ("validation", 1), ("test", 1), ("PrivateTest", 2)]
+    ("folder", "split"),
+    [("train", 0), ("validation", 1), ("testing", 1), ("test", 1), ("PrivateTest", 2)],
 )
 def test_split_folders(patterns: Dataset, tmp_path: Path, folder: str, split: int) -> None:
     saved(patterns.images[0], tmp_path / "set" / folder / "fear" / "x.png")
@@ -162,6 +165,34 @@ def test_bad_rows_can_be_skipped_and_are_counted(patterns: Dataset, tmp_path: Pa
     found = load_dataset(path, on_bad=bad.append)
     assert len(found) == len(patterns) - 2
     assert ["line 4" in str(bad[0]), "line 8" in str(bad[1]), len(bad)] == [True, True, 2]
+
+
+def test_a_damaged_member_and_an_unreadable_file_stop_nothing(
+    patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, name in enumerate(("a", "b", "c")):
+        saved(patterns.images[number], tmp_path / "faces" / "fear" / f"{name}.png")
+    with zipfile.ZipFile(tmp_path / "faces.zip", "w", zipfile.ZIP_STORED) as archive:
+        for path in sorted((tmp_path / "faces" / "fear").iterdir()):
+            archive.write(path, f"fear/{path.name}")
+        place = archive.getinfo("fear/b.png").header_offset + 200
+    data = bytearray((tmp_path / "faces.zip").read_bytes())
+    data[place] ^= 0xFF  # its checksum is wrong now
+    (tmp_path / "faces.zip").write_bytes(data)
+    opened = Path.open
+
+    def refuses(self: Path, *arguments: Any, **more: Any) -> Any:
+        if self.name == "b.png":
+            raise PermissionError(13, "Permission denied", str(self))
+        return opened(self, *arguments, **more)
+
+    monkeypatch.setattr(Path, "open", refuses)
+    for path, reason in (("faces.zip", "damaged or cut off"), ("faces", "Permission denied")):
+        with pytest.raises(DataError, match=rf"fear/b\.png: .*{reason}"):
+            load_dataset(tmp_path / path)
+        bad: list[DataError] = []
+        assert len(load_dataset(tmp_path / path, on_bad=bad.append)) == 2
+        assert [reason in str(error) for error in bad] == [True]
 
 
 def test_a_picture_that_does_not_decode(patterns: Dataset, tmp_path: Path) -> None:
@@ -241,6 +272,24 @@ def test_parquet_without_its_columns(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["a"], "label": [1]}), tmp_path / "x.parquet")
     with pytest.raises(DataError, match=r"expected a picture column .*found text, label"):
         load_dataset(tmp_path / "x.parquet")
+
+
+def test_parquet_that_names_its_classes(patterns: Dataset, tmp_path: Path) -> None:
+    """As `datasets` writes a folder of classes: numbers in the order of their names."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names = sorted(EMOTIONS)
+    cells = [{"bytes": encoded_png(image), "path": None} for image in patterns.images[:7]]
+    table = pa.table({"image": cells, "label": list(range(7))})
+    about = {"info": {"features": {"label": {"names": names, "_type": "ClassLabel"}}}}
+    table = table.replace_schema_metadata({"huggingface": json.dumps(about)})
+    pq.write_table(table, tmp_path / "train.parquet")
+    found = load_dataset(tmp_path / "train.parquet")
+    assert [EMOTIONS[label] for label in found.labels] == names
+    pq.write_table(table.set_column(1, "label", [[0, 1, 2, 3, 4, 5, 7]]), tmp_path / "bad.parquet")
+    with pytest.raises(DataError, match=r"row 6: expected a label of 0\.\.6, found 7"):
+        load_dataset(tmp_path / "bad.parquet")
 
 
 def test_parquet_shards_of_a_hub(patterns: Dataset, tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def boxed(page: Any) -> int:
 def test_the_camera_live(page: Any, tmp_path: Path) -> None:
     page.get_by_role("button", name="Start the camera").click()
     one_face(page)
-    assert page.locator("#summary").inner_text().startswith("1 face: ")
+    playwright.expect(page.locator("#summary")).to_have_text(re.compile("^1 face: "))
     assert page.locator("meter").count() == 7
     assert boxed(page) > 500
     answered = playwright.expect(page.locator("body"))
@@ -201,7 +201,10 @@ def test_no_camera_and_one_that_is_taken_away(page: Any) -> None:
     start = page.get_by_role("button", name="Start the camera")
     start.click()
     alert = page.get_by_role("alert")
-    alert.filter(has_text="The camera cannot be used: Permission denied").wait_for()
+    alert.filter(has_text="The camera cannot be used: it was not allowed.").wait_for()
+    page.select_option("#language", "es")
+    assert alert.inner_text() == "No se puede usar la cámara: no se permitió."
+    page.select_option("#language", "en")
     page.reload()
     start.click()
     one_face(page)
@@ -255,6 +258,14 @@ def test_the_server_killed_and_started_again(browser: Any) -> None:
         playwright.expect(alert).to_have_text("", timeout=20_000)
         page.evaluate("document.getElementById('bars').replaceChildren()")
         one_face(page)
+        with page.expect_download() as saved:
+            page.get_by_role("button", name="Save as JSON").click()
+        rows = [json.loads(line) for line in Path(saved.value.path()).read_text().splitlines()]
+        for count in ("frame", "time_s"):
+            values = [row[count] for row in rows]
+            assert values == sorted(set(values))
+        # Who is there now is not said to be who was there before.
+        assert {face["track"] for face in rows[0]["faces"] + rows[-1]["faces"]} == {1, 2}
         context.close()
     finally:
         process.kill()
@@ -352,6 +363,41 @@ def test_nothing_of_the_last_picture_stays_beside_an_error(page: Any, tmp_path: 
     assert page.locator("#picture.hidden").count() == 1
     for name in ("Save as JSON", "Save as CSV", "Save the picture"):
         assert page.get_by_role("button", name=name).is_disabled()
+
+
+def test_who_leaves_leaves_no_job_behind(page: Any, tmp_path: Path) -> None:
+    with page.expect_request("**/v1/jobs/*") as asked:
+        page.set_input_files("#file", film(tmp_path / "film.webm", 60))
+    job = asked.value.url
+    assert page.request.get(job).json()["state"] in ("waiting", "running")
+    page.goto("about:blank")
+    deadline = time.monotonic() + 10
+    while page.request.get(job).status != 404:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_a_browser_that_keeps_nothing_for_a_page(browser: Any, address: str) -> None:
+    context = browser.new_context(locale="es-ES")
+    context.add_init_script(
+        "Object.defineProperty(window, 'localStorage', { get() { throw new Error('blocked'); } })"
+    )
+    page = context.new_page()
+    page.goto(address)
+    assert page.get_by_role("button", name="Encender la cámara").is_visible()
+    page.select_option("#language", "en")
+    assert page.get_by_role("button", name="Start the camera").is_visible()
+    context.close()
+
+
+def test_what_is_wrong_is_said_in_the_language_of_the_moment(page: Any, tmp_path: Path) -> None:
+    Image.new("L", (8000, 6000)).save(tmp_path / "large.png")
+    page.set_input_files("#file", tmp_path / "large.png")
+    alert = page.get_by_role("alert")
+    alert.filter(has_text="8000x6000 pixels are too many").wait_for(timeout=20_000)
+    page.select_option("#language", "es")
+    assert alert.inner_text() == "No se puede leer: tiene demasiados píxeles."
+    page.problems.clear()
 
 
 def test_reasons_of_the_server_in_spanish(page: Any, tmp_path: Path) -> None:

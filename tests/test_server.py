@@ -17,7 +17,7 @@ from PIL import Image
 
 import semblante
 from conftest import EXAMPLE
-from semblante import EMOTIONS, Analyzer
+from semblante import EMOTIONS, Analyzer, OptionError
 from semblante.models import model_path
 from test_video import canvas, write_video
 
@@ -177,6 +177,22 @@ def test_a_broken_video(client: TestClient) -> None:
     assert job["error"] == "not a video that can be read"
 
 
+def test_a_video_of_large_frames(analyzer: Analyzer, clip: bytes) -> None:
+    client = small(analyzer, max_pixels=1000)
+    job = finished(client, client.post("/v1/analyze/video", content=clip).json())
+    assert job["state"] == "failed"
+    assert job["error"].startswith("frames of ")
+
+
+def test_so_much_may_be_on_its_way(analyzer: Analyzer) -> None:
+    client = small(analyzer, max_intake=1000)
+    for call in ("/v1/analyze", "/v1/analyze/video"):
+        answer = client.post(call, content=bytes(2000))
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"] == "5"
+        assert client.post(call, content=bytes(900)).status_code in (202, 422)  # none is left over
+
+
 @pytest.mark.parametrize("every_s", ["0", "abc", "nan", ""])
 def test_a_time_that_is_none(client: TestClient, every_s: str) -> None:
     answer = client.post(f"/v1/analyze/video?every_s={every_s}", content=b"x")
@@ -204,7 +220,7 @@ def test_only_so_many_videos(analyzer: Analyzer, monkeypatch: pytest.MonkeyPatch
 
 def test_a_cancelled_video_holds_nothing(analyzer: Analyzer, clip: bytes) -> None:
     """Neither its bytes, nor a thread, nor the turn of the next."""
-    jobs = Jobs(analyzer)
+    jobs = Jobs(analyzer, 40_000_000)
     first = jobs.start(clip, None)
     assert first is not None
     before = threading.active_count()
@@ -230,7 +246,7 @@ def test_a_cancelled_video_holds_nothing(analyzer: Analyzer, clip: bytes) -> Non
 def test_a_video_stops_at_once(tmp_path: Path, analyzer: Analyzer) -> None:
     """Also where frames are so far apart that none is looked at for long."""
     path = write_video(tmp_path / "long.mp4", 6000, lambda _: canvas())
-    jobs = Jobs(analyzer)
+    jobs = Jobs(analyzer, 40_000_000)
     job = jobs.start(path.read_bytes(), 3600.0)
     assert job is not None
     while job.video is None or not job.rows:
@@ -330,6 +346,15 @@ def test_a_page_that_is_allowed(analyzer: Analyzer) -> None:
     asked = client.options("/v1/analyze", headers=headers)
     assert asked.status_code == 200
     assert "POST" in asked.headers["access-control-allow-methods"]
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://friend.example/", "https://Friend.example", "friend.example", "https://a b"]
+)
+def test_an_origin_that_no_browser_has(origin: str) -> None:
+    with pytest.raises(OptionError, match="expected an origin such as https"):
+        Settings(origins=(origin,))
+    Settings(origins=("https://friend.example:8443", "http://[::1]:8000"))
 
 
 @pytest.mark.parametrize("token", ["a+b/c==", "my secret", "clé", "semblante", "a\n"])

@@ -207,3 +207,27 @@ def test_watch_a_video(tmp_path) -> None:
     missing = run("watch", "98")
     assert missing.returncode == 1
     assert "camera 98: there is no such camera" in missing.stderr
+
+
+def test_a_timeline_that_cannot_be_written_stops_nothing(tmp_path) -> None:
+    (tmp_path / "in").mkdir()
+    clips = [write_video(tmp_path / "in" / f"{n}.mp4", 3, lambda _: canvas()) for n in "ab"]
+    (tmp_path / "lines" / "a.mp4.png").mkdir(parents=True)
+    done = run("analyze", *clips, "--timeline", tmp_path / "lines", "--format", "json")
+    assert done.returncode == 1
+    assert "a.mp4.png" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stdout.splitlines()) == 6
+    assert (tmp_path / "lines" / "b.mp4.png").is_file()
+    out = tmp_path / "rows.csv"
+    assert run("analyze", *clips, "--timeline", tmp_path / "lines", "--out", out).returncode == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "lines", "rows.csv"]
+
+
+def test_a_timeline_replaces_no_picture_that_is_read(tmp_path) -> None:
+    write_video(tmp_path / "clip.mp4", 3, lambda _: canvas())
+    shutil.copy(EXAMPLE, tmp_path / "clip.mp4.png")
+    before = (tmp_path / "clip.mp4.png").read_bytes()
+    assert run("analyze", tmp_path, "--timeline", tmp_path).returncode == 0
+    assert (tmp_path / "clip.mp4.png").read_bytes() == before
+    assert (tmp_path / "clip-2.mp4.png").exists()

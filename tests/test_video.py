@@ -426,3 +426,66 @@ def test_every_frame_is_a_face_where_it_is_said_so(tmp_path: Path) -> None:
     path = write_video(tmp_path / "faces.mp4", 20, lambda n: cv2.GaussianBlur(noise[n], (0, 0), 3))
     rows = list(Analyzer(detector=make_detector("none")).analyze_video(path))
     assert [[face.box for face in row.faces] for row in rows] == [[Box(0, 0, *SIZE)]] * 20
+
+
+class Counts:
+    """Finds nobody, and counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def detect(
+        self, image: np.ndarray, max_side: int | None = None, *, upright: bool = False
+    ) -> list[Detection]:
+        self.asked += 1
+        return []
+
+
+def test_every_frame_that_is_looked_at_so_rarely_is_searched(tmp_path: Path) -> None:
+    """At 25 frames a second, 0.52 and 1.0 s lie less than half a second apart."""
+    writer = VideoWriter(tmp_path / "film.mp4", 25.0)
+    for number in range(76):
+        writer.write(canvas(), number / 25)
+    writer.close(done=True)
+    detector = Counts()
+    found = list(Analyzer(detector=detector).analyze_video(tmp_path / "film.mp4", every_s=0.5))
+    assert [round(analysis.time_s or 0, 2) for analysis in found] == [0, 0.52, 1, 1.52, 2, 2.52, 3]
+    assert detector.asked == 7
+
+
+def test_a_camera_s_time_starts_when_it_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Video4Linux tells the time since the machine was started."""
+
+    class Camera:
+        frames = 0
+
+        def __init__(self, *_: object) -> None:
+            pass
+
+        def isOpened(self) -> bool:  # noqa: N802
+            return True
+
+        def get(self, what: int) -> float:
+            size = {cv2.CAP_PROP_FRAME_WIDTH: 320, cv2.CAP_PROP_FRAME_HEIGHT: 240}
+            now = {cv2.CAP_PROP_FPS: 30, cv2.CAP_PROP_POS_MSEC: 5e8 + 40 * self.frames}
+            return {**size, **now}.get(what, 0)
+
+        def grab(self) -> bool:
+            self.frames += 1
+            return self.frames <= 3
+
+        def retrieve(self) -> tuple[bool, np.ndarray]:
+            return True, canvas()
+
+        def release(self) -> None:
+            pass
+
+    monkeypatch.setattr(cv2, "VideoCapture", Camera)
+    assert [frame.time_s for frame in Video(0).frames()] == pytest.approx([0, 0.04, 0.08])
+
+
+def test_a_copy_of_a_frame_every_quarter_of_an_hour(moving: Path, tmp_path: Path) -> None:
+    done = program("analyze", moving, "--every", "1000s", "--annotate", tmp_path / "marked")
+    assert done.returncode == 0, done.stderr
+    [copy] = (tmp_path / "marked").iterdir()
+    assert len(list(Video(copy).frames())) == 1

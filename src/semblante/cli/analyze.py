@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import IO, Annotated, Any, Final
 
 import cv2
 import typer
@@ -163,7 +163,7 @@ def analyze_command(
         tta=tta,
     )  # fmt: skip
     work = _Work(analyzer, found, places, every_s, lang, blur=blur)
-    views = Views(contact_sheet, timeline, lang)
+    views = Views(contact_sheet, timeline, lang, [item.path for item in found])
     if out is None:
         failed = _as_they_come(work, format, lang, views, sys.stdout)
     elif streamed:
@@ -178,8 +178,12 @@ def analyze_command(
         }  # fmt: skip
         journal = Journal(out, about, resume=resume)
         failed = _to_file(work, format, out, lang, journal, views)
-    if failed:
+    if failed or views.failed:
         raise typer.Exit(1)
+
+
+# Frames a second of a video's copy, at least: OpenCV writes none of a thousandth.
+_LEAST_RATE: Final = 0.1
 
 
 @dataclass(frozen=True)
@@ -235,7 +239,9 @@ class _Work:
         try:
             video = Video(path)
             if number in self.places:
-                rate = video.fps if self.every_s is None else min(video.fps, 1 / self.every_s)
+                rate = video.fps
+                if self.every_s is not None:
+                    rate = min(rate, max(_LEAST_RATE, 1 / self.every_s))
                 sound = path if self.every_s is None else None
                 writer = VideoWriter(self.places[number], rate, sound)
             tracker = tracker_for(self.every_s)
@@ -320,9 +326,6 @@ def _to_file(
                     rate = f"{speed:.1f}/s" if speed else ""
                     bar.update(task, completed=step.input + 1, rate=rate)
         failed = 0
-        for analysis in journal.analyses():
-            failed += analysis.error is not None
-            views.add(analysis)
 
         def write(beside: Path) -> None:
             if format is Format.parquet:
@@ -333,6 +336,9 @@ def _to_file(
 
         write_atomically(out, write)
         done = True
+        for analysis in journal.analyses():
+            failed += analysis.error is not None
+            views.add(analysis)
         views.write()
     finally:
         journal.close(done=done)

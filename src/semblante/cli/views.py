@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from semblante.cli.checks import complain
@@ -18,7 +20,10 @@ _MOST_TILES = 2000  # they are kept in memory until the end
 class Views:
     """Give it every result, in order, and let it write at the end."""
 
-    def __init__(self, sheet: Path | None, timelines: Path | None, language: str) -> None:
+    def __init__(
+        self, sheet: Path | None, timelines: Path | None, language: str, inputs: Iterable[Path] = ()
+    ) -> None:
+        """No timeline replaces one of the `inputs`."""
         self._sheet = sheet
         self._timelines = timelines
         self._language = language
@@ -26,6 +31,8 @@ class Views:
         self._faces: Counter[str] = Counter()  # of each emotion, with those that get no tile
         self._clip: list[Analysis] = []  # the frames of the video at hand
         self._taken: set[Path] = set()
+        self._inputs = {os.path.realpath(path) for path in inputs} if timelines else set()
+        self.failed = 0  # timelines that could not be written
 
     def add(self, analysis: Analysis) -> None:
         """A picture, or a frame of a video."""
@@ -64,9 +71,14 @@ class Views:
     def _write_timeline(self, folder: Path) -> None:
         clip, number = Path(self._clip[0].path or ""), 1
         place = folder / f"{clip.name}.png"
-        while place in self._taken:  # of two with one name the second becomes NAME-2
+        # Of two with one name the second becomes NAME-2.
+        while place in self._taken or os.path.realpath(place) in self._inputs:
             number += 1
             place = folder / f"{clip.stem}-{number}{clip.suffix}.png"
         self._taken.add(place)
-        save_picture(timeline(self._clip, self._language), place)
+        try:
+            save_picture(timeline(self._clip, self._language), place)
+        except ImageError as error:  # the videos that follow are still wanted
+            complain(str(error))
+            self.failed += 1
         self._clip = []

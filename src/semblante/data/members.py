@@ -7,6 +7,7 @@ open it.
 from __future__ import annotations
 
 import gzip
+import io
 import lzma
 import tarfile
 import zipfile
@@ -51,6 +52,17 @@ class Member:
 
 
 @contextmanager
+def damage_of_member(where: str) -> Iterator[None]:
+    """What reading one member may raise becomes a `DataError` of this member alone."""
+    try:
+        yield
+    except _DAMAGE as error:
+        raise DataError(f"{where}: damaged or cut off: {error}") from None
+    except OSError as error:
+        raise DataError(f"{where}: cannot be read: {error.strerror or error}") from None
+
+
+@contextmanager
 def damage_named(path: Path) -> Iterator[None]:
     """Whatever reading the members of `path` may raise becomes a `DataError` that names it."""
     try:
@@ -87,10 +99,30 @@ def members(path: Path) -> Iterator[Member]:
 
 
 def _of_folder(path: Path) -> Iterator[Member]:
-    for file in sorted(files_below(path)):
+    for file in sorted(files_below(path, _raise)):
         if file.is_file() and not _hidden(name := file.relative_to(path).as_posix()):
-            with file.open("rb") as stream:
+            try:
+                stream: IO[bytes] = file.open("rb")
+            except OSError as error:
+                stream = _Unreadable(error)
+            with stream:
                 yield Member(name, str(file), stream)
+
+
+def _raise(error: OSError) -> None:
+    """Of a folder that cannot be read, or a class would be missing without a word."""
+    raise error
+
+
+class _Unreadable(io.BytesIO):
+    """Of a file that cannot be opened: says so when it is read, so that the others can be."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__()
+        self._error = error
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        raise self._error
 
 
 def _of_zip(path: Path) -> Iterator[Member]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Final
@@ -29,7 +30,8 @@ def parquet_rows(
 
     The picture column (`image`, `img`, `bytes` or `picture`) holds encoded files, as bytes or as a
     struct with a field `bytes`; the label column (`label`, `labels` or `emotion`) numbers 0..6 or
-    names of classes; a column `Usage` or `split`, where there is one, names of splits.
+    names of classes; a column `Usage` or `split`, where there is one, names of splits. Where the
+    file tells what its numbers stand for, as those of the Hugging Face hub do, these names count.
     """
     parquet = _pyarrow_parquet()
     try:
@@ -45,6 +47,7 @@ def parquet_rows(
                 f"column ({', '.join(_LABEL_COLUMNS)}), found {', '.join(names.values())}"
             )
             return
+        classes = _class_names(file.schema_arrow.metadata or {}, label)
         columns = [column for column in (image, label, split) if column is not None]
         number = 0
         for batch in file.iter_batches(_ROWS_AT_ONCE, columns=columns):
@@ -52,7 +55,7 @@ def parquet_rows(
                 place = f"{where}, row {number}"
                 number += 1
                 try:
-                    of_class = reader.label(str(values[label]), place)
+                    of_class = reader.label(_class(values[label], classes, place), place)
                     if of_class is None:
                         continue
                     of_split = default_split
@@ -64,6 +67,23 @@ def parquet_rows(
                     yield error
     except (OSError, ValueError, TypeError) as error:  # pyarrow's errors derive from these
         yield DataError(f"{where}: not a readable Parquet file: {error}")
+
+
+def _class_names(metadata: dict[bytes, bytes], column: str) -> list[str] | None:
+    """Of a column's numbers, as the library `datasets` notes them; None where nobody has."""
+    try:
+        column_of = json.loads(metadata[b"huggingface"])["info"]["features"][column]
+        return [str(name) for name in column_of["names"]]
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _class(value: Any, names: list[str] | None, place: str) -> str:
+    if names is None or not isinstance(value, int):
+        return str(value)
+    if not 0 <= value < len(names):
+        raise DataError(f"{place}: expected a label of 0..{len(names) - 1}, found {value}")
+    return names[value]
 
 
 def _encoded(picture: Any, place: str) -> bytes:

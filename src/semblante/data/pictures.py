@@ -20,7 +20,8 @@ from semblante.results import Box
 # What splits are called elsewhere, in small letters. FER2013's own names are understood too.
 SPLIT_NAMES: Final[dict[str, int]] = {
     **{name.lower(): number for number, name in enumerate(SPLITS)},
-    **{"train": 0, "val": 1, "valid": 1, "validation": 1, "dev": 1, "test": 1},
+    **{"train": 0, "val": 1, "valid": 1, "validation": 1, "dev": 1, "eval": 1, "evaluation": 1},
+    **{"test": 1, "testing": 1},
 }
 DROPPED: Final = "drop"  # maps a class to nothing: its pictures are left out
 _NUMBERS: Final = {str(label): emotion for label, emotion in enumerate(EMOTIONS)}

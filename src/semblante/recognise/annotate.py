@@ -182,4 +182,4 @@ def font(size: int) -> ImageFont.FreeTypeFont:
 def _text_colour(background: tuple[int, int, int]) -> tuple[int, int, int]:
     red, green, blue = background
     luma = 0.299 * red + 0.587 * green + 0.114 * blue
-    return (0, 0, 0) if luma > 120 else (255, 255, 255)
+    return (0, 0, 0) if luma > 100 else (255, 255, 255)

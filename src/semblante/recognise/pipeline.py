@@ -223,6 +223,8 @@ class Analyzer:
             raise OptionError(f"expected detect_every of at least 1, found {detect_every}")
         video = source if isinstance(source, Video) else Video(source)
         look_every_s = 0.99 * detect_every / video.fps
+        if every_s is not None and every_s >= search_every_s:
+            search_every_s = 0.0  # each frame; its own time may be a little earlier
         following = self.follow(
             tracker=tracker or tracker_for(every_s),
             look_every_s=look_every_s,

@@ -62,7 +62,10 @@ class Video:
     Any file that OpenCV's FFmpeg reads. Raises `VideoError` where there is none, or no camera.
     """
 
-    def __init__(self, source: str | os.PathLike[str] | int) -> None:
+    def __init__(
+        self, source: str | os.PathLike[str] | int, *, max_pixels: int = MAX_PIXELS
+    ) -> None:
+        """`max_pixels` of a frame."""
         self.name = f"camera {source}" if isinstance(source, int) else str(source)
         self.is_camera = isinstance(source, int)
         # OpenCV and FFmpeg would print what they find odd; what matters of it is in our errors.
@@ -95,8 +98,9 @@ class Video:
         self.n_frames = announced if announced > 0 and not self.is_camera else None
         self._announced_s = (self.n_frames or 0) / fps if fps > 0 else 0.0
         self.fps = usable_rate(fps)
+        self._opened_s = 0.0  # a camera's own clock, at its first frame
         self._stopped = threading.Event()
-        if self.width * self.height > MAX_PIXELS:
+        if self.width * self.height > max_pixels:
             raise VideoError(f"{self.name}: frames of {self.width}x{self.height} pixels")
 
     def stop(self) -> None:
@@ -188,6 +192,10 @@ class Video:
     def _time_of(self, number: int, before: float) -> float:
         """The stream's own time, where it has one that moves on, else from the frame rate."""
         time_s = float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000
+        if self.is_camera:  # whose clock may have been started with the machine
+            if number == 0:
+                self._opened_s = time_s
+            time_s -= self._opened_s
         if time_s > before and (number == 0 or time_s > 0):
             return time_s
         return 0.0 if number == 0 else before + 1 / self.fps
@@ -293,18 +301,20 @@ class VideoWriter:
         if ffmpeg is None or self.sound_of is None:
             return
         both = self._beside.with_suffix(".sound.mp4")
-        for codec in ("copy", "aac"):  # not every sound may stand in an .mp4 as it is
-            command = [
-                ffmpeg, "-v", "error", "-nostdin", "-y", "-i", str(self._beside), "-i",
-                str(self.sound_of.absolute()), "-map", "0:v", "-map", "1:a?", "-c:v", "copy",
-                "-c:a", codec, str(both),
-            ]  # fmt: skip
-            done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, capture_output=True, check=False
-            )
-            if done.returncode == 0:
-                both.replace(self._beside)
-                return
+        try:
+            for codec in ("copy", "aac"):  # not every sound may stand in an .mp4 as it is
+                command = [
+                    ffmpeg, "-v", "error", "-nostdin", "-y", "-i", str(self._beside), "-i",
+                    str(self.sound_of.absolute()), "-map", "0:v", "-map", "1:a?", "-c:v", "copy",
+                    "-c:a", codec, str(both),
+                ]  # fmt: skip
+                done = subprocess.run(
+                    command, stdin=subprocess.DEVNULL, capture_output=True, check=False
+                )
+                if done.returncode == 0:
+                    both.replace(self._beside)
+                    return
+        finally:
             both.unlink(missing_ok=True)
         self.lost_sound = True
 

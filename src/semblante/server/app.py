@@ -24,7 +24,7 @@ from semblante.images import load_image
 from semblante.models import DEFAULT_MODEL, MODELS
 from semblante.recognise.pipeline import Analyzer
 from semblante.results import Analysis
-from semblante.server.body import Upload, read_body, read_uploads
+from semblante.server.body import Intake, Upload, read_body, read_uploads
 from semblante.server.guard import Guard
 from semblante.server.jobs import Job, Jobs
 from semblante.server.settings import Settings
@@ -47,7 +47,8 @@ def create_app(
     """The application, for uvicorn or any other ASGI server."""
     analyzer = analyzer or Analyzer()
     workers = Workers(settings.workers, settings.max_waiting, settings.answer_s)
-    jobs = Jobs(analyzer)
+    jobs = Jobs(analyzer, settings.max_pixels)
+    intake = Intake(settings.max_intake)
     figures = _Figures(workers)
 
     @asynccontextmanager
@@ -143,7 +144,7 @@ def create_app(
         One result for each, as `semblante analyze --format json` writes them. A picture that cannot
         be read has an `error`; where none can, the status is 422.
         """
-        uploads = await read_uploads(request, settings)
+        uploads = await read_uploads(request, settings, intake)
         found = await workers.run(lambda: _analyzed(analyzer, uploads, settings.max_pixels))
         figures.pictures.inc(len(found))
         figures.faces.inc(sum(len(result["faces"]) for result in found))
@@ -170,10 +171,16 @@ def create_app(
         ] = None,
     ) -> dict[str, Any]:
         """Takes a video, sent as it is, and starts a job."""
-        data = await read_body(request, settings.max_video, settings.video_s)
+        # Asked before hundreds of megabytes are taken in, and once more when they are here.
+        too_many = HTTPException(
+            503, "too many videos: come back later", {"Retry-After": "30", "Connection": "close"}
+        )
+        if not jobs.have_room():
+            raise too_many
+        data = await read_body(request, settings.max_video, settings.video_s, intake)
         job = jobs.start(data, every_s)
         if job is None:
-            raise HTTPException(503, "too many videos: come back later", {"Retry-After": "30"})
+            raise too_many
         figures.videos.inc()
         return job.to_dict()
 

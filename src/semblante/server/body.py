@@ -1,4 +1,4 @@
-"""What a client sends, taken into memory up to a limit and never onto a disk."""
+"""What a client sends, taken into memory up to a limit, not onto a disk."""
 
 from __future__ import annotations
 
@@ -21,14 +21,36 @@ class Upload:
     data: bytearray = field(default_factory=bytearray)
 
 
-async def read_uploads(request: Request, settings: Settings) -> list[Upload]:
+class Intake:
+    """Bytes of bodies that are still on their way, of all clients together."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._held = 0
+
+    def take(self, n: int) -> None:
+        """Make room for `n` more; raises 503 where there is none."""
+        if self._held + n > self._limit:
+            raise HTTPException(
+                503,
+                "too much is being sent: come back later",
+                {"Retry-After": "5", "Connection": "close"},
+            )
+        self._held += n
+
+    def release(self, n: int) -> None:
+        """`n` of them are here, or will not come."""
+        self._held -= n
+
+
+async def read_uploads(request: Request, settings: Settings, intake: Intake) -> list[Upload]:
     """The files of a multipart form, or the whole body as one file.
 
     Raises 400 for a form that is none or an empty body, 408 where it takes too long, 413 where it
-    is too large or holds too many files.
+    is too large or holds too many files, 503 where too much is on its way.
     """
     kind, options = parse_options_header(request.headers.get("content-type"))
-    body = await read_body(request, settings.max_body, settings.body_s)
+    body = await read_body(request, settings.max_body, settings.body_s, intake)
     if kind != b"multipart/form-data":
         return [Upload(None, body)]
     # On a thread: millions of tiny parts take seconds, in which others are answered.
@@ -40,7 +62,7 @@ async def read_uploads(request: Request, settings: Settings) -> list[Upload]:
     return uploads
 
 
-async def read_body(request: Request, limit: int, seconds: float) -> bytearray:
+async def read_body(request: Request, limit: int, seconds: float, intake: Intake) -> bytearray:
     """The body, refused before it is read where it says that it is too large."""
     declared = request.headers.get("content-length", "")
     # The connection is closed with it, or what is left of the body would be taken in and dropped.
@@ -55,11 +77,14 @@ async def read_body(request: Request, limit: int, seconds: float) -> bytearray:
             async for chunk in request.stream():
                 if len(body) + len(chunk) > limit:
                     raise too_large
+                intake.take(len(chunk))
                 body += chunk
     except TimeoutError:
         raise HTTPException(408, f"the request did not arrive in {seconds:g} s") from None
     except ClientDisconnect:
         raise HTTPException(400, "the request was broken off") from None
+    finally:
+        intake.release(len(body))
     if not body:
         raise HTTPException(400, "expected a picture, found an empty body")
     return body

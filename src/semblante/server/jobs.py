@@ -55,11 +55,18 @@ class Job:
 class Jobs:
     """One video at a time, on a thread of its own; the others wait."""
 
-    def __init__(self, analyzer: Analyzer) -> None:
+    def __init__(self, analyzer: Analyzer, max_pixels: int) -> None:
+        """`max_pixels` of a video's frame."""
         self._analyzer = analyzer
+        self._max_pixels = max_pixels
         self._jobs: dict[str, Job] = {}
         self._waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+
+    def have_room(self) -> bool:
+        """Whether one more would be taken."""
+        self._sweep()
+        return sum(job.ended is None for job in self._jobs.values()) < _MOST_JOBS
 
     def start(self, data: bytes | bytearray, every_s: float | None) -> Job | None:
         """A new job; None where too many are waiting.
@@ -141,7 +148,7 @@ class Jobs:
             job.video, job.ended = None, time.monotonic()
 
     def _analyze(self, job: Job, path: str) -> None:
-        job.video = video = Video(path)
+        job.video = video = Video(path, max_pixels=self._max_pixels)
         if job.cancelled:  # before it could be told to stop
             return
         announced = video.n_frames

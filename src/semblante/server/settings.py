@@ -23,6 +23,7 @@ class Settings:
     max_pictures: int = 32  # in a request
     max_pixels: int = 40_000_000  # of a picture, before it is decoded
     max_video: int = 200_000_000  # bytes; it is kept in memory
+    max_intake: int = 500_000_000  # bytes of requests that are on their way, of all clients
     max_frame: int = 2_000_000  # bytes of a frame of the live stream
     max_streams: int = 8  # live streams at a time
     workers: int = 2  # pictures that are analysed at a time
@@ -32,6 +33,15 @@ class Settings:
     video_s: float = 600.0  # in which a video must have arrived
 
     def __post_init__(self) -> None:
+        for origin in self.origins:
+            # As a browser names a page's origin, or it would never be the same.
+            if not re.fullmatch(
+                r"https?://[a-z0-9.\-]+(:\d+)?|https?://\[[0-9a-f:]+\](:\d+)?", origin
+            ):
+                raise OptionError(
+                    "expected an origin such as https://example.org, in small letters and without "
+                    f"a path or a slash at its end, found {origin!r}"
+                )
         if self.token == "":  # of a variable that is not set, say: whoever calls would have it
             raise OptionError("an empty token lets everybody in: choose one, or leave it out")
         # It stands in the page's address, in a header, and as the name of a WebSocket protocol.

@@ -6,6 +6,7 @@ const COLOURS = {
   angry: "#d55e00", disgust: "#009e73", fear: "#cc79a7", happy: "#f0e442", sad: "#0072b2",
   surprise: "#e69f00", neutral: "#c8c8c8",
 };
+const KEPT_ROWS = 20000; // results of the camera that can be saved
 const TEXTS = {
   en: {
     local: "What the camera sees stays on the machine that runs semblante.", language: "Language",
@@ -22,7 +23,12 @@ const TEXTS = {
     insecure: "the browser lends it only to pages that come over HTTPS or from this machine.",
     invisible: "This browser cannot show this format; what was found in it can be saved.",
     working: "Working on the video", unread: "It cannot be read: ", rate: "results a second",
-    reasons: {}, // the server's own words
+    forgets: `Only the last ${KEPT_ROWS} results of the camera are kept for saving.`,
+    reasons: {}, details: [], // the server's own words
+    refused: {
+      NotAllowedError: "it was not allowed.", NotFoundError: "there is none.",
+      NotReadableError: "another program uses it, or it does not work.",
+    },
     names: { angry: "angry", disgust: "disgust", fear: "fear", happy: "happy", sad: "sad",
       surprise: "surprise", neutral: "neutral" },
   },
@@ -44,13 +50,27 @@ const TEXTS = {
     invisible: "Este navegador no puede mostrar este formato; lo encontrado se puede guardar.",
     working: "Analizando el video",
     unread: "No se puede leer: ", rate: "resultados por segundo",
+    forgets: `Solo se guardan los últimos ${KEPT_ROWS} resultados de la cámara.`,
     // The server gives its reasons in English: here is what each status means.
     reasons: {
       400: "la petición llegó incompleta.", 401: "falta la clave que el servidor mostró al empezar.",
       403: "el servidor no acepta peticiones de esta página.", 408: "tardó demasiado en llegar.",
       413: "es demasiado grande.", 422: "no es una imagen o un video que semblante sepa leer.",
+      404: "el servidor ya no lo tiene.", 409: "todavía no está listo.",
+      500: "algo falló en el servidor.",
       503: "el servidor tiene demasiado trabajo; pruebe más tarde.",
       504: "el servidor tardó demasiado.",
+    },
+    // Of what may be wrong with a picture or a video, that which has a remedy of its own.
+    details: [
+      [/pixels are too many|frames of \d+x\d+ pixels/, "tiene demasiados píxeles."],
+      [/breaks off/, "se interrumpe antes de su final."],
+      [/more than \d+ frames/, "tiene demasiados cuadros."],
+      [/could not be analysed/, "no se pudo analizar."],
+    ],
+    refused: {
+      NotAllowedError: "no se permitió.", NotFoundError: "no hay ninguna.",
+      NotReadableError: "la usa otro programa, o no funciona.",
     },
     names: { angry: "enfado", disgust: "asco", fear: "miedo", happy: "alegría", sad: "tristeza",
       surprise: "sorpresa", neutral: "neutral" },
@@ -61,25 +81,38 @@ const SURE = 0.5;
 const FRAME_WIDTH = 640; // pixels sent of a camera's frame
 const RETRY_MS = 1000; // before the server is asked again
 const KEPT_S = 60; // seconds the timeline shows
-const KEPT_ROWS = 20000; // results of the camera that can be saved
 
 const $ = (id) => document.getElementById(id);
 const given = new URLSearchParams(location.hash.slice(1)).get("token") ?? "";
 const token = /^[\w.~-]+$/.test(given) ? given : null; // no other stands in a header everywhere
 const headers = token ? { authorization: `Bearer ${token}` } : {};
-const stored = localStorage.getItem("language"); // perhaps by another program at this address
+const stored = remembered(); // perhaps by another program at this address
 let language = stored in TEXTS ? stored : navigator.language.startsWith("es") ? "es" : "en";
 let rows = []; // results, as the API gives them
 let shown = null; // the result on the page
 let live = null; // the camera at work
 let run = 0; // of what the page works on: what belongs to an earlier one gives up
 let waiting = null; // for the next frame of a video that plays
+let job = null; // the video that the server works on
+let complaint = () => ""; // what is wrong, in the language of the moment
+// Those of a video, for files whose kind the browser does not know.
+const VIDEO = /\.(mp4|m4v|mov|mkv|webm|avi|mpe?g|wmv|flv|3gp|m?ts|m2ts|m2v|ogv|asf|vob|f4v|mxf)$/i;
 
 const text = (key) => TEXTS[language][key];
 const name = (emotion) => text("names")[emotion];
 // Why the server refused; `words` are its own.
-const reason = (status, words) => text("reasons")[status] ?? words;
+const reason = (status, words) => text("details").find(([known]) => known.test(words))?.[1]
+  ?? text("reasons")[status] ?? words;
 const percent = (p) => `${Math.round(100 * p)} %`;
+
+// A browser may keep nothing for a page, and say so by an error.
+function remembered() {
+  try { return localStorage.getItem("language"); } catch { return null; }
+}
+
+function remember(chosen) {
+  try { localStorage.setItem("language", chosen); } catch { /* until the page is closed, then */ }
+}
 
 // -- words ------------------------------------------------------------------------------------
 
@@ -103,6 +136,8 @@ function speak() {
     return item;
   }));
   if (shown) show(shown);
+  if (job) $("summary").textContent = text("working");
+  $("error").textContent = complaint();
 }
 
 // -- showing a result ---------------------------------------------------------------------------
@@ -117,8 +152,19 @@ function show(result) {
   });
   const start = said.length === 1 ? text("one") : `${said.length} ${text("many")}`;
   const summary = said.length ? start + said.join(", ") : text("none");
-  if ($("summary").textContent !== summary) $("summary").textContent = summary;
+  if (isNews(result)) $("summary").textContent = summary;
   $("nobody").classList.toggle("hidden", result.faces.length > 0);
+}
+
+// Is it to be read aloud? Of a camera not every frame, or there would be no end to it.
+function isNews(result) {
+  if (!live) return true;
+  const now = performance.now();
+  const gist = language + result.faces.map((face) => face.emotion).join();
+  if (now - (live.told ?? -Infinity) < (gist === live.gist ? 3000 : 1000)) return false;
+  live.told = now;
+  live.gist = gist;
+  return true;
 }
 
 function drawBoxes(result) {
@@ -146,7 +192,7 @@ function paintBoxes(pen, result, scale) {
     const y = top >= tall ? top - tall : Math.min(top + height, result.height - tall);
     pen.fillStyle = colour;
     pen.fillRect(x, y, wide, tall);
-    pen.fillStyle = ["sad", "angry", "disgust"].includes(face.emotion) ? "#fff" : "#000";
+    pen.fillStyle = face.emotion === "sad" ? "#fff" : "#000"; // what stands out on it
     pen.fillText(label, x + 5 * scale, y + 3 * scale);
   }
 }
@@ -207,7 +253,11 @@ function drawTimeline() {
 
 function keep(result) {
   rows.push(result);
-  if (live && rows.length > KEPT_ROWS) rows.shift();
+  if (live && rows.length > KEPT_ROWS) {
+    rows.shift();
+    if (!live.forgets) complain(() => text("forgets"));
+    live.forgets = true;
+  }
   offerSaving(true);
 }
 
@@ -220,7 +270,7 @@ function begin() {
   run += 1;
   rows = [];
   shown = null;
-  $("error").textContent = "";
+  complain(() => "");
   $("summary").textContent = "";
   $("bars").replaceChildren();
   $("nobody").classList.remove("hidden");
@@ -241,7 +291,8 @@ function begin() {
 }
 
 function complain(message) {
-  $("error").textContent = message;
+  complaint = message;
+  $("error").textContent = message();
 }
 
 // -- camera -------------------------------------------------------------------------------------
@@ -259,7 +310,8 @@ async function startCamera() {
       await video.play();
     }
   } catch (error) {
-    if (run === mine) complain(text("denied") + error.message);
+    const why = () => text("refused")[error.name] ?? error.message;
+    if (run === mine) complain(() => text("denied") + why());
   } finally {
     $("camera").disabled = false;
   }
@@ -273,7 +325,7 @@ async function startCamera() {
   const ours = live;
   // Unplugged, or taken back by the person.
   media.getVideoTracks()[0].onended = () => {
-    if (live === ours) { stopCamera(); complain(text("gone")); }
+    if (live === ours) { stopCamera(); complain(() => text("gone")); }
   };
   connect(ours);
 }
@@ -287,14 +339,25 @@ function connect(ours) {
   ours.socket = socket;
   ours.sent.clear();
   ours.next = 0;
-  ours.before = rows.at(-1)?.time_s ?? 0; // each connection's time starts at 0
+  // Each connection counts frames, faces and seconds from its own start.
+  ours.started ??= performance.now();
+  ours.before = {
+    frame: rows.length ? rows.at(-1).frame + 1 : 0,
+    track: rows.reduce((most, row) => Math.max(most, ...row.faces.map((f) => f.track)), 0),
+    time_s: rows.length ? (performance.now() - ours.started) / 1000 : 0,
+  };
   let opened = false;
-  socket.onopen = () => { opened = true; complain(""); sendFrame(ours); };
+  socket.onopen = () => { opened = true; complain(() => ""); sendFrame(ours); };
   socket.onmessage = (event) => answered(ours, JSON.parse(event.data));
   socket.onclose = async (event) => {
-    const why = event.code === 1013 ? text("full") : opened ? null : await refusal();
+    const full = () => text("full");
+    const why = event.code === 1013 ? full : opened ? null : await refusal();
     if (live !== ours) return;
-    complain(why ?? text("retry"));
+    if (event.code === 1000 && document.hidden) { // nobody looked, so nothing was sent
+      document.addEventListener("visibilitychange", () => connect(ours), { once: true });
+      return;
+    }
+    complain(why ?? (() => text("retry")));
     if (why) stopCamera();
     else setTimeout(() => connect(ours), RETRY_MS);
   };
@@ -305,7 +368,8 @@ async function refusal() {
   try {
     const answer = await fetch("/v1/models", { headers });
     if (![401, 403].includes(answer.status)) return null;
-    return reason(answer.status, (await answer.json()).error);
+    const { error } = await answer.json();
+    return () => reason(answer.status, error);
   } catch {
     return null;
   }
@@ -345,8 +409,10 @@ function answered(ours, answer) {
   if (live !== ours) return;
   requestAnimationFrame(() => sendFrame(ours));
   if (answer.error) return;
-  const result = { path: null, frame: answer.frame, time_s: ours.before + answer.time_s,
-    width: answer.width, height: answer.height, faces: answer.faces, error: null };
+  const result = { path: null, frame: ours.before.frame + answer.frame,
+    time_s: ours.before.time_s + answer.time_s, width: answer.width, height: answer.height,
+    faces: answer.faces.map((face) => ({ ...face, track: ours.before.track + face.track })),
+    error: null };
   keep(result);
   show(result);
   const now = performance.now();
@@ -373,12 +439,14 @@ async function analyze(file) {
   stopCamera();
   const mine = begin();
   try {
-    if (file.type.startsWith("video/")) await analyzeVideo(file, mine);
+    const isVideo = file.type ? file.type.startsWith("video/") : VIDEO.test(file.name);
+    if (isVideo) await analyzeVideo(file, mine);
     else await analyzePicture(file, mine);
   } catch (error) {
     if (run !== mine) return;
     $("summary").textContent = "";
-    complain(error instanceof TypeError ? text("lost") : text("unread") + error.message);
+    const unreached = error instanceof TypeError;
+    complain(() => (unreached ? text("lost") : text("unread") + (error.why?.() ?? error.message)));
   } finally {
     if (run === mine) $("progress").classList.add("hidden");
   }
@@ -392,7 +460,7 @@ async function analyzePicture(file, mine) {
   const bitmap = await createImageBitmap(file, { imageOrientation: "from-image" })
     .catch(() => null);
   if (run !== mine) return;
-  if (result.error) throw new Error(reason(422, result.error));
+  if (result.error) throw refusedFor(422, result.error);
   keep(result);
   if (bitmap) showPicture(result, bitmap);
   else showNoPicture(result);
@@ -410,34 +478,40 @@ function showPicture(result, bitmap) {
 // Of what the server could read, but this browser cannot.
 function showNoPicture(result) {
   showPicture(result, null);
-  complain(text("invisible"));
+  complain(() => text("invisible"));
   $("save-picture").disabled = true;
 }
 
 async function analyzeVideo(file, mine) {
-  const job = await call("/v1/analyze/video", { method: "POST", body: file,
-    headers: { "content-type": file.type } });
-  const forget = () => call(`/v1/jobs/${job.id}`, { method: "DELETE" }).catch(() => {});
-  if (run !== mine) { forget(); return; }
-  const bar = $("progress");
-  bar.value = 0;
-  bar.classList.remove("hidden");
-  $("summary").textContent = text("working");
-  let state = job;
-  while (state.state === "waiting" || state.state === "running") {
-    await new Promise((resolve) => setTimeout(resolve, 300));
-    if (run !== mine) { forget(); return; }
-    state = await call(`/v1/jobs/${job.id}`);
-    bar.value = state.progress;
+  let state = await call("/v1/analyze/video", { method: "POST", body: file,
+    headers: { "content-type": file.type || "application/octet-stream" } });
+  const { id } = state;
+  let lines = "";
+  try {
+    if (run !== mine) return;
+    job = id;
+    const bar = $("progress");
+    bar.value = 0;
+    bar.classList.remove("hidden");
+    $("summary").textContent = text("working");
+    while (state.state === "waiting" || state.state === "running") {
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      if (run !== mine) return;
+      state = await call(`/v1/jobs/${id}`);
+      bar.value = state.progress;
+    }
+    const answer = await fetch(`/v1/jobs/${id}/results`, { headers });
+    if (!answer.ok) throw refusedFor(answer.status, answer.statusText);
+    lines = (await answer.text()).trim();
+  } finally {
+    forget(id); // whatever happened: another video may be waiting
+    if (job === id) job = null;
   }
-  const answer = await fetch(`/v1/jobs/${job.id}/results`, { headers });
-  const lines = (await answer.text()).trim();
-  forget();
   if (run !== mine) return;
-  bar.classList.add("hidden");
+  $("progress").classList.add("hidden");
   $("summary").textContent = "";
   if (lines) lines.split("\n").forEach((line) => keep(JSON.parse(line)));
-  if (state.error) complain(text("unread") + reason(422, state.error));
+  if (state.error) complain(() => text("unread") + reason(422, state.error));
   if (!rows.length) return;
   const video = $("video");
   video.src = URL.createObjectURL(file);
@@ -447,6 +521,11 @@ async function analyzeVideo(file, mine) {
   show(rows[0]);
   drawTimeline();
   await video.play().catch(() => {});
+}
+
+// Also while the page goes away.
+function forget(id) {
+  fetch(`/v1/jobs/${id}`, { method: "DELETE", headers, keepalive: true }).catch(() => {});
 }
 
 // The result of the frame that a playing video shows.
@@ -466,11 +545,16 @@ function follow(video) {
 async function call(path, options = {}) {
   const answer = await fetch(path, { ...options, headers: { ...headers, ...options.headers } });
   if (answer.status === 204) return null;
-  const body = await answer.json();
-  if (!answer.ok && !body.results) {
-    throw new Error(reason(answer.status, body.error ?? answer.statusText));
-  }
+  const body = await answer.json().catch(() => ({})); // a proxy's page, say
+  if (!answer.ok && !body.results) throw refusedFor(answer.status, body.error ?? answer.statusText);
   return body;
+}
+
+// Why, in the language of the moment.
+function refusedFor(status, words) {
+  const error = new Error(words);
+  error.why = () => reason(status, words || `HTTP ${status}`);
+  return error;
 }
 
 function display(element) {
@@ -527,7 +611,7 @@ $("file").onchange = (event) => {
 $("language").value = language;
 $("language").onchange = (event) => {
   language = event.target.value;
-  localStorage.setItem("language", language);
+  remember(language);
   speak();
   drawTimeline();
 };
@@ -548,5 +632,6 @@ document.addEventListener("drop", (event) => {
 document.addEventListener("paste", (event) => {
   if (event.clipboardData.files[0]) analyze(event.clipboardData.files[0]);
 });
+window.addEventListener("pagehide", () => { if (job) forget(job); });
 window.addEventListener("resize", () => { if (shown) drawBoxes(shown); drawTimeline(); });
 speak();
