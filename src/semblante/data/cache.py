@@ -26,7 +26,7 @@ from semblante.data.dataset import FACE_SIZE, Dataset
 from semblante.files import user_folder
 
 # To be raised when the reading of any form changes its result.
-VERSION: Final = 3
+VERSION: Final = 4
 _ARRAYS: Final = ("images", "labels", "splits")
 _OPTIONAL: Final = ("names", "groups")
 _NUMBERS = itertools.count()
