@@ -119,8 +119,9 @@ def test_the_error_of_everything_by_hand() -> None:
     steps = [torch.randn(4, 15) for _ in range(3)]
     teachers = [torch.nn.Linear(3, 7), torch.nn.Linear(3, 15)]
     options = TrainOptions(
-        all_steps_weight=0.5, ferplus_weight=0.25, distill_weight=0.6, temperature=2.0
-    )
+        all_steps_weight=0.5, ferplus_weight=0.25, teachers=("a", "b"), distill_weight=0.6,
+        temperature=2.0,
+    )  # fmt: skip
     importance = torch.rand(7)
 
     def error(logits: torch.Tensor) -> float:

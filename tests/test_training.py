@@ -149,7 +149,7 @@ def test_faces_are_small_at_first(
     with pytest.raises(OptionError, match="course-cnn takes no faces of 24 pixels"):
         run(patterns, replace(options, network="course-cnn"), tmp_path / "other")
     teacher = tmp_path / "teacher"
-    run(patterns, replace(options, network="course-cnn", epochs=1, small_until=0.0), teacher)
+    run(patterns, replace(QUICK, network="course-cnn", epochs=1, batch_size=84), teacher)
     with pytest.raises(OptionError, match="teacher takes no faces of 24 pixels"):
         run(patterns, replace(options, teachers=(str(teacher),)), tmp_path / "other")
     assert not (tmp_path / "other").exists()
