@@ -82,8 +82,10 @@ def generated_parts() -> dict[str, str]:
         dial = json.loads((RESULTS / f"dial-{name}.json").read_text())
         parts[f"dial:{name}"] = dial_table(dial)
     lessons = json.loads((RESULTS / "lessons.json").read_text())
+    curve = json.loads((RESULTS / "learning-curve.json").read_text())
     for language, words in _WORDS.items():
         parts[f"lessons:{language}"] = lessons_table(lessons, words)
+        parts[f"learning-curve:{language}"] = learning_curve_table(curve, words)
         shown = printed(str(PROGRAM), "analyze", "examples", "--lang", language)
         parts[f"analyze:{language}"] = f"```text\n{trimmed(shown)}\n```"
         usual = [row for row in accuracy + peers if in_readme(row)]
@@ -176,6 +178,15 @@ def lessons_table(lessons: dict[str, Any], words: dict[str, Any]) -> str:
         for name in ("under", "shipped", "over")
     ]  # fmt: skip
     return table(words["lessons"], rows)
+
+
+def learning_curve_table(results: dict[str, Any], words: dict[str, Any]) -> str:
+    rows = [
+        [f"{point['faces']:,}".replace(",", words["thousands"]),
+         f"{point['training']:.1%}", f"{point['public']:.1%}"]
+        for point in results["points"]
+    ]  # fmt: skip
+    return table([words["lessons"][2], "Training", "PublicTest"], rows)
 
 
 def latency_table(results: dict[str, Any]) -> str:
