@@ -168,6 +168,30 @@ def test_a_tab_in_the_background_rests_and_goes_on(page: Any) -> None:
     assert np.median(pauses[-4:]) < pauses.max() / 2  # back in front it is as quick as before
 
 
+def test_a_tab_that_was_away_for_long_goes_on_without_a_word(
+    page: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server closes a stream in which nothing comes, and nobody looks."""
+    monkeypatch.setattr("semblante.server.stream._SILENCE_S", 2.0)
+    page.evaluate(
+        """() => { window.said = []; new MutationObserver(() => window.said.push(
+        document.getElementById('error').textContent))
+        .observe(document.getElementById('error'), { childList: true }); }"""
+    )
+    page.get_by_role("button", name="Start the camera").click()
+    one_face(page)
+    told = page.context.new_cdp_session(page)
+    told.send("Emulation.setFocusEmulationEnabled", {"enabled": False})
+    other = page.context.new_page()
+    other.bring_to_front()
+    time.sleep(5)
+    other.close()
+    page.bring_to_front()
+    page.evaluate("document.getElementById('bars').replaceChildren()")
+    one_face(page)
+    assert "".join(page.evaluate("window.said")) == ""
+
+
 def test_a_chosen_picture_and_spanish(page: Any) -> None:
     page.set_input_files("#file", EXAMPLE)
     one_face(page)
