@@ -18,8 +18,7 @@ import numpy as np
 
 from semblante import load_fer2013
 from semblante.cli.checks import beside
-from semblante.data import SPLITS as ALL_SPLITS
-from semblante.data import Dataset
+from semblante.data import SPLITS, Dataset
 from semblante.data.ferplus import VOTES, FerPlus, load_ferplus
 from semblante.emotions import EMOTIONS
 from semblante.evaluation import TTA, Evaluation, draw_confusion, draw_reliability, evaluate
@@ -28,7 +27,6 @@ from semblante.models import DEFAULT_MODEL, MODELS, model_path
 from semblante.recognise.classifier import Classifier
 
 RESULTS = Path(__file__).parent / "results"
-SPLITS = ("PublicTest", "PrivateTest")
 N_FAILURES = 12
 
 
@@ -44,7 +42,7 @@ def main() -> None:
     results = []
     for name in arguments.models:
         classifier, sha256 = Classifier(model_path(name)), MODELS[name].sha256
-        for split in SPLITS:
+        for split in SPLITS[1:]:  # not Training
             for tta in TTA:
                 found = evaluate(classifier, dataset, split, tta=tta, model=name)
                 results.append({**found.to_dict(), "sha256": sha256})
@@ -67,7 +65,7 @@ def main() -> None:
 
 def failures(classifier: Classifier, dataset: Dataset, votes: FerPlus) -> list[dict[str, Any]]:
     """The surest mistakes on PrivateTest, one view, with what FER+'s ten people said most often."""
-    rows = np.flatnonzero(dataset.splits == ALL_SPLITS.index("PrivateTest"))
+    rows = np.flatnonzero(dataset.splits == SPLITS.index("PrivateTest"))
     probabilities = classifier.probabilities(dataset.images[rows])
     said, sure = probabilities.argmax(axis=1), probabilities.max(axis=1)
     wrong = said != dataset.labels[rows]

@@ -2,9 +2,9 @@
 
     python benchmarks/lessons.py --data fer2013.csv --run runs/rcnn-small-0 --work runs/lessons
 
-`--run` is a run of the preset "standard", the first that the shipped weights came from. Other runs
-are made in `--work`, and found there again. Takes some minutes on two cores. Writes
-results/lessons.json and docs/images/lesson-*.png.
+`--run` is a run of the preset "standard", the first that the shipped weights came from; without it
+what is stored of that one, and its picture, stay. Other runs are made in `--work`, and found there
+again. Takes some minutes on two cores. Writes results/lessons.json and docs/images/lesson-*.png.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from semblante.data.dataset import SPLITS, Dataset, OnBad, Row, collect
-from semblante.data.members import Member, damage_of_member
+from semblante.data.members import Member, damage_named
 from semblante.data.pictures import SPLIT_NAMES, PictureReader
 from semblante.emotions import EMOTIONS
 from semblante.errors import DataError
@@ -59,7 +59,7 @@ def _row(member: Member, above: tuple[str, ...], reader: PictureReader) -> Row |
     else:
         named = [SPLIT_NAMES.get(part.lower()) for part in (*above, *path.parts[:-2])]
         split = next((number for number in reversed(named) if number is not None), 0)
-    with damage_of_member(member.where):
+    with damage_named(member.where):
         picture = reader.data(member.stream)
     face = reader.face(picture, member.where)
     return Row(face, label, split, member.name)

@@ -52,19 +52,9 @@ class Member:
 
 
 @contextmanager
-def damage_of_member(where: str) -> Iterator[None]:
-    """What reading one member may raise becomes a `DataError` of this member alone."""
-    try:
-        yield
-    except _DAMAGE as error:
-        raise DataError(f"{where}: damaged or cut off: {error}") from None
-    except OSError as error:
-        raise DataError(f"{where}: cannot be read: {error.strerror or error}") from None
-
-
-@contextmanager
-def damage_named(path: Path) -> Iterator[None]:
-    """Whatever reading the members of `path` may raise becomes a `DataError` that names it."""
+def damage_named(path: Path | str) -> Iterator[None]:
+    """Whatever reading the members of `path`, or one of them, may raise becomes a `DataError` that
+    names it."""
     try:
         yield
     except _DAMAGE as error:
