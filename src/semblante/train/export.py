@@ -177,9 +177,9 @@ def _check_same_start(runs: Sequence[Path], configs: Sequence[RunConfig]) -> Non
                     "runs to average must have started from the same weights (--initial): "
                     f"{name} is {before!r} in {first}, {now!r} in {run}"
                 )
-        # A run of before they were noted has none.
+        # A run of before they were noted has none, and nobody can tell.
         hashes = [c.weights_sha256.get(ours.initial) for c in (configs[0], config)]
-        if hashes[0] != hashes[1]:
+        if None not in hashes and hashes[0] != hashes[1]:
             raise OptionError(
                 "runs to average must have started from the same weights (--initial): "
                 f"{ours.initial} held other ones for {first} than for {run}"
