@@ -18,7 +18,9 @@ from semblante.data import Dataset
 from semblante.errors import OptionError
 from semblante.recognise.classifier import Classifier
 from semblante.train import series
+from semblante.train.networks import NETWORKS
 from semblante.train.options import PRESETS, RELEASED, Stage, TrainOptions
+from semblante.train.recurrent import RecurrentNetwork
 from semblante.train.series import train_released
 from test_training import Silent
 
@@ -62,6 +64,42 @@ def test_each_stage_starts_from_what_the_one_before_left(
     assert call() == (model, summaries)
     assert steps[4:] == [0, 0, 0, 0]
     np.testing.assert_allclose(Classifier(model).probabilities(patterns.images), said, atol=1e-6)
+
+
+def test_a_stage_may_have_a_wider_network(
+    patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    def wide(n: int) -> RecurrentNetwork:
+        return RecurrentNetwork(
+            n_classes=n,
+            stem=8,
+            channels=(20, 24, 36),
+            steps=(1, 2, 2),
+            strides=(2, 2, 2),
+            dropout=0.0,
+        )
+
+    monkeypatch.setitem(NETWORKS, "wider", wide)
+    first = Stage("polish", changes={"network": "rcnn-tiny", "epochs": 1})
+    wider = Stage("finish", changes={"network": "wider", "epochs": 2})
+    monkeypatch.setattr(series, "RELEASED", (first, wider))
+
+    @contextmanager
+    def reporter(*_: Any) -> Iterator[Silent]:
+        yield Silent()
+
+    changes = {name: SMALL[name] for name in ("batch_size", "precision", "seed")}
+    votes = ferplus_votes(patterns)
+    model, summaries = train_released(
+        patterns, changes, tmp_path, reporter, source={"path": "x"}, votes=votes
+    )
+    options = json.loads((tmp_path / "2-finish" / "config.json").read_text())["options"]
+    assert (options["network"], options["epochs"]) == ("wider", 2)
+    assert Classifier(model).about["network"] == "wider"
+    assert list(summaries) == ["1-polish", "2-finish"]
+    # What the caller changes comes first.
+    assert wider.options({"network": "rcnn-tiny"}).network == "rcnn-tiny"
 
 
 def test_what_a_later_run_cannot_do_is_said_before_the_first(

@@ -121,8 +121,10 @@ def train_command(
     if preset not in known:
         raise OptionError(f"unknown preset {preset!r}; known: {', '.join(known)}")
     changes = {k: v for k, v in recipe.items() if v is not None}
-    presets = [stage.preset for stage in RELEASED] if preset == _SERIES else [preset]
-    recipes = [options_from(name, changes) for name in presets]
+    if preset == _SERIES:
+        recipes = [stage.options(changes) for stage in RELEASED]
+    else:
+        recipes = [options_from(preset, changes)]
     if learning_curve and (recipes[0].initial or recipes[0].teachers):
         raise OptionError(
             "--learning-curve asks what a part of Training teaches: the weights of --initial and "

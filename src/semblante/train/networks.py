@@ -58,6 +58,8 @@ NETWORKS: Final[dict[str, Builder]] = {
     ),
     # Two thirds more parameters; it can start from rcnn-small's weights, see `widen.py`.
     "rcnn-medium": _recurrent(stem=32, channels=(80, 160, 256), steps=(2, 3, 3), dropout=0.2),
+    # As wide as two megabytes in eight bits hold; it can start from rcnn-medium's.
+    "rcnn-large": _recurrent(stem=32, channels=(96, 192, 288), steps=(2, 3, 3), dropout=0.2),
     # The network of Liang & Hu, with K maps.
     "rcnn-96": lambda n: LiangHuNetwork(n_classes=n, maps=96),
     "rcnn-128": lambda n: LiangHuNetwork(n_classes=n, maps=128),

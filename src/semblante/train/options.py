@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
@@ -251,6 +252,11 @@ class Stage:
     preset: str
     runs: int = 1  # of several the mean of their last weights is kept, see `export`
     initial_share: float = 0.0  # of the weights that it started from, see `export`
+    changes: Mapping[str, Any] = field(default_factory=dict)  # to the preset
+
+    def options(self, changes: Mapping[str, Any]) -> TrainOptions:
+        """The stage's recipe with what the caller changes; raises as `options_from` does."""
+        return options_from(self.preset, {**self.changes, **changes})
 
 
 # How the shipped weights were made: each stage starts from what the one before left.
@@ -266,7 +272,7 @@ RELEASED: Final = (
 USUAL_ALPHA: Final = {"sgd": 0.1, "adam": 1e-3, "adamw": 1e-3, "muon": 0.03}
 
 
-def options_from(preset: str, changes: dict[str, Any]) -> TrainOptions:
+def options_from(preset: str, changes: Mapping[str, Any]) -> TrainOptions:
     """A preset with some fields changed; raises `OptionError` for names that do not exist.
 
     Another optimiser brings its `USUAL_ALPHA`, unless the learning rate is among the changes; the

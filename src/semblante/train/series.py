@@ -13,7 +13,7 @@ from semblante.train.distributed import all_processes
 from semblante.train.export import export
 from semblante.train.loop import train
 from semblante.train.networks import build_network, check_fits
-from semblante.train.options import RELEASED, TrainOptions, options_from
+from semblante.train.options import RELEASED, TrainOptions
 from semblante.train.reporter import Reporter
 
 _TITLE: Final = {"en": "run {} of {}: {}", "es": "corrida {} de {}: {}"}
@@ -41,7 +41,7 @@ def train_released(
     """
     n = int((dataset.splits == SPLITS.index("Training")).sum())
     for stage in RELEASED:
-        options = options_from(stage.preset, dict(changes))
+        options = stage.options(changes)
         check_fits(build_network(options.network), options, min(options.batch_size, n))
     together = all_processes()
     total = sum(stage.runs for stage in RELEASED)
@@ -53,7 +53,7 @@ def train_released(
         for k in range(stage.runs):
             folder = out / (name if stage.runs == 1 else f"{name}-{k + 1}")
             seed = int(changes.get("seed", TrainOptions.seed)) + k
-            options = options_from(stage.preset, {**changes, "seed": seed, "initial": initial})
+            options = stage.options({**changes, "seed": seed, "initial": initial})
             title = _TITLE[language].format(len(summaries) + 1, total, folder.name)
             with reporter(options, title) as progress:
                 summaries[folder.name] = train(
