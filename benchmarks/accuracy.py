@@ -4,7 +4,7 @@
 
 Writes results/accuracy.json; the README's table is made from it (`make docs`). With --models what
 is stored of the other models stays. Of the default model the surest mistakes on PrivateTest go to
-results/failures.json.
+results/failures.json, its confusion matrix and its reliability there are drawn.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ def main() -> None:
                 found = evaluate(classifier, dataset, split, tta=tta, model=name)
                 results.append({**found.to_dict(), "sha256": sha256})
                 print(summary(found))
-                if (split, tta) == ("PrivateTest", "none"):
-                    draw_confusion(found, RESULTS / f"confusion-{name}.png")
-                    draw_reliability(found, RESULTS / f"reliability-{name}.png")
+                if (name, split, tta) == (DEFAULT_MODEL, "PrivateTest", "none"):
+                    draw_confusion(found, RESULTS / "confusion.png")
+                    draw_reliability(found, RESULTS / "reliability.png")
         strict = evaluate(classifier, dataset, "PrivateTest", model=name, votes=votes)
         results.append({**strict.to_dict(), "sha256": sha256})
         print(f"{name} PrivateTest, FER+ majority: {strict.accuracy:.4f} (n={strict.n})")

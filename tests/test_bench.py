@@ -26,9 +26,9 @@ def test_models_are_timed_on_one_and_two_threads_alone_and_in_batches() -> None:
 
 
 def test_the_table_and_a_model_that_is_not_there() -> None:
-    done = semblante("bench", "--rounds", 1, "--no-peers", "--model", "rcnn-small")
+    done = semblante("bench", "--rounds", 1, "--no-peers", "--model", "rcnn-small-int8")
     assert done.returncode == 0, done.stderr
-    assert [line.split()[0] for line in done.stdout.splitlines()[1:]] == ["rcnn-small"] * 4
+    assert [line.split()[0] for line in done.stdout.splitlines()[1:]] == ["rcnn-small-int8"] * 4
     wrong = semblante("bench", "--model", "rcnn-smal")
     assert wrong.returncode == 1
     assert "unknown model 'rcnn-smal'" in wrong.stderr
@@ -64,4 +64,4 @@ def test_peers_see_the_same_faces_in_the_same_run(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(OptionError, match="fer is installed but cannot be loaded, --no-peers"):
         time_recognisers([], rounds=1)
     with pytest.raises(OptionError, match="rounds of at least 1, found 0"):
-        time_recognisers(["rcnn-small"], rounds=0)
+        time_recognisers(["rcnn-small-int8"], rounds=0)

@@ -278,7 +278,7 @@ def test_version() -> None:
         (["train", "--data", "{csv}", "--out", "{empty}/run", "--preset", "released",
           "--learning-curve"], 2, "leave out --learning-curve"),
         (["train", "--data", "{csv}", "--out", "{empty}/run", "--learning-curve", "--initial",
-          "rcnn-small"], 2, "have seen all of it"),
+          "rcnn-medium"], 2, "have seen all of it"),
         (["train", "--data", "{csv}", "--out", "{empty}/run", "--preset", "released"], 1,
          "fer2013new.csv"),
         (["data", "audit", "{csv}", "--network", "rcnn-tiny"], 2, "--network is of no use without"),
@@ -511,7 +511,7 @@ def test_a_mapping_file_and_faces_to_find(tmp_path: Path) -> None:
 def test_models_list() -> None:
     done = semblante("models", "list")
     assert done.returncode == 0
-    assert "rcnn-small" in done.stdout
+    assert "rcnn-medium-int8" in done.stdout
 
 
 def test_a_reader_that_stops_early() -> None:

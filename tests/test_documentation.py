@@ -12,6 +12,7 @@ import pytest
 
 from conftest import ROOT
 from semblante.models import MODELS
+from semblante.train.options import RELEASED
 
 GENERATE = runpy.run_path(str(ROOT / "docs" / "generate.py"))
 
@@ -20,6 +21,15 @@ def test_generated_pages_are_up_to_date() -> None:
     """When this fails: `make docs`, and look at the change."""
     for path, text in GENERATE["pages"]().items():
         assert (ROOT / path).read_text(encoding="utf-8") == text, path
+
+
+def test_the_released_path_is_as_long_as_the_readme_says() -> None:
+    runs = sum(stage.runs for stage in RELEASED)
+    epochs = sum(stage.runs * stage.options({}).epochs for stage in RELEASED)
+    for page, words in (("README.md", "runs epochs"), ("README.es.md", "corridas épocas")):
+        text = (ROOT / page).read_text(encoding="utf-8")
+        for number, word in zip((runs, epochs), words.split(), strict=True):
+            assert re.search(rf"\b{number} {word}\b", text), (page, number, word)
 
 
 def test_figures_are_those_of_the_weights_that_ship() -> None:

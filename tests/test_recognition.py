@@ -80,7 +80,7 @@ def test_what_the_classifier_sees_is_the_cut_out_face_and_its_mirror_image() -> 
 def test_faces_divided_among_threads_are_what_each_is_by_itself(n: int) -> None:
     rng = np.random.default_rng(n)
     faces = rng.integers(0, 256, (n, 48, 48)).astype(np.uint8)
-    alone, together = (Classifier(model_path("rcnn-small"), threads=k) for k in (1, 3))
+    alone, together = (Classifier(model_path("rcnn-medium"), threads=k) for k in (1, 3))
     one_by_one = np.concatenate([alone.probabilities(face[None]) for face in faces])
     assert len(np.unique(one_by_one.round(4), axis=0)) == n
     for classifier in (alone, together):
@@ -89,7 +89,7 @@ def test_faces_divided_among_threads_are_what_each_is_by_itself(n: int) -> None:
     expected = (one_by_one + alone.probabilities(faces[:, :, ::-1])) / 2
     assert mirrored == pytest.approx(expected, abs=1e-5)
     with pytest.raises(OptionError, match="expected threads of at least 1, found 0"):
-        Classifier(model_path("rcnn-small"), threads=0)
+        Classifier(model_path("rcnn-medium"), threads=0)
 
 
 @pytest.mark.parametrize(
@@ -151,11 +151,11 @@ def test_shipped_files_are_what_the_table_says(name: str) -> None:
 
 
 def test_unknown_and_damaged_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ModelError, match="unknown model 'vgg': expected one of rcnn-small"):
+    with pytest.raises(ModelError, match="unknown model 'vgg': expected one of rcnn-medium"):
         Analyzer("vgg")
     monkeypatch.setattr("semblante.models.sha256", lambda path: "0" * 64)
     with pytest.raises(ModelError, match="damaged; install semblante again"):
-        model_path("rcnn-small")
+        model_path("rcnn-medium")
 
 
 # -- drawing ----------------------------------------------------------------------------------

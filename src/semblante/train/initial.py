@@ -40,7 +40,7 @@ def start_from(network: nn.Module, initial: str, faces: Faces) -> None:
     if Path(initial).is_dir():
         tensors = load_best(Path(initial))[0].state_dict()
     else:
-        tensors = _tensors_of_onnx(model_path(initial))
+        tensors = _tensors_of_onnx(initial)
     # An ONNX file holds the stem's norm inside the stem.
     stem_bias = tensors.pop(_STEM_BIAS, None) if isinstance(network, RecurrentNetwork) else None
     ours = {
@@ -121,8 +121,11 @@ def _different(theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> list
     ]
 
 
-def _tensors_of_onnx(path: Path) -> dict[str, Tensor]:
-    Classifier(path, threads=1)  # raises for what is no model of semblante's
+def _tensors_of_onnx(model: str) -> dict[str, Tensor]:
+    path = model_path(model)
+    about = Classifier(path, threads=1).about  # raises for what is no model of semblante's
+    if about.get("precision") == "int8":
+        raise ModelError(f"{model}: in eight bits, and rounded: expected an export in fp32 or fp16")
     tensors = {}
     for stored in onnx.load(path).graph.initializer:
         # A name of the network's own, as the exporter keeps it, or as `precision.halve` marks it.

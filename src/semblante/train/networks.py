@@ -46,26 +46,26 @@ def _with_controls(name: str, **size: Any) -> dict[str, Builder]:
 
 # Each builds one with n outputs. `count_parameters` and `count_multiply_adds` tell their sizes.
 NETWORKS: Final[dict[str, Builder]] = {
-    # The one that ships.
+    # The small one that ships.
     **_with_controls("rcnn-small", stem=32, channels=(64, 128, 192), steps=(2, 3, 3), dropout=0.2),
     # For tests, first tries and controls that a laptop can afford.
     **_with_controls("rcnn-tiny", stem=8, channels=(16, 24, 32), steps=(1, 2, 2), dropout=0.0),
-    # Half as wide as the one that ships, a quarter of its work.
+    # Half as wide as rcnn-small, a quarter of its work.
     "rcnn-mini": _recurrent(stem=16, channels=(32, 64, 96), steps=(2, 3, 3), dropout=0.0),
     # The same kernels on faces enlarged to 64x64: 1.8 times the work (docs/experiments.md).
     "rcnn-small-64": _recurrent(
         stem=32, channels=(64, 128, 192), steps=(2, 3, 3), dropout=0.2, enlargement=64 / 48
     ),
-    # Two thirds more parameters; it can start from rcnn-small's weights, see `widen.py`.
+    # The larger one that ships; it can start from rcnn-small's weights, see `widen.py`.
     "rcnn-medium": _recurrent(stem=32, channels=(80, 160, 256), steps=(2, 3, 3), dropout=0.2),
-    # As wide as two megabytes in eight bits hold; it can start from rcnn-medium's.
+    # Wider still, as two megabytes in eight bits allow: worth nothing more (docs/experiments.md).
     "rcnn-large": _recurrent(stem=32, channels=(96, 192, 288), steps=(2, 3, 3), dropout=0.2),
     # The network of Liang & Hu, with K maps.
     "rcnn-96": lambda n: LiangHuNetwork(n_classes=n, maps=96),
     "rcnn-128": lambda n: LiangHuNetwork(n_classes=n, maps=128),
     "rcnn-160": lambda n: LiangHuNetwork(n_classes=n, maps=160),
     "course-cnn": course_cnn,
-    # Teachers, the first twice as wide as the one that ships, or more, and with its strides later.
+    # Teachers, the first twice as wide as rcnn-small, or more, and with its strides later.
     "rcnn-wide": lambda n: RecurrentNetwork(
         n_classes=n,
         stem=64,

@@ -259,13 +259,17 @@ class Stage:
         return options_from(self.preset, {**self.changes, **changes})
 
 
-# How the shipped weights were made: each stage starts from what the one before left.
+# How the shipped weights were made: each stage starts from what the one before left, a wider
+# network by copies of its units. The fifth stage ends with the small model, the last with the
+# other.
 RELEASED: Final = (
     Stage("standard"),
     Stage("refine"),
     Stage("robust", initial_share=0.35),
     Stage("polish", runs=3),
     Stage("finish", runs=3),
+    Stage("finish", runs=3, changes={"epochs": 4}),
+    Stage("finish", runs=3, changes={"epochs": 4, "network": "rcnn-medium"}),
 )
 
 # The alpha that suits an optimiser, where another one is chosen than the preset's.
