@@ -58,7 +58,7 @@ def test_figures_of_a_known_classifier(patterns: Dataset) -> None:
     found = evaluate(BarReader(wrong_every=4), with_leaks(patterns, 10), "PublicTest").to_dict()
     assert list(found) == [
         "model", "split", "tta", "labels", "n", "accuracy", "accuracy_ci95", "macro_f1", "ece",
-        "per_class", "confusion", "mean_steps", "leak_free",
+        "ece_by_chance", "per_class", "confusion", "mean_steps", "leak_free",
     ]  # fmt: skip
     assert found["n"] == 84
     assert found["accuracy"] == pytest.approx(63 / 84)

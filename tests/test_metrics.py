@@ -7,6 +7,7 @@ import pytest
 
 from semblante.metrics import (
     accuracy,
+    chance_calibration_error,
     confusion_matrix,
     expected_calibration_error,
     macro_f1,
@@ -65,6 +66,27 @@ def test_ece_by_loops() -> None:
             sure = np.mean([max(probabilities[i]) for i in inside])
             expected += len(inside) / 400 * abs(right - sure)
     assert expected_calibration_error(labels, probabilities) == pytest.approx(expected)
+
+
+def test_ece_of_exact_probabilities() -> None:
+    probabilities = RNG.dirichlet(np.full(7, 0.3), 2000)
+    answers, sure = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    # Labels that are as likely as said: the answer, or another one.
+    drawn = [
+        expected_calibration_error(
+            np.where(RNG.random(2000) < sure, answers, (answers + 1) % 7), probabilities
+        )
+        for _ in range(300)
+    ]
+    mean, high = chance_calibration_error(probabilities)
+    assert mean == pytest.approx(np.mean(drawn), rel=0.05)
+    assert high == pytest.approx(np.quantile(drawn, 0.95), rel=0.1)
+    assert chance_calibration_error(probabilities) == (mean, high)
+    # Four times the faces, half of it.
+    assert chance_calibration_error(np.tile(probabilities, (4, 1)))[0] == pytest.approx(
+        mean / 2, rel=0.1
+    )
+    assert chance_calibration_error(np.eye(7)) == (0, 0)
 
 
 def test_ece_of_the_certain() -> None:

@@ -20,6 +20,7 @@ from semblante.errors import DataError, OptionError
 from semblante.files import write_atomically
 from semblante.metrics import (
     accuracy,
+    chance_calibration_error,
     confusion_matrix,
     expected_calibration_error,
     macro_f1,
@@ -67,6 +68,8 @@ class Evaluation:
     accuracy_ci95: tuple[float, float]  # Wilson
     macro_f1: float
     ece: float  # 15 bins
+    # Mean, and 95 % quantile, of what probabilities that are exactly right would show by chance.
+    ece_by_chance: tuple[float, float]
     per_class: dict[str, dict[str, float]]  # precision, recall, f1, n
     confusion: npt.NDArray[np.int64]  # (classes, classes), true label by prediction
     reliability: list[tuple[float, float, float]]  # see `metrics.reliability`, 15 bins
@@ -88,6 +91,7 @@ class Evaluation:
             "accuracy_ci95": list(self.accuracy_ci95),
             "macro_f1": self.macro_f1,
             "ece": self.ece,
+            "ece_by_chance": {"mean": self.ece_by_chance[0], "q95": self.ece_by_chance[1]},
             "per_class": self.per_class,
             "confusion": self.confusion.tolist(),
             "mean_steps": self.mean_steps,
@@ -153,6 +157,7 @@ def evaluate(
         accuracy_ci95=wilson_interval(share, len(faces)),
         macro_f1=macro_f1(confusion),
         ece=expected_calibration_error(labels, probabilities),
+        ece_by_chance=chance_calibration_error(probabilities),
         per_class=dict(zip(classes, per_class(confusion), strict=True)),
         confusion=confusion,
         reliability=reliability(labels, probabilities),

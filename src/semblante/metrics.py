@@ -62,6 +62,27 @@ def expected_calibration_error(
     return sum(share * abs(right - confidence) for share, confidence, right in bins)
 
 
+def chance_calibration_error(
+    probabilities: Probabilities, n_bins: int = 15, draws: int = 1000
+) -> tuple[float, float]:
+    """The ECE that `probabilities` (n, n_classes) would show if they were exactly right.
+
+    It is above 0, for each bin holds so many faces only. Each prediction is right with the
+    probability that it says, in `draws` draws, always the same ones (consistency resampling:
+    Broecker & Smith, Weather and Forecasting 2007). Returns their mean, and what 95 % of them stay
+    below.
+    """
+    rng = np.random.default_rng(2013)
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    bins = _bins(confidence, n_bins)
+    gaps = np.zeros(draws)
+    for b in np.unique(bins):
+        here = confidence[bins == b]
+        right = [np.count_nonzero(rng.random(len(here)) < here) for _ in range(draws)]
+        gaps += np.abs(np.array(right) - here.sum()) / len(confidence)
+    return float(gaps.mean()), float(np.quantile(gaps, 0.95))
+
+
 def reliability(
     labels: Labels, probabilities: Probabilities, n_bins: int = 15
 ) -> list[tuple[float, float, float]]:
@@ -72,9 +93,15 @@ def reliability(
     """
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
-    bins = np.clip(np.ceil(confidence * n_bins).astype(int) - 1, 0, n_bins - 1)
+    bins = _bins(confidence, n_bins)
     return [
         (float(here.mean()), float(confidence[here].mean()), float(correct[here].mean()))
         for here in (bins == b for b in range(n_bins))
         if here.any()
     ]
+
+
+def _bins(confidence: npt.NDArray[np.floating[Any]], n_bins: int) -> npt.NDArray[np.int64]:
+    """Of (0, 1/n_bins] the number is 0, and so on."""
+    numbers: npt.NDArray[np.int64] = np.ceil(confidence * n_bins).astype(np.int64) - 1
+    return numbers.clip(0, n_bins - 1)

@@ -155,7 +155,9 @@ _WORDS: dict[str, dict[str, Any]] = {
         "measured": "{0.model} on {0.split}, n={0.n}, test-time views: {0.tta}, labels: {0.labels}",
         "accuracy": "accuracy {:.2%} (95 % interval {:.2%} to {:.2%})",
         "steps": "steps of the last recurrent layer, on average: {:.2f}",
-        "F1": "macro F1 {0.macro_f1:.4f}, calibration error (ECE) {0.ece:.4f}",
+        "F1": "macro F1 {0.macro_f1:.4f}, calibration error (ECE) {0.ece:.4f}; exact probabilities "
+        "would show {0.ece_by_chance[0]:.4f} by chance, and {0.ece_by_chance[1]:.4f} one time in "
+        "twenty",
         "no Training": "leak-free accuracy unknown: the dataset has no Training rows",
         "all leaked": "leak-free accuracy unknown: every face that was measured is in Training",
         "leak-free": "leak-free accuracy {0.leak_free_accuracy:.2%} (n={0.leak_free_n}, without "
@@ -167,7 +169,9 @@ _WORDS: dict[str, dict[str, Any]] = {
         "{0.labels}",
         "accuracy": "exactitud {:.2%} (intervalo del 95 %: {:.2%} a {:.2%})",
         "steps": "pasos de la última capa recurrente, en promedio: {:.2f}",
-        "F1": "F1 macro {0.macro_f1:.4f}, error de calibración (ECE) {0.ece:.4f}",
+        "F1": "F1 macro {0.macro_f1:.4f}, error de calibración (ECE) {0.ece:.4f}; probabilidades "
+        "exactas mostrarían {0.ece_by_chance[0]:.4f} por azar, y {0.ece_by_chance[1]:.4f} una de "
+        "cada veinte veces",
         "no Training": "exactitud sin copias desconocida: el conjunto no tiene filas de Training",
         "all leaked": "exactitud sin copias desconocida: todos los rostros medidos están en "
         "Training",
