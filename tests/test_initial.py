@@ -118,10 +118,10 @@ def halved(patterns: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "tiny.onnx"
 
 
-def tiny(**changes: Any) -> RecurrentNetwork:
+def tiny(n_classes: int = 15, **changes: Any) -> RecurrentNetwork:
     """As `rcnn-tiny`, but for `changes`."""
     size = {"stem": 8, "channels": (16, 24, 32), "steps": (1, 2, 2), "strides": (2, 2, 2)}
-    return RecurrentNetwork(n_classes=15, **size | {"dropout": 0.0} | changes)
+    return RecurrentNetwork(n_classes=n_classes, **size | {"dropout": 0.0} | changes)
 
 
 def test_a_run_starts_from_a_narrower_network(patterns: Dataset, halved: Path) -> None:

@@ -20,8 +20,8 @@ from semblante.recognise.classifier import Classifier
 from semblante.train import series
 from semblante.train.networks import NETWORKS
 from semblante.train.options import PRESETS, RELEASED, Stage, TrainOptions
-from semblante.train.recurrent import RecurrentNetwork
 from semblante.train.series import train_released
+from test_initial import tiny
 from test_training import Silent
 
 SHORT = (Stage("standard"), Stage("robust", initial_share=0.35), Stage("polish", runs=2))
@@ -69,18 +69,7 @@ def test_each_stage_starts_from_what_the_one_before_left(
 def test_a_stage_may_have_a_wider_network(
     patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-
-    def wide(n: int) -> RecurrentNetwork:
-        return RecurrentNetwork(
-            n_classes=n,
-            stem=8,
-            channels=(20, 24, 36),
-            steps=(1, 2, 2),
-            strides=(2, 2, 2),
-            dropout=0.0,
-        )
-
-    monkeypatch.setitem(NETWORKS, "wider", wide)
+    monkeypatch.setitem(NETWORKS, "wider", lambda n: tiny(n, channels=(20, 24, 36)))
     first = Stage("polish", changes={"network": "rcnn-tiny", "epochs": 1})
     wider = Stage("finish", changes={"network": "wider", "epochs": 2})
     monkeypatch.setattr(series, "RELEASED", (first, wider))
