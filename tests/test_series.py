@@ -66,12 +66,13 @@ def test_each_stage_starts_from_what_the_one_before_left(
     np.testing.assert_allclose(Classifier(model).probabilities(patterns.images), said, atol=1e-6)
 
 
-def test_a_stage_may_have_a_wider_network(
+def test_a_stage_may_have_a_wider_network_and_teach_itself(
     patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(NETWORKS, "wider", lambda n: tiny(n, channels=(20, 24, 36)))
     first = Stage("polish", changes={"network": "rcnn-tiny", "epochs": 1})
-    wider = Stage("finish", changes={"network": "wider", "epochs": 2})
+    taught = {"mirrored_teachers": True, "distill_weight": 0.5}
+    wider = Stage("finish", changes={"network": "wider", "epochs": 2}, self_taught=taught)
     monkeypatch.setattr(series, "RELEASED", (first, wider))
 
     @contextmanager
@@ -85,10 +86,13 @@ def test_a_stage_may_have_a_wider_network(
     )
     options = json.loads((tmp_path / "2-finish" / "config.json").read_text())["options"]
     assert (options["network"], options["epochs"]) == ("wider", 2)
+    assert options["teachers"] == [options["initial"]] == [str(tmp_path / "1-polish.onnx")]
+    assert (options["mirrored_teachers"], options["distill_weight"]) == (True, 0.5)
     assert Classifier(model).about["network"] == "wider"
     assert list(summaries) == ["1-polish", "2-finish"]
     # What the caller changes comes first.
     assert wider.options({"network": "rcnn-tiny"}).network == "rcnn-tiny"
+    assert wider.options({"initial": "a", "teachers": ("b",)}).teachers == ("b",)
 
 
 def test_what_a_later_run_cannot_do_is_said_before_the_first(

@@ -253,15 +253,20 @@ class Stage:
     runs: int = 1  # of several the mean of their last weights is kept, see `export`
     initial_share: float = 0.0  # of the weights that it started from, see `export`
     changes: Mapping[str, Any] = field(default_factory=dict)  # to the preset
+    # To the preset, where the weights that a run starts from are its teacher as well.
+    self_taught: Mapping[str, Any] = field(default_factory=dict)
 
     def options(self, changes: Mapping[str, Any]) -> TrainOptions:
         """The stage's recipe with what the caller changes; raises as `options_from` does."""
-        return options_from(self.preset, {**self.changes, **changes})
+        taught: dict[str, Any] = {}
+        if self.self_taught and changes.get("initial"):
+            taught = {"teachers": (changes["initial"],), **self.self_taught}
+        return options_from(self.preset, {**self.changes, **taught, **changes})
 
 
 # How the shipped weights were made: each stage starts from what the one before left, a wider
 # network by copies of its units. The fifth stage ends with the small model, the last with the
-# other.
+# other. There the weights before teach what they say of a face and of its mirror image together.
 RELEASED: Final = (
     Stage("standard"),
     Stage("refine"),
@@ -270,6 +275,12 @@ RELEASED: Final = (
     Stage("finish", runs=3),
     Stage("finish", runs=3, changes={"epochs": 4}),
     Stage("finish", runs=3, changes={"epochs": 4, "network": "rcnn-medium"}),
+    Stage(
+        "finish",
+        runs=3,
+        changes={"epochs": 4, "network": "rcnn-medium"},
+        self_taught={"mirrored_teachers": True, "distill_weight": 0.6, "temperature": 2.0},
+    ),
 )
 
 # The alpha that suits an optimiser, where another one is chosen than the preset's.
