@@ -34,8 +34,9 @@ def train_released(
 
     `changes` to the presets hold for every run; the first starts from their `initial`, if there is
     one, each later stage from the file of the stage before, which may be its teacher as well. The
-    n-th run of a stage has their seed plus n - 1. Run folders and a stage's file (`1-standard`, `1-standard.onnx`, ...) are written
-    to `out`, the last file as `model.onnx`; a call that was interrupted goes on when made again.
+    n-th run of a stage has their seed plus n - 1. Run folders and a stage's file (`1-standard`,
+    `1-standard.onnx`, ...) are written to `out`, the last file as `model.onnx`; a call that was
+    interrupted goes on when made again.
     `reporter` is given each run's options and a title; what a person reads is in `language`.
     Raises before the first run where a later one could not follow its recipe.
     """
