@@ -74,3 +74,18 @@ def test_a_kernel_without_a_gradient_stays() -> None:
     kernel.grad = torch.zeros_like(kernel)
     optimiser.step()
     assert torch.equal(kernel, torch.ones(2, 2, 3, 3))
+
+
+def test_in_bfloat16_a_step_is_nearly_the_same() -> None:
+    torch.manual_seed(3)
+    start, gradient = torch.randn(32, 16, 3, 3), torch.randn(32, 16, 3, 3)
+    steps = []
+    for bf16 in (False, True):
+        kernel = nn.Parameter(start.clone())
+        kernel.grad = gradient.clone()
+        Muon([{"params": [kernel]}], lr=0.1, momentum=0.9, bf16=bf16).step()
+        assert kernel.dtype == torch.float32
+        assert kernel.norm().item() == pytest.approx(start.norm().item(), rel=1e-5)
+        steps.append((kernel - start).flatten())
+    cosine = torch.cosine_similarity(*steps, dim=0).item()
+    assert 0.999 < cosine < 1

@@ -119,7 +119,7 @@ def train(
     objective = Objective(
         options,
         weights=class_weights(faces.labels) if options.class_weights else None,
-        teachers=teachers,
+        teachers=[run.placed(teacher, device) for teacher in teachers],
     )
     sample = Faces(_sample(training), device)
     with interruptible() as interrupted:

@@ -24,10 +24,13 @@ class Muon(torch.optim.Optimizer):
     gradients agree on does not drown the rest. As in its authors' CIFAR-10 runs a kernel keeps its
     length, which a norm after it makes meaningless: alpha is the angle of a step in radians, and
     weight decay has no say. Everything that is no convolution's kernel goes by SGD.
+
+    With `bf16` that matrix is computed in bfloat16, as its authors do; weights stay in fp32.
     """
 
-    def __init__(self, groups: Any, *, lr: float, momentum: float) -> None:
+    def __init__(self, groups: Any, *, lr: float, momentum: float, bf16: bool = False) -> None:
         super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": 0.0})
+        self.precision = torch.bfloat16 if bf16 else torch.float32
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -46,7 +49,8 @@ class Muon(torch.optim.Optimizer):
                 update = gradient + group["momentum"] * v
                 if w.ndim == 4:
                     length = w.norm()
-                    update = orthogonal(update.flatten(1)).view_as(w)
+                    matrix = update.flatten(1).to(self.precision)
+                    update = orthogonal(matrix).to(w.dtype).view_as(w)
                     w.sub_(update * (group["lr"] * length / update.norm().clamp(min=_TINY)))
                     w.mul_(length / w.norm().clamp(min=_TINY))
                 else:

@@ -60,8 +60,8 @@ class TrainingState:
         # has anyway, but more than fp32 should.
         quick = self.bf16 or device.type == "cuda"
         self.layout = torch.channels_last if quick else torch.contiguous_format
-        self.network = self._placed(build_network(options.network, outputs), device)
-        self.average = self._placed(build_network(options.network, outputs), device)
+        self.network = self.placed(build_network(options.network, outputs), device)
+        self.average = self.placed(build_network(options.network, outputs), device)
         self.average.load_state_dict(self.network.state_dict())
         self.average.requires_grad_(False)
         self._outputs = self._outputs_of(together)
@@ -73,9 +73,11 @@ class TrainingState:
                 {"params": kernels, "weight_decay": options.weight_decay},
                 {"params": others, "weight_decay": 0.0},
             ],
+            self.bf16,
         )
 
-    def _placed(self, network: nn.Module, device: torch.device) -> nn.Module:
+    def placed(self, network: nn.Module, device: torch.device) -> nn.Module:
+        """A network on `device`, in the layout that is quick there."""
         network.to(device)
         network.to(memory_format=self.layout)  # type: ignore[call-overload]
         return network
@@ -265,13 +267,15 @@ def learning_rate(
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
 
 
-def _optimiser(options: TrainOptions, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+def _optimiser(
+    options: TrainOptions, groups: list[dict[str, Any]], bf16: bool
+) -> torch.optim.Optimizer:
     if options.optimiser == "adam":
         return torch.optim.Adam(groups, lr=options.learning_rate)
     if options.optimiser == "adamw":
         return torch.optim.AdamW(groups, lr=options.learning_rate)
     if options.optimiser == "muon":
-        return Muon(groups, lr=options.learning_rate, momentum=options.momentum)
+        return Muon(groups, lr=options.learning_rate, momentum=options.momentum, bf16=bf16)
     return torch.optim.SGD(
         groups,
         lr=options.learning_rate,
