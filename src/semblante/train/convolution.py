@@ -41,12 +41,12 @@ class Convolution(nn.Conv2d):
     def _gains(self, input: Tensor) -> bool:
         size, stride = self.kernel_size[0], self.stride[0]
         return (
-            input.device.type == "cpu"
+            not torch.compiler.is_compiling()
+            and input.device.type == "cpu"
             and torch.is_grad_enabled()
             and torch.is_autocast_enabled("cpu")
             and torch.get_autocast_dtype("cpu") == torch.bfloat16
             and has_amx()
-            and not torch.compiler.is_compiling()
             and size > 1
             and self.kernel_size == (size, size)
             and self.stride == (stride, stride)
