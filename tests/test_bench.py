@@ -30,7 +30,7 @@ def test_the_table_and_a_model_that_is_not_there() -> None:
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines()[1:]] == ["rcnn-small-int8"] * 4
     wrong = semblante("bench", "--model", "rcnn-smal")
-    assert wrong.returncode == 1
+    assert wrong.returncode == 2
     assert "unknown model 'rcnn-smal'" in wrong.stderr
 
 

@@ -27,6 +27,10 @@ class OptionError(SemblanteError, ValueError):
     """An option outside its range, or options that contradict each other."""
 
 
+class UnknownModelError(ModelError, OptionError):
+    """Neither the name of a model that ships nor a file."""
+
+
 class MissingExtraError(SemblanteError):
     """A part of semblante was asked for whose optional packages are not installed."""
 

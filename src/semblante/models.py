@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Final
 
-from semblante.errors import ModelError
+from semblante.errors import ModelError, UnknownModelError
 from semblante.files import user_folder
 
 
@@ -106,8 +106,8 @@ def available_models() -> list[str]:
 def model_path(model: str | os.PathLike[str] = DEFAULT_MODEL) -> Path:
     """The ONNX file of a shipped model's name, or of a path as it is.
 
-    Raises `ModelError` for a name that is neither known nor a file, and for a shipped file
-    that is not the one that was released.
+    Raises `UnknownModelError` for a name that is neither known nor a file, and `ModelError` for a
+    shipped file that is not the one that was released.
     """
     if isinstance(model, str) and model in MODELS:
         entry = MODELS[model]
@@ -115,7 +115,7 @@ def model_path(model: str | os.PathLike[str] = DEFAULT_MODEL) -> Path:
         return entry.path
     path = Path(model)
     if not path.is_file():
-        raise ModelError(
+        raise UnknownModelError(
             f"unknown model {str(model)!r}: expected one of {', '.join(MODELS)} or an ONNX file"
         )
     return path
