@@ -83,6 +83,8 @@ def _initial_estimates(faces: Faces, options: TrainOptions, bf16: bool) -> Tenso
     """The initial weights' probabilities (n, 7), the mean over each face and its mirror image."""
     network = build_network(options.network).to(faces.images.device)
     start_from(network, options.initial, faces)
+    if bf16:  # in which this layout is twice as quick
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     views = [logits_of(network, view, bf16) for view in (faces, faces.mirrored())]
     return torch.stack(views)[:, :, :N_EMOTIONS].softmax(dim=2).mean(dim=0).cpu()
 
