@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from semblante.train.convolution import Convolution
 from semblante.train.recurrent import initialise
 
 
@@ -51,14 +50,14 @@ def feed_forward_twin(
     recurrent network's parameters; with its steps as depths, the same multiply-adds.
     """
     modules: list[nn.Module] = [
-        Convolution(1, stem, 3, padding=1, bias=False), nn.BatchNorm2d(stem), nn.ReLU()
+        nn.Conv2d(1, stem, 3, padding=1, bias=False), nn.BatchNorm2d(stem), nn.ReLU()
     ]  # fmt: skip
     before = stem
     for after, depth, stride in zip(channels, depths, strides, strict=True):
         for number in range(depth + 1):
             first = number == 0
             modules += [
-                Convolution(
+                nn.Conv2d(
                     before if first else after, after, 3, stride=stride if first else 1,
                     padding=1, bias=first,
                 ),
@@ -80,7 +79,7 @@ def course_cnn(n_classes: int = 7) -> nn.Sequential:
     before = 1
     for after, kernel in ((64, 5), (128, 5), (512, 3), (512, 3)):
         modules += [
-            Convolution(before, after, kernel, padding=kernel // 2),
+            nn.Conv2d(before, after, kernel, padding=kernel // 2),
             nn.BatchNorm2d(after),
             nn.ReLU(),
             nn.MaxPool2d(2),
@@ -108,10 +107,10 @@ class _Residual(nn.Module):
     ) -> None:
         super().__init__()
         self.norm1 = nn.BatchNorm2d(before)
-        self.conv1 = Convolution(before, after, 3, stride=stride, padding=1, bias=False)
+        self.conv1 = nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(after)
         self.dropout = nn.Dropout(dropout)
-        self.conv2 = Convolution(after, after, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(after, after, 3, padding=1, bias=False)
         self.squeeze = _SqueezeExcite(after) if squeeze else nn.Identity()
         same = stride == 1 and before == after
         self.shortcut = (
@@ -151,7 +150,7 @@ def residual_network(
 ) -> PooledNetwork:
     """Pre-activation residual network; wide or thin, with or without squeeze-and-excitation."""
     before = widths[0]
-    modules: list[nn.Module] = [Convolution(1, before, 3, padding=1, bias=False)]
+    modules: list[nn.Module] = [nn.Conv2d(1, before, 3, padding=1, bias=False)]
     for stage, (after, n_blocks) in enumerate(zip(widths, blocks, strict=True)):
         for number in range(n_blocks):
             stride = 2 if number == 0 and stage > 0 else 1
@@ -181,7 +180,7 @@ class VggNetwork(nn.Module):
         for after, depth in zip(widths, depths, strict=True):
             for _ in range(depth):
                 modules += [
-                    Convolution(before, after, 3, padding=1, bias=False),
+                    nn.Conv2d(before, after, 3, padding=1, bias=False),
                     nn.BatchNorm2d(after),
                     nn.ReLU(),
                 ]
@@ -214,7 +213,7 @@ def dense_network(
 ) -> PooledNetwork:
     """DenseNet (Huang et al., CVPR 2017): each layer sees the maps of all before it in its block;
     between blocks, half of the maps at half the size."""
-    modules: list[nn.Module] = [Convolution(1, stem, 3, padding=1, bias=False)]
+    modules: list[nn.Module] = [nn.Conv2d(1, stem, 3, padding=1, bias=False)]
     channels = stem
     for number, n_layers in enumerate(blocks):
         for _ in range(n_layers):
@@ -235,7 +234,7 @@ class _DenseLayer(nn.Module):
         self.norm1 = nn.BatchNorm2d(channels)
         self.conv1 = nn.Conv2d(channels, 4 * growth, 1, bias=False)
         self.norm2 = nn.BatchNorm2d(4 * growth)
-        self.conv2 = Convolution(4 * growth, growth, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(4 * growth, growth, 3, padding=1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         inner = self.conv1(torch.relu(self.norm1(x)))

@@ -15,8 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from semblante.train.convolution import Convolution
-
 # How the states of a recurrent layer are normalised, see `_norms`.
 NORMS: Final = ("batch", "shared-batch", "lrn")
 POOLINGS: Final = ("average", "max")
@@ -52,10 +50,10 @@ class RecurrentConvolution(nn.Module):
         if steps < 0:
             raise ValueError(f"expected steps >= 0, found {steps}")
         self.steps = steps
-        self.feed_forward = Convolution(
+        self.feed_forward = nn.Conv2d(
             in_channels, channels, kernel, stride=stride, padding=kernel // 2
         )
-        self.recurrent = Convolution(channels, channels, kernel, padding=kernel // 2, bias=False)
+        self.recurrent = nn.Conv2d(channels, channels, kernel, padding=kernel // 2, bias=False)
         self.norms = _norms(norm, channels, steps)
 
     def forward(self, u: Tensor) -> Tensor:
@@ -92,10 +90,10 @@ class GatedRecurrentConvolution(nn.Module):
             raise ValueError(f"expected steps >= 0, found {steps}")
         self.steps = steps
         padding = kernel // 2
-        self.feed_forward = Convolution(
+        self.feed_forward = nn.Conv2d(
             in_channels, channels, kernel, stride=stride, padding=padding, bias=False
         )
-        self.recurrent = Convolution(channels, channels, kernel, padding=padding, bias=False)
+        self.recurrent = nn.Conv2d(channels, channels, kernel, padding=padding, bias=False)
         self.gate_feed_forward = nn.Conv2d(in_channels, channels, 1, stride=stride, bias=False)
         self.gate_recurrent = nn.Conv2d(channels, channels, 1, bias=False)
         self.norms = _norms("batch", channels, steps)  # of w_f * u
@@ -157,7 +155,7 @@ class RecurrentNetwork(nn.Module):
         self.pooling = pooling
         self.steps = tuple(steps)
         self.enlargement = enlargement
-        self.stem = Convolution(1, stem, 3, padding=1, bias=False)
+        self.stem = nn.Conv2d(1, stem, 3, padding=1, bias=False)
         self.stem_norm = nn.BatchNorm2d(stem)
         widths = [stem, *channels]
         layers = zip(widths[:-1], channels, steps, strides, strict=True)
@@ -227,7 +225,7 @@ class LiangHuNetwork(nn.Module):
             return RecurrentConvolution(maps, maps, steps, norm=norm)
 
         self.features = nn.Sequential(
-            Convolution(in_channels, maps, 5, padding=2),
+            nn.Conv2d(in_channels, maps, 5, padding=2),
             nn.ReLU(),
             *_norms(norm, maps, 0),
             nn.MaxPool2d(3, stride=2, padding=1),
