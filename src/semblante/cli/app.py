@@ -27,6 +27,7 @@ from semblante.errors import OptionError, SemblanteError
 
 app = typer.Typer(
     help="Find faces in pictures and estimate the emotion each shows.",
+    epilog="Exit codes: 0 done, 1 failed or partly failed, 2 wrong usage, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
