@@ -33,7 +33,7 @@ from semblante.train.measure import autocast, logits_of, loss_and_accuracy
 from semblante.train.networks import build_network, check_fits
 from semblante.train.objective import N_EMOTIONS, Objective, class_weights, mixed
 from semblante.train.options import TrainOptions
-from semblante.train.processor import keep_freed_memory, use_bf16
+from semblante.train.processor import keep_freed_memory, placed, use_bf16
 from semblante.train.reporter import Record, Reporter
 from semblante.train.run_folder import RunConfig, begin_run, check_free, check_same, read_summary
 from semblante.train.state import Epoch, TrainingState, load_best
@@ -119,7 +119,7 @@ def train(
     objective = Objective(
         options,
         weights=class_weights(faces.labels) if options.class_weights else None,
-        teachers=[run.placed(teacher, device) for teacher in teachers],
+        teachers=[placed(teacher, device, bf16) for teacher in teachers],
     )
     sample = Faces(_sample(training), device)
     with interruptible() as interrupted:

@@ -22,7 +22,7 @@ from semblante.train.muon import Muon
 from semblante.train.networks import build_network
 from semblante.train.objective import N_EMOTIONS, N_WITH_FERPLUS
 from semblante.train.options import TrainOptions
-from semblante.train.processor import use_bf16
+from semblante.train.processor import placed, quick_layout, use_bf16
 from semblante.train.recurrent import every_step
 from semblante.train.reporter import Record
 from semblante.train.run_folder import read_config
@@ -55,13 +55,9 @@ class TrainingState:
         self.epoch = Epoch()  # the one that is under way
         self.bf16 = use_bf16(options.precision, device) if bf16 is None else bf16
         outputs = n_outputs(options)
-        # channels_last is the quicker layout for convolutions. On a processor, though, torch's
-        # batch normalisation sums in it with a relative error of up to 1e-3: no more than bfloat16
-        # has anyway, but more than fp32 should.
-        quick = self.bf16 or device.type == "cuda"
-        self.layout = torch.channels_last if quick else torch.contiguous_format
-        self.network = self.placed(build_network(options.network, outputs), device)
-        self.average = self.placed(build_network(options.network, outputs), device)
+        self.layout = quick_layout(device, self.bf16)
+        self.network = placed(build_network(options.network, outputs), device, self.bf16)
+        self.average = placed(build_network(options.network, outputs), device, self.bf16)
         self.average.load_state_dict(self.network.state_dict())
         self.average.requires_grad_(False)
         self._outputs = self._outputs_of(together)
@@ -75,12 +71,6 @@ class TrainingState:
             ],
             self.bf16,
         )
-
-    def placed(self, network: nn.Module, device: torch.device) -> nn.Module:
-        """A network on `device`, in the layout that is quick there."""
-        network.to(device)
-        network.to(memory_format=self.layout)  # type: ignore[call-overload]
-        return network
 
     def outputs(self, faces: Tensor) -> list[Tensor]:
         """Logits after each recurrent step whose error counts, the last one last."""
