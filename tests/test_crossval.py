@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,9 +13,15 @@ import pytest
 
 pytest.importorskip("torch")
 
+import torch
+
+from conftest import ferplus_votes
 from semblante.data import Dataset
-from semblante.errors import DataError, OptionError
-from semblante.train.crossval import fold_numbers, out_of_sample
+from semblante.errors import DataError, ModelError, OptionError
+from semblante.train.batches import Faces
+from semblante.train.crossval import cross_fit, fold_numbers, out_of_sample
+from semblante.train.loop import train
+from semblante.train.targets import read_estimates, targets_of
 from test_training import QUICK, Silent
 
 
@@ -68,3 +75,43 @@ def test_too_few_folds_or_faces(patterns: Dataset, tmp_path: Path) -> None:
         out_of_sample(patterns, QUICK, 1, tmp_path, silent, source={})
     with pytest.raises(DataError, match="too few faces for 5 folds"):
         out_of_sample(patterns.where(np.arange(3)), QUICK, 5, tmp_path, silent, source={})
+
+
+def test_a_label_that_others_know_better_is_not_learnt_by_heart(
+    patterns: Dataset, tmp_path: Path
+) -> None:
+    """Cross-fitting: the likely label of a mislabelled face is what other faces teach of it."""
+    wrong = np.flatnonzero(patterns.splits == 0)[10]
+    labels = patterns.labels.copy()
+    labels[wrong] = (labels[wrong] + 3) % 7
+    dataset = replace(patterns, labels=labels)
+    silence = np.ones((len(dataset), 10), np.int64)
+    votes = replace(ferplus_votes(dataset), votes=silence)
+    options = replace(QUICK, epochs=16, batch_size=8, relabel_weight=0.1)
+    out = tmp_path / "folds"
+    found = cross_fit(dataset, options, 3, out, silent, source={}, votes=votes)
+    training = dataset.split("Training")
+    assert found["held_out"]["n"] == len(training)
+    assert found["public"]["n"] == len(dataset.split("PublicTest"))
+    assert found["held_out"]["accuracy"] > 0.8
+    assert found["public"]["accuracy"] > 0.8
+    estimates = read_estimates(out, training)
+    right = (estimates.argmax(dim=1).numpy() == training.labels).mean()
+    assert found["held_out"]["accuracy"] == right
+    assert estimates[10, training.labels[10]] < 0.3
+
+    learnt = replace(options, epochs=1, relabel_weight=1.0, estimates=str(out))
+    train(dataset, learnt, tmp_path / "run", Silent(), source={}, votes=votes)
+    noted = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert noted["weights_sha256"].keys() == {str(out)}
+    of_training = votes.where(dataset.splits == 0)
+    targets = targets_of(Faces(training, torch.device("cpu")), of_training, learnt, estimates)
+    assert targets[10].argmax() == patterns.labels[wrong]
+    # Other faces than they were made for, and no estimates at all.
+    fewer = dataset.where(np.delete(np.arange(len(dataset)), wrong))
+    with pytest.raises(DataError, match=r"expected estimates of these \d+ faces of Training"):
+        train(fewer, learnt, tmp_path / "other", Silent(), source={}, votes=ferplus_votes(fewer))
+    nowhere = replace(learnt, estimates=str(tmp_path / "nowhere"))
+    with pytest.raises(ModelError, match="there is no such file"):
+        train(dataset, nowhere, tmp_path / "other", Silent(), source={}, votes=votes)
+    assert not (tmp_path / "other").exists()

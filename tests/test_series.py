@@ -13,6 +13,8 @@ import pytest
 
 pytest.importorskip("torch")
 
+import torch
+
 from conftest import ferplus_votes
 from semblante.data import Dataset
 from semblante.errors import OptionError
@@ -21,6 +23,7 @@ from semblante.train import series
 from semblante.train.networks import NETWORKS
 from semblante.train.options import PRESETS, RELEASED, Stage, TrainOptions
 from semblante.train.series import train_released
+from semblante.train.targets import read_estimates
 from test_initial import tiny
 from test_training import Silent
 
@@ -93,6 +96,47 @@ def test_a_stage_may_have_a_wider_network_and_teach_itself(
     # What the caller changes comes first.
     assert wider.options({"network": "rcnn-tiny"}).network == "rcnn-tiny"
     assert wider.options({"initial": "a", "teachers": ("b",)}).teachers == ("b",)
+
+
+def test_stages_after_folds_learn_what_these_say(
+    patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages = (Stage("standard"), Stage("cross-fit", folds=2), Stage("finish"))
+    monkeypatch.setattr(series, "RELEASED", stages)
+    titles, steps = [], []
+
+    @contextmanager
+    def reporter(_: TrainOptions, title: str) -> Iterator[Silent]:
+        silent = Silent()
+        titles.append(title)
+        yield silent
+        steps.append(len(silent.steps))
+
+    def call() -> tuple[Path, dict[str, Any]]:
+        votes = ferplus_votes(patterns)
+        return train_released(
+            patterns, SMALL, tmp_path, reporter, source={"path": "x"}, votes=votes
+        )
+
+    model, summaries = call()
+    assert list(summaries) == ["1-standard", "3-finish"]
+    names = ["1-standard", "2-cross-fit, fold 1", "2-cross-fit, fold 2", "3-finish"]
+    assert titles == [f"run {k} of 4: {name}" for k, name in enumerate(names, start=1)]
+    folders = ["2-cross-fit/fold-0-of-2", "2-cross-fit/fold-1-of-2", "3-finish"]
+    options = [json.loads((tmp_path / n / "config.json").read_text())["options"] for n in folders]
+    first = str(tmp_path / "1-standard.onnx")
+    assert [of["initial"] for of in options] == [first] * 3
+    assert [of["estimates"] for of in options] == ["", "", str(tmp_path / "2-cross-fit")]
+    assert Classifier(model).about["training"]["options"]["estimates"] == "2-cross-fit"
+    found = json.loads((tmp_path / "2-cross-fit" / "cross-fit.json").read_text())
+    assert found["held_out"]["n"] == (patterns.splits == 0).sum()
+
+    made = read_estimates(tmp_path / "2-cross-fit", patterns.split("Training"))
+    (tmp_path / "2-cross-fit" / "estimates.safetensors").unlink()  # killed before it was written
+    assert call() == (model, summaries)
+    assert steps[4:] == [0, 0, 0, 0]
+    again = read_estimates(tmp_path / "2-cross-fit", patterns.split("Training"))
+    assert torch.equal(again, made)
 
 
 def test_what_a_later_run_cannot_do_is_said_before_the_first(

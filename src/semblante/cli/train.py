@@ -103,6 +103,15 @@ def train_command(
             help="train on 5, 10, 25, 50 and 100 % of Training: would more data help?",
         ),
     ] = False,
+    cross_fit: Annotated[
+        int | None,
+        typer.Option(
+            "--cross-fit",
+            metavar="FOLDS",
+            help="train so many networks, each without one fold of Training, and keep what it says "
+            "of that fold, for --estimates",
+        ),
+    ] = None,
     tensorboard: Annotated[
         bool,
         typer.Option(
@@ -115,8 +124,19 @@ def train_command(
     **recipe: Any,
 ) -> None:
     """Train a network on FER2013, following its accuracy on Training and PublicTest."""
-    if learning_curve and tensorboard:
-        raise OptionError("--tensorboard is for a single run: leave it out with --learning-curve")
+    modes = [
+        flag
+        for flag, given in (
+            (f"--preset {_SERIES}", preset == _SERIES),
+            ("--learning-curve", learning_curve),
+            ("--cross-fit", cross_fit is not None),
+        )
+        if given
+    ]
+    if len(modes) > 1:
+        raise OptionError(f"{' and '.join(modes)} are several runs each: choose one of them")
+    if modes and tensorboard:
+        raise OptionError(f"--tensorboard is for a single run: leave it out with {modes[0]}")
     known = [*PRESETS, _SERIES]
     if preset not in known:
         raise OptionError(f"unknown preset {preset!r}; known: {', '.join(known)}")
@@ -130,9 +150,6 @@ def train_command(
             "--learning-curve asks what a part of Training teaches: the weights of --initial and "
             "--teachers have seen all of it"
         )
-    if len(recipes) > 1 and (learning_curve or tensorboard):
-        flag = "--learning-curve" if learning_curve else "--tensorboard"
-        raise OptionError(f"--preset {_SERIES} is several runs: leave out {flag}")
     needs_votes = any(recipe.needs_votes for recipe in recipes)
     if votes is not None and not needs_votes:
         raise OptionError("--votes needs a recipe that uses them: ferplus_weight, relabel_weight")
@@ -157,8 +174,7 @@ def train_command(
             f"Training holds no face that is labelled {' or '.join(missing)}: "
             "the network will never say so"
         )
-    several = preset == _SERIES or learning_curve
-    if several and first and out.exists() and any(out.iterdir()) and not resume:
+    if modes and first and out.exists() and any(out.iterdir()) and not resume:
         raise OptionError(f"--out {out}: expected a new folder; --resume goes on in this one")
     notes = source.to_dict()
     try:
@@ -166,6 +182,8 @@ def train_command(
             report = _released(dataset, changes, out, console, notes, ferplus, lang)
         elif learning_curve:
             report = _learning_curve(dataset, recipes[0], out, console, notes, ferplus, lang)
+        elif cross_fit is not None:
+            report = _cross_fit(dataset, recipes[0], cross_fit, out, console, notes, ferplus, lang)
         else:
             events = out / "tensorboard" if tensorboard else None
             with RunProgress(console, recipes[0].epochs, events, language=lang) as progress:
@@ -257,6 +275,34 @@ def _learning_curve(
         Console(highlight=False).print(table)
         print(found["verdict"])
         print(words["curve"].format(out / "learning-curve.png"))
+
+    return report
+
+
+def _cross_fit(
+    dataset: Dataset,
+    options: TrainOptions,
+    folds: int,
+    out: Path,
+    console: Console,
+    notes: dict[str, Any],
+    votes: FerPlus | None,
+    language: str,
+) -> Callable[[], None]:
+    """Train on all folds but one, for each; returns what tells of it."""
+    from semblante.train.crossval import cross_fit
+
+    words = _WORDS[language]
+
+    def reporter(fold: int) -> RunProgress:
+        title = words["fold"].format(fold + 1, folds)
+        return _titled(console, language)(options, title)
+
+    found = cross_fit(dataset, options, folds, out, reporter, source=notes, votes=votes)
+
+    def report() -> None:
+        print(words["cross-fit"].format(**found))
+        print(words["estimates"].format(out))
 
     return report
 
@@ -355,6 +401,12 @@ _WORDS: Final = {
         "pictures": "each run's curves are in its folder, the confusion matrix in {}",
         "faces": "faces",
         "curve": "curve: {}",
+        "fold": "without fold {} of {}, which is called PublicTest below",
+        "cross-fit": "{folds} networks, on faces that they did not learn from, two views: Training "
+        "{held_out[accuracy]:.2%} (n={held_out[n]}), PublicTest {public[accuracy]:.2%} "
+        "(n={public[n]}). Where the first is much higher, the weights they started from still know "
+        "those faces.",
+        "estimates": "what they say of them is in {0}: --estimates {0}",
     },
     "es": {
         "epoch": "época",
@@ -370,5 +422,11 @@ _WORDS: Final = {
         "pictures": "las curvas de cada corrida están en su carpeta; la matriz de confusión, en {}",
         "faces": "rostros",
         "curve": "curva: {}",
+        "fold": "sin la parte {} de {}, que aquí abajo se llama PublicTest",
+        "cross-fit": "{folds} redes, con rostros de los que no aprendieron, dos vistas: Training "
+        "{held_out[accuracy]:.2%} (n={held_out[n]}), PublicTest {public[accuracy]:.2%} "
+        "(n={public[n]}). Si la primera es mucho más alta, los pesos de los que partieron aún "
+        "conocen esos rostros.",
+        "estimates": "lo que dicen de ellos está en {0}: --estimates {0}",
     },
 }

@@ -12,21 +12,77 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from semblante.data import Dataset
+from semblante.data import SPLITS, Dataset
 from semblante.data.dataset import UNLABELLED
 from semblante.data.duplicates import exact_groups, joined, near_pairs
+from semblante.data.ferplus import FerPlus
 from semblante.errors import DataError, OptionError
+from semblante.files import write_json
 from semblante.train.batches import Faces
+from semblante.train.distributed import all_processes
 from semblante.train.loop import train
 from semblante.train.measure import logits_of
+from semblante.train.objective import N_EMOTIONS
 from semblante.train.options import TrainOptions
+from semblante.train.processor import placed
 from semblante.train.reporter import Reporter
+from semblante.train.run_folder import read_config
 from semblante.train.state import load_last
+from semblante.train.targets import write_estimates
 
 
 def fold_recipe(network: str, epochs: int) -> TrainOptions:
     """For short runs of a network that is only to judge labels; every network can follow it."""
     return TrainOptions(network=network, epochs=epochs, mixup_probability=0.0, warmup_epochs=1.0)
+
+
+def cross_fit(
+    dataset: Dataset,
+    options: TrainOptions,
+    folds: int,
+    out: Path,
+    reporter: Callable[[int], AbstractContextManager[Reporter]],
+    *,
+    source: Mapping[str, Any],
+    votes: FerPlus | None = None,
+) -> dict[str, Any]:
+    """Networks' word on each face of Training that they did not learn from, kept in `out`.
+
+    There the option `estimates` finds it. A network knows by heart some of the labels that it
+    learnt from, so its own word makes poor targets for the next one; the word of networks that
+    never saw the label does not err so (cross-fitting: Dao et al., "Knowledge distillation as
+    semiparametric inference", ICLR 2021). The rest as in `out_of_sample`.
+
+    Returns accuracies with two views, the mean over the networks: `held_out`, on the faces of
+    Training that each did not learn from, and `public`, on PublicTest. Where the first is much
+    higher, the weights that they started from have learnt from those faces, and still know it.
+    """
+    rows = dataset.splits == SPLITS.index("Training")
+    training = dataset.split("Training")
+    estimates = out_of_sample(
+        training, options, folds, out, reporter, source=source, mirrored=True,
+        votes=None if votes is None else votes.where(rows),
+    )  # fmt: skip
+    public = dataset.split("PublicTest")
+    right = [
+        float(
+            (_said(_fold_folder(out, fold, folds), public).argmax(axis=1) == public.labels).mean()
+        )
+        for fold in range(folds)
+    ]
+    found = {
+        "folds": folds,
+        "held_out": {
+            "n": len(training),
+            "accuracy": float((estimates.argmax(axis=1) == training.labels).mean()),
+        },
+        "public": {"n": len(public), "accuracy": float(np.mean(right))},
+    }
+    if all_processes().first:
+        write_estimates(out, training, estimates)
+        write_json(out / "cross-fit.json", found)
+    all_processes().wait()  # others may read them at once
+    return found
 
 
 def out_of_sample(
@@ -37,33 +93,54 @@ def out_of_sample(
     reporter: Callable[[int], AbstractContextManager[Reporter]],
     *,
     source: Mapping[str, Any],
+    votes: FerPlus | None = None,
+    mirrored: bool = False,
 ) -> npt.NDArray[np.float32]:
     """Probabilities (n, 7) for every face; NaN for faces without a label, which take no part.
 
-    `folds` networks are trained, each on the faces outside one fold and asked about those in it.
-    Copies, near copies and the dataset's groups stay in one fold, so that no network has seen the
-    same photograph under another row. Each keeps its weights after the last epoch: choosing the
-    best would let the fold in. Run folders lie in `work_dir`; a call that was interrupted goes on
-    when it is made again. `reporter` makes one for each fold's number.
+    `folds` networks are trained, each on the faces outside one fold and asked about those in it,
+    and, where `mirrored`, about their mirror images too. Copies, near copies and the dataset's
+    groups stay in one fold, so that no network has seen the same photograph under another row.
+    Each keeps its weights after the last epoch: choosing the best would let the fold in. Run
+    folders lie in `work_dir`; a call that was interrupted goes on when it is made again.
+    `reporter` makes one for each fold's number; `votes` are of the dataset's rows.
     """
     if folds < 2:
         raise OptionError(f"expected at least 2 folds, found {folds}")
     numbers = fold_numbers(dataset, folds, options.seed)
-    probabilities = np.full((len(dataset), 7), np.nan, np.float32)
+    probabilities = np.full((len(dataset), N_EMOTIONS), np.nan, np.float32)
+    labelled = dataset.labels != UNLABELLED
     for fold in range(folds):
         inside = numbers == fold
-        labelled = dataset.labels != UNLABELLED
         if not (inside & labelled).any() or not (~inside & labelled).any():
             raise DataError(f"too few faces for {folds} folds: fold {fold} has none")
         part = replace(dataset, splits=inside.astype(np.uint8)).where(labelled)
-        run_dir = work_dir / f"fold-{fold}-of-{folds}"
-        resume = (run_dir / "config.json").exists()
+        run_dir = _fold_folder(work_dir, fold, folds)
         with reporter(fold) as progress:
-            train(part, options, run_dir, progress, source=source, resume=resume)
-        network, _ = load_last(run_dir)
-        logits = logits_of(network, Faces(part.split("PublicTest"), torch.device("cpu")))
-        probabilities[inside & labelled] = torch.softmax(logits, dim=1).numpy()
+            train(
+                part, options, run_dir, progress, source=source,
+                votes=None if votes is None else replace(votes.where(labelled), splits=part.splits),
+                resume=all_processes().agreed((run_dir / "config.json").exists()),
+            )  # fmt: skip
+        held_out = part.split("PublicTest")
+        probabilities[inside & labelled] = _said(run_dir, held_out, mirrored=mirrored)
     return probabilities
+
+
+def _fold_folder(work_dir: Path, fold: int, folds: int) -> Path:
+    return work_dir / f"fold-{fold}-of-{folds}"
+
+
+def _said(run_dir: Path, faces: Dataset, *, mirrored: bool = True) -> npt.NDArray[np.float32]:
+    """Probabilities (n, 7) by a run's last weights, the mean over both views where `mirrored`."""
+    bf16 = read_config(run_dir).bf16
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network = placed(load_last(run_dir)[0], device, bf16)
+    view = Faces(faces, device)
+    views = [view, view.mirrored()] if mirrored else [view]
+    logits = torch.stack([logits_of(network, one, bf16)[:, :N_EMOTIONS] for one in views])
+    said: npt.NDArray[np.float32] = logits.softmax(dim=2).mean(dim=0).cpu().numpy()
+    return said
 
 
 def fold_numbers(dataset: Dataset, folds: int, seed: int) -> npt.NDArray[np.int64]:

@@ -141,6 +141,7 @@ def _without_folders(options: TrainOptions) -> dict[str, Any]:
         **asdict(options),
         "initial": Path(options.initial).name,
         "teachers": [Path(teacher).name for teacher in options.teachers],
+        "estimates": Path(options.estimates).name,
     }
 
 

@@ -20,6 +20,7 @@ from semblante.train.networks import NETWORKS, build_network
 from semblante.train.objective import N_EMOTIONS, N_WITH_FERPLUS
 from semblante.train.precision import HALVED
 from semblante.train.recurrent import RecurrentNetwork
+from semblante.train.run_folder import ESTIMATES
 from semblante.train.state import load_best
 from semblante.train.widen import widened
 
@@ -90,12 +91,18 @@ def network_of(place: str, faces: Faces) -> nn.Module:
 def weights_sha256(places: Iterable[str]) -> dict[str, str]:
     """By place, a run folder, a shipped model's name or an ONNX file: sha256 of what it holds.
 
-    A place that is gone is left out: a run that goes on may need it no longer.
+    Estimates of `--cross-fit` count as weights. A place that is gone is left out: a run that goes
+    on may need it no longer.
     """
     found = {}
     for place in places:
         with suppress(ModelError):
-            file = Path(place) / "best.safetensors" if Path(place).is_dir() else model_path(place)
+            if not Path(place).is_dir():
+                file = model_path(place)
+            elif (Path(place) / ESTIMATES).exists():
+                file = Path(place) / ESTIMATES
+            else:
+                file = Path(place) / "best.safetensors"
             found[place] = sha256(file)
     return found
 

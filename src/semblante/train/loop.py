@@ -37,7 +37,7 @@ from semblante.train.processor import keep_freed_memory, placed, use_bf16
 from semblante.train.reporter import Record, Reporter
 from semblante.train.run_folder import RunConfig, begin_run, check_free, check_same, read_summary
 from semblante.train.state import Epoch, TrainingState, load_best
-from semblante.train.targets import kept_targets
+from semblante.train.targets import kept_targets, read_estimates
 
 # Training accuracy is followed on this many of its faces, without augmentation and with the
 # same averaged weights as PublicTest: only then does the gap between the two curves mean
@@ -72,9 +72,11 @@ def train(
         options,
         initial=_absolute(options.initial),
         teachers=tuple(map(_absolute, options.teachers)),
+        estimates=_absolute(options.estimates),
     )
     training, public = dataset.split("Training"), dataset.split("PublicTest")
     votes = _votes_of_training(dataset, options, votes)
+    estimates = read_estimates(Path(options.estimates), training) if options.estimates else None
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     faces, public_faces = Faces(training, device), Faces(public, device)
     teachers = [network_of(teacher, faces) for teacher in options.teachers]
@@ -91,7 +93,9 @@ def train(
         None if votes is None else hashlib.sha256(votes.votes.tobytes()).hexdigest(),
         dict(source),
         bf16=False if resume else use_bf16(options.precision, device),
-        weights_sha256=weights_sha256(filter(None, (options.initial, *options.teachers))),
+        weights_sha256=weights_sha256(
+            filter(None, (options.initial, *options.teachers, options.estimates))
+        ),
     )
     if resume:
         config = check_same(run_dir, config)
@@ -114,7 +118,9 @@ def train(
     together.wait()
     if not resume and together.first:
         begin_run(run_dir, replace(config, bf16=bf16), run.network, device)
-    targets = kept_targets(run_dir, faces, votes, options, together, bf16, reporter, resume=resume)
+    targets = kept_targets(
+        run_dir, faces, votes, options, together, bf16, reporter, estimates=estimates, resume=resume
+    )
     faces.targets = targets.to(device)
     objective = Objective(
         options,

@@ -64,7 +64,12 @@ class TrainOptions:
     all_steps_weight: float = _option(0.0, "weight of the error at the last layer's earlier steps")
     ferplus_weight: float = _option(0.0, "weight of the error of a second head that learns FER+")
     relabel_weight: float = _option(
-        0.0, "share of the target that is the likely label, by FER+'s votes and the initial weights"
+        0.0,
+        "share of the target that is the likely label, by FER+'s votes and the initial weights, "
+        "or the estimates",
+    )
+    estimates: str = _option(
+        "", "folder of --cross-fit, whose networks' word the likely labels follow instead"
     )
     teachers: tuple[str, ...] = _option(
         (),
@@ -132,6 +137,7 @@ class TrainOptions:
         self._check_of_use("sgd or muon", self.optimiser in ("sgd", "muon"), ("momentum",))
         self._check_of_use("small_until", self.small_until > 0, ("small_side",))
         self._check_of_use("cutmix_probability", self.cutmix_probability > 0, ("cutmix_alpha",))
+        self._check_of_use("relabel_weight", self.relabel_weight > 0, ("estimates",))
         for name, known in one_of.items():
             self._check((name,), f"to be one of {', '.join(known)}", lambda v, k=known: v in k)
         if self.mixup_probability + self.cutmix_probability > 1:
@@ -209,8 +215,21 @@ PRESETS: Final[dict[str, dict[str, Any]]] = {
     # After that, with --initial RUN, several times with different seeds: their mean is better than
     # each (`semblante export` of all of them).
     "polish": _POLISH,
-    # Last, in the same way, on faces nearly as they are: a network of this size knows new faces
-    # nearly as well as those of Training, so there is little left to protect it from.
+    # With --cross-fit and --initial RUN: networks that are to judge faces which they did not learn
+    # from. Large steps, so that they forget what the weights they start from knew of these.
+    "cross-fit": {
+        **_POLISH,
+        "epochs": 10,
+        "learning_rate": 0.015,
+        "warmup_epochs": 0.5,
+        "rotation": 8.0,
+        "scale": 0.1,
+        "shift": 0.06,
+        "erase_probability": 0.2,
+        "degrade_probability": 0.2,
+    },
+    # Last, as polish but on faces nearly as they are: a network of this size knows new faces nearly
+    # as well as those of Training, so there is little left to protect it from.
     "finish": {
         **_POLISH,
         "epochs": 6,
@@ -251,6 +270,9 @@ class Stage:
 
     preset: str
     runs: int = 1  # of several the mean of their last weights is kept, see `export`
+    # Instead of weights, what so many networks say of faces that they did not learn from: estimates
+    # for the stages after it that have likely labels (see `crossval.cross_fit`).
+    folds: int = 0
     initial_share: float = 0.0  # of the weights that it started from, see `export`
     changes: Mapping[str, Any] = field(default_factory=dict)  # to the preset
     # To the preset, where the weights that a run starts from are its teacher as well.

@@ -15,7 +15,7 @@ import json
 import platform
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import nn
@@ -25,6 +25,10 @@ from semblante.errors import ModelError, OptionError
 from semblante.files import write_json
 from semblante.train.networks import count_parameters
 from semblante.train.options import TrainOptions
+
+# In the folder of `--cross-fit`, beside the folders of its runs: what each network says of the
+# faces that it did not learn from.
+ESTIMATES: Final = "estimates.safetensors"
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,8 @@ class RunConfig:
     votes_sha256: str | None  # of FER+'s votes, where the recipe uses them
     source: dict[str, Any]  # where the dataset came from
     bf16: bool  # as it began, whatever measures quicker now
-    # Of the options `initial` and `teachers`: what their files held as it began. A name tells less:
-    # a model of the same name is another one after the next release.
+    # Of the options `initial`, `teachers` and `estimates`: what their files held as it began. A
+    # name tells less: a model of the same name is another one after the next release.
     weights_sha256: dict[str, str] = field(default_factory=dict)
 
 

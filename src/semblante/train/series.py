@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from semblante.data import SPLITS, Dataset
 from semblante.data.ferplus import FerPlus
+from semblante.train.crossval import cross_fit
 from semblante.train.distributed import all_processes
 from semblante.train.export import export
 from semblante.train.loop import train
@@ -34,7 +36,8 @@ def train_released(
 
     `changes` to the presets hold for every run; the first starts from their `initial`, if there is
     one, each later stage from the file of the stage before, which may be its teacher as well. The
-    n-th run of a stage has their seed plus n - 1. Run folders and a stage's file (`1-standard`,
+    n-th run of a stage has their seed plus n - 1. A stage of folds leaves estimates, by which the
+    stages after it find likely labels. Run folders and a stage's file (`1-standard`,
     `1-standard.onnx`, ...) are written to `out`, the last file as `model.onnx`; a call that was
     interrupted goes on when made again.
     `reporter` is given each run's options and a title; what a person reads is in `language`.
@@ -45,18 +48,39 @@ def train_released(
         options = stage.options(changes)
         check_fits(build_network(options.network), options, min(options.batch_size, n))
     together = all_processes()
-    total = sum(stage.runs for stage in RELEASED)
-    initial = str(changes.get("initial", ""))
+    total = sum(stage.folds or stage.runs for stage in RELEASED)
+    begun = 0
+    initial, estimates = str(changes.get("initial", "")), ""
     summaries: dict[str, dict[str, Any]] = {}
+
+    def titled(options: TrainOptions, name: str) -> AbstractContextManager[Reporter]:
+        nonlocal begun
+        begun += 1
+        return reporter(options, _TITLE[language].format(begun, total, name))
+
+    def of_fold(
+        options: TrainOptions, name: str
+    ) -> Callable[[int], AbstractContextManager[Reporter]]:
+        return lambda fold: titled(options, f"{name}, fold {fold + 1}")
+
     for number, stage in enumerate(RELEASED, start=1):
         name = f"{number}-{stage.preset}"
+        if stage.folds:
+            options = stage.options({**changes, "initial": initial})
+            cross_fit(
+                dataset, options, stage.folds, out / name, of_fold(options, name),
+                source=source, votes=votes,
+            )  # fmt: skip
+            estimates = str(out / name)
+            continue
         folders = []
         for k in range(stage.runs):
             folder = out / (name if stage.runs == 1 else f"{name}-{k + 1}")
             seed = int(changes.get("seed", TrainOptions.seed)) + k
             options = stage.options({**changes, "seed": seed, "initial": initial})
-            title = _TITLE[language].format(len(summaries) + 1, total, folder.name)
-            with reporter(options, title) as progress:
+            if estimates and options.relabel_weight:
+                options = replace(options, estimates=estimates)
+            with titled(options, folder.name) as progress:
                 summaries[folder.name] = train(
                     dataset, options, folder, progress, source=source, votes=votes,
                     resume=together.agreed((folder / "config.json").exists()),

@@ -12,11 +12,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from semblante.data import Dataset
 from semblante.data.ferplus import FerPlus
+from semblante.errors import DataError
 from semblante.train.batches import Faces
 from semblante.train.checkpoint import load_tensors, save_tensors
 from semblante.train.distributed import Processes
@@ -27,6 +31,7 @@ from semblante.train.objective import N_EMOTIONS, smoothed
 from semblante.train.options import TrainOptions
 from semblante.train.processor import placed
 from semblante.train.reporter import Reporter
+from semblante.train.run_folder import ESTIMATES
 
 _PENALTY: Final = 1e-4  # on the squared weights; there are some 250 of them for 28,709 faces
 _FLOOR: Final = 1e-4  # of an estimate, before its logarithm
@@ -41,12 +46,13 @@ def kept_targets(
     bf16: bool,
     reporter: Reporter,
     *,
+    estimates: Tensor | None = None,
     resume: bool,
 ) -> Tensor:
     """As `targets_of`; kept in the run folder where they cost two looks at all of Training, so that
     a run that goes on (`resume`) has the very same, at once."""
-    if not (options.relabel_weight and options.initial):
-        return targets_of(faces, votes, options)
+    if estimates is not None or not (options.relabel_weight and options.initial):
+        return targets_of(faces, votes, options, estimates)
     path = run_dir / "targets.safetensors"
     if resume and path.exists():
         return load_tensors(path)[0]["targets"]
@@ -78,6 +84,24 @@ def targets_of(
     if options.ferplus_weight > 0:
         targets = torch.cat([targets, torch.from_numpy(votes.distributions()).float()], dim=1)
     return targets
+
+
+def write_estimates(folder: Path, training: Dataset, estimates: npt.NDArray[np.float32]) -> None:
+    """Keep probabilities (n, 7) for each face of `training` in a folder."""
+    tensors = {"estimates": torch.from_numpy(estimates)}
+    save_tensors(folder / ESTIMATES, tensors, {"dataset_sha256": training.fingerprint()})
+
+
+def read_estimates(folder: Path, training: Dataset) -> Tensor:
+    """What `write_estimates` kept; raises `DataError` where it is of other faces than `training`,
+    `ModelError` where there is nothing, or something else."""
+    tensors, about = load_tensors(folder / ESTIMATES)
+    if about.get("dataset_sha256") != training.fingerprint():
+        raise DataError(
+            f"{folder}: expected estimates of these {len(training):,} faces of Training, found "
+            "those of others"
+        )
+    return tensors["estimates"]
 
 
 def _initial_estimates(faces: Faces, options: TrainOptions, bf16: bool) -> Tensor:
