@@ -175,10 +175,13 @@ def test_the_mean_of_several_runs_is_exported(patterns: Dataset, tmp_path: Path)
     first = tmp_path / "first"
     run(patterns, replace(QUICK, epochs=1), first)
     runs = [tmp_path / f"soup-{seed}" for seed in (5, 6)]
-    for seed, path in zip((5, 6), runs, strict=True):
-        run(patterns, replace(QUICK, epochs=2, seed=seed, initial=str(first)), path)
+    for seed, path, rotation in zip((5, 6), runs, (12.0, 5.0), strict=True):
+        options = replace(QUICK, epochs=2, seed=seed, initial=str(first), rotation=rotation)
+        run(patterns, options, path)
     about = export(runs, tmp_path / "mean.onnx", patterns)
-    assert about["training"]["runs"] == [{"seed": 5, "epoch": 2}, {"seed": 6, "epoch": 2}]
+    assert about["training"]["options"]["rotation"] == 12
+    other = {"seed": 6, "epoch": 2, "rotation": 5.0}
+    assert about["training"]["runs"] == [{"seed": 5, "epoch": 2}, other]
     states = [load_last(path)[0].state_dict() for path in runs]
     assert not torch.equal(states[0]["stem.weight"], states[1]["stem.weight"])
     network = build_network("rcnn-tiny")

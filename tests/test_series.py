@@ -101,7 +101,8 @@ def test_a_stage_may_have_a_wider_network_and_teach_itself(
 def test_stages_after_folds_learn_what_these_say(
     patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stages = (Stage("standard"), Stage("cross-fit", folds=2), Stage("finish"))
+    last = Stage("finish", cross_fitted=True, beside=Stage("polish"))
+    stages = (Stage("standard"), Stage("cross-fit", folds=2), last)
     monkeypatch.setattr(series, "RELEASED", stages)
     titles, steps = [], []
 
@@ -119,14 +120,16 @@ def test_stages_after_folds_learn_what_these_say(
         )
 
     model, summaries = call()
-    assert list(summaries) == ["1-standard", "3-finish"]
-    names = ["1-standard", "2-cross-fit, fold 1", "2-cross-fit, fold 2", "3-finish"]
-    assert titles == [f"run {k} of 4: {name}" for k, name in enumerate(names, start=1)]
-    folders = ["2-cross-fit/fold-0-of-2", "2-cross-fit/fold-1-of-2", "3-finish"]
+    assert list(summaries) == ["1-standard", "3-finish-1", "3-finish-2"]
+    names = ["1-standard", "2-cross-fit, fold 1", "2-cross-fit, fold 2", "3-finish-1", "3-finish-2"]
+    assert titles == [f"run {k} of 5: {name}" for k, name in enumerate(names, start=1)]
+    folders = ["2-cross-fit/fold-0-of-2", "2-cross-fit/fold-1-of-2", *names[3:]]
     options = [json.loads((tmp_path / n / "config.json").read_text())["options"] for n in folders]
     first = str(tmp_path / "1-standard.onnx")
-    assert [of["initial"] for of in options] == [first] * 3
-    assert [of["estimates"] for of in options] == ["", "", str(tmp_path / "2-cross-fit")]
+    assert [of["initial"] for of in options] == [first] * 4
+    assert [of["estimates"] for of in options] == ["", "", str(tmp_path / "2-cross-fit"), ""]
+    assert [of["degrade_probability"] for of in options[2:]] == [0.15, 0.3]  # finish, polish
+    assert [of["seed"] for of in Classifier(model).about["training"]["runs"]] == [4, 5]
     assert Classifier(model).about["training"]["options"]["estimates"] == "2-cross-fit"
     found = json.loads((tmp_path / "2-cross-fit" / "cross-fit.json").read_text())
     assert found["held_out"]["n"] == (patterns.splits == 0).sum()
@@ -134,7 +137,9 @@ def test_stages_after_folds_learn_what_these_say(
     made = read_estimates(tmp_path / "2-cross-fit", patterns.split("Training"))
     (tmp_path / "2-cross-fit" / "estimates.safetensors").unlink()  # killed before it was written
     assert call() == (model, summaries)
-    assert steps[4:] == [0, 0, 0, 0]
+    assert steps[5:] == [0] * 5
+    with pytest.raises(OptionError, match="these runs make their own"):
+        train_released(patterns, {**SMALL, "estimates": "x"}, tmp_path, reporter, source={})
     again = read_estimates(tmp_path / "2-cross-fit", patterns.split("Training"))
     assert torch.equal(again, made)
 

@@ -36,7 +36,7 @@ MODELS: Final[dict[str, ModelEntry]] = {
         ModelEntry(
             name="rcnn-medium-int8",
             file="rcnn-medium-int8.onnx",
-            sha256="5f7bd9b5cf2942d49fb4961ddd8753bd4a076b75488da10fa76344bb06b267a8",
+            sha256="eab49e5594ac7ab6c94668e2087e2c9f0592bd8e1175c813868a2c53c01bfc6d",
             parameters=1_393_215,
             public_test=0.7136,
             private_test=0.7133,
@@ -45,7 +45,7 @@ MODELS: Final[dict[str, ModelEntry]] = {
         ModelEntry(
             name="rcnn-medium",
             file="rcnn-medium.onnx",
-            sha256="c40ce2cd225a3568624b68081728c4b317c748aa5416767428924edc8cf8b673",
+            sha256="0258574fec105fef42a35caa8bd12d6a8e3453738bdb110f38ecd3f6ecd9e770",
             parameters=1_393_215,
             public_test=0.7138,
             private_test=0.7119,

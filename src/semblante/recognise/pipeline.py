@@ -85,7 +85,7 @@ class Analyzer:
         yunet`); "none", each picture is a face; or a `Detector`. `threads`: of the network, None
         for all; `steps`, `early_exit` (0..1): less work for each face, see `Classifier`.
         `tta`, test-time augmentation: "flip" averages each face of a picture with its mirror image,
-        which is right up to 0.7 points more often (model card) and costs little beside finding the
+        which is right up to 0.8 points more often (model card) and costs little beside finding the
         face; "none" does not. In videos the moments of a track are averaged instead.
         Raises `ModelError` where the model cannot be used, `OptionError` for an option outside its
         range."""

@@ -110,8 +110,12 @@ def export(
             "dataset_sha256": config.dataset_sha256,
             "options": _without_folders(config.options),
             "weights_sha256": {Path(k).name: v for k, v in config.weights_sha256.items()},
-            # The weights are those of this epoch, or the mean over these.
-            "runs": [{"seed": run.options.seed, "epoch": epoch} for _, epoch, run in found],
+            # The weights are those of this epoch, or the mean over these; with what a run had other
+            # than `options` above.
+            "runs": [
+                {"epoch": epoch, "seed": run.options.seed, **_changed(config.options, run.options)}
+                for _, epoch, run in found
+            ],
             "initial_share": initial_share,
             "public_test": {"n": len(public), "accuracy": accuracies[-1]},
             "public_test_by_step": accuracies,
@@ -143,6 +147,12 @@ def _without_folders(options: TrainOptions) -> dict[str, Any]:
         "teachers": [Path(teacher).name for teacher in options.teachers],
         "estimates": Path(options.estimates).name,
     }
+
+
+def _changed(ours: TrainOptions, theirs: TrainOptions) -> dict[str, Any]:
+    """The options in which `theirs` differs."""
+    before = _without_folders(ours)
+    return {k: v for k, v in _without_folders(theirs).items() if v != before[k]}
 
 
 def _load_run(run_dir: Path, dataset: Dataset, *, last: bool) -> tuple[nn.Module, int, RunConfig]:

@@ -270,9 +270,11 @@ class Stage:
 
     preset: str
     runs: int = 1  # of several the mean of their last weights is kept, see `export`
-    # Instead of weights, what so many networks say of faces that they did not learn from: estimates
-    # for the stages after it that have likely labels (see `crossval.cross_fit`).
+    # Instead of weights, what so many networks say of faces that they did not learn from (see
+    # `crossval.cross_fit`). Of later stages those that are `cross_fitted` find likely labels by it.
     folds: int = 0
+    cross_fitted: bool = False
+    beside: Stage | None = None  # runs of another recipe from the same weights, in the same mean
     initial_share: float = 0.0  # of the weights that it started from, see `export`
     changes: Mapping[str, Any] = field(default_factory=dict)  # to the preset
     # To the preset, where the weights that a run starts from are its teacher as well.
@@ -280,6 +282,8 @@ class Stage:
 
     def options(self, changes: Mapping[str, Any]) -> TrainOptions:
         """The stage's recipe with what the caller changes; raises as `options_from` does."""
+        if not self.cross_fitted:
+            changes = {name: value for name, value in changes.items() if name != "estimates"}
         taught: dict[str, Any] = {}
         if self.self_taught and changes.get("initial"):
             taught = {"teachers": (changes["initial"],), **self.self_taught}
@@ -288,7 +292,10 @@ class Stage:
 
 # How the shipped weights were made: each stage starts from what the one before left, a wider
 # network by copies of its units. The fifth stage ends with the small model, the last with the
-# other. There the weights before teach what they say of a face and of its mirror image together.
+# other. In the eighth the weights before teach what they say of a face and of its mirror image
+# together; the last has a mean of runs that learn so and of runs whose targets are cross-fitted.
+_SELF_TAUGHT: Final = {"mirrored_teachers": True, "distill_weight": 0.6, "temperature": 2.0}
+_MEDIUM: Final = {"epochs": 4, "network": "rcnn-medium"}
 RELEASED: Final = (
     Stage("standard"),
     Stage("refine"),
@@ -296,12 +303,15 @@ RELEASED: Final = (
     Stage("polish", runs=3),
     Stage("finish", runs=3),
     Stage("finish", runs=3, changes={"epochs": 4}),
-    Stage("finish", runs=3, changes={"epochs": 4, "network": "rcnn-medium"}),
+    Stage("finish", runs=3, changes=_MEDIUM),
+    Stage("finish", runs=3, changes=_MEDIUM, self_taught=_SELF_TAUGHT),
+    Stage("cross-fit", folds=2, changes={"network": "rcnn-medium"}),
     Stage(
         "finish",
-        runs=3,
-        changes={"epochs": 4, "network": "rcnn-medium"},
-        self_taught={"mirrored_teachers": True, "distill_weight": 0.6, "temperature": 2.0},
+        runs=2,
+        changes={**_MEDIUM, "epochs": 5, "relabel_weight": 0.85},
+        cross_fitted=True,
+        beside=Stage("finish", runs=2, changes=_MEDIUM, self_taught=_SELF_TAUGHT),
     ),
 )
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from semblante.data import SPLITS, Dataset
 from semblante.data.ferplus import FerPlus
+from semblante.errors import OptionError
 from semblante.train.crossval import cross_fit
 from semblante.train.distributed import all_processes
 from semblante.train.export import export
@@ -36,19 +36,22 @@ def train_released(
 
     `changes` to the presets hold for every run; the first starts from their `initial`, if there is
     one, each later stage from the file of the stage before, which may be its teacher as well. The
-    n-th run of a stage has their seed plus n - 1. A stage of folds leaves estimates, by which the
-    stages after it find likely labels. Run folders and a stage's file (`1-standard`,
+    n-th run of a stage has their seed plus n - 1. A stage of folds leaves estimates, by which later
+    ones find likely labels. Run folders and a stage's file (`1-standard`,
     `1-standard.onnx`, ...) are written to `out`, the last file as `model.onnx`; a call that was
     interrupted goes on when made again.
     `reporter` is given each run's options and a title; what a person reads is in `language`.
     Raises before the first run where a later one could not follow its recipe.
     """
+    if changes.get("estimates"):
+        raise OptionError("estimates is of no use here: these runs make their own")
     n = int((dataset.splits == SPLITS.index("Training")).sum())
-    for stage in RELEASED:
-        options = stage.options(changes)
+    kinds = [kind for stage in RELEASED for kind in (stage, stage.beside) if kind]
+    for kind in kinds:
+        options = kind.options(changes)
         check_fits(build_network(options.network), options, min(options.batch_size, n))
     together = all_processes()
-    total = sum(stage.folds or stage.runs for stage in RELEASED)
+    total = sum(kind.folds or kind.runs for kind in kinds)
     begun = 0
     initial, estimates = str(changes.get("initial", "")), ""
     summaries: dict[str, dict[str, Any]] = {}
@@ -74,12 +77,13 @@ def train_released(
             estimates = str(out / name)
             continue
         folders = []
-        for k in range(stage.runs):
-            folder = out / (name if stage.runs == 1 else f"{name}-{k + 1}")
+        runs = [kind for kind in (stage, stage.beside) if kind for _ in range(kind.runs)]
+        for k, kind in enumerate(runs):
+            folder = out / (name if len(runs) == 1 else f"{name}-{k + 1}")
             seed = int(changes.get("seed", TrainOptions.seed)) + k
-            options = stage.options({**changes, "seed": seed, "initial": initial})
-            if estimates and options.relabel_weight:
-                options = replace(options, estimates=estimates)
+            options = kind.options(
+                {**changes, "seed": seed, "initial": initial, "estimates": estimates}
+            )
             with titled(options, folder.name) as progress:
                 summaries[folder.name] = train(
                     dataset, options, folder, progress, source=source, votes=votes,
