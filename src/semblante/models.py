@@ -38,8 +38,8 @@ MODELS: Final[dict[str, ModelEntry]] = {
             file="rcnn-medium-int8.onnx",
             sha256="eab49e5594ac7ab6c94668e2087e2c9f0592bd8e1175c813868a2c53c01bfc6d",
             parameters=1_393_215,
-            public_test=0.7136,
-            private_test=0.7133,
+            public_test=0.7161,
+            private_test=0.7111,
         ),
         # The same network, stored in half precision; it computes in fp32.
         ModelEntry(
@@ -48,7 +48,7 @@ MODELS: Final[dict[str, ModelEntry]] = {
             sha256="0258574fec105fef42a35caa8bd12d6a8e3453738bdb110f38ecd3f6ecd9e770",
             parameters=1_393_215,
             public_test=0.7138,
-            private_test=0.7119,
+            private_test=0.7138,
         ),
         # Two thirds of the work.
         ModelEntry(
