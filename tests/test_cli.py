@@ -281,6 +281,8 @@ def test_version() -> None:
           "2"], 2, "--learning-curve and --cross-fit are several runs each"),
         (["train", "--data", "{csv}", "--out", "{empty}/run", "--cross-fit", "1", "--network",
           "rcnn-tiny"], 2, "expected at least 2 folds, found 1"),
+        (["train", "--data", "{csv}", "--out", "{empty}/run", "--cross-fit", "2", "--estimates",
+          "x", "--relabel-weight", "0.5"], 2, "leave out --estimates"),
         (["train", "--data", "{csv}", "--out", "{empty}/run", "--estimates", "x"], 2,
          "estimates (x) is of no use without relabel_weight"),
         (["train", "--data", "{csv}", "--out", "{empty}/run", "--learning-curve", "--initial",

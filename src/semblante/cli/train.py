@@ -145,11 +145,13 @@ def train_command(
         recipes = [stage.options(changes) for stage in RELEASED]
     else:
         recipes = [options_from(preset, changes)]
-    if learning_curve and (recipes[0].initial or recipes[0].teachers):
+    if learning_curve and (recipes[0].initial or recipes[0].teachers or recipes[0].estimates):
         raise OptionError(
             "--learning-curve asks what a part of Training teaches: the weights of --initial and "
-            "--teachers have seen all of it"
+            "--teachers have seen all of it, as have those behind --estimates"
         )
+    if cross_fit is not None and recipes[0].estimates:
+        raise OptionError("--cross-fit makes estimates of its own: leave out --estimates")
     needs_votes = any(recipe.needs_votes for recipe in recipes)
     if votes is not None and not needs_votes:
         raise OptionError("--votes needs a recipe that uses them: ferplus_weight, relabel_weight")
