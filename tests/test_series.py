@@ -31,28 +31,38 @@ SHORT = (Stage("standard"), Stage("robust", initial_share=0.35), Stage("polish",
 SMALL = {"network": "rcnn-tiny", "epochs": 1, "batch_size": 16, "precision": "fp32", "seed": 4}
 
 
+class Notebook:
+    """What was said of the runs of a series."""
+
+    def __init__(self) -> None:
+        self.titles: list[str] = []
+        self.steps: list[int] = []  # that each run took
+
+    @contextmanager
+    def reporter(self, _: TrainOptions, title: str) -> Iterator[Silent]:
+        silent = Silent()
+        self.titles.append(title)
+        yield silent
+        self.steps.append(len(silent.steps))
+
+    def train(
+        self, dataset: Dataset, out: Path, **changes: str
+    ) -> tuple[Path, dict[str, dict[str, Any]]]:
+        return train_released(
+            dataset, {**SMALL, **changes}, out, self.reporter,
+            source={"path": "x"}, votes=ferplus_votes(dataset),
+        )  # fmt: skip
+
+
 def test_each_stage_starts_from_what_the_one_before_left(
     patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(series, "RELEASED", SHORT)
-    titles, steps = [], []
-
-    @contextmanager
-    def reporter(options: TrainOptions, title: str) -> Iterator[Silent]:
-        silent = Silent()
-        titles.append(title)
-        yield silent
-        steps.append(len(silent.steps))
-
-    def call() -> tuple[Path, dict[str, Any]]:
-        return train_released(
-            patterns, SMALL, tmp_path, reporter, source={"path": "x"}, votes=ferplus_votes(patterns)
-        )
-
-    model, summaries = call()
+    notebook = Notebook()
+    model, summaries = notebook.train(patterns, tmp_path)
     names = ["1-standard", "2-robust", "3-polish-1", "3-polish-2"]
     assert list(summaries) == names
-    assert titles == [f"run {k} of 4: {name}" for k, name in enumerate(names, start=1)]
+    assert notebook.titles == [f"run {k} of 4: {name}" for k, name in enumerate(names, start=1)]
     options = [json.loads((tmp_path / n / "config.json").read_text())["options"] for n in names]
     first, second = str(tmp_path / "1-standard.onnx"), str(tmp_path / "2-robust.onnx")
     assert [of["initial"] for of in options] == ["", first, second, second]
@@ -60,12 +70,12 @@ def test_each_stage_starts_from_what_the_one_before_left(
     assert Classifier(second).about["training"]["initial_share"] == 0.35
     assert model == tmp_path / "model.onnx"
     assert [of["seed"] for of in Classifier(model).about["training"]["runs"]] == [4, 5]
-    assert steps == [5, 5, 5, 5]
+    assert notebook.steps == [5, 5, 5, 5]
 
     said = Classifier(model).probabilities(patterns.images)
     model.unlink()  # killed before it was written
-    assert call() == (model, summaries)
-    assert steps[4:] == [0, 0, 0, 0]
+    assert notebook.train(patterns, tmp_path) == (model, summaries)
+    assert notebook.steps[4:] == [0, 0, 0, 0]
     np.testing.assert_allclose(Classifier(model).probabilities(patterns.images), said, atol=1e-6)
 
 
@@ -104,25 +114,11 @@ def test_stages_after_folds_learn_what_these_say(
     last = Stage("finish", cross_fitted=True, beside=Stage("polish"))
     stages = (Stage("standard"), Stage("cross-fit", folds=2), last)
     monkeypatch.setattr(series, "RELEASED", stages)
-    titles, steps = [], []
-
-    @contextmanager
-    def reporter(_: TrainOptions, title: str) -> Iterator[Silent]:
-        silent = Silent()
-        titles.append(title)
-        yield silent
-        steps.append(len(silent.steps))
-
-    def call() -> tuple[Path, dict[str, Any]]:
-        votes = ferplus_votes(patterns)
-        return train_released(
-            patterns, SMALL, tmp_path, reporter, source={"path": "x"}, votes=votes
-        )
-
-    model, summaries = call()
+    notebook = Notebook()
+    model, summaries = notebook.train(patterns, tmp_path)
     assert list(summaries) == ["1-standard", "3-finish-1", "3-finish-2"]
     names = ["1-standard", "2-cross-fit, fold 1", "2-cross-fit, fold 2", "3-finish-1", "3-finish-2"]
-    assert titles == [f"run {k} of 5: {name}" for k, name in enumerate(names, start=1)]
+    assert notebook.titles == [f"run {k} of 5: {name}" for k, name in enumerate(names, start=1)]
     folders = ["2-cross-fit/fold-0-of-2", "2-cross-fit/fold-1-of-2", *names[3:]]
     options = [json.loads((tmp_path / n / "config.json").read_text())["options"] for n in folders]
     first = str(tmp_path / "1-standard.onnx")
@@ -136,10 +132,10 @@ def test_stages_after_folds_learn_what_these_say(
 
     made = read_estimates(tmp_path / "2-cross-fit", patterns.split("Training"))
     (tmp_path / "2-cross-fit" / "estimates.safetensors").unlink()  # killed before it was written
-    assert call() == (model, summaries)
-    assert steps[5:] == [0] * 5
+    assert notebook.train(patterns, tmp_path) == (model, summaries)
+    assert notebook.steps[5:] == [0] * 5
     with pytest.raises(OptionError, match="these runs make their own"):
-        train_released(patterns, {**SMALL, "estimates": "x"}, tmp_path, reporter, source={})
+        notebook.train(patterns, tmp_path, estimates="x")
     again = read_estimates(tmp_path / "2-cross-fit", patterns.split("Training"))
     assert torch.equal(again, made)
 

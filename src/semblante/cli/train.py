@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, get_type_hints
 
@@ -178,20 +178,20 @@ def train_command(
         )
     if modes and first and out.exists() and any(out.iterdir()) and not resume:
         raise OptionError(f"--out {out}: expected a new folder; --resume goes on in this one")
-    notes = source.to_dict()
+    task = _Task(dataset, out, console, source.to_dict(), ferplus, lang)
     try:
         if preset == _SERIES:
-            report = _released(dataset, changes, out, console, notes, ferplus, lang)
+            report = _released(task, changes)
         elif learning_curve:
-            report = _learning_curve(dataset, recipes[0], out, console, notes, ferplus, lang)
+            report = _learning_curve(task, recipes[0])
         elif cross_fit is not None:
-            report = _cross_fit(dataset, recipes[0], cross_fit, out, console, notes, ferplus, lang)
+            report = _cross_fit(task, recipes[0], cross_fit)
         else:
             events = out / "tensorboard" if tensorboard else None
             with RunProgress(console, recipes[0].epochs, events, language=lang) as progress:
                 summary = train(
                     dataset, recipes[0], out, progress,
-                    source=notes, votes=ferplus, resume=resume, language=lang,
+                    source=task.notes, votes=ferplus, resume=resume, language=lang,
                 )  # fmt: skip
             report = functools.partial(_print_run, summary, out, lang)
     except KeyboardInterrupt:
@@ -202,6 +202,18 @@ def train_command(
         raise
     if first:
         report()
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What runs are made of, besides their recipe."""
+
+    dataset: Dataset
+    out: Path  # folder of the run, or of the runs' folders
+    console: Console
+    notes: dict[str, Any]  # where the dataset came from
+    votes: FerPlus | None
+    language: str
 
 
 def _print_run(summary: dict[str, Any], out: Path, language: str) -> None:
@@ -216,32 +228,25 @@ def _print_summary(summary: dict[str, Any], language: str) -> None:
     print(words["by emotion"].format(summary["by_emotion"]))
 
 
-def _released(
-    dataset: Dataset,
-    changes: dict[str, Any],
-    out: Path,
-    console: Console,
-    notes: dict[str, Any],
-    votes: FerPlus | None,
-    language: str,
-) -> Callable[[], None]:
+def _released(task: _Task, changes: dict[str, Any]) -> Callable[[], None]:
     """Train all runs; returns what tells of them."""
     require("train", "exporting", "onnx", "onnxscript")
     from semblante.evaluation import draw_confusion, evaluate
     from semblante.recognise.classifier import Classifier
     from semblante.train.series import train_released
 
-    reporter = _titled(console, language)
+    language = task.language
     model, summaries = train_released(
-        dataset, changes, out, reporter, source=notes, votes=votes, language=language
-    )
+        task.dataset, changes, task.out, _titled(task),
+        source=task.notes, votes=task.votes, language=language,
+    )  # fmt: skip
 
     def report() -> None:
         for name, summary in summaries.items():
             print(f"{name}:")
             _print_summary(summary, language)
-        found = evaluate(Classifier(model), dataset, "PublicTest", model=str(model))
-        picture = out / "confusion.png"
+        found = evaluate(Classifier(model), task.dataset, "PublicTest", model=str(model))
+        picture = task.out / "confusion.png"
         draw_confusion(found, picture, language)
         words = _WORDS[language]
         print(words["model"].format(model, found.accuracy, found.n))
@@ -250,25 +255,17 @@ def _released(
     return report
 
 
-def _learning_curve(
-    dataset: Dataset,
-    options: TrainOptions,
-    out: Path,
-    console: Console,
-    notes: dict[str, Any],
-    votes: FerPlus | None,
-    language: str,
-) -> Callable[[], None]:
+def _learning_curve(task: _Task, options: TrainOptions) -> Callable[[], None]:
     """Train on ever more of Training; returns what tells of it."""
     from semblante.train.learning_curve import learning_curve
 
-    reporter = _titled(console, language)
     found = learning_curve(
-        dataset, options, out, reporter, source=notes, votes=votes, language=language
-    )
+        task.dataset, options, task.out, _titled(task),
+        source=task.notes, votes=task.votes, language=task.language,
+    )  # fmt: skip
 
     def report() -> None:
-        words = _WORDS[language]
+        words = _WORDS[task.language]
         table = Table(words["faces"], "Training", "PublicTest", box=None, pad_edge=False)
         for point in found["points"]:
             table.add_row(
@@ -276,45 +273,37 @@ def _learning_curve(
             )
         Console(highlight=False).print(table)
         print(found["verdict"])
-        print(words["curve"].format(out / "learning-curve.png"))
+        print(words["curve"].format(task.out / "learning-curve.png"))
 
     return report
 
 
-def _cross_fit(
-    dataset: Dataset,
-    options: TrainOptions,
-    folds: int,
-    out: Path,
-    console: Console,
-    notes: dict[str, Any],
-    votes: FerPlus | None,
-    language: str,
-) -> Callable[[], None]:
+def _cross_fit(task: _Task, options: TrainOptions, folds: int) -> Callable[[], None]:
     """Train on all folds but one, for each; returns what tells of it."""
     from semblante.train.crossval import cross_fit
 
-    words = _WORDS[language]
+    words = _WORDS[task.language]
 
     def reporter(fold: int) -> RunProgress:
-        title = words["fold"].format(fold + 1, folds)
-        return _titled(console, language)(options, title)
+        return _titled(task)(options, words["fold"].format(fold + 1, folds))
 
-    found = cross_fit(dataset, options, folds, out, reporter, source=notes, votes=votes)
+    found = cross_fit(
+        task.dataset, options, folds, task.out, reporter, source=task.notes, votes=task.votes
+    )
 
     def report() -> None:
         print(words["cross-fit"].format(**found))
-        print(words["estimates"].format(out))
+        print(words["estimates"].format(task.out))
 
     return report
 
 
-def _titled(console: Console, language: str) -> Callable[[TrainOptions, str], RunProgress]:
-    """For commands of several runs: each one's title, then how it goes."""
+def _titled(task: _Task) -> Callable[[TrainOptions, str], RunProgress]:
+    """For several runs: each one's title, then how it goes."""
 
     def reporter(options: TrainOptions, title: str) -> RunProgress:
-        console.print(title, highlight=False)
-        return RunProgress(console, options.epochs, language=language)
+        task.console.print(title, highlight=False)
+        return RunProgress(task.console, options.epochs, language=task.language)
 
     return reporter
 
