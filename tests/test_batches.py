@@ -16,6 +16,7 @@ from semblante.train.batches import (
     Faces,
     augment,
     blur,
+    cover,
     degrade,
     erase,
     jitter,
@@ -142,6 +143,32 @@ def test_erased_parts_are_rectangles_of_the_promised_sizes() -> None:
         height, width = int(rows.sum()), int(columns.sum())
         assert 0.015 < height * width / 48**2 < 0.28
         assert 1 / 3 < height / width < 3
+
+
+def test_bars_across_some_of_the_faces() -> None:
+    torch.manual_seed(5)
+    faces = 0.7 * faces_of(2000) + 0.2
+    found = cover(faces, 0.3)
+    changed = (found != faces).flatten(1).any(dim=1)
+    assert 0.27 < changed.float().mean() < 0.33
+    for statistic in (torch.mean, torch.std):
+        before, after = (statistic(x, dim=(1, 2, 3)) for x in (faces, found))  # type: ignore[operator]
+        assert torch.allclose(after, before, atol=1e-3)
+    middles = []
+    for face, covered in zip(faces[changed][:300, 0], found[changed][:300, 0], strict=True):
+        bar = covered == covered.flatten().mode().values
+        rows, columns = bar.any(dim=1), bar.any(dim=0)
+        assert torch.equal(bar, rows[:, None] & columns[None, :])
+        assert 0.14 < rows.float().mean() < 0.38
+        assert 0.58 < columns.float().mean() <= 1
+        middles.append(float(rows.nonzero().float().mean()))
+        # What is left of the face differs by its mean and contrast alone.
+        left = torch.stack([face[~bar], covered[~bar]])
+        assert torch.corrcoef(left)[0, 1] > 0.9999
+    assert min(middles) < 8
+    assert max(middles) > 39
+    assert cover(faces, 0.0) is faces
+    assert (cover(faces[:50], 1.0) != faces[:50]).flatten(1).any(dim=1).all()
 
 
 def test_erasing_never_and_always() -> None:

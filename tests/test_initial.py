@@ -130,6 +130,22 @@ def test_a_run_starts_from_a_narrower_network(patterns: Dataset, halved: Path) -
     assert_says_the_same(halved, network, patterns)
 
 
+def test_a_run_starts_from_a_network_of_more_steps(patterns: Dataset, halved: Path) -> None:
+    """In the last layer, whose every step is classified, it says what the other says by then."""
+    faces = Faces(patterns.split("Training"), torch.device("cpu"))
+    plain, shorter, first_layer = tiny(), tiny(steps=(1, 2, 1)), tiny(steps=(0, 2, 2))
+    for start in (plain, shorter, first_layer):
+        start_from(start, str(halved), faces)
+    inputs, _ = next(faces.batches(84))
+    with torch.no_grad():
+        expected = plain.eval().all_steps(inputs)[:2]
+        for ours, theirs in zip(shorter.eval().all_steps(inputs), expected, strict=True):
+            assert torch.allclose(ours, theirs, atol=1e-5)
+    later = r"layers\.0\.norms\.2\."
+    with pytest.raises(ModelError, match=f"not the weights of this network: {later}"):
+        start_from(tiny(steps=(2, 2, 2)), str(halved), faces)
+
+
 @pytest.mark.parametrize("training", [False, True])
 def test_the_same_weights_for_larger_faces(patterns: Dataset, halved: Path, training: bool) -> None:
     """The stem's norm is made again from what larger faces give."""

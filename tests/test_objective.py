@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from semblante.recognise.classifier import Classifier
 from semblante.train.batches import Faces
 from semblante.train.export import export
 from semblante.train.initial import network_of
-from semblante.train.loop import train
+from semblante.train.loop import train, train_epoch
 from semblante.train.objective import (
     Objective,
     class_weights,
@@ -28,7 +29,7 @@ from semblante.train.objective import (
     smoothed,
 )
 from semblante.train.options import TrainOptions
-from semblante.train.state import load_best
+from semblante.train.state import TrainingState, load_best
 from semblante.train.targets import likely_labels, targets_of
 from test_training import QUICK, Silent, run, weights
 
@@ -265,6 +266,36 @@ def test_teachers_look_at_the_mirror_image_where_they_are_told() -> None:
         torch.softmax(logits / 2, dim=1) for logits in (inputs[:, 0, 0], inputs[:, 0, 0].flip(1))
     ]
     assert float(found) == pytest.approx(float(distillation(ours, (soft[0] + soft[1]) / 2, 2.0)))
+
+
+def test_teachers_see_what_is_covered_for_the_network(patterns: Dataset) -> None:
+    options = replace(QUICK, cover_probability=0.5)
+    faces = Faces(patterns.split("Training"), torch.device("cpu"))
+    seen = []
+
+    class Looking(Objective):
+        def __call__(self, outputs: Any, inputs: Any, targets: Any, whole: Any = None) -> Any:
+            seen.append((inputs, whole))
+            return super().__call__(outputs, inputs, targets, whole)
+
+    faces.targets = smoothed(faces.labels, options.label_smoothing)
+    torch.manual_seed(0)
+    state = TrainingState(options, torch.device("cpu"), steps_per_epoch=1)
+    list(train_epoch(state, faces, Looking(options), 1))
+    inputs, whole = (torch.cat(parts) for parts in zip(*seen, strict=True))
+    hidden = (inputs != whole).flatten(1).any(dim=1)
+    assert 0.3 < hidden.float().mean() < 0.7
+
+    def teacher(looked_at: torch.Tensor) -> torch.Tensor:
+        return looked_at[:, 0, 20, :7]
+
+    taught = TrainOptions(teachers=("a",), distill_weight=1.0, temperature=2.0)
+    ours = torch.randn(len(whole), 7)
+    found = Objective(taught, teachers=[teacher])(
+        lambda _: [ours], inputs, torch.zeros(len(whole), 7), whole
+    )
+    soft = torch.softmax(teacher(whole) / 2, dim=1)
+    assert float(found) == pytest.approx(float(distillation(ours, soft, 2.0)))
 
 
 def test_a_network_without_steps_has_no_error_at_each(patterns: Dataset, tmp_path: Path) -> None:

@@ -122,10 +122,14 @@ def degrade(faces: Tensor, probability: float) -> Tensor:
     sigma = 2 * torch.rand(n, device=device) * ((kind < 0.5) | (kind >= 0.8))
     noise = 0.5 * torch.rand(n, device=device) * (kind >= 0.5)
     bad = blur(faces, sigma) + noise.view(shape) * torch.randn_like(faces)
+    return torch.where((kind < 1).view(shape), standardised_like(bad, faces), faces)
+
+
+def standardised_like(changed: Tensor, faces: Tensor) -> Tensor:
+    """With the mean and standard deviation that each of `faces` (n, 1, H, W) has."""
     std, mean = torch.std_mean(faces, dim=(1, 2, 3), keepdim=True)
-    bad_std, bad_mean = torch.std_mean(bad, dim=(1, 2, 3), keepdim=True)
-    bad = (bad - bad_mean) / bad_std.clamp(min=1e-3) * std + mean
-    return torch.where((kind < 1).view(shape), bad, faces)
+    its_std, its_mean = torch.std_mean(changed, dim=(1, 2, 3), keepdim=True)
+    return (changed - its_mean) / its_std.clamp(min=1e-3) * std + mean
 
 
 def blur(faces: Tensor, sigma: Tensor) -> Tensor:
@@ -159,12 +163,40 @@ def erase(faces: Tensor, probability: float) -> Tensor:
     aspect = torch.exp((torch.rand(n, device=device) * 2 - 1) * math.log(2.5))
     tall = (area * aspect).sqrt().clamp(max=height)
     wide = (area / aspect).sqrt().clamp(max=width)
+    inside = random_rectangles(tall, wide, height, width)
+    chosen = torch.rand(n, device=device) < probability
+    return torch.where(inside & chosen.view(n, 1, 1, 1), torch.randn_like(faces), faces)
+
+
+def cover(faces: Tensor, probability: float) -> Tensor:
+    """As by a mask, sunglasses or a hand: an even grey bar across some of the faces.
+
+    It is 15 to 35 % as high as the image and 60 to 100 % as wide, anywhere in it, and up to 1.5
+    standard deviations darker or brighter than its mean. The images have their mean and contrast
+    again afterwards, as in `degrade`.
+    """
+    if probability == 0:
+        return faces
+    n, _, height, width = faces.shape
+    device = faces.device
+    shape = (n, 1, 1, 1)
+    tall = (0.15 + 0.2 * torch.rand(n, device=device)) * height
+    wide = (0.6 + 0.4 * torch.rand(n, device=device)) * width
+    inside = random_rectangles(tall, wide, height, width)
+    grey = (torch.rand(shape, device=device) * 2 - 1) * 1.5
+    std, mean = torch.std_mean(faces, dim=(1, 2, 3), keepdim=True)
+    hidden = standardised_like(torch.where(inside, mean + grey * std, faces), faces)
+    chosen = torch.rand(n, device=device) < probability
+    return torch.where(chosen.view(shape), hidden, faces)
+
+
+def random_rectangles(tall: Tensor, wide: Tensor, height: int, width: int) -> Tensor:
+    """(n, 1, height, width): rectangles of these sizes (n,) at random places."""
+    n, device = len(tall), tall.device
     top = torch.rand(n, device=device) * (height - tall)
     left = torch.rand(n, device=device) * (width - wide)
     y = torch.arange(height, device=device)
     x = torch.arange(width, device=device)
     in_rows = (y >= top[:, None]) & (y < (top + tall)[:, None])  # (n, H)
     in_columns = (x >= left[:, None]) & (x < (left + wide)[:, None])  # (n, W)
-    chosen = torch.rand(n, device=device) < probability
-    mask = (in_rows[:, :, None] & in_columns[:, None, :] & chosen[:, None, None])[:, None]
-    return torch.where(mask, torch.randn_like(faces), faces)
+    return (in_rows[:, :, None] & in_columns[:, None, :])[:, None]

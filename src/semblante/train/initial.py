@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +28,7 @@ from semblante.train.widen import widened
 _STATISTICS_FACES: Final = 4096
 _OUTPUTS: Final = ("classifier.weight", "classifier.bias")
 _STEM_BIAS: Final = "stem.weight_bias"
+_NORM_OF_STEP: Final = re.compile(r"(?P<layer>layers\.\d+\.\w*norms)\.\d+\.")
 _COUNTER: Final = "num_batches_tracked"  # of a norm, which an ONNX file does not keep
 
 
@@ -35,8 +37,9 @@ def start_from(network: nn.Module, initial: str, faces: Faces) -> None:
 
     Outputs that only one of the two has, those of the head that learns FER+, keep the values
     they have. A `network` with more units in its recurrent layers is given copies of units, see
-    `widen.py`. `faces` are Training's, see `_unfold_stem`. Raises `ModelError` where the weights
-    are those of another network.
+    `widen.py`; one that takes fewer steps goes without the norms of the later ones. `faces` are
+    Training's, see `_unfold_stem`. Raises `ModelError` where the weights are those of another
+    network.
     """
     if Path(initial).is_dir():
         tensors = load_best(Path(initial))[0].state_dict()
@@ -50,6 +53,7 @@ def start_from(network: nn.Module, initial: str, faces: Faces) -> None:
         if not name.endswith(_COUNTER)
         and not (stem_bias is not None and name.startswith("stem_norm."))
     }
+    tensors = _without_later_steps(tensors, ours)
     if isinstance(network, RecurrentNetwork) and ours.keys() <= tensors.keys():
         with suppress(ValueError):  # no narrower network of this kind: refused below
             tensors |= widened({name: tensors[name] for name in sorted(ours)}, ours)
@@ -105,6 +109,22 @@ def weights_sha256(places: Iterable[str]) -> dict[str, str]:
                 file = Path(place) / "best.safetensors"
             found[place] = sha256(file)
     return found
+
+
+def _without_later_steps(
+    theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """`theirs` without the norms of steps that a layer takes there and no longer in `ours`.
+
+    Where `ours` has no norms at all in a layer it is one of another kind, and `theirs` keep them.
+    """
+    normed = {found["layer"] for name in ours if (found := _NORM_OF_STEP.match(name))}
+
+    def is_later(name: str) -> bool:
+        found = _NORM_OF_STEP.match(name)
+        return name not in ours and found is not None and found["layer"] in normed
+
+    return {name: tensor for name, tensor in theirs.items() if not is_later(name)}
 
 
 def _fit_outputs(theirs: dict[str, Tensor], ours: Mapping[str, Tensor]) -> None:

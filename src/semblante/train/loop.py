@@ -24,7 +24,7 @@ from semblante.errors import ModelError, OptionError
 from semblante.evaluation import draw_counts
 from semblante.files import write_json
 from semblante.metrics import confusion_matrix
-from semblante.train.batches import Faces
+from semblante.train.batches import Faces, cover
 from semblante.train.curves import describe_confusion, diagnose, draw_curves, run_title
 from semblante.train.distributed import ALONE, Processes, all_processes, check_norms
 from semblante.train.initial import network_of, start_from, weights_sha256
@@ -174,11 +174,14 @@ def train_epoch(
     ):
         if run.mixes(epoch):
             inputs, targets = mixed(inputs, targets, options)
-        inputs = together.part(inputs).contiguous(memory_format=run.layout)
+        covered = cover(inputs, options.cover_probability)
+        covered, whole = (
+            together.part(faces).contiguous(memory_format=run.layout) for faces in (covered, inputs)
+        )
         targets = together.part(targets)
 
-        with autocast(inputs.device, run.bf16):
-            loss = objective(run.outputs, inputs, targets)  # forward pass, and the error
+        with autocast(covered.device, run.bf16):
+            loss = objective(run.outputs, covered, targets, whole)  # forward pass, and the error
         run.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # back-propagation: dE/dw for every w
         norm = nn.utils.clip_grad_norm_(run.network.parameters(), options.clip_norm)

@@ -88,11 +88,18 @@ class Objective:
         self.teachers = list(teachers)
 
     def __call__(
-        self, outputs: Callable[[Tensor], list[Tensor]], inputs: Tensor, targets: Tensor
+        self,
+        outputs: Callable[[Tensor], list[Tensor]],
+        inputs: Tensor,
+        targets: Tensor,
+        whole: Tensor | None = None,
     ) -> Tensor:
-        """`outputs` gives logits after each recurrent step that counts, the last one last."""
+        """`outputs` gives logits after each recurrent step that counts, the last one last.
+
+        Teachers look at the `inputs`, or at `whole`, where a part of the inputs is covered.
+        """
         options = self.options
-        taught = self._taught(inputs)
+        taught = self._taught(inputs if whole is None else whole)
         *earlier, last = (
             self._error(logits.float(), targets, taught) for logits in outputs(inputs)
         )
@@ -114,7 +121,7 @@ class Objective:
 
     @torch.no_grad()
     def _taught(self, inputs: Tensor) -> Tensor | None:
-        """What the teachers, on average, say of these very inputs: probabilities (n, 7)."""
+        """What the teachers, on average, say of faces as they are here: probabilities (n, 7)."""
         if not self.teachers:
             return None
         views = [inputs, inputs.flip(-1)] if self.options.mirrored_teachers else [inputs]

@@ -61,6 +61,9 @@ class TrainOptions:
     contrast: float = _option(0.3, "random contrast, +- this fraction")
     erase_probability: float = _option(0.4, "share of the faces of which a rectangle is erased")
     degrade_probability: float = _option(0.0, "share of the faces that are blurred or noisy")
+    cover_probability: float = _option(
+        0.0, "share of the faces across which a bar lies, for the network but not for its teachers"
+    )
     all_steps_weight: float = _option(0.0, "weight of the error at the last layer's earlier steps")
     ferplus_weight: float = _option(0.0, "weight of the error of a second head that learns FER+")
     relabel_weight: float = _option(
@@ -95,7 +98,8 @@ class TrainOptions:
         fractions = (
             "momentum", "label_smoothing", "mixup_probability", "mixup_until", "ema_decay",
             "erase_probability", "scale", "shift", "contrast", "cutmix_probability",
-            "distill_weight", "relabel_weight", "degrade_probability", "small_until",
+            "distill_weight", "relabel_weight", "degrade_probability", "cover_probability",
+            "small_until",
         )  # fmt: skip
         not_negative = (
             "seed", "warmup_epochs", "weight_decay", "rotation", "brightness", "all_steps_weight",
@@ -276,26 +280,31 @@ class Stage:
     cross_fitted: bool = False
     beside: Stage | None = None  # runs of another recipe from the same weights, in the same mean
     initial_share: float = 0.0  # of the weights that it started from, see `export`
+    after: int = 0  # the stage, counted from 1, whose weights it starts from; 0: the last one's
+    model: str = ""  # the name of what is kept, where it is no step on the way but a model
     changes: Mapping[str, Any] = field(default_factory=dict)  # to the preset
-    # To the preset, where the weights that a run starts from are its teacher as well.
-    self_taught: Mapping[str, Any] = field(default_factory=dict)
+    # To the preset, where the weights that the last stage left are its teacher.
+    taught: Mapping[str, Any] = field(default_factory=dict)
 
-    def options(self, changes: Mapping[str, Any]) -> TrainOptions:
+    def options(self, changes: Mapping[str, Any], teacher: str = "") -> TrainOptions:
         """The stage's recipe with what the caller changes; raises as `options_from` does."""
         if not self.cross_fitted:
             changes = {name: value for name, value in changes.items() if name != "estimates"}
-        taught: dict[str, Any] = {}
-        if self.self_taught and changes.get("initial"):
-            taught = {"teachers": (changes["initial"],), **self.self_taught}
+        taught = {"teachers": (teacher,), **self.taught} if self.taught and teacher else {}
         return options_from(self.preset, {**self.changes, **taught, **changes})
 
 
 # How the shipped weights were made: each stage starts from what the one before left, a wider
-# network by copies of its units. The fifth stage ends with the small model, the last with the
-# other. In the eighth the weights before teach what they say of a face and of its mirror image
-# together; the last has a mean of runs that learn so and of runs whose targets are cross-fitted.
-_SELF_TAUGHT: Final = {"mirrored_teachers": True, "distill_weight": 0.6, "temperature": 2.0}
+# network by copies of its units. In the eighth the weights before teach what they say of a face and
+# of its mirror image together; after that there is a mean of runs that learn so and of runs whose
+# targets are cross-fitted, twice, the second time with bars across some of the faces, which ends
+# with the larger model. It teaches the small one, which goes on from the fifth stage with a step
+# less.
+_BY_BOTH_VIEWS: Final = {"mirrored_teachers": True, "distill_weight": 0.6, "temperature": 2.0}
 _MEDIUM: Final = {"epochs": 4, "network": "rcnn-medium"}
+_MEDIUM_CROSS_FITTED: Final = {**_MEDIUM, "epochs": 5, "relabel_weight": 0.85}
+_COVERED: Final = {"cover_probability": 0.2}
+_SMALL: Final = {"epochs": 6, "network": "rcnn-small-223", "learning_rate": 0.006}
 RELEASED: Final = (
     Stage("standard"),
     Stage("refine"),
@@ -304,14 +313,32 @@ RELEASED: Final = (
     Stage("finish", runs=3),
     Stage("finish", runs=3, changes={"epochs": 4}),
     Stage("finish", runs=3, changes=_MEDIUM),
-    Stage("finish", runs=3, changes=_MEDIUM, self_taught=_SELF_TAUGHT),
+    Stage("finish", runs=3, changes=_MEDIUM, taught=_BY_BOTH_VIEWS),
     Stage("cross-fit", folds=2, changes={"network": "rcnn-medium"}),
     Stage(
         "finish",
         runs=2,
-        changes={**_MEDIUM, "epochs": 5, "relabel_weight": 0.85},
+        changes=_MEDIUM_CROSS_FITTED,
         cross_fitted=True,
-        beside=Stage("finish", runs=2, changes=_MEDIUM, self_taught=_SELF_TAUGHT),
+        beside=Stage("finish", runs=2, changes=_MEDIUM, taught=_BY_BOTH_VIEWS),
+    ),
+    Stage(
+        "finish",
+        runs=2,
+        changes={**_MEDIUM_CROSS_FITTED, **_COVERED},
+        cross_fitted=True,
+        beside=Stage("finish", runs=2, changes={**_MEDIUM, **_COVERED}, taught=_BY_BOTH_VIEWS),
+        initial_share=0.35,
+        model="model",
+    ),
+    Stage(
+        "finish",
+        runs=2,
+        changes={**_SMALL, **_COVERED, "relabel_weight": 0.85},
+        cross_fitted=True,
+        after=5,
+        taught=_BY_BOTH_VIEWS,
+        model="small",
     ),
 )
 
