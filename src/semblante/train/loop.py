@@ -174,14 +174,14 @@ def train_epoch(
     ):
         if run.mixes(epoch):
             inputs, targets = mixed(inputs, targets, options)
-        covered = cover(inputs, options.cover_probability)
-        covered, whole = (
-            together.part(faces).contiguous(memory_format=run.layout) for faces in (covered, inputs)
+        seen, whole = (
+            together.part(views).contiguous(memory_format=run.layout)
+            for views in (cover(inputs, options.cover_probability), inputs)
         )
         targets = together.part(targets)
 
-        with autocast(covered.device, run.bf16):
-            loss = objective(run.outputs, covered, targets, whole)  # forward pass, and the error
+        with autocast(seen.device, run.bf16):
+            loss = objective(run.outputs, seen, targets, whole)  # forward pass, and the error
         run.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # back-propagation: dE/dw for every w
         norm = nn.utils.clip_grad_norm_(run.network.parameters(), options.clip_norm)

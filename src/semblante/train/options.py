@@ -280,31 +280,29 @@ class Stage:
     cross_fitted: bool = False
     beside: Stage | None = None  # runs of another recipe from the same weights, in the same mean
     initial_share: float = 0.0  # of the weights that it started from, see `export`
-    after: int = 0  # the stage, counted from 1, whose weights it starts from; 0: the last one's
-    model: str = ""  # the name of what is kept, where it is no step on the way but a model
     changes: Mapping[str, Any] = field(default_factory=dict)  # to the preset
-    # To the preset, where the weights that the last stage left are its teacher.
-    taught: Mapping[str, Any] = field(default_factory=dict)
+    # To the preset, where the weights that a run starts from are its teacher as well.
+    self_taught: Mapping[str, Any] = field(default_factory=dict)
 
-    def options(self, changes: Mapping[str, Any], teacher: str = "") -> TrainOptions:
+    def options(self, changes: Mapping[str, Any]) -> TrainOptions:
         """The stage's recipe with what the caller changes; raises as `options_from` does."""
         if not self.cross_fitted:
             changes = {name: value for name, value in changes.items() if name != "estimates"}
-        taught = {"teachers": (teacher,), **self.taught} if self.taught and teacher else {}
+        taught: dict[str, Any] = {}
+        if self.self_taught and changes.get("initial"):
+            taught = {"teachers": (changes["initial"],), **self.self_taught}
         return options_from(self.preset, {**self.changes, **taught, **changes})
 
 
 # How the shipped weights were made: each stage starts from what the one before left, a wider
-# network by copies of its units. In the eighth the weights before teach what they say of a face and
-# of its mirror image together; after that there is a mean of runs that learn so and of runs whose
-# targets are cross-fitted, twice, the second time with bars across some of the faces, which ends
-# with the larger model. It teaches the small one, which goes on from the fifth stage with a step
-# less.
-_BY_BOTH_VIEWS: Final = {"mirrored_teachers": True, "distill_weight": 0.6, "temperature": 2.0}
+# network by copies of its units. The fifth stage ends with the small model, the last with the
+# other. In the eighth the weights before teach what they say of a face and of its mirror image
+# together; after that there is a mean of runs that learn so and of runs whose targets are
+# cross-fitted, twice, the second time with bars across some of the faces.
+_SELF_TAUGHT: Final = {"mirrored_teachers": True, "distill_weight": 0.6, "temperature": 2.0}
 _MEDIUM: Final = {"epochs": 4, "network": "rcnn-medium"}
-_MEDIUM_CROSS_FITTED: Final = {**_MEDIUM, "epochs": 5, "relabel_weight": 0.85}
+_CROSS_FITTED: Final = {**_MEDIUM, "epochs": 5, "relabel_weight": 0.85}
 _COVERED: Final = {"cover_probability": 0.2}
-_SMALL: Final = {"epochs": 6, "network": "rcnn-small-223", "learning_rate": 0.006}
 RELEASED: Final = (
     Stage("standard"),
     Stage("refine"),
@@ -313,32 +311,22 @@ RELEASED: Final = (
     Stage("finish", runs=3),
     Stage("finish", runs=3, changes={"epochs": 4}),
     Stage("finish", runs=3, changes=_MEDIUM),
-    Stage("finish", runs=3, changes=_MEDIUM, taught=_BY_BOTH_VIEWS),
+    Stage("finish", runs=3, changes=_MEDIUM, self_taught=_SELF_TAUGHT),
     Stage("cross-fit", folds=2, changes={"network": "rcnn-medium"}),
     Stage(
         "finish",
         runs=2,
-        changes=_MEDIUM_CROSS_FITTED,
+        changes=_CROSS_FITTED,
         cross_fitted=True,
-        beside=Stage("finish", runs=2, changes=_MEDIUM, taught=_BY_BOTH_VIEWS),
+        beside=Stage("finish", runs=2, changes=_MEDIUM, self_taught=_SELF_TAUGHT),
     ),
     Stage(
         "finish",
         runs=2,
-        changes={**_MEDIUM_CROSS_FITTED, **_COVERED},
+        changes={**_CROSS_FITTED, **_COVERED},
         cross_fitted=True,
-        beside=Stage("finish", runs=2, changes={**_MEDIUM, **_COVERED}, taught=_BY_BOTH_VIEWS),
+        beside=Stage("finish", runs=2, changes={**_MEDIUM, **_COVERED}, self_taught=_SELF_TAUGHT),
         initial_share=0.35,
-        model="model",
-    ),
-    Stage(
-        "finish",
-        runs=2,
-        changes={**_SMALL, **_COVERED, "relabel_weight": 0.85},
-        cross_fitted=True,
-        after=5,
-        taught=_BY_BOTH_VIEWS,
-        model="small",
     ),
 )
 
