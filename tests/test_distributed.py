@@ -27,14 +27,16 @@ from test_training import QUICK, run, weights
 
 def test_two_processes_equal_one(patterns: Dataset, patterns_csv: Path, tmp_path: Path) -> None:
     # Few steps: rounding grows with each, by its own nature and not by a fault.
-    options = replace(QUICK, epochs=1, warmup_epochs=0, batch_size=28, learning_rate=0.01)
+    options = replace(
+        QUICK, epochs=1, warmup_epochs=0, batch_size=28, learning_rate=0.01, cover_probability=0.3
+    )
     run(patterns, options, tmp_path / "one")
     command = [
         sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
         "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", "-m", "semblante", "train",
         "--data", patterns_csv, "--out", tmp_path / "two", "--network", "rcnn-tiny",
         "--epochs", "1", "--batch-size", "28", "--warmup-epochs", "0", "--precision", "fp32",
-        "--learning-rate", "0.01",
+        "--learning-rate", "0.01", "--cover-probability", "0.3",
     ]  # fmt: skip
     done = subprocess.run(
         list(map(str, command)), capture_output=True, text=True,
