@@ -191,7 +191,7 @@ def cover(faces: Tensor, probability: float) -> Tensor:
 
 
 def random_rectangles(tall: Tensor, wide: Tensor, height: int, width: int) -> Tensor:
-    """(n, 1, height, width): rectangles of these sizes (n,) at random places."""
+    """(n, 1, height, width), True inside a rectangle of this size (n,) at a random place."""
     n, device = len(tall), tall.device
     top = torch.rand(n, device=device) * (height - tall)
     left = torch.rand(n, device=device) * (width - wide)

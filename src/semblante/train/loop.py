@@ -174,6 +174,7 @@ def train_epoch(
     ):
         if run.mixes(epoch):
             inputs, targets = mixed(inputs, targets, options)
+        # What is covered for the network its teachers see, and tell.
         seen, whole = (
             together.part(views).contiguous(memory_format=run.layout)
             for views in (cover(inputs, options.cover_probability), inputs)
