@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,11 @@ from semblante.train.targets import read_estimates
 from test_initial import tiny
 from test_training import Silent
 
-SHORT = (Stage("standard"), Stage("robust", initial_share=0.35), Stage("polish", runs=2))
+SHORT = (
+    Stage("standard"),
+    Stage("robust", initial_share=0.35),
+    Stage("polish", runs=2, model="model"),
+)
 SMALL = {"network": "rcnn-tiny", "epochs": 1, "batch_size": 16, "precision": "fp32", "seed": 4}
 
 
@@ -47,7 +52,7 @@ class Notebook:
 
     def train(
         self, dataset: Dataset, out: Path, **changes: str
-    ) -> tuple[Path, dict[str, dict[str, Any]]]:
+    ) -> tuple[list[Path], dict[str, dict[str, Any]]]:
         return train_released(
             dataset, {**SMALL, **changes}, out, self.reporter,
             source={"path": "x"}, votes=ferplus_votes(dataset),
@@ -59,7 +64,7 @@ def test_each_stage_starts_from_what_the_one_before_left(
 ) -> None:
     monkeypatch.setattr(series, "RELEASED", SHORT)
     notebook = Notebook()
-    model, summaries = notebook.train(patterns, tmp_path)
+    (model,), summaries = notebook.train(patterns, tmp_path)
     names = ["1-standard", "2-robust", "3-polish-1", "3-polish-2"]
     assert list(summaries) == names
     assert notebook.titles == [f"run {k} of 4: {name}" for k, name in enumerate(names, start=1)]
@@ -74,19 +79,23 @@ def test_each_stage_starts_from_what_the_one_before_left(
 
     said = Classifier(model).probabilities(patterns.images)
     model.unlink()  # killed before it was written
-    assert notebook.train(patterns, tmp_path) == (model, summaries)
+    assert notebook.train(patterns, tmp_path) == ([model], summaries)
     assert notebook.steps[4:] == [0, 0, 0, 0]
     np.testing.assert_allclose(Classifier(model).probabilities(patterns.images), said, atol=1e-6)
 
 
-def test_a_stage_may_have_a_wider_network_and_teach_itself(
+def test_a_stage_may_have_another_network_and_a_teacher(
     patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(NETWORKS, "wider", lambda n: tiny(n, channels=(20, 24, 36)))
+    monkeypatch.setitem(NETWORKS, "shorter", lambda n: tiny(n, steps=(1, 1, 2)))
     first = Stage("polish", changes={"network": "rcnn-tiny", "epochs": 1})
     taught = {"mirrored_teachers": True, "distill_weight": 0.5}
-    wider = Stage("finish", changes={"network": "wider", "epochs": 2}, self_taught=taught)
-    monkeypatch.setattr(series, "RELEASED", (first, wider))
+    wider = Stage("finish", changes={"network": "wider", "epochs": 2}, taught=taught)
+    shorter = replace(wider, changes={"network": "shorter", "epochs": 1}, after=1)
+    again = replace(shorter, after=0, teacher=2, model="small")
+    stages = (first, replace(wider, model="model"), shorter, again)
+    monkeypatch.setattr(series, "RELEASED", stages)
 
     @contextmanager
     def reporter(*_: Any) -> Iterator[Silent]:
@@ -94,7 +103,7 @@ def test_a_stage_may_have_a_wider_network_and_teach_itself(
 
     changes = {name: SMALL[name] for name in ("batch_size", "precision", "seed")}
     votes = ferplus_votes(patterns)
-    model, summaries = train_released(
+    (model, small), summaries = train_released(
         patterns, changes, tmp_path, reporter, source={"path": "x"}, votes=votes
     )
     options = json.loads((tmp_path / "2-finish" / "config.json").read_text())["options"]
@@ -102,20 +111,26 @@ def test_a_stage_may_have_a_wider_network_and_teach_itself(
     assert options["teachers"] == [options["initial"]] == [str(tmp_path / "1-polish.onnx")]
     assert (options["mirrored_teachers"], options["distill_weight"]) == (True, 0.5)
     assert Classifier(model).about["network"] == "wider"
-    assert list(summaries) == ["1-polish", "2-finish"]
+    assert list(summaries) == ["1-polish", "2-finish", "3-finish", "4-finish"]
+    for name, initial in (("3-finish", "1-polish.onnx"), ("4-finish", "3-finish.onnx")):
+        options = json.loads((tmp_path / name / "config.json").read_text())["options"]
+        assert options["initial"] == str(tmp_path / initial)
+        assert options["teachers"] == [str(model)]
+    assert (model.name, small.name) == ("model.onnx", "small.onnx")
+    assert Classifier(small).about["steps"] == [1, 1, 2]
     # What the caller changes comes first.
     assert wider.options({"network": "rcnn-tiny"}).network == "rcnn-tiny"
-    assert wider.options({"initial": "a", "teachers": ("b",)}).teachers == ("b",)
+    assert wider.options({"initial": "a", "teachers": ("b",)}, teacher="c").teachers == ("b",)
 
 
 def test_stages_after_folds_learn_what_these_say(
     patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    last = Stage("finish", cross_fitted=True, beside=Stage("polish"))
+    last = Stage("finish", cross_fitted=True, beside=Stage("polish"), model="model")
     stages = (Stage("standard"), Stage("cross-fit", folds=2), last)
     monkeypatch.setattr(series, "RELEASED", stages)
     notebook = Notebook()
-    model, summaries = notebook.train(patterns, tmp_path)
+    (model,), summaries = notebook.train(patterns, tmp_path)
     assert list(summaries) == ["1-standard", "3-finish-1", "3-finish-2"]
     names = ["1-standard", "2-cross-fit, fold 1", "2-cross-fit, fold 2", "3-finish-1", "3-finish-2"]
     assert notebook.titles == [f"run {k} of 5: {name}" for k, name in enumerate(names, start=1)]
@@ -132,7 +147,7 @@ def test_stages_after_folds_learn_what_these_say(
 
     made = read_estimates(tmp_path / "2-cross-fit", patterns.split("Training"))
     (tmp_path / "2-cross-fit" / "estimates.safetensors").unlink()  # killed before it was written
-    assert notebook.train(patterns, tmp_path) == (model, summaries)
+    assert notebook.train(patterns, tmp_path) == ([model], summaries)
     assert notebook.steps[5:] == [0] * 5
     with pytest.raises(OptionError, match="these runs make their own"):
         notebook.train(patterns, tmp_path, estimates="x")

@@ -236,7 +236,7 @@ def _released(task: _Task, changes: dict[str, Any]) -> Callable[[], None]:
     from semblante.train.series import train_released
 
     language = task.language
-    model, summaries = train_released(
+    models, summaries = train_released(
         task.dataset, changes, task.out, _titled(task),
         source=task.notes, votes=task.votes, language=language,
     )  # fmt: skip
@@ -245,12 +245,13 @@ def _released(task: _Task, changes: dict[str, Any]) -> Callable[[], None]:
         for name, summary in summaries.items():
             print(f"{name}:")
             _print_summary(summary, language)
-        found = evaluate(Classifier(model), task.dataset, "PublicTest", model=str(model))
-        picture = task.out / "confusion.png"
-        draw_confusion(found, picture, language)
         words = _WORDS[language]
-        print(words["model"].format(model, found.accuracy, found.n))
-        print(words["pictures"].format(picture))
+        for model in models:
+            found = evaluate(Classifier(model), task.dataset, "PublicTest", model=str(model))
+            picture = model.with_name(f"{model.stem}-confusion.png")
+            draw_confusion(found, picture, language)
+            print(words["model"].format(model, found.accuracy, found.n))
+            print(words["pictures"].format(picture))
 
     return report
 

@@ -46,10 +46,10 @@ def _with_controls(name: str, **size: Any) -> dict[str, Builder]:
 
 # Each builds one with n outputs. `count_parameters` and `count_multiply_adds` tell their sizes.
 NETWORKS: Final[dict[str, Builder]] = {
-    # The small one that ships.
+    # The path of the released weights begins with it.
     **_with_controls("rcnn-small", stem=32, channels=(64, 128, 192), steps=(2, 3, 3), dropout=0.2),
-    # A step fewer at 12x12 pixels, a tenth of the time; it can start from rcnn-small's weights
-    # (docs/experiments.md).
+    # The small one that ships: a step fewer at 12x12 pixels, a tenth less time; it can start from
+    # rcnn-small's weights.
     "rcnn-small-223": _recurrent(stem=32, channels=(64, 128, 192), steps=(2, 2, 3), dropout=0.2),
     # For tests, first tries and controls that a laptop can afford.
     **_with_controls("rcnn-tiny", stem=8, channels=(16, 24, 32), steps=(1, 2, 2), dropout=0.0),

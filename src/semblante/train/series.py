@@ -30,16 +30,16 @@ def train_released(
     source: Mapping[str, Any],
     votes: FerPlus | None = None,
     language: str = "en",
-) -> tuple[Path, dict[str, dict[str, Any]]]:
-    """Train as the released weights were trained; returns the ONNX file of the last stage, and the
+) -> tuple[list[Path], dict[str, dict[str, Any]]]:
+    """Train as the released weights were trained; returns the ONNX files of the models, and the
     summary of each run by its folder's name.
 
     `changes` to the presets hold for every run; the first starts from their `initial`, if there is
-    one, each later stage from the file of the stage before, which may be its teacher as well. The
-    n-th run of a stage has their seed plus n - 1. A stage of folds leaves estimates, by which later
-    ones find likely labels. Run folders and a stage's file (`1-standard`,
-    `1-standard.onnx`, ...) are written to `out`, the last file as `model.onnx`; a call that was
-    interrupted goes on when made again.
+    one, each later stage from the file of an earlier one, mostly of that before, which may be its
+    teacher. The n-th run of a stage has their seed plus n - 1. A stage of folds leaves estimates,
+    by which later ones find likely labels. Run folders and a stage's file (`1-standard`,
+    `1-standard.onnx`, ...) are written to `out`, the models as `model.onnx` and `small.onnx`; a
+    call that was interrupted goes on when made again.
     `reporter` is given each run's options and a title; what a person reads is in `language`.
     Raises before the first run where a later one could not follow its recipe.
     """
@@ -53,7 +53,9 @@ def train_released(
     together = all_processes()
     total = sum(kind.folds or kind.runs for kind in kinds)
     begun = 0
-    initial, estimates = str(changes.get("initial", "")), ""
+    files = {0: str(changes.get("initial", ""))}  # by the number of the stage that left them
+    models = []
+    estimates = ""
     summaries: dict[str, dict[str, Any]] = {}
 
     def titled(options: TrainOptions, name: str) -> AbstractContextManager[Reporter]:
@@ -68,6 +70,8 @@ def train_released(
 
     for number, stage in enumerate(RELEASED, start=1):
         name = f"{number}-{stage.preset}"
+        initial = files[stage.after or max(files)]
+        teacher = files[stage.teacher or max(files)]
         if stage.folds:
             options = stage.options({**changes, "initial": initial})
             cross_fit(
@@ -81,9 +85,8 @@ def train_released(
         for k, kind in enumerate(runs):
             folder = out / (name if len(runs) == 1 else f"{name}-{k + 1}")
             seed = int(changes.get("seed", TrainOptions.seed)) + k
-            options = kind.options(
-                {**changes, "seed": seed, "initial": initial, "estimates": estimates}
-            )
+            its_own = {"seed": seed, "initial": initial, "estimates": estimates}
+            options = kind.options({**changes, **its_own}, teacher)
             with titled(options, folder.name) as progress:
                 summaries[folder.name] = train(
                     dataset, options, folder, progress, source=source, votes=votes,
@@ -91,9 +94,11 @@ def train_released(
                     language=language,
                 )  # fmt: skip
             folders.append(folder)
-        model = out / ("model.onnx" if stage is RELEASED[-1] else f"{name}.onnx")
-        if together.first and not model.exists():
-            export(folders, model, dataset, votes=votes, initial_share=stage.initial_share)
-        together.wait()  # the next stage starts from it
-        initial = str(model)
-    return model, summaries
+        file = out / f"{stage.model or name}.onnx"
+        if together.first and not file.exists():
+            export(folders, file, dataset, votes=votes, initial_share=stage.initial_share)
+        together.wait()  # other stages start from it
+        files[number] = str(file)
+        if stage.model:
+            models.append(file)
+    return models, summaries
