@@ -12,7 +12,7 @@ import pytest
 
 from conftest import ROOT
 from semblante.models import MODELS
-from semblante.train.options import RELEASED
+from semblante.train.released import RELEASED
 
 GENERATE = runpy.run_path(str(ROOT / "docs" / "generate.py"))
 
@@ -24,7 +24,7 @@ def test_generated_pages_are_up_to_date() -> None:
 
 
 def test_the_released_path_is_as_long_as_the_readme_says() -> None:
-    kinds = [kind for stage in RELEASED for kind in (stage, stage.beside) if kind]
+    kinds = [kind for stage in RELEASED for kind in stage.kinds]
     runs = sum(kind.folds or kind.runs for kind in kinds)
     epochs = sum((kind.folds or kind.runs) * kind.options({}).epochs for kind in kinds)
     for page, words in (("README.md", "runs epochs"), ("README.es.md", "corridas épocas")):

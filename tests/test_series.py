@@ -22,7 +22,8 @@ from semblante.errors import OptionError
 from semblante.recognise.classifier import Classifier
 from semblante.train import series
 from semblante.train.networks import NETWORKS
-from semblante.train.options import PRESETS, RELEASED, Stage, TrainOptions
+from semblante.train.options import PRESETS, TrainOptions
+from semblante.train.released import RELEASED, Stage
 from semblante.train.series import train_released
 from semblante.train.targets import read_estimates
 from test_initial import tiny

@@ -25,7 +25,8 @@ from semblante.cli.reading import (
     Source,
 )
 from semblante.errors import OptionError
-from semblante.train.options import PRESETS, RELEASED, TrainOptions, options_from
+from semblante.train.options import PRESETS, TrainOptions, options_from
+from semblante.train.released import RELEASED
 from semblante.train.reporter import Record, Reporter
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def train_command(
         raise OptionError(f"unknown preset {preset!r}; known: {', '.join(known)}")
     changes = {k: v for k, v in recipe.items() if v is not None}
     if preset == _SERIES:
-        recipes = [stage.options(changes) for stage in RELEASED]
+        recipes = [kind.options(changes) for stage in RELEASED for kind in stage.kinds]
     else:
         recipes = [options_from(preset, changes)]
     if learning_curve and (recipes[0].initial or recipes[0].teachers or recipes[0].estimates):

@@ -1,4 +1,4 @@
-"""The whole path of the released weights: run after run, each from what the one before came to."""
+"""The whole way of the released weights: run after run, each from what one before came to."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from semblante.train.distributed import all_processes
 from semblante.train.export import export
 from semblante.train.loop import train
 from semblante.train.networks import build_network, check_fits
-from semblante.train.options import RELEASED, TrainOptions
+from semblante.train.options import TrainOptions
+from semblante.train.released import RELEASED
 from semblante.train.reporter import Reporter
 
 _TITLE: Final = {"en": "run {} of {}: {}", "es": "corrida {} de {}: {}"}
@@ -46,7 +47,7 @@ def train_released(
     if changes.get("estimates"):
         raise OptionError("estimates is of no use here: these runs make their own")
     n = int((dataset.splits == SPLITS.index("Training")).sum())
-    kinds = [kind for stage in RELEASED for kind in (stage, stage.beside) if kind]
+    kinds = [kind for stage in RELEASED for kind in stage.kinds]
     for kind in kinds:
         options = kind.options(changes)
         check_fits(build_network(options.network), options, min(options.batch_size, n))
@@ -81,7 +82,7 @@ def train_released(
             estimates = str(out / name)
             continue
         folders = []
-        runs = [kind for kind in (stage, stage.beside) if kind for _ in range(kind.runs)]
+        runs = [kind for kind in stage.kinds for _ in range(kind.runs)]
         for k, kind in enumerate(runs):
             folder = out / (name if len(runs) == 1 else f"{name}-{k + 1}")
             seed = int(changes.get("seed", TrainOptions.seed)) + k
