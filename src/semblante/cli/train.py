@@ -251,8 +251,8 @@ def _released(task: _Task, changes: dict[str, Any]) -> Callable[[], None]:
             found = evaluate(Classifier(model), task.dataset, "PublicTest", model=str(model))
             picture = model.with_name(f"{model.stem}-confusion.png")
             draw_confusion(found, picture, language)
-            print(words["model"].format(model, found.accuracy, found.n))
-            print(words["pictures"].format(picture))
+            print(words["model"].format(model, found.accuracy, found.n, picture))
+        print(words["pictures"].format(task.out))
 
     return report
 
@@ -390,8 +390,8 @@ _WORDS: Final = {
         "Training {training[accuracy]:.2%} (n={training[n]}), single view, no augmentation",
         "by emotion": "PublicTest by emotion. {}",
         "folder": "weights, log, curves and confusion matrix are in {}",
-        "model": "{}: PublicTest {:.2%} (n={}), single view",
-        "pictures": "each run's curves are in its folder, the confusion matrix in {}",
+        "model": "{}: PublicTest {:.2%} (n={}), single view, confusion matrix in {}",
+        "pictures": "each run's curves are in its folder in {}",
         "faces": "faces",
         "curve": "curve: {}",
         "fold": "without fold {} of {}, which is called PublicTest below",
@@ -411,8 +411,8 @@ _WORDS: Final = {
         "Training {training[accuracy]:.2%} (n={training[n]}), una vista, sin aumento de datos",
         "by emotion": "PublicTest por emoción. {}",
         "folder": "pesos, registro, curvas y matriz de confusión están en {}",
-        "model": "{}: PublicTest {:.2%} (n={}), una vista",
-        "pictures": "las curvas de cada corrida están en su carpeta; la matriz de confusión, en {}",
+        "model": "{}: PublicTest {:.2%} (n={}), una vista, matriz de confusión en {}",
+        "pictures": "las curvas de cada corrida están en su carpeta de {}",
         "faces": "rostros",
         "curve": "curva: {}",
         "fold": "sin la parte {} de {}, que aquí abajo se llama PublicTest",
