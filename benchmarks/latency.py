@@ -54,7 +54,10 @@ def main() -> None:
     for case, value in results.items():
         print(f"{case}: {value}")
     about = {**describe("numpy", "opencv-python-headless", "onnxruntime"), "rounds": ROUNDS}
-    write_json(RESULTS / "latency.json", {"machine": about, "median_ms": results})
+    weights = {name: entry.sha256 for name, entry in MODELS.items()}
+    write_json(
+        RESULTS / "latency.json", {"machine": about, "sha256": weights, "median_ms": results}
+    )
 
 
 def medians(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
