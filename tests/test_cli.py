@@ -169,6 +169,27 @@ def test_what_lies_in_a_folder(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv")
+def test_a_folder_that_may_be_listed_and_not_entered(tmp_path: Path) -> None:
+    (tmp_path / "in" / "locked").mkdir(parents=True)
+    for name in ("a.jpg", "locked/b.jpg"):
+        shutil.copy(EXAMPLE, tmp_path / "in" / name)
+    (tmp_path / "in" / "locked").chmod(0o444)
+    without = ["setpriv"]  # root's right to enter nevertheless
+    if os.geteuid() == 0:
+        without += ["--bounding-set", "-dac_override,-dac_read_search", "--inh-caps", "-all"]
+    done = subprocess.run(
+        [*without, PROGRAM, "analyze", "in", "--format", "csv"],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    (tmp_path / "in" / "locked").chmod(0o755)
+    assert done.returncode == 1
+    assert done.stderr == "semblante: in/locked/b.jpg: cannot be read: Permission denied\n"
+    assert [line.split(",")[0] for line in done.stdout.splitlines()] == [
+        "path", "in/a.jpg", "in/locked/b.jpg"
+    ]  # fmt: skip
+
+
 def test_a_run_that_was_killed_before_its_first_result(tmp_path: Path) -> None:
     partial = tmp_path / "faces.csv.partial"
     command = ("analyze", EXAMPLE, "--format", "csv", "--out", tmp_path / "faces.csv")

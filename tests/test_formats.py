@@ -48,6 +48,22 @@ def test_a_video_that_was_named_twice_has_two_rows_in_the_table() -> None:
     assert len(file.getvalue().splitlines()) == 3
 
 
+def test_what_was_read_is_not_called_unread_in_the_table() -> None:
+    clip = [Analysis("a.mp4", 60, 60, (), frame, frame / 25) for frame in (0, 1)]
+    broken = Analysis("a.mp4", None, None, error="a.mp4: breaks off")
+    picture = Analysis("b.png", 60, 60, error="marked/b.png: cannot be written")  # its copy
+    file = io.StringIO()
+    write_table([*clip, broken, picture, Analysis("c.png", None, None, error="-")], file, "en")
+    assert [
+        line.split(maxsplit=2) for line in map(str.strip, file.getvalue().splitlines()[1:])
+    ] == [
+        ["a.mp4", "-", "no face"],
+        ["a.mp4", "-", "incomplete"],
+        ["b.png", "-", "no face"],
+        ["c.png", "-", "not read"],
+    ]
+
+
 @pytest.mark.parametrize(
     ("path", "shown"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ import semblante
 from conftest import EXAMPLE, SHARED, needs_photos
 from semblante import EMOTIONS, Analyzer, Box, Face, ImageError, ModelError
 from semblante.emotions import LANGUAGES, emotion_name
-from semblante.errors import OptionError
+from semblante.errors import MissingExtraError, OptionError
 from semblante.models import MODELS, model_path, sha256
 from semblante.preprocess import crop_face, to_grey
 from semblante.recognise.annotate import COLOURS, annotate, font
@@ -90,6 +91,23 @@ def test_faces_divided_among_threads_are_what_each_is_by_itself(n: int) -> None:
     assert mirrored == pytest.approx(expected, abs=1e-5)
     with pytest.raises(OptionError, match="expected threads of at least 1, found 0"):
         Classifier(model_path("rcnn-medium"), threads=0)
+
+
+def test_a_forked_process_classifies_as_well() -> None:
+    """`multiprocessing` forks on Linux until Python 3.13, and threads do not go along."""
+    program = """
+import multiprocessing, numpy, semblante
+faces = numpy.zeros((40, 48, 48), numpy.uint8)
+classifier = semblante.Analyzer(threads=2).classifier
+def first(_): return float(classifier.probabilities(faces)[0, 0])
+here = first(0)
+with multiprocessing.get_context("fork").Pool(1) as pool:
+    print(pool.map_async(first, [0]).get(timeout=60) == [here])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "True\n", done.stderr
+    error = pickle.loads(pickle.dumps(MissingExtraError("writing Parquet", "parquet")))
+    assert str(error) == "writing Parquet needs more packages: pip install 'semblante[parquet]'"
 
 
 @pytest.mark.parametrize(

@@ -224,6 +224,25 @@ def test_a_timeline_that_cannot_be_written_stops_nothing(tmp_path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "lines", "rows.csv"]
 
 
+def test_a_timeline_replaces_nothing_else_that_is_written(tmp_path) -> None:
+    film = write_video(tmp_path / "film.mp4", 4, lambda _: canvas())
+    shutil.copy(EXAMPLE, tmp_path / "film.mp4.png")
+    both = tmp_path / "both"
+    done = run("analyze", film, tmp_path / "film.mp4.png", "--annotate", both, "--timeline", both)
+    assert done.returncode == 0, done.stderr
+    names = ["film-2.mp4.png", "film.mp4", "film.mp4.png"]
+    assert sorted(path.name for path in both.iterdir()) == names
+    assert semblante.load_image(both / "film.mp4.png").shape == (512, 512, 3)
+
+
+def test_a_contact_sheet_that_cannot_be_written_costs_no_timeline(tmp_path) -> None:
+    film = write_video(tmp_path / "film.mp4", 4, lambda _: canvas())
+    done = run("analyze", film, "--contact-sheet", "/proc/x.png", "--timeline", tmp_path / "lines")
+    assert done.returncode == 1
+    assert "/proc/x.png: cannot be written" in done.stderr
+    assert [path.name for path in (tmp_path / "lines").iterdir()] == ["film.mp4.png"]
+
+
 def test_a_timeline_replaces_no_picture_that_is_read(tmp_path) -> None:
     write_video(tmp_path / "clip.mp4", 3, lambda _: canvas())
     shutil.copy(EXAMPLE, tmp_path / "clip.mp4.png")

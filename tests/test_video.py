@@ -18,7 +18,13 @@ from conftest import EXAMPLE
 from semblante import Analyzer, Box, OptionError, VideoError
 from semblante.recognise.detectors import Detection, make_detector
 from semblante.recognise.tracks import Track, Tracker, median_flow, tracker_for
-from semblante.recognise.video import Video, VideoWriter, is_whole, usable_rate
+from semblante.recognise.video import (
+    Video,
+    VideoWriter,
+    is_whole,
+    picture_late_s,
+    usable_rate,
+)
 from test_cli import PROGRAM
 from test_cli import semblante as program
 
@@ -120,8 +126,11 @@ def test_two_people_one_leaves_and_comes_back(tmp_path: Path, face: np.ndarray) 
 
 
 def test_cameras_and_files_that_are_none(tmp_path: Path, moving: Path) -> None:
-    with pytest.raises(VideoError, match="camera 99: there is no such camera"):
-        Video(99)
+    for number in (99, -1, 2**31):
+        with pytest.raises(VideoError, match=f"camera {number}: there is no such camera"):
+            Video(number)
+    with pytest.raises(VideoError, match="null byte"):
+        Video("a\0b.mp4")
     with pytest.raises(VideoError, match=r"missing\.mp4: cannot be read: No such file"):
         Video(tmp_path / "missing.mp4")
     (tmp_path / "empty.mp4").touch()
@@ -130,8 +139,9 @@ def test_cameras_and_files_that_are_none(tmp_path: Path, moving: Path) -> None:
     (tmp_path / "text.mp4").write_text("no video" * 100)
     with pytest.raises(VideoError, match=r"text\.mp4: not a video"):
         Video(tmp_path / "text.mp4")
-    with pytest.raises(OptionError, match="every_s above 0"):
-        next(Video(moving).frames(0.0))
+    for every_s in (0.0, -1.0, float("nan"), float("inf"), 1e-320):
+        with pytest.raises(OptionError, match="every_s of at least 1e-06"):
+            next(Video(moving).frames(every_s))
     with pytest.raises(OptionError, match="detect_every of at least 1"):
         next(Analyzer().analyze_video(moving, detect_every=0))
 
@@ -380,6 +390,47 @@ def test_a_clock_that_jumps_is_not_filled_with_frames(tmp_path: Path) -> None:
         writer.write(canvas(), time_s)
     writer.close(done=True)
     assert len(list(Video(tmp_path / "copy.mp4").frames())) == 1 + 1 + 20 + 1 + 1
+
+
+def test_a_frame_is_shown_in_the_copy_until_the_next_one_s_time(tmp_path: Path) -> None:
+    writer = VideoWriter(tmp_path / "copy.mp4", 10)
+    levels = (50, 100, 150, 200)
+    for level, time_s in zip(levels, (0.0, 1.0, 1.02, 1.5), strict=True):
+        writer.write(np.full((48, 64, 3), level, np.uint8), time_s)
+    writer.close(done=True)
+    shown = [int(frame.image.mean()) for frame in Video(tmp_path / "copy.mp4").frames()]
+    # The third has no place of its own, but is what is seen until the fourth.
+    assert shown == pytest.approx([50] * 10 + [100] + [150] * 4 + [200], abs=6)
+
+
+def test_a_killed_run_s_half_copy_is_no_input_and_is_replaced(moving: Path, tmp_path: Path) -> None:
+    killed = VideoWriter(tmp_path / "clip.mp4", FPS)
+    killed.write(canvas(), 0.0)
+    [half] = tmp_path.iterdir()
+    done = program("analyze", tmp_path)
+    assert "no pictures or videos in this folder" in done.stderr
+    again = VideoWriter(tmp_path / "clip.mp4", FPS)
+    again.write(canvas(), 0.0)
+    assert list(tmp_path.iterdir()) == [half]
+    again.close(done=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
+    shutil.copy(moving, tmp_path / ("\u3042" * 80 + ".mp4"))  # 244 bytes, of 255 that may be
+    done = program("analyze", tmp_path, "--annotate", tmp_path / "marked")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@needs_ffmpeg
+def test_a_picture_that_begins_after_its_sound(moving: Path, tmp_path: Path) -> None:
+    late = tmp_path / "late.mkv"
+    ffmpeg(
+        "-itsoffset", 2, "-i", moving, "-f", "lavfi", "-i", "sine=440:duration=5",
+        "-map", "0:v", "-map", "1:a", "-c:v", "copy", late,
+    )  # fmt: skip
+    done = program("analyze", late, "--annotate", tmp_path / "marked")
+    assert done.returncode == 0, done.stderr
+    assert picture_late_s(late) == pytest.approx(2, abs=0.1)
+    assert picture_late_s(tmp_path / "marked" / "late.mp4") == pytest.approx(2, abs=0.1)
+    assert picture_late_s(moving) == 0
 
 
 @pytest.mark.parametrize(("said", "taken"), [(24, 24), (240, 240), (1000, 25), (0, 25), (-1, 25)])

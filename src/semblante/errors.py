@@ -36,3 +36,8 @@ class MissingExtraError(SemblanteError):
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} needs more packages: pip install 'semblante[{extra}]'")
+        self._asked = (what, extra)
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
+        """Of use where one was raised in another process."""
+        return type(self), self._asked

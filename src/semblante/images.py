@@ -114,7 +114,7 @@ def _decode(file: IO[bytes], name: str, max_pixels: int) -> RgbImage:
         if width * height > max_pixels:
             raise ImageError(
                 f"{name}: {width}x{height} pixels are too many; "
-                f"at most {max_pixels // 1_000_000} megapixels are read"
+                f"at most {max_pixels / 1e6:g} megapixels are read"
             )
         image.load()
         return _to_rgb(_upright(image))
@@ -126,8 +126,7 @@ def _decode(file: IO[bytes], name: str, max_pixels: int) -> RgbImage:
         ) from None
     except Image.DecompressionBombError:
         raise ImageError(
-            f"{name}: declares too many pixels; "
-            f"at most {max_pixels // 1_000_000} megapixels are read"
+            f"{name}: declares too many pixels; at most {max_pixels / 1e6:g} megapixels are read"
         ) from None
     except ImageError:
         raise
@@ -216,7 +215,7 @@ def _from_array(array: npt.NDArray[np.uint8], max_pixels: int) -> RgbImage:
     if array.shape[0] * array.shape[1] > max_pixels:
         raise ImageError(
             f"{array.shape[1]}x{array.shape[0]} pixels are too many; "
-            f"at most {max_pixels // 1_000_000} megapixels are read"
+            f"at most {max_pixels / 1e6:g} megapixels are read"
         )
     if array.ndim == 3 and channels == 3:
         return array

@@ -83,7 +83,8 @@ class Face:
 
 @dataclass(frozen=True)
 class Analysis:
-    """One picture or video frame: its faces, or the reason why it could not be read."""
+    """One picture or video frame: its faces, or the reason why it could not be read; at a video's
+    end, without a frame, what was wrong with it."""
 
     path: str | None
     width: int | None  # pixels, after turning the picture as its EXIF orientation says
@@ -91,7 +92,7 @@ class Analysis:
     faces: tuple[Face, ...] = ()
     frame: int | None = None  # number of the frame in a video, from 0; None for a picture
     time_s: float | None = None  # seconds from the video's start; None for a picture
-    error: str | None = None  # one line; None where the picture was read
+    error: str | None = None  # one line: why it could not be read, or its copy not be written
 
     def to_dict(self) -> dict[str, Any]:
         """As it stands in JSON, a line a picture or frame."""

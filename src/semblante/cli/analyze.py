@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -49,7 +50,7 @@ from semblante.recognise.annotate import blurred
 from semblante.recognise.detectors import make_detector
 from semblante.recognise.pipeline import SEARCH_EVERY_S, TTA, Analyzer
 from semblante.recognise.tracks import tracker_for
-from semblante.recognise.video import Video, VideoWriter
+from semblante.recognise.video import LEAST_EVERY_S, Video, VideoWriter
 from semblante.results import Analysis, Box
 
 
@@ -163,7 +164,8 @@ def analyze_command(
         tta=tta,
     )  # fmt: skip
     work = _Work(analyzer, found, places, every_s, lang, blur=blur)
-    views = Views(contact_sheet, timeline, lang, [item.path for item in found])
+    others = [*(item.path for item in found), *places.values(), out, contact_sheet]
+    views = Views(contact_sheet, timeline, lang, filter(None, others))
     if out is None:
         failed = _as_they_come(work, format, lang, views, sys.stdout)
     elif streamed:
@@ -398,7 +400,7 @@ def _seconds(text: str) -> float:
                 seconds = float(text.removesuffix(unit)) * factor
             except ValueError:
                 break
-            if 0 < seconds < float("inf"):
+            if LEAST_EVERY_S <= seconds < math.inf:
                 return seconds
             break
     raise OptionError(f"--every: expected a time such as 0.5s or 200ms, found {text!r}")

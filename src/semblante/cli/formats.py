@@ -82,11 +82,12 @@ def write_table(analyses: Iterable[Analysis], file: IO[str], language: str) -> N
     for column in table.columns[2:]:
         column.no_wrap = True
     for _, group in itertools.groupby(analyses, key=_Inputs().number):
-        clip = _Clip()
+        clip, broken = _Clip(), ""
         for analysis in group:
             path = printable(analysis.path or "")
-            if analysis.error is not None and not analysis.faces:
-                table.add_row(path, "-", words["not read"])
+            # A picture that was read may have an error as well: that of its annotated copy.
+            if analysis.error is not None and analysis.width is None:
+                broken = words["incomplete" if clip.frames else "not read"]
             elif analysis.frame is not None:
                 clip.add(analysis)
             elif not analysis.faces:
@@ -102,6 +103,8 @@ def write_table(analyses: Iterable[Analysis], file: IO[str], language: str) -> N
             table.add_row(path, f"{words['track']} {track}", *_guesses(mean, language), times)
         if clip.frames and not clip.tracks:
             table.add_row(path, "-", words["no face"])
+        if broken:
+            table.add_row(path, "-", broken)
     # A table in a file, or in a pipe, is as wide as it needs to be.
     console = Console(file=file, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
@@ -110,8 +113,10 @@ def write_table(analyses: Iterable[Analysis], file: IO[str], language: str) -> N
 
 
 def follows(analysis: Analysis, before: Analysis) -> bool:
-    """In the same video, and not in one that is looked at a second time."""
-    return analysis.path == before.path and (analysis.frame or 0) > (before.frame or 0)
+    """In the same video, or at its end, and not in one that is looked at a second time."""
+    if analysis.path != before.path or before.frame is None:
+        return False
+    return analysis.frame is None or analysis.frame > before.frame
 
 
 class _Inputs:
@@ -172,11 +177,13 @@ _WORDS: dict[str, dict[str, Any]] = {
         "track": "track",
         "no face": "no face",
         "not read": "not read",
+        "incomplete": "incomplete",
     },
     "es": {
         "columns": ["imagen", "rostro", "emoción", "o bien", "izq.,arriba tamaño"],
         "track": "pista",
         "no face": "sin rostros",
         "not read": "no leída",
+        "incomplete": "incompleto",
     },
 }

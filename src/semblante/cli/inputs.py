@@ -62,14 +62,14 @@ def _found(path: Path, own: set[str]) -> Iterator[Input]:
         file
         for file in files_below(path, denied.append, leave_out=own)
         # ._x.jpg is what macOS notes about x.jpg on other systems' disks.
-        if file.suffix.lower() in known and not file.name.startswith("._")
+        if file.suffix.lower() in known and not file.name.startswith(("._", video.UNFINISHED))
     ]
     for error in denied:
         yield Unreadable(path, f"{error.filename}: cannot be read: {error.strerror}")
     if not files and not denied:
         yield Unreadable(path, f"{path}: no pictures or videos in this folder")
     for file in sorted(files):
-        if file.exists() and not file.is_file():
+        if os.path.exists(file) and not os.path.isfile(file):  # noqa: PTH110, PTH113 - as above
             yield Unreadable(file, f"{file}: expected a file, found a pipe or a device")
         else:
             yield _named(file, file.relative_to(path))

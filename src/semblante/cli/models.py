@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from semblante.errors import OptionError
 from semblante.models import DEFAULT_MODEL, DETECTOR_FILES, MODELS
@@ -20,8 +20,9 @@ models_app = typer.Typer(help="The trained models at hand.", no_args_is_help=Tru
 def list_command() -> None:
     """One line for each shipped model."""
     table = Table(
-        "model", "parameters", "MB", "PublicTest", "PrivateTest", box=None, pad_edge=False
-    )
+        Column("model", overflow="fold"), "parameters", "MB", "PublicTest", "PrivateTest",
+        box=None, pad_edge=False,
+    )  # fmt: skip
     for entry in MODELS.values():
         table.add_row(
             entry.name,

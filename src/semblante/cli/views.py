@@ -21,9 +21,9 @@ class Views:
     """Give it every result, in order, and let it write at the end."""
 
     def __init__(
-        self, sheet: Path | None, timelines: Path | None, language: str, inputs: Iterable[Path] = ()
+        self, sheet: Path | None, timelines: Path | None, language: str, others: Iterable[Path] = ()
     ) -> None:
-        """No timeline replaces one of the `inputs`."""
+        """No timeline replaces one of the `others`: what is read or written besides."""
         self._sheet = sheet
         self._timelines = timelines
         self._language = language
@@ -31,7 +31,7 @@ class Views:
         self._faces: Counter[str] = Counter()  # of each emotion, with those that get no tile
         self._clip: list[Analysis] = []  # the frames of the video at hand
         self._taken: set[Path] = set()
-        self._inputs = {os.path.realpath(path) for path in inputs} if timelines else set()
+        self._others = {os.path.realpath(path) for path in others} if timelines else set()
         self.failed = 0  # timelines that could not be written
 
     def add(self, analysis: Analysis) -> None:
@@ -60,19 +60,19 @@ class Views:
 
     def write(self) -> None:
         """Whatever was asked for and is not written yet."""
+        if self._timelines is not None and self._clip:
+            self._write_timeline(self._timelines)
         if self._sheet is not None:
             page = contact_sheet(self._tiles, self._language, self._faces)
             save_picture(page, saved_name(self._sheet))
             if hidden := self._faces.total() - len(self._tiles):
                 complain(f"--contact-sheet {self._sheet}: {hidden} more faces are not shown on it")
-        if self._timelines is not None and self._clip:
-            self._write_timeline(self._timelines)
 
     def _write_timeline(self, folder: Path) -> None:
         clip, number = Path(self._clip[0].path or ""), 1
         place = folder / f"{clip.name}.png"
         # Of two with one name the second becomes NAME-2.
-        while place in self._taken or os.path.realpath(place) in self._inputs:
+        while place in self._taken or os.path.realpath(place) in self._others:
             number += 1
             place = folder / f"{clip.stem}-{number}{clip.suffix}.png"
         self._taken.add(place)

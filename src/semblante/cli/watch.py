@@ -48,8 +48,9 @@ def watch_command(
                 live.update(shown(last, lang))
     except KeyboardInterrupt:
         pass
-    if last is not None:
-        console.print(shown(last, lang))
+    finally:  # of a video that breaks off, too
+        if last is not None:
+            console.print(shown(last, lang))
 
 
 def shown(analysis: Analysis, language: str) -> Group:

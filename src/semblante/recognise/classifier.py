@@ -54,6 +54,7 @@ class Classifier:
             raise OptionError(f"expected threads of at least 1, found {threads}")
         self._threads = threads or os.cpu_count() or 1
         self._pool = ThreadPoolExecutor(self._threads, "classifier")
+        self._process = os.getpid()
         self._session = _load(self.path)
         self.about = _read_metadata(self._session, self.path)
         self.spec = InputSpec.from_mapping(self.about["input"])
@@ -155,6 +156,9 @@ class Classifier:
         if len(batches) < 2:
             # Without a face one run with none still gives outputs of the right kind and shape.
             return run(faces)
+        if self._process != os.getpid():  # a forked one, where the threads do not exist
+            self._pool = ThreadPoolExecutor(self._threads, "classifier")
+            self._process = os.getpid()
         parts = list(self._pool.map(run, batches))
         return [np.concatenate(columns) for columns in zip(*parts, strict=True)]
 

@@ -375,7 +375,9 @@ def _moved(box: Box, to: npt.NDArray[np.float64], scale: float) -> Box:
 
 
 def _check(min_face: int | None, min_score: float, max_side: int) -> None:
-    if (min_face is not None and min_face < 1) or max_side < 1 or not 0 < min_score < 1:
+    if min_face is not None and min_face < 1:
+        raise OptionError(f"expected min_face of at least 1, found {min_face}")
+    if max_side < 1 or not 0 < min_score < 1:
         raise OptionError(
             "expected min_face and max_side of at least 1 and min_score between 0 and 1, "
             f"found {min_face}, {max_side} and {min_score}"

@@ -109,7 +109,8 @@ class Analyzer:
     def analyze_many(self, images: Iterable[ImageSource]) -> Iterator[Analysis]:
         """One `Analysis` for each picture, in order, as they are done.
 
-        A picture that cannot be read gives an `Analysis` with its `error`; the others go on.
+        A picture that cannot be read gives an `Analysis` with its `error`; the others go on. Some
+        are read ahead of the one whose result is next.
         """
         for analysis, _ in self.analyze_many_with_pixels(images):
             yield analysis

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
 import os
 import queue
 import shutil
@@ -14,6 +17,7 @@ from typing import IO, Final
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from semblante.errors import OptionError, VideoError
 from semblante.images import MAX_PIXELS, RgbImage
@@ -24,6 +28,10 @@ SUFFIXES: Final = frozenset(
         *(".3gp", ".ts", ".mts", ".m2ts", ".m2v", ".ogv", ".asf", ".vob", ".f4v", ".mxf"),
     }
 )
+# What half-written copies are called: hidden, and no inputs of a later run.
+UNFINISHED: Final = ".semblante-"
+LEAST_EVERY_S: Final = 1e-6  # between frames
+_LAST_CAMERA: Final = 2**31 - 1
 # Decoded ahead of whoever works on them: enough for the decoder to use the other core.
 _AHEAD: Final = 4
 _USUAL_FPS: Final = 25.0  # where a stream does not say, or nothing that can be
@@ -72,6 +80,8 @@ class Video:
         os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
         if isinstance(source, int):
+            if not 0 <= source <= _LAST_CAMERA:  # OpenCV crashes where it is asked for one
+                raise VideoError(f"{self.name}: there is no such camera")
             self._capture = cv2.VideoCapture(source)
         else:
             path = Path(source)
@@ -81,6 +91,8 @@ class Video:
                         raise VideoError(f"{path}: an empty file")
             except OSError as error:
                 raise VideoError(f"{path}: cannot be read: {error.strerror}") from None
+            except ValueError as error:  # a NUL in its name
+                raise VideoError(f"{source!r}: cannot be read: {error}") from None
             self._capture = cv2.VideoCapture(_for_opencv(path), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
             raise VideoError(
@@ -112,8 +124,8 @@ class Video:
 
         Once. Raises `VideoError` at the end where the file has no frame or breaks off.
         """
-        if every_s is not None and every_s <= 0:
-            raise OptionError(f"expected every_s above 0, found {every_s}")
+        if every_s is not None and not LEAST_EVERY_S <= every_s < math.inf:
+            raise OptionError(f"expected every_s of at least {LEAST_EVERY_S:g}, found {every_s}")
         ready: queue.Queue[Frame | VideoError | None] = queue.Queue(_AHEAD)
 
         def put(item: Frame | VideoError | None) -> bool:
@@ -232,10 +244,13 @@ class VideoWriter:
         self.path = path
         self.fps = fps
         self.sound_of = sound_of
-        # Absolute for the sake of FFmpeg, see `_for_opencv`.
-        self._beside = path.absolute().with_name(f".{path.stem}-{os.getpid()}.mp4")
+        # The same in every run, so that one that goes on replaces what a killed one has left, and
+        # short, however long the path's own name is. Absolute: see `_for_opencv`.
+        name = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
+        self._beside = path.absolute().with_name(f"{UNFINISHED}{name}.mp4")
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
+        self._shown: npt.NDArray[np.uint8] | None = None  # the frame before, BGR
         self._written = 0  # frames
         self._skipped_s = 0.0  # of gaps that are not filled
         self.lost_sound = False  # whether there was sound that could not be taken over
@@ -243,8 +258,8 @@ class VideoWriter:
     def write(self, image: RgbImage, time_s: float) -> None:
         """The frame shown from `time_s` on; one of another size is brought to the first one's.
 
-        The file has a constant rate: where the frames' own is not, some are repeated or left out,
-        so that picture and sound stay together.
+        The file has a constant rate: where the frames' own is not, each is repeated until the next
+        one's time, or left out, so that picture and sound stay together.
         """
         if self._writer is None:
             try:
@@ -258,13 +273,16 @@ class VideoWriter:
                 raise VideoError(f"{self.path}: cannot be written")
         if (image.shape[1], image.shape[0]) != self._size:
             image = np.asarray(cv2.resize(image, self._size), np.uint8)
-        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+        bgr = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), np.uint8)
         gap_s = time_s - self._skipped_s - self._written / self.fps
         if gap_s > _LONGEST_GAP_S:
             self._skipped_s += gap_s
-        while self._written <= round((time_s - self._skipped_s) * self.fps):
-            self._writer.write(bgr)
+        place = round((time_s - self._skipped_s) * self.fps)
+        while self._written <= place:
+            before = bgr if self._shown is None else self._shown
+            self._writer.write(bgr if self._written == place else before)
             self._written += 1
+        self._shown = bgr
 
     def close(self, *, done: bool) -> None:
         """Where all frames are `done`, and there were any, the file appears, else nothing stays.
@@ -301,12 +319,13 @@ class VideoWriter:
         if ffmpeg is None or self.sound_of is None:
             return
         both = self._beside.with_suffix(".sound.mp4")
+        late_s = picture_late_s(self.sound_of)
         try:
             for codec in ("copy", "aac"):  # not every sound may stand in an .mp4 as it is
                 command = [
-                    ffmpeg, "-v", "error", "-nostdin", "-y", "-i", str(self._beside), "-i",
-                    str(self.sound_of.absolute()), "-map", "0:v", "-map", "1:a?", "-c:v", "copy",
-                    "-c:a", codec, str(both),
+                    ffmpeg, "-v", "error", "-nostdin", "-y", "-itsoffset", f"{late_s:.6f}",
+                    "-i", str(self._beside), "-i", str(self.sound_of.absolute()),
+                    "-map", "0:v", "-map", "1:a?", "-c:v", "copy", "-c:a", codec, str(both),
                 ]  # fmt: skip
                 done = subprocess.run(
                     command, stdin=subprocess.DEVNULL, capture_output=True, check=False
@@ -317,6 +336,24 @@ class VideoWriter:
         finally:
             both.unlink(missing_ok=True)
         self.lost_sound = True
+
+
+def picture_late_s(path: Path) -> float:
+    """Seconds by which a video's picture begins after its sound; 0 where ffprobe does not say."""
+    ffprobe = shutil.which("ffprobe")
+    if ffprobe is None:
+        return 0.0
+    command = [
+        ffprobe, "-v", "error", "-select_streams", "v:0", "-show_entries",
+        "stream=start_time:format=start_time", "-of", "json", str(path.absolute()),
+    ]  # fmt: skip
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    try:
+        said = json.loads(done.stdout)
+        late_s = float(said["streams"][0]["start_time"]) - float(said["format"]["start_time"])
+    except (ValueError, LookupError):
+        return 0.0
+    return max(0.0, late_s)
 
 
 def is_whole(path: Path) -> bool:
