@@ -18,6 +18,7 @@ from PIL import Image
 
 from conftest import EXAMPLE, pattern_dataset, write_csv
 from semblante import EMOTIONS, Dataset
+from semblante.cli.reading import Source
 from semblante.data.convert import write_table
 
 PROGRAM = Path(sys.executable).parent / "semblante"
@@ -472,6 +473,13 @@ def test_no_input_is_overwritten(tmp_path: Path, patterns_csv: Path) -> None:
         assert "would overwrite" in done.stderr
     assert path.read_bytes() == patterns_csv.read_bytes()
     assert not (tmp_path / "audit").exists()
+
+
+def test_notes_hold_what_a_map_s_file_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "classes.txt").write_text("joy = happy  # theirs\nnone=drop\n")
+    monkeypatch.chdir(tmp_path)
+    notes = Source(Path("x"), ["classes.txt", "rage=angry"]).to_dict()
+    assert notes["map"] == ["joy=happy", "none=drop", "rage=angry"]
 
 
 def test_other_class_names_and_bad_rows(tmp_path: Path) -> None:

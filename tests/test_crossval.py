@@ -20,6 +20,7 @@ from semblante.data import Dataset
 from semblante.errors import DataError, ModelError, OptionError
 from semblante.train.batches import Faces
 from semblante.train.crossval import cross_fit, fold_numbers, out_of_sample
+from semblante.train.export import export
 from semblante.train.loop import train
 from semblante.train.targets import read_estimates, targets_of
 from test_training import QUICK, Silent
@@ -68,6 +69,29 @@ def test_every_face_is_judged_by_a_network_that_has_not_seen_it(
         out_of_sample(wrong, options, 3, tmp_path, silent, source={}), found, equal_nan=True
     )
     assert (tmp_path / "fold-0-of-3" / "checkpoint.safetensors").stat().st_mtime_ns == before
+
+
+def test_what_cross_fitting_cannot_do_is_refused_before_it_trains(
+    patterns: Dataset, tmp_path: Path
+) -> None:
+    blind = patterns.where(patterns.splits != 1)
+    with pytest.raises(DataError, match="the dataset has no PublicTest rows"):
+        cross_fit(blind, QUICK, 2, tmp_path / "blind", silent, source={})
+    with pytest.raises(OptionError, match="patience would stop a network by the faces"):
+        cross_fit(patterns, replace(QUICK, patience=1), 2, tmp_path / "blind", silent, source={})
+    assert not (tmp_path / "blind").exists()
+
+
+def test_a_fold_speaks_the_language_that_was_asked_for_and_is_not_exported(
+    patterns: Dataset, tmp_path: Path
+) -> None:
+    options = replace(QUICK, epochs=1)
+    cross_fit(patterns, options, 2, tmp_path, silent, source={"path": "x"}, language="es")
+    fold = tmp_path / "fold-1-of-2"
+    log = json.loads((fold / "log.json").read_text())
+    assert "época" in log["summary"]["diagnosis"]
+    with pytest.raises(ModelError, match="is a network of --cross-fit, without a part"):
+        export(fold, tmp_path / "fold.onnx", patterns)
 
 
 def test_too_few_folds_or_faces(patterns: Dataset, tmp_path: Path) -> None:

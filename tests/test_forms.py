@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import struct
 import tarfile
@@ -193,6 +194,26 @@ def test_a_damaged_member_and_an_unreadable_file_stop_nothing(
         bad: list[DataError] = []
         assert len(load_dataset(tmp_path / path, on_bad=bad.append)) == 2
         assert [reason in str(error) for error in bad] == [True]
+
+
+def test_links_are_not_left_out_without_a_word(patterns: Dataset, tmp_path: Path) -> None:
+    folder = converted(patterns, tmp_path / "faces")
+    happy = sorted((folder / "Training" / "happy").iterdir())
+    happy[1].unlink()
+    happy[1].symlink_to("nowhere")
+    with pytest.raises(DataError, match=f"{happy[1].name}.*cannot be read: No such file"):
+        load_dataset(folder)
+    bad: list[DataError] = []
+    assert len(load_dataset(folder, on_bad=bad.append)) == len(patterns) - 1
+    assert len(bad) == 1
+    happy[1].unlink()
+    os.link(happy[0], happy[1])  # tar keeps the second as a link to the first
+    assert len(load_dataset(folder)) == len(patterns)
+    packed = tarred(folder, tmp_path / "faces.tar.gz")
+    with pytest.raises(DataError, match=r"a link, give the archive the files themselves"):
+        load_dataset(packed)
+    assert len(load_dataset(packed, on_bad=bad.append)) == len(patterns) - 1
+    assert len(bad) == 2
 
 
 def test_a_picture_that_does_not_decode(patterns: Dataset, tmp_path: Path) -> None:

@@ -82,6 +82,12 @@ def test_initial_weights_of_another_network(patterns: Dataset, tmp_path: Path) -
     with pytest.raises(ModelError, match="unknown model 'rcnn-mediu'"):
         run(patterns, replace(QUICK, initial="rcnn-mediu"), tmp_path / "other")
     assert list(tmp_path.iterdir()) == []  # the right command can follow
+    course = replace(QUICK, network="course-cnn", epochs=1)
+    run(patterns, course, tmp_path / "course")
+    export(tmp_path / "course", tmp_path / "course.onnx", patterns)
+    start = replace(course, initial=str(tmp_path / "course.onnx"))
+    with pytest.raises(ModelError, match="has its norms inside its kernels: give the run's folder"):
+        run(patterns, start, tmp_path / "run")
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -261,6 +267,12 @@ def test_a_run_goes_on_from_another_folder(
     with pytest.raises(ModelError, match="initial was"):
         run(patterns, again, second, resume=True)
     run(patterns, replace(again, initial=str(first)), second, resume=True)
+    monkeypatch.chdir(tmp_path)
+    third = replace(options, teachers=())
+    run(patterns, third, tmp_path / "third")
+    first.rename("moved")
+    run(patterns, third, tmp_path / "third", resume=True)  # which needs it no longer
+    Path("moved").rename(first)
     about = export(second, tmp_path / "model.onnx", patterns, initial_share=0.5)
     assert about["training"]["options"]["initial"] == "first"
     assert about["training"]["options"]["teachers"] == ["first"]

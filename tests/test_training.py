@@ -158,6 +158,10 @@ def test_faces_are_small_at_first(
 def test_a_norm_over_one_face_is_refused(patterns: Dataset, tmp_path: Path) -> None:
     options = replace(QUICK, network="course-cnn", epochs=1)
     one = patterns.where(np.flatnonzero((patterns.splits != 0) | (np.arange(len(patterns)) == 0)))
+    tiny = replace(QUICK, batch_size=1, small_until=0.5, small_side=8)  # a single place at the end
+    with pytest.raises(OptionError, match=r"rcnn-tiny normalises .* at least 2 in each, found 1"):
+        run(patterns, tiny, tmp_path / "tiny")
+    assert not (tmp_path / "tiny").exists()
     for dataset, changed in ((patterns, replace(options, batch_size=1)), (one, options)):
         with pytest.raises(OptionError, match="expected at least 2 in each, found 1"):
             run(dataset, changed, tmp_path / "run")
@@ -312,6 +316,25 @@ def test_curves_for_tensorboard(tmp_path: Path) -> None:
     assert sorted(events.Tags()["scalars"]) == sorted(names)
     found = [(scalar.step, scalar.value) for scalar in events.Scalars("public_accuracy")]
     assert found == [(1, 0.25), (2, 0.5)]
+
+
+def test_a_run_that_began_without_tensorboard_shows_all_epochs_there(
+    patterns: Dataset, tmp_path: Path
+) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    options, folder = replace(QUICK, epochs=2), tmp_path / "run"
+    run(patterns, options, folder)
+    for _ in range(2):  # the second time they are there
+        with RunProgress(Console(file=io.StringIO()), 2, folder / "tensorboard") as progress:
+            summary = train(
+                patterns, options, folder, progress, source={}, resume=True, language="es"
+            )
+        events = accumulator.EventAccumulator(str(folder / "tensorboard")).Reload()
+        assert [scalar.step for scalar in events.Scalars("public_accuracy")] == [1, 2]
+    assert "época" in summary["diagnosis"]  # the run itself was in English
+    assert "Aciertos:" in summary["by_emotion"]
+    modes = {path.stat().st_mode & 0o777 for path in folder.iterdir() if path.is_file()}
+    assert len(modes) == 1  # weights may be read by whoever may read the rest
 
 
 def test_compile_and_class_weights_take_part_in_a_run(

@@ -27,6 +27,10 @@ class OptionError(SemblanteError, ValueError):
     """An option outside its range, or options that contradict each other."""
 
 
+class RunFolderError(ModelError, OptionError):
+    """A run folder that holds another run than the one that was asked for."""
+
+
 class UnknownModelError(ModelError, OptionError):
     """Neither the name of a model that ships nor a file."""
 

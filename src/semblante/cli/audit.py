@@ -208,6 +208,7 @@ def _print(found: Audit) -> None:
     if wrong is not None:
         table.add_row("likely mislabelled", f"{wrong['n']:,} of {wrong['n_judged']:,} judged")
     totals = {emotion: sum(row[emotion] for row in found.counts().values()) for emotion in EMOTIONS}
-    most, least = max(totals, key=totals.__getitem__), min(totals, key=totals.__getitem__)
-    table.add_row("class balance", f"{most} {totals[most]:,}, {least} {totals[least]:,}")
+    if any(totals.values()):
+        most, least = max(totals, key=totals.__getitem__), min(totals, key=totals.__getitem__)
+        table.add_row("class balance", f"{most} {totals[most]:,}, {least} {totals[least]:,}")
     Console(highlight=False).print(table)

@@ -128,7 +128,9 @@ class Source:
         """For a run's notes; whole paths, so that it can be read from anywhere."""
         return {
             "path": str(self.path.absolute()),
-            "map": self.mapping or [],
+            "map": [
+                f"{name}={emotion}" for name, emotion in _label_map(self.mapping or []).items()
+            ],
             "skip_bad": self.skip_bad,
             "find_faces": self.find_faces,
             "exclude": None if self.exclude is None else str(self.exclude.absolute()),

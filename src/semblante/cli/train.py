@@ -175,7 +175,7 @@ def train_command(
     if missing and first:
         complain(
             f"Training holds no face that is labelled {' or '.join(missing)}: "
-            "the network will never say so"
+            "the network does not learn what that looks like"
         )
     if modes and first and out.exists() and any(out.iterdir()) and not resume:
         raise OptionError(f"--out {out}: expected a new folder; --resume goes on in this one")
@@ -290,8 +290,9 @@ def _cross_fit(task: _Task, options: TrainOptions, folds: int) -> Callable[[], N
         return _titled(task)(options, words["fold"].format(fold + 1, folds))
 
     found = cross_fit(
-        task.dataset, options, folds, task.out, reporter, source=task.notes, votes=task.votes
-    )
+        task.dataset, options, folds, task.out, reporter,
+        source=task.notes, votes=task.votes, language=task.language,
+    )  # fmt: skip
 
     def report() -> None:
         print(words["cross-fit"].format(**found))
@@ -367,16 +368,26 @@ class RunProgress(Reporter):
             f"Training {record['training_accuracy']:.1%} PublicTest {record['public_accuracy']:.1%}"
         )
         self._bar.update(self._task, accuracy=accuracy)
-        if self._tensorboard is not None:
-            if self._writer is None:
-                from torch.utils.tensorboard import SummaryWriter
-
-                self._writer = SummaryWriter(self._tensorboard)
-            for name, value in record.items():
-                if name != "epoch":
-                    self._writer.add_scalar(name, value, int(record["epoch"]))
+        self._write_scalars(record)
         line = self._words["line"].format(**record, epochs=self._epochs, accuracy=accuracy)
         self._console.print(line, highlight=False, soft_wrap=True)
+
+    def resumed(self, history: list[Record]) -> None:
+        """See `Reporter`."""
+        if self._tensorboard is not None and not self._tensorboard.exists():
+            for record in history:  # the run began without
+                self._write_scalars(record)
+
+    def _write_scalars(self, record: Record) -> None:
+        if self._tensorboard is None:
+            return
+        if self._writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(self._tensorboard)
+        for name, value in record.items():
+            if name != "epoch":
+                self._writer.add_scalar(name, value, int(record["epoch"]))
 
 
 _WORDS: Final = {
@@ -387,7 +398,7 @@ _WORDS: Final = {
         "alpha {alpha:.4f}, {seconds:.0f} s",
         "looking": "looking at all of Training first: what is each face likely to be labelled?",
         "best": "best epoch {best_epoch}: PublicTest {public[accuracy]:.2%} (n={public[n]}), "
-        "Training {training[accuracy]:.2%} (n={training[n]}), single view, no augmentation",
+        "Training {training[accuracy]:.2%} (n={training[n]}), single view, no augmentation, fp32",
         "by emotion": "PublicTest by emotion. {}",
         "folder": "weights, log, curves and confusion matrix are in {}",
         "model": "{}: PublicTest {:.2%} (n={}), single view, confusion matrix in {}",
@@ -408,7 +419,7 @@ _WORDS: Final = {
         "alfa {alpha:.4f}, {seconds:.0f} s",
         "looking": "primero se mira todo Training: ¿qué etiqueta es probable en cada rostro?",
         "best": "mejor época {best_epoch}: PublicTest {public[accuracy]:.2%} (n={public[n]}), "
-        "Training {training[accuracy]:.2%} (n={training[n]}), una vista, sin aumento de datos",
+        "Training {training[accuracy]:.2%} (n={training[n]}), una vista, sin aumento, fp32",
         "by emotion": "PublicTest por emoción. {}",
         "folder": "pesos, registro, curvas y matriz de confusión están en {}",
         "model": "{}: PublicTest {:.2%} (n={}), una vista, matriz de confusión en {}",

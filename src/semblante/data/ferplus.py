@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,10 @@ class FerPlus:
     def where(self, rows: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> FerPlus:
         """The rows that a mask (n,), or row numbers, pick."""
         return FerPlus(self.votes[rows], self.named[rows], self.splits[rows])
+
+    def fingerprint(self) -> str:
+        """sha256 of the votes, in their order."""
+        return hashlib.sha256(self.votes.tobytes()).hexdigest()
 
     def no_face(self) -> npt.NDArray[np.bool_]:
         """(n,): more than half of the taggers saw no face."""

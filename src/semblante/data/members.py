@@ -25,6 +25,7 @@ from semblante.files import files_below
 # declare more, or inflate to more than they declare, are refused before memory is.
 MAX_MEMBER_BYTES: Final = 2_000_000_000
 
+_LINK: Final = "a link, give the archive the files themselves (tar -h --hard-dereference)"
 _ZIP: Final = b"PK\x03\x04"  # as such an archive begins
 _DAMAGE: Final = (
     zipfile.BadZipFile,
@@ -70,9 +71,10 @@ def members(path: Path) -> Iterator[Member]:
     """Each file of a folder or an archive, or the file itself, open while it is the current one.
 
     Folders and .zip come sorted by name, .tar and .tar.gz in their own order (they can only be
-    read once, from the front). Raises `DataError` where a member climbs out of the archive with
-    its name or is larger than `MAX_MEMBER_BYTES`; for what else can be wrong, here or while a
-    member's stream is read, see `damage_named`.
+    read once, from the front; links in them are not followed, and say so when they are read).
+    Raises `DataError` where a member climbs out of the archive with its name or is larger than
+    `MAX_MEMBER_BYTES`; for what else can be wrong, here or while a member's stream is read, see
+    `damage_named`.
     """
     if path.is_dir():
         yield from _of_folder(path)
@@ -90,7 +92,9 @@ def members(path: Path) -> Iterator[Member]:
 
 def _of_folder(path: Path) -> Iterator[Member]:
     for file in sorted(files_below(path, _raise)):
-        if file.is_file() and not _hidden(name := file.relative_to(path).as_posix()):
+        # A link to nowhere cannot be read, which is said; a pipe or a device is no data.
+        data = file.is_file() or (file.is_symlink() and not file.exists())
+        if data and not _hidden(name := file.relative_to(path).as_posix()):
             try:
                 stream: IO[bytes] = file.open("rb")
             except OSError as error:
@@ -128,10 +132,11 @@ def _of_zip(path: Path) -> Iterator[Member]:
 def _of_tar(path: Path) -> Iterator[Member]:
     with tarfile.open(path, "r:*") as archive:
         for info in archive:
-            if not info.isfile() or _hidden(info.name):
+            link = info.islnk() or info.issym()
+            if not (info.isfile() or link) or _hidden(info.name):
                 continue
             where = _checked(path, info.name, info.size)
-            stream = archive.extractfile(info)
+            stream = _Unreadable(OSError(0, _LINK)) if link else archive.extractfile(info)
             assert stream is not None  # it is a file
             with stream:
                 yield Member(info.name.removeprefix("./"), where, stream)

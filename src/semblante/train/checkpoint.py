@@ -27,13 +27,12 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) 
     }
     metadata = {"semblante": json.dumps(about)}
     try:
-        write_atomically(
-            path, lambda beside: safetensors.torch.save_file(contiguous, beside, metadata)
-        )
+        # Not by save_file(), whose files nobody but their owner may read.
+        data = safetensors.torch.save(contiguous, metadata)
+        write_atomically(path, lambda beside: beside.write_bytes(data))
     except (OSError, SafetensorError) as error:
-        raise ModelError(
-            f"{path}: cannot be written, what was saved before is still there: {error}"
-        ) from None
+        kept = ", what was saved before is still there" if path.exists() else ""
+        raise ModelError(f"{path}: cannot be written{kept}: {error}") from None
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -45,6 +45,7 @@ def cross_fit(
     *,
     source: Mapping[str, Any],
     votes: FerPlus | None = None,
+    language: str = "en",
 ) -> dict[str, Any]:
     """Networks' word on each face of Training that they did not learn from, kept in `out`.
 
@@ -58,12 +59,11 @@ def cross_fit(
     higher, the weights that they started from have learnt from those faces, and still know it.
     """
     rows = dataset.splits == SPLITS.index("Training")
-    training = dataset.split("Training")
+    training, public = dataset.split("Training"), dataset.split("PublicTest")
     estimates = out_of_sample(
         training, options, folds, out, reporter, source=source, mirrored=True,
-        votes=None if votes is None else votes.where(rows),
+        votes=None if votes is None else votes.where(rows), language=language,
     )  # fmt: skip
-    public = dataset.split("PublicTest")
     right = [
         float(
             (_said(_fold_folder(out, fold, folds), public).argmax(axis=1) == public.labels).mean()
@@ -95,18 +95,22 @@ def out_of_sample(
     source: Mapping[str, Any],
     votes: FerPlus | None = None,
     mirrored: bool = False,
+    language: str = "en",
 ) -> npt.NDArray[np.float32]:
     """Probabilities (n, 7) for every face; NaN for faces without a label, which take no part.
 
     `folds` networks are trained, each on the faces outside one fold and asked about those in it,
     and, where `mirrored`, about their mirror images too. Copies, near copies and the dataset's
     groups stay in one fold, so that no network has seen the same photograph under another row.
-    Each keeps its weights after the last epoch: choosing the best would let the fold in. Run
+    Each keeps its weights after the last epoch: choosing the best would let the fold in, as would
+    `patience`, which is refused. Run
     folders lie in `work_dir`; a call that was interrupted goes on when it is made again.
     `reporter` makes one for each fold's number; `votes` are of the dataset's rows.
     """
     if folds < 2:
         raise OptionError(f"expected at least 2 folds, found {folds}")
+    if options.patience:
+        raise OptionError("patience would stop a network by the faces that it must not know")
     numbers = fold_numbers(dataset, folds, options.seed)
     probabilities = np.full((len(dataset), N_EMOTIONS), np.nan, np.float32)
     labelled = dataset.labels != UNLABELLED
@@ -118,7 +122,8 @@ def out_of_sample(
         run_dir = _fold_folder(work_dir, fold, folds)
         with reporter(fold) as progress:
             train(
-                part, options, run_dir, progress, source=source,
+                part, options, run_dir, progress,
+                source={**source, "fold": fold}, language=language,
                 votes=None if votes is None else replace(votes.where(labelled), splits=part.splits),
                 resume=all_processes().agreed((run_dir / "config.json").exists()),
             )  # fmt: skip

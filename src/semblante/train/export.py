@@ -79,6 +79,10 @@ def export(
     runs = [run_dir] if isinstance(run_dir, Path) else list(run_dir)
     found = [_load_run(run, dataset, last=len(runs) > 1) for run in runs]
     trained, _, config = found[0]
+    if votes is not None and config.votes_sha256 is not None:
+        learnt_from = votes.where(dataset.splits == SPLITS.index("Training"))
+        if learnt_from.fingerprint() != config.votes_sha256:
+            raise ModelError(f"{runs[0]} was trained with other FER+ votes than the ones given")
     if len(runs) > 1:
         _check_same_start(runs, [config for _, _, config in found])
         _average(trained, [network for network, _, _ in found])
@@ -163,6 +167,11 @@ def _load_run(run_dir: Path, dataset: Dataset, *, last: bool) -> tuple[nn.Module
         network, history = load_last(run_dir)
         epoch = int(history[-1]["epoch"])
     config = read_config(run_dir)
+    if "fold" in config.source:
+        raise ModelError(
+            f"{run_dir} is a network of --cross-fit, without a part of Training: it is there for "
+            "its estimates, not to be exported"
+        )
     if config.dataset_sha256 != dataset.fingerprint():
         raise ModelError(
             f"{run_dir} was trained on another dataset than the one given to compare with"

@@ -29,7 +29,12 @@ _STATISTICS_FACES: Final = 4096
 _OUTPUTS: Final = ("classifier.weight", "classifier.bias")
 _STEM_BIAS: Final = "stem.weight_bias"
 _NORM_OF_STEP: Final = re.compile(r"(?P<layer>layers\.\d+\.\w*norms)\.\d+\.")
-_COUNTER: Final = "num_batches_tracked"  # of a norm, which an ONNX file does not keep
+_MEAN: Final = "running_mean"  # of a norm, as the next
+_FOLDED: Final = (
+    "; an ONNX file of other networks than rcnn-* with a norm for each step has its norms inside "
+    "its kernels: give the run's folder instead"
+)
+_COUNTER: Final = "num_batches_tracked"  # which an ONNX file does not keep
 
 
 def start_from(network: nn.Module, initial: str, faces: Faces) -> None:
@@ -65,10 +70,12 @@ def start_from(network: nn.Module, initial: str, faces: Faces) -> None:
         loaded = network.state_dict()
         different = [name for name in ours if not torch.equal(loaded[name].cpu(), tensors[name])]
     if different or not ours:
-        raise ModelError(
+        reason = (
             f"{initial}: not the weights of this network: {', '.join(sorted(different)[:3])} "
             "missing or of another shape or number"
         )
+        lost = any(name.endswith(_MEAN) and name not in tensors for name in different)
+        raise ModelError(reason + (_FOLDED if lost and not Path(initial).is_dir() else ""))
     if stem_bias is not None:
         assert isinstance(network, RecurrentNetwork)
         _unfold_stem(network, stem_bias, faces)

@@ -5,7 +5,6 @@ Read `train_epoch` first; `train` is what is around it.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -35,7 +35,7 @@ from semblante.train.objective import N_EMOTIONS, Objective, class_weights, mixe
 from semblante.train.options import TrainOptions
 from semblante.train.processor import keep_freed_memory, placed, use_bf16
 from semblante.train.reporter import Record, Reporter
-from semblante.train.run_folder import RunConfig, begin_run, check_free, check_same, read_summary
+from semblante.train.run_folder import RunConfig, begin_run, check_free, check_same, read_end
 from semblante.train.state import Epoch, TrainingState, load_best
 from semblante.train.targets import kept_targets, read_estimates
 
@@ -90,7 +90,7 @@ def train(
     config = RunConfig(
         options,
         dataset.fingerprint(),
-        None if votes is None else hashlib.sha256(votes.votes.tobytes()).hexdigest(),
+        None if votes is None else votes.fingerprint(),
         dict(source),
         bf16=False if resume else use_bf16(options.precision, device),
         weights_sha256=weights_sha256(
@@ -99,9 +99,11 @@ def train(
     )
     if resume:
         config = check_same(run_dir, config)
-        summary = read_summary(run_dir)
-        if summary is not None:
-            return summary  # nothing is left to do
+        ended = read_end(run_dir)
+        if ended is not None:  # nothing is left to do
+            history, summary = ended
+            reporter.resumed(history)
+            return {**summary, **_sentences(history, np.array(summary["confusion"]), language)}
     else:
         check_free(run_dir)
     bf16 = together.agreed(config.bf16)
@@ -111,6 +113,8 @@ def train(
     steps_per_epoch = max(1, len(training) // options.batch_size)
     run = TrainingState(options, device, steps_per_epoch, together, bf16)
     history = run.load(run_dir) if resume else []
+    if history and together.first:
+        reporter.resumed(history)
     if options.initial and run.step == 0:
         start_from(run.network, options.initial, faces)
         run.average.load_state_dict(run.network.state_dict())
@@ -258,6 +262,16 @@ def _absolute(place: str) -> str:
     return str(Path(place).absolute()) if place and Path(place).exists() else place
 
 
+def _sentences(
+    history: list[Record], confusion: npt.NDArray[np.int64], language: str
+) -> dict[str, str]:
+    """What the summary says in words."""
+    return {
+        "diagnosis": diagnose(history, language),
+        "by_emotion": describe_confusion(confusion, language),
+    }
+
+
 def _finish(
     run_dir: Path,
     history: list[Record],
@@ -281,9 +295,8 @@ def _finish(
         "training": {"n": len(faces), "loss": training_loss, "accuracy": training_accuracy},
         "public": {"n": len(public), "loss": public_loss, "accuracy": public_accuracy},
         "hours": sum(record["seconds"] for record in history) / 3600,
-        "diagnosis": diagnose(history, language),
         "confusion": confusion.tolist(),  # of PublicTest, true label by prediction
-        "by_emotion": describe_confusion(confusion, language),
+        **_sentences(history, confusion, language),
     }
     if write:
         write_json(run_dir / "log.json", {"history": history, "summary": summary})

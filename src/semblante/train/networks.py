@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -105,11 +106,6 @@ def check_fits(
 ) -> None:
     """Raise `OptionError` where the recipe, in steps of `batch` faces, asks for what the network,
     or one of its `teachers`, those that are given, does not have."""
-    if batch == 1 and any(isinstance(module, nn.BatchNorm1d) for module in network.modules()):
-        raise OptionError(
-            f"{options.network} normalises over the faces of a step: expected at least 2 in each, "
-            "found 1"
-        )
     if options.all_steps_weight > 0 and not isinstance(network, RecurrentNetwork):
         raise OptionError(
             f"all_steps_weight is above 0, but {options.network} has no steps of its own "
@@ -120,6 +116,9 @@ def check_fits(
         named = [(options.network, network), *zip(options.teachers, teachers, strict=False)]
         for name, one in named:
             _check_small(name, one, options.small_side)
+    if batch == 1:
+        side = options.small_side if options.small_until else InputSpec().size
+        _check_one(options.network, network, side)
 
 
 def _check_small(name: str, network: nn.Module, side: int) -> None:
@@ -130,6 +129,16 @@ def _check_small(name: str, network: nn.Module, side: int) -> None:
     except RuntimeError:
         raise OptionError(
             f"small_until is above 0, but {name} takes no faces of {side} pixels: choose 0 for it"
+        ) from None
+
+
+def _check_one(name: str, network: nn.Module, side: int) -> None:
+    try:
+        with torch.no_grad():  # a copy: norms would count these zeros in their statistics
+            copy.deepcopy(network).cpu().train()(torch.zeros(1, 1, side, side))
+    except ValueError:  # a single number has no spread
+        raise OptionError(
+            f"{name} normalises over the faces of a step: expected at least 2 in each, found 1"
         ) from None
 
 

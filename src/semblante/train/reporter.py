@@ -16,3 +16,6 @@ class Reporter:
 
     def epoch(self, record: Record) -> None:
         """After each epoch."""
+
+    def resumed(self, history: list[Record]) -> None:
+        """Once, when a run goes on: the epochs that it has behind it, maybe all."""

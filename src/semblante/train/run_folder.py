@@ -21,10 +21,11 @@ import torch
 from torch import nn
 
 import semblante
-from semblante.errors import ModelError, OptionError
+from semblante.errors import ModelError, OptionError, RunFolderError
 from semblante.files import write_json
 from semblante.train.networks import count_parameters
 from semblante.train.options import TrainOptions
+from semblante.train.reporter import Record
 
 # In the folder of `--cross-fit`, beside the folders of its runs: what each network says of the
 # faces that it did not learn from.
@@ -46,9 +47,9 @@ class RunConfig:
 
 
 def check_free(run_dir: Path) -> None:
-    """Raise `ModelError` where the folder holds a run already."""
+    """Raise `RunFolderError` where the folder holds a run already."""
     if (run_dir / "config.json").exists():
-        raise ModelError(
+        raise RunFolderError(
             f"{run_dir} already holds a run: continue it with --resume or choose another folder"
         )
 
@@ -69,20 +70,22 @@ def begin_run(run_dir: Path, config: RunConfig, network: nn.Module, device: torc
 
 
 def check_same(run_dir: Path, ours: RunConfig) -> RunConfig:
-    """What the folder says of its run; raises `ModelError` where that is not this very run."""
+    """What the folder says of its run; raises `RunFolderError` where that is not this very run."""
     theirs = read_config(run_dir)
     if theirs.dataset_sha256 != ours.dataset_sha256:
-        raise ModelError(f"{run_dir} was trained on another dataset than the one given")
+        raise RunFolderError(f"{run_dir} was trained on another dataset than the one given")
     if theirs.votes_sha256 != ours.votes_sha256:
-        raise ModelError(f"{run_dir} was trained with other FER+ votes than the ones given")
+        raise RunFolderError(f"{run_dir} was trained with other FER+ votes than the ones given")
     before, now = asdict(theirs.options), asdict(ours.options)
+    if now["initial"] and before["initial"] == str(Path(now["initial"]).absolute()):
+        now["initial"] = before["initial"]  # a relative path to weights that are gone since
     changed = [name for name in now if before[name] != now[name]]
     if changed:
         differences = ", ".join(f"{name} was {before[name]}, is {now[name]}" for name in changed)
-        raise ModelError(f"{run_dir} holds a run with other options: {differences}")
+        raise RunFolderError(f"{run_dir} holds a run with other options: {differences}")
     for place, found in ours.weights_sha256.items():
         if theirs.weights_sha256.get(place, found) != found:
-            raise ModelError(f"{run_dir} began with other weights than {place} holds now")
+            raise RunFolderError(f"{run_dir} began with other weights than {place} holds now")
     return theirs
 
 
@@ -113,15 +116,15 @@ def read_config(run_dir: Path) -> RunConfig:
     )
 
 
-def read_summary(run_dir: Path) -> dict[str, Any] | None:
-    """Of a run that has come to its end and left all that it leaves then."""
+def read_end(run_dir: Path) -> tuple[list[Record], dict[str, Any]] | None:
+    """History and summary of a run that has come to its end and left all that it leaves then."""
     if not (run_dir / "confusion.png").exists():  # the last of it
         return None
     try:
-        summary: dict[str, Any] | None = read_json(run_dir / "log.json").get("summary")
-    except ModelError:  # damaged: it is made again
+        log = read_json(run_dir / "log.json")
+        return log["history"], log["summary"]
+    except (ModelError, KeyError, TypeError):  # damaged: it is made again
         return None
-    return summary
 
 
 def read_json(path: Path) -> Any:

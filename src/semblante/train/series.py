@@ -77,7 +77,7 @@ def train_released(
             options = stage.options({**changes, "initial": initial})
             cross_fit(
                 dataset, options, stage.folds, out / name, of_fold(options, name),
-                source=source, votes=votes,
+                source=source, votes=votes, language=language,
             )  # fmt: skip
             estimates = str(out / name)
             continue
