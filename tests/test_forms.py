@@ -374,8 +374,9 @@ def test_half_a_folder_never_stays(
         return b"x"
 
     monkeypatch.setattr("semblante.data.convert.encoded_png", full_disk)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match="No space") as caught:
         convert(patterns, tmp_path / "faces")
+    assert caught.value.filename == str(tmp_path / "faces")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -63,6 +63,8 @@ def write_folders(dataset: Dataset, path: Path) -> None:
                 child.rename(path / child.name)
         else:
             beside.rename(path)
+    except OSError as error:
+        raise OSError(error.errno or 0, error.strerror or str(error), str(path)) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 

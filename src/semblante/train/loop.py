@@ -102,7 +102,8 @@ def train(
         ended = read_end(run_dir)
         if ended is not None:  # nothing is left to do
             history, summary = ended
-            reporter.resumed(history)
+            if together.first:
+                reporter.resumed(history)
             return {**summary, **_sentences(history, np.array(summary["confusion"]), language)}
     else:
         check_free(run_dir)
