@@ -4,15 +4,12 @@
 
 Faces alone and by 64 as `semblante bench` times them (with the peers that are installed here), a
 thousand of them in one call, and a whole picture with detection. Every figure is the median over
-many runs, taken in turn with the others so that a busy machine slows all of them alike. Writes
-results/latency.json.
+many rounds and the fastest of them, see `time_in_turn`. Writes results/latency.json; the model
+card's table is made from it (`make docs`).
 """
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -22,54 +19,51 @@ from machine import describe
 import semblante
 from semblante.files import write_json
 from semblante.models import MODELS
-from semblante.recognise.timing import THREADS, time_recognisers
+from semblante.recognise.timing import THREADS, Milliseconds, time_in_turn, time_recognisers
 
 RESULTS = Path(__file__).parent / "results"
 EXAMPLE = Path(__file__).parents[1] / "examples" / "eileen-collins.jpg"
 ROUNDS = 50
+STREAM = 1024
 
 
 def main() -> None:
-    results: dict[str, float] = {}
+    rows: dict[tuple[str, int | None], dict[str, Milliseconds]] = {}
     for timing in time_recognisers(MODELS, rounds=ROUNDS):
-        case = f"{timing.name}, {timing.threads or 'its own'} thread(s), batch {timing.batch}"
-        results[f"{case}: ms a face"] = timing.ms_a_face
+        row = rows.setdefault((timing.name, timing.threads), {})
+        row[f"ms a face, by {timing.batch}"] = timing.ms_a_face
     image = semblante.load_image(EXAMPLE)
-    many = np.random.default_rng(0).integers(0, 256, (1024, 48, 48)).astype(np.uint8)
-    streams, pictures = {}, {}
-    for name in MODELS:
-        for threads in THREADS:
-            analyzer = semblante.Analyzer(name, threads=threads)
-            case = f"{name}, {threads} thread(s)"
-            streams[f"{case}, {len(many)} faces in one call: ms a face"] = partial(
-                analyzer.classifier.probabilities, many
-            )
-            pictures[f"{case}: ms a 512x512 picture, detection included"] = partial(
-                analyzer.analyze, image
-            )
-    for case, milliseconds in medians(streams, rounds=ROUNDS // 7).items():
-        results[case] = milliseconds / len(many)
-    results |= medians(pictures, rounds=ROUNDS // 3)
-    results = {case: round(value, 3) for case, value in results.items()}
-    for case, value in results.items():
-        print(f"{case}: {value}")
+    many = np.random.default_rng(0).integers(0, 256, (STREAM, 48, 48)).astype(np.uint8)
+    analyzers = {
+        (name, threads): semblante.Analyzer(name, threads=threads)
+        for name in MODELS
+        for threads in THREADS
+    }
+    streams = {
+        key: partial(analyzer.classifier.probabilities, many) for key, analyzer in analyzers.items()
+    }
+    for key, took in time_in_turn(streams, ROUNDS // 7).items():
+        each = Milliseconds(took.median / STREAM, took.fastest / STREAM)
+        rows[key][f"ms a face, by {STREAM}"] = each
+    pictures = {key: partial(analyzer.analyze, image) for key, analyzer in analyzers.items()}
+    for key, took in time_in_turn(pictures, ROUNDS // 3).items():
+        rows[key][f"ms a picture of {image.shape[1]}x{image.shape[0]}, detection included"] = took
+    results = [
+        {
+            "model": name,
+            "threads": threads,
+            "ms": {
+                what: {"median": round(ms.median, 3), "fastest": round(ms.fastest, 3)}
+                for what, ms in row.items()
+            },
+        }
+        for (name, threads), row in rows.items()
+    ]
+    for result in results:
+        print(result)
     about = {**describe("numpy", "opencv-python-headless", "onnxruntime"), "rounds": ROUNDS}
     weights = {name: entry.sha256 for name, entry in MODELS.items()}
-    write_json(
-        RESULTS / "latency.json", {"machine": about, "sha256": weights, "median_ms": results}
-    )
-
-
-def medians(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Milliseconds of each, one after another in every round."""
-    times: dict[str, list[float]] = {case: [] for case in runs}
-    for number in range(rounds + 1):  # the first one warms up
-        for case, run in runs.items():
-            started = time.perf_counter()
-            run()
-            if number:
-                times[case].append(1000 * (time.perf_counter() - started))
-    return {case: statistics.median(values) for case, values in times.items()}
+    write_json(RESULTS / "latency.json", {"machine": about, "sha256": weights, "results": results})
 
 
 if __name__ == "__main__":

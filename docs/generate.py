@@ -191,13 +191,19 @@ def learning_curve_table(results: dict[str, Any], words: dict[str, Any]) -> str:
 
 def latency_table(results: dict[str, Any]) -> str:
     about = results["machine"]
-    rows = [[case, f"{value:.2f}"] for case, value in results["median_ms"].items()]
+    kinds = list(results["results"][0]["ms"])
+    rows = [
+        [row["model"], str(row["threads"] or "its own"),
+         *(f"{ms['median']:.2f} ({ms['fastest']:.2f})" if (ms := row["ms"].get(kind)) else ""
+           for kind in kinds)]
+        for row in results["results"]
+    ]  # fmt: skip
     where = (
-        f"Median of {about['rounds']} rounds on a machine with {about['cores']} cores "
-        f"({about['processor']}), Python {about['python']}, ONNX Runtime {about['onnxruntime']}, "
-        f"OpenCV {about['opencv-python-headless']}."
+        f"Median and, in brackets, fastest of up to {about['rounds']} rounds on a machine with "
+        f"{about['cores']} cores ({about['processor']}), Python {about['python']}, ONNX Runtime "
+        f"{about['onnxruntime']}, OpenCV {about['opencv-python-headless']}."
     )
-    return f"{table(['what', 'ms'], rows)}\n\n{where}"
+    return f"{table(['model', 'threads', *kinds], rows)}\n\n{where}"
 
 
 def dial_table(results: dict[str, Any]) -> str:

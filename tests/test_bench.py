@@ -22,7 +22,7 @@ def test_models_are_timed_on_one_and_two_threads_alone_and_in_batches() -> None:
     found = json.loads(done.stdout)
     cases = [(t["name"], t["threads"], t["batch"]) for t in found["timings"]]
     assert cases == [(name, n, batch) for name in MODELS for n in (1, 2) for batch in (1, 64)]
-    assert all(one["ms_a_face"] > 0 for one in found["timings"])
+    assert all(one["ms_a_face"] >= one["fastest_ms_a_face"] > 0 for one in found["timings"])
 
 
 def test_the_table_and_a_model_that_is_not_there() -> None:
@@ -57,9 +57,9 @@ def test_peers_see_the_same_faces_in_the_same_run(monkeypatch: pytest.MonkeyPatc
     assert [(one.name, one.threads, one.batch) for one in found] == [
         ("fer", None, 1), ("fer", None, 64)
     ]  # fmt: skip
-    assert [len(faces) for faces in asked] == [1, 64] * 3
+    assert [len(faces) for faces in asked] == [1, 1, 64, 64] * 2  # once untimed, once timed
     faces = np.random.default_rng(0).integers(0, 256, (64, 48, 48)).astype(np.uint8)
-    assert np.array_equal(np.stack(asked[1]), faces)
+    assert np.array_equal(np.stack(asked[2]), faces)
     monkeypatch.delitem(sys.modules, "fer.fer")  # a folder called fer, say
     with pytest.raises(OptionError, match="fer is installed but cannot be loaded, --no-peers"):
         time_recognisers([], rounds=1)
