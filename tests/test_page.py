@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 import semblante
-from conftest import EXAMPLE
+from conftest import EXAMPLE, SHARED, needs_photos
 
 pytest.importorskip("fastapi")
 pytest.importorskip("playwright")
@@ -208,6 +208,26 @@ def test_a_chosen_picture_and_spanish(page: Any) -> None:
     picture = semblante.load_image(saved.value.path())
     assert picture.shape == (512, 512, 3)
     assert not np.array_equal(picture, semblante.load_image(EXAMPLE))
+
+
+@needs_photos
+def test_no_name_covers_another_on_a_phone(page: Any) -> None:
+    """Six people at a table: their names are wider than their faces."""
+    page.evaluate(
+        """() => { window.names = []; const fill = CanvasRenderingContext2D.prototype.fillRect;
+        CanvasRenderingContext2D.prototype.fillRect = function (...box) {
+          if (this.canvas.id === 'boxes') window.names.push(box);
+          fill.apply(this, box); }; }"""
+    )
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.select_option("#language", "es")
+    page.set_input_files("#file", SHARED / "photos" / "2008_002079.jpg")
+    playwright.expect(page.locator("#summary")).to_have_text(re.compile("^6 rostros: "))
+    names = page.evaluate("window.names.slice(-6)")
+    for number, (x, y, wide, tall) in enumerate(names):
+        for left, top, width, height in names[:number]:
+            apart = x >= left + width or left >= x + wide or y >= top + height or top >= y + tall
+            assert apart, names
 
 
 def test_a_file_that_is_no_picture(page: Any, tmp_path: Path) -> None:

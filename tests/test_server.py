@@ -193,7 +193,7 @@ def test_so_much_may_be_on_its_way(analyzer: Analyzer) -> None:
         assert client.post(call, content=bytes(900)).status_code in (202, 422)  # none is left over
 
 
-@pytest.mark.parametrize("every_s", ["0", "abc", "nan", ""])
+@pytest.mark.parametrize("every_s", ["0", "1e-9", "abc", "nan", ""])
 def test_a_time_that_is_none(client: TestClient, every_s: str) -> None:
     answer = client.post(f"/v1/analyze/video?every_s={every_s}", content=b"x")
     assert answer.status_code == 422

@@ -23,6 +23,7 @@ from semblante.errors import ImageError
 from semblante.images import load_image
 from semblante.models import DEFAULT_MODEL, MODELS
 from semblante.recognise.pipeline import Analyzer
+from semblante.recognise.video import LEAST_EVERY_S
 from semblante.results import Analysis
 from semblante.server.body import Intake, Upload, read_body, read_uploads
 from semblante.server.guard import Guard
@@ -167,7 +168,7 @@ def create_app(
     async def analyze_video(
         request: Request,
         every_s: Annotated[
-            float | None, Query(gt=0, le=3600, description="a frame every so many seconds")
+            float | None, Query(ge=LEAST_EVERY_S, le=3600, description="a frame every so many seconds")
         ] = None,
     ) -> dict[str, Any]:
         """Takes a video, sent as it is, and starts a job."""

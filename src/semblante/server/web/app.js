@@ -81,6 +81,7 @@ const SURE = 0.5;
 const FRAME_WIDTH = 640; // pixels sent of a camera's frame
 const RETRY_MS = 1000; // before the server is asked again
 const KEPT_S = 60; // seconds the timeline shows
+const GAP_S = 1; // after so long without a result it shows none
 
 const $ = (id) => document.getElementById(id);
 const given = new URLSearchParams(location.hash.slice(1)).get("token") ?? "";
@@ -179,18 +180,28 @@ function drawBoxes(result) {
 function paintBoxes(pen, result, scale) {
   pen.font = `600 ${Math.round(15 * scale)}px system-ui, sans-serif`;
   pen.textBaseline = "top";
+  pen.lineWidth = Math.max(2, 3 * scale);
   for (const face of result.faces) {
-    const [left, top, width, height] = face.box;
-    const colour = COLOURS[face.emotion];
-    pen.lineWidth = Math.max(2, 3 * scale);
-    pen.strokeStyle = colour;
-    pen.strokeRect(left, top, width, height);
+    pen.strokeStyle = COLOURS[face.emotion];
+    pen.strokeRect(...face.box);
+  }
+  const tall = 21 * scale;
+  const faces = result.faces.map((face) => face.box);
+  const labels = []; // where there are some already
+  for (const face of result.faces) {
+    const [left, top, , height] = face.box;
     const label = `${name(face.emotion)} ${percent(face.probabilities[face.emotion])}`;
-    const tall = 21 * scale;
     const wide = pen.measureText(label).width + 10 * scale;
     const x = Math.max(0, Math.min(left, result.width - wide));
-    const y = top >= tall ? top - tall : Math.min(top + height, result.height - tall);
-    pen.fillStyle = colour;
+    // As near to the face as it covers no other label, nor a face; above rather than below.
+    const places = [0, 1, 2, 3, 4]
+      .flatMap((row) => [top - (row + 1) * tall, top + height + row * tall])
+      .filter((y) => y >= 0 && y <= result.height - tall);
+    const free = (taken) => places.find((y) => !taken.some(([otherX, otherY, w, h]) =>
+      x < otherX + w && otherX < x + wide && y < otherY + h && otherY < y + tall));
+    const y = free([...labels, ...faces]) ?? free(labels) ?? places[0] ?? result.height - tall;
+    labels.push([x, y, wide, tall]);
+    pen.fillStyle = COLOURS[face.emotion];
     pen.fillRect(x, y, wide, tall);
     pen.fillStyle = face.emotion === "sad" ? "#fff" : "#000"; // what stands out on it
     pen.fillText(label, x + 5 * scale, y + 3 * scale);
@@ -239,7 +250,8 @@ function drawTimeline() {
   const tall = canvas.height / Math.max(1, tracks.length);
   seen.forEach((row, number) => {
     const left = across(row.time_s);
-    const right = number + 1 < seen.length ? across(seen[number + 1].time_s) : canvas.width;
+    const next = seen[number + 1]?.time_s ?? end;
+    const right = across(Math.min(next, row.time_s + GAP_S));
     for (const face of row.faces) {
       const place = tracks.indexOf(face.track);
       if (place < 0) continue;
