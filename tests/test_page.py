@@ -364,6 +364,18 @@ def test_a_film_plays_with_its_boxes(page: Any, tmp_path: Path) -> None:
     assert len(Path(saved.value.path()).read_text().splitlines()) == 1
 
 
+def test_while_a_film_is_sent_the_page_says_so(page: Any, tmp_path: Path) -> None:
+    held: list[Any] = []
+    page.route("**/v1/analyze/video", lambda route: held.append(route))  # as on a slow line
+    page.set_input_files("#file", film(tmp_path / "film.webm", 1))
+    page.get_by_role("status").filter(has_text="Sending").wait_for(timeout=20_000)
+    assert page.locator("#progress").is_visible()
+    assert page.locator("#progress").get_attribute("value") is None
+    held[0].continue_()
+    one_face(page)
+    assert page.locator("#progress").is_hidden()
+
+
 def test_whoever_turns_to_something_else(page: Any, tmp_path: Path) -> None:
     """What was begun before neither comes back nor leaves a camera on."""
     deleted: list[str] = []

@@ -168,7 +168,8 @@ def create_app(
     async def analyze_video(
         request: Request,
         every_s: Annotated[
-            float | None, Query(ge=LEAST_EVERY_S, le=3600, description="a frame every so many seconds")
+            float | None,
+            Query(ge=LEAST_EVERY_S, le=3600, description="a frame every so many seconds"),
         ] = None,
     ) -> dict[str, Any]:
         """Takes a video, sent as it is, and starts a job."""

@@ -22,7 +22,7 @@ const TEXTS = {
     gone: "The camera is gone.", full: "The server has too many live streams already.",
     insecure: "the browser lends it only to pages that come over HTTPS or from this machine.",
     invisible: "This browser cannot show this format; what was found in it can be saved.",
-    working: "Working on the video", unread: "It cannot be read: ", rate: "results a second",
+    sending: "Sending", working: "Working on the video", unread: "It cannot be read: ", rate: "results a second",
     forgets: `Only the last ${KEPT_ROWS} results of the camera are kept for saving.`,
     reasons: {}, details: [], // the server's own words
     refused: {
@@ -48,7 +48,7 @@ const TEXTS = {
     full: "El servidor ya tiene demasiadas transmisiones en vivo.",
     insecure: "el navegador solo la presta a páginas que llegan por HTTPS o desde este equipo.",
     invisible: "Este navegador no puede mostrar este formato; lo encontrado se puede guardar.",
-    working: "Analizando el video",
+    sending: "Enviando", working: "Analizando el video",
     unread: "No se puede leer: ", rate: "resultados por segundo",
     forgets: `Solo se guardan los últimos ${KEPT_ROWS} resultados de la cámara.`,
     // The server gives its reasons in English: here is what each status means.
@@ -450,6 +450,10 @@ function median(values) {
 async function analyze(file) {
   stopCamera();
   const mine = begin();
+  const bar = $("progress");
+  bar.removeAttribute("value"); // nobody knows how long it takes to send
+  bar.classList.remove("hidden");
+  $("summary").textContent = text("sending");
   try {
     const isVideo = file.type ? file.type.startsWith("video/") : VIDEO.test(file.name);
     if (isVideo) await analyzeVideo(file, mine);
@@ -504,7 +508,6 @@ async function analyzeVideo(file, mine) {
     job = id;
     const bar = $("progress");
     bar.value = 0;
-    bar.classList.remove("hidden");
     $("summary").textContent = text("working");
     while (state.state === "waiting" || state.state === "running") {
       await new Promise((resolve) => setTimeout(resolve, 300));
