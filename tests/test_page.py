@@ -262,6 +262,61 @@ def test_no_camera_and_one_that_is_taken_away(page: Any) -> None:
     assert start.is_visible()
 
 
+def test_what_the_camera_saw_last_can_be_saved(page: Any) -> None:
+    page.get_by_role("button", name="Start the camera").click()
+    one_face(page)
+    page.get_by_role("button", name="Stop the camera").click()
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save the picture").click()
+    assert 60 < np.asarray(Image.open(saved.value.path()).convert("L")).mean() < 200
+    page.evaluate(
+        """() => { navigator.mediaDevices.getUserMedia = async () => {
+        throw new DOMException('Starting videoinput failed', 'AbortError'); }; }"""
+    )
+    page.select_option("#language", "es")
+    page.get_by_role("button", name="Encender la cámara").click()
+    alert = page.get_by_role("alert")
+    alert.filter(has_text="No se puede usar la cámara: algo falló al encenderla.").wait_for()
+
+
+def test_of_several_files_and_of_many_faces_it_says_what_is_left_out(
+    page: Any, tmp_path: Path
+) -> None:
+    picture = semblante.load_image(EXAMPLE)
+    Image.fromarray(np.tile(picture[:300, 60:360], (2, 4, 1))).save(tmp_path / "eight.png")
+    data = [list((tmp_path / "eight.png").read_bytes()), list(EXAMPLE.read_bytes())]
+    page.evaluate(
+        """(contents) => { const drop = new DataTransfer();
+        contents.forEach((content, n) => drop.items.add(
+          new File([new Uint8Array(content)], `${n}.png`, { type: 'image/png' })));
+        const event = new DragEvent('drop', { dataTransfer: drop, bubbles: true });
+        document.body.dispatchEvent(event); }""",
+        data,
+    )
+    page.get_by_role("alert").filter(has_text="Only the first of these files was taken.").wait_for()
+    playwright.expect(page.locator(".face")).to_have_count(6, timeout=20_000)
+    playwright.expect(page.locator("#summary")).to_have_text(re.compile("^8 faces: "))
+    assert page.locator("#bars").inner_text().endswith("and 2 more")
+
+
+def test_another_token_in_the_address(browser: Any) -> None:
+    port = free_port()
+    process = serving(port, "--token", "abc")
+    try:
+        page = browser.new_context(locale="en-GB").new_page()
+        page.goto(f"http://127.0.0.1:{port}/")
+        page.set_input_files("#file", EXAMPLE)
+        page.get_by_role("alert").filter(has_text="token").wait_for(timeout=20_000)
+        page.goto(f"http://127.0.0.1:{port}/#token=abc")  # in the same tab: nothing is loaded anew
+        playwright.expect(page.get_by_role("alert")).to_have_text("")
+        page.set_input_files("#file", EXAMPLE)
+        one_face(page)
+        page.context.close()
+    finally:
+        process.kill()
+        process.wait()
+
+
 def test_two_tabs_at_once(page: Any, address: str) -> None:
     other = page.context.new_page()
     other.goto(address)
@@ -312,6 +367,11 @@ def test_the_server_killed_and_started_again(browser: Any) -> None:
             assert values == sorted(set(values))
         # Who is there now is not said to be who was there before.
         assert {face["track"] for face in rows[0]["faces"] + rows[-1]["faces"]} == {1, 2}
+        process.kill()
+        process.wait()
+        alert.filter(has_text="The server does not answer; trying again.").wait_for(timeout=20_000)
+        page.get_by_role("button", name="Stop the camera").click()
+        playwright.expect(alert).to_have_text("")  # it does not try any more
         context.close()
     finally:
         process.kill()

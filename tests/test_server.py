@@ -25,6 +25,7 @@ pytest.importorskip("fastapi")
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
+from semblante.server import body
 from semblante.server.app import create_app
 from semblante.server.jobs import Jobs
 from semblante.server.settings import Settings
@@ -109,6 +110,28 @@ def test_too_large_is_refused_before_it_is_read(analyzer: Analyzer) -> None:
     assert "at most 0 MB" in undeclared.json()["error"]
     many = [("file", ("a", b"x"))] * 33
     assert small(analyzer).post("/v1/analyze", files=many).status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        (b'--x\r\nContent-Disposition:form-data;filename=""\r\n\r\n\r\n', "at most 32 pictures"),
+        (b"--x\r\nA: b\r\n\r\n\r\n", "at most 32 pictures"),
+        (b"--x\r\n" + b"A: b\r\n" * 17 + b"\r\n\r\n", "not a valid multipart form"),
+    ],
+)
+def test_a_form_of_countless_parts_is_not_parsed_to_its_end(
+    part: bytes, message: str, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = []
+    real = body.parse_options_header
+    monkeypatch.setattr(body, "parse_options_header", lambda v: looked.append(v) or real(v))
+    form = part * 5000 + b"--x--\r\n"
+    kind = {"content-type": "multipart/form-data; boundary=x"}
+    answer = client.post("/v1/analyze", content=form, headers=kind)
+    assert answer.status_code in (400, 413)
+    assert answer.json()["error"].startswith(message)
+    assert len(looked) < 100
 
 
 def test_a_picture_of_too_many_pixels(analyzer: Analyzer) -> None:

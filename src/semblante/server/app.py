@@ -38,6 +38,17 @@ _JOB_LINKS: Final = {
     call: {"operationId": call, "parameters": {"id": "$response.body#/id"}}
     for call in ("job_state", "job_results", "job_forgotten")
 }
+_NONE_READ: Final = {
+    "description": "None of the pictures could be read: each result has its error",
+    "content": {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "properties": {"results": {"type": "array", "items": {"type": "object"}}},
+            }
+        }
+    },
+}
 _KINDS: Final = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 
 
@@ -137,7 +148,7 @@ def create_app(
                 },
             }
         },
-        responses=_errors(400, 401, 403, 408, 413, 422, 503, 504),
+        responses={**_errors(400, 401, 403, 408, 413, 503, 504), 422: _NONE_READ},
     )
     async def analyze(request: Request) -> JSONResponse:
         """The faces of one picture, sent as it is, or of the pictures of a form.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import Final
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -11,6 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
 from semblante.server.settings import Settings
+
+_FIELDS: Final = 32  # of a form besides its pictures
 
 
 @dataclass
@@ -53,12 +56,11 @@ async def read_uploads(request: Request, settings: Settings, intake: Intake) -> 
     body = await read_body(request, settings.max_body, settings.body_s, intake)
     if kind != b"multipart/form-data":
         return [Upload(None, body)]
-    # On a thread: millions of tiny parts take seconds, in which others are answered.
-    uploads = await asyncio.to_thread(_parts, body, options.get(b"boundary", b""))
+    # On a thread: large ones take a while, in which others are answered.
+    boundary = options.get(b"boundary", b"")
+    uploads = await asyncio.to_thread(_parts, body, boundary, settings.max_pictures)
     if not uploads:
         raise HTTPException(400, "expected a form with at least one file in it")
-    if len(uploads) > settings.max_pictures:
-        raise HTTPException(413, f"at most {settings.max_pictures} pictures in a request")
     return uploads
 
 
@@ -86,17 +88,25 @@ async def read_body(request: Request, limit: int, seconds: float, intake: Intake
     finally:
         intake.release(len(body))
     if not body:
-        raise HTTPException(400, "expected a picture, found an empty body")
+        raise HTTPException(400, "expected a picture or a video, found an empty body")
     return body
 
 
-def _parts(body: bytearray, boundary: bytes) -> list[Upload]:
-    """The files of a form; what has no file name is passed over."""
+def _parts(body: bytearray, boundary: bytes, most: int) -> list[Upload]:
+    """The files of a form, `most` of them; what has no file name is passed over.
+
+    Counted as they come: a body has room for a million parts of a few bytes.
+    """
     uploads: list[Upload] = []
     header, headers = [bytearray(), bytearray()], dict[bytes, bytes]()
     current: list[Upload | None] = [None]
+    parts = 0
 
     def part_begin() -> None:
+        nonlocal parts
+        parts += 1
+        if parts > most + _FIELDS:
+            raise HTTPException(413, f"at most {most} pictures in a request")
         headers.clear()
         current[0] = None
 
@@ -112,6 +122,8 @@ def _parts(body: bytearray, boundary: bytes) -> list[Upload]:
             upload = Upload(name[:200])
             current[0] = upload
             uploads.append(upload)
+            if len(uploads) > most:
+                raise HTTPException(413, f"at most {most} pictures in a request")
 
     def part_data(data: bytes, start: int, end: int) -> None:
         if current[0] is not None:

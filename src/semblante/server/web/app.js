@@ -20,14 +20,16 @@ const TEXTS = {
     unsure: "unsure", denied: "The camera cannot be used: ", lost: "The server does not answer.",
     retry: "The server does not answer; trying again.",
     gone: "The camera is gone.", full: "The server has too many live streams already.",
-    insecure: "the browser lends it only to pages that come over HTTPS or from this machine.",
     invisible: "This browser cannot show this format; what was found in it can be saved.",
     sending: "Sending", working: "Working on the video", unread: "It cannot be read: ", rate: "results a second",
     forgets: `Only the last ${KEPT_ROWS} results of the camera are kept for saving.`,
+    nofile: "The browser cannot read this file.", first: "Only the first of these files was taken.",
+    more: (n) => `and ${n} more`,
     reasons: {}, details: [], // the server's own words
     refused: {
       NotAllowedError: "it was not allowed.", NotFoundError: "there is none.",
       NotReadableError: "another program uses it, or it does not work.",
+      Insecure: "the browser lends it only to pages that come over HTTPS or from this machine.",
     },
     names: { angry: "angry", disgust: "disgust", fear: "fear", happy: "happy", sad: "sad",
       surprise: "surprise", neutral: "neutral" },
@@ -46,11 +48,12 @@ const TEXTS = {
     lost: "El servidor no responde.",
     retry: "El servidor no responde; se vuelve a intentar.", gone: "La cámara ya no está.",
     full: "El servidor ya tiene demasiadas transmisiones en vivo.",
-    insecure: "el navegador solo la presta a páginas que llegan por HTTPS o desde este equipo.",
     invisible: "Este navegador no puede mostrar este formato; lo encontrado se puede guardar.",
     sending: "Enviando", working: "Analizando el video",
     unread: "No se puede leer: ", rate: "resultados por segundo",
     forgets: `Solo se guardan los últimos ${KEPT_ROWS} resultados de la cámara.`,
+    nofile: "El navegador no puede leer este archivo.",
+    first: "Solo se tomó el primero de estos archivos.", more: (n) => `y ${n} más`,
     // The server gives its reasons in English: here is what each status means.
     reasons: {
       400: "la petición llegó incompleta.", 401: "falta la clave que el servidor mostró al empezar.",
@@ -64,13 +67,16 @@ const TEXTS = {
     // Of what may be wrong with a picture or a video, that which has a remedy of its own.
     details: [
       [/pixels are too many|frames of \d+x\d+ pixels/, "tiene demasiados píxeles."],
-      [/breaks off/, "se interrumpe antes de su final."],
+      [/breaks off/, "se interrumpe antes de su final."], [/empty/, "está vacío."],
+      [/damaged or cut off/, "está dañado o incompleto."],
       [/more than \d+ frames/, "tiene demasiados cuadros."],
       [/could not be analysed/, "no se pudo analizar."],
     ],
     refused: {
       NotAllowedError: "no se permitió.", NotFoundError: "no hay ninguna.",
       NotReadableError: "la usa otro programa, o no funciona.",
+      Insecure: "el navegador solo la presta a páginas que llegan por HTTPS o desde este equipo.",
+      other: "algo falló al encenderla.",
     },
     names: { angry: "enfado", disgust: "asco", fear: "miedo", happy: "alegría", sad: "tristeza",
       surprise: "sorpresa", neutral: "neutral" },
@@ -95,11 +101,13 @@ let live = null; // the camera at work
 let run = 0; // of what the page works on: what belongs to an earlier one gives up
 let waiting = null; // for the next frame of a video that plays
 let job = null; // the video that the server works on
+let doing = null; // the key of the words for what is under way
 let complaint = () => ""; // what is wrong, in the language of the moment
 // Those of a video, for files whose kind the browser does not know.
 const VIDEO = /\.(mp4|m4v|mov|mkv|webm|avi|mpe?g|wmv|flv|3gp|m?ts|m2ts|m2v|ogv|asf|vob|f4v|mxf)$/i;
 
 const text = (key) => TEXTS[language][key];
+const retrying = () => text("retry");
 const name = (emotion) => text("names")[emotion];
 // Why the server refused; `words` are its own.
 const reason = (status, words) => text("details").find(([known]) => known.test(words))?.[1]
@@ -127,6 +135,7 @@ function speak() {
     const item = document.createElement("li");
     const mark = document.createElementNS("http://www.w3.org/2000/svg", "svg");
     mark.setAttribute("viewBox", "0 0 10 10");
+    mark.setAttribute("aria-hidden", "true");
     const square = document.createElementNS("http://www.w3.org/2000/svg", "rect");
     for (const [key, value] of Object.entries(
       { width: 10, height: 10, fill: COLOURS[emotion], stroke: "currentColor" })) {
@@ -137,7 +146,7 @@ function speak() {
     return item;
   }));
   if (shown) show(shown);
-  if (job) $("summary").textContent = text("working");
+  if (doing) tell(doing);
   $("error").textContent = complaint();
 }
 
@@ -188,9 +197,11 @@ function paintBoxes(pen, result, scale) {
   const tall = 21 * scale;
   const faces = result.faces.map((face) => face.box);
   const labels = []; // where there are some already
-  for (const face of result.faces) {
+  result.faces.forEach((face, number) => {
     const [left, top, , height] = face.box;
-    const label = `${name(face.emotion)} ${percent(face.probabilities[face.emotion])}`;
+    const what = `${name(face.emotion)} ${percent(face.probabilities[face.emotion])}`;
+    // Among several one's own may not be the nearest: the number is that of the bars.
+    const label = faces.length > 1 ? `${numberOf(face, number)}: ${what}` : what;
     const wide = pen.measureText(label).width + 10 * scale;
     const x = Math.max(0, Math.min(left, result.width - wide));
     // As near to the face as it covers no other label, nor a face; above rather than below.
@@ -205,15 +216,23 @@ function paintBoxes(pen, result, scale) {
     pen.fillRect(x, y, wide, tall);
     pen.fillStyle = face.emotion === "sad" ? "#fff" : "#000"; // what stands out on it
     pen.fillText(label, x + 5 * scale, y + 3 * scale);
-  }
+    if (y === top - tall || y === top + height) return;
+    pen.lineWidth = 3 * scale; // it is further away: its number is in the box as well
+    pen.strokeStyle = "#000";
+    pen.strokeText(numberOf(face, number), left + 4 * scale, top + 4 * scale);
+    pen.fillStyle = COLOURS[face.emotion];
+    pen.fillText(numberOf(face, number), left + 4 * scale, top + 4 * scale);
+  });
 }
+
+const numberOf = (face, number) => String(face.track ?? number + 1);
 
 function showBars(faces) {
   const blocks = faces.slice(0, 6).map((face, number) => {
     const block = document.createElement("div");
     block.className = "face";
     const title = document.createElement("h3");
-    title.textContent = `${text("face")} ${face.track ?? number + 1}`;
+    title.textContent = `${text("face")} ${numberOf(face, number)}`;
     block.append(title, ...EMOTIONS.map((emotion) => {
       const p = face.probabilities[emotion];
       const row = document.createElement("div");
@@ -230,6 +249,11 @@ function showBars(faces) {
     }));
     return block;
   });
+  if (faces.length > blocks.length) {
+    const rest = document.createElement("p");
+    rest.textContent = text("more")(faces.length - blocks.length);
+    blocks.push(rest);
+  }
   $("bars").replaceChildren(...blocks);
 }
 
@@ -283,7 +307,7 @@ function begin() {
   rows = [];
   shown = null;
   complain(() => "");
-  $("summary").textContent = "";
+  tell(null);
   $("bars").replaceChildren();
   $("nobody").classList.remove("hidden");
   $("progress").classList.add("hidden");
@@ -302,6 +326,11 @@ function begin() {
   return run;
 }
 
+function tell(key) {
+  doing = key;
+  $("summary").textContent = key ? text(key) : "";
+}
+
 function complain(message) {
   complaint = message;
   $("error").textContent = message();
@@ -315,14 +344,14 @@ async function startCamera() {
   let media;
   $("camera").disabled = true; // a second click would ask for a second stream
   try {
-    if (!navigator.mediaDevices) throw new Error(text("insecure"));
+    if (!navigator.mediaDevices) throw new DOMException("", "Insecure");
     media = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 640 } } });
     if (run === mine) {
       video.srcObject = media;
       await video.play();
     }
   } catch (error) {
-    const why = () => text("refused")[error.name] ?? error.message;
+    const why = () => text("refused")[error.name] ?? text("refused").other ?? error.message;
     if (run === mine) complain(() => text("denied") + why());
   } finally {
     $("camera").disabled = false;
@@ -369,9 +398,9 @@ function connect(ours) {
       document.addEventListener("visibilitychange", () => connect(ours), { once: true });
       return;
     }
-    complain(why ?? (() => text("retry")));
     if (why) stopCamera();
     else setTimeout(() => connect(ours), RETRY_MS);
+    complain(why ?? retrying);
   };
 }
 
@@ -392,8 +421,10 @@ function stopCamera() {
   const { media, socket } = live;
   live = null;
   socket?.close();
+  if (shown) showPicture(shown, $("video")); // the last frame stays, and can be saved
   media.getTracks().forEach((track) => track.stop());
   $("camera").textContent = text("camera");
+  if (complaint === retrying) complain(() => "");
 }
 
 // The next frame goes out when the last has been answered: what is shown is never old.
@@ -422,7 +453,7 @@ function answered(ours, answer) {
   requestAnimationFrame(() => sendFrame(ours));
   if (answer.error) return;
   const result = { path: null, frame: ours.before.frame + answer.frame,
-    time_s: ours.before.time_s + answer.time_s, width: answer.width, height: answer.height,
+    time_s: Math.round(1000 * (ours.before.time_s + answer.time_s)) / 1000, width: answer.width, height: answer.height,
     faces: answer.faces.map((face) => ({ ...face, track: ours.before.track + face.track })),
     error: null };
   keep(result);
@@ -453,19 +484,30 @@ async function analyze(file) {
   const bar = $("progress");
   bar.removeAttribute("value"); // nobody knows how long it takes to send
   bar.classList.remove("hidden");
-  $("summary").textContent = text("sending");
+  tell("sending");
   try {
     const isVideo = file.type ? file.type.startsWith("video/") : VIDEO.test(file.name);
     if (isVideo) await analyzeVideo(file, mine);
     else await analyzePicture(file, mine);
   } catch (error) {
-    if (run !== mine) return;
-    $("summary").textContent = "";
     const unreached = error instanceof TypeError;
-    complain(() => (unreached ? text("lost") : text("unread") + (error.why?.() ?? error.message)));
+    // A folder, say, or a file that was deleted since.
+    const unreadable = unreached && await file.slice(0, 1).arrayBuffer().then(() => false, () => true);
+    if (run !== mine) return;
+    tell(null);
+    complain(() => (unreadable ? text("nofile") : unreached ? text("lost")
+      : text("unread") + (error.why?.() ?? error.message)));
   } finally {
-    if (run === mine) $("progress").classList.add("hidden");
+    if (run === mine) {
+      doing = null;
+      $("progress").classList.add("hidden");
+    }
   }
+}
+
+function analyzeFirst(files) {
+  if (files.length) analyze(files[0]);
+  if (files.length > 1) complain(() => text("first"));
 }
 
 async function analyzePicture(file, mine) {
@@ -494,7 +536,8 @@ function showPicture(result, bitmap) {
 // Of what the server could read, but this browser cannot.
 function showNoPicture(result) {
   showPicture(result, null);
-  complain(() => text("invisible"));
+  const before = complaint; // that a video breaks off, say
+  complain(() => `${before()} ${text("invisible")}`.trim());
   $("save-picture").disabled = true;
 }
 
@@ -508,7 +551,7 @@ async function analyzeVideo(file, mine) {
     job = id;
     const bar = $("progress");
     bar.value = 0;
-    $("summary").textContent = text("working");
+    tell("working");
     while (state.state === "waiting" || state.state === "running") {
       await new Promise((resolve) => setTimeout(resolve, 300));
       if (run !== mine) return;
@@ -524,7 +567,7 @@ async function analyzeVideo(file, mine) {
   }
   if (run !== mine) return;
   $("progress").classList.add("hidden");
-  $("summary").textContent = "";
+  tell(null);
   if (lines) lines.split("\n").forEach((line) => keep(JSON.parse(line)));
   if (state.error) complain(() => text("unread") + reason(422, state.error));
   if (!rows.length) return;
@@ -642,11 +685,12 @@ document.addEventListener("dragleave", () => $("stage").classList.remove("over")
 document.addEventListener("drop", (event) => {
   event.preventDefault();
   $("stage").classList.remove("over");
-  if (event.dataTransfer.files[0]) analyze(event.dataTransfer.files[0]);
+  analyzeFirst(event.dataTransfer.files);
 });
 document.addEventListener("paste", (event) => {
-  if (event.clipboardData.files[0]) analyze(event.clipboardData.files[0]);
+  analyzeFirst(event.clipboardData.files);
 });
+window.addEventListener("hashchange", () => location.reload()); // another token
 window.addEventListener("pagehide", () => { if (job) forget(job); });
 window.addEventListener("resize", () => { if (shown) drawBoxes(shown); drawTimeline(); });
 speak();
