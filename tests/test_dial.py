@@ -13,7 +13,7 @@ import torch
 from conftest import ferplus_votes
 from semblante.data import Dataset
 from semblante.data.convert import write_table
-from semblante.errors import DataError, OptionError
+from semblante.errors import DataError, ModelError, OptionError
 from semblante.evaluation import evaluate
 from semblante.preprocess import network_input
 from semblante.recognise.classifier import Classifier, softmax
@@ -163,9 +163,13 @@ def test_votes_that_ferplus_needs_are_not_there(
     with pytest.raises(OptionError, match="FER\\+'s votes: they are needed to calibrate it"):
         export(run_dir, tmp_path / "model.onnx", patterns)
     votes = ferplus_votes(patterns)
-    unclear = replace(votes, votes=np.ones_like(votes.votes))
+    ones = np.ones_like(votes.votes)
+    of_public = (patterns.splits == 1)[:, None]
+    unclear = replace(votes, votes=np.where(of_public, ones, votes.votes))
     with pytest.raises(DataError, match="not one face of PublicTest has a majority"):
         export(run_dir, tmp_path / "model.onnx", patterns, votes=unclear)
+    with pytest.raises(ModelError, match="was trained with other FER\\+ votes than the ones given"):
+        export(run_dir, tmp_path / "model.onnx", patterns, votes=replace(votes, votes=ones))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -82,12 +82,6 @@ def test_initial_weights_of_another_network(patterns: Dataset, tmp_path: Path) -
     with pytest.raises(ModelError, match="unknown model 'rcnn-mediu'"):
         run(patterns, replace(QUICK, initial="rcnn-mediu"), tmp_path / "other")
     assert list(tmp_path.iterdir()) == []  # the right command can follow
-    course = replace(QUICK, network="course-cnn", epochs=1)
-    run(patterns, course, tmp_path / "course")
-    export(tmp_path / "course", tmp_path / "course.onnx", patterns)
-    start = replace(course, initial=str(tmp_path / "course.onnx"))
-    with pytest.raises(ModelError, match="has its norms inside its kernels: give the run's folder"):
-        run(patterns, start, tmp_path / "run")
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -175,8 +169,10 @@ def test_no_network_starts_from_one_with_other_norms(
     patterns: Dataset, halved: Path, other: str
 ) -> None:
     faces = Faces(patterns.split("PublicTest"), torch.device("cpu"))
-    with pytest.raises(ModelError, match=r"tiny.onnx: not the weights of this network: layers\.0"):
+    with pytest.raises(ModelError, match=r"not the weights of this network: layers\.0") as told:
         start_from(build_network(f"rcnn-tiny-{other}", 15), str(halved), faces)
+    # Norms that are not in the file may be inside its kernels.
+    assert ("norms inside its kernels: give the run" in str(told.value)) == (other == "gated")
 
 
 def test_no_network_starts_from_a_wider_one(patterns: Dataset) -> None:
