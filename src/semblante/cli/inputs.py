@@ -44,9 +44,9 @@ def find_inputs(paths: Iterable[Path], own: Iterable[Path] = ()) -> list[Input]:
     """All pictures and videos that `paths` stand for, in their order.
 
     A file named by the user is tried whatever its name; where its suffix does not say so, its
-    content tells whether it is a video. In
-    folders, with their sub-folders, files are chosen by their suffix and sorted by name; what lies
-    in one of the folders `own` was written by this program and is left out.
+    content tells whether it is a video. In folders, with their sub-folders, files are chosen by
+    their suffix and sorted by name; what this program has written is left out: what lies in one of
+    the folders `own`, and copies that a killed run left half done.
     """
     written = {os.path.realpath(folder) for folder in own}
     return [item for path in paths for item in _found(path, written)]

@@ -103,9 +103,9 @@ def out_of_sample(
     and, where `mirrored`, about their mirror images too. Copies, near copies and the dataset's
     groups stay in one fold, so that no network has seen the same photograph under another row.
     Each keeps its weights after the last epoch: choosing the best would let the fold in, as would
-    `patience`, which is refused. Run
-    folders lie in `work_dir`; a call that was interrupted goes on when it is made again.
-    `reporter` makes one for each fold's number; `votes` are of the dataset's rows.
+    `patience`, which is refused. Run folders lie in `work_dir`; a call that was interrupted goes on
+    when it is made again. `reporter` makes one for each fold's number; `votes` are of the dataset's
+    rows; what a person reads of a fold is in `language`.
     """
     if folds < 2:
         raise OptionError(f"expected at least 2 folds, found {folds}")

@@ -45,13 +45,13 @@ def learning_curve(
     words = _WORDS[language]
     together = all_processes()
     points = []
-    whole = _steps(len(dataset.split("Training")), options)
+    whole = options.steps_per_epoch(len(dataset.split("Training")))
     for share in SHARES:
         rows = share_of_training(dataset, share)
         part = dataset.where(rows)
         n = int((part.splits == SPLITS.index("Training")).sum())
         run_dir = out / f"{round(100 * share):03d}-percent"
-        longer = whole / _steps(n, options)
+        longer = whole / options.steps_per_epoch(n)
         scaled = replace(
             options,
             epochs=max(1, round(options.epochs * longer)),
@@ -81,11 +81,6 @@ def learning_curve(
             title = run_title(options, language)
             _draw(points, out / "learning-curve.png", title, language)
     return found
-
-
-def _steps(n: int, options: TrainOptions) -> int:
-    """Of gradient descent in an epoch of `n` faces."""
-    return max(1, n // options.batch_size)
 
 
 def share_of_training(dataset: Dataset, share: float) -> npt.NDArray[np.int64]:

@@ -111,7 +111,7 @@ def train(
 
     keep_freed_memory()
     torch.manual_seed(options.seed)
-    steps_per_epoch = max(1, len(training) // options.batch_size)
+    steps_per_epoch = options.steps_per_epoch(len(training))
     run = TrainingState(options, device, steps_per_epoch, together, bf16)
     history = run.load(run_dir) if resume else []
     if history and together.first:

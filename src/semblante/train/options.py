@@ -155,6 +155,10 @@ class TrainOptions:
         """Whether FER+'s votes take part in this recipe."""
         return self.ferplus_weight > 0 or self.relabel_weight > 0
 
+    def steps_per_epoch(self, n: int) -> int:
+        """Of gradient descent, on `n` faces; those that fill no batch wait for the next epoch."""
+        return max(1, n // self.batch_size)
+
     def _check_of_use(self, needed: str, given: bool, names: tuple[str, ...]) -> None:
         """Raise where one of `names` was changed although it does nothing without `needed`."""
         for option in fields(self):
