@@ -1,0 +1,243 @@
+"""Networks that are trained side by side on one GPU, each step a recorded graph.
+
+A step of training is some thousand small operations; on a GPU the CPU takes longer to ask for them
+than the GPU to do them. So each network's step is recorded once and replayed (CUDA graphs), in a
+stream of its own, and what the CPU decides about an epoch is written to the GPU before it. Without
+a GPU the same steps run as they are: slow, but enough to try a program.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from semblante.train.batches import Faces
+from semblante.train.measure import logits_of
+from semblante.train.muon import Muon
+from semblante.train.objective import N_EMOTIONS
+from semblante.train.options import TrainOptions
+from semblante.train.processor import placed
+from semblante.train.recurrent import every_step
+from semblante.train.state import learning_rate
+
+DEVICE: Final = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+CUDA: Final = DEVICE.type == "cuda"
+_WARM_UP: Final = 3  # steps before one is recorded
+_WHOLE: Final = 48  # side of a face, in pixels
+STARTED: Final = time.monotonic()
+
+Rows = np.ndarray[Any, np.dtype[np.int64]]
+
+
+class Trainee:
+    """A network in training by Muon, in bfloat16 on a GPU.
+
+    `error_of(trainee, rows, share)` is the error on a batch: `rows` (batch,) say of what, and
+    `share` (1,) how much of each face is its own where two are mixed. `n` rows are an epoch.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        options: TrainOptions,
+        network: nn.Module,
+        error_of: Callable[[Trainee, Tensor, Tensor], Tensor],
+        n: int,
+    ) -> None:
+        self.name, self.options, self.error_of = name, options, error_of
+        self.network = placed(network, DEVICE, bf16=CUDA)
+        self.average = copy.deepcopy(self.network).requires_grad_(False)
+        self.steps = n // options.batch_size
+        self.random = np.random.default_rng(options.seed)
+        self.alpha = torch.zeros((), device=DEVICE)
+        parameters = list(self.network.parameters())
+        kernels = {"weight_decay": options.weight_decay}
+        self.optimiser = Muon(
+            [
+                {"params": [p for p in parameters if p.ndim > 1], **kernels},
+                {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+            ],
+            lr=0.0,
+            momentum=options.momentum,
+            bf16=CUDA,
+        )
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.alpha
+        # What the CPU decides of an epoch; `counter` says which step is next.
+        self.rows = torch.zeros(self.steps, options.batch_size, dtype=torch.int64, device=DEVICE)
+        self.alphas = torch.zeros(self.steps, device=DEVICE)
+        self.shares = torch.ones(self.steps, device=DEVICE)
+        self.counter = torch.zeros(1, dtype=torch.int64, device=DEVICE)
+        self.losses = torch.zeros((), device=DEVICE)
+        self.history: list[dict[str, float]] = []
+        self.side = self._side(0)
+        self.step: Callable[[], None] = self._step
+        self.stream = torch.cuda.Stream() if CUDA else None
+        if CUDA:
+            self._record()
+
+    def outputs(self, faces: Tensor) -> list[Tensor]:
+        """Logits after each step of the last layer that counts, the last one last."""
+        faces = faces.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(DEVICE.type, torch.bfloat16, enabled=CUDA, cache_enabled=False):
+            if self.options.all_steps_weight > 0:
+                return every_step(self.network, faces)
+            return [self.network(faces)]
+
+    def error(self, faces: Tensor, one: Callable[[Tensor], Tensor]) -> Tensor:
+        """`one` of the last logits, and its mean over those before by `all_steps_weight`."""
+        *earlier, last = [one(logits.float()) for logits in self.outputs(faces)]
+        if not earlier:
+            return last
+        return last + self.options.all_steps_weight * torch.stack(earlier).mean()
+
+    def _step(self) -> None:
+        rows = self.rows.index_select(0, self.counter)[0]
+        share = self.shares.index_select(0, self.counter)
+        self.alpha.copy_(self.alphas.index_select(0, self.counter)[0])
+        loss = self.error_of(self, rows, share)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.options.clip_norm)
+        self.optimiser.step()
+        with torch.no_grad():
+            averages = [*self.average.parameters(), *self.average.buffers()]
+            latest = [*self.network.parameters(), *self.network.buffers()]
+            pairs = [(a, b) for a, b in zip(averages, latest, strict=True) if a.is_floating_point()]
+            torch._foreach_lerp_(
+                [a for a, _ in pairs], [b for _, b in pairs], 1 - self.options.ema_decay
+            )
+            self.losses += loss.detach()
+            self.counter += 1
+
+    def _record(self) -> None:
+        """A few steps with an alpha of 0, which fill what is kept from step to step; then one more
+        as a graph."""
+        self.network.train()
+        self.alphas.zero_()
+        self.counter.zero_()
+        with torch.cuda.stream(self.stream):
+            for _ in range(_WARM_UP):
+                self._step()
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=self.stream):
+            self._step()
+        self.step = graph.replay
+        self.counter.zero_()
+
+    def _side(self, epoch: int) -> int:
+        """Of the faces in an epoch, counted from 0, in pixels."""
+        small = epoch < self.options.small_until * self.options.epochs
+        return self.options.small_side if small else _WHOLE
+
+    def begin(self, epoch: int, rows: Rows) -> None:
+        """Decide all about an epoch, counted from 0: on these rows, in this order."""
+        options, steps = self.options, self.steps
+        if self.side != self._side(epoch):
+            self.side = self._side(epoch)
+            if CUDA:
+                self._record()
+        self.network.train()
+        self.rows.copy_(torch.from_numpy(rows[: steps * options.batch_size].reshape(steps, -1)))
+        alphas = [
+            learning_rate(
+                epoch * steps + step,
+                warmup=round(options.warmup_epochs * steps),
+                total=options.epochs * steps,
+                peak=options.learning_rate,
+            )
+            for step in range(steps)
+        ]
+        self.alphas.copy_(torch.tensor(alphas))
+        shares = self.random.beta(options.mixup_alpha, options.mixup_alpha, steps)
+        shares[self.random.random(steps) >= options.mixup_probability] = 1
+        if epoch >= options.mixup_until * options.epochs:
+            shares[:] = 1
+        self.shares.copy_(torch.from_numpy(shares.astype(np.float32)))
+        self.counter.zero_()
+        self.losses.zero_()
+
+    def replay(self) -> None:
+        """The next step; on a GPU it is only asked for."""
+        if self.stream is None:
+            self.step()
+        else:
+            with torch.cuda.stream(self.stream):
+                self.step()
+
+    def end(self, epoch: int, public: Faces | None) -> None:
+        """Note an epoch, counted from 0, with its figures on `public` where that is given."""
+        if epoch < 2:  # the average forgets the weights that it began with
+            self.average.load_state_dict(self.network.state_dict())
+        record = {
+            "epoch": epoch + 1,
+            "seconds": time.monotonic() - STARTED,
+            "step_loss": self.losses.item() / self.steps,
+        }
+        if public is not None:
+            logits = logits_of(self.average, public, bf16=CUDA)[:, :N_EMOTIONS]
+            right = (logits.argmax(dim=1) == public.labels).float().mean()
+            record["public_accuracy"] = float(right)
+            record["public_loss"] = float(F.cross_entropy(logits, public.labels))
+            said = ", ".join(f"{name} {value:.4g}" for name, value in record.items())
+            print(f"{self.name}: {said}", flush=True)
+        self.history.append(record)
+
+
+def side_by_side(
+    trainees: Sequence[Trainee],
+    rows_of: Callable[[Trainee, int], Rows],
+    public: Faces,
+    *,
+    every: int,
+) -> None:
+    """All epochs of all, which have as many each; `every` so many they are asked about `public`."""
+    epochs = trainees[0].options.epochs
+    for epoch in range(epochs):
+        for trainee in trainees:
+            trainee.begin(epoch, rows_of(trainee, epoch))
+        _synchronise()
+        for step in range(max(trainee.steps for trainee in trainees)):
+            for trainee in trainees:
+                if step < trainee.steps:
+                    trainee.replay()
+        _synchronise()
+        look = (epochs - epoch - 1) % every == 0
+        for trainee in trainees:
+            trainee.end(epoch, public if look else None)
+
+
+def seconds_per_epoch(trainees: Sequence[Trainee], n_steps: int = 12) -> float:
+    """Of all side by side as they are, by a few steps with an alpha of 0."""
+    seconds = 0.0
+    for trainee in trainees:
+        trainee.network.train()
+        trainee.alphas.zero_()
+    for part in (2, n_steps):  # the first ones warm up
+        _synchronise()
+        started = time.monotonic()
+        for _ in range(part):
+            for trainee in trainees:
+                trainee.counter.zero_()
+                trainee.replay()
+        _synchronise()
+        seconds = (time.monotonic() - started) / part
+    return seconds * max(trainee.steps for trainee in trainees)
+
+
+def rolled(values: Tensor, share: Tensor) -> Tensor:
+    """Each mixed with its neighbour in the batch, whose order is random."""
+    return share * values + (1 - share) * values.roll(1, dims=0)
+
+
+def _synchronise() -> None:
+    if CUDA:
+        torch.cuda.synchronize()
