@@ -1,15 +1,17 @@
 """How long recognition takes, in milliseconds, on one and on two processor threads.
 
-    python benchmarks/latency.py
+    python benchmarks/latency.py --machine avx2
 
 Faces alone and by 64 as `semblante bench` times them (with the peers that are installed here), a
 thousand of them in one call, and a whole picture with detection. Every figure is the median over
-many rounds and the fastest of them, see `time_in_turn`. Writes results/latency.json; the model
-card's table is made from it (`make docs`).
+many rounds and the fastest of them, see `time_in_turn`. Writes results/latency.json, or
+results/latency-MACHINE.json where another processor is measured beside the usual one; the model
+card's tables are made from them (`make docs`).
 """
 
 from __future__ import annotations
 
+import argparse
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +30,9 @@ STREAM = 1024
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--machine", default="", help="a word for it, of which the file is named")
+    machine = parser.parse_args().machine
     rows: dict[tuple[str, int | None], dict[str, Milliseconds]] = {}
     for timing in time_recognisers(MODELS, rounds=ROUNDS):
         row = rows.setdefault((timing.name, timing.threads), {})
@@ -63,7 +68,8 @@ def main() -> None:
         print(result)
     about = {**describe("numpy", "opencv-python-headless", "onnxruntime"), "rounds": ROUNDS}
     weights = {name: entry.sha256 for name, entry in MODELS.items()}
-    write_json(RESULTS / "latency.json", {"machine": about, "sha256": weights, "results": results})
+    name = f"latency-{machine}.json" if machine else "latency.json"
+    write_json(RESULTS / name, {"machine": about, "sha256": weights, "results": results})
 
 
 if __name__ == "__main__":

@@ -69,10 +69,12 @@ def with_lines(text: str) -> str:
 def generated_parts() -> dict[str, str]:
     accuracy = json.loads((RESULTS / "accuracy.json").read_text())
     peers = json.loads((RESULTS / "peers.json").read_text())
-    latency = json.loads((RESULTS / "latency.json").read_text())
     audit = (RESULTS / "audit.txt").read_text(encoding="utf-8")
     parts = {
-        "latency": latency_table(latency),
+        "latency": "\n\n".join(
+            latency_table(json.loads(path.read_text()))
+            for path in sorted(RESULTS.glob("latency*.json"), reverse=True)
+        ),
         "robustness": robustness_table(json.loads((RESULTS / "robustness.json").read_text())),
         "per-class": per_class_table(accuracy),
         "failures": failures_table(json.loads((RESULTS / "failures.json").read_text())),
