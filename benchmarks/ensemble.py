@@ -426,6 +426,9 @@ def measure(arguments: argparse.Namespace) -> None:
                 "network": name,
                 "parameters": count_parameters(network),
                 "multiply_adds": count_multiply_adds(build_network(name)),
+                "seconds_to_70": next(
+                    (look["seconds"] for look in looks if look["public_accuracy"] >= 0.7), None
+                ),
                 "history": looks,
             }
         found[f"{kind}_together"] = accuracies(torch.stack(said).mean(dim=0), faces.labels)

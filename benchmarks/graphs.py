@@ -173,13 +173,14 @@ class Trainee:
             with torch.cuda.stream(self.stream):
                 self.step()
 
-    def end(self, epoch: int, public: Faces | None) -> None:
-        """Note an epoch, counted from 0, with its figures on `public` where that is given."""
+    def end(self, epoch: int, seconds: float, public: Faces | None) -> None:
+        """Note an epoch, counted from 0, that ended after so many seconds, with its figures on
+        `public` where that is given."""
         if epoch < 2:  # the average forgets the weights that it began with
             self.average.load_state_dict(self.network.state_dict())
         record = {
             "epoch": epoch + 1,
-            "seconds": time.monotonic() - STARTED,
+            "seconds": seconds,
             "step_loss": self.losses.item() / self.steps,
         }
         if public is not None:
@@ -199,8 +200,12 @@ def side_by_side(
     *,
     every: int,
 ) -> None:
-    """All epochs of all, which have as many each; `every` so many they are asked about `public`."""
+    """All epochs of all, which have as many each; `every` so many they are asked about `public`.
+
+    What `nvidia-smi` says of the GPU meanwhile is printed with it.
+    """
     epochs = trainees[0].options.epochs
+    started = time.monotonic()
     for epoch in range(epochs):
         for trainee in trainees:
             trainee.begin(epoch, rows_of(trainee, epoch))
@@ -209,10 +214,14 @@ def side_by_side(
             for trainee in trainees:
                 if step < trainee.steps:
                     trainee.replay()
+        busy = _utilisation()
         _synchronise()
         look = (epochs - epoch - 1) % every == 0
+        seconds = time.monotonic() - started
         for trainee in trainees:
-            trainee.end(epoch, public if look else None)
+            trainee.end(epoch, seconds, public if look else None)
+        if look and busy is not None:
+            print(f"epoch {epoch + 1}: GPU {busy} % busy", flush=True)
 
 
 def seconds_per_epoch(trainees: Sequence[Trainee], n_steps: int = 12) -> float:
@@ -236,6 +245,17 @@ def seconds_per_epoch(trainees: Sequence[Trainee], n_steps: int = 12) -> float:
 def rolled(values: Tensor, share: Tensor) -> Tensor:
     """Each mixed with its neighbour in the batch, whose order is random."""
     return share * values + (1 - share) * values.roll(1, dims=0)
+
+
+def _utilisation() -> int | None:
+    """Of the GPU, in percent, over the last moments; None where nobody can say."""
+    if not CUDA:
+        return None
+    try:
+        return torch.cuda.utilization()
+    except Exception as error:  # of the driver's library, which may be missing: no reason to stop
+        print(f"utilisation: {error}", flush=True)
+        return None
 
 
 def _synchronise() -> None:
