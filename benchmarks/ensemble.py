@@ -12,8 +12,8 @@ shipped network learns on without a fold of Training, four times, to say what it
 whose labels it forgets (as `semblante train --cross-fit` does). Then teachers of different make are
 trained from scratch. Last, the teachers are asked about many views of each face, once for all, and
 students are trained from scratch on these views and on what the teachers say of them. Teachers and
-students take as many epochs as fit into their share of the seconds. A stage whose networks are
-there already is not trained again, so that the same command goes on where it was interrupted.
+students take as many epochs as fit into their share of the seconds. A stage whose networks are all
+there already is not trained again; one that was interrupted begins anew.
 
 `measure` writes results/ensemble.json: all networks, and the teachers' mean, on a split. Each
 network is a run folder: `semblante export WORK/students/NAME` makes a model of it.
@@ -120,6 +120,12 @@ def packed(folder: Path, name: str) -> Faces:
     return Faces(Dataset(faces[: len(labels)], labels, splits), DEVICE)
 
 
+def packed_votes(folder: Path) -> FerPlus:
+    """FER+'s, of Training."""
+    votes = np.load(folder / "votes.npy").astype(np.int64)
+    return FerPlus(votes, np.ones(len(votes), bool), np.zeros(len(votes), np.uint8))
+
+
 # -- the stages ---------------------------------------------------------------------------------
 
 
@@ -143,14 +149,11 @@ def likely_targets(arguments: argparse.Namespace, training: Faces, public: Faces
     learn from it."""
     place = arguments.work / "estimates.npy"
     if not place.exists():
-        estimates = fit_folds(arguments, training, public)
         arguments.work.mkdir(parents=True, exist_ok=True)
-        np.save(place, estimates)
-    votes = np.load(arguments.pack / "votes.npy").astype(np.int64)
-    n = len(votes)
-    ferplus = FerPlus(votes, np.ones(n, bool), np.zeros(n, np.uint8))
+        np.save(place, fit_folds(arguments, training, public))
     options = teacher_options(arguments, "resnet", seed=0)
-    return targets_of(training, ferplus, options, torch.tensor(np.load(place))).to(DEVICE)
+    votes, estimates = packed_votes(arguments.pack), torch.tensor(np.load(place))
+    return targets_of(training, votes, options, estimates).to(DEVICE)
 
 
 def fit_folds(
@@ -158,20 +161,19 @@ def fit_folds(
 ) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Probabilities (n, 7), the mean over both views, by the network without a face's fold."""
     folds = np.load(arguments.pack / "folds.npy")
-    votes = np.load(arguments.pack / "votes.npy").astype(np.int64)
-    ferplus = FerPlus(votes, np.ones(len(votes), bool), np.zeros(len(votes), np.uint8))
     changes = {
         "network": FOLD_NETWORK,
         "batch_size": 256,
         "learning_rate": 0.02,
         "epochs": arguments.fold_epochs,
         "all_steps_weight": 0.0,
-        "relabel_weight": 0.3,
+        "relabel_weight": arguments.relabel_weight,
     }
+    recipe = options_from("cross-fit", changes)
+    training.targets = targets_of(training, packed_votes(arguments.pack), recipe).to(DEVICE)
     learners = []
     for fold in range(FOLDS):
-        options = options_from("cross-fit", {**changes, "seed": fold})
-        training.targets = targets_of(training, ferplus, options).to(DEVICE)
+        options = replace(recipe, seed=fold)
         network = build_network(FOLD_NETWORK, N_WITH_FERPLUS).to(DEVICE)
         start_from(network, FOLD_NETWORK, training)
         n = int((folds != fold).sum())
@@ -298,14 +300,16 @@ def said_by(teachers: Sequence[nn.Module], inputs: Tensor) -> Tensor:
     return torch.stack(both).mean(dim=0)
 
 
-def student_options(network: str, seed: int, teachers: Sequence[str]) -> TrainOptions:
+def student_options(
+    arguments: argparse.Namespace, network: str, seed: int, teachers: Sequence[str]
+) -> TrainOptions:
     changes = {
         "network": network,
         "seed": seed,
         "batch_size": 256,
         "learning_rate": 0.03,
         "warmup_epochs": 1.0,
-        "relabel_weight": 0.3,
+        "relabel_weight": arguments.relabel_weight,
         "estimates": "estimates.npy",
         "teachers": teachers,
         "distill_weight": 0.8,
@@ -353,7 +357,8 @@ def train_students(
     trainees = []
     for number, folder in enumerate(folders):
         names = [teacher.name for teacher in teacher_folders]
-        options = student_options(arguments.students[number], arguments.seed + number, names)
+        seed = arguments.seed + number
+        options = student_options(arguments, arguments.students[number], seed, names)
         torch.manual_seed(options.seed)
         network = build_network(options.network, N_WITH_FERPLUS)
         trainees.append(Trainee(folder.name, options, network, error_of, views.n))
@@ -412,7 +417,7 @@ def measure(arguments: argparse.Namespace) -> None:
     }
     for kind in ("teachers", "students"):
         found[kind], said = {}, []
-        for folder in sorted((arguments.work / kind).glob("*/")):
+        for folder in sorted(filter(is_done, (arguments.work / kind).glob("*/"))):
             network = load(folder)
             said.append(probabilities(network, faces))
             name = read_json(folder / "config.json")["options"]["network"]
@@ -431,6 +436,8 @@ def measure(arguments: argparse.Namespace) -> None:
                 ),
                 "history": looks,
             }
+        if not said:
+            continue
         found[f"{kind}_together"] = accuracies(torch.stack(said).mean(dim=0), faces.labels)
         for name, values in [*found[kind].items(), (kind, found[f"{kind}_together"])]:
             print(f"{arguments.split} {name}: {values['one_view']}, {values['mirrored_too']}")

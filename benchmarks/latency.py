@@ -1,6 +1,6 @@
 """How long recognition takes, in milliseconds, on one and on two processor threads.
 
-    python benchmarks/latency.py --machine avx2
+    python benchmarks/latency.py [--machine avx2]
 
 Faces alone and by 64 as `semblante bench` times them (with the peers that are installed here), a
 thousand of them in one call, and a whole picture with detection. Every figure is the median over

@@ -249,8 +249,8 @@ PRESETS: Final[dict[str, dict[str, Any]]] = {
         "degrade_probability": 0.15,
     },
     # For a GPU, with FER+'s votes: from scratch, a recurrent network of twelve times rcnn-medium's
-    # work, which gets beyond it in 46 epochs. Targets stay near the labels: twice as much of the
-    # likely ones costs a large network two points (docs/experiments.md, "half an hour of a GPU").
+    # work, which gets beyond it in 46 epochs. Targets stay near the labels: with three quarters of
+    # likely ones it stopped two points lower (docs/experiments.md, "half an hour of a GPU").
     "large": {
         "network": "rcnn-wide",
         "epochs": 46,
