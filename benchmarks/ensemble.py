@@ -220,7 +220,7 @@ def teacher_options(arguments: argparse.Namespace, network: str, seed: int) -> T
     }
     if network.startswith(("vgg", "course")):  # which take faces of one size only
         changes["small_until"] = 0.0
-    return options_from("large", changes)
+    return options_from("wide", changes)
 
 
 def train_teachers(

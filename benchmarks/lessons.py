@@ -29,7 +29,8 @@ from semblante.images import load_image
 from semblante.preprocess import network_input
 from semblante.recognise.detectors import HaarDetector, largest_face
 from semblante.train.batches import augment
-from semblante.train.learning_curve import share_of_training
+from semblante.train.curves import run_title
+from semblante.train.learning_curve import draw_learning_curve, share_of_training
 from semblante.train.loop import train
 from semblante.train.options import TrainOptions
 from semblante.train.reporter import Reporter
@@ -44,6 +45,21 @@ PLAIN = TrainOptions(
     mixup_probability=0.0, label_smoothing=0.0, weight_decay=0.0,
 )  # fmt: skip
 ALPHAS = (0.0003, 3.0, 10.0)
+SUFFIXES = {"en": "", "es": ".es"}  # of pictures with words in them
+WORDS = {
+    "en": {
+        "alpha": "alpha", "step": "step of gradient descent", "error": "error",
+        "epoch": "epoch", "accuracy": "accuracy, %",
+        "under": "too small: 29 thousand weights", "first": "first stage of the shipped weights",
+        "over": "too few faces: 5 % of Training",
+    },
+    "es": {
+        "alpha": "alfa", "step": "paso del descenso de gradiente", "error": "error",
+        "epoch": "época", "accuracy": "exactitud, %",
+        "under": "demasiado pequeña: 29 mil pesos", "first": "primera etapa de los pesos incluidos",
+        "over": "demasiado pocos rostros: 5 % de Training",
+    },
+}  # fmt: skip
 
 
 class Losses(Reporter):
@@ -83,12 +99,13 @@ def main() -> None:
         ),
     }  # fmt: skip
     if arguments.run is None:
-        results["shipped"] = json.loads(RESULT.read_text())["shipped"]
+        results["first"] = json.loads(RESULT.read_text())["first"]
     else:
         draw_states(face, load_best(arguments.run)[0])
-        results["shipped"] = shipped(arguments.run)
+        results["first"] = curves(arguments.run)
     draw_alphas(results["alpha"])
     draw_fits(results)
+    draw_curve()
     write_json(RESULT, results)
 
 
@@ -134,13 +151,13 @@ def fitted(dataset: Dataset, run_dir: Path, options: TrainOptions) -> dict[str, 
 
     def make() -> dict[str, Any]:
         train(dataset, options, run_dir, Losses(), source={})
-        return shipped(run_dir)
+        return curves(run_dir)
 
     found: dict[str, Any] = once(run_dir, make)
     return found
 
 
-def shipped(run_dir: Path) -> dict[str, Any]:
+def curves(run_dir: Path) -> dict[str, Any]:
     log = json.loads((run_dir / "log.json").read_text())
     keys = ("epoch", "training_loss", "public_loss", "training_accuracy", "public_accuracy")
     return {
@@ -210,40 +227,47 @@ def draw_states(face: np.ndarray, network: torch.nn.Module) -> None:
 
 
 def draw_alphas(runs: list[dict[str, Any]]) -> None:
-    figure = Figure(figsize=(7, 3.4), layout="constrained")
-    axes = figure.subplots()
-    for run, colour in zip(runs, ("#0072B2", "#009E73", "#D55E00"), strict=True):
-        smooth = [run["losses"][0]]
-        for loss in run["losses"][1:]:
-            smooth.append(0.8 * smooth[-1] + 0.2 * loss)
-        axes.plot(smooth, color=colour, label=f"alpha = {run['alpha']:g}")
-    axes.set(xlabel="step of gradient descent", ylabel="error", ylim=(1.4, 3))
-    axes.grid(alpha=0.3)
-    axes.legend()
-    save(figure, "alpha")
+    for language, words in WORDS.items():
+        figure = Figure(figsize=(7, 3.4), layout="constrained")
+        axes = figure.subplots()
+        for run, colour in zip(runs, ("#0072B2", "#009E73", "#D55E00"), strict=True):
+            smooth = [run["losses"][0]]
+            for loss in run["losses"][1:]:
+                smooth.append(0.8 * smooth[-1] + 0.2 * loss)
+            axes.plot(smooth, color=colour, label=f"{words['alpha']} = {run['alpha']:g}")
+        axes.set(xlabel=words["step"], ylabel=words["error"], ylim=(1.4, 3))
+        axes.grid(alpha=0.3)
+        axes.legend()
+        save(figure, f"alpha{SUFFIXES[language]}")
 
 
 def draw_fits(results: dict[str, Any]) -> None:
-    figure = Figure(figsize=(11, 3.4), layout="constrained")
-    titles = {
-        "under": "too small: 29 thousand weights",
-        "shipped": "the shipped network",
-        "over": "too few faces: 5 % of Training",
-    }
-    for axes, (name, title) in zip(figure.subplots(1, 3, sharey=True), titles.items(), strict=True):
-        history = results[name]["history"]
-        epochs = [record["epoch"] for record in history]
-        for key, label, colour in (
-            ("training_accuracy", "Training", "#0072B2"),
-            ("public_accuracy", "PublicTest", "#D55E00"),
-        ):
-            values = [100 * record[key] for record in history]
-            axes.plot(epochs, values, color=colour, label=label)
-        axes.set(title=title, xlabel="epoch")
-        axes.grid(alpha=0.3)
-    figure.axes[0].set_ylabel("accuracy, %")
-    figure.axes[0].legend(loc="lower right")
-    save(figure, "fits")
+    for language, words in WORDS.items():
+        figure = Figure(figsize=(11, 3.4), layout="constrained")
+        panels = figure.subplots(1, 3, sharey=True)
+        for axes, name in zip(panels, ("under", "first", "over"), strict=True):
+            history = results[name]["history"]
+            epochs = [record["epoch"] for record in history]
+            for key, label, colour in (
+                ("training_accuracy", "Training", "#0072B2"),
+                ("public_accuracy", "PublicTest", "#D55E00"),
+            ):
+                values = [100 * record[key] for record in history]
+                axes.plot(epochs, values, color=colour, label=label)
+            axes.set(title=words[name], xlabel=words["epoch"])
+            axes.grid(alpha=0.3)
+        panels[0].set_ylabel(words["accuracy"])
+        panels[0].legend(loc="lower right")
+        save(figure, f"fits{SUFFIXES[language]}")
+
+
+def draw_curve() -> None:
+    """Of `semblante train --learning-curve --network rcnn-tiny --epochs 20`, as it is stored."""
+    points = json.loads((RESULT.parent / "learning-curve.json").read_text())["points"]
+    for language, suffix in SUFFIXES.items():
+        title = run_title(TrainOptions(network="rcnn-tiny"), language)
+        path = IMAGES / f"learning-curve{suffix}.png"
+        draw_learning_curve(points, path, title, language)
 
 
 if __name__ == "__main__":

@@ -317,7 +317,7 @@ def test_version() -> None:
         (["data", "audit", "{csv}", "--drop", "audit/rows.json"], 2, "choose another"),
         (["data", "inspect", "x[/y].csv"], 1, "x[/y].csv"),
         (["train", "--data", "{csv}", "--out", "{empty}/run", "--preset", "best"], 2,
-         "known: standard, quick, refine, robust, polish, cross-fit, finish, large, course, "),
+         "known: standard, quick, refine, robust, polish, cross-fit, finish, wide, course, "),
         (["models", "pull", "yunet", "--from", "{face}"], 1, "eileen-collins.jpg: its sha256 is"),
         (["nonsense"], 2, "nonsense"),
     ],

@@ -81,7 +81,7 @@ def analyze_command(
     # readable=False: whether a file can be read is found out with the others, one by one.
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="PATH...", help="pictures, videos or folders", readable=False),
+        typer.Argument(metavar="PATH", help="pictures, videos or folders", readable=False),
     ],
     format: Annotated[Format, typer.Option(help="json is one object a line")] = Format.table,
     out: Annotated[
@@ -114,7 +114,7 @@ def analyze_command(
         typer.Option(help="folder for a picture of each video's emotions", readable=False),
     ] = None,
     every: Annotated[
-        str | None, typer.Option(help="of a video, a frame every so often: 0.5s, 200ms")
+        str | None, typer.Option(help="analyse one frame of a video every 0.5s, 200ms, ...")
     ] = None,
     model: ModelOption = DEFAULT_MODEL,
     steps: StepsOption = None,
@@ -134,7 +134,9 @@ def analyze_command(
         PictureTta,
         typer.Option(help="views of a picture's face that are averaged; flip: mirrored, too"),
     ] = PictureTta.flip,
-    lang: Annotated[Language, typer.Option(help="of the table and the pictures")] = Language.en,
+    lang: Annotated[
+        Language, typer.Option(help="language of the table and the pictures")
+    ] = Language.en,
 ) -> None:
     """Find the faces in pictures and videos and estimate the emotion each shows.
 

@@ -22,7 +22,9 @@ def bench_command(
             help="a shipped model or an ONNX file; may be repeated (default: all shipped)"
         ),
     ] = None,
-    rounds: Annotated[int, typer.Option(help="of which the median and the best are shown")] = 30,
+    rounds: Annotated[
+        int, typer.Option(help="rounds to time; the median and the best are shown")
+    ] = 30,
     peers: Annotated[
         bool, typer.Option("--peers/--no-peers", help="time other recognisers installed here too")
     ] = True,

@@ -67,7 +67,7 @@ def evaluate_command(
     ] = None,
     reliability: Annotated[
         Path | None,
-        typer.Option(help="draw how often it is right by how sure it is here, as a PNG"),
+        typer.Option(help="draw the reliability diagram here, as a PNG"),
     ] = None,
     labels: Annotated[
         Labels, typer.Option(help="ferplus: the majority of FER+'s votes, by its official rule")
@@ -83,7 +83,9 @@ def evaluate_command(
     skip_bad: SkipBadOption = False,
     find_faces: FindFacesOption = False,
     exclude: ExcludeOption = None,
-    lang: Annotated[Language, typer.Option(help="of the table and the pictures")] = Language.en,
+    lang: Annotated[
+        Language, typer.Option(help="language of the table and the pictures")
+    ] = Language.en,
 ) -> None:
     """Measure a model on one split of FER2013, or of labelled faces of one's own."""
     if labels is Labels.ferplus and votes is None:

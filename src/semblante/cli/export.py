@@ -27,7 +27,7 @@ def export_command(
     run_dirs: Annotated[
         list[Path],
         typer.Argument(
-            metavar="RUN_DIR...",
+            metavar="RUN_DIR",
             help="folder of a training run; of several with the same --initial, the mean of "
             "their last epochs",
             readable=False,

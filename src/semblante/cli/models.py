@@ -13,7 +13,7 @@ from rich.table import Column, Table
 from semblante.errors import OptionError
 from semblante.models import DEFAULT_MODEL, DETECTOR_FILES, MODELS
 
-models_app = typer.Typer(help="The trained models at hand.", no_args_is_help=True)
+models_app = typer.Typer(help="The trained models and detectors.", no_args_is_help=True)
 
 
 @models_app.command("list")

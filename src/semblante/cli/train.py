@@ -120,7 +120,7 @@ def train_command(
         ),
     ] = False,
     lang: Annotated[
-        Language, typer.Option(help="of the run's lines, its diagnosis and the pictures")
+        Language, typer.Option(help="language of the run's lines, its diagnosis and the pictures")
     ] = Language.en,
     **recipe: Any,
 ) -> None:

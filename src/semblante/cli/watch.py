@@ -29,7 +29,7 @@ def watch_command(
     ] = "0",
     model: ModelOption = DEFAULT_MODEL,
     detector: DetectorOption = DetectorName.haar,
-    lang: Annotated[Language, typer.Option(help="of the words shown")] = Language.en,
+    lang: Annotated[Language, typer.Option(help="language of the words shown")] = Language.en,
 ) -> None:
     """Show the faces of a camera as live bars in the terminal, over SSH too. Ctrl-C ends it.
 

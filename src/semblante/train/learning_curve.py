@@ -79,7 +79,7 @@ def learning_curve(
         if together.first:
             write_json(out / "learning-curve.json", found)
             title = run_title(options, language)
-            _draw(points, out / "learning-curve.png", title, language)
+            draw_learning_curve(points, out / "learning-curve.png", title, language)
     return found
 
 
@@ -113,7 +113,11 @@ def would_more_help(points: list[dict[str, Any]], language: str = "en") -> str:
     return f"{words[verdict]} {evidence}"
 
 
-def _draw(points: list[dict[str, Any]], path: Path, title: str, language: str) -> None:
+def draw_learning_curve(
+    points: list[dict[str, Any]], path: Path, title: str, language: str = "en"
+) -> None:
+    """Accuracy on both splits over the number of faces, of the `points` that are written to
+    `learning-curve.json`, as a PNG."""
     from matplotlib.figure import Figure
 
     words = _WORDS[language]
@@ -127,7 +131,7 @@ def _draw(points: list[dict[str, Any]], path: Path, title: str, language: str) -
         values = [100 * point[split] for point in points]
         axes.plot(faces, values, "o-", color=colour, label=label)
     axes.set(xscale="log", xlabel=words["faces"], ylabel=words["accuracy"], title=title)
-    axes.set_xticks(faces, [f"{n:,}" for n in faces])
+    axes.set_xticks(faces, [words["count"].format(n) for n in faces])
     axes.minorticks_off()
     axes.grid(alpha=0.3)
     axes.legend()
@@ -149,6 +153,7 @@ _WORDS: Final = {
         "(the interval of one accuracy is +- {noise:.1f}); on Training it is {last[training]:.1%}.",
         "learnt from": "Training (the faces learnt from)",
         "faces": "faces of Training",
+        "count": "{:,}",
         "accuracy": "accuracy, %",
     },
     "es": {
@@ -166,6 +171,7 @@ _WORDS: Final = {
         "intervalo de una exactitud es +- {noise:.1f}); en Training es {last[training]:.1%}.",
         "learnt from": "Training (los rostros con que aprendió)",
         "faces": "rostros de Training",
+        "count": "{}",
         "accuracy": "exactitud, %",
     },
 }

@@ -38,7 +38,9 @@ class TrainOptions:
         "the largest step alpha, reached after the warm-up; another optimiser than the preset's "
         "brings its usual one",
     )
-    schedule: str = _option("cosine", "of alpha after the warm-up: cosine (to 0) or constant")
+    schedule: str = _option(
+        "cosine", "how alpha changes after the warm-up: cosine (to 0) or constant"
+    )
     warmup_epochs: float = _option(2.0, "epochs over which alpha grows linearly from 0")
     momentum: float = _option(0.9, "Nesterov momentum of sgd; 0 is plain gradient descent")
     weight_decay: float = _option(
@@ -249,9 +251,10 @@ PRESETS: Final[dict[str, dict[str, Any]]] = {
         "degrade_probability": 0.15,
     },
     # For a GPU, with FER+'s votes: from scratch, a recurrent network of twelve times rcnn-medium's
-    # work, which gets beyond it in 46 epochs. Targets stay near the labels: with three quarters of
-    # likely ones it stopped two points lower (docs/experiments.md, "half an hour of a GPU").
-    "large": {
+    # work. Targets stay near the labels: with three quarters of likely ones, in the benchmark that
+    # this recipe is from, it stopped two points lower (docs/experiments.md, "half an hour of a
+    # GPU"). By itself it has not been measured.
+    "wide": {
         "network": "rcnn-wide",
         "epochs": 46,
         "batch_size": 256,
