@@ -6,9 +6,12 @@ import re
 import signal
 import socket
 import subprocess
+import time
 import urllib.request
 from collections.abc import Iterator
 
+import cv2
+import numpy as np
 import pytest
 
 from test_cli import PROGRAM, semblante
@@ -67,3 +70,38 @@ def test_a_free_port_is_said_and_ctrl_c_ends_it() -> None:
         process.kill()
     assert process.returncode in (0, -signal.SIGINT, 130)
     assert complaints == ""
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_ends_it_in_the_midst_of_pictures(times: int) -> None:
+    """Quietly, and without looking at the pictures that are still to come."""
+    flat = cv2.imencode(".png", np.full((4000, 6000), 127, np.uint8))[1].tobytes()
+    boundary = "x" * 20
+    part = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
+    body = (part.encode() + flat + b"\r\n") * 20 + f"--{boundary}--\r\n".encode()
+    process = subprocess.Popen(
+        [PROGRAM, "serve", "--port", "0"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        port = int(process.stdout.readline().rstrip("/\n").rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            head = (
+                "POST /v1/analyze HTTP/1.1\r\nHost: localhost\r\nContent-Length: "
+                f"{len(body)}\r\nContent-Type: multipart/form-data; boundary={boundary}\r\n\r\n"
+            )
+            client.sendall(head.encode() + body)
+            metrics = f"http://127.0.0.1:{port}/metrics"
+            while "semblante_under_way 1.0" not in urllib.request.urlopen(metrics).read().decode():
+                time.sleep(0.1)
+            for _ in range(times):
+                process.send_signal(signal.SIGINT)
+                time.sleep(0.5)
+            _, complaints = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 0
+    # uvicorn's own word on the request that it had to cancel after five seconds.
+    assert "Traceback" not in complaints
+    assert len(complaints.splitlines()) <= 2 - times, complaints

@@ -10,6 +10,7 @@ import time
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -194,6 +195,21 @@ def test_a_video_is_a_job(client: TestClient, clip: bytes) -> None:
     assert client.get(f"/v1/jobs/{job['id']}").status_code == 404
 
 
+def test_a_video_in_a_form_is_refused(client: TestClient, clip: bytes) -> None:
+    answer = client.post("/v1/analyze/video", files=[("file", ("a.mp4", clip))])
+    assert answer.status_code == 400
+    assert "found a form" in answer.json()["error"]
+
+
+def test_many_results_come_whole(client: TestClient, clip: bytes) -> None:
+    job = finished(client, client.post("/v1/analyze/video", content=clip).json())
+    app: Any = client.app
+    rows = app.state.jobs.get(job["id"]).rows
+    rows.extend({**rows[-1], "frame": 100 + n} for n in range(2000))
+    lines = client.get(f"/v1/jobs/{job['id']}/results").text.splitlines()
+    assert [json.loads(line) for line in lines] == rows
+
+
 def test_a_broken_video(client: TestClient) -> None:
     job = finished(client, client.post("/v1/analyze/video", content=b"no video").json())
     assert job["state"] == "failed"
@@ -322,15 +338,16 @@ def test_frames_that_come_too_fast_are_dropped(client: TestClient) -> None:
     assert sum(answer["dropped"] for answer in answers) + len(answers) == 60
 
 
-@pytest.mark.parametrize("message", ["text", "large"])
-def test_what_is_no_frame_ends_the_stream(client: TestClient, message: str) -> None:
+@pytest.mark.parametrize(("message", "code"), [("text", 1003), ("large", 1009)])
+def test_what_is_no_frame_ends_the_stream(client: TestClient, message: str, code: int) -> None:
     with client.websocket_connect(STREAM) as stream:
         if message == "text":
             stream.send_text("hello")
         else:
             stream.send_bytes(b"x" * 2_000_001)
-        with pytest.raises(WebSocketDisconnect):
+        with pytest.raises(WebSocketDisconnect) as ended:
             stream.receive_json()
+    assert ended.value.code == code
 
 
 # -- who is let in --------------------------------------------------------------------------
@@ -418,6 +435,12 @@ def test_every_answer_has_the_headers(client: TestClient) -> None:
     assert client.get("/nothing").json() == {"error": "Not Found"}
 
 
+def test_monitors_may_ask_for_the_head_alone(client: TestClient) -> None:
+    for path in ("/", "/healthz", "/app.js"):
+        answer = client.head(path)
+        assert (answer.status_code, answer.content) == (200, b"")
+
+
 # -- the rest -------------------------------------------------------------------------------
 
 
@@ -452,18 +475,42 @@ def test_no_answer_in_time(analyzer: Analyzer) -> None:
     assert client.post("/v1/analyze", content=EXAMPLE.read_bytes()).status_code == 504
 
 
+def test_what_nobody_waits_for_ends(analyzer: Analyzer) -> None:
+    """The picture at hand is looked at to its end, those that come after it are not."""
+    looked = threading.Semaphore(0)
+
+    class Slow(Analyzer):
+        def analyze(self, image):
+            looked.release()
+            time.sleep(0.3)
+            return []
+
+    app = create_app(Settings(answer_s=0.1, workers=1), Slow())
+    with TestClient(app, base_url=HERE) as client:
+        pictures = [("file", (f"{n}.jpg", EXAMPLE.read_bytes())) for n in range(20)]
+        assert client.post("/v1/analyze", files=pictures).status_code == 504
+        until = time.monotonic() + 20
+        while app.state.is_busy() and time.monotonic() < until:
+            time.sleep(0.05)
+            client.get("/healthz")  # the loop notes that the thread is done
+        assert not app.state.is_busy()
+    assert sum(looked.acquire(blocking=False) for _ in range(20)) <= 3
+
+
 def test_what_goes_wrong_inside_is_not_shown(analyzer: Analyzer) -> None:
     class Broken(Analyzer):
         def analyze(self, image):
             raise RuntimeError("a secret path")
 
-    app = create_app(Settings(), Broken())
-    answer = TestClient(app, base_url=HERE, raise_server_exceptions=False).post(
-        "/v1/analyze", content=EXAMPLE.read_bytes()
-    )
+    page = "https://example.org"
+    client = TestClient(create_app(Settings(origins=(page,)), Broken()), base_url=HERE)
+    answer = client.post("/v1/analyze", content=EXAMPLE.read_bytes(), headers={"origin": page})
     assert answer.status_code == 500
-    assert "secret" not in answer.text
-    assert "Traceback" not in answer.text
+    assert answer.json() == {"error": "something went wrong here"}
+    # As any other answer: an allowed page would otherwise see a network's error.
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["access-control-allow-origin"] == page
+    assert 'semblante_refused_total{status="500"} 1.0' in client.get("/metrics").text
 
 
 def test_counters(client: TestClient) -> None:

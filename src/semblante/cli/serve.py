@@ -6,8 +6,10 @@ import errno
 import os
 import secrets
 import socket
+import sys
 from contextlib import suppress
 from dataclasses import replace
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -70,8 +72,20 @@ def serve_command(
         timeout_keep_alive=5,
         timeout_graceful_shutdown=5,
     )
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            if self.should_exit:  # asked for the second time: at once
+                os._exit(0)
+            super().handle_exit(sig, frame)
+
     with suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run(sockets=[listening])
+        Server(config).run(sockets=[listening])
+    if app.state.is_busy():
+        # A thread in the midst of a picture cannot be stopped, and Python would wait for it.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def listen(host: str, port: int) -> socket.socket:

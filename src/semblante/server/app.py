@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from importlib import resources
 from pathlib import Path
@@ -32,7 +33,6 @@ from semblante.server.settings import Settings
 from semblante.server.stream import accept, stream
 from semblante.server.work import Workers
 
-_LOG: Final = logging.getLogger("semblante.server")
 # Where a job's id, in the answer to a video, is of use.
 _JOB_LINKS: Final = {
     call: {"operationId": call, "parameters": {"id": "$response.body#/id"}}
@@ -49,6 +49,7 @@ _NONE_READ: Final = {
         }
     },
 }
+_ROWS_AT_ONCE: Final = 500  # of a job's results, that are sent
 _KINDS: Final = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 
 
@@ -62,6 +63,8 @@ def create_app(
     jobs = Jobs(analyzer, settings.max_pixels)
     intake = Intake(settings.max_intake)
     figures = _Figures(workers)
+    # Its parser tells stderr of each form that is none, at the will of whoever sends them.
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -79,6 +82,8 @@ def create_app(
         lifespan=lifespan,
         middleware=[Middleware(Guard, settings=settings, count_refused=figures.count_refused)],
     )
+    app.state.jobs = jobs
+    app.state.is_busy = lambda: workers.under_way > 0 or jobs.is_busy
 
     @app.exception_handler(StarletteHTTPException)
     async def refused(request: Request, error: StarletteHTTPException) -> JSONResponse:
@@ -94,15 +99,12 @@ def create_app(
         )
         return JSONResponse({"error": "; ".join(reasons)}, 422)
 
-    @app.exception_handler(Exception)
-    async def failed(request: Request, error: Exception) -> JSONResponse:
-        _LOG.error("failed: %s", type(error).__name__)
-        return JSONResponse({"error": "something went wrong here"}, 500)
-
     @app.get("/healthz", response_class=PlainTextResponse)
     async def healthz() -> str:
         """`ok` as long as it runs."""
         return "ok"
+
+    app.add_api_route("/healthz", healthz, methods=["HEAD"], include_in_schema=False)
 
     @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
@@ -157,7 +159,9 @@ def create_app(
         be read has an `error`; where none can, the status is 422.
         """
         uploads = await read_uploads(request, settings, intake)
-        found = await workers.run(lambda: _analyzed(analyzer, uploads, settings.max_pixels))
+        found = await workers.run(
+            lambda given_up: _analyzed(analyzer, uploads, settings.max_pixels, given_up)
+        )
         figures.pictures.inc(len(found))
         figures.faces.inc(sum(len(result["faces"]) for result in found))
         bad = all(result["error"] is not None for result in found)
@@ -184,6 +188,8 @@ def create_app(
         ] = None,
     ) -> dict[str, Any]:
         """Takes a video, sent as it is, and starts a job."""
+        if request.headers.get("content-type", "").startswith("multipart/"):
+            raise HTTPException(400, "expected the video as it is, as the body, found a form")
         # Asked before hundreds of megabytes are taken in, and once more when they are here.
         too_many = HTTPException(
             503, "too many videos: come back later", {"Retry-After": "30", "Connection": "close"}
@@ -214,8 +220,7 @@ def create_app(
         job = _known(jobs, id)
         if job.state not in ("done", "failed"):
             raise HTTPException(409, "not done yet")
-        lines = (json.dumps(row) + "\n" for row in job.rows)
-        return StreamingResponse(lines, media_type="application/x-ndjson")
+        return StreamingResponse(_in_pieces(job), media_type="application/x-ndjson")
 
     @app.delete(
         "/v1/jobs/{id}",
@@ -246,7 +251,10 @@ def create_app(
 
     for name in ("index.html", "app.js", "style.css"):
         app.add_api_route(
-            "/" if name == "index.html" else f"/{name}", _page(name), include_in_schema=False
+            "/" if name == "index.html" else f"/{name}",
+            _page(name),
+            methods=["GET", "HEAD"],
+            include_in_schema=False,
         )
     return app
 
@@ -284,9 +292,14 @@ def _model_name(path: Path) -> str:
     return next(shipped, path.name)
 
 
-def _analyzed(analyzer: Analyzer, uploads: list[Upload], max_pixels: int) -> list[dict[str, Any]]:
+def _analyzed(
+    analyzer: Analyzer, uploads: list[Upload], max_pixels: int, given_up: threading.Event
+) -> list[dict[str, Any]]:
+    """Of each picture what was found in it; of no more, once it is `given_up`."""
     found = []
     for upload in uploads:
+        if given_up.is_set():
+            break
         try:
             image = load_image(bytes(upload.data), max_pixels=max_pixels)
         except ImageError as error:
@@ -296,6 +309,13 @@ def _analyzed(analyzer: Analyzer, uploads: list[Upload], max_pixels: int) -> lis
         faces = tuple(analyzer.analyze(image))
         found.append(Analysis(upload.name, width, height, faces).to_dict())
     return found
+
+
+def _in_pieces(job: Job) -> Iterator[str]:
+    """JSON lines, many at a time: each piece costs a change of threads."""
+    rows = list(job.rows)
+    for first in range(0, len(rows), _ROWS_AT_ONCE):
+        yield "".join(json.dumps(row) + "\n" for row in rows[first : first + _ROWS_AT_ONCE])
 
 
 def _known(jobs: Jobs, id: str) -> Job:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
+import logging
 from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlsplit
@@ -13,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from semblante.server.settings import LOOPBACK, PROTOCOL, Settings
 
+_LOG: Final = logging.getLogger(__name__)
 # Nothing but our own files; pictures and videos that the page makes itself.
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -31,12 +34,12 @@ _HEADERS: Final = {
 
 
 class Guard:
-    """Checks host, origin and token; adds the headers."""
+    """Checks host, origin and token; adds the headers, also where something goes wrong inside."""
 
     def __init__(
         self, app: ASGIApp, settings: Settings, count_refused: Callable[[int], None]
     ) -> None:
-        """`count_refused` is told the status of each request that is not let in."""
+        """`count_refused` is told the status of each request that is not let in, or fails."""
         self._app = app
         self._settings = settings
         self._count_refused = count_refused
@@ -55,9 +58,12 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008, "reason": refused[1]})
             return
         origin = headers.get("origin")
+        begun = False
 
         async def send_with_headers(message: Message) -> None:
+            nonlocal begun
             if message["type"] == "http.response.start":
+                begun = True
                 answer = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     answer.setdefault(name, value)
@@ -75,8 +81,25 @@ class Guard:
             await answer(scope, receive, send_with_headers)
         elif scope["type"] == "http" and scope["method"] == "OPTIONS":
             await JSONResponse({}, 200)(scope, receive, send_with_headers)
-        else:
+        elif scope["type"] == "websocket":
             await self._app(scope, receive, send_with_headers)
+        else:
+            try:
+                await self._app(scope, receive, send_with_headers)
+            except (Exception, asyncio.CancelledError) as error:
+                if begun:
+                    raise
+                failed = self._failed(error)
+                await failed(scope, receive, send_with_headers)
+
+    def _failed(self, error: BaseException) -> JSONResponse:
+        if isinstance(error, asyncio.CancelledError):  # it has waited for as long as it may
+            status, reason = 503, "the server is ending"
+        else:
+            _LOG.error("a request failed", exc_info=error)
+            status, reason = 500, "something went wrong here"
+        self._count_refused(status)
+        return JSONResponse({"error": reason}, status)
 
     def _refused(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
         """Status and reason, where there is one."""

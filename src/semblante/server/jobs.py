@@ -103,6 +103,11 @@ class Jobs:
             job.video.stop()
         return True
 
+    @property
+    def is_busy(self) -> bool:
+        """Is a video being analysed, or about to be?"""
+        return self._thread is not None and self._thread.is_alive()
+
     def close(self) -> None:
         """Stop all of them. Without it Python would end while OpenCV works on a video."""
         for id in list(self._jobs):
@@ -110,7 +115,8 @@ class Jobs:
         if self._thread is not None:
             self._waiting.put(None)
             self._thread.join(_GOODBYE_S)
-            self._thread = None
+            if not self._thread.is_alive():
+                self._thread = None
 
     def _sweep(self) -> None:
         now = time.monotonic()

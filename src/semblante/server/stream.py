@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from functools import partial
 from typing import Any
@@ -21,6 +22,14 @@ _SILENCE_S = 30.0
 # New faces are searched for at this size: who sits before a camera is large enough for that, and
 # no frame has to wait long.
 _SEARCH_SIDE = 320
+
+
+class _NotAFrameError(Exception):
+    """What came instead, and the code (RFC 6455, section 7.4.1) by which the stream ends."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
 
 
 async def accept(websocket: WebSocket) -> None:
@@ -66,8 +75,8 @@ async def stream(
     except TimeoutError:
         await websocket.close(1000, "nothing came for a while")
         return answered
-    except ValueError as error:
-        await websocket.close(1009, str(error))
+    except _NotAFrameError as error:
+        await websocket.close(error.code, str(error))
         return answered
     finally:
         reader.cancel()
@@ -83,16 +92,23 @@ async def _read(websocket: WebSocket, latest: asyncio.Queue[tuple[int, bytes]], 
             raise WebSocketDisconnect(message.get("code", 1000))
         data = message.get("bytes")
         if not data:
-            raise ValueError("expected pictures as binary messages")
+            raise _NotAFrameError(1003, "expected pictures as binary messages")
         if len(data) > limit:
-            raise ValueError(f"a frame of more than {limit} bytes")
+            raise _NotAFrameError(1009, f"a frame of more than {limit} bytes")
         if latest.full():
             latest.get_nowait()
         latest.put_nowait((number, data))
         number += 1
 
 
-def _faces(data: bytes, following: Following, time_s: float, settings: Settings) -> dict[str, Any]:
+def _faces(
+    data: bytes,
+    following: Following,
+    time_s: float,
+    settings: Settings,
+    given_up: threading.Event,
+) -> dict[str, Any]:
+    """One frame's, which is too little to end early."""
     try:
         image = load_image(data, max_pixels=settings.max_pixels)
     except ImageError as error:
