@@ -91,10 +91,11 @@ def test_each_takes_its_own_part() -> None:
 
 
 def test_a_batch_that_cannot_be_shared() -> None:
-    all_processes().check_shares(1)
-    Processes(0, 3).check_shares(18)
-    with pytest.raises(OptionError, match="of 16 faces cannot be shared by 3 processes"):
-        Processes(0, 3).check_shares(16)
+    all_processes().check_shares(1, 100)
+    Processes(0, 3).check_shares(18, 100)
+    Processes(0, 3).check_shares(16, 9)
+    with pytest.raises(OptionError, match="of 16 of 100 faces of Training cannot be shared evenly"):
+        Processes(0, 3).check_shares(16, 100)
 
 
 def test_a_network_whose_norms_cannot_be_shared() -> None:

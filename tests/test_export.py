@@ -22,6 +22,7 @@ from semblante.train import export as export_module
 from semblante.train.calibration import calibrated
 from semblante.train.export import export
 from semblante.train.networks import NETWORKS
+from semblante.train.precision import quantise
 from semblante.train.recurrent import RecurrentNetwork
 from semblante.train.state import load_best
 from test_training import QUICK, run
@@ -179,8 +180,20 @@ def test_export_keeps_an_older_file_when_it_refuses(run_dir: Path, tmp_path: Pat
     assert out.read_bytes() == b"older"
 
 
+@pytest.mark.parametrize("n", [60, 214, 256])
+def test_int8_of_a_run_on_few_faces(run_dir: Path, tmp_path: Path, n: int) -> None:
+    """Fewer than calibration takes, in numbers that it does not divide."""
+    whole, out = tmp_path / "whole.onnx", tmp_path / "int8.onnx"
+    export(run_dir, whole, pattern_dataset(), "fp32")
+    quantise(whole, out, np.tile(pattern_dataset().images, (2, 1, 1))[:n])
+    assert any(node.op_type == "QuantizeLinear" for node in onnx.load(out).graph.node)
+
+
 def test_no_run(tmp_path: Path, patterns: Dataset) -> None:
     with pytest.raises(ModelError, match=r"best\.safetensors: there is no such file"):
+        export(tmp_path, tmp_path / "model.onnx", patterns)
+    (tmp_path / "config.json").write_text("{}")  # as a run in its first epoch leaves it
+    with pytest.raises(ModelError, match="no epoch of this run has ended yet: `train --resume`"):
         export(tmp_path, tmp_path / "model.onnx", patterns)
 
 

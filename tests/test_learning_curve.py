@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,6 +54,28 @@ def test_runs_on_a_few_faces_have_equal_steps_too(tmp_path: Path) -> None:
     options = replace(QUICK, epochs=2, batch_size=40)
     learning_curve(pattern_dataset(per_class=24), options, tmp_path, reporter, source={})
     assert steps == [8] * len(SHARES)
+
+
+def test_one_epoch_is_enough(tmp_path: Path) -> None:
+    """Epochs of the smaller parts are rounded; their warm-up must not be longer."""
+    options = replace(QUICK, epochs=1, batch_size=16, warmup_epochs=1.0)
+    found = learning_curve(
+        pattern_dataset(per_class=24), options, tmp_path,
+        lambda scaled, title: nullcontext(Silent()), source={},
+    )  # fmt: skip
+    assert len(found["points"]) == len(SHARES)
+
+
+def test_points_are_the_ends_of_runs_not_their_best(tmp_path: Path) -> None:
+    dataset = pattern_dataset(per_class=24)
+    options = replace(QUICK, epochs=2, batch_size=24)
+    found = learning_curve(
+        dataset, options, tmp_path, lambda scaled, title: nullcontext(Silent()), source={}
+    )
+    for point in found["points"]:
+        folder = tmp_path / f"{round(100 * point['share']):03d}-percent"
+        last = json.loads((folder / "log.json").read_text())["history"][-1]
+        assert point["public"] == pytest.approx(last["public_accuracy"])
 
 
 def test_curve_of_runs_with_equal_steps(tmp_path: Path) -> None:

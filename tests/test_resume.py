@@ -193,6 +193,19 @@ def test_resume_before_the_first_checkpoint_and_after_the_last(
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def test_a_run_that_has_ended_needs_its_teacher_no_longer(
+    patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run(patterns, replace(QUICK, epochs=1), Path("teacher"))
+    taught = replace(QUICK, epochs=1, teachers=("teacher",), distill_weight=0.5)
+    whole, _ = run(patterns, taught, Path("run"))
+    shutil.rmtree("teacher")
+    again, reporter = run(patterns, taught, Path("run"), resume=True)
+    assert reporter.records == []
+    assert again["public"] == whole["public"]
+
+
 def test_a_run_folder_is_not_mixed_up_with_another(patterns: Dataset, tmp_path: Path) -> None:
     options = replace(QUICK, epochs=1)
     run(patterns, options, tmp_path / "run")

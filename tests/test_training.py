@@ -298,12 +298,25 @@ def curve(
 )  # fmt: skip
 def test_diagnosis(history: list[dict[str, float]], expected: str, spanish: str) -> None:
     gap = 100 * (history[-1]["training_accuracy"] - history[-1]["public_accuracy"])
-    sentence = diagnose(history)
+    sentence = diagnose(history, 3589)
     assert expected in sentence
     assert f"a gap of {gap:.1f} points" in sentence
-    sentence = diagnose(history, "es")
+    sentence = diagnose(history, 3589, "es")
     assert spanish in sentence
     assert f"{gap:.1f} puntos de diferencia" in sentence
+
+
+@pytest.mark.parametrize(
+    ("training", "public", "n", "expected"),
+    [
+        (0.235, 0.37, 44, "PublicTest has too few faces, 44, to tell"),
+        (0.99, 0.40, 100, "The run overfits"),  # that much is no chance
+        (0.45, 0.44, 700, "The run underfits"),
+    ],
+)
+def test_diagnosis_on_few_faces(training: float, public: float, n: int, expected: str) -> None:
+    history = curve([0.2, training], [public + 0.02, public], [1.5, 1.6])
+    assert diagnose(history, n).startswith(expected)
 
 
 def test_curves_for_tensorboard(tmp_path: Path) -> None:

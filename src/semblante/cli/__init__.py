@@ -1,5 +1,18 @@
 """The command line: thin commands, a file a group."""
 
-from semblante.cli.app import main
+from __future__ import annotations
 
-__all__ = ["main"]
+import sys
+
+
+def main() -> None:
+    """The `semblante` program; see `app.main`.
+
+    The commands are imported inside, which takes a part of a second: Ctrl-C in it is one as well.
+    """
+    try:
+        from semblante.cli import app
+
+        app.main()
+    except KeyboardInterrupt:
+        sys.exit(130)

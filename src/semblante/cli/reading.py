@@ -118,8 +118,14 @@ class Source:
         fer2013new.csv beside the dataset."""
         from semblante.data.ferplus import load_ferplus
 
+        usual = beside(self.path, "fer2013new.csv")
+        if votes is None and not usual.exists():
+            raise OptionError(
+                "FER+'s votes are part of this recipe (ferplus_weight, relabel_weight): expected "
+                f"them in {usual}, or in a file that --votes names; without them choose 0 for both"
+            )
         dataset = self.read()
-        ferplus = load_ferplus(votes or beside(self.path, "fer2013new.csv"))
+        ferplus = load_ferplus(votes or usual)
         ferplus.check_rows_of(dataset)
         kept = self.kept(dataset)
         return (dataset, ferplus) if kept.all() else (dataset.where(kept), ferplus.where(kept))

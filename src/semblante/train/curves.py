@@ -13,20 +13,22 @@ import numpy.typing as npt
 
 from semblante.emotions import EMOTIONS, emotion_name
 from semblante.files import write_atomically
+from semblante.metrics import wilson_interval
 from semblante.train.options import TrainOptions
 
-# The two accuracies are estimates from some thousand faces: a gap of less than 4 points may
-# be nothing, one of more than 10 is certain.
+# The two accuracies are estimates, of some thousand faces for FER2013: a gap of less than 4 points
+# may be nothing, one of more than 10 is certain. Of fewer faces neither is.
 _SMALL_GAP = 0.04
 _LARGE_GAP = 0.10
 _ALMOST_ALL = 0.98  # of Training: nothing is left to learn there
 
 
-def diagnose(history: list[dict[str, float]], language: str = "en") -> str:
+def diagnose(history: list[dict[str, float]], n_public: int, language: str = "en") -> str:
     """One or two plain sentences: does the run over- or underfit, and from what is it seen?
 
     Compares, at the last epoch, accuracy on Training faces with accuracy on PublicTest (same
-    weights, no augmentation), and the last loss on PublicTest with the lowest of the run.
+    weights, no augmentation), and the last loss on PublicTest with the lowest of the run. Where
+    PublicTest's `n_public` faces are too few for the difference it says so.
     """
     words = _WORDS[language]
     last = history[-1]
@@ -35,15 +37,21 @@ def diagnose(history: list[dict[str, float]], language: str = "en") -> str:
     best = max(record["public_accuracy"] for record in history)
     rise = (last["public_loss"] - lowest) / max(lowest, 1e-9)
     harmed = rise > 0.03 or best - last["public_accuracy"] > 0.01
-    if gap > _LARGE_GAP and harmed:
+    low, high = wilson_interval(last["public_accuracy"], n_public)
+    noise = (high - low) / 2
+    if gap > max(_LARGE_GAP, noise) and harmed:
         verdict = "overfits"
-    elif gap > _LARGE_GAP:
+    elif gap > max(_LARGE_GAP, noise):
         verdict = "at the edge"
+    elif noise > _SMALL_GAP:
+        verdict = "too few"
     elif gap < _SMALL_GAP and last["training_accuracy"] < _ALMOST_ALL:
         verdict = "underfits"
     else:
         verdict = "neither"
     evidence = words["evidence"].format(**last, gap=100 * gap, lowest=lowest)
+    if verdict == "too few":
+        return f"{words[verdict].format(n=n_public, noise=100 * noise)} {evidence}"
     return f"{words[verdict]} {evidence}"
 
 
@@ -114,6 +122,8 @@ _WORDS: Final = {
         "so the network could learn more. More epochs, a larger network or less augmentation would "
         "help.",
         "neither": "The run neither over- nor underfits clearly.",
+        "too few": "PublicTest has too few faces, {n}, to tell whether the run over- or underfits: "
+        "its accuracy is uncertain by +- {noise:.0f} points.",
         "evidence": "At epoch {epoch:g} accuracy is {training_accuracy:.1%} on Training and "
         "{public_accuracy:.1%} on PublicTest, a gap of {gap:.1f} points; the loss on PublicTest is "
         "{public_loss:.3f}, its lowest was {lowest:.3f}.",
@@ -136,6 +146,8 @@ _WORDS: Final = {
         "nuevos, así que podría aprender más. Ayudarían más épocas, una red más grande o menos "
         "aumento de datos.",
         "neither": "No hay sobreajuste ni subajuste claros.",
+        "too few": "PublicTest tiene muy pocos rostros, {n}, para saber si hay sobreajuste o "
+        "subajuste: su exactitud es incierta en +- {noise:.0f} puntos.",
         "evidence": "En la época {epoch:g} la exactitud es {training_accuracy:.1%} en Training y "
         "{public_accuracy:.1%} en PublicTest, {gap:.1f} puntos de diferencia; el error en "
         "PublicTest es {public_loss:.3f} y su mínimo fue {lowest:.3f}.",

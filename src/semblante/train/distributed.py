@@ -53,11 +53,13 @@ class Processes:
         dist.broadcast(told, src=0)
         return bool(told)
 
-    def check_shares(self, batch_size: int) -> None:
-        """Raise `OptionError` where a batch cannot be shared out evenly."""
+    def check_shares(self, batch_size: int, n: int) -> None:
+        """Raise `OptionError` where a batch of Training's `n` faces cannot be shared out evenly."""
+        batch_size = min(batch_size, n)
         if batch_size % self.count:
             raise OptionError(
-                f"batches of {batch_size} faces cannot be shared by {self.count} processes"
+                f"batches of {batch_size} of {n} faces of Training cannot be shared evenly by "
+                f"{self.count} processes"
             )
 
 

@@ -76,23 +76,12 @@ def train(
     )
     training, public = dataset.split("Training"), dataset.split("PublicTest")
     votes = _votes_of_training(dataset, options, votes)
-    estimates = read_estimates(Path(options.estimates), training) if options.estimates else None
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    faces, public_faces = Faces(training, device), Faces(public, device)
-    teachers = [network_of(teacher, faces) for teacher in options.teachers]
-    batch_size = min(options.batch_size, len(training))
-    network = build_network(options.network)
-    check_fits(network, options, batch_size, teachers)
-    together.check_shares(batch_size)
-    if together.count > 1:
-        check_norms(network)
-
     config = RunConfig(
         options,
         dataset.fingerprint(),
         None if votes is None else votes.fingerprint(),
         dict(source),
-        bf16=False if resume else use_bf16(options.precision, device),
+        bf16=False,  # of a new run it is measured below
         weights_sha256=weights_sha256(
             filter(None, (options.initial, *options.teachers, options.estimates))
         ),
@@ -105,9 +94,19 @@ def train(
             if together.first:
                 reporter.resumed(history)
             return {**summary, **_sentences(history, np.array(summary["confusion"]), language)}
-    else:
+
+    estimates = read_estimates(Path(options.estimates), training) if options.estimates else None
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    faces, public_faces = Faces(training, device), Faces(public, device)
+    teachers = [network_of(teacher, faces) for teacher in options.teachers]
+    network = build_network(options.network)
+    check_fits(network, options, min(options.batch_size, len(training)), teachers)
+    together.check_shares(options.batch_size, len(training))
+    if together.count > 1:
+        check_norms(network)
+    if not resume:
         check_free(run_dir)
-    bf16 = together.agreed(config.bf16)
+    bf16 = together.agreed(config.bf16 if resume else use_bf16(options.precision, device))
 
     keep_freed_memory()
     torch.manual_seed(options.seed)
@@ -268,7 +267,7 @@ def _sentences(
 ) -> dict[str, str]:
     """What the summary says in words."""
     return {
-        "diagnosis": diagnose(history, language),
+        "diagnosis": diagnose(history, int(confusion.sum()), language),
         "by_emotion": describe_confusion(confusion, language),
     }
 

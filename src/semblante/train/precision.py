@@ -68,8 +68,10 @@ def quantise(source: Path, target: Path, faces: npt.NDArray[np.uint8]) -> None:
         """Batches of faces under the name of the network's input."""
 
         def __init__(self) -> None:
+            # Of one size, which the tool needs: the last few faces are left out.
+            each = min(_CALIBRATION_BATCH, len(faces))
             self.batches: Iterator[npt.NDArray[np.uint8]] = iter(
-                np.array_split(faces, max(1, len(faces) // _CALIBRATION_BATCH))
+                np.split(faces[: len(faces) // each * each], len(faces) // each)
             )
 
         def get_next(self) -> dict[str, Any] | None:

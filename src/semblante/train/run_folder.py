@@ -77,8 +77,11 @@ def check_same(run_dir: Path, ours: RunConfig) -> RunConfig:
     if theirs.votes_sha256 != ours.votes_sha256:
         raise RunFolderError(f"{run_dir} was trained with other FER+ votes than the ones given")
     before, now = asdict(theirs.options), asdict(ours.options)
-    if now["initial"] and before["initial"] == str(Path(now["initial"]).absolute()):
-        now["initial"] = before["initial"]  # a relative path to weights that are gone since
+    # A relative path to weights that are gone since.
+    for name in ("initial", "estimates"):
+        now[name] = _as_before(before[name], now[name])
+    if len(before["teachers"]) == len(now["teachers"]):
+        now["teachers"] = tuple(map(_as_before, before["teachers"], now["teachers"]))
     changed = [name for name in now if before[name] != now[name]]
     if changed:
         differences = ", ".join(f"{name} was {before[name]}, is {now[name]}" for name in changed)
@@ -87,6 +90,10 @@ def check_same(run_dir: Path, ours: RunConfig) -> RunConfig:
         if theirs.weights_sha256.get(place, found) != found:
             raise RunFolderError(f"{run_dir} began with other weights than {place} holds now")
     return theirs
+
+
+def _as_before(before: str, now: str) -> str:
+    return before if now and before == str(Path(now).absolute()) else now
 
 
 def read_config(run_dir: Path) -> RunConfig:

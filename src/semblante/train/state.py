@@ -211,6 +211,8 @@ def load_best(run_dir: Path) -> tuple[nn.Module, dict[str, Any]]:
     """The network of a run folder with its best weights, in evaluation mode, and what is known
     of it: the record of its epoch. Raises `ModelError` where there is no such run."""
     path = run_dir / "best.safetensors"
+    if (run_dir / "config.json").exists() and not path.exists():
+        raise ModelError(f"{run_dir}: no epoch of this run has ended yet: `train --resume` first")
     tensors, about = load_tensors(path)
     try:
         network = build_network(about["network"], about.get("outputs", N_EMOTIONS))
