@@ -14,6 +14,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -21,7 +22,7 @@ from PIL import Image
 from conftest import EXAMPLE
 from semblante import Analysis, Analyzer
 from semblante.cli.formats import COLUMNS, _clock
-from semblante.cli.inputs import Picture, annotated_places
+from semblante.cli.inputs import Picture, annotated_places, find_inputs
 from semblante.cli.journal import Journal
 from semblante.errors import OptionError
 from test_cli import PROGRAM, semblante
@@ -163,9 +164,11 @@ def test_a_line_cut_off_in_the_middle_is_written_again(archive: Path, tmp_path: 
 def test_resume_of_something_else(archive: Path, tmp_path: Path) -> None:
     out = tmp_path / "x.json"
     assert semblante("analyze", archive, "--resume").returncode == 2
+    out.write_text("whole")
     done = semblante("analyze", archive, "--out", out, "--resume")
     assert done.returncode == 2
-    assert "there is no unfinished" in done.stderr
+    assert f"--resume: {out} is whole" in done.stderr
+    assert out.read_text() == "whole"
     Journal(out, {"inputs": ["other"]}, resume=False).close(done=False)
     done = semblante("analyze", archive, "--out", out, "--resume")
     assert done.returncode == 2
@@ -207,8 +210,43 @@ def test_journal_by_itself(tmp_path: Path) -> None:
     again.add(1, None, ended=True)
     assert list(again.analyses()) == [picture, frame]
     again.close(done=True)
-    with pytest.raises(OptionError, match="no unfinished"):
+    Journal(out, {"a": 1}, resume=True).close(done=True)  # not begun yet: it begins
+    out.touch()
+    with pytest.raises(OptionError, match="is whole; without --resume"):
         Journal(out, {"a": 1}, resume=True)
+
+
+def test_the_same_again_with_a_contact_sheet_among_the_pictures(tmp_path: Path) -> None:
+    """The page is no picture of the folder; a picture of one's own of that name is."""
+    shutil.copy(EXAMPLE, tmp_path / "a.jpg")
+    arguments = ("analyze", tmp_path, "--contact-sheet", tmp_path / "sheet.png", "--format", "json")
+    first = semblante(*arguments)
+    again = semblante(*arguments)
+    assert (first.returncode, again.returncode) == (0, 0), again.stderr
+    assert again.stdout == first.stdout
+    cv2.imwrite(str(tmp_path / "sheet.png"), np.zeros((50, 50, 3), np.uint8))
+    done = semblante(*arguments)
+    assert done.returncode == 2
+    assert "would overwrite" in done.stderr
+
+
+def test_hidden_folders_are_left_out(tmp_path: Path) -> None:
+    for place in ("a.jpg", ".thumbnails/a.jpg", "b/@eaDir/a.jpg", "b/.b.jpg", "b/c.jpg"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(EXAMPLE, tmp_path / place)
+    found = find_inputs([tmp_path])
+    assert [str(item.below) for item in found if isinstance(item, Picture)] == ["a.jpg", "b/c.jpg"]
+    # What is named is read, wherever it lies.
+    assert len(find_inputs([tmp_path / ".thumbnails"])) == 1
+
+
+def test_what_is_neither_is_called_so(tmp_path: Path) -> None:
+    (tmp_path / "sound.mp3").write_bytes(b"ID3" + bytes(3000))
+    done = semblante("analyze", tmp_path / "sound.mp3")
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        f"semblante: {tmp_path / 'sound.mp3'}: neither a picture nor a video in a known format"
+    ]
 
 
 def test_annotated_video(archive: Path, tmp_path: Path) -> None:

@@ -356,6 +356,31 @@ def test_ctrl_c_ends_training_with_130_and_resume_goes_on(
         process.send_signal(signal.SIGINT)
 
 
+@pytest.mark.parametrize("argument", ["", "--annotate=", "--data="])
+def test_an_empty_argument_is_not_the_folder_one_is_in(argument: str, tmp_path: Path) -> None:
+    shutil.copy(EXAMPLE, tmp_path)
+    done = semblante("analyze", argument, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "found an empty argument" in done.stderr
+    assert "is a variable not set?" in done.stderr
+
+
+def test_ctrl_c_while_the_program_is_read(tmp_path: Path) -> None:
+    """As if it came in the midst of the imports."""
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "semblante", "--version"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (130, "")
+
+
+def test_a_picture_of_figures_is_a_png(patterns_csv: Path, tmp_path: Path) -> None:
+    done = semblante("evaluate", "--data", patterns_csv, "--confusion", tmp_path / "c.jpg")
+    assert done.returncode == 2
+    assert "expected a name that ends in .png" in done.stderr
+
+
 def test_train_export_evaluate_analyze(tmp_path: Path, patterns_csv: Path) -> None:
     """The whole workshop, in the order its user goes through it."""
     run, model = tmp_path / "run", tmp_path / "mine.onnx"
@@ -365,7 +390,7 @@ def test_train_export_evaluate_analyze(tmp_path: Path, patterns_csv: Path) -> No
     )  # fmt: skip
     assert trained.returncode == 0, trained.stderr
     assert trained.stderr.count("PublicTest") == 3  # a line an epoch
-    assert "The run" in trained.stdout  # the diagnosis
+    assert "over- or underfits" in trained.stdout  # the diagnosis
     assert sorted(path.name for path in run.iterdir()) == [
         "best.safetensors", "checkpoint.safetensors", "config.json", "confusion.png", "curves.png",
         "log.json",

@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from conftest import EXAMPLE, SHARED, needs_photos
 from semblante import EMOTIONS, Analyzer, Box, Face, ImageError, ModelError
 from semblante.emotions import LANGUAGES, emotion_name
 from semblante.errors import MissingExtraError, OptionError
+from semblante.images import load_image
 from semblante.models import MODELS, model_path, sha256
 from semblante.preprocess import crop_face, to_grey
 from semblante.recognise.annotate import COLOURS, annotate, font
@@ -108,6 +110,39 @@ with multiprocessing.get_context("fork").Pool(1) as pool:
     assert done.stdout == "True\n", done.stderr
     error = pickle.loads(pickle.dumps(MissingExtraError("writing Parquet", "parquet")))
     assert str(error) == "writing Parquet needs more packages: pip install 'semblante[parquet]'"
+
+
+def test_it_goes_into_another_process(analyzer: Analyzer) -> None:
+    copied = pickle.loads(pickle.dumps(analyzer))
+    (face,), (again,) = analyzer.analyze(EXAMPLE), copied.analyze(EXAMPLE)
+    assert again == face
+    assert {face, again} == {face}
+
+
+def test_a_single_picture_is_no_list_of_them(analyzer: Analyzer) -> None:
+    for single in (str(EXAMPLE), EXAMPLE, EXAMPLE.read_bytes(), load_image(EXAMPLE)):
+        with pytest.raises(OptionError, match="expected several pictures"):
+            analyzer.analyze_many(single)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"steps": 1.9}, {"steps": "1"}, {"threads": 2.5}, {"early_exit": "x"}, {"detector": None}],
+)
+def test_options_that_are_none(options: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match="expected"):
+        Analyzer(**options)
+
+
+def test_annotate_takes_what_analyze_takes(analyzer: Analyzer) -> None:
+    image = load_image(EXAMPLE)
+    faces = analyzer.analyze(image)
+    whole = semblante.annotate(image, faces)
+    for other in (EXAMPLE, EXAMPLE.read_bytes(), image[:, :, 1].copy()):
+        drawn = semblante.annotate(other, faces)
+        assert (drawn.shape, drawn.dtype) == (whole.shape, whole.dtype)
+    with pytest.raises(ImageError, match="found float64"):
+        semblante.annotate(image.astype(float), faces)
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,29 @@ def test_the_table_is_written_as_kaggle_writes_it(patterns: Dataset, patterns_cs
     assert lines[91] == f"{patterns.labels[90]},{pixels},PublicTest"
 
 
+def test_a_row_that_is_no_utf8_or_opens_a_quote_is_one_bad_row(tmp_path: Path) -> None:
+    path = written(
+        tmp_path, HEADER, GOOD, "@", f'"3,{PIXELS},Training', GOOD, f'"3","{PIXELS}",Training'
+    )
+    path.write_bytes(path.read_bytes().replace(b"@", b"3,\xf1 1 2,Training"))
+    bad: list[DataError] = []
+    found = load_dataset(path, on_bad=bad.append)
+    assert len(found) == 4  # quotes, whole or not, are no part of a number
+    (error,) = bad
+    assert "line 3: expected 2304 whole numbers" in str(error)
+
+
+def test_lines_may_end_as_on_old_macs(tmp_path: Path) -> None:
+    assert len(load_dataset(written(tmp_path, HEADER, GOOD, GOOD, end="\r"))) == 2
+
+
+def test_utf16_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text(f"{HEADER}\n{GOOD}\n", encoding="utf-16")
+    with pytest.raises(DataError, match="text in UTF-16: save it as UTF-8"):
+        load_dataset(path)
+
+
 @needs_fer2013
 def test_the_real_file(fer2013: Dataset, fer2013_csv: Path) -> None:
     found = load_fer2013(fer2013_csv)

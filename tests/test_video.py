@@ -78,6 +78,34 @@ def test_every_frame_with_its_time(moving: Path) -> None:
     assert frames[0].image.shape == (240, 320, 3)
 
 
+@pytest.mark.parametrize(("sar", "size"), [("4/3", (427, 240)), ("1/2", (320, 480))])
+def test_pixels_that_are_not_square(
+    tmp_path: Path, moving: Path, sar: str, size: tuple[int, int]
+) -> None:
+    """As films for television have them: frames are as they are to be seen."""
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("ffmpeg makes the film")
+    film = tmp_path / "film.mp4"
+    subprocess.run(
+        [
+            "ffmpeg",
+            "-v",
+            "error",
+            "-i",
+            str(moving),
+            "-vf",
+            f"setsar={sar}",
+            "-t",
+            "0.5",
+            str(film),
+        ],
+        check=True,
+    )
+    video = Video(film)
+    assert (video.width, video.height) == size
+    assert {frame.image.shape for frame in video.frames()} == {(size[1], size[0], 3)}
+
+
 def test_colours_are_in_the_order_of_pictures(tmp_path: Path) -> None:
     red = np.zeros((240, 320, 3), np.uint8)
     red[..., 0] = 220

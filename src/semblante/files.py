@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 _NUMBERS = itertools.count()
@@ -39,6 +39,14 @@ def files_below(
         seen.add(real)
         folders.sort()
         yield from (Path(place, name) for name in names)
+
+
+def is_hidden(name: str) -> bool:
+    """Is it, by its place below a folder, what systems and file managers add beside the data?"""
+    return any(
+        part in ("__MACOSX", "@eaDir") or (part.startswith(".") and bool(part.strip(".")))
+        for part in PurePosixPath(name).parts
+    )
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:

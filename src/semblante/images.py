@@ -51,6 +51,7 @@ FORMATS: Final = tuple(reader.format for reader in _READERS)
 # HEIF pictures with HEVC inside name one of these in their first bytes; AVIF ones name others.
 _HEIC_BRANDS: Final = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
 _JPEG_SUFFIXES: Final = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo")
+_WRITER: Final = "semblante"  # stands in the pictures that this program writes
 SUFFIXES: Final = frozenset(
     {
         *_JPEG_SUFFIXES,
@@ -71,7 +72,7 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> RgbImage
     if isinstance(source, np.ndarray):
         return _from_array(source, max_pixels)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _decode(io.BytesIO(source), "picture", max_pixels)
+        return _decode(io.BytesIO(bytes(source)), "picture", max_pixels)
     if not isinstance(source, (str, os.PathLike)):
         raise ImageError(f"expected a path, bytes or a uint8 array, found {type(source).__name__}")
     path = Path(source)
@@ -85,6 +86,16 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> RgbImage
         raise ImageError(f"{path}: cannot be read: {error.strerror or error}") from None
     except ValueError as error:  # a name that no file can have
         raise ImageError(f"{str(path)!r}: cannot be read: {error}") from None
+
+
+def is_own(path: Path) -> bool:
+    """Was it written by `save_picture`?"""
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            said = image.info.get("Software", image.info.get("comment"))
+            return said in (_WRITER, _WRITER.encode())
+    except Exception:  # whatever a decoder makes of something else
+        return False
 
 
 def is_picture(path: Path) -> bool:
@@ -236,7 +247,13 @@ def save_picture(image: RgbImage, path: Path) -> None:
     other files as well.
     """
     jpeg = path.suffix.lower() in _JPEG_SUFFIXES
-    kind: dict[str, Any] = {"format": "JPEG", "quality": 92} if jpeg else {"format": "PNG"}
+    kind: dict[str, Any]
+    if jpeg:
+        kind = {"format": "JPEG", "quality": 92, "comment": _WRITER}
+    else:
+        about = PngImagePlugin.PngInfo()
+        about.add_text("Software", _WRITER)
+        kind = {"format": "PNG", "pnginfo": about}
     # Not by Pillow into the file: on a full disk it does not notice what a write has left out.
     data = io.BytesIO()
     try:

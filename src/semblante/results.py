@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from semblante.emotions import EMOTIONS
@@ -56,7 +56,8 @@ class Face:
     box: Box
     detection_score: float  # 0..1: how sure the detector is that this is a face
     emotion: str  # the most probable of `semblante.EMOTIONS`
-    probabilities: dict[str, float]  # for each of `semblante.EMOTIONS`; they add up to 1
+    # For each of `semblante.EMOTIONS`; they add up to 1.
+    probabilities: dict[str, float] = field(hash=False)
     track: int | None = None  # the same number for the same person in a video; None in a picture
 
     def to_dict(self) -> dict[str, Any]:

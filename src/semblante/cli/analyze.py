@@ -6,7 +6,8 @@ import itertools
 import math
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -81,7 +82,11 @@ def analyze_command(
     # readable=False: whether a file can be read is found out with the others, one by one.
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="PATH", help="pictures, videos or folders", readable=False),
+        typer.Argument(
+            metavar="PATH",
+            help="pictures, videos or folders, in which hidden ones are left out",
+            readable=False,
+        ),
     ],
     format: Annotated[Format, typer.Option(help="json is one object a line")] = Format.table,
     out: Annotated[
@@ -89,7 +94,10 @@ def analyze_command(
         typer.Option(help="write here instead of to the screen; - is the screen", readable=False),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="go on with an interrupted run of the same --out")
+        bool,
+        typer.Option(
+            "--resume", help="go on with an interrupted run of the same --out, or begin it"
+        ),
     ] = False,
     annotate: Annotated[
         Path | None,
@@ -154,7 +162,7 @@ def analyze_command(
     every_s = None if every is None else _seconds(every)
     if contact_sheet is not None:
         contact_sheet = saved_name(contact_sheet)
-    found = find_inputs(paths, [folder for folder in (annotate, timeline) if folder is not None])
+    found = find_inputs(paths, filter(None, (annotate, timeline, contact_sheet)))
     for option, written in (("--out", out), ("--contact-sheet", contact_sheet)):
         if written is not None:
             not_an_input(option, written, Path(model), *(item.path for item in found))
@@ -293,18 +301,49 @@ def _as_they_come(work: _Work, format: Format, lang: str, views: Views, file: IO
     """Results, each as soon as it is there (a table when all are); returns how many inputs could
     not be read."""
     failed = 0
+    # A bar among lines that appear would tear them apart.
+    with _progress(work, shown=format is Format.table or not file.isatty()) as done:
 
-    def analyses() -> Iterator[Analysis]:
-        nonlocal failed
-        for step in work.steps():
-            if step.analysis is not None:
-                failed += _told(step.analysis)
-                views.add(step.analysis)
-                yield step.analysis
+        def analyses() -> Iterator[Analysis]:
+            nonlocal failed
+            for step in work.steps():
+                if step.analysis is not None:
+                    failed += _told(step.analysis)
+                    views.add(step.analysis)
+                    yield step.analysis
+                if step.ended:
+                    done(step.input + 1)
 
-    _write_text(analyses(), file, format, lang)
+        found = analyses()
+        if format is Format.table:  # all of it, before the bar goes and the table comes
+            found = iter(list(found))
+        else:
+            _write_text(found, file, format, lang)
+    if format is Format.table:
+        _write_text(found, file, format, lang)
     views.write()
     return failed
+
+
+@contextmanager
+def _progress(
+    work: _Work, *, first: int = 0, shown: bool = True
+) -> Iterator[Callable[[int], None]]:
+    """A bar on the terminal, if that is one; it is to be told how many inputs are done."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
+    )  # fmt: skip
+    silent = not (shown and console.is_terminal)
+    with Progress(*columns, console=console, disable=silent, transient=True) as bar:
+        task = bar.add_task("inputs", total=len(work.inputs), completed=first, rate="")
+
+        def done(number: int) -> None:
+            speed = bar.tasks[0].speed
+            bar.update(task, completed=number, rate=f"{speed:.1f}/s" if speed else "")
+
+        yield done
 
 
 def _to_file(
@@ -313,22 +352,14 @@ def _to_file(
     """Results into a journal, then all of them into the file; returns how many failed."""
     done = False
     first = journal.next_input
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
-    )  # fmt: skip
     try:
-        with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-            task = bar.add_task("inputs", total=len(work.inputs), completed=first, rate="")
+        with _progress(work, first=first) as ended:
             for step in work.steps(first):
                 journal.add(step.input, step.analysis, ended=step.ended)
                 if step.analysis is not None:
                     _told(step.analysis)
                 if step.ended:
-                    speed = bar.tasks[0].speed
-                    rate = f"{speed:.1f}/s" if speed else ""
-                    bar.update(task, completed=step.input + 1, rate=rate)
+                    ended(step.input + 1)
         failed = 0
 
         def write(beside: Path) -> None:
@@ -344,6 +375,9 @@ def _to_file(
             failed += analysis.error is not None
             views.add(analysis)
         views.write()
+    except KeyboardInterrupt:
+        complain(f"interrupted: {out} can be gone on with by the same command and --resume")
+        raise
     finally:
         journal.close(done=done)
     return failed

@@ -7,8 +7,9 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -24,6 +25,9 @@ from semblante.cli.serve import serve_command
 from semblante.cli.train import train_command
 from semblante.cli.watch import watch_command
 from semblante.errors import OptionError, SemblanteError
+
+# Options that say themselves what is wrong with nothing.
+_MAY_BE_EMPTY: Final = ("--token", "--map", "--origin")
 
 app = typer.Typer(
     help="Find faces in pictures and estimate the emotion each shows.",
@@ -61,6 +65,23 @@ def _root(
     pass
 
 
+def _refuse_empty(arguments: Sequence[str]) -> None:
+    """Raise `OptionError` for an argument without a letter: a path of none is the folder one is in,
+    and nobody who has forgotten to set a variable means that."""
+    before = ""
+    for argument in arguments:
+        option, equals, value = argument.partition("=")
+        if argument == "" or (equals and not value and option.startswith("--")):
+            option = option or before
+            if option not in _MAY_BE_EMPTY:
+                after = f" after {option}" if option.startswith("--") else ""
+                raise OptionError(
+                    f"expected a name or a value, found an empty argument{after}: is a variable "
+                    "not set?"
+                )
+        before = argument
+
+
 def main() -> None:
     """Exit codes: 0 done, 1 failed or partly failed, 2 wrong usage, 130 interrupted."""
     # A closed stream is None here; what is written to it goes nowhere.
@@ -74,6 +95,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", module="PIL")
     logging.getLogger("PIL").addHandler(logging.NullHandler())
     try:
+        _refuse_empty(sys.argv[1:])
         app()
     except SemblanteError as error:
         complain(str(error))

@@ -28,6 +28,13 @@ def output_file(option: str, path: Path) -> None:
         raise OptionError(f"{option} {path}: there is no folder {path.parent}")
 
 
+def png_file(option: str, path: Path) -> None:
+    """As `output_file`, for a file that is a PNG whatever its name says."""
+    output_file(option, path)
+    if path.suffix.lower() != ".png":
+        raise OptionError(f"{option} {path}: expected a name that ends in .png")
+
+
 def not_an_input(option: str, path: Path, *inputs: Path | None) -> None:
     """Raise `OptionError` where writing `path` would replace one of the files that are read."""
     for read in inputs:

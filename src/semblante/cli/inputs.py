@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semblante.errors import OptionError
-from semblante.files import files_below
-from semblante.images import SUFFIXES, is_picture, saved_name
+from semblante.files import files_below, is_hidden
+from semblante.images import SUFFIXES, is_own, is_picture, saved_name
 from semblante.recognise import video
 
 
@@ -45,10 +45,11 @@ def find_inputs(paths: Iterable[Path], own: Iterable[Path] = ()) -> list[Input]:
 
     A file named by the user is tried whatever its name; where its suffix does not say so, its
     content tells whether it is a video. In folders, with their sub-folders, files are chosen by
-    their suffix and sorted by name; what this program has written is left out: what lies in one of
-    the folders `own`, and copies that a killed run left half done.
+    their suffix and sorted by name. Hidden ones are left out, and what lies in hidden sub-folders
+    (thumbnails, a bin); so is what this program has written: a contact sheet, or what lies in a
+    folder, among `own`, and copies that a killed run left half done.
     """
-    written = {os.path.realpath(folder) for folder in own}
+    written = {os.path.realpath(place) for place in own}
     return [item for path in paths for item in _found(path, written)]
 
 
@@ -61,8 +62,10 @@ def _found(path: Path, own: set[str]) -> Iterator[Input]:
     files = [
         file
         for file in files_below(path, denied.append, leave_out=own)
-        # ._x.jpg is what macOS notes about x.jpg on other systems' disks.
-        if file.suffix.lower() in known and not file.name.startswith(("._", video.UNFINISHED))
+        if file.suffix.lower() in known
+        and not is_hidden(file.relative_to(path).as_posix())
+        and not file.name.startswith(video.UNFINISHED)
+        and not (os.path.realpath(file) in own and is_own(file))
     ]
     for error in denied:
         yield Unreadable(path, f"{error.filename}: cannot be read: {error.strerror}")
@@ -75,12 +78,17 @@ def _found(path: Path, own: set[str]) -> Iterator[Input]:
             yield _named(file, file.relative_to(path))
 
 
-def _named(path: Path, below: Path) -> Picture | Clip:
+def _named(path: Path, below: Path) -> Input:
     suffix = path.suffix.lower()
-    is_video = suffix in video.SUFFIXES
-    if not is_video and suffix not in SUFFIXES and os.path.isfile(path):  # noqa: PTH113
-        is_video = not is_picture(path) and video.is_video(path)
-    return (Clip if is_video else Picture)(path, below)
+    if suffix in video.SUFFIXES:
+        return Clip(path, below)
+    if suffix in SUFFIXES or not os.path.isfile(path) or is_picture(path):  # noqa: PTH113
+        return Picture(path, below)
+    if video.is_video(path):
+        return Clip(path, below)
+    if path.stat().st_size:
+        return Unreadable(path, f"{path}: neither a picture nor a video in a known format")
+    return Picture(path, below)  # which says that it is empty
 
 
 def annotated_places(found: Sequence[Input], folder: Path) -> dict[int, Path]:

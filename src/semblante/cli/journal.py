@@ -26,14 +26,16 @@ class Journal:
 
     def __init__(self, out: Path, about: dict[str, Any], *, resume: bool) -> None:
         """`about`: what must be the same for a run to go on; raises `OptionError` where it is not,
-        where there is nothing to go on with, or where not to go on would lose what there is."""
+        where it has ended, or where not to go on would lose what there is. With `resume` a run that
+        was not begun begins."""
         self.path = out.with_name(out.name + ".partial")
         self.next_input = 0
         head = {"semblante": json.loads(json.dumps(about))}
         end = 0
+        resume = resume and (self.path.exists() or out.exists())
         if resume:
             if not self.path.exists():
-                raise OptionError(f"--resume: there is no unfinished {out} ({self.path})")
+                raise OptionError(f"--resume: {out} is whole; without --resume it is made anew")
             end = self._read(head)
         elif self._holds_something():
             raise OptionError(

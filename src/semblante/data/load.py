@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -143,17 +145,26 @@ def _survey(path: Path) -> _Contents:
         elif is_listing(header):
             contents.listings.append(member.name)
         else:
-            contents.others.append(member.name + (_shown(header) if start else " (empty)"))
+            contents.others.append(member.name + _what(start, header))
     return contents
 
 
 def _first_line(start: bytes) -> list[str]:
     """The first line of a file as CSV cells, empty where it is no text."""
     try:
-        line = start.split(b"\n", 1)[0].decode("utf-8-sig")
-        return next(csv.reader([line.rstrip("\r")]), [])
+        line = re.split(rb"[\r\n]", start, maxsplit=1)[0].decode("utf-8-sig")
+        return next(csv.reader([line]), [])
     except (UnicodeDecodeError, csv.Error):
         return []
+
+
+def _what(start: bytes, header: list[str]) -> str:
+    """Of a file that is none of ours, what it looks like, for the message."""
+    if not start:
+        return " (empty)"
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return " (text in UTF-16: save it as UTF-8)"
+    return _shown(header)
 
 
 def _shown(header: list[str]) -> str:
@@ -166,12 +177,12 @@ def _shown(header: list[str]) -> str:
 
 @contextmanager
 def _text(member: Member) -> Iterator[io.TextIOWrapper]:
-    """A member as text; `DataError` where it is none."""
-    text = io.TextIOWrapper(member.stream, encoding="utf-8-sig", newline="")
+    """A member as text. Bytes that are no UTF-8 are kept as they are: only their row is wrong."""
+    text = io.TextIOWrapper(
+        member.stream, encoding="utf-8-sig", errors="surrogateescape", newline=""
+    )
     try:
         yield text
-    except UnicodeDecodeError:
-        raise DataError(f"{member.where}: expected a CSV text file, found binary data") from None
     finally:
         text.detach()  # the member closes its own stream
 

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Final
 
 from semblante.errors import DataError
-from semblante.files import files_below
+from semblante.files import files_below, is_hidden
 
 # A member may be this large once inflated: six times the whole fer2013.csv. Archives that
 # declare more, or inflate to more than they declare, are refused before memory is.
@@ -94,7 +94,7 @@ def _of_folder(path: Path) -> Iterator[Member]:
     for file in sorted(files_below(path, _raise)):
         # A link to nowhere cannot be read, which is said; a pipe or a device is no data.
         data = file.is_file() or (file.is_symlink() and not file.exists())
-        if data and not _hidden(name := file.relative_to(path).as_posix()):
+        if data and not is_hidden(name := file.relative_to(path).as_posix()):
             try:
                 stream: IO[bytes] = file.open("rb")
             except OSError as error:
@@ -122,7 +122,7 @@ class _Unreadable(io.BytesIO):
 def _of_zip(path: Path) -> Iterator[Member]:
     with zipfile.ZipFile(path) as archive:
         for info in sorted(archive.infolist(), key=lambda info: info.filename):
-            if info.is_dir() or _hidden(info.filename):
+            if info.is_dir() or is_hidden(info.filename):
                 continue
             where = _checked(path, info.filename, info.file_size)
             with archive.open(info) as stream:
@@ -133,7 +133,7 @@ def _of_tar(path: Path) -> Iterator[Member]:
     with tarfile.open(path, "r:*") as archive:
         for info in archive:
             link = info.islnk() or info.issym()
-            if not (info.isfile() or link) or _hidden(info.name):
+            if not (info.isfile() or link) or is_hidden(info.name):
                 continue
             where = _checked(path, info.name, info.size)
             stream = _Unreadable(OSError(0, _LINK)) if link else archive.extractfile(info)
@@ -147,14 +147,6 @@ def _is_tar(path: Path) -> bool:
         return path.is_file() and tarfile.is_tarfile(path)
     except EOFError:  # a .gz without its end: say so when it is read
         return True
-
-
-def _hidden(name: str) -> bool:
-    """What macOS and others add beside the data."""
-    return any(
-        part == "__MACOSX" or (part.startswith(".") and part.strip("."))
-        for part in PurePosixPath(name).parts
-    )
 
 
 def _checked(path: Path, name: str, size: int) -> str:

@@ -43,19 +43,25 @@ def read_table(
     that is none of the official splits. With `on_bad` bad rows are handed to it and left out. A
     table without a Usage is all Training; without an emotion its faces are unlabelled.
     """
-    rows = csv.reader(lines)
-    try:
-        header = next(rows, [])
-        columns = _columns(header, where)
-        return collect(_rows(rows, columns, where, reader), on_bad, where)
-    except csv.Error as error:
-        raise DataError(f"{where}, line {rows.line_num}: not valid CSV: {error}") from None
+    # A line is a row: nothing in it needs quotes, and one that was opened by mistake would swallow
+    # all rows to the next one.
+    rows = csv.reader(lines, quoting=csv.QUOTE_NONE)
+    header = [cell.strip('"') for cell in next(rows, [])]
+    columns = _columns(header, where)
+    return collect(_rows(rows, columns, where, reader), on_bad, where)
 
 
 def _rows(
     rows: Reader, columns: dict[str, int], where: str, reader: PictureReader
 ) -> Iterator[Row | DataError]:
-    for row in rows:
+    while True:
+        try:
+            row = [cell.strip('"') for cell in next(rows)]
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield DataError(f"{where}, line {rows.line_num}: not valid CSV: {error}")
+            continue
         if not row:  # a blank line, at the end say
             continue
         place = f"{where}, line {rows.line_num}"

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from semblante.emotions import EMOTIONS, emotion_name
-from semblante.images import RgbImage
+from semblante.images import ImageSource, RgbImage, load_image
 from semblante.results import Box, Face
 
 # Okabe & Ito's palette, told apart with every common colour blindness; dark or light text
@@ -29,14 +29,17 @@ COLOURS: Final[dict[str, tuple[int, int, int]]] = {
 }
 
 
-def annotate(image: RgbImage, faces: Sequence[Face], language: str = "en") -> RgbImage:
-    """A copy of `image` (H, W, 3) with a box, the emotion and its probability for each face.
+def annotate(image: ImageSource, faces: Sequence[Face], language: str = "en") -> RgbImage:
+    """A copy of a picture, RGB uint8 (H, W, 3), with a box, the emotion and its probability for
+    each face.
+
+    `image` is whatever `Analyzer.analyze` takes; raises `ImageError` where it is no picture.
 
     Beside a face that is large enough stands a bar for each emotion, where there is room; of the
     others the probabilities are parts of a strip along the lower edge of the box. `language`: "en"
-    or "es".
+    or "es", else `OptionError`.
     """
-    picture = Image.fromarray(image).copy()
+    picture = Image.fromarray(load_image(image)).copy()
     draw = ImageDraw.Draw(picture)
     shorter = min(picture.size)
     taken = [face.box for face in faces]

@@ -6,6 +6,7 @@ import json
 import math
 import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -50,8 +51,18 @@ class Classifier:
         self.path = Path(path)
         if not self.path.is_file():
             raise ModelError(f"{self.path}: there is no such model file")
+        for name, number in (("threads", threads), ("steps", steps)):
+            if number is not None and not isinstance(number, (int, np.integer)):
+                raise OptionError(f"expected {name} to be a whole number, found {number!r}")
+        if early_exit is not None and not isinstance(early_exit, (int, float, np.floating)):
+            raise OptionError(f"expected early_exit to be a number, found {early_exit!r}")
         if threads is not None and threads < 1:
             raise OptionError(f"expected threads of at least 1, found {threads}")
+        self._made_with: dict[str, Any] = {
+            "threads": threads,
+            "steps": steps,
+            "early_exit": early_exit,
+        }
         self._threads = threads or os.cpu_count() or 1
         self._pool = ThreadPoolExecutor(self._threads, "classifier")
         self._process = os.getpid()
@@ -63,6 +74,10 @@ class Classifier:
         self._dial: dict[str, Any] = {}
         self._try()
         self._dial = self._checked_dial(steps, early_exit)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Into another process it goes by its file."""
+        return partial(Classifier, self.path, **self._made_with), ()
 
     @property
     def max_steps(self) -> int | None:

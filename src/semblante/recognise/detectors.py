@@ -156,6 +156,14 @@ class HaarDetector:
         )
         return max(votes, default=0) >= self.SECOND
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Into another process it goes without its cascades, which are read there anew."""
+        return {name: value for name, value in vars(self).items() if name != "_cascades"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._cascades = threading.local()
+
     def _cascade(self, name: str = "frontalface_alt2") -> cv2.CascadeClassifier:
         """This thread's own."""
         cascades: dict[str, cv2.CascadeClassifier] = self._cascades.__dict__
@@ -220,6 +228,14 @@ class YuNetDetector:
         smallest = smallest_face(image, self.min_face)
         large = [detection for detection in found if detection.box.width >= smallest]
         return sorted(large, key=lambda detection: -detection.score)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Into another process it goes by its file."""
+        return {name: value for name, value in vars(self).items() if name != "_networks"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._networks = threading.local()
 
     def _network(self) -> cv2.FaceDetectorYN:
         """This thread's own."""

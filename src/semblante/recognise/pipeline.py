@@ -21,6 +21,7 @@ from semblante.models import DEFAULT_MODEL, model_path
 from semblante.preprocess import crop_face, to_grey
 from semblante.recognise.classifier import Classifier
 from semblante.recognise.detectors import (
+    DETECTORS,
     Detection,
     Detector,
     WholePicture,
@@ -91,6 +92,11 @@ class Analyzer:
         range."""
         if tta not in TTA:
             raise OptionError(f"expected tta to be one of {', '.join(TTA)}, found {tta!r}")
+        if not isinstance(detector, str) and not callable(getattr(detector, "detect", None)):
+            raise OptionError(
+                f"expected a detector's name, one of {', '.join(DETECTORS)}, or a Detector, "
+                f"found {detector!r}"
+            )
         self.mirrored = tta == "flip"
         self.classifier = Classifier(
             model_path(model), threads=threads, steps=steps, early_exit=early_exit
@@ -110,10 +116,9 @@ class Analyzer:
         """One `Analysis` for each picture, in order, as they are done.
 
         A picture that cannot be read gives an `Analysis` with its `error`; the others go on. Some
-        are read ahead of the one whose result is next.
+        are read ahead of the one whose result is next. Raises `OptionError` for a single picture.
         """
-        for analysis, _ in self.analyze_many_with_pixels(images):
-            yield analysis
+        return (analysis for analysis, _ in self.analyze_many_with_pixels(images))
 
     def analyze_many_with_pixels(
         self, images: Iterable[ImageSource], *, workers: int | None = None
@@ -124,6 +129,16 @@ class Analyzer:
         core), two more pictures ahead than these are; the faces of several pictures go through the
         network together.
         """
+        single = isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview))
+        if single or (isinstance(images, np.ndarray) and images.ndim < 4):
+            raise OptionError(
+                "expected several pictures, in a list say, found a single one: `analyze` is for it"
+            )
+        return self._analyzed_with_pixels(images, workers)
+
+    def _analyzed_with_pixels(
+        self, images: Iterable[ImageSource], workers: int | None
+    ) -> Iterator[tuple[Analysis, RgbImage | None]]:
         workers = workers or os.cpu_count() or 1
         ahead: deque[Future[_Found]] = deque()
         chunk: list[_Found] = []
@@ -220,8 +235,10 @@ class Analyzer:
         tracker: Tracker | None = None,
     ) -> Iterator[tuple[Analysis, RgbImage]]:
         """As `analyze_video`, and the pixels of each frame for whoever draws on them."""
-        if detect_every < 1:
+        if not detect_every >= 1:
             raise OptionError(f"expected detect_every of at least 1, found {detect_every}")
+        if not search_every_s >= 0:
+            raise OptionError(f"expected search_every_s of 0 or more, found {search_every_s}")
         video = source if isinstance(source, Video) else Video(source)
         look_every_s = 0.99 * detect_every / video.fps
         if every_s is not None and every_s >= search_every_s:

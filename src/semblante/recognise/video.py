@@ -78,7 +78,7 @@ class Video:
         self.is_camera = isinstance(source, int)
         # OpenCV and FFmpeg would print what they find odd; what matters of it is in our errors.
         os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
         if isinstance(source, int):
             if not 0 <= source <= _LAST_CAMERA:  # OpenCV crashes where it is asked for one
                 raise VideoError(f"{self.name}: there is no such camera")
@@ -110,10 +110,31 @@ class Video:
         self.n_frames = announced if announced > 0 and not self.is_camera else None
         self._announced_s = (self.n_frames or 0) / fps if fps > 0 else 0.0
         self.fps = usable_rate(fps)
+        self._stretch_to = self._true_size()
         self._opened_s = 0.0  # a camera's own clock, at its first frame
         self._stopped = threading.Event()
         if self.width * self.height > max_pixels:
             raise VideoError(f"{self.name}: frames of {self.width}x{self.height} pixels")
+
+    def _true_size(self) -> tuple[int, int] | None:
+        """Width and height at which pixels are as wide as high, where they are not in the file.
+
+        Films for television have wider ones, or narrower. Enlarged, so that nothing is lost.
+        """
+        wide, tall = (
+            self._capture.get(what) for what in (cv2.CAP_PROP_SAR_NUM, cv2.CAP_PROP_SAR_DEN)
+        )
+        if self.is_camera or not (wide > 0 and tall > 0) or not 0.2 < wide / tall < 5:
+            return None
+        if self._capture.get(cv2.CAP_PROP_ORIENTATION_META) % 180:  # OpenCV turns the frames
+            wide, tall = tall, wide
+        if wide > tall:
+            self.width = round(self.width * wide / tall)
+        elif tall > wide:
+            self.height = round(self.height * tall / wide)
+        else:
+            return None
+        return self.width, self.height
 
     def stop(self) -> None:
         """From any thread: no further frame, and `frames` comes to its end."""
@@ -180,6 +201,8 @@ class Video:
             read, pixels = self._capture.retrieve()
             if not read:
                 break
+            if self._stretch_to is not None:
+                pixels = cv2.resize(pixels, self._stretch_to, interpolation=cv2.INTER_LINEAR)
             yield Frame(
                 number, time_s, np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
             )
