@@ -225,7 +225,7 @@ def latency_table(results: dict[str, Any]) -> str:
         for row in results["results"]
     ]  # fmt: skip
     where = (
-        f"Median and, in brackets, fastest of up to {about['rounds']} rounds on a machine with "
+        f"Median and, in brackets, fastest of up to {about['rounds']} rounds on a machine with\n"
         f"{about['cores']} cores ({about['processor']}), Python {about['python']}, ONNX Runtime "
         f"{about['onnxruntime']}, OpenCV {about['opencv-python-headless']}."
     )

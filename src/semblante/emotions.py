@@ -33,7 +33,10 @@ LANGUAGES: Final[tuple[str, ...]] = tuple(_NAMES)
 
 
 def emotion_name(emotion: str, language: str = "en") -> str:
-    """The word a reader of `language` ("en" or "es") sees for one of `EMOTIONS`."""
+    """The word a reader of `language` ("en" or "es") sees for one of `EMOTIONS`.
+
+    Raises `OptionError` for another emotion or language.
+    """
     if language not in _NAMES:
         raise OptionError(f"unknown language {language!r}; known: {', '.join(LANGUAGES)}")
     if emotion not in EMOTIONS:

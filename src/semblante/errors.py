@@ -16,7 +16,7 @@ class VideoError(SemblanteError):
 
 
 class DataError(SemblanteError):
-    """A dataset file that is not what it should be."""
+    """A dataset, or a list of its rows, that is not what it should be."""
 
 
 class ModelError(SemblanteError):

@@ -119,6 +119,8 @@ def evaluate(
     over its eight classes, on the rows that have a majority for one of them. A network that has
     learnt FER+'s votes answers by these, another by its seven emotions. Of the rows of
     `dataset` only those in `kept` (n,) are classified; copies are looked for in all of Training.
+    `model` is the name that stands in the result. Raises `OptionError` for an unknown `tta`,
+    `DataError` where no face is left or the votes are of other rows.
     """
     if tta not in TTA:
         raise OptionError(f"unknown tta {tta!r}; known: {', '.join(TTA)}")

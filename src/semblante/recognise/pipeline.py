@@ -45,7 +45,7 @@ TTA: Final = ("none", "flip")  # test-time augmentation of a picture's faces
 
 
 @dataclass(frozen=True)
-class _Found:
+class _Prepared:
     """A picture on its way: read, its faces cut out."""
 
     path: str | None
@@ -55,7 +55,7 @@ class _Found:
     error: str | None = None
 
 
-def _enough(chunk: Sequence[_Found]) -> bool:
+def _enough(chunk: Sequence[_Prepared]) -> bool:
     pixels = sum(found.pixels.size // 3 for found in chunk if found.pixels is not None)
     return len(chunk) >= _CHUNK or pixels >= _CHUNK_PIXELS
 
@@ -81,15 +81,20 @@ class Analyzer:
         early_exit: float | None = None,
         tta: str = "flip",
     ) -> None:
-        """`model`: a name of `semblante.available_models()` or an exported ONNX file;
+        """Read the model; one for many pictures.
+
+        `model`: a name of `semblante.available_models()` or an exported ONNX file.
         `detector`: "haar", OpenCV's cascade; "yunet", where its file is (`semblante models pull
-        yunet`); "none", each picture is a face; or a `Detector`. `threads`: of the network, None
-        for all; `steps`, `early_exit` (0..1): less work for each face, see `Classifier`.
+        yunet`); "none", each picture is a face; or a `Detector`.
+        `threads`: of the network, None for all.
+        `steps`, `early_exit` (0..1): less work for each face, see `Classifier`.
         `tta`, test-time augmentation: "flip" averages each face of a picture with its mirror image,
         which is right up to 0.8 points more often (model card) and costs little beside finding the
         face; "none" does not. In videos the moments of a track are averaged instead.
+
         Raises `ModelError` where the model cannot be used, `OptionError` for an option outside its
-        range."""
+        range.
+        """
         if tta not in TTA:
             raise OptionError(f"expected tta to be one of {', '.join(TTA)}, found {tta!r}")
         if not isinstance(detector, str) and not callable(getattr(detector, "detect", None)):
@@ -109,7 +114,7 @@ class Analyzer:
         `image`: a path, the bytes of a picture file, or a uint8 array, RGB (H, W, 3), RGBA
         or grey (OpenCV reads BGR: turn it first). Raises `ImageError` where it is no picture.
         """
-        [(analysis, _)] = self._estimated([self._find(image)])
+        [(analysis, _)] = self._estimated([self._prepare(image)])
         return list(analysis.faces)
 
     def analyze_many(self, images: Iterable[ImageSource]) -> Iterator[Analysis]:
@@ -140,15 +145,15 @@ class Analyzer:
         self, images: Iterable[ImageSource], workers: int | None
     ) -> Iterator[tuple[Analysis, RgbImage | None]]:
         workers = workers or os.cpu_count() or 1
-        ahead: deque[Future[_Found]] = deque()
-        chunk: list[_Found] = []
+        ahead: deque[Future[_Prepared]] = deque()
+        chunk: list[_Prepared] = []
         source = iter(images)
         with ThreadPoolExecutor(workers) as pool:
             try:
                 while True:
                     while len(ahead) < workers + 2:
                         try:
-                            ahead.append(pool.submit(self._found, next(source)))
+                            ahead.append(pool.submit(self._prepared_or_error, next(source)))
                         except StopIteration:
                             break
                     if ahead:
@@ -162,26 +167,26 @@ class Analyzer:
                 for future in ahead:
                     future.cancel()
 
-    def _found(self, image: ImageSource) -> _Found:
-        """As `_find`; what is wrong with one picture does not stop the others."""
+    def _prepared_or_error(self, image: ImageSource) -> _Prepared:
+        """As `_prepare`; what is wrong with one picture does not stop the others."""
         path = str(image) if isinstance(image, (str, os.PathLike)) else None
         try:
-            return self._find(image)
+            return self._prepare(image)
         except ImageError as error:
-            return _Found(path, error=str(error))
+            return _Prepared(path, error=str(error))
         except (cv2.error, MemoryError) as error:  # of a picture's size, say
             reason = " ".join(str(error).split())[:200] or "not enough memory"
-            return _Found(path, error=f"{path or 'picture'}: could not be searched: {reason}")
+            return _Prepared(path, error=f"{path or 'picture'}: could not be searched: {reason}")
 
-    def _find(self, image: ImageSource) -> _Found:
+    def _prepare(self, image: ImageSource) -> _Prepared:
         """A picture with its faces cut out, before the network has seen them."""
         path = str(image) if isinstance(image, (str, os.PathLike)) else None
         pixels = load_image(image)
         detections = sorted(self.detector.detect(pixels), key=lambda d: (d.box.left, d.box.top))
         crops = self._crops(to_grey(pixels), detections)
-        return _Found(path, pixels, tuple(detections), crops)
+        return _Prepared(path, pixels, tuple(detections), crops)
 
-    def _estimated(self, chunk: Sequence[_Found]) -> Iterator[tuple[Analysis, RgbImage | None]]:
+    def _estimated(self, chunk: Sequence[_Prepared]) -> Iterator[tuple[Analysis, RgbImage | None]]:
         """Each picture's faces, estimated with those of the others."""
         crops = [found.crops for found in chunk if found.crops is not None]
         estimates: Iterator[npt.NDArray[np.float32]] = iter(())

@@ -58,10 +58,10 @@ def cutmix(inputs: Tensor, targets: Tensor, alpha: float) -> tuple[Tensor, Tenso
     y, x = (float(place) for place in torch.rand(2))
     top, bottom = (round(min(max(y + d, 0), 1) * height) for d in (-half, half))
     left, right = (round(min(max(x + d, 0), 1) * width) for d in (-half, half))
-    mixed = inputs.clone()
-    mixed[..., top:bottom, left:right] = inputs[other, ..., top:bottom, left:right]
+    pasted = inputs.clone()
+    pasted[..., top:bottom, left:right] = inputs[other, ..., top:bottom, left:right]
     kept = 1 - (bottom - top) * (right - left) / (height * width)
-    return mixed, kept * targets + (1 - kept) * targets[other]
+    return pasted, kept * targets + (1 - kept) * targets[other]
 
 
 def class_weights(labels: Tensor) -> Tensor:

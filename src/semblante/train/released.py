@@ -24,7 +24,8 @@ class Stage:
     changes: Mapping[str, Any] = field(default_factory=dict)  # to the preset
     # To the preset, where the weights that an earlier stage left are its teacher.
     taught: Mapping[str, Any] = field(default_factory=dict)
-    # The stages, counted from 1, whose weights it starts from and is taught by; 0: the one before.
+    # The stages, counted from 1 as in the model card, whose weights it starts from and is taught
+    # by; 0: the one before.
     after: int = 0
     teacher: int = 0
     model: str = ""  # the name of what is kept, where it is not a step on the way but a model
@@ -88,16 +89,21 @@ RELEASED: Final = (
         after=5,
         teacher=11,
     ),
-    *(
-        Stage(
-            "finish",
-            changes={**_SMALL_CROSS_FITTED, "epochs": epochs},
-            cross_fitted=True,
-            beside=Stage("finish", changes={**_SMALL, "epochs": epochs}, taught=_BOTH_VIEWS),
-            taught=_BOTH_VIEWS,
-            teacher=11,
-            model=model,
-        )
-        for epochs, model in ((3, ""), (4, "small"))
+    Stage(
+        "finish",
+        changes={**_SMALL_CROSS_FITTED, "epochs": 3},
+        cross_fitted=True,
+        beside=Stage("finish", changes={**_SMALL, "epochs": 3}, taught=_BOTH_VIEWS),
+        taught=_BOTH_VIEWS,
+        teacher=11,
+    ),
+    Stage(
+        "finish",
+        changes=_SMALL_CROSS_FITTED,
+        cross_fitted=True,
+        beside=Stage("finish", changes=_SMALL, taught=_BOTH_VIEWS),
+        taught=_BOTH_VIEWS,
+        teacher=11,
+        model="small",
     ),
 )
