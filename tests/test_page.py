@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -27,6 +28,7 @@ pytest.importorskip("playwright")
 import uvicorn
 from playwright import sync_api as playwright
 
+from semblante.emotions import EMOTIONS
 from semblante.recognise.pipeline import Analyzer
 from semblante.server.app import create_app
 from semblante.server.settings import Settings
@@ -108,6 +110,25 @@ def page(browser: Any, address: str) -> Iterator[Any]:
 
 def one_face(page: Any) -> None:
     playwright.expect(page.locator(".face")).to_have_count(1, timeout=20_000)
+
+
+def note_changes(page: Any, element: str) -> None:
+    """Write what the element says, whenever it is set, to `window.said`."""
+    page.evaluate(
+        """(id) => { window.said = [];
+        const note = ({ addedNodes: [words] }) => window.said.push(words?.textContent ?? '');
+        new MutationObserver((changes) => changes.forEach(note))
+        .observe(document.getElementById(id), { childList: true }); }""",
+        element,
+    )
+
+
+def videos_exposed(page: Any) -> int:
+    """Videos that a screen reader finds."""
+    tree = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")
+    roles = [node["role"]["value"] for node in tree["nodes"] if not node["ignored"]]
+    assert "button" in roles
+    return roles.count("Video")
 
 
 def boxed(page: Any) -> int:
@@ -199,6 +220,7 @@ def test_a_chosen_picture_and_spanish(page: Any) -> None:
     one_face(page)
     english = page.locator("#summary").inner_text()
     assert "happy" in english
+    assert re.search(r"\d\u00a0%", page.locator("#summary").text_content())
     page.get_by_label("Language").select_option("es")
     assert "alegría" in page.locator("#summary").inner_text()
     assert page.get_by_role("button", name="Encender la cámara").is_visible()
@@ -210,24 +232,70 @@ def test_a_chosen_picture_and_spanish(page: Any) -> None:
     assert not np.array_equal(picture, semblante.load_image(EXAMPLE))
 
 
-@needs_photos
-def test_no_name_covers_another_on_a_phone(page: Any) -> None:
-    """Six people at a table: their names are wider than their faces."""
-    page.evaluate(
-        """() => { window.names = []; const fill = CanvasRenderingContext2D.prototype.fillRect;
-        CanvasRenderingContext2D.prototype.fillRect = function (...box) {
-          if (this.canvas.id === 'boxes') window.names.push(box);
-          fill.apply(this, box); }; }"""
+def labels(page: Any, faces: int) -> tuple[list[list[float]], list[str]]:
+    """The places of the labels of so many faces, and all that is written over the picture."""
+    playwright.expect(page.locator("#summary")).to_have_text(
+        re.compile(f"^{faces} (rostros?|faces?): "), timeout=20_000
     )
-    page.set_viewport_size({"width": 360, "height": 740})
+    places, words = page.evaluate(
+        """() => { const places = [], words = []; const pen = CanvasRenderingContext2D.prototype;
+        const { fillRect, fillText } = pen;
+        pen.fillRect = function (...box) { if (this.canvas.id === 'boxes') places.push(box); };
+        pen.fillText = function (text) { if (this.canvas.id === 'boxes') words.push(text); };
+        window.dispatchEvent(new Event('resize')); // it is drawn once more
+        Object.assign(pen, { fillRect, fillText });
+        return [places, words]; }"""
+    )
+    for number, (x, y, wide, tall) in enumerate(places):
+        for left, top, width, height in places[:number]:
+            apart = x >= left + width or left >= x + wide or y >= top + height or top >= y + tall
+            assert apart, places
+    return places, words
+
+
+@needs_photos
+@pytest.mark.parametrize("width", [360, 320])
+def test_no_name_covers_another_on_a_phone(page: Any, width: int) -> None:
+    """Six people at a table: their names are wider than their faces."""
+    page.set_viewport_size({"width": width, "height": 740})
     page.select_option("#language", "es")
     page.set_input_files("#file", SHARED / "photos" / "2008_002079.jpg")
-    playwright.expect(page.locator("#summary")).to_have_text(re.compile("^6 rostros: "))
-    names = page.evaluate("window.names.slice(-6)")
-    for number, (x, y, wide, tall) in enumerate(names):
-        for left, top, width, height in names[:number]:
-            apart = x >= left + width or left >= x + wide or y >= top + height or top >= y + tall
-            assert apart, names
+    _, words = labels(page, 6)
+    assert {word[0] for word in words} == set("123456")
+
+
+def test_where_no_name_has_a_place_there_is_a_number(page: Any, tmp_path: Path) -> None:
+    picture = semblante.load_image(EXAMPLE)
+    Image.fromarray(np.tile(picture[:300, 60:360], (2, 8, 1))).save(tmp_path / "sixteen.png")
+    page.set_viewport_size({"width": 320, "height": 740})
+    page.set_input_files("#file", tmp_path / "sixteen.png")
+    places, words = labels(page, 16)
+    assert 0 < len(places) < 16
+    assert {word.split(":")[0] for word in words} == {str(number) for number in range(1, 17)}
+
+
+def test_a_tiny_picture_is_shown_and_saved_larger(page: Any, tmp_path: Path) -> None:
+    """FER2013's own format; in it a label would be wider than the picture."""
+    face = Image.open(EXAMPLE).crop((176, 65, 274, 163))
+    for width, height in ((48, 48), (48, 60)):
+        face.resize((width, height)).save(tmp_path / "tiny.png")
+        page.set_input_files("#file", tmp_path / "tiny.png")
+        page.locator("#picture:not(.hidden)").wait_for(timeout=20_000)
+        [[x, _, wide, tall]], [label] = labels(page, 1)
+        assert label.startswith("happy ")
+        seen = page.locator("#picture").bounding_box()
+        assert seen["width"] >= 256
+        assert seen["height"] / seen["width"] == pytest.approx(height / width, abs=0.01)
+        assert x >= 0
+        assert x + wide <= seen["width"]
+        assert tall < 0.1 * seen["height"]
+        with page.expect_download() as saved:
+            page.get_by_role("button", name="Save the picture").click()
+        assert semblante.load_image(saved.value.path()).shape == (256 * height // width, 256, 3)
+        with page.expect_download() as saved:
+            page.get_by_role("button", name="Save as JSON").click()
+        row = json.loads(Path(saved.value.path()).read_text())
+        assert (row["width"], row["height"]) == (width, height)
 
 
 def test_a_file_that_is_no_picture(page: Any, tmp_path: Path) -> None:
@@ -378,6 +446,32 @@ def test_the_server_killed_and_started_again(browser: Any) -> None:
         process.wait()
 
 
+def test_a_server_that_hangs(browser: Any) -> None:
+    """The connection stays, but what was found is no longer true of what the camera sees."""
+    port = free_port()
+    process = serving(port)
+    try:
+        context = browser.new_context(locale="en-GB", permissions=["camera"])
+        page = context.new_page()
+        page.goto(f"http://127.0.0.1:{port}/")
+        page.get_by_role("button", name="Start the camera").click()
+        one_face(page)
+        process.send_signal(signal.SIGSTOP)
+        alert = page.get_by_role("alert")
+        alert.filter(has_text="The server does not answer; trying again.").wait_for(timeout=60_000)
+        assert page.locator(".face").count() == 0
+        assert page.evaluate("document.getElementById('boxes').width") == 0
+        assert page.get_by_role("button", name="Save the picture").is_disabled()
+        process.send_signal(signal.SIGCONT)
+        playwright.expect(alert).to_have_text("", timeout=60_000)
+        one_face(page)
+        assert page.get_by_role("button", name="Save the picture").is_enabled()
+        context.close()
+    finally:
+        process.kill()
+        process.wait()
+
+
 def test_on_a_phone_by_keyboard(page: Any) -> None:
     page.set_viewport_size({"width": 360, "height": 740})
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
@@ -422,6 +516,133 @@ def test_a_film_plays_with_its_boxes(page: Any, tmp_path: Path) -> None:
     with page.expect_download() as saved:
         page.get_by_role("button", name="Save as JSON").click()
     assert len(Path(saved.value.path()).read_text().splitlines()) == 1
+
+
+def test_a_film_is_not_read_aloud_frame_by_frame(page: Any, tmp_path: Path) -> None:
+    rows = [
+        {"path": None, "frame": number, "time_s": number / 10, "width": 320, "height": 320,
+         "faces": [{"box": [80, 80, 120, 120], "track": 1, "emotion": ["happy", "sad"][number % 2],
+                    "probabilities": dict.fromkeys(EMOTIONS, 0.6 + number / 100)}]}
+        for number in range(30)
+    ]  # fmt: skip
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    page.route("**/v1/jobs/*/results", lambda route: route.fulfill(body=lines))
+    page.evaluate("performance.now = () => 1e6")  # no time goes by, so nothing is to be said anew
+    note_changes(page, "summary")
+    page.set_input_files("#file", film(tmp_path / "film.webm", 3))
+    summary = page.locator("#summary")
+    playwright.expect(summary).to_have_text("1 face: sad 89 %", timeout=60_000)  # at its end
+    page.dispatch_event("#language", "change")  # and nothing is said twice
+    said = [words for words in page.evaluate("window.said") if "face" in words]
+    assert said == ["1 face: happy 60\u00a0%", "1 face: sad 89\u00a0%"]
+
+
+def test_no_video_is_in_the_way_while_none_is_shown(page: Any, tmp_path: Path) -> None:
+    assert videos_exposed(page) == 0
+    page.set_input_files("#file", film(tmp_path / "film.webm", 1))
+    one_face(page)
+    assert videos_exposed(page) == 1
+    assert page.locator("#timeline").is_visible()
+    assert page.locator("#timeline").get_attribute("aria-hidden") is None
+    (tmp_path / "x.png").write_text("no picture")
+    page.set_input_files("#file", tmp_path / "x.png")
+    page.get_by_role("alert").filter(has_text="It cannot be read").wait_for(timeout=20_000)
+    page.problems.clear()
+    assert videos_exposed(page) == 0
+    assert page.locator("#timeline").is_hidden()
+    assert page.locator("#timeline").get_attribute("aria-hidden") == "true"
+    assert not page.evaluate("document.getElementById('video').controls")
+    page.locator("#choose").focus()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") != "video"
+
+
+def pretend(page: Any, job: dict[str, Any]) -> None:
+    """As if a video's job were as `job` says, which may change."""
+    always = {"progress": 0, "frames": 0, "error": None}
+
+    def answer(route: Any) -> None:
+        if route.request.method == "GET":
+            route.fulfill(json={**always, **job})
+        else:
+            route.continue_()
+
+    page.route("**/v1/jobs/*", answer)
+
+
+def test_a_video_that_waits_and_one_whose_length_is_not_known(page: Any, tmp_path: Path) -> None:
+    job: dict[str, Any] = {"state": "waiting"}
+    pretend(page, job)
+    page.set_input_files("#file", film(tmp_path / "film.webm", 1))
+    status = page.get_by_role("status")
+    status.filter(has_text="Waiting for another video").wait_for(timeout=20_000)
+    page.select_option("#language", "es")
+    playwright.expect(status).to_have_text("Esperando a que termine otro video")
+    page.select_option("#language", "en")
+    note_changes(page, "summary")
+    progress, frames = page.locator("#progress"), page.locator("#frames")
+    for number in (7, 8):
+        job.update(state="running", frames=number)
+        playwright.expect(frames).to_have_text(f"frames: {number}", timeout=20_000)
+        assert progress.get_attribute("value") is None
+    assert frames.get_attribute("aria-hidden") == "true"
+    job.update(progress=0.5)
+    playwright.expect(progress).to_have_attribute("value", "0.5", timeout=20_000)
+    assert page.evaluate("window.said") == ["Working on the video"]
+    page.locator("#choose").focus()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Cancel"
+    with page.expect_request(lambda request: request.method == "DELETE"):
+        page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "choose"
+    for gone in ("#progress", "#cancel", "#frames"):
+        assert page.locator(gone).is_hidden()
+    assert page.locator("#hint").is_visible()
+    assert status.inner_text() == page.get_by_role("alert").inner_text() == ""
+
+
+def test_a_button_that_goes_takes_no_focus_with_it(page: Any, tmp_path: Path) -> None:
+    held: list[Any] = []
+    page.route("**/v1/analyze", lambda route: held.append(route))
+    page.set_input_files("#file", EXAMPLE)
+    page.get_by_role("button", name="Cancel").focus()
+    held[0].continue_()
+    one_face(page)
+    playwright.expect(page.locator("#cancel")).to_be_hidden()
+    assert page.evaluate("document.activeElement.id") == "choose"
+
+
+def test_a_network_that_fails_for_a_moment_costs_no_video(page: Any, tmp_path: Path) -> None:
+    failed: set[str] = set()
+
+    def fail_once(route: Any) -> None:
+        if route.request.method == "GET" and route.request.url not in failed:
+            failed.add(route.request.url)
+            route.abort("internetdisconnected")
+        else:
+            route.continue_()
+
+    page.route("**/v1/jobs/**", fail_once)
+    note_changes(page, "error")
+    page.set_input_files("#file", film(tmp_path / "film.webm", 1))
+    one_face(page)
+    assert len(failed) == 2  # of how far it is, and of its results
+    again = "The server does not answer; trying again."
+    assert [words for words in page.evaluate("window.said") if words] == [again, again]
+    assert page.get_by_role("alert").inner_text() == ""
+    assert len(page.problems) == 2  # the browser's own words
+    page.problems.clear()
+
+
+def test_whoever_turns_to_something_else_ends_what_is_sent(page: Any, tmp_path: Path) -> None:
+    page.route("**/v1/analyze/video", lambda route: None)  # it is never answered
+    page.set_input_files("#file", film(tmp_path / "film.webm", 1))
+    page.get_by_role("status").filter(has_text="Sending").wait_for(timeout=20_000)
+    with page.expect_event("requestfailed") as ended:
+        page.set_input_files("#file", EXAMPLE)
+    assert ended.value.url.endswith("/v1/analyze/video")
+    one_face(page)
+    assert page.get_by_role("alert").inner_text() == ""
 
 
 def test_while_a_film_is_sent_the_page_says_so(page: Any, tmp_path: Path) -> None:
@@ -528,6 +749,10 @@ def test_reasons_of_the_server_in_spanish(page: Any, tmp_path: Path) -> None:
     page.set_input_files("#file", tmp_path / "x.mp4")
     alert.filter(has_text="No se puede leer: no es una imagen o un video").wait_for(timeout=20_000)
     page.problems.clear()
+    page.route("**/v1/jobs/*/results", lambda route: route.fulfill(body=""))
+    pretend(page, {"state": "failed", "error": "more than 200000 frames"})
+    page.set_input_files("#file", film(tmp_path / "film.webm", 1))
+    alert.filter(has_text="No se puede leer: tiene demasiados fotogramas.").wait_for(timeout=20_000)
 
 
 def test_a_page_that_is_not_let_in_says_so(browser: Any) -> None:

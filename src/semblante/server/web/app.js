@@ -21,7 +21,8 @@ const TEXTS = {
     retry: "The server does not answer; trying again.",
     gone: "The camera is gone.", full: "The server has too many live streams already.",
     invisible: "This browser cannot show this format; what was found in it can be saved.",
-    sending: "Sending", working: "Working on the video", unread: "It cannot be read: ", rate: "results a second",
+    sending: "Sending", queued: "Waiting for another video", working: "Working on the video",
+    done: "frames: ", cancel: "Cancel", unread: "It cannot be read: ",
     forgets: `Only the last ${KEPT_ROWS} results of the camera are kept for saving.`,
     nofile: "The browser cannot read this file.", first: "Only the first of these files was taken.",
     more: (n) => `and ${n} more`,
@@ -49,8 +50,9 @@ const TEXTS = {
     retry: "El servidor no responde; se vuelve a intentar.", gone: "La cámara ya no está.",
     full: "El servidor ya tiene demasiadas transmisiones en vivo.",
     invisible: "Este navegador no puede mostrar este formato; lo encontrado se puede guardar.",
-    sending: "Enviando", working: "Analizando el video",
-    unread: "No se puede leer: ", rate: "resultados por segundo",
+    sending: "Enviando", queued: "Esperando a que termine otro video", working: "Analizando el video",
+    done: "fotogramas: ", cancel: "Cancelar",
+    unread: "No se puede leer: ",
     forgets: `Solo se guardan los últimos ${KEPT_ROWS} resultados de la cámara.`,
     nofile: "El navegador no puede leer este archivo.",
     first: "Solo se tomó el primero de estos archivos.", more: (n) => `y ${n} más`,
@@ -69,7 +71,7 @@ const TEXTS = {
       [/pixels are too many|frames of \d+x\d+ pixels/, "tiene demasiados píxeles."],
       [/breaks off/, "se interrumpe antes de su final."], [/empty/, "está vacío."],
       [/damaged or cut off/, "está dañado o incompleto."],
-      [/more than \d+ frames/, "tiene demasiados cuadros."],
+      [/more than \d+ frames/, "tiene demasiados fotogramas."],
       [/could not be analysed/, "no se pudo analizar."],
     ],
     refused: {
@@ -86,6 +88,9 @@ const TEXTS = {
 const SURE = 0.5;
 const FRAME_WIDTH = 640; // pixels sent of a camera's frame
 const RETRY_MS = 1000; // before the server is asked again
+const SILENT_MS = 5000; // after so long without an answer the page says so
+const LABEL_ROWS = 8; // above a face, and below it, in which there may be a place for its label
+const LEAST_WIDTH = 256; // pixels, of which a label needs about half
 const KEPT_S = 60; // seconds the timeline shows
 const GAP_S = 1; // after so long without a result it shows none
 
@@ -98,7 +103,9 @@ let language = stored in TEXTS ? stored : navigator.language.startsWith("es") ? 
 let rows = []; // results, as the API gives them
 let shown = null; // the result on the page
 let live = null; // the camera at work
-let run = 0; // of what the page works on: what belongs to an earlier one gives up
+let run = new AbortController(); // of what the page works on: what belongs to an earlier one gives up
+let told = -Infinity; // when the summary was last said
+let gist = ""; // and what of it matters
 let waiting = null; // for the next frame of a video that plays
 let job = null; // the video that the server works on
 let doing = null; // the key of the words for what is under way
@@ -112,7 +119,8 @@ const name = (emotion) => text("names")[emotion];
 // Why the server refused; `words` are its own.
 const reason = (status, words) => text("details").find(([known]) => known.test(words))?.[1]
   ?? text("reasons")[status] ?? words;
-const percent = (p) => `${Math.round(100 * p)} %`;
+const percent = (p) => `${Math.round(100 * p)}\u00a0%`; // no line breaks within it
+const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 // A browser may keep nothing for a page, and say so by an error.
 function remembered() {
@@ -162,27 +170,40 @@ function show(result) {
   });
   const start = said.length === 1 ? text("one") : `${said.length} ${text("many")}`;
   const summary = said.length ? start + said.join(", ") : text("none");
-  if (isNews(result)) $("summary").textContent = summary;
+  if (isNews(result)) say(summary);
   $("nobody").classList.toggle("hidden", result.faces.length > 0);
 }
 
-// Is it to be read aloud? Of a camera not every frame, or there would be no end to it.
+// Is it to be read aloud? While a camera or a video plays not every frame, or there would be no end to it.
 function isNews(result) {
-  if (!live) return true;
   const now = performance.now();
-  const gist = language + result.faces.map((face) => face.emotion).join();
-  if (now - (live.told ?? -Infinity) < (gist === live.gist ? 3000 : 1000)) return false;
-  live.told = now;
-  live.gist = gist;
+  const newGist = language + result.faces.map((face) => face.emotion).join();
+  if (!$("video").paused && now - told < (newGist === gist ? 3000 : 1000)) return false;
+  told = now;
+  gist = newGist;
   return true;
 }
 
+// A screen reader may read the same words again where they are only set again.
+function say(words) {
+  if ($("summary").textContent !== words) $("summary").textContent = words;
+}
+
 function drawBoxes(result) {
+  const large = enlarged(result);
   const canvas = $("boxes");
-  canvas.width = result.width;
-  canvas.height = result.height;
+  canvas.width = large.width;
+  canvas.height = large.height;
   const pen = canvas.getContext("2d");
-  paintBoxes(pen, result, result.width / canvas.clientWidth || 1);
+  paintBoxes(pen, large, large.width / canvas.clientWidth || 1);
+}
+
+// A picture so small that a label would cover it is shown, and saved, larger.
+function enlarged(result) {
+  const { width, height, faces } = result;
+  const factor = Math.max(1, Math.min(LEAST_WIDTH / width, 4 * LEAST_WIDTH / height));
+  return { ...result, width: Math.round(factor * width), height: Math.round(factor * height),
+    faces: faces.map((face) => ({ ...face, box: face.box.map((side) => factor * side) })) };
 }
 
 // Also used for the picture that is saved; `scale` is picture pixels for one of the screen.
@@ -197,6 +218,7 @@ function paintBoxes(pen, result, scale) {
   const tall = 21 * scale;
   const faces = result.faces.map((face) => face.box);
   const labels = []; // where there are some already
+  const numbered = []; // the faces that cannot be told by the place of their label
   result.faces.forEach((face, number) => {
     const [left, top, , height] = face.box;
     const what = `${name(face.emotion)} ${percent(face.probabilities[face.emotion])}`;
@@ -205,24 +227,30 @@ function paintBoxes(pen, result, scale) {
     const wide = pen.measureText(label).width + 10 * scale;
     const x = Math.max(0, Math.min(left, result.width - wide));
     // As near to the face as it covers no other label, nor a face; above rather than below.
-    const places = [0, 1, 2, 3, 4]
+    const places = [...Array(LABEL_ROWS).keys()]
       .flatMap((row) => [top - (row + 1) * tall, top + height + row * tall])
-      .filter((y) => y >= 0 && y <= result.height - tall);
+      .concat(result.height - tall, 0)
+      .filter((y) => wide <= result.width && y >= 0 && y <= result.height - tall);
     const free = (taken) => places.find((y) => !taken.some(([otherX, otherY, w, h]) =>
       x < otherX + w && otherX < x + wide && y < otherY + h && otherY < y + tall));
-    const y = free([...labels, ...faces]) ?? free(labels) ?? places[0] ?? result.height - tall;
+    const y = free([...labels, ...faces]) ?? free(labels);
+    const near = y === top - tall || y === top + height;
+    if (y === undefined || (!near && faces.length > 1)) numbered.push([face, numberOf(face, number)]);
+    if (y === undefined) return; // the list has the rest
     labels.push([x, y, wide, tall]);
     pen.fillStyle = COLOURS[face.emotion];
     pen.fillRect(x, y, wide, tall);
     pen.fillStyle = face.emotion === "sad" ? "#fff" : "#000"; // what stands out on it
     pen.fillText(label, x + 5 * scale, y + 3 * scale);
-    if (y === top - tall || y === top + height) return;
-    pen.lineWidth = 3 * scale; // it is further away: its number is in the box as well
-    pen.strokeStyle = "#000";
-    pen.strokeText(numberOf(face, number), left + 4 * scale, top + 4 * scale);
-    pen.fillStyle = COLOURS[face.emotion];
-    pen.fillText(numberOf(face, number), left + 4 * scale, top + 4 * scale);
   });
+  pen.lineWidth = 3 * scale;
+  pen.strokeStyle = "#000";
+  for (const [face, number] of numbered) { // last, so that no label covers them
+    const corner = [face.box[0] + 4 * scale, face.box[1] + 4 * scale];
+    pen.strokeText(number, ...corner);
+    pen.fillStyle = COLOURS[face.emotion];
+    pen.fillText(number, ...corner);
+  }
 }
 
 const numberOf = (face, number) => String(face.track ?? number + 1);
@@ -259,12 +287,14 @@ function showBars(faces) {
 
 function drawTimeline() {
   const canvas = $("timeline");
+  const timed = rows.filter((row) => row.time_s !== null);
+  canvas.classList.toggle("hidden", !timed.length);
+  canvas.ariaHidden = timed.length ? null : "true";
   const scale = window.devicePixelRatio || 1;
   canvas.width = canvas.clientWidth * scale;
   canvas.height = canvas.clientHeight * scale;
   const pen = canvas.getContext("2d");
   canvas.setAttribute("aria-label", "");
-  const timed = rows.filter((row) => row.time_s !== null);
   if (!timed.length) return;
   const end = timed.at(-1).time_s;
   const start = live ? Math.max(0, end - KEPT_S) : timed[0].time_s;
@@ -301,34 +331,50 @@ function offerSaving(yes) {
   for (const id of ["save-json", "save-csv", "save-picture"]) $(id).disabled = !yes;
 }
 
-// Turn to something else: nothing of what was there before stays. Returns the number of this run.
+// Turn to something else: nothing of what was there before stays. Returns what stands for this run.
 function begin() {
-  run += 1;
+  run.abort();
+  run = new AbortController();
   rows = [];
-  shown = null;
+  told = -Infinity;
+  gist = "";
   complain(() => "");
   tell(null);
-  $("bars").replaceChildren();
-  $("nobody").classList.remove("hidden");
-  $("progress").classList.add("hidden");
+  showNothing();
+  showUnderWay(false);
   offerSaving(false);
   const video = $("video");
   if (waiting !== null) video.cancelVideoFrameCallback(waiting);
-  waiting = video.ontimeupdate = video.onerror = null;
+  waiting = video.ontimeupdate = video.onpause = video.onerror = null;
   if (video.src) URL.revokeObjectURL(video.src);
   video.pause();
   video.removeAttribute("src");
   video.srcObject = null;
+  video.controls = false; // or the keyboard would still reach them
   for (const id of ["video", "picture"]) $(id).classList.add("hidden");
-  $("boxes").width = $("boxes").height = 0;
   $("stage").classList.remove("filled");
   drawTimeline();
   return run;
 }
 
+function showNothing() {
+  shown = null;
+  $("bars").replaceChildren();
+  $("nobody").classList.remove("hidden");
+  $("boxes").width = $("boxes").height = 0;
+}
+
+function showUnderWay(yes) {
+  // The keyboard must not stay on a button that goes.
+  if (!yes && document.activeElement === $("cancel")) $("choose").focus();
+  $("under-way").classList.toggle("hidden", !yes);
+  $("progress").removeAttribute("value"); // nobody knows how long it takes to send
+  $("frames").textContent = "";
+}
+
 function tell(key) {
   doing = key;
-  $("summary").textContent = key ? text(key) : "";
+  say(key ? text(key) : "");
 }
 
 function complain(message) {
@@ -361,7 +407,7 @@ async function startCamera() {
     return;
   }
   display(video);
-  live = { media, socket: null, sent: new Map(), next: 0, delays: [], answered: [] };
+  live = { media, signal: mine.signal, socket: null, sent: new Map(), next: 0, delays: [], answered: [] };
   $("camera").textContent = text("stop");
   const ours = live;
   // Unplugged, or taken back by the person.
@@ -378,6 +424,7 @@ function connect(ours) {
     `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/v1/stream`,
     token ? ["semblante", token] : ["semblante"]);
   ours.socket = socket;
+  expectAnswer(ours);
   ours.sent.clear();
   ours.next = 0;
   // Each connection counts frames, faces and seconds from its own start.
@@ -392,22 +439,41 @@ function connect(ours) {
   socket.onmessage = (event) => answered(ours, JSON.parse(event.data));
   socket.onclose = async (event) => {
     const full = () => text("full");
-    const why = event.code === 1013 ? full : opened ? null : await refusal();
+    const why = event.code === 1013 ? full : opened ? null : await refusal(ours.signal);
     if (live !== ours) return;
     if (event.code === 1000 && document.hidden) { // nobody looked, so nothing was sent
       document.addEventListener("visibilitychange", () => connect(ours), { once: true });
       return;
     }
-    if (why) stopCamera();
-    else setTimeout(() => connect(ours), RETRY_MS);
-    complain(why ?? retrying);
+    if (why) {
+      stopCamera();
+      complain(why);
+    } else {
+      unanswered(ours);
+      setTimeout(() => connect(ours), RETRY_MS);
+    }
   };
 }
 
+// A server may also hang, and the connection stay.
+function expectAnswer(ours) {
+  clearTimeout(ours.watchdog);
+  ours.watchdog = setTimeout(() => unanswered(ours), SILENT_MS);
+}
+
+// What was found last is no longer true of what the camera shows.
+function unanswered(ours) {
+  if (live !== ours) return;
+  showNothing();
+  say("");
+  $("save-picture").disabled = true;
+  complain(retrying);
+}
+
 // Why the server lets nobody in from here, which a socket does not tell; null where it would.
-async function refusal() {
+async function refusal(signal) {
   try {
-    const answer = await fetch("/v1/models", { headers });
+    const answer = await fetch("/v1/models", { headers, signal });
     if (![401, 403].includes(answer.status)) return null;
     const { error } = await answer.json();
     return () => reason(answer.status, error);
@@ -421,6 +487,7 @@ function stopCamera() {
   const { media, socket } = live;
   live = null;
   socket?.close();
+  $("video").pause();
   if (shown) showPicture(shown, $("video")); // the last frame stays, and can be saved
   media.getTracks().forEach((track) => track.stop());
   $("camera").textContent = text("camera");
@@ -445,11 +512,14 @@ function sendFrame(ours) {
     ours.sent.set(ours.next, taken);
     ours.next += 1;
     ours.socket.send(frame);
+    expectAnswer(ours);
   }, "image/jpeg", 0.8);
 }
 
 function answered(ours, answer) {
   if (live !== ours) return;
+  clearTimeout(ours.watchdog);
+  if (complaint === retrying) complain(() => "");
   requestAnimationFrame(() => sendFrame(ours));
   if (answer.error) return;
   const result = { path: null, frame: ours.before.frame + answer.frame,
@@ -481,9 +551,7 @@ function median(values) {
 async function analyze(file) {
   stopCamera();
   const mine = begin();
-  const bar = $("progress");
-  bar.removeAttribute("value"); // nobody knows how long it takes to send
-  bar.classList.remove("hidden");
+  showUnderWay(true);
   tell("sending");
   try {
     const isVideo = file.type ? file.type.startsWith("video/") : VIDEO.test(file.name);
@@ -500,7 +568,7 @@ async function analyze(file) {
   } finally {
     if (run === mine) {
       doing = null;
-      $("progress").classList.add("hidden");
+      showUnderWay(false);
     }
   }
 }
@@ -513,7 +581,7 @@ function analyzeFirst(files) {
 async function analyzePicture(file, mine) {
   const form = new FormData();
   form.append("file", file, file.name || "picture");
-  const { results: [result] } = await call("/v1/analyze", { method: "POST", body: form });
+  const { results: [result] } = await call("/v1/analyze", { method: "POST", body: form, signal: mine.signal });
   // HEIC, say, which not every browser knows.
   const bitmap = await createImageBitmap(file, { imageOrientation: "from-image" })
     .catch(() => null);
@@ -526,11 +594,18 @@ async function analyzePicture(file, mine) {
 
 function showPicture(result, bitmap) {
   const canvas = $("picture");
-  canvas.width = result.width;
-  canvas.height = result.height;
-  if (bitmap) canvas.getContext("2d").drawImage(bitmap, 0, 0, result.width, result.height);
+  paintPicture(canvas, bitmap, enlarged(result));
   display(canvas);
   show(result);
+}
+
+function paintPicture(canvas, source, { width, height }) {
+  canvas.width = width;
+  canvas.height = height;
+  const pen = canvas.getContext("2d");
+  pen.imageSmoothingQuality = "high";
+  if (source) pen.drawImage(source, 0, 0, width, height);
+  return pen;
 }
 
 // Of what the server could read, but this browser cannot.
@@ -542,31 +617,33 @@ function showNoPicture(result) {
 }
 
 async function analyzeVideo(file, mine) {
-  let state = await call("/v1/analyze/video", { method: "POST", body: file,
+  const { signal } = mine;
+  let state = await call("/v1/analyze/video", { method: "POST", body: file, signal,
     headers: { "content-type": file.type || "application/octet-stream" } });
   const { id } = state;
   let lines = "";
   try {
     if (run !== mine) return;
     job = id;
-    const bar = $("progress");
-    bar.value = 0;
-    tell("working");
     while (state.state === "waiting" || state.state === "running") {
-      await new Promise((resolve) => setTimeout(resolve, 300));
+      await pause(300);
+      state = await insist(mine, () => call(`/v1/jobs/${id}`, { signal }));
       if (run !== mine) return;
-      state = await call(`/v1/jobs/${id}`);
-      bar.value = state.progress;
+      tell(state.state === "waiting" ? "queued" : "working");
+      if (state.progress) $("progress").value = state.progress; // 0 where the length is not known
+      if (state.frames) $("frames").textContent = text("done") + state.frames;
     }
-    const answer = await fetch(`/v1/jobs/${id}/results`, { headers });
-    if (!answer.ok) throw refusedFor(answer.status, answer.statusText);
-    lines = (await answer.text()).trim();
+    lines = await insist(mine, async () => {
+      const answer = await fetch(`/v1/jobs/${id}/results`, { headers, signal });
+      if (!answer.ok) throw refusedFor(answer.status, answer.statusText);
+      return (await answer.text()).trim();
+    });
   } finally {
     forget(id); // whatever happened: another video may be waiting
     if (job === id) job = null;
   }
   if (run !== mine) return;
-  $("progress").classList.add("hidden");
+  showUnderWay(false);
   tell(null);
   if (lines) lines.split("\n").forEach((line) => keep(JSON.parse(line)));
   if (state.error) complain(() => text("unread") + reason(422, state.error));
@@ -574,11 +651,28 @@ async function analyzeVideo(file, mine) {
   const video = $("video");
   video.src = URL.createObjectURL(file);
   video.ontimeupdate = () => follow(video);
+  video.onpause = () => { if (shown) show(shown); }; // of the last frame, too, the summary is said
   video.onerror = () => showNoPicture(rows[0]); // AVI, say
   display(video);
   show(rows[0]);
   drawTimeline();
   await video.play().catch(() => {});
+}
+
+// Asks until the server is reached: that it is away for a moment must not cost a whole video.
+async function insist(mine, ask) {
+  const before = complaint;
+  for (;;) {
+    try {
+      const answer = await ask();
+      if (run === mine && complaint === retrying) complain(before);
+      return answer;
+    } catch (error) {
+      if (run !== mine || !(error instanceof TypeError)) throw error;
+    }
+    complain(retrying);
+    await pause(RETRY_MS);
+  }
 }
 
 // Also while the page goes away.
@@ -603,7 +697,10 @@ function follow(video) {
 async function call(path, options = {}) {
   const answer = await fetch(path, { ...options, headers: { ...headers, ...options.headers } });
   if (answer.status === 204) return null;
-  const body = await answer.json().catch(() => ({})); // a proxy's page, say
+  const body = await answer.json().catch((error) => {
+    if (error instanceof SyntaxError) return {}; // a proxy's page, say
+    throw error;
+  });
   if (!answer.ok && !body.results) throw refusedFor(answer.status, body.error ?? answer.statusText);
   return body;
 }
@@ -649,11 +746,9 @@ function asCsv() {
 function savePicture() {
   const source = $("video").classList.contains("hidden") ? $("picture") : $("video");
   const canvas = document.createElement("canvas");
-  canvas.width = shown.width;
-  canvas.height = shown.height;
-  const pen = canvas.getContext("2d");
-  pen.drawImage(source, 0, 0, shown.width, shown.height);
-  paintBoxes(pen, shown, Math.max(1, shown.width / 800));
+  const large = enlarged(shown);
+  const pen = paintPicture(canvas, source, large);
+  paintBoxes(pen, large, Math.max(1, large.width / 800));
   canvas.toBlob((blob) => save(blob, "semblante.png"), "image/png");
 }
 
@@ -661,6 +756,7 @@ function savePicture() {
 
 $("camera").onclick = () => (live ? stopCamera() : startCamera());
 $("choose").onclick = () => $("file").click();
+$("cancel").onclick = begin;
 $("file").onchange = (event) => {
   const [file] = event.target.files;
   event.target.value = ""; // or the same file could not be chosen again
