@@ -262,7 +262,7 @@ def draw_fits(results: dict[str, Any]) -> None:
 
 
 def draw_curve() -> None:
-    """Of `semblante train --learning-curve --network rcnn-tiny --epochs 20`, as it is stored."""
+    """Of `semblante train --learning-curve --network rcnn-tiny --epochs 10`, as it is stored."""
     points = json.loads((RESULT.parent / "learning-curve.json").read_text())["points"]
     for language, suffix in SUFFIXES.items():
         title = run_title(TrainOptions(network="rcnn-tiny"), language)
