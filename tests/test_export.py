@@ -180,7 +180,7 @@ def test_export_keeps_an_older_file_when_it_refuses(run_dir: Path, tmp_path: Pat
     assert out.read_bytes() == b"older"
 
 
-@pytest.mark.parametrize("n", [60, 214, 256])
+@pytest.mark.parametrize("n", [214, 60])
 def test_int8_of_a_run_on_few_faces(run_dir: Path, tmp_path: Path, n: int) -> None:
     """Fewer than calibration takes, in numbers that it does not divide."""
     whole, out = tmp_path / "whole.onnx", tmp_path / "int8.onnx"

@@ -17,6 +17,7 @@ from conftest import pattern_dataset
 from semblante.cli.checks import beside
 from semblante.cli.reading import Source
 from semblante.data import Dataset, load_dataset
+from semblante.train import learning_curve as module
 from semblante.train.learning_curve import (
     SHARES,
     learning_curve,
@@ -56,14 +57,20 @@ def test_runs_on_a_few_faces_have_equal_steps_too(tmp_path: Path) -> None:
     assert steps == [8] * len(SHARES)
 
 
-def test_one_epoch_is_enough(tmp_path: Path) -> None:
+def test_one_epoch_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Epochs of the smaller parts are rounded; their warm-up must not be longer."""
-    options = replace(QUICK, epochs=1, batch_size=16, warmup_epochs=1.0)
-    found = learning_curve(
+    recipes: list[TrainOptions] = []
+    monkeypatch.setattr(module, "train", lambda part, scaled, *_, **__: recipes.append(scaled))
+    end = {"training": 0.5, "public": 0.5, "n_public": 168}
+    monkeypatch.setattr(module, "_at_its_end", lambda *_: end)
+    options = replace(QUICK, epochs=1, batch_size=24, warmup_epochs=1.0)
+    learning_curve(
         pattern_dataset(per_class=24), options, tmp_path,
         lambda scaled, title: nullcontext(Silent()), source={},
     )  # fmt: skip
-    assert len(found["points"]) == len(SHARES)
+    # Half of the faces are seen seven thirds as often, which is two epochs and no more.
+    assert [recipe.epochs for recipe in recipes] == [7, 7, 7, 2, 1]
+    assert [recipe.warmup_epochs for recipe in recipes] == [7, 7, 7, 2, 1]
 
 
 def test_points_are_the_ends_of_runs_not_their_best(tmp_path: Path) -> None:
