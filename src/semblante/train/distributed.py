@@ -6,7 +6,8 @@ Every process draws the same random numbers and holds the same weights. Of each 
 own part; the gradients are averaged (DistributedDataParallel), and so are the statistics of the
 batch normalisations: the run is that of one process with the whole batch, but for dropout, which
 leaves out the same units in every part. The losses in the log are of the first process's parts. On
-several machines `--out` must be a folder that all of them see.
+several machines `--out` must be a folder that all of them see. Ctrl-C saves the run as always; the
+exit code is then torchrun's own, 1.
 """
 
 from __future__ import annotations
