@@ -189,6 +189,16 @@ def test_int8_of_a_run_on_few_faces(run_dir: Path, tmp_path: Path, n: int) -> No
     assert any(node.op_type == "QuantizeLinear" for node in onnx.load(out).graph.node)
 
 
+def test_int8_of_a_network_with_a_hidden_dense_layer(patterns: Dataset, tmp_path: Path) -> None:
+    """Which holds most of its weights: they are in eight bits as well."""
+    options = replace(QUICK, network="course-cnn", epochs=1, all_steps_weight=0.0)
+    run(patterns, options, tmp_path / "run")
+    export(tmp_path / "run", tmp_path / "int8.onnx", patterns, "int8")
+    network, _ = load_best(tmp_path / "run")
+    n = sum(parameter.numel() for parameter in network.parameters())
+    assert (tmp_path / "int8.onnx").stat().st_size < 1.1 * n
+
+
 def test_no_run(tmp_path: Path, patterns: Dataset) -> None:
     with pytest.raises(ModelError, match=r"best\.safetensors: there is no such file"):
         export(tmp_path, tmp_path / "model.onnx", patterns)

@@ -36,9 +36,7 @@ def export_command(
     out: Annotated[Path, typer.Option(help="ONNX file to write", readable=False)],
     precision: Annotated[
         Precision,
-        typer.Option(
-            help="fp16: half as large; int8: faster, and a quarter (of recurrent networks)"
-        ),
+        typer.Option(help="fp16: half as large; int8: a quarter, and faster"),
     ] = Precision.fp32,
     data: Annotated[
         Path | None,

@@ -17,6 +17,7 @@ from onnx import numpy_helper
 
 from semblante.preprocess import network_input
 from semblante.recognise.classifier import import_onnxruntime
+from semblante.train.objective import N_WITH_FERPLUS
 
 PRECISIONS: Final = ("fp32", "fp16", "int8")
 HALVED: Final = ".fp16"  # ends the name of a tensor that is stored in half precision
@@ -141,7 +142,8 @@ def _norms_as_convolutions(graph: onnx.GraphProto) -> None:
 
 def _in_full(graph: onnx.GraphProto) -> list[str]:
     """Names of the nodes that stay in fp32: the first convolution and what is before it, the dense
-    layer and what follows it."""
+    layer that classifies and what follows it."""
+    shapes = {tensor.name: tensor.dims for tensor in graph.initializer}
     names: list[str] = []
     seen = {"faces"}  # the faces, and what is made of them before the first convolution
     said: set[str] = set()  # results of the dense layer, and what is computed from them
@@ -149,7 +151,9 @@ def _in_full(graph: onnx.GraphProto) -> list[str]:
         first = bool(seen & set(node.input))
         if first and node.op_type != "Conv":
             seen.update(node.output)
-        dense = node.op_type == "Gemm" or bool(said & set(node.input))
+        # One of more outputs is hidden, and may hold most of a network's weights.
+        classifies = node.op_type == "Gemm" and min(shapes[node.input[1]]) <= N_WITH_FERPLUS
+        dense = classifies or bool(said & set(node.input))
         if dense:
             said.update(node.output)
         if first or dense:
