@@ -127,3 +127,34 @@ def test_two_processes_at_once(tmp_path: Path, patterns_csv: Path, patterns: Dat
     assert printed == [patterns.fingerprint()] * 3
     assert len(list(cache.glob("datasets/*/images.npy"))) == 1
     assert list(cache.rglob("*.tmp")) == []
+
+
+@pytest.mark.parametrize("left", [b"", bytes(64), b"\xff" * 64])
+def test_a_note_that_was_lost_is_not_believed(
+    tmp_path: Path, cache: Path, patterns: Dataset, left: bytes
+) -> None:
+    """As a power cut may leave it: it must not lead to another file's faces."""
+    files = [write_csv(tmp_path / f"{n}.csv", pattern_dataset(per_class=n, seed=n)) for n in (1, 2)]
+    before = [load_dataset(file, cache=True).fingerprint() for file in files]
+    for note in (cache / "datasets" / "seen").iterdir():
+        note.write_bytes(left)
+    assert [load_dataset(file, cache=True).fingerprint() for file in files] == before
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("labels", np.full(84 * 3, 77)),
+        ("splits", np.full(84 * 3, 9, np.uint8)),
+        ("images", np.zeros((84 * 3, 48, 48))),
+        ("images", np.array(3)),
+    ],
+)
+def test_arrays_that_cannot_be_are_read_anew(
+    tmp_path: Path, cache: Path, patterns: Dataset, name: str, array: np.ndarray
+) -> None:
+    path = write_csv(tmp_path / "x.csv", patterns)
+    load_dataset(path, cache=True)
+    (place,) = cache.glob(f"datasets/*/{name}.npy")
+    np.save(place, array)
+    assert same(load_dataset(path, cache=True), patterns)

@@ -8,6 +8,7 @@ import os
 import shutil
 import struct
 import tarfile
+import unicodedata
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -545,3 +546,12 @@ def test_faces_are_found_on_request(tmp_path: Path) -> None:
 def test_a_table_has_no_faces_to_find(patterns_csv: Path) -> None:
     with pytest.raises(OptionError, match="a table of pixels holds faces"):
         load_dataset(patterns_csv, find_face=lambda _: None)
+
+
+def test_an_accent_may_be_a_letter_of_its_own(tmp_path: Path) -> None:
+    """As in the names of files that come from a Mac."""
+    folder = tmp_path / unicodedata.normalize("NFD", "alegría")
+    folder.mkdir()
+    Image.fromarray(np.arange(48 * 48, dtype=np.uint8).reshape(48, 48)).save(folder / "a.png")
+    found = load_dataset(tmp_path, label_map={unicodedata.normalize("NFC", "alegría"): "happy"})
+    assert found.labels.tolist() == [3]

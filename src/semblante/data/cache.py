@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +23,8 @@ from typing import Final
 
 import numpy as np
 
-from semblante.data.dataset import FACE_SIZE, Dataset
+from semblante.data.dataset import FACE_SIZE, SPLITS, UNLABELLED, Dataset
+from semblante.emotions import EMOTIONS
 from semblante.files import user_folder
 
 # To be raised when the reading of any form changes its result.
@@ -55,9 +57,11 @@ def _content_hash(path: Path) -> str:
     identity = f"{path.resolve()} {state.st_size} {state.st_mtime_ns} {state.st_ino}"
     seen = user_folder("datasets") / "seen" / hashlib.sha256(os.fsencode(identity)).hexdigest()
     try:
-        return seen.read_text(encoding="ascii")
-    except OSError:
-        pass
+        noted = seen.read_text(encoding="ascii")
+    except (OSError, ValueError):
+        noted = ""
+    if re.fullmatch("[0-9a-f]{64}", noted):  # or a power cut has left it empty, say
+        return noted
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if path.stat().st_mtime_ns == state.st_mtime_ns:  # not changed while it was hashed
@@ -74,10 +78,19 @@ def _open(place: Path) -> Dataset | None:
         }
     except (OSError, ValueError, EOFError):
         return None
+    if not all(isinstance(array, np.ndarray) and array.ndim for array in arrays.values()):
+        return None
     n = len(arrays["images"])
     shapes = {"images": (n, FACE_SIZE, FACE_SIZE)}
     if any(array.shape != shapes.get(name, (n,)) for name, array in arrays.items()):
         return None
+    limits = {"images": (np.uint8, 0, 255), "labels": (np.int64, UNLABELLED, len(EMOTIONS) - 1)}
+    for name, (kind, least, most) in (limits | {"splits": (np.uint8, 0, len(SPLITS) - 1)}).items():
+        array = arrays[name]
+        if array.dtype != kind:
+            return None
+        if name != "images" and n and not (least <= array.min() and array.max() <= most):
+            return None
     return Dataset(**arrays)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -31,6 +32,11 @@ _MAX_BYTES: Final = 50_000_000
 FaceFinder = Callable[[RgbImage], npt.NDArray[np.uint8] | None]
 
 
+def _key(name: str) -> str:
+    """Of a class: macOS writes the accent of alegría as a letter of its own."""
+    return unicodedata.normalize("NFC", name).strip().lower()
+
+
 @dataclass(frozen=True)
 class PictureReader:
     """How labelled pictures are understood.
@@ -54,7 +60,7 @@ class PictureReader:
 
     def label(self, name: str, where: str) -> int | None:
         """The label of a class, by its name or number; None where it is to be left out."""
-        key = name.strip().lower()
+        key = _key(name)
         self._met.add(key)
         usual = _NUMBERS.get(key, key)
         emotion = self._mapped.get(key) or self._mapped.get(usual)
@@ -69,7 +75,7 @@ class PictureReader:
 
     def maps(self, name: str) -> bool:
         """Whether the map names this very class."""
-        return name.strip().lower() in self._mapped
+        return _key(name) in self._mapped
 
     def check_map_used(self, where: str) -> None:
         """Raise `OptionError` where the map names a class that no label asked for so far had."""
@@ -83,7 +89,7 @@ class PictureReader:
 
     @cached_property
     def _mapped(self) -> dict[str, str]:
-        return {name.strip().lower(): to for name, to in (self.label_map or {}).items()}
+        return {_key(name): to for name, to in (self.label_map or {}).items()}
 
     @staticmethod
     def data(stream: IO[bytes]) -> bytes:
