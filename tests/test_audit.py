@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -137,6 +138,19 @@ def test_report_and_numbers(dirty: Dataset, tmp_path: Path) -> None:
     }  # fmt: skip
     assert numbers["mislabelled"]["rows"][0]["row"] == 15
     assert numbers["class_balance"]["Training"]["happy"] == 4
+
+
+def test_leaks_are_shown_beside_what_they_copy(dirty: Dataset, tmp_path: Path) -> None:
+    """The near ones too, and whatever bytes the files' names hold."""
+    names = np.array([f"face\udce9-{row}.png" for row in range(len(dirty))])
+    write_report(audit(replace(dirty, names=names)), tmp_path / "report.html", "mine")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    for split, rows in (("PublicTest", [33, 19, 40, 8]), ("PrivateTest", [60, 25])):
+        section = page.split(f'<section id="leaks-{split}">')[1].split("</section>")[0]
+        shown = re.findall(r"(\w+), row\W(\d+), face\\udce9-(\d+)\.png", section)
+        assert [int(row) for _, row, _ in shown] == rows
+        assert {place for place, row, _ in shown if int(row) > 27} == {split}
+        assert ["more" in section, section.count('class="group many"')] == [False, len(rows) // 2]
 
 
 def test_exclusion_lists(dirty: Dataset, tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ import pytest
 from PIL import Image
 
 from conftest import EXAMPLE, pattern_dataset, write_csv
-from semblante import EMOTIONS, Dataset
+from semblante import EMOTIONS, Dataset, load_dataset
 from semblante.cli.reading import Source
-from semblante.data.convert import write_table
+from semblante.data.convert import write_folders, write_table
 
 PROGRAM = Path(sys.executable).parent / "semblante"
 
@@ -453,7 +453,7 @@ def test_no_command_overwrites_what_it_reads(patterns_csv: Path, tmp_path: Path)
     table.write_bytes(patterns_csv.read_bytes())
     done = semblante("data", "convert", tmp_path, table)
     assert done.returncode == 2
-    assert "would overwrite a file in" in done.stderr
+    assert "lies in" in done.stderr
     votes = tmp_path / "fer2013new.csv"
     votes.write_text("not read")
     done = semblante("data", "audit", table, "--drop", votes)
@@ -463,13 +463,35 @@ def test_no_command_overwrites_what_it_reads(patterns_csv: Path, tmp_path: Path)
     assert semblante("data", "convert", table, tmp_path / "faces").returncode == 0
     face = next((tmp_path / "faces" / "Training").rglob("*.png"))
     before = face.read_bytes()
-    for arguments in (
-        ("data", "inspect", tmp_path / "faces", "--contact-sheet", face),
-        ("evaluate", "--data", tmp_path / "faces", "--confusion", face),
-    ):
-        done = semblante(*arguments)
-        assert (done.returncode, "would overwrite a part of" in done.stderr) == (2, True)
+    for name in (face, tmp_path / "faces" / "new.png"):
+        for arguments in (
+            ("data", "inspect", tmp_path / "faces", "--contact-sheet", name),
+            ("evaluate", "--data", tmp_path / "faces", "--confusion", name),
+        ):
+            done = semblante(*arguments)
+            assert (done.returncode, "all pictures of which are read" in done.stderr) == (2, True)
     assert face.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "--data", ".", "--out", "run"],
+        ["data", "audit", ".", "--folds", "2"],
+        ["data", "audit", ".", "--folds", "2", "--out", "../audit", "--work", "Training/runs"],
+        ["data", "convert", ".", "faces.csv"],
+    ],
+)
+def test_nothing_is_written_among_the_faces(
+    tmp_path: Path, patterns_csv: Path, arguments: list[str]
+) -> None:
+    """The next command would take a curve for a face without a class."""
+    folder = tmp_path / "faces"
+    write_folders(load_dataset(patterns_csv), folder)
+    done = semblante(*arguments, cwd=folder)
+    assert (done.returncode, "choose a place outside" in done.stderr) == (2, True)
+    assert len(load_dataset(folder)) == 252
+    assert not (tmp_path / "audit").exists()
 
 
 def test_data_convert_and_back(tmp_path: Path, patterns_csv: Path) -> None:

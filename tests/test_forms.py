@@ -10,6 +10,7 @@ import struct
 import tarfile
 import unicodedata
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,15 @@ def test_faces_of_ones_own(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("folder", "split"),
-    [("train", 0), ("validation", 1), ("testing", 1), ("test", 1), ("PrivateTest", 2)],
+    [
+        ("train", 0),
+        ("validation", 1),
+        ("testing", 1),
+        ("test", 1),
+        ("PrivateTest", 2),
+        ("Prueba", 1),
+        (unicodedata.normalize("NFD", "validación"), 1),
+    ],
 )
 def test_split_folders(patterns: Dataset, tmp_path: Path, folder: str, split: int) -> None:
     saved(patterns.images[0], tmp_path / "set" / folder / "fear" / "x.png")
@@ -153,6 +162,21 @@ def test_split_folders(patterns: Dataset, tmp_path: Path, folder: str, split: in
     (tmp_path / "linked").mkdir()
     (tmp_path / "linked" / folder).symlink_to(tmp_path / "set" / folder)
     assert load_dataset(tmp_path / "linked").splits.tolist() == [split]
+
+
+def test_a_folder_beside_those_of_the_splits(patterns: Dataset, tmp_path: Path) -> None:
+    """Is no split by accident; alone, folders may be called anything."""
+    for name in ("mine/happy/a.png", "hers/sad/b.png"):
+        saved(patterns.images[0], tmp_path / name)
+    assert load_dataset(tmp_path).splits.tolist() == [0, 0]
+    saved(patterns.images[0], tmp_path / "test" / "fear" / "c.png")
+    with pytest.raises(DataError, match=r"b\.png: expected a folder such as train.*found 'hers'"):
+        load_dataset(tmp_path)
+    bad: list[DataError] = []
+    found = load_dataset(tmp_path, on_bad=bad.append)
+    assert (found.labels.tolist(), found.splits.tolist(), len(bad)) == ([2], [1], 2)
+    saved(patterns.images[0], tmp_path / "mine" / "sad" / "Training_1.png")  # says it itself
+    assert len(load_dataset(tmp_path, on_bad=bad.append)) == 2
 
 
 def test_bad_rows_can_be_skipped_and_are_counted(patterns: Dataset, tmp_path: Path) -> None:
@@ -430,6 +454,17 @@ def test_the_real_votes(fer2013: Dataset) -> None:
     assert [int(nobody[faces.splits == split].sum()) for split in range(3)] == [150, 10, 16]
 
 
+@needs_fer2013
+def test_votes_of_other_rows(fer2013: Dataset) -> None:
+    """The same splits, but the faces of each in another order."""
+    votes = load_ferplus(SHARED / "fer2013" / "fer2013new.csv")
+    votes.check_rows_of(fer2013)
+    rng = np.random.default_rng(0)
+    order = np.concatenate([rng.permutation(np.flatnonzero(fer2013.splits == n)) for n in range(3)])
+    with pytest.raises(DataError, match="in Training they agree with 18% of the dataset's labels"):
+        votes.check_rows_of(fer2013.where(order))
+
+
 @pytest.mark.parametrize(
     ("lines", "expected"),
     [
@@ -513,6 +548,38 @@ def test_a_list_of_pictures_that_are_not_in_the_archive(tmp_path: Path) -> None:
     path = zipped(folder, tmp_path / "faces.zip")
     with pytest.raises(DataError, match=r"z\.png\): there is no such picture in the archive"):
         load_dataset(path, label_map={"sadness": "drop"})
+
+
+@pytest.mark.parametrize("packing", ["folder", "zip"])
+def test_a_dropped_class_needs_no_pictures(tmp_path: Path, packing: str) -> None:
+    path = listed(tmp_path, LIST.replace("c d.png", "gone.png").replace("test,", "nonsense,"))
+    if packing == "zip":
+        path = zipped(path.parent, tmp_path / "faces.zip")
+    assert load_dataset(path, label_map={"sadness": "drop"}).labels.tolist() == [3, 3]
+
+
+def test_a_damaged_member_of_a_list_is_one_bad_row(tmp_path: Path) -> None:
+    path = zipped(listed(tmp_path, LIST).parent, tmp_path / "faces.zip")
+    with zipfile.ZipFile(path) as archive:
+        [place] = [i.header_offset for i in archive.infolist() if i.filename.endswith("b.png")]
+    data = bytearray(path.read_bytes())
+    data[place + 200 : place + 220] = bytes(20)
+    path.write_bytes(data)
+    mapping = {"sadness": "sad"}
+    with pytest.raises(DataError, match=r"deeper/b\.png: the archive is damaged"):
+        load_dataset(path, label_map=mapping)
+    bad: list[DataError] = []
+    found = load_dataset(path, label_map=mapping, on_bad=bad.append)
+    assert (found.labels.tolist(), len(bad)) == ([4, 3], 1)
+
+
+def test_groups_go_through_parquet(patterns: Dataset, tmp_path: Path) -> None:
+    groups = np.array([str(row // 3) if row % 2 else "" for row in range(len(patterns))])
+    grouped = replace(patterns, groups=groups)
+    found = load_dataset(converted(grouped, tmp_path / "faces.parquet"))
+    assert_same(found, patterns)
+    assert found.groups is not None
+    assert found.groups.tolist() == groups.tolist()
 
 
 def test_estimates_are_no_labels(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from semblante.cli.checks import beside, complain, not_an_input, output_file, require
+from semblante.cli.checks import beside, complain, not_among, not_an_input, output_file, require
 from semblante.cli.reading import DataPath, FindFacesOption, MapOption, SkipBadOption, Source
 from semblante.emotions import EMOTIONS
 from semblante.errors import DataError, OptionError
@@ -69,8 +69,9 @@ def audit_command(
 ) -> None:
     """Find copies, leaks between splits, what is no face, and labels that are likely wrong.
 
-    The model judges the faces of the test splits, which it has not learnt from, or all where the
-    dataset has none. With --folds networks are trained that judge each face without knowing it.
+    The model judges the faces of the test splits, which it has not learnt from (though from near
+    copies of some), or all where the dataset has none. With --folds networks are trained that judge
+    each face without knowing it.
     """
     require("audit", "auditing", "cleanlab", "jinja2")
     if drop is not None:
@@ -94,6 +95,8 @@ def audit_command(
         from semblante.train.crossval import fold_recipe
 
         recipe = fold_recipe(network or "rcnn-small", 12 if epochs is None else epochs)
+        # The runs' curves are pictures; the report is none.
+        not_among("--out" if work is None else "--work", out if work is None else work, path)
 
     from semblante.data.audit import audit
     from semblante.data.exclusion import write_exclusion
@@ -139,7 +142,7 @@ def _votes(given: Path | None, data: Path, dataset: Dataset) -> FerPlus | None:
 
 
 def _by_model(dataset: Dataset, model: str) -> npt.NDArray[np.float32]:
-    """Estimates for faces that the model has not learnt from; NaN for the others."""
+    """Estimates for faces that Training holds no exact copy of; NaN for the others."""
     from semblante.data import SPLITS
     from semblante.data.duplicates import seen_in
     from semblante.models import model_path

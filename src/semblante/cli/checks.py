@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semblante.errors import MissingExtraError, OptionError
+from semblante.files import is_hidden
 from semblante.images import SUFFIXES
 
 if TYPE_CHECKING:
@@ -57,6 +58,22 @@ def not_a_part(option: str, path: Path, data: Path, dataset: Dataset) -> None:
     a_table = data.is_dir() and place.suffix.lower() not in SUFFIXES
     if a_table or place.relative_to(folder).as_posix() in names:
         raise OptionError(f"{option} {path} would overwrite a part of {data}, which is read")
+
+
+def not_among(option: str, path: Path, data: Path) -> None:
+    """Raise `OptionError` where `path` lies in `data`, a folder of pictures named after their
+    class: a picture written there, at once or into the folder `path`, would be read as a face
+    from then on, or as one without a class."""
+    if not data.is_dir() or not path.resolve().is_relative_to(data.resolve()):
+        return
+    from semblante.data.load import form_of
+
+    hidden = is_hidden(path.resolve().relative_to(data.resolve()).as_posix())
+    if not hidden and form_of(data) == "folders":
+        raise OptionError(
+            f"{option} {path} lies in {data}, all pictures of which are read as faces: "
+            "choose a place outside"
+        )
 
 
 def beside(path: Path, name: str) -> Path:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from semblante.cli.audit import audit_command
-from semblante.cli.checks import not_a_part, not_an_input, output_file
+from semblante.cli.checks import complain, not_a_part, not_among, not_an_input, output_file
 from semblante.cli.reading import (
     DataPath,
     ExcludeOption,
@@ -52,6 +52,7 @@ def inspect_command(
         contact_sheet = saved_name(contact_sheet)
         output_file("--contact-sheet", contact_sheet)
         not_an_input("--contact-sheet", contact_sheet, path, exclude)
+        not_among("--contact-sheet", contact_sheet, path)
     dataset = Source(path, mapping, skip_bad, find_faces, exclude).read_kept()
     if contact_sheet is not None:
         not_a_part("--contact-sheet", contact_sheet, path, dataset)
@@ -88,8 +89,10 @@ def convert_command(
     if not out.absolute().parent.is_dir():
         raise OptionError(f"OUT {out}: there is no folder {out.parent}")
     not_an_input("OUT", out, path, exclude)
-    if out.is_file() and path.is_dir() and out.resolve().is_relative_to(path.resolve()):
-        raise OptionError(f"OUT {out} would overwrite a file in {path}, which is read")
+    if path.is_dir() and out.resolve().is_relative_to(path.resolve()):
+        raise OptionError(f"OUT {out} lies in {path}, which is read: choose a place outside")
     dataset = Source(path, mapping, skip_bad, find_faces, exclude).read_kept()
     convert(dataset, out)
+    if dataset.groups is not None and out.suffix.lower() != ".parquet":
+        complain(f"{out} does not tell which faces belong together, as {path} does: a .parquet can")
     print(f"{out}: {len(dataset):,} faces")

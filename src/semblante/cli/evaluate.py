@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from semblante.cli.checks import beside, not_a_part, not_an_input, png_file, require
+from semblante.cli.checks import beside, not_a_part, not_among, not_an_input, png_file, require
 from semblante.cli.options import (
     EarlyExitOption,
     FiguresFormat,
@@ -95,6 +95,7 @@ def evaluate_command(
             require("plot", "drawing a picture", "matplotlib")
             not_an_input(option, picture, data, votes, exclude, Path(model))
             png_file(option, picture)
+            not_among(option, picture, data)
     if confusion is not None and confusion == reliability:
         raise OptionError(f"--confusion and --reliability are both {confusion}")
     if votes is not None and labels is Labels.fer2013:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from semblante.cli.checks import complain, require
+from semblante.cli.checks import complain, not_among, require
 from semblante.cli.options import Language
 from semblante.cli.reading import (
     DataOption,
@@ -165,6 +165,7 @@ def train_command(
 
     first = is_first()
     console = Console(stderr=True, quiet=not first)
+    not_among("--out", out, data)
     source = Source(data, mapping, skip_bad, find_faces, exclude)
     ferplus = None
     if needs_votes:

@@ -6,7 +6,8 @@
                                        -N-VARIANT where more than the content has a say
         seen/<file's identity>         that sha256, so that an unchanged file is not hashed again
 
-A file's identity is its path, size, time of last change and inode; where any of them differs the
+A file's identity is its path, size, inode and times of last change, of its content and (Unix) of
+anything about it; where any of them differs the
 content is hashed, so a copy or a moved file finds its arrays too, and a changed one never does.
 """
 
@@ -28,7 +29,7 @@ from semblante.emotions import EMOTIONS
 from semblante.files import user_folder
 
 # To be raised when the reading of any form changes its result.
-VERSION: Final = 4
+VERSION: Final = 5
 _ARRAYS: Final = ("images", "labels", "splits")
 _OPTIONAL: Final = ("names", "groups")
 _NUMBERS = itertools.count()
@@ -54,7 +55,8 @@ def through_cache(path: Path, read: Callable[[], Dataset], variant: str = "") ->
 
 def _content_hash(path: Path) -> str:
     state = path.stat()
-    identity = f"{path.resolve()} {state.st_size} {state.st_mtime_ns} {state.st_ino}"
+    times = f"{state.st_mtime_ns} {state.st_ctime_ns}"  # the former can be set back, and is
+    identity = f"{path.resolve()} {state.st_size} {times} {state.st_ino}"
     seen = user_folder("datasets") / "seen" / hashlib.sha256(os.fsencode(identity)).hexdigest()
     try:
         noted = seen.read_text(encoding="ascii")

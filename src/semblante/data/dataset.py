@@ -69,8 +69,12 @@ class Dataset:
 
     def rows(self) -> Iterator[tuple[int, Row]]:
         """Every face with its number, from 0."""
+        nothing = [""] * len(self)
+        names, groups = (
+            nothing if texts is None else texts.tolist() for texts in (self.names, self.groups)
+        )
         for number, values in enumerate(
-            zip(self.images, self.labels.tolist(), self.splits.tolist(), strict=True)
+            zip(self.images, self.labels.tolist(), self.splits.tolist(), names, groups, strict=True)
         ):
             yield number, Row(*values)
 

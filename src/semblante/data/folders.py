@@ -9,7 +9,7 @@ from typing import Final
 
 from semblante.data.dataset import SPLITS, Dataset, OnBad, Row, collect
 from semblante.data.members import Member, damage_named
-from semblante.data.pictures import SPLIT_NAMES, PictureReader
+from semblante.data.pictures import PictureReader, named_split
 from semblante.emotions import EMOTIONS
 from semblante.errors import DataError
 
@@ -27,38 +27,59 @@ def read_folders(
 
     The split is the official name at the front of the file's name, else a folder such as `train`,
     `validation` or `test` above the class (the last two become PublicTest; it may be `root` itself,
-    where that is a folder and no archive), else Training. Rows are in the order of the numbers in
-    the files' names, where each has one of its own.
+    where that is a folder and no archive), else Training; where some folders name splits, one
+    above a class that names none is an error. Rows are in the order of the numbers in the files'
+    names, where each has one of its own.
     """
     above = (root.resolve().name,) if root.is_dir() else ()
     rows: list[tuple[tuple[int, str], Row | DataError]] = []
+    unnamed: dict[int, DataError] = {}  # of rows below a folder that names no split
+    any_named = False
     for member in pictures:
+        split, folder = _split(member, above)
+        any_named |= folder is not None and split is not None
         try:
-            row = _row(member, above, reader)
+            row = _row(member, split or 0, reader)
         except DataError as error:
             rows.append((_place(member), error))
-        else:
-            if row is not None:
-                rows.append((_place(member), row))
+            continue
+        if row is None:
+            continue
+        if folder is not None and split is None:
+            unnamed[len(rows)] = DataError(
+                f"{member.where}: expected a folder such as train, validation or test above its "
+                f"class, as others have, found {folder!r}"
+            )
+        rows.append((_place(member), row))
+    if any_named:
+        for number, refusal in unnamed.items():
+            rows[number] = (rows[number][0], refusal)
     numbers = [number for (number, _), _ in rows]
     if len(set(numbers)) == len(numbers) and -1 not in numbers:
         rows.sort(key=lambda item: item[0])
     return collect((row for _, row in rows), on_bad, str(root))
 
 
-def _row(member: Member, above: tuple[str, ...], reader: PictureReader) -> Row | None:
+def _split(member: Member, above: tuple[str, ...]) -> tuple[int | None, str | None]:
+    """Index into `SPLITS`, None where nothing names one; and the folder that does, or else the one
+    that might: the last above the class, None where there is none or the file's name says it."""
+    path = PurePosixPath(member.name)
+    official = _OFFICIAL.match(path.name)
+    if official:
+        return named_split(official.group(1)), None
+    for folder in reversed((*above, *path.parts[:-2])):
+        if (split := named_split(folder)) is not None:
+            return split, folder
+    return None, path.parts[-3] if len(path.parts) > 2 else None
+
+
+def _row(member: Member, split: int, reader: PictureReader) -> Row | None:
     path = PurePosixPath(member.name)
     if len(path.parts) < 2:
         raise DataError(f"{member.where}: expected to lie in a folder named after its class")
     label = reader.label(path.parts[-2], member.where)
     if label is None:
         return None
-    official = _OFFICIAL.match(path.name)
-    if official:
-        split = SPLIT_NAMES[official.group(1).lower()]
-    else:
-        named = [SPLIT_NAMES.get(part.lower()) for part in (*above, *path.parts[:-2])]
-        split = next((number for number in reversed(named) if number is not None), 0)
     with damage_named(member.where):
         picture = reader.data(member.stream)
     face = reader.face(picture, member.where)

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from semblante.data.dataset import Dataset, OnBad, Row, collect
-from semblante.data.members import Member
+from semblante.data.members import Member, damage_named
 from semblante.data.pictures import PictureReader, split_number
 from semblante.errors import DataError
 
@@ -33,8 +33,8 @@ class _Listed:
     """A line of the list."""
 
     path: str
-    label: str
-    split: str | None
+    label: int  # 0..6
+    split: int  # index into `SPLITS`
     group: str
     where: str  # for messages: the list's path, the line, the picture
 
@@ -56,9 +56,9 @@ def read_listing(
     """The faces of pictures in `folder`, in the list's order."""
     rows = (
         line if isinstance(line, DataError) else _of_file(line, folder, reader)
-        for line in _listed(lines, where)
+        for line in _listed(lines, where, reader)
     )
-    return collect((row for row in rows if row is not None), on_bad, where)
+    return collect(rows, on_bad, where)
 
 
 def read_archived_listing(
@@ -73,10 +73,9 @@ def read_archived_listing(
 
     They come in the list's order, though an archive is read once from the front.
     """
-    listed = list(_listed(lines, where))
-    rows: list[Row | DataError | None] = []
+    rows: list[Row | DataError] = []
     places: dict[str, list[tuple[int, _Listed]]] = {}
-    for line in listed:
+    for line in _listed(lines, where, reader):
         if isinstance(line, DataError):
             rows.append(line)
             continue
@@ -86,10 +85,16 @@ def read_archived_listing(
     for member in members:
         wanted = places.get(posixpath.normpath(member.name))
         if wanted:
-            data = reader.data(member.stream)
+            try:
+                with damage_named(member.where):
+                    data = reader.data(member.stream)
+            except DataError as error:
+                for number, _ in wanted:
+                    rows[number] = error
+                continue
             for number, line in wanted:
                 rows[number] = _row(line, data, reader)
-    return collect((row for row in rows if row is not None), on_bad, where)
+    return collect(rows, on_bad, where)
 
 
 def _columns(header: list[str]) -> dict[str, int]:
@@ -102,7 +107,10 @@ def _columns(header: list[str]) -> dict[str, int]:
     return found
 
 
-def _listed(lines: Iterable[str], where: str) -> Iterator[_Listed | DataError]:
+def _listed(
+    lines: Iterable[str], where: str, reader: PictureReader
+) -> Iterator[_Listed | DataError]:
+    """The lines but those of classes that are to be left out, whose pictures need not be there."""
     rows = csv.reader(lines)
     try:
         header = next(rows, [])
@@ -115,18 +123,21 @@ def _listed(lines: Iterable[str], where: str) -> Iterator[_Listed | DataError]:
                 yield DataError(f"{place}: expected {len(header)} columns, found {len(row)}")
                 continue
             values = {column: row[number].strip() for column, number in columns.items()}
-            yield _Listed(
-                values["path"],
-                values["label"],
-                values.get("split"),
-                values.get("group", ""),
-                f"{place} ({values['path']})",
-            )
+            path, group = values["path"], values.get("group", "")
+            place = f"{place} ({path})"
+            try:
+                if (label := reader.label(values["label"], place)) is None:
+                    continue
+                split = split_number(values["split"], place) if "split" in values else 0
+            except DataError as error:
+                yield error
+                continue
+            yield _Listed(path, label, split, group, place)
     except csv.Error as error:
         raise DataError(f"{where}, line {rows.line_num}: not valid CSV: {error}") from None
 
 
-def _of_file(line: _Listed, folder: Path, reader: PictureReader) -> Row | DataError | None:
+def _of_file(line: _Listed, folder: Path, reader: PictureReader) -> Row | DataError:
     try:
         with (folder / line.path).open("rb") as file:
             data = reader.data(file)
@@ -137,12 +148,9 @@ def _of_file(line: _Listed, folder: Path, reader: PictureReader) -> Row | DataEr
     return _row(line, data, reader)
 
 
-def _row(line: _Listed, picture: bytes, reader: PictureReader) -> Row | DataError | None:
+def _row(line: _Listed, picture: bytes, reader: PictureReader) -> Row | DataError:
     try:
-        label = reader.label(line.label, line.where)
-        if label is None:
-            return None
-        split = 0 if line.split is None else split_number(line.split, line.where)
-        return Row(reader.face(picture, line.where), label, split, line.path, line.group)
+        face = reader.face(picture, line.where)
     except DataError as error:
         return error
+    return Row(face, line.label, line.split, line.path, line.group)

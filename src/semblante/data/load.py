@@ -19,7 +19,7 @@ from semblante.data.folders import read_folders
 from semblante.data.listing import is_listing, read_archived_listing, read_listing
 from semblante.data.members import Member, damage_named, members
 from semblante.data.parquet import MAGIC, parquet_rows
-from semblante.data.pictures import SPLIT_NAMES, FaceFinder, PictureReader, is_picture
+from semblante.data.pictures import FaceFinder, PictureReader, is_picture, named_split
 from semblante.data.table import is_table, read_table
 from semblante.errors import DataError, OptionError
 
@@ -231,5 +231,5 @@ def _named_split(name: str) -> int:
     (test/0000.parquet), else Training."""
     path = PurePosixPath(name.lower())
     begun = (split for word, split in _SPLIT_STARTS.items() if path.stem.startswith(word))
-    above = (SPLIT_NAMES[part] for part in reversed(path.parts[:-1]) if part in SPLIT_NAMES)
-    return next(begun, next(above, 0))
+    above = (named_split(part) for part in reversed(path.parts[:-1]))
+    return next(begun, next((split for split in above if split is not None), 0))

@@ -16,6 +16,7 @@ from semblante.images import encoded_png
 _IMAGE_COLUMNS: Final = ("image", "img", "bytes", "picture")
 _LABEL_COLUMNS: Final = ("label", "labels", "emotion")
 _SPLIT_COLUMNS: Final = ("usage", "split")
+_GROUP_COLUMNS: Final = ("group", "subject", "person", "identity")
 _ROWS_AT_ONCE: Final = 1000
 MAGIC: Final = b"PAR1"
 
@@ -30,16 +31,17 @@ def parquet_rows(
 
     The picture column (`image`, `img`, `bytes` or `picture`) holds encoded files, as bytes or as a
     struct with a field `bytes`; the label column (`label`, `labels` or `emotion`) numbers 0..6 or
-    names of classes; a column `Usage` or `split`, where there is one, names of splits. Where the
-    file tells what its numbers stand for, as those of the Hugging Face hub do, these names count.
+    names of classes; a column `Usage` or `split`, where there is one, names of splits; one called
+    `group`, `subject`, `person` or `identity` says what belongs together. Where the file tells what
+    its numbers stand for, as those of the Hugging Face hub do, these names count.
     """
     parquet = _pyarrow_parquet()
     try:
         file = parquet.ParquetFile(stream)
         names = {name.lower(): name for name in file.schema_arrow.names}
-        image, label, split = (
+        image, label, split, group = (
             next((names[name] for name in choices if name in names), None)
-            for choices in (_IMAGE_COLUMNS, _LABEL_COLUMNS, _SPLIT_COLUMNS)
+            for choices in (_IMAGE_COLUMNS, _LABEL_COLUMNS, _SPLIT_COLUMNS, _GROUP_COLUMNS)
         )
         if image is None or label is None:
             yield DataError(
@@ -48,7 +50,7 @@ def parquet_rows(
             )
             return
         classes = _class_names(file.schema_arrow.metadata or {}, label)
-        columns = [column for column in (image, label, split) if column is not None]
+        columns = [column for column in (image, label, split, group) if column is not None]
         number = 0
         for batch in file.iter_batches(_ROWS_AT_ONCE, columns=columns):
             for values in batch.to_pylist():
@@ -62,7 +64,10 @@ def parquet_rows(
                     if split is not None:
                         of_split = split_number(str(values[split]), place)
                     face = reader.face(_encoded(values[image], place), place)
-                    yield Row(face, of_class, of_split)
+                    of_group = None if group is None else values[group]
+                    yield Row(
+                        face, of_class, of_split, group="" if of_group is None else str(of_group)
+                    )
                 except DataError as error:
                     yield error
     except (OSError, ValueError, TypeError) as error:  # pyarrow's errors derive from these
@@ -94,14 +99,16 @@ def _encoded(picture: Any, place: str) -> bytes:
 
 
 def write_parquet(dataset: Dataset, path: Path) -> None:
-    """Columns image (struct of PNG bytes and a path), label (0..6), Usage; lossless."""
+    """Columns image (struct of PNG bytes and a path), label (0..6), Usage; and group, where the
+    dataset tells it. Lossless."""
     parquet = _pyarrow_parquet()
     import pyarrow
 
     image = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
-    schema = pyarrow.schema(
-        [("image", image), ("label", pyarrow.int8()), ("Usage", pyarrow.string())]
-    )
+    columns = [("image", image), ("label", pyarrow.int8()), ("Usage", pyarrow.string())]
+    if dataset.groups is not None:
+        columns.append(("group", pyarrow.string()))
+    schema = pyarrow.schema(columns)
 
     def write(beside: Path) -> None:
         with parquet.ParquetWriter(beside, schema) as file:
@@ -112,6 +119,7 @@ def write_parquet(dataset: Dataset, path: Path) -> None:
                         "image": {"bytes": encoded_png(row.image), "path": f"{number:06d}.png"},
                         "label": row.label,
                         "Usage": SPLITS[row.split],
+                        "group": row.group,  # left out where the schema has no such column
                     }
                 )
                 if len(rows) == _ROWS_AT_ONCE or number == len(dataset) - 1:

@@ -23,6 +23,7 @@ SPLIT_NAMES: Final[dict[str, int]] = {
     **{name.lower(): number for number, name in enumerate(SPLITS)},
     **{"train": 0, "val": 1, "valid": 1, "validation": 1, "dev": 1, "eval": 1, "evaluation": 1},
     **{"test": 1, "testing": 1},
+    **{"entrenamiento": 0, "validación": 1, "validacion": 1, "prueba": 1, "pruebas": 1},
 }
 DROPPED: Final = "drop"  # maps a class to nothing: its pictures are left out
 _NUMBERS: Final = {str(label): emotion for label, emotion in enumerate(EMOTIONS)}
@@ -33,7 +34,7 @@ FaceFinder = Callable[[RgbImage], npt.NDArray[np.uint8] | None]
 
 
 def _key(name: str) -> str:
-    """Of a class: macOS writes the accent of alegría as a letter of its own."""
+    """Of a class or a split: macOS writes the accent of alegría as a letter of its own."""
     return unicodedata.normalize("NFC", name).strip().lower()
 
 
@@ -116,9 +117,14 @@ class PictureReader:
         return crop_face(grey, Box(0, 0, width, height), FACE_SIZE)
 
 
+def named_split(name: str) -> int | None:
+    """Index into `SPLITS` of a split's name in any of `SPLIT_NAMES`; None where it is none."""
+    return SPLIT_NAMES.get(_key(name))
+
+
 def split_number(name: str, where: str) -> int:
     """Index into `SPLITS` of a split's name, FER2013's or a usual one."""
-    number = SPLIT_NAMES.get(name.strip().lower())
+    number = named_split(name)
     if number is None:
         raise DataError(
             f"{where}: expected a split of {', '.join(SPLITS)} (or train, val, test), "

@@ -64,7 +64,8 @@ def write_report(audit: Audit, path: Path, source: str) -> None:
     )
 
     def write(beside: Path) -> None:
-        beside.write_text(text, encoding="utf-8")
+        # Names of files may be no text.
+        beside.write_text(text, encoding="utf-8", errors="backslashreplace")
 
     write_atomically(path, write)
 
@@ -75,7 +76,8 @@ def _findings(audit: Audit) -> list[_Finding]:
         _of_copies(
             audit, "exact", "Exact copies", audit.exact,
             f"{len(audit.exact):,} groups, {extra:,} extra copies",
-            "The same to the pixel. Copies in Training weigh double; --drop leaves the first.",
+            "The same to the pixel. Copies in Training weigh double; --drop keeps one: the test "
+            "splits' where they have any, else the first, and none where labels disagree.",
         ),
         _of_copies(
             audit, "conflicting", "Copies that disagree", audit.conflicting,
@@ -92,16 +94,18 @@ def _findings(audit: Audit) -> list[_Finding]:
     ]  # fmt: skip
     for split, rows in audit.leaks.items():
         near = audit.near_leaks[split]
+        pairs, hidden = _leaks_shown(audit, rows, near)
         total = int((audit.dataset.splits == SPLITS.index(split)).sum())
         if total:
             found.append(
-                _of_rows(
-                    audit, f"leaks-{split}", f"{split} faces that are in Training too", rows + near,
+                _Finding(
+                    f"leaks-{split}", f"{split} faces that are in Training too",
                     f"{len(rows):,} exact, {len(near):,} near",
                     f"What a network scores on these says nothing about new faces. Without the "
                     f"exact ones {total - len(rows):,} of {total:,} are left, on which `semblante "
                     f"evaluate` reports its leak-free accuracy. --drop leaves out their copies in "
                     f"Training.",
+                    pairs, hidden,
                 )
             )  # fmt: skip
     if audit.across_tests:
@@ -139,10 +143,10 @@ def _findings(audit: Audit) -> list[_Finding]:
             _of_suspects(
                 audit,
                 f"{len(audit.suspects):,} of {audit.n_judged:,} judged",
-                "Confident learning: a network that has not learnt from these faces gives "
-                "their label so little, and another so much, that the label is likely to be "
-                "wrong. Surest first. A second opinion, no verdict: look before you believe it. "
-                "--drop leaves out those in Training.",
+                "Confident learning: a network that has not learnt from these faces, but perhaps "
+                "from near copies of some, gives their label so little, and another so much, that "
+                "the label is likely to be wrong. Surest first. A second opinion, no verdict: "
+                "look before you believe it. --drop leaves out those in Training.",
             )
         )
     for name, title, rows, meaning in (
@@ -160,6 +164,22 @@ def _of_rows(
 ) -> _Finding:
     shown = [[_picture(audit, row)] for row in rows[:_FACES_SHOWN]]
     return _Finding(name, title, count, meaning, shown, len(rows) - len(shown))
+
+
+def _leaks_shown(
+    audit: Audit, exact: list[int], near: list[int]
+) -> tuple[list[list[_Picture]], int]:
+    """Some faces of a test split, each beside one of Training that it is a copy of, as many near
+    ones as exact ones where there are; and how many are not shown."""
+    half = _GROUPS_SHOWN // 2
+    training = SPLITS.index("Training")
+    shown = []
+    for rows, others, groups in ((exact, near, audit.exact), (near, exact, audit.near)):
+        group_of = {row: group for group in groups for row in group}
+        for row in rows[: max(half, _GROUPS_SHOWN - len(others))]:
+            copy = next(other for other in group_of[row] if audit.dataset.splits[other] == training)
+            shown.append([_picture(audit, row), _picture(audit, copy)])
+    return shown, len(exact) + len(near) - len(shown)
 
 
 def _of_groups(
