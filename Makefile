@@ -21,7 +21,7 @@ demo: .venv/core
 dev: .venv/dev
 
 test: .venv/dev
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --dist worksteal
 
 lint: .venv/dev
 	$(BIN)/ruff format --check .
