@@ -28,6 +28,21 @@ def taken() -> Iterator[int]:
         yield other.getsockname()[1]
 
 
+@pytest.fixture
+def started() -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server on a port of its own choice, and the first line that it writes."""
+    process = subprocess.Popen(
+        [PROGRAM, "serve", "--port", "0"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        yield process, process.stdout.readline()
+    finally:
+        process.kill()
+        process.communicate()
+
+
 @pytest.mark.parametrize(
     ("host", "expected"),
     [
@@ -52,55 +67,44 @@ def test_an_empty_token_is_refused(taken: int) -> None:
     assert done.stdout == ""
 
 
-def test_a_free_port_is_said_and_ctrl_c_ends_it() -> None:
-    process = subprocess.Popen(
-        [PROGRAM, "serve", "--port", "0"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        assert process.stdout is not None
-        said = process.stdout.readline()
-        found = re.fullmatch(r"semblante: (http://127\.0\.0\.1:([1-9]\d*)/)\n", said)
-        assert found, said
-        with urllib.request.urlopen(found[1] + "healthz", timeout=60) as answer:
-            assert answer.status == 200
-        process.send_signal(signal.SIGINT)
-        _, complaints = process.communicate(timeout=30)
-    finally:
-        process.kill()
+def test_a_free_port_is_said_and_ctrl_c_ends_it(
+    started: tuple[subprocess.Popen[str], str],
+) -> None:
+    process, said = started
+    found = re.fullmatch(r"semblante: (http://127\.0\.0\.1:([1-9]\d*)/)\n", said)
+    assert found, said
+    with urllib.request.urlopen(found[1] + "healthz", timeout=60) as answer:
+        assert answer.status == 200
+    process.send_signal(signal.SIGINT)
+    _, complaints = process.communicate(timeout=30)
     assert process.returncode in (0, -signal.SIGINT, 130)
     assert complaints == ""
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_ctrl_c_ends_it_in_the_midst_of_pictures(times: int) -> None:
+def test_ctrl_c_ends_it_in_the_midst_of_pictures(
+    started: tuple[subprocess.Popen[str], str], times: int
+) -> None:
     """Quietly, and without looking at the pictures that are still to come."""
     flat = cv2.imencode(".png", np.full((4000, 6000), 127, np.uint8))[1].tobytes()
     boundary = "x" * 20
     part = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
     body = (part.encode() + flat + b"\r\n") * 20 + f"--{boundary}--\r\n".encode()
-    process = subprocess.Popen(
-        [PROGRAM, "serve", "--port", "0"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        assert process.stdout is not None
-        port = int(process.stdout.readline().rstrip("/\n").rpartition(":")[2])
-        with socket.create_connection(("127.0.0.1", port)) as client:
-            head = (
-                "POST /v1/analyze HTTP/1.1\r\nHost: localhost\r\nContent-Length: "
-                f"{len(body)}\r\nContent-Type: multipart/form-data; boundary={boundary}\r\n\r\n"
-            )
-            client.sendall(head.encode() + body)
-            metrics = f"http://127.0.0.1:{port}/metrics"
-            while "semblante_under_way 1.0" not in urllib.request.urlopen(metrics).read().decode():
-                time.sleep(0.1)
-            for _ in range(times):
-                process.send_signal(signal.SIGINT)
-                time.sleep(0.5)
-            _, complaints = process.communicate(timeout=60)
-    finally:
-        process.kill()
+    process, said = started
+    port = int(said.rstrip("/\n").rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        head = (
+            "POST /v1/analyze HTTP/1.1\r\nHost: localhost\r\nContent-Length: "
+            f"{len(body)}\r\nContent-Type: multipart/form-data; boundary={boundary}\r\n\r\n"
+        )
+        client.sendall(head.encode() + body)
+        metrics = f"http://127.0.0.1:{port}/metrics"
+        while "semblante_under_way 1.0" not in urllib.request.urlopen(metrics).read().decode():
+            time.sleep(0.1)
+        for _ in range(times):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.5)
+        _, complaints = process.communicate(timeout=60)
     assert process.returncode == 0
     # uvicorn's own word on the request that it had to cancel after five seconds.
     assert "Traceback" not in complaints
