@@ -47,6 +47,14 @@ def test_figures_are_those_of_the_weights_that_ship() -> None:
     weights.add((failures["model"], failures["sha256"]))
     assert weights == {(name, entry.sha256) for name, entry in MODELS.items()}
     assert set(json.loads((results / "robustness.json").read_text())["accuracy"]) == set(MODELS)
+    one_view = {
+        (row["model"], row["split"]): row["accuracy"]
+        for row in rows
+        if (row["tta"], row["labels"]) == ("none", "fer2013")
+    }
+    for name, entry in MODELS.items():  # what `semblante models` and the server say of them
+        assert round(one_view[name, "PublicTest"], 4) == entry.public_test
+        assert round(one_view[name, "PrivateTest"], 4) == entry.private_test
 
 
 @pytest.mark.parametrize("page", ["README.md", "README.es.md"])

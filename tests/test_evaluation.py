@@ -21,7 +21,7 @@ from semblante.evaluation import (
     draw_reliability,
     evaluate,
 )
-from semblante.models import MODELS, model_path
+from semblante.models import DEFAULT_MODEL, MODELS, model_path
 from semblante.recognise.classifier import Classifier
 
 
@@ -151,6 +151,8 @@ def test_shipped_weights_on_the_real_splits(fer2013: Dataset, name: str) -> None
     assert public.leak_free_n == 3_309
     assert public.accuracy == pytest.approx(entry.public_test, abs=0.002)
     assert public.accuracy >= 0.685
+    if name != DEFAULT_MODEL:
+        return
     private = evaluate(classifier, fer2013, "PrivateTest")
     assert (private.n, private.leak_free_n) == (3_589, 3_301)
     assert private.accuracy == pytest.approx(entry.private_test, abs=0.002)
