@@ -10,7 +10,7 @@ PYTHON ?= python3
 # beside it.
 DATA ?= fer2013.csv
 
-BIN := .venv/bin
+BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 .DELETE_ON_ERROR:
 .PHONY: demo dev test lint bench docs clean
 

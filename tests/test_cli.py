@@ -18,6 +18,7 @@ from PIL import Image
 
 from conftest import EXAMPLE, pattern_dataset, write_csv
 from semblante import EMOTIONS, Dataset, load_dataset
+from semblante.cli.inputs import Input, Picture, annotated_places
 from semblante.cli.reading import Source
 from semblante.data.convert import write_folders, write_table
 
@@ -134,6 +135,27 @@ def test_no_picture_is_ever_overwritten(arguments: list[str], tmp_path: Path) ->
     assert all((tmp_path / n / "face.jpg").read_bytes() == EXAMPLE.read_bytes() for n in "AB")
 
 
+def test_names_that_differ_in_case_alone(tmp_path: Path) -> None:
+    """Are one file on a Mac and on Windows: each copy gets a name of its own everywhere."""
+    found: list[Input] = [
+        Picture(tmp_path / "x" / "IMG.png", Path("IMG.png")),
+        Picture(tmp_path / "y" / "img.png", Path("img.png")),
+    ]
+    assert annotated_places(found, tmp_path / "out") == {
+        0: tmp_path / "out" / "IMG.png", 1: tmp_path / "out" / "img-2.png",
+    }  # fmt: skip
+
+
+def test_an_original_under_another_name_is_not_overwritten(tmp_path: Path) -> None:
+    """As `Photos` is `photos` where letters' case does not count; here by a second name."""
+    for name in ("Photos", "photos"):
+        (tmp_path / name).mkdir()
+    shutil.copy(EXAMPLE, tmp_path / "Photos" / "a.jpg")
+    (tmp_path / "photos" / "a.jpg").hardlink_to(tmp_path / "Photos" / "a.jpg")
+    done = semblante("analyze", tmp_path / "Photos", "--annotate", tmp_path / "photos")
+    assert (done.returncode, "would overwrite" in done.stderr) == (2, True)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -170,19 +192,37 @@ def test_what_lies_in_a_folder(tmp_path: Path) -> None:
     }
 
 
+def without_rights(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Without root's right to enter what nobody may."""
+    rights = ["--bounding-set", "-dac_override,-dac_read_search", "--inh-caps", "-all"]
+    return subprocess.run(
+        ["setpriv", *(rights if os.geteuid() == 0 else []), PROGRAM, *arguments],
+        cwd=cwd, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv")
+def test_hidden_folders_that_may_not_be_entered(tmp_path: Path) -> None:
+    """Such as a Mac and Windows have on every disk: they are nothing to us."""
+    (tmp_path / "in" / "happy").mkdir(parents=True)
+    shutil.copy(EXAMPLE, tmp_path / "in" / "happy" / "a.jpg")
+    locked = [tmp_path / "in" / name for name in (".Trashes", "System Volume Information")]
+    for folder in locked:
+        folder.mkdir(mode=0)
+    for command in (["analyze", "in"], ["data", "inspect", "in"]):
+        done = without_rights(*command, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+    for folder in locked:
+        folder.chmod(0o755)
+
+
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv")
 def test_a_folder_that_may_be_listed_and_not_entered(tmp_path: Path) -> None:
     (tmp_path / "in" / "locked").mkdir(parents=True)
     for name in ("a.jpg", "locked/b.jpg"):
         shutil.copy(EXAMPLE, tmp_path / "in" / name)
     (tmp_path / "in" / "locked").chmod(0o444)
-    without = ["setpriv"]  # root's right to enter nevertheless
-    if os.geteuid() == 0:
-        without += ["--bounding-set", "-dac_override,-dac_read_search", "--inh-caps", "-all"]
-    done = subprocess.run(
-        [*without, PROGRAM, "analyze", "in", "--format", "csv"],
-        cwd=tmp_path, capture_output=True, text=True,
-    )  # fmt: skip
+    done = without_rights("analyze", "in", "--format", "csv", cwd=tmp_path)
     (tmp_path / "in" / "locked").chmod(0o755)
     assert done.returncode == 1
     assert done.stderr == "semblante: in/locked/b.jpg: cannot be read: Permission denied\n"

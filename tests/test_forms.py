@@ -582,6 +582,21 @@ def test_groups_go_through_parquet(patterns: Dataset, tmp_path: Path) -> None:
     assert found.groups.tolist() == groups.tolist()
 
 
+@pytest.mark.parametrize("packing", ["folder", "zip"])
+def test_what_was_made_on_windows(tmp_path: Path, packing: str) -> None:
+    """Lists name pictures with its own slash, and some archives their members."""
+    text = LIST.replace("/", "\\").replace("sadness", "sad")
+    path = listed(tmp_path, text).parent
+    if packing == "zip":
+        with zipfile.ZipFile(tmp_path / "faces.zip", "w") as archive:
+            for file in sorted(path.rglob("*.*")):
+                member = zipfile.ZipInfo("placeholder")
+                member.filename = str(file.relative_to(path)).replace("/", "\\")
+                archive.writestr(member, file.read_bytes())
+        path = tmp_path / "faces.zip"
+    assert load_dataset(path).labels.tolist() == [4, 3, 3]
+
+
 def test_estimates_are_no_labels(tmp_path: Path) -> None:
     """What `semblante analyze --format csv` writes is not taken for a list of labelled faces."""
     (tmp_path / "faces.csv").write_text("path,emotion,detection_score\na.png,happy,0.9\n")

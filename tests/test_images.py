@@ -72,7 +72,7 @@ def test_a_phones_heic_is_upright() -> None:
 
 def test_heic_without_its_reader_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pi_heif", None)
-    expected = r"phone\.heic: reading HEIC needs more packages: pip install 'semblante\[heic\]'"
+    expected = r'phone\.heic: reading HEIC needs more packages: pip install "semblante\[heic\]"'
     with pytest.raises(ImageError, match=expected):
         load_image(PHONE)
 

@@ -109,7 +109,7 @@ with multiprocessing.get_context("fork").Pool(1) as pool:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout == "True\n", done.stderr
     error = pickle.loads(pickle.dumps(MissingExtraError("writing Parquet", "parquet")))
-    assert str(error) == "writing Parquet needs more packages: pip install 'semblante[parquet]'"
+    assert str(error) == 'writing Parquet needs more packages: pip install "semblante[parquet]"'
 
 
 def test_it_goes_into_another_process(analyzer: Analyzer) -> None:

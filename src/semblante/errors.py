@@ -39,7 +39,7 @@ class MissingExtraError(SemblanteError):
     """A part of semblante was asked for whose optional packages are not installed."""
 
     def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs more packages: pip install 'semblante[{extra}]'")
+        super().__init__(f'{what} needs more packages: pip install "semblante[{extra}]"')
         self._asked = (what, extra)
 
     def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:

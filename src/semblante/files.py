@@ -2,49 +2,90 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+import time
+import unicodedata
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 _NUMBERS = itertools.count()
+_WINDOWS = os.name == "nt"
 
 
 def user_folder(kind: str) -> Path:
     """Where files of a `kind` are kept for this user: in `$SEMBLANTE_CACHE`, else in semblante's
-    folder of `$XDG_CACHE_HOME` or ~/.cache. Nothing is made here."""
+    folder of `$XDG_CACHE_HOME` or ~/.cache. Nothing is made here. Raises `OSError` where no home
+    is known."""
     if chosen := os.environ.get("SEMBLANTE_CACHE"):
         return Path(chosen) / kind
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    try:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:
+        raise OSError(
+            errno.ENOENT, "no home folder is known; SEMBLANTE_CACHE can name a folder for files"
+        ) from None
     return Path(home) / "semblante" / kind
+
+
+def identity(path: str | os.PathLike[str]) -> Hashable:
+    """The same for two names of one file or folder, where letters' case does not count, as on
+    macOS, too; of what does not exist, for two names that might be of one."""
+    try:
+        state = os.stat(path)  # noqa: PTH116
+        if state.st_ino:  # some network drives have no numbers
+            return state.st_dev, state.st_ino
+    except (OSError, ValueError):
+        pass
+    return key_of_name(os.path.realpath(path))
+
+
+def key_of_name(name: str) -> str:
+    """The same for names that some systems take for one: in another case, accents apart or not."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def lies_in(path: Path, folder: Path) -> PurePosixPath | None:
+    """The place of `path`, which need not exist, below `folder`; None where it does not lie in
+    it."""
+    real, wanted = Path(os.path.realpath(path)), identity(folder)
+    for above in (real, *real.parents):
+        if identity(above) == wanted:
+            return PurePosixPath(real.relative_to(above).as_posix())
+    return None
 
 
 def files_below(
     folder: Path,
     onerror: Callable[[OSError], object] | None = None,
-    leave_out: Iterable[str] = (),
+    leave_out: Iterable[Path] = (),
 ) -> Iterator[Path]:
     """All that is no folder in `folder` and its sub-folders, links to folders too, each of them
-    once; `onerror` is told of folders that cannot be read, `leave_out` are real paths of
+    once, but for what is hidden; `onerror` is told of folders that cannot be read, `leave_out` are
     sub-folders."""
-    seen = set(leave_out) - {os.path.realpath(folder)}
+    seen = {identity(path) for path in leave_out} - {identity(folder)}
     for place, folders, names in os.walk(folder, onerror=onerror, followlinks=True):
-        real = os.path.realpath(place)
-        if real in seen:  # by another way, or in a circle
+        this = identity(place)
+        if this in seen:  # by another way, or in a circle
             folders.clear()
             continue
-        seen.add(real)
-        folders.sort()
-        yield from (Path(place, name) for name in names)
+        seen.add(this)
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        yield from (Path(place, name) for name in names if not is_hidden(name))
+
+
+# What systems and file managers add beside the data, whose names do not begin with a dot.
+_ADDED = ("__macosx", "@eadir", "$recycle.bin", "system volume information")
 
 
 def is_hidden(name: str) -> bool:
     """Is it, by its place below a folder, what systems and file managers add beside the data?"""
     return any(
-        part in ("__MACOSX", "@eaDir") or (part.startswith(".") and bool(part.strip(".")))
+        part.lower() in _ADDED or (part.startswith(".") and bool(part.strip(".")))
         for part in PurePosixPath(name).parts
     )
 
@@ -64,15 +105,26 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         write(beside)
         with beside.open("rb+") as file:
             os.fsync(file.fileno())
-        if real.is_file():
+        if real.is_file() and not _WINDOWS:  # where a file's mode can only keep us from writing
             shutil.copymode(real, beside)
-        beside.replace(real)
+        _replace(beside, real)
     except OSError as error:
         if error.filename not in (None, str(beside)):
             raise  # of another file that `write` worked on
         raise OSError(error.errno or 0, error.strerror or str(error), str(path)) from error
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _replace(beside: Path, real: Path) -> None:
+    """On Windows a virus scanner, or what copies files to a cloud, may hold one for a moment."""
+    for pause_s in (0.05, 0.2, 0.8) if _WINDOWS else ():
+        try:
+            beside.replace(real)
+            return
+        except PermissionError:
+            time.sleep(pause_s)
+    beside.replace(real)
 
 
 def write_json(path: Path, values: Any) -> None:

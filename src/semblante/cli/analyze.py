@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -43,7 +42,7 @@ from semblante.cli.options import (
 )
 from semblante.cli.views import Views
 from semblante.errors import ImageError, OptionError, VideoError
-from semblante.files import write_atomically
+from semblante.files import identity, write_atomically
 from semblante.images import RgbImage, save_picture, saved_name
 from semblante.models import DEFAULT_MODEL
 from semblante.recognise.annotate import annotate as draw
@@ -443,13 +442,13 @@ def _seconds(text: str) -> float:
 
 
 def _check_apart(*written: Path | None) -> None:
-    seen: set[str] = set()
+    seen: set[Hashable] = set()
     for path in written:
         if path is not None:
-            real = os.path.realpath(path)
-            if real in seen:
+            this = identity(path)
+            if this in seen:
                 raise OptionError(
                     f"{path} is the place of two things: choose others for --out, "
                     "--contact-sheet or --annotate"
                 )
-            seen.add(real)
+            seen.add(this)

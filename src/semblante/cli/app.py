@@ -91,6 +91,9 @@ def main() -> None:
         # A file name need not be text: show its odd bytes escaped instead of failing on them.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+            # On Windows a file or a pipe would get the alphabet of the country.
+            if os.name == "nt" and not stream.isatty() and "PYTHONIOENCODING" not in os.environ:
+                stream.reconfigure(encoding="utf-8")
     # Pillow logs what it finds odd in a file, and warns; what matters of it is in our messages.
     warnings.filterwarnings("ignore", module="PIL")
     logging.getLogger("PIL").addHandler(logging.NullHandler())

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semblante.errors import MissingExtraError, OptionError
-from semblante.files import is_hidden
+from semblante.files import identity, is_hidden, lies_in
 from semblante.images import SUFFIXES
 
 if TYPE_CHECKING:
@@ -50,13 +50,12 @@ def not_an_input(option: str, path: Path, *inputs: Path | None) -> None:
 def not_a_part(option: str, path: Path, data: Path, dataset: Dataset) -> None:
     """Raise `OptionError` where writing `path` would replace something that `dataset` was read from
     in the folder `data`, or beside the list `data`: one of its pictures, or a table."""
-    folder = (data if data.is_dir() else data.absolute().parent).resolve()
-    place = path.resolve()
-    if not path.is_file() or not place.is_relative_to(folder):
+    folder = data if data.is_dir() else data.absolute().parent
+    if not path.is_file() or lies_in(path, folder) is None:
         return
     names = [] if dataset.names is None else dataset.names.tolist()
-    a_table = data.is_dir() and place.suffix.lower() not in SUFFIXES
-    if a_table or place.relative_to(folder).as_posix() in names:
+    a_table = data.is_dir() and path.suffix.lower() not in SUFFIXES
+    if a_table or identity(path) in {identity(folder / name) for name in names}:
         raise OptionError(f"{option} {path} would overwrite a part of {data}, which is read")
 
 
@@ -64,12 +63,12 @@ def not_among(option: str, path: Path, data: Path) -> None:
     """Raise `OptionError` where `path` lies in `data`, a folder of pictures named after their
     class: a picture written there, at once or into the folder `path`, would be read as a face
     from then on, or as one without a class."""
-    if not data.is_dir() or not path.resolve().is_relative_to(data.resolve()):
+    below = lies_in(path, data) if data.is_dir() else None
+    if below is None or is_hidden(str(below)):
         return
     from semblante.data.load import form_of
 
-    hidden = is_hidden(path.resolve().relative_to(data.resolve()).as_posix())
-    if not hidden and form_of(data) == "folders":
+    if form_of(data) == "folders":
         raise OptionError(
             f"{option} {path} lies in {data}, all pictures of which are read as faces: "
             "choose a place outside"

@@ -20,6 +20,7 @@ from semblante.cli.reading import (
     Source,
 )
 from semblante.errors import OptionError
+from semblante.files import lies_in
 
 data_app = typer.Typer(
     help="Labelled faces: what a dataset holds, what is wrong with it, other forms of it.",
@@ -89,7 +90,7 @@ def convert_command(
     if not out.absolute().parent.is_dir():
         raise OptionError(f"OUT {out}: there is no folder {out.parent}")
     not_an_input("OUT", out, path, exclude)
-    if path.is_dir() and out.resolve().is_relative_to(path.resolve()):
+    if path.is_dir() and lies_in(out, path) is not None:
         raise OptionError(f"OUT {out} lies in {path}, which is read: choose a place outside")
     dataset = Source(path, mapping, skip_bad, find_faces, exclude).read_kept()
     convert(dataset, out)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semblante.errors import OptionError
-from semblante.files import files_below, is_hidden
+from semblante.files import files_below, identity, key_of_name
 from semblante.images import SUFFIXES, is_own, is_picture, saved_name
 from semblante.recognise import video
 
@@ -49,23 +49,23 @@ def find_inputs(paths: Iterable[Path], own: Iterable[Path] = ()) -> list[Input]:
     (thumbnails, a bin); so is what this program has written: a contact sheet, or what lies in a
     folder, among `own`, and copies that a killed run left half done.
     """
-    written = {os.path.realpath(place) for place in own}
+    written = list(own)
     return [item for path in paths for item in _found(path, written)]
 
 
-def _found(path: Path, own: set[str]) -> Iterator[Input]:
+def _found(path: Path, own: Sequence[Path]) -> Iterator[Input]:
     if not os.path.isdir(path):  # noqa: PTH112 - unlike Path.is_dir() it never raises
         yield _named(path, Path(path.name))
         return
     denied: list[OSError] = []
     known = SUFFIXES | video.SUFFIXES
+    ours = {identity(place) for place in own}
     files = [
         file
         for file in files_below(path, denied.append, leave_out=own)
         if file.suffix.lower() in known
-        and not is_hidden(file.relative_to(path).as_posix())
         and not file.name.startswith(video.UNFINISHED)
-        and not (os.path.realpath(file) in own and is_own(file))
+        and not (identity(file) in ours and is_own(file))
     ]
     for error in denied:
         yield Unreadable(path, f"{error.filename}: cannot be read: {error.strerror}")
@@ -97,22 +97,23 @@ def annotated_places(found: Sequence[Input], folder: Path) -> dict[int, Path]:
     The copies lie as the pictures lay in their folders; of two with one name the second becomes
     NAME-2. Raises `OptionError` where a copy would overwrite one of the pictures.
     """
-    originals = {os.path.realpath(item.path) for item in found if not isinstance(item, Unreadable)}
+    originals = {identity(item.path) for item in found if not isinstance(item, Unreadable)}
     places: dict[int, Path] = {}
-    taken: dict[Path, int] = {}  # and the last number that was tried for each
+    taken: dict[str, int] = {}  # and the last number that was tried for each
     for position, item in enumerate(found):
         if isinstance(item, Unreadable):
             continue
-        place = wanted = _copy_name(item, folder / item.below)
+        place = _copy_name(item, folder / item.below)
+        wanted = key_of_name(str(place))
         number = taken.get(wanted, 1)
-        while place in taken:
+        while key_of_name(str(place)) in taken:
             number += 1
             other = item.below.with_stem(f"{item.below.stem}-{number}")
             place = _copy_name(item, folder / other)
-        if os.path.realpath(place) in originals:
+        if identity(place) in originals:
             raise OptionError(f"--annotate {folder} would overwrite {place}")
         taken[wanted] = number
-        taken.setdefault(place, 1)
+        taken.setdefault(key_of_name(str(place)), 1)
         places[position] = place
     return places
 

@@ -115,7 +115,10 @@ def _why_not(error: OSError, host: str, port: int) -> str:
             "choose another, or 0 for one that is free"
         )
     if error.errno == errno.EACCES:
-        return f"--port {port}: only the administrator may use it, choose one from 1024 on"
+        return (
+            f"--port {port} may not be used: ports below 1024 are the administrator's, and some "
+            "others the system's; choose another"
+        )
     if error.errno == errno.EADDRNOTAVAIL:
         return f"--host {host} is not an address of this machine"
     return f"--host {host} --port {port}: {error.strerror}"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 
 from semblante.cli.checks import complain
 from semblante.cli.formats import follows
 from semblante.errors import ImageError
+from semblante.files import identity, key_of_name
 from semblante.images import load_image, save_picture, saved_name
 from semblante.recognise.sheets import Tile, contact_sheet, tile_of, timeline
 from semblante.results import Analysis
@@ -30,8 +31,7 @@ class Views:
         self._tiles: list[Tile] = []
         self._faces: Counter[str] = Counter()  # of each emotion, with those that get no tile
         self._clip: list[Analysis] = []  # the frames of the video at hand
-        self._taken: set[Path] = set()
-        self._others = {os.path.realpath(path) for path in others} if timelines else set()
+        self._taken = {name for path in others for name in _known_as(path)} if timelines else set()
         self.failed = 0  # timelines that could not be written
 
     def add(self, analysis: Analysis) -> None:
@@ -72,13 +72,18 @@ class Views:
         clip, number = Path(self._clip[0].path or ""), 1
         place = folder / f"{clip.name}.png"
         # Of two with one name the second becomes NAME-2.
-        while place in self._taken or os.path.realpath(place) in self._others:
+        while _known_as(place) & self._taken:
             number += 1
             place = folder / f"{clip.stem}-{number}{clip.suffix}.png"
-        self._taken.add(place)
+        self._taken |= _known_as(place)
         try:
             save_picture(timeline(self._clip, self._language), place)
         except ImageError as error:  # the videos that follow are still wanted
             complain(str(error))
             self.failed += 1
         self._clip = []
+
+
+def _known_as(path: Path) -> set[Hashable]:
+    """What tells a file from others, before it is written and afterwards."""
+    return {identity(path), key_of_name(os.path.realpath(path))}

@@ -114,7 +114,7 @@ def _write_beside(place: Path, write: Callable[[Path], object]) -> None:
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         write(beside)
-        beside.rename(place)  # for a folder: fails where another process put its own meanwhile
+        beside.replace(place)  # for a folder: fails where another process put its own meanwhile
     except OSError:
         pass
     finally:

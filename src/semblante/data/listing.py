@@ -79,7 +79,7 @@ def read_archived_listing(
         if isinstance(line, DataError):
             rows.append(line)
             continue
-        path = posixpath.normpath(PurePosixPath(name).parent / line.path)
+        path = posixpath.normpath(PurePosixPath(name).parent / line.path.replace("\\", "/"))
         places.setdefault(path, []).append((len(rows), line))
         rows.append(DataError(f"{line.where}: there is no such picture in the archive"))
     for member in members:
@@ -139,7 +139,10 @@ def _listed(
 
 def _of_file(line: _Listed, folder: Path, reader: PictureReader) -> Row | DataError:
     try:
-        with (folder / line.path).open("rb") as file:
+        path = folder / line.path
+        if "\\" in line.path and not path.exists():  # a list that was made on Windows
+            path = folder / line.path.replace("\\", "/")
+        with path.open("rb") as file:
             data = reader.data(file)
     except OSError as error:
         return DataError(f"{line.where}: cannot be read: {error.strerror or error}")

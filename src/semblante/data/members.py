@@ -91,16 +91,17 @@ def members(path: Path) -> Iterator[Member]:
 
 
 def _of_folder(path: Path) -> Iterator[Member]:
-    for file in sorted(files_below(path, _raise)):
+    # Not as paths, which Windows sorts without regard to case.
+    for file in sorted(files_below(path, _raise), key=Path.as_posix):
         # A link to nowhere cannot be read, which is said; a pipe or a device is no data.
-        data = file.is_file() or (file.is_symlink() and not file.exists())
-        if data and not is_hidden(name := file.relative_to(path).as_posix()):
-            try:
-                stream: IO[bytes] = file.open("rb")
-            except OSError as error:
-                stream = _Unreadable(error)
-            with stream:
-                yield Member(name, str(file), stream)
+        if not file.is_file() and not (file.is_symlink() and not file.exists()):
+            continue
+        try:
+            stream: IO[bytes] = file.open("rb")
+        except OSError as error:
+            stream = _Unreadable(error)
+        with stream:
+            yield Member(file.relative_to(path).as_posix(), str(file), stream)
 
 
 def _raise(error: OSError) -> None:
@@ -126,7 +127,8 @@ def _of_zip(path: Path) -> Iterator[Member]:
                 continue
             where = _checked(path, info.filename, info.file_size)
             with archive.open(info) as stream:
-                yield Member(info.filename, where, stream)
+                # Windows' own programs have been known to write the other slash.
+                yield Member(info.filename.replace("\\", "/"), where, stream)
 
 
 def _of_tar(path: Path) -> Iterator[Member]:

@@ -169,8 +169,16 @@ class HaarDetector:
         cascades: dict[str, cv2.CascadeClassifier] = self._cascades.__dict__
         if name not in cascades:
             path = Path(cv2.__file__).parent / "data" / f"haarcascade_{name}.xml"
-            cascades[name] = cv2.CascadeClassifier(str(path))
-            if cascades[name].empty():
+            cascades[name] = cv2.CascadeClassifier()
+            try:
+                # Not by OpenCV itself, which on Windows opens no file whose folder has an accent.
+                text = path.read_text(encoding="utf-8")
+                file = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
+                known = cascades[name].read(file.getFirstTopLevelNode())
+            except (OSError, ValueError, cv2.error):
+                known = False
+            if not known:
+                del cascades[name]
                 raise ModelError(f"{path}: OpenCV's face cascade is missing")
         return cascades[name]
 
@@ -242,9 +250,13 @@ class YuNetDetector:
         if not hasattr(self._networks, "network"):
             size = (self.max_side, self.max_side)
             try:
+                # Its bytes, for the same reason as in `HaarDetector`.
+                data, nothing = np.fromfile(self.path, np.uint8), np.empty(0, np.uint8)
                 self._networks.network = cv2.FaceDetectorYN.create(
-                    str(self.path), "", size, self.min_score, self._OVERLAP, self._MOST
+                    "onnx", data, nothing, size, self.min_score, self._OVERLAP, self._MOST
                 )
+            except OSError as error:
+                raise ModelError(f"{self.path}: cannot be read: {error.strerror}") from None
             except cv2.error as error:
                 reason = " ".join(str(error).split())[:120]
                 raise ModelError(f"{self.path}: not YuNet's network: {reason}") from None

@@ -96,7 +96,8 @@ class Video:
             self._capture = cv2.VideoCapture(_for_opencv(path), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
             raise VideoError(
-                f"{self.name}: there is no such camera, or another program uses it"
+                f"{self.name}: there is no such camera, another program uses it, or the system's "
+                "privacy settings keep it from us"
                 if self.is_camera
                 else f"{self.name}: not a video that can be read"
             )
@@ -114,6 +115,7 @@ class Video:
         self._opened_s = 0.0  # a camera's own clock, at its first frame
         self._stopped = threading.Event()
         if self.width * self.height > max_pixels:
+            self._capture.release()
             raise VideoError(f"{self.name}: frames of {self.width}x{self.height} pixels")
 
     def _true_size(self) -> tuple[int, int] | None:

@@ -155,8 +155,8 @@ class Jobs:
 
     def _analyze(self, job: Job, path: str) -> None:
         job.video = video = Video(path, max_pixels=self._max_pixels)
-        if job.cancelled:  # before it could be told to stop
-            return
+        if job.cancelled:  # before it could be told so
+            video.stop()
         announced = video.n_frames
         for analysis in self._analyzer.analyze_video(video, every_s=job.every_s):
             if job.cancelled:

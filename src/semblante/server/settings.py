@@ -50,7 +50,7 @@ class Settings:
         ):
             raise OptionError(
                 "expected a token of letters, digits and . _ ~ - alone, other than "
-                f"{PROTOCOL!r}: `openssl rand -hex 24` makes one"
+                f'{PROTOCOL!r}: `python -c "import secrets; print(secrets.token_hex())"` makes one'
             )
 
     @property

@@ -47,9 +47,11 @@ def add_dial(model: ModelProto, every_step: Sequence[str], said: str, n_emotions
         graph.input.append(helper.make_tensor_value_info(name, kind, []))
         graph.initializer.append(numpy_helper.from_array(value, name))
     for name, numbers in {"0": [0], "1": [1], "emotions": [n_emotions]}.items():
-        graph.initializer.append(numpy_helper.from_array(np.array(numbers), f"dial.{name}"))
+        graph.initializer.append(
+            numpy_helper.from_array(np.array(numbers, np.int64), f"dial.{name}")
+        )
     for t in range(last + 1):
-        graph.initializer.append(numpy_helper.from_array(np.array(t), f"dial.step_{t}"))
+        graph.initializer.append(numpy_helper.from_array(np.array(t, np.int64), f"dial.step_{t}"))
 
     graph.node.extend(node for node in nodes if of_step[node.output[0]] < 0)
     # `here`: how a tensor that holds something for each face is called after some have left.

@@ -344,7 +344,8 @@ def _add_outputs(model: onnx.ModelProto, steps: int, width: int) -> None:
         add_dial(model, [_step(t) for t in range(steps)], said, N_EMOTIONS)
     widths = {"logits": N_EMOTIONS, "ferplus_logits": width - N_EMOTIONS}
     names = [name for name, columns in widths.items() if columns]
-    sizes = numpy_helper.from_array(np.array([widths[name] for name in names]), "widths")
+    sizes = np.array([widths[name] for name in names], np.int64)
+    sizes = numpy_helper.from_array(sizes, "widths")
     graph.initializer.append(sizes)
     graph.node.append(onnx.helper.make_node("Split", [said, sizes.name], names, axis=1))
     others = [output for output in graph.output if output.name != said]
