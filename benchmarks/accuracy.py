@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from semblante import load_fer2013
-from semblante.cli.checks import beside
+from semblante.cli.checks import votes_beside
 from semblante.data import SPLITS, Dataset
 from semblante.data.ferplus import VOTES, FerPlus, load_ferplus
 from semblante.emotions import EMOTIONS
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     arguments = parser.parse_args()
     dataset = load_fer2013(arguments.data)
-    votes = load_ferplus(arguments.votes or beside(arguments.data, "fer2013new.csv"))
+    votes = load_ferplus(arguments.votes or votes_beside(arguments.data))
     RESULTS.mkdir(exist_ok=True)
     results = []
     for name in arguments.models:

@@ -109,7 +109,7 @@ def without_faces(
         image, faces = photos[sorted(photos)[int(rng.integers(len(photos)))]]
         top, left = (int(rng.integers(0, side - 120)) for side in image.shape[:2])
         part = Box(left, top, 120, 120)
-        if all(part.overlap(face.grown(1.3)) == 0 for face in faces):
+        if all(part.iou(face.grown(1.3)) == 0 for face in faces):
             found[f"no face {len(found)}"] = (image[top : top + 120, left : left + 120], [])
     for number in range(10):
         noise = rng.integers(0, 256, (240, 320, 3)).astype(np.uint8)
@@ -121,10 +121,10 @@ def without_faces(
 
 def counted(analyzer: Analyzer, image: np.ndarray, true: list[Box]) -> dict[str, Any]:
     faces = analyzer.analyze(image)
-    hits = [face for face in faces if any(face.box.overlap(drawn) >= RIGHT for drawn in true)]
+    hits = [face for face in faces if any(face.box.iou(drawn) >= RIGHT for drawn in true)]
     return {
         "faces": len(true),
-        "found": sum(any(face.box.overlap(drawn) >= RIGHT for face in hits) for drawn in true),
+        "found": sum(any(face.box.iou(drawn) >= RIGHT for face in hits) for drawn in true),
         "false": len(faces) - len(hits),
         "emotions": dict(collections.Counter(face.emotion for face in hits)),
     }

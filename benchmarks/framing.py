@@ -106,7 +106,7 @@ def cost(name: str, detector: Detector, public: Dataset, classifier: Classifier)
         left = int(rng.integers(0, PICTURE[1] - len(pasted) + 1))
         picture[top : top + len(pasted), left : left + len(pasted)] = pasted
         true = Box(left + margin, top + margin, side, side)
-        found = [d for d in detector.detect(picture) if d.box.overlap(true) > 0.4]
+        found = [d for d in detector.detect(picture) if d.box.iou(true) > 0.4]
         if found:
             crops.append(crop_face(to_grey(picture), found[0].box, roll=found[0].roll))
             direct.append(face)

@@ -23,11 +23,11 @@ from semblante.train.measure import logits_of
 from semblante.train.muon import Muon
 from semblante.train.objective import N_EMOTIONS
 from semblante.train.options import TrainOptions
-from semblante.train.processor import placed
+from semblante.train.processor import placed, this_device
 from semblante.train.recurrent import every_step
 from semblante.train.state import learning_rate
 
-DEVICE: Final = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+DEVICE: Final = this_device()
 CUDA: Final = DEVICE.type == "cuda"
 _WARM_UP: Final = 3  # steps before one is recorded
 _WHOLE: Final = 48  # side of a face, in pixels

@@ -50,7 +50,7 @@ from semblante.train.loop import train, train_epoch
 from semblante.train.networks import build_network
 from semblante.train.objective import Objective, smoothed
 from semblante.train.options import TrainOptions, options_from
-from semblante.train.processor import keep_freed_memory, use_bf16
+from semblante.train.processor import keep_freed_memory, this_device, use_bf16
 from semblante.train.reporter import Reporter
 from semblante.train.state import TrainingState
 
@@ -89,7 +89,7 @@ def main() -> None:
 def speed(dataset: Dataset, network: str) -> None:
     training = dataset.split("Training")
     part = training.where(np.arange(min(len(training), 2 * (ROUNDS + 1) * STEPS * 128)))
-    bf16 = use_bf16("auto", torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    bf16 = use_bf16("auto", this_device())
     other = "fp32" if bf16 else "bf16"
     rates: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -160,7 +160,7 @@ def answer(connection: Connection, way: Callable[[], Iterator[int]]) -> None:
 def engine(part: Dataset, network: str, **changes: Any) -> Iterator[int]:
     """Takes a step of training each time it is asked; gives the number of its images."""
     options = TrainOptions(network=network, **changes)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = this_device()
     keep_freed_memory()
     faces = Faces(part, device)
     faces.targets = smoothed(faces.labels, options.label_smoothing)
@@ -204,7 +204,7 @@ class Folder(torch_data.Dataset[tuple[Tensor, int]]):
 def usual_way(root: Path, name: str) -> Iterator[int]:
     """The same network and optimiser, fed by a DataLoader, in fp32."""
     network = build_network(name)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = this_device()
     network.to(device).train()
     optimiser = torch.optim.SGD(
         network.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4

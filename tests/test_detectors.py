@@ -25,7 +25,7 @@ from semblante.recognise.detectors import (
     WholePicture,
     YuNetDetector,
     make_detector,
-    without_doubles,
+    non_maximum_suppression,
 )
 
 YUNET = SHARED / "models" / "face_detection_yunet_2023mar.onnx"
@@ -45,7 +45,7 @@ def detector(request: pytest.FixtureRequest) -> Detector:
 def test_the_astronaut(detector: Detector, astronaut: np.ndarray) -> None:
     """Both frame her alike, as FER2013 does."""
     [found] = detector.detect(astronaut)
-    assert found.box.overlap(Box(177, 66, 97, 97)) > 0.65
+    assert found.box.iou(Box(177, 66, 97, 97)) > 0.65
     assert 0.5 <= found.score <= 1
 
 
@@ -73,7 +73,7 @@ def test_boxes_of_a_large_picture_are_in_its_own_pixels(
     large = np.asarray(Image.fromarray(astronaut).resize((2560, 2560), Image.Resampling.BICUBIC))
     [small_face], [large_face] = (detector.detect(picture) for picture in (astronaut, large))
     scaled = Box(*(5 * value for value in small_face.box.to_list()))
-    assert large_face.box.overlap(scaled) > 0.8
+    assert large_face.box.iou(scaled) > 0.8
 
 
 def turned(picture: np.ndarray, degrees: float) -> np.ndarray:
@@ -87,7 +87,7 @@ def test_tilted_heads_of_a_large_picture_are_in_its_own_pixels(astronaut: np.nda
     large = np.asarray(Image.fromarray(picture).resize((2560, 2560), Image.Resampling.BICUBIC))
     [found] = HaarDetector().detect(large)
     assert found.roll == 30
-    assert found.box.overlap(Box(885, 330, 485, 485)) > 0.6
+    assert found.box.iou(Box(885, 330, 485, 485)) > 0.6
 
 
 def test_a_picture_longer_than_opencv_turns() -> None:
@@ -98,10 +98,10 @@ def test_a_picture_longer_than_opencv_turns() -> None:
 def test_the_cascade_finds_and_levels_tilted_heads(astronaut: np.ndarray, degrees: int) -> None:
     picture = turned(astronaut, degrees)
     place = Box(177, 66, 97, 97)
-    assert all(d.box.overlap(place) < 0.4 for d in HaarDetector().detect(picture, upright=True))
+    assert all(d.box.iou(place) < 0.4 for d in HaarDetector().detect(picture, upright=True))
     assert all(d.roll == 0 for d in HaarDetector(tilted=False).detect(picture))
     [found] = HaarDetector().detect(picture)
-    assert found.box.overlap(place) > 0.6
+    assert found.box.iou(place) > 0.6
     assert found.roll == math.copysign(30, degrees)
     # Its crop is that of the upright picture, tilted by what 30 degrees leave.
     level = crop_face(to_grey(picture), found.box, roll=found.roll)
@@ -114,12 +114,12 @@ def test_dark_and_small_pictures(astronaut: np.ndarray) -> None:
     place = Box(177, 66, 97, 97)
     dark = (astronaut * 0.12).astype(np.uint8)
     [found] = HaarDetector().detect(dark)
-    assert found.box.overlap(place) > 0.65
+    assert found.box.iou(place) > 0.65
     assert HaarDetector().detect(np.zeros_like(astronaut)) == []
     for part in (4, 8):
         small = cv2.resize(astronaut, None, fx=1 / part, fy=1 / part, interpolation=cv2.INTER_AREA)
         [found] = HaarDetector().detect(small)
-        assert found.box.overlap(Box(*(round(v / part) for v in place.to_list()))) > 0.5
+        assert found.box.iou(Box(*(round(v / part) for v in place.to_list()))) > 0.5
         assert HaarDetector(min_face=36).detect(small) == []
 
 
@@ -131,8 +131,8 @@ def test_group_photographs(detector: Detector) -> None:
     for name, drawn in boxes.items():
         faces = detector.detect(semblante.load_image(SHARED / "photos" / name))
         true = [Box(*box) for box in drawn]
-        found += sum(any(face.box.overlap(box) > 0.4 for face in faces) for box in true)
-        wrong += sum(all(face.box.overlap(box) <= 0.4 for box in true) for face in faces)
+        found += sum(any(face.box.iou(box) > 0.4 for face in faces) for box in true)
+        wrong += sum(all(face.box.iou(box) <= 0.4 for box in true) for face in faces)
         assert faces == sorted(faces, key=lambda face: -face.score)
     assert found >= 16
     assert wrong == 0
@@ -145,7 +145,7 @@ def test_yunet_finds_turned_faces(astronaut: np.ndarray, degrees: float) -> None
     turn = cv2.getRotationMatrix2D((225, 115), degrees, 1)  # about her nose
     turned = cv2.warpAffine(astronaut, turn, (width, height), borderMode=cv2.BORDER_REPLICATE)
     [found] = YuNetDetector(YUNET).detect(turned)
-    assert found.box.overlap(Box(163, 57, 117, 117)) > 0.6
+    assert found.box.iou(Box(163, 57, 117, 117)) > 0.6
 
 
 @needs_yunet
@@ -181,8 +181,8 @@ def test_of_two_boxes_on_one_face_the_surer_is_kept() -> None:
         Detection(Box(15, 184, 53, 53), 0.6),
         Detection(Box(90, 184, 50, 50), 0.5),
     )
-    assert without_doubles([sure, double, neighbour]) == [sure, neighbour]
-    assert without_doubles([]) == []
+    assert non_maximum_suppression([sure, double, neighbour]) == [sure, neighbour]
+    assert non_maximum_suppression([]) == []
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ for choice in (True, False):
     assert now == before and now.count == 2
     if now.first:
         time.sleep(1)  # longer than the other
-    assert now.agreed(choice and now.first) is choice
+    assert now.from_first(choice and now.first) is choice
 print("agreed")
 """)
     done = subprocess.run(

@@ -37,7 +37,7 @@ def test_the_smiling_astronaut_is_happy(analyzer: Analyzer) -> None:
     assert tuple(face.probabilities) == EMOTIONS
     assert sum(face.probabilities.values()) == pytest.approx(1, abs=1e-5)
     assert face.probabilities["happy"] == max(face.probabilities.values()) > 0.5
-    assert face.box.overlap(Box(177, 66, 97, 97)) > 0.8
+    assert face.box.iou(Box(177, 66, 97, 97)) > 0.8
     assert 0.5 <= face.detection_score <= 1
 
 
@@ -56,8 +56,8 @@ def test_group_photographs(analyzer: Analyzer) -> None:
     for name, drawn in boxes.items():
         faces = analyzer.analyze(SHARED / "photos" / name)
         true = [Box(*box) for box in drawn]
-        found += sum(any(face.box.overlap(box) > 0.4 for face in faces) for box in true)
-        wrong += sum(all(face.box.overlap(box) <= 0.4 for box in true) for face in faces)
+        found += sum(any(face.box.iou(box) > 0.4 for face in faces) for box in true)
+        wrong += sum(all(face.box.iou(box) <= 0.4 for box in true) for face in faces)
         assert faces == sorted(faces, key=lambda face: face.box.left)
     assert sum(map(len, boxes.values())) == 18
     assert found >= 14
@@ -171,8 +171,8 @@ def test_overlap_by_counting_pixels() -> None:
         for mask, box in zip(masks, (one, other), strict=True):
             mask[box.top : box.top + box.height, box.left : box.left + box.width] = True
         expected = masks.all(axis=0).sum() / masks.any(axis=0).sum()
-        assert one.overlap(other) == pytest.approx(expected)
-    assert Box(0, 0, 0, 0).overlap(Box(0, 0, 0, 0)) == 0
+        assert one.iou(other) == pytest.approx(expected)
+    assert Box(0, 0, 0, 0).iou(Box(0, 0, 0, 0)) == 0
 
 
 def test_result_as_dictionary(analyzer: Analyzer) -> None:

@@ -14,7 +14,7 @@ import semblante
 from conftest import EXAMPLE
 from semblante import EMOTIONS, Analysis, Analyzer, Box, Face
 from semblante.cli import views
-from semblante.recognise.annotate import COLOURS, blurred
+from semblante.recognise.annotate import COLOURS, pixelated
 from semblante.recognise.sheets import Tile, contact_sheet, tile_of, timeline
 from semblante.recognise.video import Video
 from test_cli import semblante as run
@@ -73,7 +73,7 @@ def test_nobody_is_recognised_in_a_blurred_copy() -> None:
     image = semblante.load_image(EXAMPLE)
     analyzer = Analyzer()
     faces = analyzer.analyze(image)
-    hidden = blurred(image, [face.box for face in faces])
+    hidden = pixelated(image, [face.box for face in faces])
     assert analyzer.analyze(hidden) == []
     box = faces[0].box
     part = hidden[box.top : box.top + box.height, box.left : box.left + box.width]

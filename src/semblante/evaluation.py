@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from semblante.data import Dataset
-from semblante.data.dataset import SPLITS
 from semblante.data.duplicates import seen_in
 from semblante.data.ferplus import FERPLUS_EMOTIONS, FROM_FER2013, NO_MAJORITY, FerPlus
 from semblante.emotions import EMOTIONS, emotion_name
@@ -57,7 +56,7 @@ class FaceClassifier(Protocol):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All figures are fractions 0..1; `n` counts faces."""
+    """Figures are fractions 0..1, but for `n`, which counts faces, and `mean_steps`."""
 
     model: str
     split: str
@@ -77,7 +76,8 @@ class Evaluation:
     # rows, so that nobody can tell. The accuracy is None too where no face is left.
     leak_free_n: int | None
     leak_free_accuracy: float | None
-    mean_steps: float | None  # taken by a face in the last recurrent layer; None: no choice of them
+    # Taken by a face, as it is, in the last recurrent layer; None: there is no choice of them.
+    mean_steps: float | None
 
     def to_dict(self) -> dict[str, Any]:
         """What `semblante evaluate --format json` prints."""
@@ -125,7 +125,7 @@ def evaluate(
     if tta not in TTA:
         raise OptionError(f"unknown tta {tta!r}; known: {', '.join(TTA)}")
     dataset.split(split)  # raises where it has none to evaluate on
-    rows = dataset.splits == SPLITS.index(split)
+    rows = dataset.is_in(split)
     if kept is not None:
         rows &= kept
     classes, labels = EMOTIONS, dataset.labels
@@ -147,7 +147,7 @@ def evaluate(
     predicted = probabilities.argmax(axis=1)
     confusion = confusion_matrix(labels, predicted, len(classes))
     share = accuracy(labels, predicted)
-    training = dataset.images[dataset.splits == SPLITS.index("Training")]
+    training = dataset.images[dataset.is_in("Training")]
     fresh = ~seen_in(faces.images, training) if len(training) else None
     return Evaluation(
         model=model,
@@ -197,7 +197,7 @@ def class_name(name: str, language: str) -> str:
     if language == "en":
         return name
     if name == "contempt":  # FER+'s eighth
-        return {"es": "desprecio"}[language]
+        return _WORDS[language]["contempt"]
     if name not in EMOTIONS:
         name = EMOTIONS[FROM_FER2013.tolist().index(FERPLUS_EMOTIONS.index(name))]
     return emotion_name(name, language)
@@ -245,7 +245,8 @@ def draw_counts(
 def draw_reliability(evaluation: Evaluation, path: Path, language: str = "en") -> None:
     """How often it is right by how sure it says it is, as a PNG (matplotlib).
 
-    The area of a point is the share of the faces in its bin; on the line words and deeds agree.
+    The area of a point is the share of the faces in its bin; on the diagonal confidence equals
+    accuracy.
     """
     from matplotlib.figure import Figure
 
@@ -271,15 +272,17 @@ _WORDS: Final = {
     "en": {
         "title": "{} on {}",
         "predicted": "predicted",
+        "contempt": "contempt",
         "label": "label",
-        "sure": "probability of its answer",
-        "right": "share of right answers",
+        "sure": "confidence: the probability of its answer",
+        "right": "accuracy: the share of right answers",
     },
     "es": {
         "title": "{} en {}",
         "predicted": "predicción",
+        "contempt": "desprecio",
         "label": "etiqueta",
-        "sure": "probabilidad de su respuesta",
-        "right": "proporción de aciertos",
+        "sure": "confianza: la probabilidad de su respuesta",
+        "right": "exactitud: la proporción de aciertos",
     },
 }

@@ -242,7 +242,7 @@ def saved_name(path: Path) -> Path:
 def save_picture(image: RgbImage, path: Path) -> None:
     """Write a picture to a `saved_name`, making its folder.
 
-    Raises `ImageError` where the format cannot hold it (no side of a JPEG has more than 65,535
+    Raises `ImageError` where the format cannot hold it (no side of a JPEG has more than 65,500
     pixels) or the file cannot be written; `OSError` where the disk is full, which concerns the
     other files as well.
     """

@@ -65,7 +65,7 @@ def expected_calibration_error(
 def chance_calibration_error(
     probabilities: Probabilities, n_bins: int = 15, draws: int = 1000
 ) -> tuple[float, float]:
-    """The ECE that `probabilities` (n, n_classes) would show if they were exactly right.
+    """The ECE that `probabilities` (n, n_classes) would show if they were perfectly calibrated.
 
     It is above 0, for each bin holds so many faces only. Each prediction is right with the
     probability that it says, in `draws` draws, always the same ones (consistency resampling:
@@ -102,6 +102,6 @@ def reliability(
 
 
 def _bins(confidence: npt.NDArray[np.floating[Any]], n_bins: int) -> npt.NDArray[np.int64]:
-    """Of (0, 1/n_bins] the number is 0, and so on."""
+    """The number of each prediction's bin: bin k holds (k / n_bins, (k + 1) / n_bins]."""
     numbers: npt.NDArray[np.int64] = np.ceil(confidence * n_bins).astype(np.int64) - 1
     return numbers.clip(0, n_bins - 1)

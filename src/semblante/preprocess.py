@@ -83,7 +83,11 @@ def crop_face(
     interpolates linearly.
     """
     if roll:
-        face = _cut(grey, box.grown(1.5))  # 1.5 is more than the square root of 2
+        # A square of 1.5 times its side holds it however it is turned: the root of 2 is less.
+        longer = max(box.width, box.height)
+        wide, tall = longer - box.width, longer - box.height
+        square = Box(box.left - wide // 2, box.top - tall // 2, longer, longer)
+        face = _cut(grey, square.grown(1.5))
         height, width = face.shape
         level = cv2.getRotationMatrix2D((width / 2, height / 2), roll, 1.0)
         level[:, 2] -= (width - box.width) / 2, (height - box.height) / 2

@@ -26,8 +26,8 @@ class Box:
         """`[left, top, width, height]`."""
         return [self.left, self.top, self.width, self.height]
 
-    def overlap(self, other: Box) -> float:
-        """Area that both cover, divided by the area that either covers (IoU), 0..1."""
+    def iou(self, other: Box) -> float:
+        """Intersection over union: area that both cover by the area that either covers, 0..1."""
         both = self._both(other)
         either = self.width * self.height + other.width * other.height - both
         return both / either if either else 0.0
@@ -72,7 +72,7 @@ class Face:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Face:
-        """The inverse of `to_dict`."""
+        """From what `to_dict` wrote."""
         return cls(
             box=Box(*values["box"]),
             detection_score=values["detection_score"],
@@ -84,8 +84,10 @@ class Face:
 
 @dataclass(frozen=True)
 class Analysis:
-    """One picture or video frame: its faces, or the reason why it could not be read; at a video's
-    end, without a frame, what was wrong with it."""
+    """One picture or video frame: its faces, or the reason why it could not be read.
+
+    A video that failed ends with one more that has no frame, only the `error`.
+    """
 
     path: str | None
     width: int | None  # pixels, after turning the picture as its EXIF orientation says
@@ -109,7 +111,7 @@ class Analysis:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Analysis:
-        """The inverse of `to_dict`."""
+        """From what `to_dict` wrote."""
         faces = tuple(Face.from_dict(face) for face in values["faces"])
         return cls(**{**values, "faces": faces})
 
@@ -117,6 +119,7 @@ class Analysis:
 # -- as a table ---------------------------------------------------------------------------------
 
 BOX_COLUMNS: Final = ("left", "top", "face_width", "face_height")
+WHOLE_COLUMNS: Final = ("frame", "width", "height", "face", "track", *BOX_COLUMNS)  # integers
 COLUMNS: Final = (
     "path", "frame", "time_s", "width", "height", "face", "track", *BOX_COLUMNS, "detection_score",
     "emotion", *EMOTIONS, "error",
@@ -131,7 +134,8 @@ def rows_of(analysis: Analysis) -> Iterator[list[Any]]:
     for number, face in enumerate(analysis.faces, start=1):
         values = face.to_dict()
         cells = [values["track"], *values["box"], values["detection_score"], values["emotion"]]
-        yield [*about, number, *cells, *values["probabilities"].values(), analysis.error]
+        probabilities = [values["probabilities"][emotion] for emotion in EMOTIONS]
+        yield [*about, number, *cells, *probabilities, analysis.error]
 
 
 def to_pandas(analyses: Iterable[Analysis]) -> pandas.DataFrame:
@@ -146,6 +150,5 @@ def to_pandas(analyses: Iterable[Analysis]) -> pandas.DataFrame:
     frame = pandas.DataFrame(
         [row for analysis in analyses for row in rows_of(analysis)], columns=list(COLUMNS)
     )
-    whole = ["frame", "width", "height", "face", "track", *BOX_COLUMNS]
     real = ["time_s", "detection_score", *EMOTIONS]
-    return frame.astype(dict.fromkeys(whole, "Int64") | dict.fromkeys(real, "float64"))
+    return frame.astype(dict.fromkeys(WHOLE_COLUMNS, "Int64") | dict.fromkeys(real, "float64"))

@@ -8,7 +8,8 @@ import sys
 def main() -> None:
     """The `semblante` program; see `app.main`.
 
-    The commands are imported inside, which takes a part of a second: Ctrl-C in it is one as well.
+    The commands are imported inside, which takes a part of a second: Ctrl-C during that must exit
+    with 130 as well.
     """
     try:
         from semblante.cli import app

@@ -46,7 +46,7 @@ from semblante.files import identity, write_atomically
 from semblante.images import RgbImage, save_picture, saved_name
 from semblante.models import DEFAULT_MODEL
 from semblante.recognise.annotate import annotate as draw
-from semblante.recognise.annotate import blurred
+from semblante.recognise.annotate import pixelated
 from semblante.recognise.detectors import make_detector
 from semblante.recognise.pipeline import SEARCH_EVERY_S, TTA, Analyzer
 from semblante.recognise.tracks import tracker_for
@@ -73,6 +73,8 @@ class PictureTta(StrEnum):
 assert tuple(PictureTta) == TTA
 
 
+# Frames a second of a video's copy, at least: OpenCV writes none of a thousandth.
+_LEAST_RATE: Final = 0.1
 # Its second name, opened, would cut off what a shell has redirected to a file.
 STANDARD_OUTPUT = (Path("-"), Path("/dev/stdout"))
 
@@ -106,19 +108,23 @@ def analyze_command(
         bool,
         typer.Option(
             "--blur",
-            help="in annotated copies, make the faces that are found unrecognisable; of a video "
-            "every frame is searched for them then, which takes longer",
+            help="pixelate the faces that are found, in annotated copies; of a video every frame "
+            "is searched for them then, which takes longer",
         ),
     ] = False,
     contact_sheet: Annotated[
         Path | None,
         typer.Option(
-            help="picture of the pictures' faces (the first 2,000) by emotion", readable=False
+            help="image to write: thumbnails of the faces found in pictures (the first 2,000), "
+            "grouped by emotion",
+            readable=False,
         ),
     ] = None,
     timeline: Annotated[
         Path | None,
-        typer.Option(help="folder for a picture of each video's emotions", readable=False),
+        typer.Option(
+            help="folder for plots of emotions over time, a PNG for each video", readable=False
+        ),
     ] = None,
     every: Annotated[
         str | None, typer.Option(help="analyse one frame of a video every 0.5s, 200ms, ...")
@@ -193,8 +199,56 @@ def analyze_command(
         raise typer.Exit(1)
 
 
-# Frames a second of a video's copy, at least: OpenCV writes none of a thousandth.
-_LEAST_RATE: Final = 0.1
+def _check(
+    format: Format,
+    out: Path | None,
+    annotate: Path | None,
+    contact_sheet: Path | None,
+    timeline: Path | None,
+    *,
+    resume: bool,
+    streamed: bool,
+) -> None:
+    if out is not None:
+        output_file("--out", out)
+    if resume and streamed:
+        raise OptionError("--resume needs the --out FILE of the run that was interrupted")
+    if format is Format.parquet:
+        require("parquet", "writing Parquet", "pyarrow")
+        if streamed:
+            raise OptionError("--format parquet needs --out FILE")
+    if contact_sheet is not None:
+        output_file("--contact-sheet", contact_sheet)
+    for option, folder in (("--annotate", annotate), ("--timeline", timeline)):
+        if folder is not None and folder.exists() and not folder.is_dir():
+            raise OptionError(f"{option} {folder}: expected a folder, found a file")
+
+
+def _seconds(text: str) -> float:
+    """`0.5s`, `200ms` or `2`."""
+    for unit, factor in (("ms", 0.001), ("s", 1.0), ("", 1.0)):
+        if text.endswith(unit):
+            try:
+                seconds = float(text.removesuffix(unit)) * factor
+            except ValueError:
+                break
+            if LEAST_EVERY_S <= seconds < math.inf:
+                return seconds
+            break
+    raise OptionError(f"--every: expected a time such as 0.5s or 200ms, found {text!r}")
+
+
+def _check_apart(*written: Path | None) -> None:
+    seen: set[Hashable] = set()
+    for path in written:
+        if path is not None:
+            this = identity(path)
+            if this in seen:
+                raise OptionError(
+                    f"{path} is the place of two things: choose others for --out, "
+                    "--contact-sheet or --annotate"
+                )
+            seen.add(this)
 
 
 @dataclass(frozen=True)
@@ -244,8 +298,10 @@ class _Work:
 
     def _clip(self, number: int, path: Path) -> Iterator[_Step]:
         """Its frames as they come; what is wrong with it, or with its copy, is said at its end."""
+        video: Video | None = None
         writer: VideoWriter | None = None
-        error: str | None = None
+        unread: str | None = None  # what is wrong with the video
+        uncopied: str | None = None  # and with its copy
         done = False
         try:
             video = Video(path)
@@ -264,21 +320,21 @@ class _Work:
                 tracker=tracker,
             )
             for analysis, pixels in frames:
-                if writer is not None and error is None:
+                if writer is not None and uncopied is None:
                     # Those that do not count yet, or are lost for a moment, are hidden as well.
                     drawn = self._drawn(pixels, analysis, tracker.boxes)
                     try:
                         writer.write(drawn, analysis.time_s or 0.0)
                     except VideoError as failure:
-                        error = str(failure)  # without a copy its results are still wanted
+                        uncopied = str(failure)  # the results are still wanted
                 yield _Step(number, analysis, ended=False)
             done = True
         except VideoError as failure:
-            error = error or str(failure)
+            unread = str(failure)
             done = True  # what could be read of it is worth keeping
         except (cv2.error, MemoryError) as failure:  # of a frame's size, say
             reason = " ".join(str(failure).split())[:200] or "not enough memory"
-            error = error or f"{path}: could not be searched: {reason}"
+            unread = f"{path}: could not be searched: {reason}"
         finally:
             if writer is not None:
                 try:
@@ -286,13 +342,17 @@ class _Work:
                     if done and writer.lost_sound:
                         complain(f"{writer.path}: its sound could not be taken over from {path}")
                 except VideoError as failure:
-                    error = error or str(failure)
-        said = None if error is None else Analysis(str(path), None, None, error=error)
+                    uncopied = uncopied or str(failure)
+        said = None
+        if unread is not None or video is None:
+            said = Analysis(str(path), None, None, error=unread)
+        elif uncopied is not None:  # with its size, as of a picture that was read
+            said = Analysis(str(path), video.width, video.height, error=uncopied)
         yield _Step(number, said, ended=True)
 
     def _drawn(self, pixels: RgbImage, analysis: Analysis, hidden: Sequence[Box]) -> RgbImage:
         if self.blur:
-            pixels = blurred(pixels, hidden)
+            pixels = pixelated(pixels, hidden)
         return draw(pixels, analysis.faces, self.lang)
 
 
@@ -313,13 +373,12 @@ def _as_they_come(work: _Work, format: Format, lang: str, views: Views, file: IO
                 if step.ended:
                     done(step.input + 1)
 
-        found = analyses()
-        if format is Format.table:  # all of it, before the bar goes and the table comes
-            found = iter(list(found))
+        if format is Format.table:
+            found = list(analyses())  # all of it, before the bar goes and the table comes
         else:
-            _write_text(found, file, format, lang)
+            _write_text(analyses(), file, format, lang)
     if format is Format.table:
-        _write_text(found, file, format, lang)
+        write_table(found, file, lang)
     views.write()
     return failed
 
@@ -400,55 +459,3 @@ def _write_text(analyses: Iterable[Analysis], file: IO[str], format: Format, lan
         write_csv(analyses, file)
     else:
         write_table(analyses, file, lang)
-
-
-def _check(
-    format: Format,
-    out: Path | None,
-    annotate: Path | None,
-    contact_sheet: Path | None,
-    timeline: Path | None,
-    *,
-    resume: bool,
-    streamed: bool,
-) -> None:
-    if out is not None:
-        output_file("--out", out)
-    if resume and streamed:
-        raise OptionError("--resume needs the --out FILE of the run that was interrupted")
-    if format is Format.parquet:
-        require("parquet", "writing Parquet", "pyarrow")
-        if streamed:
-            raise OptionError("--format parquet needs --out FILE")
-    if contact_sheet is not None:
-        output_file("--contact-sheet", contact_sheet)
-    for option, folder in (("--annotate", annotate), ("--timeline", timeline)):
-        if folder is not None and folder.exists() and not folder.is_dir():
-            raise OptionError(f"{option} {folder}: expected a folder, found a file")
-
-
-def _seconds(text: str) -> float:
-    """`0.5s`, `200ms` or `2`."""
-    for unit, factor in (("ms", 0.001), ("s", 1.0), ("", 1.0)):
-        if text.endswith(unit):
-            try:
-                seconds = float(text.removesuffix(unit)) * factor
-            except ValueError:
-                break
-            if LEAST_EVERY_S <= seconds < math.inf:
-                return seconds
-            break
-    raise OptionError(f"--every: expected a time such as 0.5s or 200ms, found {text!r}")
-
-
-def _check_apart(*written: Path | None) -> None:
-    seen: set[Hashable] = set()
-    for path in written:
-        if path is not None:
-            this = identity(path)
-            if this in seen:
-                raise OptionError(
-                    f"{path} is the place of two things: choose others for --out, "
-                    "--contact-sheet or --annotate"
-                )
-            seen.add(this)

@@ -12,7 +12,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from semblante.cli.checks import beside, complain, not_among, not_an_input, output_file, require
+from semblante.cli.checks import (
+    complain,
+    not_among,
+    not_an_input,
+    output_file,
+    require,
+    votes_beside,
+)
 from semblante.cli.reading import DataPath, FindFacesOption, MapOption, SkipBadOption, Source
 from semblante.emotions import EMOTIONS
 from semblante.errors import DataError, OptionError
@@ -24,7 +31,8 @@ if TYPE_CHECKING:
     from semblante.data.ferplus import FerPlus
     from semblante.train.options import TrainOptions
 
-_VOTES = "fer2013new.csv"
+# What --folds trains unless it is told otherwise.
+_NETWORK, _EPOCHS = "rcnn-small", 12
 
 
 def audit_command(
@@ -38,7 +46,7 @@ def audit_command(
     ] = None,
     votes: Annotated[
         Path | None,
-        typer.Option(help=f"FER+'s {_VOTES} (default: beside the dataset)", readable=False),
+        typer.Option(help="FER+'s fer2013new.csv (default: beside the dataset)", readable=False),
     ] = None,
     model: Annotated[
         str | None,
@@ -54,10 +62,10 @@ def audit_command(
         ),
     ] = 0,
     network: Annotated[
-        str | None, typer.Option(help="with --folds: what is trained (default: rcnn-small)")
+        str | None, typer.Option(help=f"with --folds: what is trained (default: {_NETWORK})")
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(help="with --folds: passes over the faces (default: 12)")
+        int | None, typer.Option(help=f"with --folds: passes over the faces (default: {_EPOCHS})")
     ] = None,
     work: Annotated[
         Path | None,
@@ -76,7 +84,7 @@ def audit_command(
     require("audit", "auditing", "cleanlab", "jinja2")
     if drop is not None:
         ours = (out / "rows.json", out / "report.html")
-        not_an_input("--drop", drop, path, votes or beside(path, _VOTES))
+        not_an_input("--drop", drop, path, votes or votes_beside(path))
         if drop.absolute() in [file.absolute() for file in ours]:
             raise OptionError(f"--drop {drop} is a file that --out {out} holds: choose another")
         if drop.absolute().parent != out.absolute():  # OUT is made here
@@ -85,16 +93,16 @@ def audit_command(
         raise OptionError(f"--out {out}: expected a folder")
     if folds < 0 or folds == 1:
         raise OptionError(f"--folds: expected 2 or more, or 0, found {folds}")
-    given = {"--network": network, "--epochs": epochs, "--work": work}
-    useless = ["--model"] if folds and model else []
-    useless += [] if folds else [flag for flag, value in given.items() if value is not None]
-    if useless:
-        raise OptionError(f"{useless[0]} is of no use {'with' if folds else 'without'} --folds")
+    if folds and model is not None:
+        raise OptionError("--model is of no use with --folds")
+    for option, given in (("--network", network), ("--epochs", epochs), ("--work", work)):
+        if given is not None and not folds:
+            raise OptionError(f"{option} is of no use without --folds")
     if folds:
         require("train", "judging in folds", "torch", "safetensors", "matplotlib")
         from semblante.train.crossval import fold_recipe
 
-        recipe = fold_recipe(network or "rcnn-small", 12 if epochs is None else epochs)
+        recipe = fold_recipe(network or _NETWORK, _EPOCHS if epochs is None else epochs)
         # The runs' curves are pictures; the report is none.
         not_among("--out" if work is None else "--work", out if work is None else work, path)
 
@@ -127,7 +135,7 @@ def audit_command(
 def _votes(given: Path | None, data: Path, dataset: Dataset) -> FerPlus | None:
     from semblante.data.ferplus import load_ferplus
 
-    path = given or beside(data, _VOTES)
+    path = given or votes_beside(data)
     if given is None and not path.exists():
         return None
     ferplus = load_ferplus(path)
@@ -143,13 +151,12 @@ def _votes(given: Path | None, data: Path, dataset: Dataset) -> FerPlus | None:
 
 def _by_model(dataset: Dataset, model: str) -> npt.NDArray[np.float32]:
     """Estimates for faces that Training holds no exact copy of; NaN for the others."""
-    from semblante.data import SPLITS
     from semblante.data.duplicates import seen_in
     from semblante.models import model_path
     from semblante.recognise.classifier import Classifier
 
     classifier = Classifier(model_path(model))
-    training = dataset.splits == SPLITS.index("Training")
+    training = dataset.is_in("Training")
     judged = np.ones(len(dataset), np.bool_)
     if not training.all():
         judged = ~training & ~seen_in(dataset.images, dataset.images[training])

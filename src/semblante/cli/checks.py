@@ -75,10 +75,10 @@ def not_among(option: str, path: Path, data: Path) -> None:
         )
 
 
-def beside(path: Path, name: str) -> Path:
-    """A file of that name in the folder that holds `path`, be it `.` or `..`."""
-    folder = path.absolute().parent if path.name not in ("", "..") else path.resolve().parent
-    return folder / name
+def votes_beside(data: Path) -> Path:
+    """Where FER+'s votes are looked for: in the folder that holds `data`, be it `.` or `..`."""
+    folder = data.absolute().parent if data.name not in ("", "..") else data.resolve().parent
+    return folder / "fer2013new.csv"
 
 
 def complain(reason: str) -> None:

@@ -11,7 +11,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from semblante.cli.checks import beside, not_a_part, not_among, not_an_input, png_file, require
+from semblante.cli.checks import (
+    not_a_part,
+    not_among,
+    not_an_input,
+    png_file,
+    require,
+    votes_beside,
+)
 from semblante.cli.options import (
     EarlyExitOption,
     FiguresFormat,
@@ -89,7 +96,7 @@ def evaluate_command(
 ) -> None:
     """Measure a model on one split of FER2013, or of labelled faces of one's own."""
     if labels is Labels.ferplus and votes is None:
-        votes = beside(data, "fer2013new.csv")
+        votes = votes_beside(data)
     for option, picture in (("--confusion", confusion), ("--reliability", reliability)):
         if picture is not None:
             require("plot", "drawing a picture", "matplotlib")

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from semblante.cli.checks import beside, not_an_input, output_file, require
+from semblante.cli.checks import not_an_input, output_file, require, votes_beside
 from semblante.cli.reading import Source
 from semblante.errors import DataError, OptionError
 
@@ -76,7 +76,7 @@ def export_command(
         )
     ferplus = None
     if config.options.ferplus_weight > 0:
-        not_an_input("--out", out, beside(source.path, "fer2013new.csv"))
+        not_an_input("--out", out, votes_beside(source.path))
         dataset, ferplus = source.read_with_votes(votes)
     elif votes is not None:
         raise OptionError(f"--votes: {run_dirs[0]} has learnt no FER+ votes")

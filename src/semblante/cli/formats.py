@@ -16,7 +16,7 @@ from rich.table import Table
 from semblante.cli.checks import printable
 from semblante.emotions import EMOTIONS, emotion_name
 from semblante.errors import MissingExtraError
-from semblante.results import BOX_COLUMNS, COLUMNS, Analysis, rows_of
+from semblante.results import COLUMNS, WHOLE_COLUMNS, Analysis, rows_of
 
 
 def write_json_lines(analyses: Iterable[Analysis], file: IO[str]) -> None:
@@ -53,8 +53,7 @@ def write_parquet(analyses: Iterable[Analysis], path: Path) -> None:
         from pyarrow import parquet
     except ImportError:
         raise MissingExtraError("writing Parquet", "parquet") from None
-    whole = ("frame", "width", "height", "face", "track", *BOX_COLUMNS)
-    kinds = {name: pyarrow.int32() for name in whole}
+    kinds = {name: pyarrow.int32() for name in WHOLE_COLUMNS}
     kinds |= {name: pyarrow.string() for name in ("path", "emotion", "error")}
 
     def text(value: Any) -> Any:
@@ -85,9 +84,11 @@ def write_table(analyses: Iterable[Analysis], file: IO[str], language: str) -> N
         clip, broken = _Clip(), ""
         for analysis in group:
             path = printable(analysis.path or "")
-            # A picture that was read may have an error as well: that of its annotated copy.
+            # What was read may have an error as well: that of its annotated copy.
             if analysis.error is not None and analysis.width is None:
                 broken = words["incomplete" if clip.frames else "not read"]
+            elif analysis.error is not None and clip.frames:
+                broken = words["no copy"]
             elif analysis.frame is not None:
                 clip.add(analysis)
             elif not analysis.faces:
@@ -113,7 +114,7 @@ def write_table(analyses: Iterable[Analysis], file: IO[str], language: str) -> N
 
 
 def follows(analysis: Analysis, before: Analysis) -> bool:
-    """In the same video, or at its end, and not in one that is looked at a second time."""
+    """Does `analysis` belong to the same pass over a video as `before`?"""
     if analysis.path != before.path or before.frame is None:
         return False
     return analysis.frame is None or analysis.frame > before.frame
@@ -178,6 +179,7 @@ _WORDS: dict[str, dict[str, Any]] = {
         "no face": "no face",
         "not read": "not read",
         "incomplete": "incomplete",
+        "no copy": "copy not written",
     },
     "es": {
         "columns": ["imagen", "rostro", "emoción", "o bien", "izq.,arriba tamaño"],
@@ -185,5 +187,6 @@ _WORDS: dict[str, dict[str, Any]] = {
         "no face": "sin rostros",
         "not read": "no leída",
         "incomplete": "incompleto",
+        "no copy": "copia no escrita",
     },
 }

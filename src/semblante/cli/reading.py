@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from semblante.cli.checks import beside, complain
+from semblante.cli.checks import complain, votes_beside
 from semblante.errors import DataError, ModelError, OptionError
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Source:
         fer2013new.csv beside the dataset."""
         from semblante.data.ferplus import load_ferplus
 
-        usual = beside(self.path, "fer2013new.csv")
+        usual = votes_beside(self.path)
         if votes is None and not usual.exists():
             raise OptionError(
                 "FER+'s votes are part of this recipe (ferplus_weight, relabel_weight): expected "

@@ -43,7 +43,6 @@ def serve_command(
     require("server", "serving", "fastapi", "uvicorn", "websockets", "prometheus_client")
     import uvicorn
 
-    from semblante.recognise.detectors import make_detector
     from semblante.recognise.pipeline import Analyzer
     from semblante.server.app import create_app
     from semblante.server.settings import Settings
@@ -58,7 +57,7 @@ def serve_command(
             f"other machines can reach {host}: they need the token that is part of the address "
             "below. Without HTTPS before it, whoever listens can read it, and the pictures"
         )
-    app = create_app(settings, Analyzer(model, detector=make_detector(detector)))
+    app = create_app(settings, Analyzer(model, detector=detector))
     shown = f"[{host}]" if ":" in host else host
     page = f"http://{shown}:{listening.getsockname()[1]}/"
     print(f"semblante: {page}" + (f"#token={settings.token}" if settings.token else ""), flush=True)

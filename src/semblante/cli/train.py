@@ -109,8 +109,8 @@ def train_command(
         typer.Option(
             "--cross-fit",
             metavar="FOLDS",
-            help="train so many networks, each without one fold of Training, and keep what it says "
-            "of that fold, for --estimates",
+            help="train so many networks, each without one fold of Training, and save what each "
+            "predicts for its fold (out-of-fold predictions), for --estimates",
         ),
     ] = None,
     tensorboard: Annotated[

@@ -16,7 +16,6 @@ from semblante.emotions import EMOTIONS, emotion_name
 from semblante.errors import OptionError
 from semblante.models import DEFAULT_MODEL
 from semblante.recognise.annotate import COLOURS
-from semblante.recognise.detectors import make_detector
 from semblante.recognise.pipeline import Analyzer
 from semblante.results import Analysis
 
@@ -38,7 +37,7 @@ def watch_command(
     camera = int(source) if source.isdecimal() else None
     if camera is None and not Path(source).exists():
         raise OptionError(f"SOURCE: expected a camera's number or a video file, found {source!r}")
-    analyzer = Analyzer(model, detector=make_detector(detector))
+    analyzer = Analyzer(model, detector=detector)
     frames = analyzer.analyze_video(source if camera is None else camera)
     console = Console()
     last: Analysis | None = None

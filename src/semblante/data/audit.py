@@ -214,7 +214,7 @@ def _numbered(rows: list[int]) -> dict[str, Any]:
 
 
 def _rows_of(dataset: Dataset, split: str) -> npt.NDArray[np.int64]:
-    return np.flatnonzero(dataset.splits == SPLITS.index(split))
+    return np.flatnonzero(dataset.is_in(split))
 
 
 def _near_groups(n: int, pairs: npt.NDArray[np.int64], exact: list[list[int]]) -> list[list[int]]:

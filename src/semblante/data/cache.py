@@ -6,9 +6,9 @@
                                        -N-VARIANT where more than the content has a say
         seen/<file's identity>         that sha256, so that an unchanged file is not hashed again
 
-A file's identity is its path, size, inode and times of last change, of its content and (Unix) of
-anything about it; where any of them differs the
-content is hashed, so a copy or a moved file finds its arrays too, and a changed one never does.
+A file's identity is its path, size, inode and times of last change, of its content and (on Unix)
+of anything about it. Where any of them differs the content is hashed, so a copy or a moved file
+finds its arrays too, and a changed one never does.
 """
 
 from __future__ import annotations

@@ -34,6 +34,10 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def is_in(self, split: str) -> npt.NDArray[np.bool_]:
+        """(n,): which faces are of one of `SPLITS`."""
+        return np.asarray(self.splits == SPLITS.index(split))
+
     def split(self, name: str) -> Dataset:
         """The faces of one of `SPLITS`, in the file's order.
 
@@ -42,7 +46,7 @@ class Dataset:
         """
         if name not in SPLITS:
             raise DataError(f"unknown split {name!r}; known: {', '.join(SPLITS)}")
-        mask = self.splits == SPLITS.index(name)
+        mask = self.is_in(name)
         if not mask.any():
             rows = np.bincount(self.splits, minlength=len(SPLITS))
             held = ", ".join(

@@ -93,5 +93,6 @@ def _place(member: Member) -> tuple[int, str]:
 
 
 def face_name(number: int, label: int, split: int) -> str:
-    """Where `data convert` writes a face, so that `read_folders` gives all of it back."""
+    """Where `data convert` writes a face, so that `read_folders` gives back its label, split and
+    place in the order."""
     return f"{SPLITS[split]}/{EMOTIONS[label]}/{SPLITS[split]}_{number:06d}.png"

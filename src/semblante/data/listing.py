@@ -16,7 +16,7 @@ from typing import Final
 
 from semblante.data.dataset import Dataset, OnBad, Row, collect
 from semblante.data.members import Member, damage_named
-from semblante.data.pictures import PictureReader, split_number
+from semblante.data.pictures import GROUP_COLUMNS, PictureReader, split_number
 from semblante.errors import DataError
 
 # A column's name, and the other names it goes by.
@@ -24,7 +24,7 @@ _COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "path": ("path", "pth", "file", "filename", "file_name", "image", "image_path"),
     "label": ("label", "emotion", "class", "expression"),
     "split": ("split", "usage", "subset"),
-    "group": ("group", "subject", "person", "identity"),
+    "group": GROUP_COLUMNS,
 }
 
 
@@ -112,29 +112,39 @@ def _listed(
 ) -> Iterator[_Listed | DataError]:
     """The lines but those of classes that are to be left out, whose pictures need not be there."""
     rows = csv.reader(lines)
-    try:
-        header = next(rows, [])
-        columns = _columns(header)
-        for row in rows:
+    header: list[str] = []
+    while True:
+        try:
+            row = next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield DataError(f"{where}, line {rows.line_num}: not valid CSV: {error}")
+            continue
+        if not header:
+            header = row
+        elif row:
             place = f"{where}, line {rows.line_num}"
-            if not row:
-                continue
-            if len(row) != len(header):
-                yield DataError(f"{place}: expected {len(header)} columns, found {len(row)}")
-                continue
-            values = {column: row[number].strip() for column, number in columns.items()}
-            path, group = values["path"], values.get("group", "")
-            place = f"{place} ({path})"
             try:
-                if (label := reader.label(values["label"], place)) is None:
-                    continue
-                split = split_number(values["split"], place) if "split" in values else 0
+                line = _line(row, header, place, reader)
             except DataError as error:
                 yield error
-                continue
-            yield _Listed(path, label, split, group, place)
-    except csv.Error as error:
-        raise DataError(f"{where}, line {rows.line_num}: not valid CSV: {error}") from None
+            else:
+                if line is not None:
+                    yield line
+
+
+def _line(row: list[str], header: list[str], place: str, reader: PictureReader) -> _Listed | None:
+    if len(row) != len(header):
+        raise DataError(f"{place}: expected {len(header)} columns, found {len(row)}")
+    values = {column: row[number].strip() for column, number in _columns(header).items()}
+    path = values["path"]
+    place = f"{place} ({path})"
+    label = reader.label(values["label"], place)
+    if label is None:
+        return None
+    split = split_number(values["split"], place) if "split" in values else 0
+    return _Listed(path, label, split, values.get("group", ""), place)
 
 
 def _of_file(line: _Listed, folder: Path, reader: PictureReader) -> Row | DataError:

@@ -19,9 +19,10 @@ from semblante.data.folders import read_folders
 from semblante.data.listing import is_listing, read_archived_listing, read_listing
 from semblante.data.members import Member, damage_named, members
 from semblante.data.parquet import MAGIC, parquet_rows
-from semblante.data.pictures import FaceFinder, PictureReader, is_picture, named_split
+from semblante.data.pictures import FaceFinder, PictureReader, named_split
 from semblante.data.table import is_table, read_table
 from semblante.errors import DataError, OptionError
+from semblante.images import SUFFIXES
 
 FORMS: Final[dict[str, str]] = {
     "table": "a table of pixels (CSV with a header like emotion,pixels,Usage)",
@@ -63,15 +64,16 @@ def load_dataset(
 ) -> Dataset:
     """Read labelled faces in any of `FORMS`, as files, in a folder, a .zip or a .tar.gz.
 
-    The form is recognised by the content. Of several tables the one with the most columns is
-    taken (in the competition's archive `icml_face_data.csv`, not `test.csv`), and `DataError`
-    raised where several have as many; Parquet files are read one after the other. Colour becomes
-    grey and other sizes 48x48. `label_map`
-    gives class names another meaning (`OptionError` where no class has such a name), `find_face`
-    finds and crops the face of a picture (see `PictureReader`). The first bad row, file or member
-    raises `DataError`; with `on_bad` it is handed over, and reading goes on. With `cache` a file is
-    read once and opened at once from then on (see `cache.py`); a folder, a list, or a call with any
-    of the other options is always read.
+    The form is recognised by the content. Of several tables the one with the most columns is taken
+    (in the competition's archive `icml_face_data.csv`, not `test.csv`), and `DataError` raised
+    where several have as many; Parquet files are read one after the other. Colour becomes grey and
+    other sizes 48x48.
+
+    `label_map` gives class names another meaning (`OptionError` where no class has such a name),
+    `find_face` finds and crops the face of a picture (see `PictureReader`). The first bad row, file
+    or member raises `DataError`; with `on_bad` it is handed over, and reading goes on. With `cache`
+    a file is read once and opened at once from then on (see `cache.py`); a folder, a list, or a
+    call with any of the other options is always read.
     """
     path = Path(path)
     reader = PictureReader(label_map, find_face)
@@ -105,7 +107,7 @@ def _load(path: Path, reader: PictureReader, on_bad: OnBad | None) -> Dataset:
     if contents.form == "parquet":
         return collect(_parquets(path, contents, reader), on_bad, str(path))
     if contents.form == "folders":
-        pictures = (member for member in members(path) if is_picture(member.suffix))
+        pictures = (member for member in members(path) if member.suffix in SUFFIXES)
         return read_folders(pictures, path, reader, on_bad)
     held = ", ".join(contents.others[:3]) or "nothing"
     raise DataError(f"{path}: expected {'; or '.join(FORMS.values())}; found {held}")
@@ -129,7 +131,7 @@ def load_fer2013(path: str | os.PathLike[str]) -> Dataset:
 def _survey(path: Path) -> _Contents:
     contents = _Contents()
     for member in members(path):
-        if is_picture(member.suffix):
+        if member.suffix in SUFFIXES:
             if "/" in member.name:
                 contents.n_pictures += 1
             else:
@@ -164,13 +166,8 @@ def _what(start: bytes, header: list[str]) -> str:
         return " (empty)"
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return " (text in UTF-16: save it as UTF-8)"
-    return _shown(header)
-
-
-def _shown(header: list[str]) -> str:
-    """A first line that is none of ours, for the message; nothing where it is no text."""
     line = ",".join(header)
-    if not line or not line.replace("\t", " ").isprintable():
+    if not line or not line.replace("\t", " ").isprintable():  # no text
         return ""
     return f" (first line {line if len(line) <= 60 else line[:60] + '...'!r})"
 

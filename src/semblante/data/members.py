@@ -22,7 +22,7 @@ from semblante.errors import DataError
 from semblante.files import files_below, is_hidden
 
 # A member may be this large once inflated: six times the whole fer2013.csv. Archives that
-# declare more, or inflate to more than they declare, are refused before memory is.
+# declare more, or inflate to more than they declare, are refused before they fill the memory.
 MAX_MEMBER_BYTES: Final = 2_000_000_000
 
 _LINK: Final = "a link, give the archive the files themselves (tar -h --hard-dereference)"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from semblante.data.dataset import SPLITS, Dataset, Row
-from semblante.data.pictures import PictureReader, split_number
+from semblante.data.pictures import GROUP_COLUMNS, PictureReader, split_number
 from semblante.errors import DataError, MissingExtraError
 from semblante.files import write_atomically
 from semblante.images import encoded_png
@@ -16,7 +16,6 @@ from semblante.images import encoded_png
 _IMAGE_COLUMNS: Final = ("image", "img", "bytes", "picture")
 _LABEL_COLUMNS: Final = ("label", "labels", "emotion")
 _SPLIT_COLUMNS: Final = ("usage", "split")
-_GROUP_COLUMNS: Final = ("group", "subject", "person", "identity")
 _ROWS_AT_ONCE: Final = 1000
 MAGIC: Final = b"PAR1"
 
@@ -41,7 +40,7 @@ def parquet_rows(
         names = {name.lower(): name for name in file.schema_arrow.names}
         image, label, split, group = (
             next((names[name] for name in choices if name in names), None)
-            for choices in (_IMAGE_COLUMNS, _LABEL_COLUMNS, _SPLIT_COLUMNS, _GROUP_COLUMNS)
+            for choices in (_IMAGE_COLUMNS, _LABEL_COLUMNS, _SPLIT_COLUMNS, GROUP_COLUMNS)
         )
         if image is None or label is None:
             yield DataError(

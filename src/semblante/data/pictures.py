@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ import numpy.typing as npt
 from semblante.data.dataset import FACE_SIZE, SPLITS
 from semblante.emotions import EMOTIONS
 from semblante.errors import DataError, ImageError, OptionError
-from semblante.images import SUFFIXES, RgbImage, load_image
+from semblante.images import RgbImage, load_image
 from semblante.preprocess import crop_face, to_grey
 from semblante.results import Box
 
@@ -25,6 +26,8 @@ SPLIT_NAMES: Final[dict[str, int]] = {
     **{"test": 1, "testing": 1},
     **{"entrenamiento": 0, "validación": 1, "validacion": 1, "prueba": 1, "pruebas": 1},
 }
+# What a column that tells which faces belong together is called.
+GROUP_COLUMNS: Final = ("group", "subject", "person", "identity")
 DROPPED: Final = "drop"  # maps a class to nothing: its pictures are left out
 _NUMBERS: Final = {str(label): emotion for label, emotion in enumerate(EMOTIONS)}
 _MAX_BYTES: Final = 50_000_000
@@ -68,9 +71,10 @@ class PictureReader:
         if emotion is None and usual in EMOTIONS:
             emotion = usual
         if emotion is None:
+            shown = "".join(letter if letter.isprintable() else "?" for letter in name[:40])
             raise DataError(
-                f"{where}: unknown class {name!r}; expected {', '.join(EMOTIONS)}, "
-                f"or say what it is with --map {name}=EMOTION"
+                f"{where}: unknown class {shown!r}; expected {', '.join(EMOTIONS)}, "
+                f"or say what it is with --map {shlex.quote(f'{shown}=EMOTION')}"
             )
         return None if emotion == DROPPED else EMOTIONS.index(emotion)
 
@@ -131,8 +135,3 @@ def split_number(name: str, where: str) -> int:
             f"found {name!r}"
         )
     return number
-
-
-def is_picture(suffix: str) -> bool:
-    """Judged by the end of a file's name, in small letters."""
-    return suffix in SUFFIXES

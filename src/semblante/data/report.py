@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -95,7 +94,7 @@ def _findings(audit: Audit) -> list[_Finding]:
     for split, rows in audit.leaks.items():
         near = audit.near_leaks[split]
         pairs, hidden = _leaks_shown(audit, rows, near)
-        total = int((audit.dataset.splits == SPLITS.index(split)).sum())
+        total = int(audit.dataset.is_in(split).sum())
         if total:
             found.append(
                 _Finding(
@@ -142,6 +141,7 @@ def _findings(audit: Audit) -> list[_Finding]:
         found.append(
             _of_suspects(
                 audit,
+                audit.suspects,
                 f"{len(audit.suspects):,} of {audit.n_judged:,} judged",
                 "Confident learning: a network that has not learnt from these faces, but perhaps "
                 "from near copies of some, gives their label so little, and another so much, that "
@@ -212,13 +212,12 @@ def _listed(counts: Counter[str]) -> str:
     return ", ".join(f"{number} {name}" for name, number in counts.most_common())
 
 
-def _of_suspects(audit: Audit, count: str, meaning: str) -> _Finding:
-    suspects: Iterable[Suspect] = audit.suspects or []
+def _of_suspects(audit: Audit, suspects: list[Suspect], count: str, meaning: str) -> _Finding:
     shown = [
         [_picture(audit, s.row, f"rather {EMOTIONS[s.estimate]} ({s.estimate_probability:.0%})")]
-        for s in list(suspects)[:_FACES_SHOWN]
+        for s in suspects[:_FACES_SHOWN]
     ]
-    hidden = len(audit.suspects or []) - len(shown)
+    hidden = len(suspects) - len(shown)
     return _Finding("mislabelled", "Likely mislabelled", count, meaning, shown, hidden)
 
 

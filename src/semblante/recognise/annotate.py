@@ -90,6 +90,7 @@ def _draw_label(
 # A row of the bars is at least this high, or its name could not be read.
 _ROW: Final = 13
 _LARGEST_ROW: Final = 26
+_WIDE: Final = 9  # rows: the bars' width
 _PANEL: Final = (20, 20, 22)
 
 
@@ -98,13 +99,13 @@ def _panel(box: Box, size: tuple[int, int], taken: Sequence[Box]) -> Box | None:
     row = min(box.height // len(EMOTIONS), _LARGEST_ROW)
     if row < _ROW:
         return None
-    wide, tall = 9 * row, len(EMOTIONS) * row + row // 2
+    wide, tall = _WIDE * row, len(EMOTIONS) * row + row // 2
     gap = max(2, box.width // 30)
     top = min(box.top, size[1] - tall)
     for left in (box.left + box.width + gap, box.left - gap - wide):
         place = Box(left, top, wide, tall)
         inside = left >= 0 and top >= 0 and left + wide <= size[0]
-        if inside and all(place.overlap(other) == 0 for other in taken):
+        if inside and all(place.iou(other) == 0 for other in taken):
             return place
     return None
 
@@ -115,7 +116,7 @@ def _draw_bars(picture: Image.Image, face: Face, place: Box, language: str) -> N
     ground = picture.crop(corners)
     ground = Image.blend(ground, Image.new("RGB", ground.size, _PANEL), 0.72)
     draw = ImageDraw.Draw(ground)
-    row = (2 * place.height) // (2 * len(EMOTIONS) + 1)
+    row = place.width // _WIDE
     letters = font(max(9, round(0.72 * row)))
     start, end = round(4.6 * row), place.width - row // 3
     for number, emotion in enumerate(EMOTIONS):
@@ -149,9 +150,13 @@ def _draw_strip(draw: ImageDraw.ImageDraw, face: Face) -> None:
         x = end
 
 
-def blurred(image: RgbImage, boxes: Iterable[Box]) -> RgbImage:
-    """A copy of `image` (H, W, 3) in which nobody can be recognised: each face in `boxes`, with its
-    hair and chin, as eight by eight squares of one colour."""
+def pixelated(image: RgbImage, boxes: Iterable[Box]) -> RgbImage:
+    """A copy of `image` (H, W, 3) with each face in `boxes`, its hair and chin too, as eight by
+    eight squares of one colour.
+
+    People do not recognise a face in that, but machines that look for a known one may (McPherson,
+    Shokri & Shmatikov, Defeating Image Obfuscation with Deep Learning, arXiv:1609.00408, 2016).
+    """
     picture = image.copy()
     height, width = image.shape[:2]
     for box in boxes:
@@ -171,7 +176,7 @@ def _free_place(box: Box, wide: int, tall: int, size: tuple[int, int], taken: Se
     left = min(max(0, box.left), max(0, size[0] - wide))
     tops = (box.top - tall, box.top + box.height, max(0, box.top))
     places = [Box(left, top, wide, tall) for top in tops if 0 <= top <= size[1] - tall]
-    free = [place for place in places if all(place.overlap(other) == 0 for other in taken)]
+    free = [place for place in places if all(place.iou(other) == 0 for other in taken)]
     return (free or places or [Box(left, 0, wide, tall)])[0]
 
 

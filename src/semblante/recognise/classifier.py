@@ -113,7 +113,7 @@ class Classifier:
         face = np.zeros((1, self.spec.size, self.spec.size), np.uint8)
         try:
             found = self.logits(face).shape
-        except Exception as error:  # see above
+        except Exception as error:  # ONNX Runtime's own have no common class
             reason = " ".join(str(error).split())[:200]
             raise ModelError(
                 f"{self.path}: cannot classify a face of {face.shape[1:]}: {reason}"

@@ -120,7 +120,7 @@ class HaarDetector:
                 smaller = max(1, round(least * scale))
                 for one in self._search(copy, min(side, self._TILTED_SIDE), smaller, 1.2):
                     found.append(replace(one, box=_moved(one.box, back, 1 / scale), roll=roll))
-        return without_doubles(sorted(found, key=lambda detection: -detection.score))
+        return non_maximum_suppression(sorted(found, key=lambda detection: -detection.score))
 
     def _search(
         self, grey: npt.NDArray[np.uint8], side: int, smallest: int, step: float
@@ -336,14 +336,16 @@ def largest_face(
     return crop
 
 
-def without_doubles(detections: Iterable[Detection], overlap: float = 0.3) -> list[Detection]:
-    """Of boxes that share more than `overlap` of their union, or most of the smaller one, only the
-    first (the surest): a mouth is no second face."""
+def non_maximum_suppression(
+    detections: Iterable[Detection], overlap: float = 0.3
+) -> list[Detection]:
+    """Of boxes, the surest first, those that have no IoU above `overlap` with one before them, nor
+    share most of the smaller one with it: a mouth is no second face."""
     kept: list[Detection] = []
     for detection in detections:
         box = detection.box
         if all(
-            box.overlap(other.box) <= overlap and box.shared(other.box) <= _MOST_OF_ONE
+            box.iou(other.box) <= overlap and box.shared(other.box) <= _MOST_OF_ONE
             for other in kept
         ):
             kept.append(detection)

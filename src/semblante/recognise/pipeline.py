@@ -27,13 +27,13 @@ from semblante.recognise.detectors import (
     WholePicture,
     detected_in,
     make_detector,
-    without_doubles,
+    non_maximum_suppression,
 )
 from semblante.recognise.tracks import Track, Tracker, tracker_for
 from semblante.recognise.video import Video
 from semblante.results import Analysis, Box, Face
 
-# Faces of so many pictures, or of so many million pixels of them, go through the network together.
+# Faces of so many pictures, or of pictures of so many pixels, go through the network together.
 _CHUNK: Final = 16
 _CHUNK_PIXELS: Final = 50_000_000
 # Of a face that is followed, the detector sees its box so many times as large, at this size.
@@ -126,25 +126,24 @@ class Analyzer:
         return (analysis for analysis, _ in self.analyze_many_with_pixels(images))
 
     def analyze_many_with_pixels(
-        self, images: Iterable[ImageSource], *, workers: int | None = None
+        self, images: Iterable[ImageSource]
     ) -> Iterator[tuple[Analysis, RgbImage | None]]:
         """As `analyze_many`, and the pixels of each picture for whoever draws on them.
 
-        Pictures are read, and faces found, by `workers` threads (None: one for each processor
-        core), two more pictures ahead than these are; the faces of several pictures go through the
-        network together.
+        Pictures are read ahead, and their faces found, by a thread for each processor core; the
+        faces of several pictures go through the network together.
         """
         single = isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview))
         if single or (isinstance(images, np.ndarray) and images.ndim < 4):
             raise OptionError(
                 "expected several pictures, in a list say, found a single one: `analyze` is for it"
             )
-        return self._analyzed_with_pixels(images, workers)
+        return self._analyzed_with_pixels(images)
 
     def _analyzed_with_pixels(
-        self, images: Iterable[ImageSource], workers: int | None
+        self, images: Iterable[ImageSource]
     ) -> Iterator[tuple[Analysis, RgbImage | None]]:
-        workers = workers or os.cpu_count() or 1
+        workers = os.cpu_count() or 1
         ahead: deque[Future[_Prepared]] = deque()
         chunk: list[_Prepared] = []
         source = iter(images)
@@ -217,11 +216,14 @@ class Analyzer:
         `Video` that is open already, which another thread may `stop`.
 
         Faces carry the number of their track, which stays with a person, and probabilities averaged
-        over the last moments of that track. `every_s`: only a frame every so many seconds;
-        `detect_every`: in each so-many-th frame the detector looks again where faces are, in
-        between they are followed; every `search_every_s` seconds, 0 for in each frame, it searches
-        the whole frame for new ones. Memory does not grow with the video's length. Raises
-        `VideoError` where it cannot be read; one that breaks off gives its frames first; and
+        over the last moments of that track. Memory does not grow with the video's length.
+
+        `every_s`: only a frame every so many seconds; `detect_every`: every so many frames of the
+        video the detector looks again close to the faces that are known, which are followed in
+        between; every `search_every_s` seconds, 0 for in each frame, it searches the whole frame
+        for new ones.
+
+        Raises `VideoError` where it cannot be read; one that breaks off gives its frames first; and
         `OptionError` for `every_s` that is not above 0 or `detect_every` below 1.
         """
         for analysis, _ in self.analyze_video_with_pixels(
@@ -248,8 +250,9 @@ class Analyzer:
         look_every_s = 0.99 * detect_every / video.fps
         if every_s is not None and every_s >= search_every_s:
             search_every_s = 0.0  # each frame; its own time may be a little earlier
-        following = self.follow(
-            tracker=tracker or tracker_for(every_s),
+        following = Following(
+            self,
+            tracker or tracker_for(every_s),
             look_every_s=look_every_s,
             search_every_s=search_every_s,
         )
@@ -258,23 +261,6 @@ class Analyzer:
             height, width = frame.image.shape[:2]
             faces = following.faces(frame.image, frame.time_s)
             yield Analysis(path, width, height, faces, frame.number, frame.time_s), frame.image
-
-    def follow(
-        self,
-        *,
-        tracker: Tracker | None = None,
-        look_every_s: float = 0.15,
-        search_every_s: float = SEARCH_EVERY_S,
-        search_side: int = 640,
-    ) -> Following:
-        """For successive pictures of one scene that come from elsewhere: see `Following`."""
-        return Following(
-            self,
-            tracker or Tracker(),
-            look_every_s=look_every_s,
-            search_every_s=search_every_s,
-            search_side=search_side,
-        )
 
     def _crops(
         self, grey: npt.NDArray[np.uint8], faces: Sequence[Detection | Track]
@@ -314,7 +300,7 @@ class Following:
         *,
         look_every_s: float,
         search_every_s: float,
-        search_side: int,
+        search_side: int = 640,
     ) -> None:
         """The picture is searched with its longer side made `search_side` pixels long at most."""
         self._analyzer = analyzer
@@ -324,6 +310,8 @@ class Following:
         self._search_side = search_side
         self._looked_s = self._searched_s = -math.inf
         self._whole = isinstance(analyzer.detector, WholePicture)
+        # Does a second look, for heads that were tilted meanwhile, find more than the first?
+        self._tilted = getattr(analyzer.detector, "tilted", False)
 
     def faces(self, image: RgbImage, time_s: float) -> tuple[Face, ...]:
         """Of the next picture, RGB (H, W, 3), taken at `time_s`, which never goes back."""
@@ -357,13 +345,13 @@ class Following:
             return found
         self._looked_s = time_s
         for box in missed:
-            for upright in (True, False):  # of a head that was tilted meanwhile, too
+            for upright in (True, False) if self._tilted else (True,):
                 near = detected_in(detector, image, box.grown(_ROOM), _NEAR_SIDE, upright=upright)
                 if again := self._among(near, box):
                     found += again
                     break
-        return without_doubles(sorted(found, key=lambda detection: -detection.score))
+        return non_maximum_suppression(sorted(found, key=lambda detection: -detection.score))
 
     def _among(self, found: Sequence[Detection], box: Box) -> list[Detection]:
         """Those that continue the track that was last seen in `box`."""
-        return [one for one in found if one.box.overlap(box) >= self._tracker.overlap]
+        return [one for one in found if one.box.iou(box) >= self._tracker.overlap]

@@ -23,7 +23,7 @@ from semblante.results import Box
 _GRID: Final = 6  # points a side that are followed in each face
 _INNER: Final = 0.6  # of the box, where the points lie: on the face, not beside it
 _BACK_ERROR: Final = 0.05  # of the box: a point that does not find back this well is dropped
-_FAR_S: Final = 0.5  # between frames in which a face is not met in one place
+_FAR_S: Final = 0.5  # so far apart, a face that moves no longer overlaps its box in the last frame
 _FLOW_SIDE: Final = 640  # frames are followed at this size at most
 Edges = npt.NDArray[np.float64]  # left, top, right, bottom
 
@@ -61,9 +61,9 @@ class Tracker:
         sure: float = 0.8,
     ) -> None:
         """`overlap` (IoU) from which a detection continues a track; `patience_s`: for so long a
-        track that no detector finds is kept; `smoothing_s`: time constant over which
-        probabilities are averaged, 0 for none; a detection with a score below `sure` counts
-        once it was found twice."""
+        track that no detector finds is kept (as `max_age` of SORT); `smoothing_s`: time constant
+        over which probabilities are averaged, 0 for none; a detection with a score below `sure`
+        counts once it was found twice."""
         self.overlap = overlap
         self.patience_s = patience_s
         self.smoothing_s = smoothing_s
@@ -78,7 +78,8 @@ class Tracker:
         return [track.box for track in self._tracks]
 
     def update(self, detections: Sequence[Detection], time_s: float) -> list[Track]:
-        """Tracks seen in the frame that was last followed to, where these were detected."""
+        """Match `detections` in the frame that was last followed to with the tracks; returns those
+        that count and are seen in it, from left to right."""
         self._match(detections, time_s)
         self._tracks = [t for t in self._tracks if time_s - t.found_s <= self.patience_s]
         seen = [t for t in self._tracks if t.followed and (t.hits > 1 or t.score >= self.sure)]
@@ -114,10 +115,10 @@ class Tracker:
         self._last = small
 
     def _match(self, detections: Sequence[Detection], time_s: float) -> None:
-        """Best overlaps first; a track that the detector misses is left to the flow."""
+        """Greedily, the largest IoU first; a track that the detector misses is left to the flow."""
         pairs = sorted(
             (
-                (detection.box.overlap(track.box), number, place)
+                (detection.box.iou(track.box), number, place)
                 for number, detection in enumerate(detections)
                 for place, track in enumerate(self._tracks)
             ),

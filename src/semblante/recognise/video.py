@@ -51,7 +51,7 @@ class Frame:
     """One picture of a video."""
 
     number: int  # from 0, counting frames that were passed over as well
-    time_s: float  # seconds from the start, as the file says; of a camera, since it was opened
+    time_s: float  # seconds from the start, as the file says; of a camera, since its first frame
     image: RgbImage
 
 

@@ -105,7 +105,7 @@ class Jobs:
 
     @property
     def is_busy(self) -> bool:
-        """Is a video being analysed, or about to be?"""
+        """Is the thread that analyses videos running? Of use after `close`."""
         return self._thread is not None and self._thread.is_alive()
 
     def close(self) -> None:

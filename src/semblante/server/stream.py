@@ -14,6 +14,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from semblante.errors import ImageError
 from semblante.images import load_image
 from semblante.recognise.pipeline import Analyzer, Following
+from semblante.recognise.tracks import Tracker
 from semblante.server.settings import PROTOCOL, Settings
 from semblante.server.work import Workers
 
@@ -44,11 +45,13 @@ async def stream(
     """Serve one client until it leaves; returns the number of frames answered.
 
     Each binary message is a picture. Each answer is a JSON object: `frame` (the message's number,
-    from 0), `dropped` (frames passed over since the last answer), `time_s` since the first frame,
-    `width`, `height`, `faces` as everywhere, `error` where the picture could not be read.
+    from 0), `dropped` (frames passed over since the last answer), `time_s` since the connection
+    was made, `width`, `height`, `faces` as everywhere, `error` where the picture could not be read.
     """
     await accept(websocket)
-    following = analyzer.follow(look_every_s=0.1, search_every_s=0.4, search_side=_SEARCH_SIDE)
+    following = Following(
+        analyzer, Tracker(), look_every_s=0.1, search_every_s=0.4, search_side=_SEARCH_SIDE
+    )
     latest: asyncio.Queue[tuple[int, bytes]] = asyncio.Queue(1)
     reader = asyncio.create_task(_read(websocket, latest, settings.max_frame))
     answered, last, started = 0, -1, time.monotonic()
@@ -59,27 +62,25 @@ async def stream(
             if waiting not in done:
                 waiting.cancel()
                 reader.result()  # raises what ended it
-                return answered
             number, data = waiting.result()
             time_s = time.monotonic() - started
             try:
                 found = await workers.run(partial(_faces, data, following, time_s, settings))
             except HTTPException as error:  # too busy: the next frame may have more luck
-                found = {"error": str(error.detail)}
+                found = _nothing(error.detail)
             await websocket.send_json(
                 {"frame": number, "dropped": number - last - 1, "time_s": round(time_s, 3), **found}
             )
             answered, last = answered + 1, number
     except WebSocketDisconnect:
-        return answered
+        pass
     except TimeoutError:
         await websocket.close(1000, "nothing came for a while")
-        return answered
     except _NotAFrameError as error:
         await websocket.close(error.code, str(error))
-        return answered
     finally:
         reader.cancel()
+    return answered
 
 
 async def _read(websocket: WebSocket, latest: asyncio.Queue[tuple[int, bytes]], limit: int) -> None:
@@ -112,7 +113,11 @@ def _faces(
     try:
         image = load_image(data, max_pixels=settings.max_pixels)
     except ImageError as error:
-        return {"width": None, "height": None, "faces": [], "error": str(error)}
+        return _nothing(str(error))
     height, width = image.shape[:2]
     faces = [face.to_dict() for face in following.faces(image, time_s)]
     return {"width": width, "height": height, "faces": faces, "error": None}
+
+
+def _nothing(error: str) -> dict[str, Any]:
+    return {"width": None, "height": None, "faces": [], "error": error}

@@ -10,21 +10,21 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from semblante.data import SPLITS, Dataset
+from semblante.data import Dataset
 from semblante.data.dataset import UNLABELLED
 from semblante.data.duplicates import exact_groups, joined, near_pairs
 from semblante.data.ferplus import FerPlus
 from semblante.errors import DataError, OptionError
 from semblante.files import write_json
+from semblante.metrics import accuracy
 from semblante.train.batches import Faces
 from semblante.train.distributed import all_processes
 from semblante.train.loop import train
-from semblante.train.measure import logits_of
+from semblante.train.measure import probabilities_of
 from semblante.train.objective import N_EMOTIONS
 from semblante.train.options import TrainOptions
-from semblante.train.processor import placed
+from semblante.train.processor import placed, this_device
 from semblante.train.reporter import Reporter
 from semblante.train.run_folder import read_config
 from semblante.train.state import load_last
@@ -58,18 +58,16 @@ def cross_fit(
     Training that each did not learn from, and `public`, on PublicTest. Where the first is much
     higher, the weights that they started from have learnt from those faces, and still know it.
     """
-    rows = dataset.splits == SPLITS.index("Training")
+    rows = dataset.is_in("Training")
     training, public = dataset.split("Training"), dataset.split("PublicTest")
     estimates = out_of_sample(
         training, options, folds, out, reporter, source=source, mirrored=True,
         votes=None if votes is None else votes.where(rows), language=language,
     )  # fmt: skip
-    right = [
-        float(
-            (_said(_fold_folder(out, fold, folds), public).argmax(axis=1) == public.labels).mean()
-        )
-        for fold in range(folds)
+    on_public = [
+        _predicted(_fold_folder(out, fold, folds), public, mirrored=True) for fold in range(folds)
     ]
+    right = [accuracy(public.labels, said.argmax(axis=1)) for said in on_public]
     found = {
         "folds": folds,
         "held_out": {
@@ -125,10 +123,10 @@ def out_of_sample(
                 part, options, run_dir, progress,
                 source={**source, "fold": fold}, language=language,
                 votes=None if votes is None else replace(votes.where(labelled), splits=part.splits),
-                resume=all_processes().agreed((run_dir / "config.json").exists()),
+                resume=all_processes().from_first((run_dir / "config.json").exists()),
             )  # fmt: skip
         held_out = part.split("PublicTest")
-        probabilities[inside & labelled] = _said(run_dir, held_out, mirrored=mirrored)
+        probabilities[inside & labelled] = _predicted(run_dir, held_out, mirrored=mirrored)
     return probabilities
 
 
@@ -136,16 +134,13 @@ def _fold_folder(work_dir: Path, fold: int, folds: int) -> Path:
     return work_dir / f"fold-{fold}-of-{folds}"
 
 
-def _said(run_dir: Path, faces: Dataset, *, mirrored: bool = True) -> npt.NDArray[np.float32]:
+def _predicted(run_dir: Path, faces: Dataset, *, mirrored: bool) -> npt.NDArray[np.float32]:
     """Probabilities (n, 7) by a run's last weights, the mean over both views where `mirrored`."""
     bf16 = read_config(run_dir).bf16
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = this_device()
     network = placed(load_last(run_dir)[0], device, bf16)
-    view = Faces(faces, device)
-    views = [view, view.mirrored()] if mirrored else [view]
-    logits = torch.stack([logits_of(network, one, bf16)[:, :N_EMOTIONS] for one in views])
-    said: npt.NDArray[np.float32] = logits.softmax(dim=2).mean(dim=0).cpu().numpy()
-    return said
+    found = probabilities_of(network, Faces(faces, device), bf16, mirrored=mirrored)
+    return np.asarray(found.cpu().numpy(), np.float32)
 
 
 def fold_numbers(dataset: Dataset, folds: int, seed: int) -> npt.NDArray[np.int64]:

@@ -27,8 +27,8 @@ def diagnose(history: list[dict[str, float]], n_public: int, language: str = "en
     """One or two plain sentences: does the run over- or underfit, and from what is it seen?
 
     Compares, at the last epoch, accuracy on Training faces with accuracy on PublicTest (same
-    weights, no augmentation), and the last loss on PublicTest with the lowest of the run. Where
-    PublicTest's `n_public` faces are too few for the difference it says so.
+    weights, no augmentation), and the last loss and accuracy on PublicTest with the best of the
+    run. Where PublicTest's `n_public` faces are too few for the difference it says so.
     """
     words = _WORDS[language]
     last = history[-1]

@@ -45,7 +45,7 @@ class Processes:
         if self.count > 1:
             dist.barrier()
 
-    def agreed(self, choice: bool) -> bool:
+    def from_first(self, choice: bool) -> bool:
         """What the first process has chosen."""
         if self.count == 1:
             return choice

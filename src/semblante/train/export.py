@@ -19,7 +19,7 @@ from onnx import numpy_helper
 from torch import nn
 
 import semblante
-from semblante.data import SPLITS, Dataset
+from semblante.data import Dataset
 from semblante.data.ferplus import NO_MAJORITY, FerPlus
 from semblante.emotions import EMOTIONS
 from semblante.errors import DataError, ModelError, OptionError
@@ -61,10 +61,11 @@ def export(
     suit PublicTest best, so that probabilities mean what they say, see `calibration.py`. A network
     that can classify each step of its last layer is given a dial, see `dial.py`; one that has
     learnt FER+ as well a second output, `ferplus_logits` (n, 8), whose temperatures suit FER+'s
-    majority: `votes`, of the dataset's rows, are needed for it. Both forms see all PublicTest
-    faces; `ModelError` is raised, and no file left, when in fp32 an output differs by more than
-    `TOLERANCE` or the accuracy differs at all, and in the smaller forms of `precision.py` when
-    the accuracy falls by `MOST_LOST` or more. `precision` is one of `PRECISIONS`.
+    majority: `votes`, of the dataset's rows, are needed for it. `precision` is one of `PRECISIONS`.
+
+    Torch's network and the file are compared on all PublicTest faces; `ModelError` is raised, and
+    no file left, when in fp32 an output differs by more than `TOLERANCE` or the accuracy differs at
+    all, and in the smaller forms of `precision.py` when the accuracy falls by `MOST_LOST` or more.
 
     Of several runs that started from the same weights (their option `initial`) the mean of their
     last epochs' weights is exported: it knows more than each (model soups: Wortsman et al., ICML
@@ -80,7 +81,7 @@ def export(
     found = [_load_run(run, dataset, last=len(runs) > 1) for run in runs]
     trained, _, config = found[0]
     if votes is not None and config.votes_sha256 is not None:
-        learnt_from = votes.where(dataset.splits == SPLITS.index("Training"))
+        learnt_from = votes.where(dataset.is_in("Training"))
         if learnt_from.fingerprint() != config.votes_sha256:
             raise ModelError(f"{runs[0]} was trained with other FER+ votes than the ones given")
     if len(runs) > 1:
@@ -277,7 +278,7 @@ def _ferplus_temperatures(
     if votes is None:
         raise OptionError("the network has learnt FER+'s votes: they are needed to calibrate it")
     votes.check_rows_of(dataset)
-    labels = votes.where(dataset.splits == SPLITS.index("PublicTest")).majority()
+    labels = votes.where(dataset.is_in("PublicTest")).majority()
     clear = labels != NO_MAJORITY
     if not clear.any():
         raise DataError("not one face of PublicTest has a majority in FER+'s votes")

@@ -46,8 +46,8 @@ def feed_forward_twin(
     """`RecurrentNetwork` with each recurrent layer replaced by plain convolutions.
 
     A layer is `depths[i]` + 1 convolutions one after the other, each with a kernel of its own, ReLU
-    and batch normalisation in the recurrent layer's order. With a depth of 1 everywhere it has the
-    recurrent network's parameters; with its steps as depths, the same multiply-adds.
+    and batch normalisation in the recurrent layer's order. With a depth of 1 everywhere it has as
+    many kernel weights as the recurrent network; with its steps as depths, the same multiply-adds.
     """
     modules: list[nn.Module] = [
         nn.Conv2d(1, stem, 3, padding=1, bias=False), nn.BatchNorm2d(stem), nn.ReLU()

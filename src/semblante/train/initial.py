@@ -143,7 +143,7 @@ def _fit_outputs(theirs: dict[str, Tensor], ours: Mapping[str, Tensor]) -> None:
 
 
 def _different(theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> list[str]:
-    """Names of which only one has a tensor, or the other one of another shape.
+    """Names of tensors that only one of them has, or that differ in shape.
 
     What else `theirs` has counts where it is of a layer: norms that `ours` has not, say.
     """

@@ -10,9 +10,8 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from semblante.data import SPLITS, Dataset
+from semblante.data import Dataset
 from semblante.data.ferplus import FerPlus
 from semblante.files import write_atomically, write_json
 from semblante.metrics import wilson_interval
@@ -22,6 +21,7 @@ from semblante.train.distributed import all_processes
 from semblante.train.loop import train
 from semblante.train.measure import logits_of, loss_and_accuracy
 from semblante.train.options import TrainOptions
+from semblante.train.processor import this_device
 from semblante.train.reporter import Reporter
 from semblante.train.state import load_last
 
@@ -61,7 +61,7 @@ def learning_curve(
                 part, scaled, run_dir, progress,
                 source={**source, "share": share},
                 votes=None if votes is None else votes.where(rows),
-                resume=together.agreed((run_dir / "config.json").exists()),
+                resume=together.from_first((run_dir / "config.json").exists()),
                 language=language,
             )  # fmt: skip
         points.append({"share": share, "faces": n, **_at_its_end(run_dir, part)})
@@ -99,7 +99,7 @@ def _at_its_end(run_dir: Path, part: Dataset) -> dict[str, float]:
     choice of which flatters PublicTest.
     """
     network, _ = load_last(run_dir)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = this_device()
     network.to(device)
     found = {}
     for name, split in (("training", "Training"), ("public", "PublicTest")):
@@ -110,17 +110,17 @@ def _at_its_end(run_dir: Path, part: Dataset) -> dict[str, float]:
 
 def share_of_training(dataset: Dataset, share: float) -> npt.NDArray[np.int64]:
     """Rows: `share` of Training, picked at random but always the same, and all other splits."""
-    training = np.flatnonzero(dataset.splits == SPLITS.index("Training"))
+    training = np.flatnonzero(dataset.is_in("Training"))
     shuffled = np.random.default_rng(_SEED).permutation(training)
     picked = shuffled[: max(1, round(share * len(training)))]
-    others = np.flatnonzero(dataset.splits != SPLITS.index("Training"))
+    others = np.flatnonzero(~dataset.is_in("Training"))
     return np.sort(np.concatenate([picked, others]))
 
 
 def would_more_help(points: list[dict[str, Any]], language: str = "en") -> str:
     """A sentence: what the last doubling of the data gained on PublicTest, and what follows."""
     words = _WORDS[language]
-    if len(points) < 2:
+    if len(points) < 2 or points[-1]["faces"] == points[-2]["faces"]:
         return words["one point"]
     before, last = points[-2], points[-1]
     gain = (last["public"] - before["public"]) / np.log2(last["faces"] / before["faces"])

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from semblante.data import SPLITS, Dataset
+from semblante.data import Dataset
 from semblante.data.ferplus import FerPlus
 from semblante.emotions import EMOTIONS
 from semblante.errors import ModelError, OptionError
@@ -33,7 +33,7 @@ from semblante.train.measure import autocast, logits_of, loss_and_accuracy
 from semblante.train.networks import build_network, check_fits
 from semblante.train.objective import N_EMOTIONS, Objective, class_weights, mixed
 from semblante.train.options import TrainOptions
-from semblante.train.processor import keep_freed_memory, placed, use_bf16
+from semblante.train.processor import keep_freed_memory, placed, this_device, use_bf16
 from semblante.train.reporter import Record, Reporter
 from semblante.train.run_folder import RunConfig, begin_run, check_free, check_same, read_end
 from semblante.train.state import Epoch, TrainingState, load_best
@@ -96,7 +96,7 @@ def train(
             return {**summary, **_sentences(history, np.array(summary["confusion"]), language)}
 
     estimates = read_estimates(Path(options.estimates), training) if options.estimates else None
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = this_device()
     faces, public_faces = Faces(training, device), Faces(public, device)
     teachers = [network_of(teacher, faces) for teacher in options.teachers]
     network = build_network(options.network)
@@ -106,7 +106,7 @@ def train(
         check_norms(network)
     if not resume:
         check_free(run_dir)
-    bf16 = together.agreed(config.bf16 if resume else use_bf16(options.precision, device))
+    bf16 = together.from_first(config.bf16 if resume else use_bf16(options.precision, device))
 
     keep_freed_memory()
     torch.manual_seed(options.seed)
@@ -133,7 +133,7 @@ def train(
     )
     sample = Faces(_sample(training), device)
     with interruptible() as interrupted:
-        while len(history) < options.epochs and not together.agreed(
+        while len(history) < options.epochs and not together.from_first(
             _at_a_standstill(history, options.patience)
         ):
             epoch = len(history) + 1
@@ -142,7 +142,7 @@ def train(
             for losses in train_epoch(run, faces, objective, epoch, together):
                 if together.first:
                     reporter.step(epoch, len(losses), run.steps_per_epoch, losses[-1])
-                if together.agreed(interrupted()):
+                if together.from_first(interrupted()):
                     run.epoch.random_state = torch.get_rng_state()
                     run.epoch.seconds = time.perf_counter() - started
                     if together.first:
@@ -153,7 +153,7 @@ def train(
             if together.first:
                 run.save(run_dir, history)
                 reporter.epoch(history[-1])
-            if together.agreed(interrupted()):
+            if together.from_first(interrupted()):
                 raise KeyboardInterrupt
     together.wait()  # until the last checkpoint is written
     return _finish(run_dir, history, options, faces, public_faces, language, write=together.first)
@@ -178,7 +178,7 @@ def train_epoch(
     ):
         if run.mixes(epoch):
             inputs, targets = mixed(inputs, targets, options)
-        # What is covered for the network its teachers see, and tell.
+        # The network sees some faces covered, its teachers see them whole.
         seen, whole = (
             together.part(views).contiguous(memory_format=run.layout)
             for views in (cover(inputs, options.cover_probability), inputs)
@@ -230,7 +230,7 @@ def _votes_of_training(
     if votes is None:
         raise OptionError("FER+'s votes are needed for ferplus_weight and relabel_weight")
     votes.check_rows_of(dataset)
-    return votes.where(dataset.splits == SPLITS.index("Training"))
+    return votes.where(dataset.is_in("Training"))
 
 
 def _at_a_standstill(history: list[Record], patience: int) -> bool:

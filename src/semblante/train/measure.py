@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
 import torch
@@ -27,6 +25,14 @@ def logits_of(network: nn.Module, faces: Faces, bf16: bool = False) -> Tensor:
     return torch.cat(parts)
 
 
+def probabilities_of(network: nn.Module, faces: Faces, bf16: bool, *, mirrored: bool) -> Tensor:
+    """Of the seven emotions, (n, 7); where `mirrored`, the mean over faces and their mirror
+    images."""
+    views = [faces, faces.mirrored()] if mirrored else [faces]
+    logits = torch.stack([logits_of(network, view, bf16) for view in views])
+    return logits[:, :, :N_EMOTIONS].softmax(dim=2).mean(dim=0)
+
+
 def loss_and_accuracy(logits: Tensor, faces: Faces) -> tuple[float, float]:
     """Cross-entropy (nats) and accuracy (0..1) of a network's outputs (n, classes) for `faces`."""
     logits = logits[:, :N_EMOTIONS]
@@ -34,8 +40,6 @@ def loss_and_accuracy(logits: Tensor, faces: Faces) -> tuple[float, float]:
     return float(F.cross_entropy(logits, faces.labels)), int(right.sum()) / len(faces)
 
 
-@contextmanager
-def autocast(device: torch.device, bf16: bool) -> Iterator[None]:
+def autocast(device: torch.device, bf16: bool) -> torch.autocast:
     """In which torch computes in bfloat16 what bears it, if `bf16`."""
-    with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-        yield
+    return torch.autocast(device.type, torch.bfloat16, enabled=bf16)

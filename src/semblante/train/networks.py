@@ -104,8 +104,8 @@ def build_network(name: str, n_outputs: int = 7) -> nn.Module:
 def check_fits(
     network: nn.Module, options: TrainOptions, batch: int, teachers: Sequence[nn.Module] = ()
 ) -> None:
-    """Raise `OptionError` where the recipe, in steps of `batch` faces, asks for what the network,
-    or one of its `teachers`, those that are given, does not have."""
+    """Raise `OptionError` where the network, or one of the given `teachers`, cannot follow the
+    recipe with batches of `batch` faces."""
     if options.all_steps_weight > 0 and not isinstance(network, RecurrentNetwork):
         raise OptionError(
             f"all_steps_weight is above 0, but {options.network} has no steps of its own "
@@ -124,8 +124,7 @@ def check_fits(
 def _check_small(name: str, network: nn.Module, side: int) -> None:
     try:
         with torch.no_grad():
-            device = next(network.parameters()).device
-            network.eval()(torch.zeros(1, 1, side, side, device=device))
+            copy.deepcopy(network).cpu().eval()(torch.zeros(1, 1, side, side))
     except RuntimeError:
         raise OptionError(
             f"small_until is above 0, but {name} takes no faces of {side} pixels: choose 0 for it"

@@ -134,7 +134,7 @@ class Objective:
 
 
 def distillation(logits: Tensor, taught: Tensor, temperature: float) -> Tensor:
-    """Hinton et al. (2015): cross-entropy with the teachers' softened probabilities, less their
-    own entropy (so that it is 0 where both agree), times the temperature squared."""
+    """Hinton et al. (2015): KL divergence from the teachers' softened probabilities (n, classes),
+    `taught`, times the temperature squared; 0 where both agree."""
     ours = F.log_softmax(logits / temperature, dim=1)
     return F.kl_div(ours, taught, reduction="batchmean") * temperature**2

@@ -93,7 +93,10 @@ class TrainOptions:
     compile: bool = _option(
         False, "torch.compile the network; no quicker where it was measured, on two cores"
     )
-    precision: str = _option("auto", "auto, fp32 or bf16; auto is bf16 where that measures quicker")
+    precision: str = _option(
+        "auto",
+        "auto, fp32 or bf16; auto is bf16 on a GPU, and on a processor that is quicker in it",
+    )
 
     def __post_init__(self) -> None:
         at_least_one = ("epochs", "batch_size", "small_side")

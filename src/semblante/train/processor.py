@@ -18,8 +18,14 @@ _TIMINGS: Final = 7  # of each precision, of which the quickest counts
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
 
+def this_device() -> torch.device:
+    """The first GPU, or else the processor."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def use_bf16(precision: str, device: torch.device) -> bool:
-    """ "auto" means bfloat16 where this processor trains quicker in it, which is measured."""
+    """ "auto" means bfloat16 on a GPU that computes in it, and on a processor where that measures
+    quicker."""
     if precision != "auto":
         return precision == "bf16"
     if device.type == "cuda":

@@ -42,7 +42,6 @@ class RecurrentConvolution(nn.Module):
         channels: int,
         steps: int,
         *,
-        kernel: int = 3,
         stride: int = 1,
         norm: str = "batch",
     ) -> None:
@@ -50,10 +49,8 @@ class RecurrentConvolution(nn.Module):
         if steps < 0:
             raise ValueError(f"expected steps >= 0, found {steps}")
         self.steps = steps
-        self.feed_forward = nn.Conv2d(
-            in_channels, channels, kernel, stride=stride, padding=kernel // 2
-        )
-        self.recurrent = nn.Conv2d(channels, channels, kernel, padding=kernel // 2, bias=False)
+        self.feed_forward = nn.Conv2d(in_channels, channels, 3, stride=stride, padding=1)
+        self.recurrent = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.norms = _norms(norm, channels, steps)
 
     def forward(self, u: Tensor) -> Tensor:
@@ -82,18 +79,15 @@ class GatedRecurrentConvolution(nn.Module):
     of its own for each step.
     """
 
-    def __init__(
-        self, in_channels: int, channels: int, steps: int, *, kernel: int = 3, stride: int = 1
-    ) -> None:
+    def __init__(self, in_channels: int, channels: int, steps: int, *, stride: int = 1) -> None:
         super().__init__()
         if steps < 0:
             raise ValueError(f"expected steps >= 0, found {steps}")
         self.steps = steps
-        padding = kernel // 2
         self.feed_forward = nn.Conv2d(
-            in_channels, channels, kernel, stride=stride, padding=padding, bias=False
+            in_channels, channels, 3, stride=stride, padding=1, bias=False
         )
-        self.recurrent = nn.Conv2d(channels, channels, kernel, padding=padding, bias=False)
+        self.recurrent = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.gate_feed_forward = nn.Conv2d(in_channels, channels, 1, stride=stride, bias=False)
         self.gate_recurrent = nn.Conv2d(channels, channels, 1, bias=False)
         self.norms = _norms("batch", channels, steps)  # of w_f * u
@@ -257,7 +251,7 @@ def every_step(network: nn.Module, faces: Tensor) -> list[Tensor]:
 
 
 def initialise(network: nn.Module) -> None:
-    """Kernels as He et al. (ICCV 2015) draw them for ReLU, so that signals keep their size."""
+    """Kernels as He et al. (ICCV 2015) draw them for ReLU, so that gradients keep their size."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final
 
-from semblante.data import SPLITS, Dataset
+from semblante.data import Dataset
 from semblante.data.ferplus import FerPlus
 from semblante.errors import OptionError
 from semblante.train.crossval import cross_fit
@@ -46,7 +46,7 @@ def train_released(
     """
     if changes.get("estimates"):
         raise OptionError("estimates is of no use here: these runs make their own")
-    n = int((dataset.splits == SPLITS.index("Training")).sum())
+    n = int(dataset.is_in("Training").sum())
     kinds = [kind for stage in RELEASED for kind in stage.kinds]
     for kind in kinds:
         options = kind.options(changes)
@@ -91,7 +91,7 @@ def train_released(
             with titled(options, folder.name) as progress:
                 summaries[folder.name] = train(
                     dataset, options, folder, progress, source=source, votes=votes,
-                    resume=together.agreed((folder / "config.json").exists()),
+                    resume=together.from_first((folder / "config.json").exists()),
                     language=language,
                 )  # fmt: skip
             folders.append(folder)

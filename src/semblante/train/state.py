@@ -60,7 +60,8 @@ class TrainingState:
         self.average = placed(build_network(options.network, outputs), device, self.bf16)
         self.average.load_state_dict(self.network.state_dict())
         self.average.requires_grad_(False)
-        self._outputs = self._outputs_of(together)
+        # Faces -> logits after each recurrent step whose error counts, the last one last.
+        self.outputs = self._outputs_of(together)
         kernels = [p for p in self.network.parameters() if p.ndim > 1]
         others = [p for p in self.network.parameters() if p.ndim <= 1]
         self.optimiser = _optimiser(
@@ -72,14 +73,10 @@ class TrainingState:
             self.bf16,
         )
 
-    def outputs(self, faces: Tensor) -> list[Tensor]:
-        """Logits after each recurrent step whose error counts, the last one last."""
-        found: list[Tensor] = self._outputs(faces)
-        return found
-
     def _outputs_of(self, together: Processes) -> Callable[[Tensor], list[Tensor]]:
-        every_step = self.options.all_steps_weight > 0
-        outputs: Callable[..., list[Tensor]] = _Outputs(self.network, every_step)
+        outputs: Callable[..., list[Tensor]] = _Outputs(
+            self.network, self.options.all_steps_weight > 0
+        )
         if together.count > 1:
             assert isinstance(outputs, nn.Module)
             synchronise_norms(outputs)

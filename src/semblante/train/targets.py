@@ -25,7 +25,7 @@ from semblante.train.batches import Faces
 from semblante.train.checkpoint import load_tensors, save_tensors
 from semblante.train.distributed import Processes
 from semblante.train.initial import start_from
-from semblante.train.measure import logits_of
+from semblante.train.measure import probabilities_of
 from semblante.train.networks import build_network
 from semblante.train.objective import N_EMOTIONS, smoothed
 from semblante.train.options import TrainOptions
@@ -49,8 +49,8 @@ def kept_targets(
     estimates: Tensor | None = None,
     resume: bool,
 ) -> Tensor:
-    """As `targets_of`; kept in the run folder where they cost two looks at all of Training, so that
-    a run that goes on (`resume`) has the very same, at once."""
+    """As `targets_of`; where computing them takes two passes over Training, kept in the run folder,
+    so that a run that goes on (`resume`) has the very same, at once."""
     if estimates is not None or not (options.relabel_weight and options.initial):
         return targets_of(faces, votes, options, estimates)
     path = run_dir / "targets.safetensors"
@@ -108,8 +108,7 @@ def _initial_estimates(faces: Faces, options: TrainOptions, bf16: bool) -> Tenso
     """The initial weights' probabilities (n, 7), the mean over each face and its mirror image."""
     network = placed(build_network(options.network), faces.images.device, bf16)
     start_from(network, options.initial, faces)
-    views = [logits_of(network, view, bf16) for view in (faces, faces.mirrored())]
-    return torch.stack(views)[:, :, :N_EMOTIONS].softmax(dim=2).mean(dim=0).cpu()
+    return probabilities_of(network, faces, bf16, mirrored=True).cpu()
 
 
 def likely_labels(labels: Tensor, votes: Tensor, estimates: Tensor | None = None) -> Tensor:

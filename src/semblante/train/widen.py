@@ -59,7 +59,7 @@ def _read_by(name: str, layers: int) -> str | None:
 
 
 def _chosen(before: int, after: int, generator: torch.Generator) -> Tensor:
-    """All old units, and after them randomly chosen ones, none a time more than the others."""
+    """All old units, and after them randomly chosen ones, all as often, give or take one."""
     if after < before:
         raise ValueError(f"expected at least {before} units, found {after}")
     rounds = [torch.randperm(before, generator=generator) for _ in range(after // before)]

@@ -13,10 +13,10 @@ const TEXTS = {
     view: "Picture", camera: "Start the camera", stop: "Stop the camera",
     choose: "Choose a picture or a video", hint: "Drop a picture or a video here, or paste one.",
     faces: "Faces", nobody: "No face yet.", time: "Over time",
-    certainty: "How the probability is shared out over seven words for an expression. It says what "
-      + "the face shows to this program, not what anybody feels, and it is often wrong.",
+    certainty: "How the model divides its probability among seven expressions. It describes what "
+      + "the face shows, not what the person feels, and it is often wrong.",
     json: "Save as JSON", csv: "Save as CSV", saved: "Save the picture",
-    face: "Face", track: "Face", none: "No face found.", one: "1 face: ", many: "faces: ",
+    face: "Face", none: "No face found.", one: "1 face: ", many: "faces: ",
     unsure: "unsure", denied: "The camera cannot be used: ", lost: "The server does not answer.",
     retry: "The server does not answer; trying again.",
     gone: "The camera is gone.", full: "The server has too many live streams already.",
@@ -41,10 +41,10 @@ const TEXTS = {
     choose: "Elegir una imagen o un video",
     hint: "Suelte aquí una imagen o un video, o péguelo.",
     faces: "Rostros", nobody: "Todavía no hay rostros.", time: "En el tiempo",
-    certainty: "Cómo se reparte la probabilidad entre siete palabras para una expresión. Dice qué "
-      + "muestra el rostro a este programa, no qué siente alguien, y a menudo se equivoca.",
+    certainty: "Cómo reparte el modelo su probabilidad entre siete expresiones. Describe lo que "
+      + "muestra el rostro, no lo que siente la persona, y a menudo se equivoca.",
     json: "Guardar como JSON", csv: "Guardar como CSV", saved: "Guardar la imagen",
-    face: "Rostro", track: "Rostro", none: "No se encontró ningún rostro.", one: "1 rostro: ",
+    face: "Rostro", none: "No se encontró ningún rostro.", one: "1 rostro: ",
     many: "rostros: ", unsure: "poco seguro", denied: "No se puede usar la cámara: ",
     lost: "El servidor no responde.",
     retry: "El servidor no responde; se vuelve a intentar.", gone: "La cámara ya no está.",
@@ -696,7 +696,6 @@ function follow(video) {
 
 async function call(path, options = {}) {
   const answer = await fetch(path, { ...options, headers: { ...headers, ...options.headers } });
-  if (answer.status === 204) return null;
   const body = await answer.json().catch((error) => {
     if (error instanceof SyntaxError) return {}; // a proxy's page, say
     throw error;
