@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,10 @@ def test_what_was_read_is_not_called_unread_in_the_table() -> None:
     broken = Analysis("a.mp4", None, None, error="a.mp4: breaks off")
     picture = Analysis("b.png", 60, 60, error="marked/b.png: cannot be written")  # its copy
     file = io.StringIO()
-    write_table([*clip, broken, picture, Analysis("c.png", None, None, error="-")], file, "en")
+    whole = [replace(frame, path="d.mp4") for frame in clip]
+    uncopied = Analysis("d.mp4", 60, 60, error="marked/d.mp4: cannot be written")  # likewise
+    unread = Analysis("c.png", None, None, error="-")
+    write_table([*clip, broken, picture, unread, *whole, uncopied], file, "en")
     assert [
         line.split(maxsplit=2) for line in map(str.strip, file.getvalue().splitlines()[1:])
     ] == [
@@ -61,6 +65,8 @@ def test_what_was_read_is_not_called_unread_in_the_table() -> None:
         ["a.mp4", "-", "incomplete"],
         ["b.png", "-", "no face"],
         ["c.png", "-", "not read"],
+        ["d.mp4", "-", "no face"],
+        ["d.mp4", "-", "copy not written"],
     ]
 
 

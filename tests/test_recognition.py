@@ -12,18 +12,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import semblante
 from conftest import EXAMPLE, SHARED, needs_photos
-from semblante import EMOTIONS, Analyzer, Box, Face, ImageError, ModelError
+from semblante import EMOTIONS, Analysis, Analyzer, Box, Face, ImageError, ModelError
 from semblante.emotions import LANGUAGES, emotion_name
 from semblante.errors import MissingExtraError, OptionError
 from semblante.images import load_image
 from semblante.models import MODELS, model_path, sha256
 from semblante.preprocess import crop_face, to_grey
-from semblante.recognise.annotate import COLOURS, annotate, font
+from semblante.recognise.annotate import COLOURS, _draw_bars, _panel, annotate, font
 from semblante.recognise.classifier import Classifier
 from semblante.recognise.detectors import WholePicture
+from semblante.results import COLUMNS, rows_of
 
 
 @pytest.fixture(scope="module")
@@ -296,3 +298,27 @@ def test_a_table_of_pandas(analyzer: Analyzer, tmp_path: Path) -> None:
     read = pandas.read_csv(io.StringIO(frame.to_csv(index=False)))
     assert list(read.columns) == list(frame.columns)
     assert len(semblante.to_pandas([])) == 0
+
+
+def test_probabilities_stand_under_their_names() -> None:
+    """In whatever order somebody's own face has them."""
+    others = dict.fromkeys(reversed(EMOTIONS), 0.05) | {"sad": 0.7}
+    face = Face(Box(0, 0, 9, 9), 0.9, "sad", others)
+    [row] = rows_of(Analysis("a.png", 10, 10, (face,)))
+    assert dict(zip(COLUMNS, row, strict=True))["sad"] == 0.7
+
+
+@pytest.mark.parametrize("row", range(13, 27))
+def test_bars_have_rows_as_high_as_there_is_room_for(row: int) -> None:
+    box = Box(0, 0, 200, 7 * row)
+    place = _panel(box, (600, 400), [])
+    assert place is not None
+    picture = Image.new("RGB", (600, 400))
+    probabilities = dict.fromkeys(EMOTIONS, 1 / 7)
+    _draw_bars(picture, Face(box, 0.9, "sad", probabilities), place, "en")
+    pixels = np.asarray(picture)[:, place.left + 4 * row + row // 2 :]  # not the names
+    tops = [
+        np.flatnonzero((pixels == COLOURS[emotion]).all(axis=2).any(axis=1))[0]
+        for emotion in EMOTIONS
+    ]
+    assert set(np.diff(tops)) == {row}
