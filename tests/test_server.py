@@ -363,6 +363,8 @@ def test_what_is_no_frame_ends_the_stream(client: TestClient, message: str, code
         ({"origin": "http://["}, 403),
         ({"host": "evil.example"}, 403),
         ({"host": "["}, 403),
+        ({"host": "127.0.0.2:8000"}, 200),
+        ({"host": "192.0.2.1"}, 403),
         ({"host": "localhost:8000"}, 200),
     ],
 )

@@ -13,7 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from semblante.server.settings import LOOPBACK, PROTOCOL, Settings
+from semblante.server.settings import PROTOCOL, Settings, is_loopback
 
 _LOG: Final = logging.getLogger(__name__)
 # Nothing but our own files; pictures and videos that the page makes itself.
@@ -110,7 +110,7 @@ class Guard:
         except ValueError:
             return 403, "called by a name, or by a page, that is no address"
         # A page elsewhere could make a browser call this machine by a name of its own.
-        if self._settings.is_local and host not in LOOPBACK:
+        if self._settings.is_local and not is_loopback(host or ""):
             return 403, "called by a name that is not this machine's"
         if (
             origin is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass
 from typing import Final
@@ -9,7 +10,6 @@ from typing import Final
 from semblante.errors import OptionError
 
 PROTOCOL: Final = "semblante"  # of the live stream; a token comes as a second one
-LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True)
@@ -56,4 +56,12 @@ class Settings:
     @property
     def is_local(self) -> bool:
         """Can only programs on this machine reach it?"""
-        return self.host in LOOPBACK
+        return is_loopback(self.host)
+
+
+def is_loopback(host: str) -> bool:
+    """Does a name or an address mean the machine that it is used on?"""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
