@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("torch")
 
 from conftest import pattern_dataset
-from semblante.cli.checks import beside
+from semblante.cli.checks import votes_beside
 from semblante.cli.reading import Source
 from semblante.data import Dataset, load_dataset
 from semblante.train import learning_curve as module
@@ -158,6 +158,6 @@ def test_a_run_on_a_share_is_exported(tmp_path: Path, patterns_csv: Path) -> Non
 def test_votes_lie_beside_the_folder_one_is_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(Path(__file__).parent)
     root = Path(__file__).parents[1]
-    assert beside(Path(), "a.csv") == root / "a.csv"
-    assert beside(Path(".."), "a.csv") == root.parent / "a.csv"
-    assert beside(Path("x.csv"), "a.csv") == root / "tests" / "a.csv"
+    assert votes_beside(Path()) == root / "fer2013new.csv"
+    assert votes_beside(Path("..")) == root.parent / "fer2013new.csv"
+    assert votes_beside(Path("x.csv")) == root / "tests" / "fer2013new.csv"
