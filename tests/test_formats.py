@@ -87,3 +87,10 @@ def test_names_in_the_table_are_what_they_are(path: str, shown: str) -> None:
     write_table([Analysis(path, 60, 60)], file, "en")
     _, row = file.getvalue().splitlines()
     assert row.split("  ")[0] == shown
+
+
+def test_a_broken_video_that_was_named_twice_has_two_rows() -> None:
+    broken = Analysis("x.mp4", None, None, error="x.mp4: cannot be read")
+    file = io.StringIO()
+    write_table([broken, broken], file, "en")
+    assert file.getvalue().count("not read") == 2

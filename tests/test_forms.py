@@ -164,6 +164,21 @@ def test_split_folders(patterns: Dataset, tmp_path: Path, folder: str, split: in
     assert load_dataset(tmp_path / "linked").splits.tolist() == [split]
 
 
+def test_a_pipe_among_the_pictures_is_passed_over(patterns: Dataset, tmp_path: Path) -> None:
+    folder = converted(patterns, tmp_path / "faces")
+    os.mkfifo(folder / "Training" / "happy" / "Training_999999.png")
+    assert len(load_dataset(folder)) == len(patterns)
+
+
+def test_a_name_without_a_number_leaves_the_order(patterns: Dataset, tmp_path: Path) -> None:
+    names = ["happy/face_10.png", "happy/face_2.png", "happy/mine.png"]
+    for name in names:
+        saved(patterns.images[0], tmp_path / "faces" / name)
+    found = load_dataset(tmp_path / "faces")
+    assert found.names is not None
+    assert found.names.tolist() == names
+
+
 def test_a_folder_beside_those_of_the_splits(patterns: Dataset, tmp_path: Path) -> None:
     """Is no split by accident; alone, folders may be called anything."""
     for name in ("mine/happy/a.png", "hers/sad/b.png"):
@@ -530,6 +545,12 @@ def test_a_list_of_pictures(tmp_path: Path, packing: str) -> None:
         (("train", "dunno"), r"line 3 .*expected a split of .* found 'dunno'"),
         (("/a.png", "/z.png"), r"line 3 \(pictures/z.png\): cannot be read: No such file"),
         (("/a.png", "/\0.png"), r"line 3 .*cannot be read: embedded null"),
+        (("pictures/a.png", "pictures"), r"line 3 .*expected a file, found something else"),
+        (("3,train", "x" * 200_000 + ",train"), r"line 3: not valid CSV: field larger"),
+        (
+            ("pictures/a.png,3", '"pictures/a\nb.png",3'),
+            r"line 4 \(pictures/a\\nb\.png\): cannot be read",
+        ),
         ((",ben,31", ",ben"), r"line 3: expected 5 columns, found 4"),
     ],
 )
@@ -558,6 +579,22 @@ def test_a_dropped_class_needs_no_pictures(tmp_path: Path, packing: str) -> None
     assert load_dataset(path, label_map={"sadness": "drop"}).labels.tolist() == [3, 3]
 
 
+def test_a_list_without_splits_is_all_training(tmp_path: Path) -> None:
+    text = "image,emotion\npictures/a.png,happy\npictures/deeper/b.png,sad\n"
+    found = load_dataset(listed(tmp_path, text))
+    assert (found.labels.tolist(), found.splits.tolist()) == ([3, 4], [0, 0])
+
+
+def test_a_bad_line_of_a_list_in_an_archive(tmp_path: Path) -> None:
+    folder = listed(tmp_path, LIST.replace("sadness", "rage")).parent
+    path = zipped(folder, tmp_path / "faces.zip")
+    with pytest.raises(DataError, match=r"line 2 .*unknown class 'rage'"):
+        load_dataset(path)
+    bad: list[DataError] = []
+    assert load_dataset(path, on_bad=bad.append).labels.tolist() == [3, 3]
+    assert len(bad) == 1
+
+
 def test_a_damaged_member_of_a_list_is_one_bad_row(tmp_path: Path) -> None:
     path = zipped(listed(tmp_path, LIST).parent, tmp_path / "faces.zip")
     with zipfile.ZipFile(path) as archive:
@@ -571,6 +608,12 @@ def test_a_damaged_member_of_a_list_is_one_bad_row(tmp_path: Path) -> None:
     bad: list[DataError] = []
     found = load_dataset(path, label_map=mapping, on_bad=bad.append)
     assert (found.labels.tolist(), len(bad)) == ([4, 3], 1)
+
+
+def test_a_dropped_class_of_a_parquet_file(patterns: Dataset, tmp_path: Path) -> None:
+    path = converted(patterns, tmp_path / "faces.parquet")
+    found = load_dataset(path, label_map={"0": "drop"})
+    assert found.labels.tolist() == [label for label in patterns.labels.tolist() if label != 0]
 
 
 def test_groups_go_through_parquet(patterns: Dataset, tmp_path: Path) -> None:

@@ -189,6 +189,57 @@ def test_levels_in_32_bits() -> None:
     assert load_image(encoded(dark, "TIFF"))[0, :, 0].tolist() == [0, 1]
 
 
+def tiff(data: bytes, bits: int, *, white_is_zero: bool = False, kind: int = 1) -> bytes:
+    """Two grey pixels side by side, in a file that Pillow would not write (TIFF 6.0)."""
+    tags = {
+        256: 2, 257: 1, 258: bits, 259: 1, 262: 0 if white_is_zero else 1, 273: 8, 277: 1, 278: 1,
+        279: len(data), 339: kind,
+    }  # fmt: skip
+    entries = [struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items()]
+    place = 8 + len(data) + len(data) % 2
+    table = struct.pack("<H", len(tags)) + b"".join(entries) + bytes(4)
+    return b"II*\0" + struct.pack("<I", place) + data.ljust(place - 8, b"\0") + table
+
+
+@pytest.mark.parametrize(
+    ("file", "levels"),
+    [
+        (tiff(struct.pack("<2H", 0, 65535), 16), [0, 255]),
+        (tiff(struct.pack("<2H", 0, 65535), 16, white_is_zero=True), [255, 0]),
+        (tiff(struct.pack("<2f", 0.25, 0.75), 32, white_is_zero=True, kind=3), [255, 0]),
+        (tiff(bytes([0x00, 0x0F, 0xFF]), 12), [0, 255]),
+        (tiff(bytes([0x80, 0x0F, 0xFF]), 12), [128, 255]),
+        (tiff(struct.pack("<2I", 0, 2**32 - 1), 32), [0, 255]),
+        (tiff(struct.pack("<2i", -5, 5), 32, kind=2), [0, 255]),
+    ],
+)
+def test_what_a_tiff_says_of_its_levels(file: bytes, levels: list[int]) -> None:
+    assert load_image(file)[0, :, 0].tolist() == levels
+
+
+def test_a_png_with_a_wrong_sum_is_damaged() -> None:
+    """Its rows are all there, but the second half of them is zeros."""
+    noise = np.random.default_rng(0).integers(0, 256, (60, 60, 3)).astype(np.uint8)
+    whole = encoded(Image.fromarray(noise), "PNG", compress_level=0)
+    assert np.array_equal(load_image(whole), noise)
+    half = len(whole) // 2
+    with pytest.raises(ImageError, match="damaged"):
+        load_image(whole[:half] + bytes(100) + whole[half + 100 :])
+
+
+def test_a_jpeg_in_thousands_of_scans_is_refused() -> None:
+    """Of 40 KB, but each scan goes over all of 81 million pixels."""
+    data = encoded(Image.new("L", (16, 16), 90), "JPEG", progressive=True)
+    size = data.index(b"\xff\xc2") + 5
+    data = data[:size] + struct.pack(">HH", 9000, 9000) + data[size + 4 :]
+    last = data.rindex(b"\xff\xda")
+    with pytest.raises(ImageError, match="in more than 100 scans"):
+        load_image(data[:last] + data[last:-2] * 3000 + b"\xff\xd9")
+    # What a phone appends is no scan of it, nor is the small picture in its EXIF data.
+    with_film = EXAMPLE.read_bytes() + b"\xff\xda\0\4" * 3000
+    assert np.array_equal(load_image(with_film), load_image(EXAMPLE))
+
+
 def test_one_pixel() -> None:
     assert load_image(encoded(Image.new("RGB", (1, 1), "red"), "PNG")).tolist() == [[[255, 0, 0]]]
 

@@ -291,3 +291,12 @@ def test_exported_between_the_start_and_the_end_of_a_run(patterns: Dataset, tmp_
         export(first, tmp_path / "other.onnx", patterns, initial_share=0.25)
     with pytest.raises(OptionError, match=r"between 0 and 1, found 1\.5"):
         export(second, tmp_path / "other.onnx", patterns, initial_share=1.5)
+
+
+def test_a_wider_network_is_not_cut_down() -> None:
+    def network(channels: tuple[int, ...]) -> dict[str, torch.Tensor]:
+        layers = {"steps": (1, 1), "strides": (2, 2), "dropout": 0.0}
+        return RecurrentNetwork(stem=8, channels=channels, **layers).state_dict()
+
+    with pytest.raises(ValueError, match="expected at least 16 units, found 12"):
+        widened(network((12, 16)), network((12, 12)))

@@ -104,3 +104,12 @@ def test_reliability_by_hand() -> None:
     assert np.allclose(found, expected)
     ece = 0.25 * 0.5 + 0.75 * (0.9 - 2 / 3)
     assert expected_calibration_error(labels, probabilities, 5) == pytest.approx(ece)
+
+
+def test_f1_of_a_class_that_is_hardly_known() -> None:
+    assert [row["f1"] for row in per_class(np.array([[1, 3], [3, 1]]))] == [0.25, 0.25]
+
+
+def test_a_class_of_a_single_face_is_counted() -> None:
+    [first, second] = per_class(np.array([[1, 0], [0, 1]]))
+    assert first == second == {"precision": 1, "recall": 1, "f1": 1, "n": 1}

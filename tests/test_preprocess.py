@@ -85,3 +85,17 @@ def test_unknown_input_description(values: dict[str, object]) -> None:
 def test_input_description_reads_back() -> None:
     values = {"size": 64, "normalisation": "per-image", "variance_floor": 2.0}
     assert InputSpec.from_mapping(values) == InputSpec(64, "per-image", 2.0)
+
+
+@pytest.mark.parametrize("place", [(-10, -10), (25, -10), (-10, 35), (25, 35)])
+def test_crop_beyond_each_edge(place: tuple[int, int]) -> None:
+    grey = np.random.default_rng(0).integers(0, 256, (70, 60)).astype(np.uint8)
+    padded = np.pad(grey, 40, mode="edge")
+    left, top = place
+    expected = padded[40 + top : 88 + top, 40 + left : 88 + left]
+    assert np.array_equal(crop_face(grey, Box(left, top, 48, 48)), expected)
+
+
+def test_a_box_that_is_no_square_is_levelled_without_black_corners() -> None:
+    grey = np.full((300, 300), 90, np.uint8)
+    assert (crop_face(grey, Box(100, 120, 100, 60), roll=30.0) == 90).all()

@@ -571,3 +571,21 @@ def test_the_page_is_whole(client: TestClient) -> None:
         assert word not in script.replace("http://www.w3.org/2000/svg", "")
     assert client.get("/style.css").status_code == 200
     assert "script-src 'self'" in page.headers["content-security-policy"]
+
+
+def test_an_allowed_page_may_send_a_token_and_use_the_answer(analyzer: Analyzer) -> None:
+    client = small(analyzer, origins=("https://friend.example",), token="secret")
+    asked = client.options("/v1/analyze", headers={"origin": "https://friend.example"})
+    assert "authorization" in asked.headers["access-control-allow-headers"]
+    assert asked.headers["cross-origin-resource-policy"] == "cross-origin"
+    assert asked.headers["vary"] == "origin"
+
+
+def test_what_goes_wrong_inside_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Analyzer):
+        def analyze(self, image):
+            raise RuntimeError("a secret path")
+
+    client = TestClient(create_app(Settings(), Broken()), base_url=HERE)
+    client.post("/v1/analyze", content=EXAMPLE.read_bytes())
+    assert "a secret path" in caplog.text

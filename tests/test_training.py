@@ -398,3 +398,12 @@ print([pages() for _ in range(40)][-1] - first)
     }
     # The kept memory still grows now and then, until a piece fits between its neighbours.
     assert taken["keep"] < taken["usual"] / 4, taken
+
+
+def test_accuracy_alone_may_tell_of_overfitting() -> None:
+    history = curve([0.5, 0.9, 0.99], [0.5, 0.65, 0.63], [1.3, 1.0, 1.0])
+    assert diagnose(history, 3589).startswith("The run overfits")
+
+
+def test_how_uncertain_few_faces_leave_it() -> None:
+    assert "uncertain by +- 14 points" in diagnose(curve([0.235], [0.37], [1.6]), 44)

@@ -392,7 +392,11 @@ def test_whole_and_cut_off(uneven: Path, tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"clip.{ending}"
     ffmpeg("-i", uneven, path)
     assert is_whole(path)
-    path.write_bytes(path.read_bytes()[:-100])
+    whole = path.read_bytes()
+    half = len(whole) // 2
+    path.write_bytes(whole[:half] + bytes(len(whole) - half))  # a copy that was interrupted
+    assert not is_whole(path)
+    path.write_bytes(whole[:-100])
     assert not is_whole(path)
     path.write_bytes(b"12345678901234567890")
     assert not is_whole(path)
@@ -568,3 +572,15 @@ def test_a_copy_of_a_frame_every_quarter_of_an_hour(moving: Path, tmp_path: Path
     assert done.returncode == 0, done.stderr
     [copy] = (tmp_path / "marked").iterdir()
     assert len(list(Video(copy).frames())) == 1
+
+
+def test_a_face_in_a_large_frame_is_followed(face: np.ndarray) -> None:
+    """Frames are followed at 640 pixels a side; boxes are in the frame's own."""
+    frames = [cv2.cvtColor(canvas((face, x, 60)), cv2.COLOR_RGB2GRAY) for x in (60, 66)]
+    before, after = (cv2.resize(frame, None, fx=4, fy=4) for frame in frames)  # 1280x960
+    tracker = Tracker()
+    tracker.follow(before)
+    tracker.update([Detection(Box(240, 240, 440, 440), 0.9)], 0.0)
+    tracker.follow(after)
+    [box] = tracker.boxes
+    np.testing.assert_allclose(box.to_list(), [264, 240, 440, 440], atol=6)

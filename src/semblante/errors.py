@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 
+def printable(text: str) -> str:
+    """What would move a terminal's cursor, end a line or hide is shown escaped."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 class SemblanteError(Exception):
-    """Base of the family. Its text is one line: what was expected and what came."""
+    """Base of the family. Its text is one line, `printable` whatever a file's name or content
+    holds: what was expected and what came."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(printable(text))
 
 
 class ImageError(SemblanteError):

@@ -8,6 +8,10 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
+import threading
+from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -36,6 +40,12 @@ ImageSource = str | os.PathLike[str] | bytes | bytearray | memoryview | npt.NDAr
 # declares is checked before anything is decoded.
 MAX_PIXELS: Final = 100_000_000
 MAX_PIPE_BYTES: Final = 500_000_000
+# A progressive JPEG comes in some ten scans, each of which goes over all of the picture; a small
+# file with thousands keeps the decoder busy for minutes.
+_MOST_SCANS: Final = 100
+# Pictures of more pixels are decoded one after the other: on the way one takes up to a gigabyte.
+_LARGE_PIXELS: Final = 25_000_000
+_LARGE: Final = threading.Lock()
 # What Pillow can open beyond these (PDF, PSD, EPS, ...) is no photograph, or runs programs.
 _READERS: Final = (
     JpegImagePlugin.JpegImageFile,  # MPO too: several JPEGs in one file, from phones
@@ -127,8 +137,16 @@ def _decode(file: IO[bytes], name: str, max_pixels: int) -> RgbImage:
                 f"{name}: {width}x{height} pixels are too many; "
                 f"at most {max_pixels / 1e6:g} megapixels are read"
             )
-        image.load()
-        return _to_rgb(_upright(image))
+        if image.format in ("JPEG", "MPO") and _scans(file) > _MOST_SCANS:
+            raise ImageError(f"{name}: a JPEG in more than {_MOST_SCANS} scans is not read")
+        with _LARGE if width * height > _LARGE_PIXELS else nullcontext():
+            image.load()
+            if image.format == "PNG" and not getattr(image, "is_animated", False):
+                # Decoding ends with the last row, and does not look at the sums after it.
+                file.seek(0)
+                Image.open(file, formats=("PNG",)).verify()
+            tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+            return _to_rgb(_upright(image), tags)
     except UnidentifiedImageError:
         if formats != FORMATS:  # its first bytes did say what it is
             raise ImageError(f"{name}: damaged or cut off: no whole HEIC picture") from None
@@ -145,6 +163,26 @@ def _decode(file: IO[bytes], name: str, max_pixels: int) -> RgbImage:
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ImageError(f"{name}: damaged or cut off: {reason}") from None
+
+
+# What is no data of a scan: any marker but those that stand in the midst of it.
+_MARKER: Final = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
+_SOI, _EOI, _SOS = b"\xd8", b"\xd9", b"\xda"
+
+
+def _scans(file: IO[bytes]) -> int:
+    """How many scans a JPEG has (ITU-T T.81, annex B)."""
+    place = file.tell()
+    file.seek(0)
+    data = file.read(MAX_PIPE_BYTES)
+    file.seek(place)
+    scans, at = 0, 0
+    while (marker := _MARKER.search(data, at)) and marker[1] != _EOI:
+        at = marker.end()
+        scans += marker[1] == _SOS
+        if marker[1] != _SOI:
+            at += int.from_bytes(data[at : at + 2], "big")
+    return scans
 
 
 def _is_heic(head: bytes) -> bool:
@@ -187,21 +225,31 @@ def _upright(image: Image.Image) -> Image.Image:
     return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
 
 
-def _to_rgb(image: Image.Image) -> RgbImage:
+def _to_rgb(image: Image.Image, tags: Mapping[int, Any]) -> RgbImage:
+    """`tags`: a TIFF's, by number."""
     if image.mode.startswith(("I", "F")):  # 16 or 32 bits a level; Pillow's convert() would clip
-        return _from_deep_grey(np.asarray(image))
+        return _from_deep_grey(np.asarray(image), tags)
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
+        white = Image.new("RGB", image.size, "white")
+        white.paste(image, mask=image.getchannel("A"))
+        image = white
     if image.mode != "RGB":
         image = image.convert("RGB")
     return np.array(image, dtype=np.uint8)  # a copy that may be written to
 
 
-def _from_deep_grey(levels: npt.NDArray[np.generic]) -> RgbImage:
-    """16-bit grey levels by their full range, deeper ones as the 8 or 16 bits they fit in; what
-    fits in neither, and fractions, by the range they use."""
+_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # TIFF 6.0's tags
+_WHITE_IS_ZERO, _UNSIGNED = 0, 1
+
+
+def _from_deep_grey(levels: npt.NDArray[np.generic], tags: Mapping[int, Any]) -> RgbImage:
+    """9- to 16-bit grey levels by their full range, deeper ones as the 8 or 16 bits they fit in;
+    what fits in neither, and fractions, by the range they use. Pillow leaves it to us what a TIFF's
+    `tags` say of its levels."""
+    (bits, *_), (kind, *_) = tags.get(_BITS, (0,)), tags.get(_SAMPLE_FORMAT, (_UNSIGNED,))
+    if levels.dtype == np.int32 and bits == 32 and kind == _UNSIGNED:
+        levels = levels.view(np.uint32)
     whole = np.issubdtype(levels.dtype, np.integer)
     values: npt.NDArray[np.floating] = levels.astype(
         np.float32 if levels.dtype.itemsize <= 2 else np.float64
@@ -211,7 +259,11 @@ def _from_deep_grey(levels: npt.NDArray[np.generic]) -> RgbImage:
     low, high = float(values.min()), float(values.max())
     if whole and low >= 0 and high <= 65535:
         low, high = 0.0, 255.0 if high <= 255 and levels.dtype.itemsize > 2 else 65535.0
-    grey = np.round((values - low) * (255.0 / max(high - low, 1e-12))).astype(np.uint8)
+        if 8 < bits < 16:
+            high = 2.0**bits - 1
+    grey = np.round((values - low) * (255.0 / max(high - low, 1e-12))).clip(0, 255).astype(np.uint8)
+    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        grey = 255 - grey
     return np.repeat(grey[:, :, None], 3, axis=2)
 
 
@@ -230,7 +282,7 @@ def _from_array(array: npt.NDArray[np.uint8], max_pixels: int) -> RgbImage:
         )
     if array.ndim == 3 and channels == 3:
         return array
-    return _to_rgb(Image.fromarray(array.reshape(array.shape[:2]) if channels == 1 else array))
+    return _to_rgb(Image.fromarray(array.reshape(array.shape[:2]) if channels == 1 else array), {})
 
 
 def saved_name(path: Path) -> Path:

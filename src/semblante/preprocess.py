@@ -42,7 +42,7 @@ class InputSpec:
                 normalisation=str(values["normalisation"]),
                 variance_floor=float(values["variance_floor"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ModelError(f"the model's input description is incomplete: {error!r}") from None
         known = spec.normalisation == PER_IMAGE and 1 <= spec.size <= 1024
         if not (known and 0 < spec.variance_floor < math.inf):

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from semblante.errors import MissingExtraError, OptionError
+from semblante.errors import MissingExtraError, OptionError, printable
 from semblante.files import identity, is_hidden, lies_in
 from semblante.images import SUFFIXES
 
@@ -84,8 +84,3 @@ def votes_beside(data: Path) -> Path:
 def complain(reason: str) -> None:
     """One line on stderr, `printable` whatever a file's name holds."""
     print(f"semblante: {printable(reason)}", file=sys.stderr)
-
-
-def printable(text: str) -> str:
-    """What would move a terminal's cursor, end a line or hide is shown escaped."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

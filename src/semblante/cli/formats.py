@@ -13,9 +13,8 @@ from typing import IO, Any
 from rich.console import Console
 from rich.table import Table
 
-from semblante.cli.checks import printable
 from semblante.emotions import EMOTIONS, emotion_name
-from semblante.errors import MissingExtraError
+from semblante.errors import MissingExtraError, printable
 from semblante.results import COLUMNS, WHOLE_COLUMNS, Analysis, rows_of
 
 

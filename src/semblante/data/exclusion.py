@@ -54,7 +54,7 @@ def read_exclusion(path: Path, dataset: Dataset) -> npt.NDArray[np.bool_]:
             if first.removeprefix(_START) != dataset.fingerprint():
                 raise DataError(f"{path}: lists rows of another dataset than the one given")
             for row in rows:
-                number = int(row[0]) if row and row[0].isdecimal() else -1
+                number = int(row[0]) if row and row[0].isdecimal() and len(row[0]) < 10 else -1
                 if not 0 <= number < len(dataset):
                     raise DataError(
                         f"{path}, line {rows.line_num + 1}: expected a row number of "

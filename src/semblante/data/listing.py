@@ -139,7 +139,7 @@ def _line(row: list[str], header: list[str], place: str, reader: PictureReader) 
         raise DataError(f"{place}: expected {len(header)} columns, found {len(row)}")
     values = {column: row[number].strip() for column, number in _columns(header).items()}
     path = values["path"]
-    place = f"{place} ({path})"
+    place = f"{place} ({path if len(path) < 100 else path[:100] + '...'})"
     label = reader.label(values["label"], place)
     if label is None:
         return None
@@ -152,6 +152,8 @@ def _of_file(line: _Listed, folder: Path, reader: PictureReader) -> Row | DataEr
         path = folder / line.path
         if "\\" in line.path and not path.exists():  # a list that was made on Windows
             path = folder / line.path.replace("\\", "/")
+        if path.exists() and not path.is_file():  # a pipe would never end
+            return DataError(f"{line.where}: expected a file, found something else")
         with path.open("rb") as file:
             data = reader.data(file)
     except OSError as error:

@@ -70,7 +70,8 @@ def parquet_rows(
                 except DataError as error:
                     yield error
     except (OSError, ValueError, TypeError) as error:  # pyarrow's errors derive from these
-        yield DataError(f"{where}: not a readable Parquet file: {error}")
+        reason = " ".join(str(error).split())
+        yield DataError(f"{where}: not a readable Parquet file: {reason}")
 
 
 def _class_names(metadata: dict[bytes, bytes], column: str) -> list[str] | None:

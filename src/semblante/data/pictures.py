@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from semblante.data.dataset import FACE_SIZE, SPLITS
 from semblante.emotions import EMOTIONS
-from semblante.errors import DataError, ImageError, OptionError
+from semblante.errors import DataError, ImageError, OptionError, printable
 from semblante.images import RgbImage, load_image
 from semblante.preprocess import crop_face, to_grey
 from semblante.results import Box
@@ -71,7 +71,7 @@ class PictureReader:
         if emotion is None and usual in EMOTIONS:
             emotion = usual
         if emotion is None:
-            shown = "".join(letter if letter.isprintable() else "?" for letter in name[:40])
+            shown = printable(name[:40])
             raise DataError(
                 f"{where}: unknown class {shown!r}; expected {', '.join(EMOTIONS)}, "
                 f"or say what it is with --map {shlex.quote(f'{shown}=EMOTION')}"

@@ -189,7 +189,10 @@ def _load(path: Path) -> onnxruntime.InferenceSession:
     options.log_severity_level = 4  # what goes wrong is raised, not printed
     options.intra_op_num_threads = 1
     try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        # Without `enable_fallback` it does not print what it could not do before it raises.
+        return onnxruntime.InferenceSession(
+            path, options, providers=["CPUExecutionProvider"], enable_fallback=0
+        )
     # ONNX Runtime's exceptions have no common public base class.
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
@@ -225,7 +228,7 @@ def _read_metadata(session: onnxruntime.InferenceSession, path: Path) -> dict[st
     try:
         about: dict[str, Any] = json.loads(text)
         labels, _ = tuple(about["labels"]), about["input"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise ModelError(
             f"{path}: its description (metadata {METADATA_KEY!r}) is damaged"
         ) from None

@@ -39,6 +39,7 @@ _MOST_FPS: Final = 240.0
 # A copy stays in time with its sound by repeating frames, but not over more than this: a stream's
 # clock may jump by hours.
 _LONGEST_GAP_S: Final = 300.0
+_LAST: Final = 4096  # bytes of a file, which are not all zero where it is whole
 _EBML: Final = b"\x1a\x45\xdf\xa3"
 _SEGMENT: Final = b"\x18\x53\x80\x67"
 # A file that ends before this share of what it announces breaks off; fewer frames are missing where
@@ -383,12 +384,16 @@ def picture_late_s(path: Path) -> float:
 
 def is_whole(path: Path) -> bool:
     """Is an MP4, Matroska or AVI file as long as its outermost parts say? False too where another
-    kind of file does not tell.
+    kind of file does not tell, and where it ends in zeros, as when a copy was interrupted.
 
     ISO/IEC 14496-12 (boxes), RFC 8794 and 9559 (EBML elements, the segment), RIFF.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
+        file.seek(max(0, size - _LAST))
+        if not any(file.read()):
+            return False
+        file.seek(0)
         head = file.read(12)
         if head[:4] == b"RIFF":
             return 8 + int.from_bytes(head[4:8], "little") <= size
@@ -411,7 +416,7 @@ def is_whole(path: Path) -> bool:
                 length = int.from_bytes(head[8:16], "big")
             kinds.add(head[4:8])
             if length == 0:  # to the end
-                return True
+                return head[4:8] == b"mdat"
             if length < 8 or len(head) < 8:
                 return False
             place += length

@@ -17,8 +17,9 @@ _SEED = 2013  # every call widens alike, so that an interrupted run goes on as i
 def widened(narrow: Mapping[str, Tensor], wide: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """`narrow`, the tensors of a `RecurrentNetwork`, in the shapes of `wide`, those of another.
 
-    Both have the same names. Only the layers' units grow in number, not the stem's, nor the
-    outputs: raises `ValueError` where something else differs, or `narrow` is the wider one.
+    Both have the same names. Only the layers' units grow in number, not the stem's; the number of
+    outputs stays that of `narrow`. Raises `ValueError` where something else differs, or `narrow` is
+    the wider one.
     """
     generator = torch.Generator().manual_seed(_SEED)
     # Of which unit of `narrow` each unit of a layer is a copy.
