@@ -99,11 +99,11 @@ def train(
     device = this_device()
     faces, public_faces = Faces(training, device), Faces(public, device)
     teachers = [network_of(teacher, faces) for teacher in options.teachers]
-    network = build_network(options.network)
-    check_fits(network, options, min(options.batch_size, len(training)), teachers)
+    untrained = build_network(options.network)
+    check_fits(untrained, options, min(options.batch_size, len(training)), teachers)
     together.check_shares(options.batch_size, len(training))
     if together.count > 1:
-        check_norms(network)
+        check_norms(untrained)
     if not resume:
         check_free(run_dir)
     bf16 = together.from_first(config.bf16 if resume else use_bf16(options.precision, device))
