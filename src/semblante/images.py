@@ -36,9 +36,9 @@ from semblante.files import write_atomically
 RgbImage = npt.NDArray[np.uint8]  # (H, W, 3), levels 0..255
 ImageSource = str | os.PathLike[str] | bytes | bytearray | memoryview | npt.NDArray[np.uint8]
 
-# 100 megapixels: more than any camera a person owns, 300 MB once decoded. The size a file
-# declares is checked before anything is decoded.
-MAX_PIXELS: Final = 100_000_000
+# 150 megapixels, 450 MB once decoded: phones take pictures of 108. The size a file declares is
+# checked before anything is decoded.
+MAX_PIXELS: Final = 150_000_000
 MAX_PIPE_BYTES: Final = 500_000_000
 # A progressive JPEG comes in some ten scans, each of which goes over all of the picture; a small
 # file with thousands keeps the decoder busy for minutes.
