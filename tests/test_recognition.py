@@ -322,3 +322,9 @@ def test_bars_have_rows_as_high_as_there_is_room_for(row: int) -> None:
         for emotion in EMOTIONS
     ]
     assert set(np.diff(tops)) == {row}
+
+
+def test_the_emotion_stands_above_the_face() -> None:
+    face = Face(Box(60, 60, 60, 60), 1.0, "sad", dict.fromkeys(EMOTIONS, 0.0) | {"sad": 1.0})
+    marked = annotate(np.full((200, 200, 3), 128, np.uint8), [face])
+    assert (marked[:58] == COLOURS["sad"]).all(axis=2).any()

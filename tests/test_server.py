@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import random
 import threading
 import time
@@ -589,3 +590,28 @@ def test_what_goes_wrong_inside_is_in_the_log(caplog: pytest.LogCaptureFixture) 
     client = TestClient(create_app(Settings(), Broken()), base_url=HERE)
     client.post("/v1/analyze", content=EXAMPLE.read_bytes())
     assert "a secret path" in caplog.text
+
+
+def test_a_video_after_nothing_for_long(
+    analyzer: Analyzer, clip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("semblante.server.jobs._SWEEP_S", 0.01)
+    client = small(analyzer)
+    for _ in range(2):
+        job = finished(client, client.post("/v1/analyze/video?every_s=1", content=clip).json())
+        assert job["state"] == "done"
+        time.sleep(0.1)
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="keeps no file in memory here")
+def test_a_video_that_is_done_leaves_no_memory_behind(client: TestClient, clip: bytes) -> None:
+    finished(client, client.post("/v1/analyze/video?every_s=1", content=clip).json())
+    names = [os.path.realpath(path) for path in Path("/proc/self/fd").iterdir()]
+    assert not [name for name in names if "memfd:video" in name]
+
+
+def test_a_field_after_a_picture_is_no_part_of_it() -> None:
+    form = b"--x\r\nContent-Disposition: form-data; name=a; filename=a.jpg\r\n\r\npixels\r\n"
+    form += b"--x\r\nContent-Disposition: form-data; name=note\r\n\r\nwords\r\n--x--\r\n"
+    [upload] = body._parts(bytearray(form), b"x", 32)
+    assert (upload.name, bytes(upload.data)) == ("a.jpg", b"pixels")

@@ -15,7 +15,7 @@ from conftest import EXAMPLE
 from semblante import EMOTIONS, Analysis, Analyzer, Box, Face
 from semblante.cli import views
 from semblante.recognise.annotate import COLOURS, pixelated
-from semblante.recognise.sheets import Tile, contact_sheet, tile_of, timeline
+from semblante.recognise.sheets import Tile, _axis, contact_sheet, tile_of, timeline
 from semblante.recognise.video import Video
 from test_cli import semblante as run
 from test_video import canvas, write_video
@@ -250,3 +250,14 @@ def test_a_timeline_replaces_no_picture_that_is_read(tmp_path) -> None:
     assert run("analyze", tmp_path, "--timeline", tmp_path).returncode == 0
     assert (tmp_path / "clip.mp4.png").read_bytes() == before
     assert (tmp_path / "clip-2.mp4.png").exists()
+
+
+@pytest.mark.parametrize("seconds", [1.0, 12.0, 60.0, 3600.0, 43_200.0, 100_000.0])
+def test_a_time_axis_has_at_most_twelve_marks(
+    seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[object] = []
+    monkeypatch.setattr(ImageDraw.ImageDraw, "line", lambda *words, **more: drawn.append(words))
+    draw = ImageDraw.Draw(Image.new("RGB", (900, 100)))
+    _axis(draw, 10, 0.0, seconds, 800 / seconds)
+    assert 3 <= len(drawn) <= 12

@@ -17,6 +17,7 @@ import semblante
 from conftest import EXAMPLE
 from semblante import Analyzer, Box, OptionError, VideoError
 from semblante.recognise.detectors import Detection, make_detector
+from semblante.recognise.pipeline import Following
 from semblante.recognise.tracks import Track, Tracker, median_flow, tracker_for
 from semblante.recognise.video import (
     Video,
@@ -584,3 +585,45 @@ def test_a_face_in_a_large_frame_is_followed(face: np.ndarray) -> None:
     tracker.follow(after)
     [box] = tracker.boxes
     np.testing.assert_allclose(box.to_list(), [264, 240, 440, 440], atol=6)
+
+
+def test_when_the_detector_looks_again() -> None:
+    """Every 0.49 s in the whole frame, and every 0.19 s close to where the face was."""
+    widths: list[int] = []
+
+    class Notes:
+        """Sees one face that stays, surer from close by, and notes how wide its pictures are."""
+
+        def detect(
+            self, image: np.ndarray, max_side: int | None = None, *, upright: bool = False
+        ) -> list[Detection]:
+            widths.append(image.shape[1])
+            whole = image.shape[1] == SIZE[0]
+            place = Box(100, 60, 80, 80) if whole else Box(40, 40, 80, 80)
+            return [Detection(place, 0.9 if whole else 0.95)]
+
+    following = Following(
+        Analyzer(detector=Notes()), Tracker(), look_every_s=0.19, search_every_s=0.49
+    )
+    seen = []
+    for tenth in range(8):
+        widths.clear()
+        [face] = following.faces(canvas(), tenth / 10)
+        seen.append((widths.copy(), face.detection_score))
+    assert [asked for asked, _ in seen] == [[320], [], [160], [], [160], [320], [], [160]]
+    assert [score for _, score in seen] == [0.9, 0.9, 0.95, 0.95, 0.95, 0.9, 0.9, 0.95]
+
+
+@pytest.mark.parametrize(
+    ("parts", "whole"),
+    [
+        ((b"\0\0\0\x10moov" + bytes(8), b"\0\0\0\1mdat" + (20).to_bytes(8, "big") + b"long"), True),
+        ((b"\0\0\0\x10moov" + bytes(8), b"\0\0\0\0mdat" + b"to the end"), True),
+        ((b"\0\0\0\x10mdatpictures",), False),
+    ],
+)
+def test_the_boxes_of_an_mp4(parts: tuple[bytes, ...], whole: bool, tmp_path: Path) -> None:
+    """One with a length of 64 bits, one without an end of its own, and no `moov`."""
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(b"\0\0\0\x10ftypisom\0\0\0\1" + b"".join(parts))
+    assert is_whole(path) == whole

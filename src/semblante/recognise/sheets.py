@@ -128,10 +128,15 @@ def timeline(frames: Sequence[Analysis], language: str = "en") -> RgbImage:
     return np.asarray(page, dtype=np.uint8)
 
 
+# Seconds between two marks of a time axis, up to a day.
+_UNITS: Final = (
+    0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21_600, 43_200, 86_400,
+)  # fmt: skip
+
+
 def _axis(draw: ImageDraw.ImageDraw, top: int, start: float, span: float, scale: float) -> None:
     """Seconds at round places, at most twelve of them."""
-    wanted = span / 12
-    unit = next((s for s in (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 600, 1800) if s >= wanted), 3600)
+    unit = next((unit for unit in _UNITS if 11 * unit >= span), _UNITS[-1])
     moment = ceil(start / unit) * unit
     while moment <= start + span:
         x = _MARGIN + (moment - start) * scale
