@@ -271,6 +271,28 @@ def test_every_name_can_be_drawn() -> None:
             assert bytes(font(20).getmask(letter)) != bytes(missing), letter
 
 
+@pytest.mark.parametrize("row", range(13, 27))
+def test_bars_have_rows_as_high_as_there_is_room_for(row: int) -> None:
+    box = Box(0, 0, 200, 7 * row)
+    place = _panel(box, (600, 400), [])
+    assert place is not None
+    picture = Image.new("RGB", (600, 400))
+    probabilities = dict.fromkeys(EMOTIONS, 1 / 7)
+    _draw_bars(picture, Face(box, 0.9, "sad", probabilities), place, "en")
+    pixels = np.asarray(picture)[:, place.left + 4 * row + row // 2 :]  # not the names
+    tops = [
+        np.flatnonzero((pixels == COLOURS[emotion]).all(axis=2).any(axis=1))[0]
+        for emotion in EMOTIONS
+    ]
+    assert set(np.diff(tops)) == {row}
+
+
+def test_the_emotion_stands_above_the_face() -> None:
+    face = Face(Box(60, 60, 60, 60), 1.0, "sad", dict.fromkeys(EMOTIONS, 0.0) | {"sad": 1.0})
+    marked = annotate(np.full((200, 200, 3), 128, np.uint8), [face])
+    assert (marked[:58] == COLOURS["sad"]).all(axis=2).any()
+
+
 # -- what recognition does not need -----------------------------------------------------------
 
 
@@ -306,25 +328,3 @@ def test_probabilities_stand_under_their_names() -> None:
     face = Face(Box(0, 0, 9, 9), 0.9, "sad", others)
     [row] = rows_of(Analysis("a.png", 10, 10, (face,)))
     assert dict(zip(COLUMNS, row, strict=True))["sad"] == 0.7
-
-
-@pytest.mark.parametrize("row", range(13, 27))
-def test_bars_have_rows_as_high_as_there_is_room_for(row: int) -> None:
-    box = Box(0, 0, 200, 7 * row)
-    place = _panel(box, (600, 400), [])
-    assert place is not None
-    picture = Image.new("RGB", (600, 400))
-    probabilities = dict.fromkeys(EMOTIONS, 1 / 7)
-    _draw_bars(picture, Face(box, 0.9, "sad", probabilities), place, "en")
-    pixels = np.asarray(picture)[:, place.left + 4 * row + row // 2 :]  # not the names
-    tops = [
-        np.flatnonzero((pixels == COLOURS[emotion]).all(axis=2).any(axis=1))[0]
-        for emotion in EMOTIONS
-    ]
-    assert set(np.diff(tops)) == {row}
-
-
-def test_the_emotion_stands_above_the_face() -> None:
-    face = Face(Box(60, 60, 60, 60), 1.0, "sad", dict.fromkeys(EMOTIONS, 0.0) | {"sad": 1.0})
-    marked = annotate(np.full((200, 200, 3), 128, np.uint8), [face])
-    assert (marked[:58] == COLOURS["sad"]).all(axis=2).any()

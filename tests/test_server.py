@@ -164,6 +164,13 @@ def test_malformed_bodies_never_break_it(client: TestClient) -> None:
         assert answer.status_code in (200, 400, 413, 422), (number, answer.text)
 
 
+def test_a_field_after_a_picture_is_no_part_of_it() -> None:
+    form = b"--x\r\nContent-Disposition: form-data; name=a; filename=a.jpg\r\n\r\npixels\r\n"
+    form += b"--x\r\nContent-Disposition: form-data; name=note\r\n\r\nwords\r\n--x--\r\n"
+    [upload] = body._parts(bytearray(form), b"x", 32)
+    assert (upload.name, bytes(upload.data)) == ("a.jpg", b"pixels")
+
+
 # -- videos ---------------------------------------------------------------------------------------
 
 
@@ -302,6 +309,24 @@ def test_results_are_kept_for_so_long(
     job = finished(client, client.post("/v1/analyze/video?every_s=0.5", content=clip).json())
     monkeypatch.setattr("semblante.server.jobs._KEPT_S", 0.0)
     assert client.get(f"/v1/jobs/{job['id']}").status_code == 404
+
+
+def test_a_video_after_nothing_for_long(
+    analyzer: Analyzer, clip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("semblante.server.jobs._SWEEP_S", 0.01)
+    client = small(analyzer)
+    for _ in range(2):
+        job = finished(client, client.post("/v1/analyze/video?every_s=1", content=clip).json())
+        assert job["state"] == "done"
+        time.sleep(0.1)
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="keeps no file in memory here")
+def test_a_video_that_is_done_leaves_no_memory_behind(client: TestClient, clip: bytes) -> None:
+    finished(client, client.post("/v1/analyze/video?every_s=1", content=clip).json())
+    names = [os.path.realpath(path) for path in Path("/proc/self/fd").iterdir()]
+    assert not [name for name in names if "memfd:video" in name]
 
 
 # -- the live stream ------------------------------------------------------------------------------
@@ -444,6 +469,14 @@ def test_monitors_may_ask_for_the_head_alone(client: TestClient) -> None:
         assert (answer.status_code, answer.content) == (200, b"")
 
 
+def test_an_allowed_page_may_send_a_token_and_use_the_answer(analyzer: Analyzer) -> None:
+    client = small(analyzer, origins=("https://friend.example",), token="secret")
+    asked = client.options("/v1/analyze", headers={"origin": "https://friend.example"})
+    assert "authorization" in asked.headers["access-control-allow-headers"]
+    assert asked.headers["cross-origin-resource-policy"] == "cross-origin"
+    assert asked.headers["vary"] == "origin"
+
+
 # -- the rest -------------------------------------------------------------------------------
 
 
@@ -574,14 +607,6 @@ def test_the_page_is_whole(client: TestClient) -> None:
     assert "script-src 'self'" in page.headers["content-security-policy"]
 
 
-def test_an_allowed_page_may_send_a_token_and_use_the_answer(analyzer: Analyzer) -> None:
-    client = small(analyzer, origins=("https://friend.example",), token="secret")
-    asked = client.options("/v1/analyze", headers={"origin": "https://friend.example"})
-    assert "authorization" in asked.headers["access-control-allow-headers"]
-    assert asked.headers["cross-origin-resource-policy"] == "cross-origin"
-    assert asked.headers["vary"] == "origin"
-
-
 def test_what_goes_wrong_inside_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     class Broken(Analyzer):
         def analyze(self, image):
@@ -590,28 +615,3 @@ def test_what_goes_wrong_inside_is_in_the_log(caplog: pytest.LogCaptureFixture) 
     client = TestClient(create_app(Settings(), Broken()), base_url=HERE)
     client.post("/v1/analyze", content=EXAMPLE.read_bytes())
     assert "a secret path" in caplog.text
-
-
-def test_a_video_after_nothing_for_long(
-    analyzer: Analyzer, clip: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("semblante.server.jobs._SWEEP_S", 0.01)
-    client = small(analyzer)
-    for _ in range(2):
-        job = finished(client, client.post("/v1/analyze/video?every_s=1", content=clip).json())
-        assert job["state"] == "done"
-        time.sleep(0.1)
-
-
-@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="keeps no file in memory here")
-def test_a_video_that_is_done_leaves_no_memory_behind(client: TestClient, clip: bytes) -> None:
-    finished(client, client.post("/v1/analyze/video?every_s=1", content=clip).json())
-    names = [os.path.realpath(path) for path in Path("/proc/self/fd").iterdir()]
-    assert not [name for name in names if "memfd:video" in name]
-
-
-def test_a_field_after_a_picture_is_no_part_of_it() -> None:
-    form = b"--x\r\nContent-Disposition: form-data; name=a; filename=a.jpg\r\n\r\npixels\r\n"
-    form += b"--x\r\nContent-Disposition: form-data; name=note\r\n\r\nwords\r\n--x--\r\n"
-    [upload] = body._parts(bytearray(form), b"x", 32)
-    assert (upload.name, bytes(upload.data)) == ("a.jpg", b"pixels")

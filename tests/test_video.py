@@ -281,6 +281,45 @@ def test_smoothing_is_an_exponential_average_in_time() -> None:
     np.testing.assert_allclose(tracker.smooth(track, other, 100.0), other, atol=1e-9)
 
 
+def test_a_face_in_a_large_frame_is_followed(face: np.ndarray) -> None:
+    """Frames are followed at 640 pixels a side; boxes are in the frame's own."""
+    frames = [cv2.cvtColor(canvas((face, x, 60)), cv2.COLOR_RGB2GRAY) for x in (60, 66)]
+    before, after = (cv2.resize(frame, None, fx=4, fy=4) for frame in frames)  # 1280x960
+    tracker = Tracker()
+    tracker.follow(before)
+    tracker.update([Detection(Box(240, 240, 440, 440), 0.9)], 0.0)
+    tracker.follow(after)
+    [box] = tracker.boxes
+    np.testing.assert_allclose(box.to_list(), [264, 240, 440, 440], atol=6)
+
+
+def test_when_the_detector_looks_again() -> None:
+    """Every 0.49 s in the whole frame, and every 0.19 s close to where the face was."""
+    widths: list[int] = []
+
+    class Notes:
+        """Sees one face that stays, surer from close by, and notes how wide its pictures are."""
+
+        def detect(
+            self, image: np.ndarray, max_side: int | None = None, *, upright: bool = False
+        ) -> list[Detection]:
+            widths.append(image.shape[1])
+            whole = image.shape[1] == SIZE[0]
+            place = Box(100, 60, 80, 80) if whole else Box(40, 40, 80, 80)
+            return [Detection(place, 0.9 if whole else 0.95)]
+
+    following = Following(
+        Analyzer(detector=Notes()), Tracker(), look_every_s=0.19, search_every_s=0.49
+    )
+    seen = []
+    for tenth in range(8):
+        widths.clear()
+        [face] = following.faces(canvas(), tenth / 10)
+        seen.append((widths.copy(), face.detection_score))
+    assert [asked for asked, _ in seen] == [[320], [], [160], [], [160], [320], [], [160]]
+    assert [score for _, score in seen] == [0.9, 0.9, 0.95, 0.95, 0.95, 0.9, 0.9, 0.95]
+
+
 # -- files as cameras and phones write them -----------------------------------------------------
 
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
@@ -573,45 +612,6 @@ def test_a_copy_of_a_frame_every_quarter_of_an_hour(moving: Path, tmp_path: Path
     assert done.returncode == 0, done.stderr
     [copy] = (tmp_path / "marked").iterdir()
     assert len(list(Video(copy).frames())) == 1
-
-
-def test_a_face_in_a_large_frame_is_followed(face: np.ndarray) -> None:
-    """Frames are followed at 640 pixels a side; boxes are in the frame's own."""
-    frames = [cv2.cvtColor(canvas((face, x, 60)), cv2.COLOR_RGB2GRAY) for x in (60, 66)]
-    before, after = (cv2.resize(frame, None, fx=4, fy=4) for frame in frames)  # 1280x960
-    tracker = Tracker()
-    tracker.follow(before)
-    tracker.update([Detection(Box(240, 240, 440, 440), 0.9)], 0.0)
-    tracker.follow(after)
-    [box] = tracker.boxes
-    np.testing.assert_allclose(box.to_list(), [264, 240, 440, 440], atol=6)
-
-
-def test_when_the_detector_looks_again() -> None:
-    """Every 0.49 s in the whole frame, and every 0.19 s close to where the face was."""
-    widths: list[int] = []
-
-    class Notes:
-        """Sees one face that stays, surer from close by, and notes how wide its pictures are."""
-
-        def detect(
-            self, image: np.ndarray, max_side: int | None = None, *, upright: bool = False
-        ) -> list[Detection]:
-            widths.append(image.shape[1])
-            whole = image.shape[1] == SIZE[0]
-            place = Box(100, 60, 80, 80) if whole else Box(40, 40, 80, 80)
-            return [Detection(place, 0.9 if whole else 0.95)]
-
-    following = Following(
-        Analyzer(detector=Notes()), Tracker(), look_every_s=0.19, search_every_s=0.49
-    )
-    seen = []
-    for tenth in range(8):
-        widths.clear()
-        [face] = following.faces(canvas(), tenth / 10)
-        seen.append((widths.copy(), face.detection_score))
-    assert [asked for asked, _ in seen] == [[320], [], [160], [], [160], [320], [], [160]]
-    assert [score for _, score in seen] == [0.9, 0.9, 0.95, 0.95, 0.95, 0.9, 0.9, 0.95]
 
 
 @pytest.mark.parametrize(

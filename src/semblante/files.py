@@ -15,6 +15,8 @@ from typing import Any
 
 _NUMBERS = itertools.count()
 _WINDOWS = os.name == "nt"
+# What systems and file managers add beside the data, whose names do not begin with a dot.
+_ADDED = ("__macosx", "@eadir", "$recycle.bin", "system volume information")
 
 
 def user_folder(kind: str) -> Path:
@@ -50,8 +52,7 @@ def key_of_name(name: str) -> str:
 
 
 def lies_in(path: Path, folder: Path) -> PurePosixPath | None:
-    """The place of `path`, which need not exist, below `folder`; None where it does not lie in
-    it."""
+    """The place of `path`, which need not exist, below `folder`; None where it lies elsewhere."""
     real, wanted = Path(os.path.realpath(path)), identity(folder)
     for above in (real, *real.parents):
         if identity(above) == wanted:
@@ -76,10 +77,6 @@ def files_below(
         seen.add(this)
         folders[:] = sorted(name for name in folders if not is_hidden(name))
         yield from (Path(place, name) for name in names if not is_hidden(name))
-
-
-# What systems and file managers add beside the data, whose names do not begin with a dot.
-_ADDED = ("__macosx", "@eadir", "$recycle.bin", "system volume information")
 
 
 def is_hidden(name: str) -> bool:

@@ -112,7 +112,8 @@ def _listed(
 ) -> Iterator[_Listed | DataError]:
     """The lines but those of classes that are to be left out, whose pictures need not be there."""
     rows = csv.reader(lines)
-    header: list[str] = []
+    columns: dict[str, int] | None = None  # before the header
+    n_columns = 0
     while True:
         try:
             row = next(rows)
@@ -121,12 +122,15 @@ def _listed(
         except csv.Error as error:
             yield DataError(f"{where}, line {rows.line_num}: not valid CSV: {error}")
             continue
-        if not header:
-            header = row
+        if columns is None:
+            columns, n_columns = _columns(row), len(row)
         elif row:
             place = f"{where}, line {rows.line_num}"
             try:
-                line = _line(row, header, place, reader)
+                if len(row) != n_columns:
+                    raise DataError(f"{place}: expected {n_columns} columns, found {len(row)}")
+                values = {column: row[number].strip() for column, number in columns.items()}
+                line = _line(values, place, reader)
             except DataError as error:
                 yield error
             else:
@@ -134,10 +138,8 @@ def _listed(
                     yield line
 
 
-def _line(row: list[str], header: list[str], place: str, reader: PictureReader) -> _Listed | None:
-    if len(row) != len(header):
-        raise DataError(f"{place}: expected {len(header)} columns, found {len(row)}")
-    values = {column: row[number].strip() for column, number in _columns(header).items()}
+def _line(values: dict[str, str], place: str, reader: PictureReader) -> _Listed | None:
+    """None for a class that is to be left out."""
     path = values["path"]
     place = f"{place} ({path if len(path) < 100 else path[:100] + '...'})"
     label = reader.label(values["label"], place)

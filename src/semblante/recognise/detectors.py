@@ -59,7 +59,8 @@ class Detector(Protocol):
         """RGB uint8 (H, W, 3) -> the faces in it, surest first; none is an empty list.
 
         Where that can save time: `max_side`, pixels a side at which it is enough to look;
-        `upright`, heads that are not tilted are enough.
+        `upright`, heads that are not tilted are enough. A detector with an attribute `tilted` that
+        is false finds the same with and without `upright`, and is asked once.
         """
 
 
@@ -196,6 +197,7 @@ class YuNetDetector:
 
     SIDE: Final = 1.30  # of FER2013's frame, in widths of YuNet's box
     RISE: Final = 0.065  # of the frame's centre above the middle between eyes and mouth, in sides
+    tilted: Final = False  # tilted heads take no search of their own
     _LEAST_SIDE: Final = 320  # smaller pictures are enlarged to this, four times at most
     _THINNEST: Final = 64  # pixels a side; OpenCV reads beyond a picture of 32 and less
     _OVERLAP: Final = 0.3  # of the network's own suppression of doubles

@@ -311,7 +311,7 @@ class Following:
         self._looked_s = self._searched_s = -math.inf
         self._whole = isinstance(analyzer.detector, WholePicture)
         # Does a second look, for heads that were tilted meanwhile, find more than the first?
-        self._tilted = getattr(analyzer.detector, "tilted", False)
+        self._tilted = getattr(analyzer.detector, "tilted", True)
 
     def faces(self, image: RgbImage, time_s: float) -> tuple[Face, ...]:
         """Of the next picture, RGB (H, W, 3), taken at `time_s`, which never goes back."""
