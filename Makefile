@@ -32,7 +32,7 @@ bench: .venv/dev
 	$(BIN)/python benchmarks/accuracy.py --data $(DATA)
 	$(BIN)/python benchmarks/reading.py --data $(DATA)
 	mkdir -p runs
-	$(BIN)/semblante data audit $(DATA) --out runs/audit > runs/audit.txt
+	$(BIN)/semblante data audit $(DATA) --lang en --out runs/audit > runs/audit.txt
 	sed '/^pictures/d' runs/audit.txt > benchmarks/results/audit.txt
 	$(BIN)/python benchmarks/robustness.py --data $(DATA)
 	$(BIN)/python benchmarks/dial.py --data $(DATA)

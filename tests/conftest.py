@@ -25,6 +25,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 # Datasets that the tests read are kept apart from the user's own.
 os.environ["SEMBLANTE_CACHE"] = tempfile.mkdtemp(prefix="semblante-tests-")
 atexit.register(shutil.rmtree, os.environ["SEMBLANTE_CACHE"], ignore_errors=True)
+os.environ.pop("SEMBLANTE_LANG", None)  # what is shown is compared in English
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "examples" / "eileen-collins.jpg"

@@ -15,6 +15,7 @@ from semblante.data import Dataset
 from semblante.data.audit import audit
 from semblante.data.exclusion import read_exclusion, write_exclusion
 from semblante.data.ferplus import VOTES, FerPlus, load_ferplus
+from semblante.emotions import LANGUAGES
 from semblante.errors import DataError
 
 pytest.importorskip("cleanlab")
@@ -138,6 +139,33 @@ def test_report_and_numbers(dirty: Dataset, tmp_path: Path) -> None:
     }  # fmt: skip
     assert numbers["mislabelled"]["rows"][0]["row"] == 15
     assert numbers["class_balance"]["Training"]["happy"] == 4
+
+
+def test_the_report_in_spanish(dirty: Dataset, tmp_path: Path) -> None:
+    """Every finding has both languages, with the same figures; names of splits stay."""
+    counts = np.zeros((len(dirty), len(VOTES)), np.int64)
+    votes = FerPlus(counts, np.ones(len(dirty), np.bool_), dirty.splits)
+    found = audit(dirty, votes=votes, probabilities=sure(dirty))
+    pages = {}
+    for language in LANGUAGES:
+        write_report(found, tmp_path / "report.html", "mine", language)
+        pages[language] = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "más bien asco (90%)" in pages["es"]
+    assert "1 neutral, 1 sorpresa" in pages["es"]
+    assert '<html lang="es">' in pages["es"]
+    ids = {
+        language: re.findall(r'<section id="([\w-]+)">', page) for language, page in pages.items()
+    }
+    assert ids["en"] == ids["es"]
+    assert len(ids["en"]) == 14
+    for name in ids["en"]:
+        told = [
+            re.findall(r"\d+", re.findall(f'#{name}">.*?</td><td>(.*?)</td>', page)[0])
+            for page in pages.values()
+        ]
+        assert told[0] == told[1], name
+    english = re.findall(r"<p>(.*?)</p>", pages["en"])
+    assert not [text for text in english if text in pages["es"]]
 
 
 def test_leaks_are_shown_beside_what_they_copy(dirty: Dataset, tmp_path: Path) -> None:

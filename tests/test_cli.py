@@ -488,6 +488,18 @@ def test_data_inspect(tmp_path: Path, patterns_csv: Path) -> None:
         assert sheet.size == (24 * 48, 7 * 48)
 
 
+def test_the_language_of_the_environment(
+    patterns_csv: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEMBLANTE_LANG", "es")
+    done = semblante("data", "inspect", patterns_csv)
+    assert [line.split() for line in done.stdout.splitlines() if line.startswith("alegría")] == [
+        ["alegría", "12", "12", "12", "36"]
+    ]
+    english = semblante("data", "inspect", patterns_csv, "--lang", "en")
+    assert "happy" in english.stdout
+
+
 def test_no_command_overwrites_what_it_reads(patterns_csv: Path, tmp_path: Path) -> None:
     table = tmp_path / "faces.csv"
     table.write_bytes(patterns_csv.read_bytes())
@@ -609,6 +621,12 @@ def test_audit_and_exclude(tmp_path: Path, patterns: Dataset) -> None:
     assert numbers["mislabelled"]["n_judged"] == 168 - 1  # the tests, less the leaked face
     assert "data:image/png;base64" in (out / "report.html").read_text()
     assert [line.split(",")[0] for line in drop.read_text().splitlines()[2:]] == ["9", "50", "84"]
+
+    spanish = semblante("data", "audit", data, "--out", out, "--lang", "es")
+    assert spanish.returncode == 0, spanish.stderr
+    assert "2 en 2 grupos" in spanish.stdout
+    assert len(spanish.stdout.splitlines()) == len(done.stdout.splitlines()) - 1  # without --drop
+    assert "Copias exactas" in (out / "report.html").read_text(encoding="utf-8")
 
     inspected = semblante("data", "inspect", data, "--exclude", drop)
     assert f"{252 - 3} faces" in inspected.stdout

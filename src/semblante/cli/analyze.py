@@ -37,6 +37,7 @@ from semblante.cli.options import (
     DetectorName,
     EarlyExitOption,
     Language,
+    LanguageOption,
     ModelOption,
     StepsOption,
 )
@@ -147,9 +148,7 @@ def analyze_command(
         PictureTta,
         typer.Option(help="views of a picture's face that are averaged; flip: mirrored, too"),
     ] = PictureTta.flip,
-    lang: Annotated[
-        Language, typer.Option(help="language of the table and the pictures")
-    ] = Language.en,
+    lang: LanguageOption = Language.en,
 ) -> None:
     """Find the faces in pictures and videos and estimate the emotion each shows.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +20,9 @@ from semblante.cli.checks import (
     require,
     votes_beside,
 )
+from semblante.cli.options import Language, LanguageOption
 from semblante.cli.reading import DataPath, FindFacesOption, MapOption, SkipBadOption, Source
-from semblante.emotions import EMOTIONS
+from semblante.emotions import EMOTIONS, emotion_name
 from semblante.errors import DataError, OptionError
 from semblante.models import DEFAULT_MODEL
 
@@ -74,6 +75,7 @@ def audit_command(
     mapping: MapOption = None,
     skip_bad: SkipBadOption = False,
     find_faces: FindFacesOption = False,
+    lang: LanguageOption = Language.en,
 ) -> None:
     """Find copies, leaks between splits, what is no face, and labels that are likely wrong.
 
@@ -111,25 +113,30 @@ def audit_command(
     from semblante.data.report import write_report
     from semblante.files import write_json
 
+    words = _WORDS[lang]
     source = Source(path, mapping, skip_bad, find_faces)
     dataset = source.read()
     ferplus = _votes(votes, path, dataset)
     out.mkdir(parents=True, exist_ok=True)
     if folds:
-        estimates = _by_folds(dataset, recipe, folds, work or out / "runs", source)
+        estimates = _by_folds(dataset, recipe, folds, work or out / "runs", source, lang)
     else:
-        estimates = _by_model(dataset, model or DEFAULT_MODEL)
+        estimates = _by_model(dataset, model or DEFAULT_MODEL, words["looks"])
     with Console(stderr=True).status("") as status:
-        found = audit(dataset, votes=ferplus, probabilities=estimates, progress=status.update)
-        status.update("writing")
+        found = audit(
+            dataset,
+            votes=ferplus,
+            probabilities=estimates,
+            progress=lambda doing: status.update(words["doing"].get(doing, doing)),
+        )
         write_json(out / "rows.json", found.to_dict())
-        write_report(found, out / "report.html", str(path))
-    _print(found)
-    print(f"pictures: {out / 'report.html'}, row numbers: {out / 'rows.json'}")
+        write_report(found, out / "report.html", str(path), lang)
+    _print(found, lang)
+    print(words["written"].format(out / "report.html", out / "rows.json"))
     if drop is not None:
         reasons = found.to_drop()
         write_exclusion(drop, dataset, reasons)
-        print(f"rows to leave out: {drop} ({len(reasons):,})")
+        print(words["to leave out"].format(drop, len(reasons)))
 
 
 def _votes(given: Path | None, data: Path, dataset: Dataset) -> FerPlus | None:
@@ -149,7 +156,7 @@ def _votes(given: Path | None, data: Path, dataset: Dataset) -> FerPlus | None:
     return ferplus
 
 
-def _by_model(dataset: Dataset, model: str) -> npt.NDArray[np.float32]:
+def _by_model(dataset: Dataset, model: str, looks: str) -> npt.NDArray[np.float32]:
     """Estimates for faces that Training holds no exact copy of; NaN for the others."""
     from semblante.data.duplicates import seen_in
     from semblante.models import model_path
@@ -167,13 +174,13 @@ def _by_model(dataset: Dataset, model: str) -> npt.NDArray[np.float32]:
             "use --folds"
         )
     estimates = np.full((len(dataset), len(EMOTIONS)), np.nan, np.float32)
-    with Console(stderr=True).status(f"{escape(model)} looks at {int(judged.sum()):,} faces"):
+    with Console(stderr=True).status(looks.format(escape(model), int(judged.sum()))):
         estimates[judged] = classifier.probabilities(dataset.images[judged])
     return estimates
 
 
 def _by_folds(
-    dataset: Dataset, recipe: TrainOptions, folds: int, work: Path, source: Source
+    dataset: Dataset, recipe: TrainOptions, folds: int, work: Path, source: Source, language: str
 ) -> npt.NDArray[np.float32]:
     from semblante.cli.train import RunProgress
     from semblante.train.crossval import out_of_sample
@@ -181,44 +188,109 @@ def _by_folds(
     console = Console(stderr=True)
 
     def reporter(fold: int) -> RunProgress:
-        console.print(f"fold {fold + 1} of {folds}", highlight=False)
-        return RunProgress(console, recipe.epochs)
+        console.print(_WORDS[language]["fold"].format(fold + 1, folds), highlight=False)
+        return RunProgress(console, recipe.epochs, language=language)
 
-    return out_of_sample(dataset, recipe, folds, work, reporter, source=source.to_dict())
+    return out_of_sample(
+        dataset, recipe, folds, work, reporter, source=source.to_dict(), language=language
+    )
 
 
-def _print(found: Audit) -> None:
+def _print(found: Audit, language: str) -> None:
+    words = _WORDS[language]
+    rows = words["rows"]
     table = Table(box=None, pad_edge=False, show_header=False)
+
+    def add(row: str, *values: Any, **more: Any) -> None:
+        name, value = rows[row]
+        table.add_row(name.format(**more), value.format(*values))
+
     shown: dict[str, Any] = found.to_dict()
     exact, near = shown["exact_duplicates"], shown["near_duplicates"]
-    table.add_row("exact copies", f"{exact['n_extra_copies']:,} in {exact['n_groups']:,} groups")
-    conflicts = shown["conflicting_labels"]["n_groups"]
-    table.add_row("  with different labels", f"{conflicts:,} groups")
-    table.add_row("near copies", f"{near['n_groups']:,} groups (correlation {near['correlation']})")
+    add("exact", exact["n_extra_copies"], exact["n_groups"])
+    add("conflicting", shown["conflicting_labels"]["n_groups"])
+    add("near", near["n_groups"], near["correlation"])
     for split, leak in shown["leaks"].items():
         if shown["splits"][split]:
-            table.add_row(
-                f"{split} in Training too",
-                f"{leak['n']:,} exact, {len(leak['near_rows']):,} near; "
-                f"{leak['leak_free_n']:,} without the exact ones",
-            )
-    table.add_row("PrivateTest in PublicTest", f"{shown['private_test_in_public_test']['n']:,}")
+            add("leaks", leak["n"], len(leak["near_rows"]), leak["leak_free_n"], split=split)
+    add("across tests", shown["private_test_in_public_test"]["n"])
     if found.dataset.groups is not None:
-        table.add_row("groups in several splits", f"{len(found.groups_across):,}")
-    table.add_row("constant images", f"{shown['constant']['n']:,}")
-    no_face = shown["no_face"]
-    table.add_row(
-        "no face, say FER+'s taggers", f"{no_face['n']:,}" if no_face else "no votes given"
-    )
+        add("groups", len(found.groups_across))
+    add("constant", shown["constant"]["n"])
+    if shown["no_face"]:
+        add("no face", shown["no_face"]["n"])
+    else:
+        add("no votes")
     for name in ("dark", "bright", "blurred", "drawn"):
-        table.add_row(
-            f"very {name}" if name != "drawn" else "drawn or written", f"{shown[name]['n']:,}"
-        )
+        add(name, shown[name]["n"])
     wrong = shown["mislabelled"]
     if wrong is not None:
-        table.add_row("likely mislabelled", f"{wrong['n']:,} of {wrong['n_judged']:,} judged")
+        add("mislabelled", wrong["n"], wrong["n_judged"])
     totals = {emotion: sum(row[emotion] for row in found.counts().values()) for emotion in EMOTIONS}
     if any(totals.values()):
-        most, least = max(totals, key=totals.__getitem__), min(totals, key=totals.__getitem__)
-        table.add_row("class balance", f"{most} {totals[most]:,}, {least} {totals[least]:,}")
+        ends = [end(totals, key=totals.__getitem__) for end in (max, min)]
+        add("balance", *((emotion_name(end, language), totals[end]) for end in ends))
     Console(highlight=False).print(table)
+
+
+_WORDS: Final[dict[str, dict[str, Any]]] = {
+    "en": {
+        "looks": "{} looks at {:,} faces",
+        "doing": {},  # in the words of `audit`
+        "fold": "fold {} of {}",
+        "written": "pictures: {}, row numbers: {}",
+        "to leave out": "rows to leave out: {} ({:,})",
+        "rows": {
+            "exact": ("exact copies", "{:,} in {:,} groups"),
+            "conflicting": ("  with different labels", "{:,} groups"),
+            "near": ("near copies", "{:,} groups (correlation {})"),
+            "leaks": (
+                "{split} in Training too",
+                "{:,} exact, {:,} near; {:,} without the exact ones",
+            ),
+            "across tests": ("PrivateTest in PublicTest", "{:,}"),
+            "groups": ("groups in several splits", "{:,}"),
+            "constant": ("constant images", "{:,}"),
+            "no face": ("no face, say FER+'s taggers", "{:,}"),
+            "no votes": ("no face, say FER+'s taggers", "no votes given"),
+            "dark": ("very dark", "{:,}"),
+            "bright": ("very bright", "{:,}"),
+            "blurred": ("very blurred", "{:,}"),
+            "drawn": ("drawn or written", "{:,}"),
+            "mislabelled": ("likely mislabelled", "{:,} of {:,} judged"),
+            "balance": ("class balance", "{0[0]} {0[1]:,}, {1[0]} {1[1]:,}"),
+        },
+    },
+    "es": {
+        "looks": "{} mira {:,} rostros",
+        "doing": {
+            "looking for copies": "buscando copias",
+            "looking for near copies": "buscando copias casi exactas",
+            "looking at light and sharpness": "midiendo luz y nitidez",
+            "judging labels": "juzgando etiquetas",
+        },
+        "fold": "parte {} de {}",
+        "written": "imágenes: {}, números de fila: {}",
+        "to leave out": "filas por excluir: {} ({:,})",
+        "rows": {
+            "exact": ("copias exactas", "{:,} en {:,} grupos"),
+            "conflicting": ("  con etiquetas distintas", "{:,} grupos"),
+            "near": ("copias casi exactas", "{:,} grupos (correlación {})"),
+            "leaks": (
+                "{split} también en Training",
+                "{:,} exactas, {:,} casi; {:,} sin las exactas",
+            ),
+            "across tests": ("PrivateTest también en PublicTest", "{:,}"),
+            "groups": ("grupos repartidos entre particiones", "{:,}"),
+            "constant": ("imágenes constantes", "{:,}"),
+            "no face": ("sin rostro, según FER+", "{:,}"),
+            "no votes": ("sin rostro, según FER+", "no hay votos"),
+            "dark": ("muy oscuras", "{:,}"),
+            "bright": ("muy claras", "{:,}"),
+            "blurred": ("muy borrosas", "{:,}"),
+            "drawn": ("dibujos o texto", "{:,}"),
+            "mislabelled": ("etiqueta probablemente equivocada", "{:,} de {:,} juzgadas"),
+            "balance": ("equilibrio de clases", "{0[0]} {0[1]:,}, {1[0]} {1[1]:,}"),
+        },
+    },
+}

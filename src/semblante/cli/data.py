@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -11,6 +11,7 @@ from rich.table import Table
 
 from semblante.cli.audit import audit_command
 from semblante.cli.checks import complain, not_a_part, not_among, not_an_input, output_file
+from semblante.cli.options import Language, LanguageOption
 from semblante.cli.reading import (
     DataPath,
     ExcludeOption,
@@ -40,13 +41,14 @@ def inspect_command(
         Path | None,
         typer.Option(help="picture to write: a row of faces for each emotion", readable=False),
     ] = None,
+    lang: LanguageOption = Language.en,
 ) -> None:
     """Say in which form a dataset is, and count its faces by split and emotion."""
     from semblante.data import SPLITS
     from semblante.data.convert import contact_sheet as draw
     from semblante.data.dataset import UNLABELLED
     from semblante.data.load import FORMS, form_of
-    from semblante.emotions import EMOTIONS
+    from semblante.emotions import EMOTIONS, emotion_name
     from semblante.images import save_picture, saved_name
 
     if contact_sheet is not None:
@@ -57,16 +59,18 @@ def inspect_command(
     dataset = Source(path, mapping, skip_bad, find_faces, exclude).read_kept()
     if contact_sheet is not None:
         not_a_part("--contact-sheet", contact_sheet, path, dataset)
-    print(f"{path}: {FORMS[form_of(path) or 'table']}, {len(dataset):,} faces")
-    table = Table("emotion", *SPLITS, "all", box=None, pad_edge=False)
-    names = [*enumerate(EMOTIONS), (UNLABELLED, "without a label")]
-    for label, name in names:
+    words = _WORDS[lang]
+    form = form_of(path) or "table"
+    print(f"{path}: {words['forms'].get(form, FORMS[form])}, {len(dataset):,} {words['faces']}")
+    table = Table(words["emotion"], *SPLITS, words["all"], box=None, pad_edge=False)
+    names = [(label, emotion_name(emotion, lang)) for label, emotion in enumerate(EMOTIONS)]
+    for label, name in [*names, (UNLABELLED, words["no label"])]:
         rows = dataset.labels == label
         counts = [int((rows & (dataset.splits == split)).sum()) for split in range(len(SPLITS))]
         if sum(counts) or label != UNLABELLED:
             table.add_row(name, *(f"{count:,}" for count in (*counts, sum(counts))))
     totals = [int((dataset.splits == split).sum()) for split in range(len(SPLITS))]
-    table.add_row("all", *(f"{count:,}" for count in (*totals, sum(totals))))
+    table.add_row(words["all"], *(f"{count:,}" for count in (*totals, sum(totals))))
     Console(highlight=False).print(table)
     if contact_sheet is not None:
         save_picture(draw(dataset), contact_sheet)
@@ -97,3 +101,26 @@ def convert_command(
     if dataset.groups is not None and out.suffix.lower() != ".parquet":
         complain(f"{out} does not tell which faces belong together, as {path} does: a .parquet can")
     print(f"{out}: {len(dataset):,} faces")
+
+
+_WORDS: Final[dict[str, dict[str, Any]]] = {
+    "en": {
+        "forms": {},  # in the words of `FORMS`
+        "faces": "faces",
+        "emotion": "emotion",
+        "all": "all",
+        "no label": "without a label",
+    },
+    "es": {
+        "forms": {
+            "table": "una tabla de píxeles (CSV con un encabezado como emotion,pixels,Usage)",
+            "listing": "una lista de imágenes (CSV con un encabezado como path,label,split)",
+            "parquet": "Parquet con una columna de imágenes y otra de etiquetas",
+            "folders": "imágenes en carpetas con el nombre de su clase",
+        },
+        "faces": "rostros",
+        "emotion": "emoción",
+        "all": "todas",
+        "no label": "sin etiqueta",
+    },
+}

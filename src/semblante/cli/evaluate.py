@@ -23,6 +23,7 @@ from semblante.cli.options import (
     EarlyExitOption,
     FiguresFormat,
     Language,
+    LanguageOption,
     ModelOption,
     StepsOption,
 )
@@ -90,9 +91,7 @@ def evaluate_command(
     skip_bad: SkipBadOption = False,
     find_faces: FindFacesOption = False,
     exclude: ExcludeOption = None,
-    lang: Annotated[
-        Language, typer.Option(help="language of the table and the pictures")
-    ] = Language.en,
+    lang: LanguageOption = Language.en,
 ) -> None:
     """Measure a model on one split of FER2013, or of labelled faces of one's own."""
     if labels is Labels.ferplus and votes is None:

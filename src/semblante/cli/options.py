@@ -39,6 +39,12 @@ class DetectorName(StrEnum):
 assert tuple(DetectorName) == DETECTORS
 
 
+LanguageOption = Annotated[
+    Language,
+    typer.Option(
+        envvar="SEMBLANTE_LANG", help="language of what is shown, in words and in pictures"
+    ),
+]
 ModelOption = Annotated[str, typer.Option(help="a shipped model or an ONNX file")]
 StepsOption = Annotated[
     int | None,

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from semblante.cli.checks import complain, not_among, require
-from semblante.cli.options import Language
+from semblante.cli.options import Language, LanguageOption
 from semblante.cli.reading import (
     DataOption,
     ExcludeOption,
@@ -119,9 +119,7 @@ def train_command(
             "--tensorboard", help="write the curves for TensorBoard as well (extra: tensorboard)"
         ),
     ] = False,
-    lang: Annotated[
-        Language, typer.Option(help="language of the run's lines, its diagnosis and the pictures")
-    ] = Language.en,
+    lang: LanguageOption = Language.en,
     **recipe: Any,
 ) -> None:
     """Train a network on FER2013, following its accuracy on Training and PublicTest."""

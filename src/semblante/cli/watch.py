@@ -11,7 +11,13 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from semblante.cli.options import DetectorName, DetectorOption, Language, ModelOption
+from semblante.cli.options import (
+    DetectorName,
+    DetectorOption,
+    Language,
+    LanguageOption,
+    ModelOption,
+)
 from semblante.emotions import EMOTIONS, emotion_name
 from semblante.errors import OptionError
 from semblante.models import DEFAULT_MODEL
@@ -28,7 +34,7 @@ def watch_command(
     ] = "0",
     model: ModelOption = DEFAULT_MODEL,
     detector: DetectorOption = DetectorName.haar,
-    lang: Annotated[Language, typer.Option(help="language of the words shown")] = Language.en,
+    lang: LanguageOption = Language.en,
 ) -> None:
     """Show the faces of a camera as live bars in the terminal, over SSH too. Ctrl-C ends it.
 
