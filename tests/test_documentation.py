@@ -7,6 +7,7 @@ import re
 import runpy
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
@@ -86,6 +87,15 @@ def test_every_command_of_the_readme_exists() -> None:
                     assert f"`{flag}" in section, f"{page}: {command} {flag}"
             if match := re.match(r" {4}make (\w+)", line):
                 assert re.search(rf"^{match.group(1)}:", (ROOT / "Makefile").read_text(), re.M)
+
+
+@pytest.mark.parametrize("page", ["README.md", "README.es.md"])
+def test_the_readme_names_every_extra(page: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    text = (ROOT / page).read_text(encoding="utf-8")
+    # pandas is for those who have it; torch and what else training needs comes with `make dev`.
+    for extra in set(project["optional-dependencies"]) - {"pandas", "tensorboard", "train"}:
+        assert f'".[{extra}]"' in text, extra
 
 
 def test_the_version_is_in_the_changelog() -> None:

@@ -60,8 +60,12 @@ def test_addresses_it_cannot_have(host: str, expected: str, taken: int) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_an_empty_token_is_refused(taken: int) -> None:
-    done = semblante("serve", "--host", "0.0.0.0", "--port", taken, "--token", "")
+@pytest.mark.parametrize("given", ["option", "variable"])
+def test_an_empty_token_is_refused(given: str, taken: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    if given == "variable":
+        monkeypatch.setenv("SEMBLANTE_TOKEN", "")
+    token = ("--token", "") if given == "option" else ()
+    done = semblante("serve", "--port", taken, *token)
     assert done.returncode == 2, done.stdout
     assert "an empty token lets everybody in" in done.stderr
     assert done.stdout == ""

@@ -47,6 +47,8 @@ def serve_command(
     from semblante.server.app import create_app
     from semblante.server.settings import Settings
 
+    if token is None and "SEMBLANTE_TOKEN" in os.environ:
+        token = ""  # set, but to nothing, which the options' reader takes for not set
     settings = Settings(
         host=host, token=token, origins=tuple(origin or ()), workers=workers or os.cpu_count() or 1
     )
