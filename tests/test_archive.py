@@ -18,12 +18,15 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 from conftest import EXAMPLE
 from semblante import Analysis, Analyzer
+from semblante.cli.app import app
 from semblante.cli.formats import COLUMNS, _clock
 from semblante.cli.inputs import Picture, annotated_places, find_inputs
 from semblante.cli.journal import Journal
+from semblante.cli.views import Views
 from semblante.errors import OptionError
 from test_cli import PROGRAM, semblante
 from test_video import canvas, write_video
@@ -159,6 +162,37 @@ def test_a_line_cut_off_in_the_middle_is_written_again(archive: Path, tmp_path: 
     assert "go on with --resume, or delete it" in again.stderr
     assert partial.read_bytes() == cut
     assert finished(archive, out, "--resume") == whole
+
+
+def test_timelines_in_the_searched_folder_are_not_searched(archive: Path, tmp_path: Path) -> None:
+    shutil.copy(archive / "10 clip.mp4", tmp_path / "clip.mp4")
+    for _ in range(2):
+        done = semblante("analyze", tmp_path, "--timeline", tmp_path, "--format", "json")
+        assert done.returncode == 0, done.stderr
+        assert len(done.stdout.splitlines()) == 30
+    assert {path.name for path in tmp_path.iterdir()} == {"clip.mp4", "clip.mp4.png"}
+
+
+def test_interrupted_while_the_pages_are_made(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The results are written by then; what is made of them is still to come."""
+
+    def interrupted(self: Views) -> None:
+        raise KeyboardInterrupt
+
+    out, sheet = tmp_path / "x.json", tmp_path / "sheet.png"
+    arguments = ["analyze", str(archive), "--format", "json", "--out", str(out)]
+    arguments += ["--contact-sheet", str(sheet)]
+    with monkeypatch.context() as patch:
+        patch.setattr(Views, "write", interrupted)
+        assert CliRunner().invoke(app, arguments).exit_code == 130
+    whole = out.read_text()
+    assert not sheet.exists()
+    assert semblante(*arguments, "--resume").returncode == 1  # of the broken ones
+    assert out.read_text() == whole
+    assert sheet.exists()
+    assert not Path(f"{out}.partial").exists()
 
 
 def test_resume_of_something_else(archive: Path, tmp_path: Path) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 
 from semblante import OptionError
-from semblante.models import MODELS
+from semblante.models import MODELS, model_path
 from semblante.recognise import timing
 from semblante.recognise.timing import time_recognisers
 from test_cli import semblante
@@ -25,10 +27,11 @@ def test_models_are_timed_on_one_and_two_threads_alone_and_in_batches() -> None:
     assert all(one["ms_a_face"] >= one["fastest_ms_a_face"] > 0 for one in found["timings"])
 
 
-def test_the_table_and_a_model_that_is_not_there() -> None:
-    done = semblante("bench", "--rounds", 1, "--no-peers", "--model", "rcnn-small-int8")
+def test_the_table_and_a_model_that_is_not_there(tmp_path: Path) -> None:
+    shutil.copy(model_path("rcnn-small-int8"), tmp_path / "[b].onnx")
+    done = semblante("bench", "--rounds", 1, "--no-peers", "--model", "[b].onnx", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert [line.split()[0] for line in done.stdout.splitlines()[1:]] == ["rcnn-small-int8"] * 4
+    assert [line.split()[0] for line in done.stdout.splitlines()[1:]] == ["[b].onnx"] * 4
     wrong = semblante("bench", "--model", "rcnn-smal")
     assert wrong.returncode == 2
     assert "unknown model 'rcnn-smal'" in wrong.stderr

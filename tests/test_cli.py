@@ -19,7 +19,7 @@ from PIL import Image
 from conftest import EXAMPLE, pattern_dataset, write_csv
 from semblante import EMOTIONS, Dataset, load_dataset
 from semblante.cli.inputs import Input, Picture, annotated_places
-from semblante.cli.reading import Source
+from semblante.cli.reading import Source, _label_map
 from semblante.data.convert import write_folders, write_table
 
 PROGRAM = Path(sys.executable).parent / "semblante"
@@ -102,12 +102,18 @@ def test_annotated_copies_keep_the_layout_of_the_folders(tmp_path: Path, folder:
         assert picture.size == (512, 512)
 
 
-def test_annotating_a_folder_twice_into_itself_finds_the_same(tmp_path: Path) -> None:
-    shutil.copy(EXAMPLE, tmp_path / "face.jpg")
+@pytest.mark.parametrize(("name", "place"), [("face.jpg", "marked"), ("face.bmp", ".")])
+def test_annotating_a_folder_twice_into_itself_finds_the_same(
+    name: str, place: str, tmp_path: Path
+) -> None:
+    """Below it or in its very midst, where a copy has another name."""
+    with Image.open(EXAMPLE) as picture:
+        picture.save(tmp_path / name)
     for _ in range(2):
-        done = semblante("analyze", tmp_path, "--annotate", tmp_path / "marked", "--format", "json")
-        assert done.returncode == 0
+        done = semblante("analyze", tmp_path, "--annotate", tmp_path / place, "--format", "json")
+        assert done.returncode == 0, done.stderr
         assert len(done.stdout.splitlines()) == 1
+    assert len(list((tmp_path / place).iterdir())) == (2 if place == "." else 1)
 
 
 @pytest.mark.parametrize(
@@ -577,8 +583,11 @@ def test_no_input_is_overwritten(tmp_path: Path, patterns_csv: Path) -> None:
 def test_notes_hold_what_a_map_s_file_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "classes.txt").write_text("joy = happy  # theirs\nnone=drop\n")
     monkeypatch.chdir(tmp_path)
-    notes = Source(Path("x"), ["classes.txt", "rage=angry"]).to_dict()
-    assert notes["map"] == ["joy=happy", "none=drop", "rage=angry"]
+    (tmp_path / "classes.json").write_text('{"smile=big": "happy"}')
+    source = Source(Path("x"), ["classes.txt", "rage=angry", "classes.json"])
+    notes = source.to_dict()
+    assert notes["map"] == ["joy=happy", "none=drop", "rage=angry", "smile=big=happy"]
+    assert _label_map(Source.from_dict(notes).mapping or []) == _label_map(source.mapping or [])
 
 
 def test_other_class_names_and_bad_rows(tmp_path: Path) -> None:

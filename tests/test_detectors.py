@@ -17,6 +17,7 @@ from conftest import EXAMPLE, SHARED, needs_photos
 from semblante import Analyzer, Box, ModelError, OptionError
 from semblante.preprocess import crop_face, to_grey
 from semblante.pull import pull_detector
+from semblante.recognise import detectors
 from semblante.recognise.detectors import (
     DETECTORS,
     Detection,
@@ -80,6 +81,12 @@ def turned(picture: np.ndarray, degrees: float) -> np.ndarray:
     """Her face stays where it is and is tilted clockwise."""
     turn = cv2.getRotationMatrix2D((225.5, 114.5), -degrees, 1)
     return cv2.warpAffine(picture, turn, (512, 512), borderMode=cv2.BORDER_REPLICATE)
+
+
+def test_faces_of_a_panorama(astronaut: np.ndarray) -> None:
+    """Its length does not make them too small to be seen."""
+    panorama = np.tile(astronaut, (1, 12, 1))
+    assert len(HaarDetector().detect(panorama)) == 12
 
 
 def test_tilted_heads_of_a_large_picture_are_in_its_own_pixels(astronaut: np.ndarray) -> None:
@@ -270,3 +277,20 @@ def test_a_file_that_is_no_network(tmp_path: Path) -> None:
     (tmp_path / "x.onnx").write_text("no network")
     with pytest.raises(ModelError, match=r"x\.onnx: not YuNet's network"):
         YuNetDetector(tmp_path / "x.onnx")
+
+
+def test_in_videos_too_a_detector_searches_at_its_own_size_at_most(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    detector = HaarDetector(max_side=200)
+    searched: list[int] = []
+    scaled = detectors._scaled
+
+    def spy(image, max_side, least_side):
+        searched.append(max_side)
+        return scaled(image, max_side, least_side)
+
+    monkeypatch.setattr(detectors, "_scaled", spy)
+    detector.detect(np.zeros((480, 640, 3), np.uint8), 640, upright=True)
+    detector.detect(np.zeros((480, 640, 3), np.uint8), 128, upright=True)
+    assert searched == [200, 128]

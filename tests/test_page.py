@@ -518,6 +518,20 @@ def test_a_film_plays_with_its_boxes(page: Any, tmp_path: Path) -> None:
     assert len(Path(saved.value.path()).read_text().splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"), [("film.ts", "text/vnd.trolltech.linguist"), ("film.mxf", "application/mxf")]
+)
+def test_a_film_that_the_browser_takes_for_something_else(
+    page: Any, tmp_path: Path, name: str, kind: str
+) -> None:
+    content = film(tmp_path / "film.webm", 1).read_bytes()
+    page.set_input_files("#file", {"name": name, "mimeType": kind, "buffer": content})
+    one_face(page)
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save as JSON").click()
+    assert len(Path(saved.value.path()).read_text().splitlines()) == 10
+
+
 def test_a_film_is_not_read_aloud_frame_by_frame(page: Any, tmp_path: Path) -> None:
     rows = [
         {"path": None, "frame": number, "time_s": number / 10, "width": 320, "height": 320,

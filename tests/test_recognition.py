@@ -319,7 +319,10 @@ def test_a_table_of_pandas(analyzer: Analyzer, tmp_path: Path) -> None:
     assert "broken.jpg" in frame["error"][1]
     read = pandas.read_csv(io.StringIO(frame.to_csv(index=False)))
     assert list(read.columns) == list(frame.columns)
-    assert len(semblante.to_pandas([])) == 0
+    nothing = semblante.to_pandas([])
+    assert len(nothing) == 0
+    for some in (nothing, semblante.to_pandas(analyses[:1]), semblante.to_pandas(analyses[-1:])):
+        assert some.dtypes.equals(frame.dtypes)  # whatever it happens to hold
 
 
 def test_probabilities_stand_under_their_names() -> None:

@@ -21,6 +21,7 @@ import semblante
 from conftest import EXAMPLE
 from semblante import EMOTIONS, Analyzer, OptionError
 from semblante.models import model_path
+from semblante.recognise.pipeline import Following
 from test_video import canvas, write_video
 
 pytest.importorskip("fastapi")
@@ -338,8 +339,16 @@ def jpeg(image: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def figure(client: TestClient, name: str) -> float:
+    for line in client.get("/metrics").text.splitlines():
+        if line.startswith(f"{name} "):
+            return float(line.split()[1])
+    raise AssertionError(name)
+
+
 def test_frames_in_faces_out(client: TestClient) -> None:
     picture = EXAMPLE.read_bytes()
+    before = figure(client, "semblante_frames_total")
     with client.websocket_connect(STREAM, subprotocols=["semblante"]) as stream:
         assert stream.accepted_subprotocol == "semblante"
         for number in range(3):
@@ -350,6 +359,33 @@ def test_frames_in_faces_out(client: TestClient) -> None:
             assert (answer["width"], answer["height"]) == (512, 512)
         stream.send_bytes(b"no picture")
         assert "not a picture" in stream.receive_json()["error"]
+        assert figure(client, "semblante_frames_total") == before + 4  # while it still goes on
+
+
+def test_a_frame_that_nobody_waits_for_disturbs_no_other(
+    analyzer: Analyzer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has waited too long for a worker is not followed beside what comes after it."""
+    followed: list[float] = []
+    monkeypatch.setattr(Following, "faces", lambda self, image, time_s: followed.append(time_s))
+    free = threading.Event()
+
+    class Slow(Analyzer):
+        def analyze(self, image):
+            free.wait()
+            return []
+
+    app = create_app(Settings(answer_s=0.2, workers=1), Slow())
+    with TestClient(app, base_url=HERE) as client:
+        assert client.post("/v1/analyze", content=EXAMPLE.read_bytes()).status_code == 504
+        with client.websocket_connect(STREAM) as stream:
+            for _ in range(2):
+                stream.send_bytes(EXAMPLE.read_bytes())
+                assert stream.receive_json()["error"] == "no answer in 0.2 s"
+        free.set()
+        while app.state.is_busy():
+            client.get("/healthz")  # the loop notes that the thread is done
+    assert followed == []
 
 
 def test_frames_that_come_too_fast_are_dropped(client: TestClient) -> None:
@@ -550,17 +586,11 @@ def test_what_goes_wrong_inside_is_not_shown(analyzer: Analyzer) -> None:
 
 
 def test_counters(client: TestClient) -> None:
-    def value(name: str) -> float:
-        for line in client.get("/metrics").text.splitlines():
-            if line.startswith(f"{name} "):
-                return float(line.split()[1])
-        raise AssertionError(name)
-
-    before = value("semblante_pictures_total"), value("semblante_faces_total")
+    before = figure(client, "semblante_pictures_total"), figure(client, "semblante_faces_total")
     client.post("/v1/analyze", content=EXAMPLE.read_bytes())
-    assert value("semblante_pictures_total") == before[0] + 1
-    assert value("semblante_faces_total") == before[1] + 1
-    assert value("semblante_under_way") == 0
+    assert figure(client, "semblante_pictures_total") == before[0] + 1
+    assert figure(client, "semblante_faces_total") == before[1] + 1
+    assert figure(client, "semblante_under_way") == 0
 
 
 def test_the_model_in_use_is_the_one_asked_for(tmp_path: Path) -> None:

@@ -415,11 +415,13 @@ def test_a_film_that_was_shortened_is_whole(uneven: Path, tmp_path: Path, face: 
     )  # fmt: skip
     ffmpeg("-ss", 6, "-i", long, "-c", "copy", tmp_path / "short.mp4")
     assert 30 <= len(list(Video(tmp_path / "short.mp4").frames())) <= 60
-    for ending in ("mkv", "webm"):  # sound that goes on after the picture
+    for ending in ("ts", "mpg", "mkv", "webm"):  # sound that goes on after the picture
         path = tmp_path / f"sound.{ending}"
         ffmpeg("-i", uneven, "-f", "lavfi", "-i", "sine=440:duration=20", "-map", "0:v", "-map",
                "1:a", path)  # fmt: skip
         assert len(list(Video(path).frames())) >= 30
+        if ending not in ("mkv", "webm"):
+            continue  # the others do not tell how long they should be
         data = path.read_bytes()
         path.write_bytes(data[: len(data) * 3 // 4])
         with pytest.raises(VideoError, match="breaks off"):
@@ -503,6 +505,23 @@ def test_a_picture_that_begins_after_its_sound(moving: Path, tmp_path: Path) -> 
     assert picture_late_s(late) == pytest.approx(2, abs=0.1)
     assert picture_late_s(tmp_path / "marked" / "late.mp4") == pytest.approx(2, abs=0.1)
     assert picture_late_s(moving) == 0
+
+
+@needs_ffmpeg
+def test_sound_that_begins_after_the_picture_of_a_stream(uneven: Path, tmp_path: Path) -> None:
+    late = tmp_path / "late.ts"
+    ffmpeg(
+        "-i", uneven, "-itsoffset", 1.5, "-f", "lavfi", "-i", "sine=440:duration=2",
+        "-map", "0:v", "-map", "1:a", "-c:v", "mpeg2video", "-r", 25, late,
+    )  # fmt: skip
+    done = program("analyze", late, "--annotate", tmp_path / "marked")
+    assert done.returncode == 0, done.stderr
+    marked, sound = tmp_path / "marked" / "late.mp4", tmp_path / "sound.raw"
+    # From the film's beginning on, silence included.
+    ffmpeg("-i", marked, "-vn", "-af", "aresample=async=1:first_pts=0", "-f", "s16le", sound)
+    samples = np.frombuffer(sound.read_bytes(), np.int16)
+    begins_s = int(np.flatnonzero(np.abs(samples) > 500)[0]) / 44_100
+    assert begins_s == pytest.approx(1.5, abs=0.1)
 
 
 @pytest.mark.parametrize(("said", "taken"), [(24, 24), (240, 240), (1000, 25), (0, 25), (-1, 25)])

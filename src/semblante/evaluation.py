@@ -231,7 +231,8 @@ def draw_counts(
     shown = [class_name(name, language) for name in names]
     axes.set_xticks(places, shown, rotation=45, ha="right")
     axes.set_yticks(places, shown)
-    axes.set(xlabel=words["predicted"], ylabel=f"{words['label']} ({labels})", title=title)
+    axes.set(xlabel=words["predicted"], ylabel=f"{words['label']} ({labels})")
+    axes.set_title(title, parse_math=False)  # a path may hold dollars
     for row in places:
         for column in places:
             share = shares[row, column]
@@ -256,10 +257,9 @@ def draw_reliability(evaluation: Evaluation, path: Path, language: str = "en") -
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="grey", linewidth=1)
     axes.scatter(confidences, right, s=1500 * shares, color="#0072B2", alpha=0.75)
-    axes.set(
-        xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel=words["sure"], ylabel=words["right"],
-        title=f"{_title(evaluation, language)} (n={evaluation.n}), ECE {evaluation.ece:.3f}",
-    )  # fmt: skip
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel=words["sure"], ylabel=words["right"])
+    title = f"{_title(evaluation, language)} (n={evaluation.n}), ECE {evaluation.ece:.3f}"
+    axes.set_title(title, parse_math=False)
     axes.grid(alpha=0.3)
     write_atomically(path, lambda beside: figure.savefig(beside, dpi=110, format="png"))
 

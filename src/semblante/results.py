@@ -151,4 +151,5 @@ def to_pandas(analyses: Iterable[Analysis]) -> pandas.DataFrame:
         [row for analysis in analyses for row in rows_of(analysis)], columns=list(COLUMNS)
     )
     real = ["time_s", "detection_score", *EMOTIONS]
-    return frame.astype(dict.fromkeys(WHOLE_COLUMNS, "Int64") | dict.fromkeys(real, "float64"))
+    kinds = dict.fromkeys(WHOLE_COLUMNS, "Int64") | dict.fromkeys(real, "float64")
+    return frame.astype(kinds | dict.fromkeys(("path", "emotion", "error"), "string"))

@@ -407,7 +407,7 @@ def _to_file(
     work: _Work, format: Format, out: Path, lang: str, journal: Journal, views: Views
 ) -> int:
     """Results into a journal, then all of them into the file; returns how many failed."""
-    done = False
+    done = False  # the results and the pages that are made of them
     first = journal.next_input
     try:
         with _progress(work, first=first) as ended:
@@ -427,11 +427,11 @@ def _to_file(
                 _write_text(journal.analyses(), file, format, lang)
 
         write_atomically(out, write)
-        done = True
         for analysis in journal.analyses():
             failed += analysis.error is not None
             views.add(analysis)
         views.write()
+        done = True
     except KeyboardInterrupt:
         complain(f"interrupted: {out} can be gone on with by the same command and --resume")
         raise

@@ -57,4 +57,5 @@ def bench_command(
             f"{timing.ms_a_face.fastest:.2f}",
             f"{1000 / timing.ms_a_face.median:,.0f}",
         )
-    Console(highlight=False).print(table)
+    # A model's path is shown as it is, whatever it holds.
+    Console(highlight=False, markup=False, emoji=False).print(table)

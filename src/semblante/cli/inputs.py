@@ -60,12 +60,13 @@ def _found(path: Path, own: Sequence[Path]) -> Iterator[Input]:
     denied: list[OSError] = []
     known = SUFFIXES | video.SUFFIXES
     ours = {identity(place) for place in own}
+    among = identity(path) in ours  # copies or plots go into the very folder that is searched
     files = [
         file
         for file in files_below(path, denied.append, leave_out=own)
         if file.suffix.lower() in known
         and not file.name.startswith(video.UNFINISHED)
-        and not (identity(file) in ours and is_own(file))
+        and not ((among or identity(file) in ours) and is_own(file))
     ]
     for error in denied:
         yield Unreadable(path, f"{error.filename}: cannot be read: {error.strerror}")

@@ -191,7 +191,8 @@ def _map_file(path: Path) -> dict[str, str]:
 def _pairs(texts: list[str], where: str) -> dict[str, str]:
     found = {}
     for text in texts:
-        name, equals, emotion = (part.strip() for part in text.partition("="))
+        # The last one: a folder's name may hold more of them, an emotion none.
+        name, equals, emotion = (part.strip() for part in text.rpartition("="))
         if not equals or not name:
             raise OptionError(f"{where}: expected NAME=EMOTION, found {text!r}")
         found[name] = emotion

@@ -6,6 +6,7 @@ knows. Other detectors' boxes are brought to it.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -64,6 +65,13 @@ class Detector(Protocol):
         """
 
 
+class _PerThread(threading.local):
+    """What each thread has of its own; into another process it goes empty."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _PerThread, ()
+
+
 class HaarDetector:
     """The cascade `haarcascade_frontalface_alt2` (Viola & Jones 2001; Lienhart 2002).
 
@@ -96,14 +104,15 @@ class HaarDetector:
         tilted: bool = True,
     ) -> None:
         """`min_face`: smallest side of a face in pixels, None as in `smallest_face`; `min_score`:
-        0..1, exclusive of both; `max_side`: larger pictures are searched at this size, so that time
-        is bounded; `tilted`: search for tilted heads too, which takes about as long again."""
+        0..1, exclusive of both; `max_side`: larger pictures are searched at this size
+        (panoramas at more for their length), so that time is bounded; `tilted`: search for tilted
+        heads too, which takes about as long again."""
         _check(min_face, min_score, max_side)
         self.min_face = min_face
         self.min_score = min_score
         self.max_side = max_side
         self.tilted = tilted
-        self._cascades = threading.local()  # one keeps its place while it looks
+        self._cascades = _PerThread()  # one keeps its place while it looks
         self._cascade()  # whatever is wrong with its file shows now
 
     def detect(
@@ -112,7 +121,7 @@ class HaarDetector:
         """See `Detector.detect`."""
         grey = _lit(to_grey(image))
         smallest = smallest_face(image, self.min_face)
-        side = max_side or self.max_side
+        side = min(self.max_side, max_side or self.max_side)
         found = self._search(grey, side, smallest, 1.1)
         if self.tilted and not upright:
             least = max(smallest, round(self._TILTED_FACE * max(grey.shape) / self._TILTED_SIDE))
@@ -156,14 +165,6 @@ class HaarDetector:
             near, scaleFactor=1.05, minNeighbors=1, minSize=(50, 50), maxSize=(105, 105)
         )
         return max(votes, default=0) >= self.SECOND
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Into another process it goes without its cascades, which are read there anew."""
-        return {name: value for name, value in vars(self).items() if name != "_cascades"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._cascades = threading.local()
 
     def _cascade(self, name: str = "frontalface_alt2") -> cv2.CascadeClassifier:
         """This thread's own."""
@@ -218,14 +219,15 @@ class YuNetDetector:
         self.min_score = min_score
         self.max_side = max_side
         self.path = detector_path("yunet") if path is None else path
-        self._networks = threading.local()  # the input's size is set before each picture
+        self._networks = _PerThread()  # the input's size is set before each picture
         self._network()  # whatever is wrong with its file shows now
 
     def detect(
         self, image: RgbImage, max_side: int | None = None, *, upright: bool = False
     ) -> list[Detection]:
         """See `Detector.detect`."""
-        searched, scale = _scaled(image, max_side or self.max_side, self._LEAST_SIDE)
+        side = min(self.max_side, max_side or self.max_side)
+        searched, scale = _scaled(image, side, self._LEAST_SIDE)
         missing = [max(0, self._THINNEST - side) for side in searched.shape[:2]]
         searched = np.pad(searched, ((0, missing[0]), (0, missing[1]), (0, 0)))
         height, width = searched.shape[:2]
@@ -238,14 +240,6 @@ class YuNetDetector:
         smallest = smallest_face(image, self.min_face)
         large = [detection for detection in found if detection.box.width >= smallest]
         return sorted(large, key=lambda detection: -detection.score)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Into another process it goes by its file."""
-        return {name: value for name, value in vars(self).items() if name != "_networks"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._networks = threading.local()
 
     def _network(self) -> cv2.FaceDetectorYN:
         """This thread's own."""
@@ -364,10 +358,15 @@ def _scaled(
     image: npt.NDArray[np.uint8], max_side: int, least_side: int
 ) -> tuple[npt.NDArray[np.uint8], float]:
     """A picture whose longer side is at most `max_side`, and at least `least_side` if four times
-    its size are enough for that; and by what factor its size was changed."""
+    its size are enough for that; and by what factor its size was changed.
+
+    A panorama, of which that would leave too little to see, keeps as many pixels as a picture that
+    is twice as long as high.
+    """
     height, width = image.shape[:2]
     longer = max(height, width)
-    scale = min(max_side / longer, max(1.0, min(4.0, least_side / longer)))
+    most = max(max_side / longer, max_side / math.sqrt(2 * height * width))
+    scale = min(most, max(1.0, min(4.0, least_side / longer)))
     if scale != 1:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
@@ -388,8 +387,9 @@ def _turned(
 ) -> tuple[npt.NDArray[np.uint8], float, npt.NDArray[np.float64]]:
     """All of a picture turned anticlockwise, a very large one made smaller first; by what factor
     its size was changed for that; and the map (2, 3) that leads back."""
-    small, scale = _scaled(grey, _MOST_TURNED, 0)
-    height, width = small.shape
+    scale = min(1.0, _MOST_TURNED / max(grey.shape))
+    height, width = (max(1, round(side * scale)) for side in grey.shape)
+    small = grey if scale == 1 else cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA)
     there = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0)
     cos, sin = abs(there[0, 0]), abs(there[0, 1])
     wide, tall = round(width * cos + height * sin), round(width * sin + height * cos)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -117,17 +118,18 @@ class Analyzer:
         [(analysis, _)] = self._estimated([self._prepare(image)])
         return list(analysis.faces)
 
-    def analyze_many(self, images: Iterable[ImageSource]) -> Iterator[Analysis]:
+    def analyze_many(self, images: Iterable[ImageSource]) -> Generator[Analysis, None, None]:
         """One `Analysis` for each picture, in order, as they are done.
 
         A picture that cannot be read gives an `Analysis` with its `error`; the others go on. Some
-        are read ahead of the one whose result is next. Raises `OptionError` for a single picture.
+        are read ahead of the one whose result is next, so an array must stay as it is until its
+        result has come. Raises `OptionError` for a single picture.
         """
         return (analysis for analysis, _ in self.analyze_many_with_pixels(images))
 
     def analyze_many_with_pixels(
         self, images: Iterable[ImageSource]
-    ) -> Iterator[tuple[Analysis, RgbImage | None]]:
+    ) -> Generator[tuple[Analysis, RgbImage | None], None, None]:
         """As `analyze_many`, and the pixels of each picture for whoever draws on them.
 
         Pictures are read ahead, and their faces found, by a thread for each processor core; the
@@ -142,26 +144,28 @@ class Analyzer:
 
     def _analyzed_with_pixels(
         self, images: Iterable[ImageSource]
-    ) -> Iterator[tuple[Analysis, RgbImage | None]]:
+    ) -> Generator[tuple[Analysis, RgbImage | None], None, None]:
+        chunk: list[_Prepared] = []
+        with closing(self._read_ahead(images)) as prepared:
+            for picture in prepared:
+                chunk.append(picture)
+                if _enough(chunk):
+                    yield from self._estimated(chunk)
+                    chunk.clear()
+            yield from self._estimated(chunk)
+
+    def _read_ahead(self, images: Iterable[ImageSource]) -> Generator[_Prepared, None, None]:
+        """In order, while threads work on some that come after."""
         workers = os.cpu_count() or 1
         ahead: deque[Future[_Prepared]] = deque()
-        chunk: list[_Prepared] = []
-        source = iter(images)
         with ThreadPoolExecutor(workers) as pool:
             try:
-                while True:
-                    while len(ahead) < workers + 2:
-                        try:
-                            ahead.append(pool.submit(self._prepared_or_error, next(source)))
-                        except StopIteration:
-                            break
-                    if ahead:
-                        chunk.append(ahead.popleft().result())
-                    if not ahead or _enough(chunk):
-                        yield from self._estimated(chunk)
-                        chunk.clear()
-                    if not ahead:
-                        return
+                for image in images:
+                    ahead.append(pool.submit(self._prepared_or_error, image))
+                    if len(ahead) == workers + 2:
+                        yield ahead.popleft().result()
+                while ahead:
+                    yield ahead.popleft().result()
             finally:
                 for future in ahead:
                     future.cancel()
@@ -211,12 +215,13 @@ class Analyzer:
         detect_every: int = 5,
         search_every_s: float = SEARCH_EVERY_S,
         tracker: Tracker | None = None,
-    ) -> Iterator[Analysis]:
+    ) -> Generator[Analysis, None, None]:
         """One `Analysis` for each frame of a video file, or of a camera given by its number; of a
         `Video` that is open already, which another thread may `stop`.
 
         Faces carry the number of their track, which stays with a person, and probabilities averaged
-        over the last moments of that track. Memory does not grow with the video's length.
+        over the last moments of that track. Memory does not grow with the video's length. Closing
+        the generator lets go of the camera or file.
 
         `every_s`: only a frame every so many seconds; `detect_every`: every so many frames of the
         video the detector looks again close to the faces that are known, which are followed in
@@ -240,7 +245,7 @@ class Analyzer:
         detect_every: int = 5,
         search_every_s: float = SEARCH_EVERY_S,
         tracker: Tracker | None = None,
-    ) -> Iterator[tuple[Analysis, RgbImage]]:
+    ) -> Generator[tuple[Analysis, RgbImage], None, None]:
         """As `analyze_video`, and the pixels of each frame for whoever draws on them."""
         if not detect_every >= 1:
             raise OptionError(f"expected detect_every of at least 1, found {detect_every}")

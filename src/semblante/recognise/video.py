@@ -352,6 +352,8 @@ class VideoWriter:
                     ffmpeg, "-v", "error", "-nostdin", "-y", "-itsoffset", f"{late_s:.6f}",
                     "-i", str(self._beside), "-i", str(self.sound_of.absolute()),
                     "-map", "0:v", "-map", "1:a?", "-c:v", "copy", "-c:a", codec, str(both),
+                    # Of a stream (.ts, .mpg) FFmpeg would else let the sound alone begin at 0.
+                    "-map", "1:v:0", "-c", "copy", "-f", "null", "-",
                 ]  # fmt: skip
                 done = subprocess.run(
                     command, stdin=subprocess.DEVNULL, capture_output=True, check=False
@@ -405,6 +407,8 @@ def is_whole(path: Path) -> bool:
                 return False
             segment = _ebml_size(file)
             return segment is not None and file.tell() + segment <= size
+        if head[:4] in (b"OggS", b"\0\0\1\xba") or b"\x47" in (head[:1], head[4:5]):
+            return True  # Ogg, MPEG streams: what they announce is the last time found in them
         if head[4:8] != b"ftyp":
             return False
         place, kinds = 0, set()

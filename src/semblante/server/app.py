@@ -245,7 +245,7 @@ def create_app(
             return
         streams += 1
         try:
-            figures.frames.inc(await stream(websocket, analyzer, workers, settings))
+            await stream(websocket, analyzer, workers, settings, figures.frames.inc)
         finally:
             streams -= 1
 

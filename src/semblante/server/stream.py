@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -40,9 +41,13 @@ async def accept(websocket: WebSocket) -> None:
 
 
 async def stream(
-    websocket: WebSocket, analyzer: Analyzer, workers: Workers, settings: Settings
-) -> int:
-    """Serve one client until it leaves; returns the number of frames answered.
+    websocket: WebSocket,
+    analyzer: Analyzer,
+    workers: Workers,
+    settings: Settings,
+    count_answered: Callable[[], None],
+) -> None:
+    """Serve one client until it leaves; `count_answered` is called after each answer.
 
     Each binary message is a picture. Each answer is a JSON object: `frame` (the message's number,
     from 0), `dropped` (frames passed over since the last answer), `time_s` since the connection
@@ -54,7 +59,7 @@ async def stream(
     )
     latest: asyncio.Queue[tuple[int, bytes]] = asyncio.Queue(1)
     reader = asyncio.create_task(_read(websocket, latest, settings.max_frame))
-    answered, last, started = 0, -1, time.monotonic()
+    last, started = -1, time.monotonic()
     try:
         while True:
             waiting = asyncio.create_task(latest.get())
@@ -71,7 +76,8 @@ async def stream(
             await websocket.send_json(
                 {"frame": number, "dropped": number - last - 1, "time_s": round(time_s, 3), **found}
             )
-            answered, last = answered + 1, number
+            last = number
+            count_answered()
     except WebSocketDisconnect:
         pass
     except TimeoutError:
@@ -80,7 +86,6 @@ async def stream(
         await websocket.close(error.code, str(error))
     finally:
         reader.cancel()
-    return answered
 
 
 async def _read(websocket: WebSocket, latest: asyncio.Queue[tuple[int, bytes]], limit: int) -> None:
@@ -109,11 +114,13 @@ def _faces(
     settings: Settings,
     given_up: threading.Event,
 ) -> dict[str, Any]:
-    """One frame's, which is too little to end early."""
+    """One frame's."""
     try:
         image = load_image(data, max_pixels=settings.max_pixels)
     except ImageError as error:
         return _nothing(str(error))
+    if given_up.is_set():  # a later frame may be at work by now, and faces are followed one by one
+        return _nothing("given up")
     height, width = image.shape[:2]
     faces = [face.to_dict() for face in following.faces(image, time_s)]
     return {"width": width, "height": height, "faces": faces, "error": None}

@@ -110,7 +110,8 @@ let waiting = null; // for the next frame of a video that plays
 let job = null; // the video that the server works on
 let doing = null; // the key of the words for what is under way
 let complaint = () => ""; // what is wrong, in the language of the moment
-// Those of a video, for files whose kind the browser does not know.
+// Those of a video, for files whose kind the browser does not know, or takes for something else: .ts
+// for a translator's text, .mxf and .asf for programs' data.
 const VIDEO = /\.(mp4|m4v|mov|mkv|webm|avi|mpe?g|wmv|flv|3gp|m?ts|m2ts|m2v|ogv|asf|vob|f4v|mxf)$/i;
 
 const text = (key) => TEXTS[language][key];
@@ -554,7 +555,7 @@ async function analyze(file) {
   showUnderWay(true);
   tell("sending");
   try {
-    const isVideo = file.type ? file.type.startsWith("video/") : VIDEO.test(file.name);
+    const isVideo = file.type.startsWith("video/") || VIDEO.test(file.name);
     if (isVideo) await analyzeVideo(file, mine);
     else await analyzePicture(file, mine);
   } catch (error) {
