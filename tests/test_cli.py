@@ -590,6 +590,22 @@ def test_notes_hold_what_a_map_s_file_says(tmp_path: Path, monkeypatch: pytest.M
     assert _label_map(Source.from_dict(notes).mapping or []) == _label_map(source.mapping or [])
 
 
+def test_a_dataset_without_splits_gets_them(tmp_path: Path, patterns: Dataset) -> None:
+    flat = patterns.where(patterns.is_in("Training"))
+    write_folders(flat, tmp_path / "mine")
+    (tmp_path / "mine" / "Training").rename(tmp_path / "faces")
+    for face in (tmp_path / "faces").rglob("*.png"):
+        face.rename(face.with_name(face.name.removeprefix("Training_")))
+    done = semblante("train", "--data", tmp_path / "faces", "--out", tmp_path / "run")
+    assert done.returncode == 1
+    assert "`semblante data convert DATA OUT --hold-out 0.2` puts some there" in done.stderr
+    out = tmp_path / "faces.csv"
+    done = semblante("data", "convert", tmp_path / "faces", out, "--hold-out", 0.25)
+    assert done.returncode == 0, done.stderr
+    assert "84 faces, 21 held out" in done.stdout
+    assert load_dataset(out).is_in("PublicTest").sum() == 21
+
+
 def test_other_class_names_and_bad_rows(tmp_path: Path) -> None:
     for number, name in enumerate(("joy", "sad", "sad", "who knows")):
         (tmp_path / "my" / name).mkdir(parents=True, exist_ok=True)

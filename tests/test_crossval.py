@@ -17,9 +17,10 @@ import torch
 
 from conftest import ferplus_votes
 from semblante.data import Dataset
+from semblante.data.folds import fold_numbers, held_out
 from semblante.errors import DataError, ModelError, OptionError
 from semblante.train.batches import Faces
-from semblante.train.crossval import cross_fit, fold_numbers, out_of_sample
+from semblante.train.crossval import cross_fit, out_of_sample
 from semblante.train.export import export
 from semblante.train.loop import train
 from semblante.train.targets import read_estimates, targets_of
@@ -44,6 +45,29 @@ def test_folds_keep_together_what_belongs_together(patterns: Dataset) -> None:
     sizes = np.bincount(numbers)
     assert len(sizes) == 5
     assert sizes.max() - sizes.min() <= 4
+
+
+def test_faces_are_held_out_of_each_emotion_with_their_copies(patterns: Dataset) -> None:
+    flat = patterns.where(patterns.is_in("Training") | patterns.is_in("PublicTest"))
+    images = flat.images.copy()
+    images[3:80:7] = images[3]  # twelve copies, all that there are of one emotion but twelve
+    groups = np.full(len(flat), "", "U4")
+    groups[[0, 7, 14]] = "anna"
+    flat = Dataset(images, flat.labels, np.zeros(len(flat), np.uint8), groups=groups)
+    split = held_out(flat, 0.25, seed=1)
+    public = split.is_in("PublicTest")
+    assert np.bincount(flat.labels[public]).tolist() == [6] * 7
+    assert len(set(public[3:80:7])) == len(set(public[[0, 7, 14]])) == 1
+    assert (held_out(flat, 0.25, seed=1).splits == split.splits).all()
+    assert (held_out(flat, 0.25, seed=2).splits != split.splits).any()
+    for share in (0, 1, -0.1, 20):
+        with pytest.raises(OptionError, match="share to hold out between 0 and 1"):
+            held_out(flat, share)
+    with pytest.raises(OptionError, match="expected no faces of PublicTest"):
+        held_out(split, 0.25)
+    elsewhere = np.where(np.arange(len(flat)) == 3, 2, 0).astype(np.uint8)
+    some = held_out(Dataset(images, flat.labels, elsewhere), 0.9)
+    assert not some.is_in("PublicTest")[3:80:7].any()  # PrivateTest has a copy of them
 
 
 def test_every_face_is_judged_by_a_network_that_has_not_seen_it(

@@ -164,6 +164,29 @@ def test_split_folders(patterns: Dataset, tmp_path: Path, folder: str, split: in
     assert load_dataset(tmp_path / "linked").splits.tolist() == [split]
 
 
+@pytest.mark.parametrize(
+    "names", [("train", "val", "test"), ("entrenamiento", "PublicTest", "prueba")]
+)
+def test_a_test_split_beside_one_to_choose_on_is_kept_for_the_end(
+    patterns: Dataset, tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    for number, name in enumerate(names):
+        for row in range(number + 1):
+            saved(patterns.images[row], tmp_path / name / "fear" / f"{name}-{row}.png")
+    assert np.bincount(load_dataset(tmp_path).splits).tolist() == [1, 2, 3]
+    shutil.rmtree(tmp_path / names[1])
+    assert np.bincount(load_dataset(tmp_path).splits).tolist() == [1, 3]
+
+
+def test_classes_may_be_called_in_spanish(patterns: Dataset, tmp_path: Path) -> None:
+    words = ("Enfado", "asco", "miedo", "alegria", "tristeza", "sorpresa", "neutral")
+    for row, word in enumerate(words):
+        saved(patterns.images[row], tmp_path / word / f"{row}.png")
+    assert load_dataset(tmp_path).labels.tolist() == list(range(7))
+    # What the map says comes first.
+    assert 0 not in load_dataset(tmp_path, label_map={"enfado": "drop"}).labels
+
+
 def test_a_pipe_among_the_pictures_is_passed_over(patterns: Dataset, tmp_path: Path) -> None:
     folder = converted(patterns, tmp_path / "faces")
     os.mkfifo(folder / "Training" / "happy" / "Training_999999.png")
@@ -374,7 +397,7 @@ def test_parquet_shards_of_a_hub(patterns: Dataset, tmp_path: Path) -> None:
         pq.write_table(pa.table({"image": cells, "label": labels}), tmp_path / f"{name}.parquet")
     found = load_dataset(tmp_path)
     assert sorted(found.labels.tolist()) == sorted(patterns.labels[:14].tolist())
-    assert np.bincount(found.splits).tolist() == [5, 3 + 1 + 2, 2 + 1]
+    assert np.bincount(found.splits).tolist() == [5, 1, 3 + 2 + 2 + 1]
     assert (load_dataset(tmp_path / "data" / "PrivateTest.parquet", cache=True).splits == 2).all()
 
     (tmp_path / "data" / "cut.parquet").write_bytes(b"PAR1 and then nothing PAR1")
@@ -577,6 +600,22 @@ def test_a_dropped_class_needs_no_pictures(tmp_path: Path, packing: str) -> None
     if packing == "zip":
         path = zipped(path.parent, tmp_path / "faces.zip")
     assert load_dataset(path, label_map={"sadness": "drop"}).labels.tolist() == [3, 3]
+
+
+def test_a_list_between_semicolons(tmp_path: Path) -> None:
+    """As spreadsheets write it where a comma is decimal."""
+    path = listed(tmp_path, LIST.replace(",", ";"))
+    assert form_of(path) == "listing"
+    assert load_dataset(path, label_map={"sadness": "sad"}).labels.tolist() == [4, 3, 3]
+    path.write_bytes(LIST.replace("sadness", "alegría").encode("latin-1", "ignore"))
+    with pytest.raises(DataError, match=r"line 2 \(.*\): its class is not in UTF-8: save"):
+        load_dataset(path)
+
+
+def test_a_table_between_semicolons(patterns: Dataset, patterns_csv: Path, tmp_path: Path) -> None:
+    path = tmp_path / "faces.csv"
+    path.write_text(patterns_csv.read_text().replace(",", ";"))
+    assert load_dataset(path).fingerprint() == patterns.fingerprint()
 
 
 def test_a_list_without_splits_is_all_training(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from semblante.train.objective import (
     mixed,
     mixup,
     smoothed,
+    weighted_cross_entropy,
 )
 from semblante.train.options import TrainOptions
 from semblante.train.state import TrainingState, load_best
@@ -129,7 +130,8 @@ def test_the_error_of_everything_by_hand() -> None:
         total = 0.0
         for row, target in zip(logits, targets, strict=True):
             log_p, log_q = torch.log_softmax(row[:7], 0), torch.log_softmax(row[7:], 0)
-            total -= float((importance * target[:7] * log_p).sum()) / 4
+            weight = float((importance * target[:7]).sum())
+            total -= weight * float((target[:7] * log_p).sum()) / 4
             total -= 0.25 * float((target[7:] * log_q).sum()) / 4
         soft = [torch.softmax(teacher(inputs)[:, :7] / 2, dim=1) for teacher in teachers]
         with torch.no_grad():
@@ -146,6 +148,19 @@ def test_class_weights() -> None:
     found = class_weights(labels)
     assert found.tolist() == pytest.approx([2 / 3, 0, 0, 1, 0, 0, 2])
     assert found[labels].mean() == pytest.approx(1)
+
+
+def test_the_best_answer_is_the_target_whatever_classes_weigh() -> None:
+    """Of a smoothed label too, whose rare classes must not be learnt from every face."""
+    targets = smoothed(torch.tensor([3]), 0.1)
+    logits = torch.zeros(1, 7, requires_grad=True)
+    importance = torch.tensor([1.0, 9.4, 1, 0.6, 0.8, 1.3, 0.8])
+    optimiser = torch.optim.SGD([logits], lr=1.0)
+    for _ in range(300):
+        optimiser.zero_grad()
+        weighted_cross_entropy(logits, targets, importance).backward()
+        optimiser.step()
+    torch.testing.assert_close(torch.softmax(logits, 1), targets, atol=1e-3, rtol=0)
 
 
 # -- whole runs ---------------------------------------------------------------------------------

@@ -216,8 +216,15 @@ def test_a_run_folder_is_not_mixed_up_with_another(patterns: Dataset, tmp_path: 
     smaller = Dataset(patterns.images[:-1], patterns.labels[:-1], patterns.splits[:-1])
     with pytest.raises(ModelError, match="another dataset"):
         run(smaller, options, tmp_path / "run", resume=True)
-    with pytest.raises(ModelError, match="No such file"):
-        run(patterns, options, tmp_path / "nothing", resume=True)
+
+
+def test_resume_begins_a_run_that_was_not_begun(patterns: Dataset, tmp_path: Path) -> None:
+    """So one command, in a queue say, can be given again and again."""
+    options = replace(QUICK, epochs=1)
+    summary, reporter = run(patterns, options, tmp_path / "run", resume=True)
+    assert len(reporter.records) == 1
+    again, reporter = run(patterns, options, tmp_path / "run", resume=True)
+    assert (again, reporter.records) == (summary, [])
 
 
 def test_a_run_of_before_an_option_existed_goes_on(patterns: Dataset, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ class Notebook:
         self.steps.append(len(silent.steps))
 
     def train(
-        self, dataset: Dataset, out: Path, **changes: str
+        self, dataset: Dataset, out: Path, **changes: Any
     ) -> tuple[list[Path], dict[str, dict[str, Any]]]:
         return train_released(
             dataset, {**SMALL, **changes}, out, self.reporter,
@@ -166,4 +166,18 @@ def test_what_a_later_run_cannot_do_is_said_before_the_first(
     changes |= {"teachers": ("nowhere",), "small_until": 0.5}  # teachers are not loaded for it
     with pytest.raises(OptionError, match="but course-cnn takes no faces of 32 pixels"):
         train_released(patterns, changes, tmp_path, lambda *_: Silent(), source={})  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="FER\\+'s votes are needed"):
+        train_released(patterns, SMALL, tmp_path, lambda *_: Silent(), source={})  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="patience would stop a network"):
+        Notebook().train(patterns, tmp_path, patience=2)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_votes_nothing_is_relabelled(
+    patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = Stage("finish", cross_fitted=True, changes={"relabel_weight": 0.85}, model="model")
+    stages = (Stage("standard"), Stage("cross-fit", folds=2), last)
+    monkeypatch.setattr(series, "RELEASED", stages)
+    (model,), _ = Notebook().train(patterns, tmp_path, relabel_weight=0.0, ferplus_weight=0.0)
+    assert Classifier(model).about["training"]["options"]["estimates"] == ""

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from rich.console import Console
 from torch.nn import functional as F
 
@@ -24,7 +25,7 @@ from semblante.data.ferplus import FerPlus
 from semblante.errors import OptionError
 from semblante.train.batches import Faces
 from semblante.train.checkpoint import load_tensors
-from semblante.train.curves import describe_confusion, diagnose
+from semblante.train.curves import describe_confusion, diagnose, draw_curves
 from semblante.train.loop import train, train_epoch
 from semblante.train.measure import logits_of, loss_and_accuracy
 from semblante.train.objective import Objective, smoothed
@@ -195,17 +196,35 @@ def test_it_learns(patterns: Dataset, tmp_path: Path) -> None:
 
 
 def test_what_is_known_and_what_confused_in_words() -> None:
-    confusion = np.diag([8, 0, 5, 9, 10, 6, 7])
-    confusion[2, 4], confusion[3, 6] = 5, 1  # no face is disgusted
+    confusion = np.diag([32, 0, 20, 36, 40, 3, 28])
+    confusion[2, 4], confusion[3, 6] = 20, 4  # no face is disgusted
+    confusion[5, 2] = 1  # of few faces that show surprise
     assert describe_confusion(confusion) == (
-        "Right: angry 100%, sad 100%, surprise 100%, neutral 100%, happy 90%, fear 50%. "
+        "Right: angry 100%, sad 100%, neutral 100%, happy 90%, surprise 75%, fear 50%. "
         "Most confused: fear, of which 50% are taken for sad."
     )
     assert describe_confusion(confusion, "es") == (
-        "Aciertos: enfado 100%, tristeza 100%, sorpresa 100%, neutral 100%, alegría 90%, "
+        "Aciertos: enfado 100%, tristeza 100%, neutral 100%, alegría 90%, sorpresa 75%, "
         "miedo 50%. Lo que más confunde: miedo, que en el 50% de los casos toma por tristeza."
     )
-    assert describe_confusion(np.diag([1, 0, 0, 2, 0, 0, 0])) == "Right: angry 100%, happy 100%."
+    few = np.diag([1, 0, 0, 2, 0, 0, 0])
+    assert describe_confusion(few) == "Right: angry 100%, happy 100%."
+    few[3, 0] = 8  # of ten
+    assert describe_confusion(few) == (
+        "Right: angry 100%, happy 20%. It answers angry for 82% of the faces: it has hardly learnt."
+    )
+
+
+def test_curves_of_one_epoch_are_points(tmp_path: Path) -> None:
+    names = ("training_loss", "public_loss", "training_accuracy", "public_accuracy", "alpha")
+    history = [{"epoch": 1, "gradient_norm": 1.0, **dict.fromkeys(names, 0.5)}]
+    drawn = [tmp_path / "one.png", tmp_path / "none.png"]
+    draw_curves(history, drawn[0], "x")
+    draw_curves(
+        [{**history[0], **dict.fromkeys((*names, "gradient_norm"), math.nan)}], drawn[1], "x"
+    )
+    dark = [int((np.asarray(Image.open(path).convert("L")) < 128).sum()) for path in drawn]
+    assert dark[0] > dark[1] + 100
 
 
 def test_the_same_seed_gives_the_same_weights(patterns: Dataset, tmp_path: Path) -> None:

@@ -30,6 +30,9 @@ _NAMES: Final[dict[str, dict[str, str]]] = {
     },
 }
 LANGUAGES: Final[tuple[str, ...]] = tuple(_NAMES)
+_CALLED: Final = {word: emotion for names in _NAMES.values() for emotion, word in names.items()} | {
+    "alegria": "happy"
+}  # as many people type it
 
 
 def emotion_name(emotion: str, language: str = "en") -> str:
@@ -42,3 +45,9 @@ def emotion_name(emotion: str, language: str = "en") -> str:
     if emotion not in EMOTIONS:
         raise OptionError(f"unknown emotion {emotion!r}; known: {', '.join(EMOTIONS)}")
     return _NAMES[language][emotion]
+
+
+def emotion_called(word: str) -> str | None:
+    """The one of `EMOTIONS` that a word, in small letters, stands for in any of `LANGUAGES`; None
+    where it is no such word."""
+    return _CALLED.get(word)

@@ -61,16 +61,16 @@ def inspect_command(
         not_a_part("--contact-sheet", contact_sheet, path, dataset)
     words = _WORDS[lang]
     form = form_of(path) or "table"
-    print(f"{path}: {words['forms'].get(form, FORMS[form])}, {len(dataset):,} {words['faces']}")
+    print(f"{path}: {words['forms'].get(form, FORMS[form])}, {words['faces'].format(len(dataset))}")
     table = Table(words["emotion"], *SPLITS, words["all"], box=None, pad_edge=False)
     names = [(label, emotion_name(emotion, lang)) for label, emotion in enumerate(EMOTIONS)]
     for label, name in [*names, (UNLABELLED, words["no label"])]:
         rows = dataset.labels == label
         counts = [int((rows & (dataset.splits == split)).sum()) for split in range(len(SPLITS))]
         if sum(counts) or label != UNLABELLED:
-            table.add_row(name, *(f"{count:,}" for count in (*counts, sum(counts))))
+            table.add_row(name, *map(words["count"].format, (*counts, sum(counts))))
     totals = [int((dataset.splits == split).sum()) for split in range(len(SPLITS))]
-    table.add_row(words["all"], *(f"{count:,}" for count in (*totals, sum(totals))))
+    table.add_row(words["all"], *map(words["count"].format, (*totals, sum(totals))))
     Console(highlight=False).print(table)
     if contact_sheet is not None:
         save_picture(draw(dataset), contact_sheet)
@@ -87,9 +87,18 @@ def convert_command(
     skip_bad: SkipBadOption = False,
     find_faces: FindFacesOption = False,
     exclude: ExcludeOption = None,
+    hold_out: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="move this share of each emotion's faces, 0.2 say, from Training to PublicTest, "
+            "for a dataset that has none; copies and groups stay together",
+        ),
+    ] = None,
 ) -> None:
     """Write a dataset in another form: the same pixels, labels, splits and order."""
     from semblante.data.convert import convert
+    from semblante.data.folds import held_out
 
     if not out.absolute().parent.is_dir():
         raise OptionError(f"OUT {out}: there is no folder {out.parent}")
@@ -97,16 +106,20 @@ def convert_command(
     if path.is_dir() and lies_in(out, path) is not None:
         raise OptionError(f"OUT {out} lies in {path}, which is read: choose a place outside")
     dataset = Source(path, mapping, skip_bad, find_faces, exclude).read_kept()
+    if hold_out is not None:
+        dataset = held_out(dataset, hold_out)
     convert(dataset, out)
     if dataset.groups is not None and out.suffix.lower() != ".parquet":
         complain(f"{out} does not tell which faces belong together, as {path} does: a .parquet can")
-    print(f"{out}: {len(dataset):,} faces")
+    moved = "" if hold_out is None else f", {int(dataset.is_in('PublicTest').sum()):,} held out"
+    print(f"{out}: {len(dataset):,} faces{moved}")
 
 
 _WORDS: Final[dict[str, dict[str, Any]]] = {
     "en": {
         "forms": {},  # in the words of `FORMS`
-        "faces": "faces",
+        "faces": "{:,} faces",
+        "count": "{:,}",
         "emotion": "emotion",
         "all": "all",
         "no label": "without a label",
@@ -118,7 +131,8 @@ _WORDS: Final[dict[str, dict[str, Any]]] = {
             "parquet": "Parquet con una columna de imágenes y otra de etiquetas",
             "folders": "imágenes en carpetas con el nombre de su clase",
         },
-        "faces": "rostros",
+        "faces": "{} rostros",
+        "count": "{}",
         "emotion": "emoción",
         "all": "todas",
         "no label": "sin etiqueta",

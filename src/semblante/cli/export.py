@@ -54,7 +54,8 @@ def export_command(
     """Write a trained network as the ONNX file that recognition uses.
 
     Both forms are compared on all PublicTest faces first; nothing is written when an output differs
-    by more than 1e-4 or the accuracy differs; or, in fp16 and int8, when 0.3 points are lost.
+    by more than 1e-4 or the accuracy differs; or, in fp16 and int8, when 0.3 points are lost (of
+    few faces, more than chance explains).
     """
     require("train", "exporting", "torch", "safetensors", "onnx", "onnxscript")
     output_file("--out", out)
@@ -67,7 +68,11 @@ def export_command(
 
     config = read_config(run_dirs[0])
     not_an_input("--out", out, Path(config.options.initial))
-    source = Source.from_dict(config.source)
+    if data is None and "path" not in config.source:  # of a run that Python began
+        raise DataError(
+            f"{run_dirs[0]} does not say where its dataset lies: give its place with --data"
+        )
+    source = Source.from_dict({"path": "", **config.source})
     if data is not None:
         source = replace(source, path=data)
     elif not source.path.exists():

@@ -144,17 +144,18 @@ class Source:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Source:
-        """The inverse; raises `ModelError` for notes of another kind."""
+        """The inverse; what the notes do not say, as those of a run begun from Python, is as it is
+        without options. Raises `ModelError` for notes of another kind."""
         try:
-            exclude = values["exclude"]
+            exclude = values.get("exclude")
             return cls(
                 Path(values["path"]),
-                [str(pair) for pair in values["map"]],
-                bool(values["skip_bad"]),
-                bool(values["find_faces"]),
+                [str(pair) for pair in values.get("map", ())],
+                bool(values.get("skip_bad", False)),
+                bool(values.get("find_faces", False)),
                 None if exclude is None else Path(exclude),
             )
-        except (KeyError, TypeError):
+        except (AttributeError, KeyError, TypeError):
             raise ModelError(f"not the notes of how a dataset was read: {dict(values)}") from None
 
 
@@ -172,7 +173,9 @@ def _label_map(texts: list[str]) -> dict[str, str]:
 def _map_file(path: Path) -> dict[str, str]:
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError):
+    except UnicodeDecodeError:
+        raise OptionError(f"--map {path}: not in UTF-8: save it as UTF-8") from None
+    except OSError:
         raise OptionError(
             f"--map: expected NAME=EMOTION, or a file of such lines, found {str(path)!r}"
         ) from None

@@ -85,7 +85,12 @@ def train_command(
             "came from, one after another, and their export"
         ),
     ] = "standard",
-    resume: Annotated[bool, typer.Option("--resume", help="go on with an interrupted run")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="go on with an interrupted run of the same --out, or begin it"
+        ),
+    ] = False,
     mapping: MapOption = None,
     skip_bad: SkipBadOption = False,
     find_faces: FindFacesOption = False,
@@ -270,7 +275,9 @@ def _learning_curve(task: _Task, options: TrainOptions) -> Callable[[], None]:
         table = Table(words["faces"], "Training", "PublicTest", box=None, pad_edge=False)
         for point in found["points"]:
             table.add_row(
-                f"{point['faces']:,}", f"{point['training']:.2%}", f"{point['public']:.2%}"
+                words["count"].format(point["faces"]),
+                f"{point['training']:.2%}",
+                f"{point['public']:.2%}",
             )
         Console(highlight=False).print(table)
         print(found["verdict"])
@@ -403,6 +410,7 @@ _WORDS: Final = {
         "model": "{}: PublicTest {:.2%} (n={}), single view, confusion matrix in {}",
         "pictures": "each run's curves are in its folder in {}",
         "faces": "faces",
+        "count": "{:,}",
         "curve": "curve: {}",
         "fold": "without fold {} of {}, which is called PublicTest below",
         "cross-fit": "{folds} networks, on faces that they did not learn from, two views: Training "
@@ -424,6 +432,7 @@ _WORDS: Final = {
         "model": "{}: PublicTest {:.2%} (n={}), una vista, matriz de confusión en {}",
         "pictures": "las curvas de cada corrida están en su carpeta de {}",
         "faces": "rostros",
+        "count": "{}",
         "curve": "curva: {}",
         "fold": "sin la parte {} de {}, que aquí abajo se llama PublicTest",
         "cross-fit": "{folds} redes, con rostros de los que no aprendieron, dos vistas: Training "

@@ -29,7 +29,7 @@ from semblante.emotions import EMOTIONS
 from semblante.files import user_folder
 
 # To be raised when the reading of any form changes its result.
-VERSION: Final = 5
+VERSION: Final = 6
 _ARRAYS: Final = ("images", "labels", "splits")
 _OPTIONAL: Final = ("names", "groups")
 _NUMBERS = itertools.count()

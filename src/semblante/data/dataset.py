@@ -15,6 +15,8 @@ from semblante.errors import DataError
 
 # FER2013's own names: train on the first, choose on the second, report on the third.
 SPLITS: Final[tuple[str, ...]] = ("Training", "PublicTest", "PrivateTest")
+# Of a row that is on its way into a dataset: what others call test, see `collect`.
+TEST: Final = len(SPLITS)
 FACE_SIZE: Final = 48
 UNLABELLED: Final = -1  # the label of a face that came without one
 
@@ -52,7 +54,10 @@ class Dataset:
             held = ", ".join(
                 f"{n:,} of {split}" for split, n in zip(SPLITS, rows, strict=True) if n
             )
-            raise DataError(f"the dataset has no {name} rows: it has {held or 'none'}")
+            remedy = ""
+            if name == "PublicTest" and self.is_in("Training").any():
+                remedy = "; `semblante data convert DATA OUT --hold-out 0.2` puts some there"
+            raise DataError(f"the dataset has no {name} rows: it has {held or 'none'}{remedy}")
         if (self.labels[mask] == UNLABELLED).any():
             raise DataError(f"faces of {name} have no label")
         return self.where(mask)
@@ -96,7 +101,7 @@ class Row:
 
     image: npt.NDArray[np.uint8]  # (48, 48)
     label: int  # 0..6 or UNLABELLED
-    split: int  # index into `SPLITS`
+    split: int  # index into `SPLITS`, or TEST
     name: str = ""  # see `Dataset.names`
     group: str = ""  # see `Dataset.groups`
 
@@ -105,7 +110,11 @@ OnBad = Callable[[DataError], None]  # what is done with a row that cannot be re
 
 
 def collect(rows: Iterable[Row | DataError], on_bad: OnBad | None, where: str) -> Dataset:
-    """The rows as a `Dataset`; an error among them is raised, or handed to `on_bad`."""
+    """The rows as a `Dataset`; an error among them is raised, or handed to `on_bad`.
+
+    TEST becomes PrivateTest, which only measures, where other faces are there to choose models on,
+    and else PublicTest.
+    """
     kept: list[Row] = []
     bad: list[DataError] = []
     for row in rows:
@@ -121,10 +130,13 @@ def collect(rows: Iterable[Row | DataError], on_bad: OnBad | None, where: str) -
     if not kept:
         raise DataError(f"{where}: not one face in it")
     names, groups = (np.array([getattr(row, what) for row in kept]) for what in ("name", "group"))
+    splits = np.array([row.split for row in kept], np.uint8)
+    chosen_on = SPLITS.index("PublicTest")
+    splits[splits == TEST] = chosen_on + bool((splits == chosen_on).any())
     return Dataset(
         np.stack([row.image for row in kept]),
         np.array([row.label for row in kept], np.int64),
-        np.array([row.split for row in kept], np.uint8),
+        splits,
         names if (names != "").all() else None,
         groups if (groups != "").any() else None,
     )

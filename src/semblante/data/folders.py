@@ -26,8 +26,8 @@ def read_folders(
     """One face a picture of those below `root`; its class is the name of the folder it lies in.
 
     The split is the official name at the front of the file's name, else a folder such as `train`,
-    `validation` or `test` above the class (the last two become PublicTest; it may be `root` itself,
-    where that is a folder and no archive), else Training; where some folders name splits, one
+    `validation` or `test` above the class (it may be `root` itself, where that is a folder and no
+    archive), else Training; where some folders name splits, one
     above a class that names none is an error. Rows are in the order of the numbers in the files'
     names, where each has one of its own.
     """
@@ -61,8 +61,9 @@ def read_folders(
 
 
 def _split(member: Member, above: tuple[str, ...]) -> tuple[int | None, str | None]:
-    """Index into `SPLITS`, None where nothing names one; and the folder that does, or else the one
-    that might: the last above the class, None where there is none or the file's name says it."""
+    """Index into `SPLITS` or TEST, None where nothing names one; and the folder that does, or else
+    the one that might: the last above the class, None where there is none or the file's name says
+    it."""
     path = PurePosixPath(member.name)
     official = _OFFICIAL.match(path.name)
     if official:

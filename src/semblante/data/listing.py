@@ -17,6 +17,7 @@ from typing import Final
 from semblante.data.dataset import Dataset, OnBad, Row, collect
 from semblante.data.members import Member, damage_named
 from semblante.data.pictures import GROUP_COLUMNS, PictureReader, split_number
+from semblante.data.text import csv_rows
 from semblante.errors import DataError
 
 # A column's name, and the other names it goes by.
@@ -34,7 +35,7 @@ class _Listed:
 
     path: str
     label: int  # 0..6
-    split: int  # index into `SPLITS`
+    split: int  # index into `SPLITS`, or TEST
     group: str
     where: str  # for messages: the list's path, the line, the picture
 
@@ -111,7 +112,7 @@ def _listed(
     lines: Iterable[str], where: str, reader: PictureReader
 ) -> Iterator[_Listed | DataError]:
     """The lines but those of classes that are to be left out, whose pictures need not be there."""
-    rows = csv.reader(lines)
+    rows = csv_rows(lines)
     columns: dict[str, int] | None = None  # before the header
     n_columns = 0
     while True:
@@ -142,6 +143,8 @@ def _line(values: dict[str, str], place: str, reader: PictureReader) -> _Listed 
     """None for a class that is to be left out."""
     path = values["path"]
     place = f"{place} ({path if len(path) < 100 else path[:100] + '...'})"
+    if not values["label"].isascii() and any("\udc80" <= c <= "\udcff" for c in values["label"]):
+        raise DataError(f"{place}: its class is not in UTF-8: save the list as UTF-8")
     label = reader.label(values["label"], place)
     if label is None:
         return None

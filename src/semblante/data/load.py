@@ -14,13 +14,14 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from semblante.data.cache import through_cache
-from semblante.data.dataset import Dataset, OnBad, Row, collect
+from semblante.data.dataset import TEST, Dataset, OnBad, Row, collect
 from semblante.data.folders import read_folders
 from semblante.data.listing import is_listing, read_archived_listing, read_listing
 from semblante.data.members import Member, damage_named, members
 from semblante.data.parquet import MAGIC, parquet_rows
 from semblante.data.pictures import FaceFinder, PictureReader, named_split
 from semblante.data.table import is_table, read_table
+from semblante.data.text import csv_rows
 from semblante.errors import DataError, OptionError
 from semblante.images import SUFFIXES
 
@@ -32,7 +33,7 @@ FORMS: Final[dict[str, str]] = {
 }
 # What the name of a Parquet file may begin with, and the split that it says.
 _SPLIT_STARTS: Final = {
-    "train": 0, "val": 1, "dev": 1, "test": 1, "public": 1, "private": 2,
+    "train": 0, "val": 1, "dev": 1, "test": TEST, "public": 1, "private": 2,
 }  # fmt: skip
 _START: Final = 4096  # bytes of a file by which its form is known
 
@@ -155,7 +156,7 @@ def _first_line(start: bytes) -> list[str]:
     """The first line of a file as CSV cells, empty where it is no text."""
     try:
         line = re.split(rb"[\r\n]", start, maxsplit=1)[0].decode("utf-8-sig")
-        return next(csv.reader([line]), [])
+        return next(csv_rows([line]), [])
     except (UnicodeDecodeError, csv.Error):
         return []
 

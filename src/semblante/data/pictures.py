@@ -12,8 +12,8 @@ from typing import IO, Final
 import numpy as np
 import numpy.typing as npt
 
-from semblante.data.dataset import FACE_SIZE, SPLITS
-from semblante.emotions import EMOTIONS
+from semblante.data.dataset import FACE_SIZE, SPLITS, TEST
+from semblante.emotions import EMOTIONS, emotion_called
 from semblante.errors import DataError, ImageError, OptionError, printable
 from semblante.images import RgbImage, load_image
 from semblante.preprocess import crop_face, to_grey
@@ -23,8 +23,8 @@ from semblante.results import Box
 SPLIT_NAMES: Final[dict[str, int]] = {
     **{name.lower(): number for number, name in enumerate(SPLITS)},
     **{"train": 0, "val": 1, "valid": 1, "validation": 1, "dev": 1, "eval": 1, "evaluation": 1},
-    **{"test": 1, "testing": 1},
-    **{"entrenamiento": 0, "validación": 1, "validacion": 1, "prueba": 1, "pruebas": 1},
+    **{"test": TEST, "testing": TEST},
+    **{"entrenamiento": 0, "validación": 1, "validacion": 1, "prueba": TEST, "pruebas": TEST},
 }
 # What a column that tells which faces belong together is called.
 GROUP_COLUMNS: Final = ("group", "subject", "person", "identity")
@@ -45,6 +45,7 @@ def _key(name: str) -> str:
 class PictureReader:
     """How labelled pictures are understood.
 
+    Classes are called by number, or by the word for their emotion in any of `emotions.LANGUAGES`.
     `label_map` gives class names another meaning: its values are `EMOTIONS` or "drop". It may name
     a class that is a number by its emotion as well. A picture is the face itself, unless
     `find_face` finds one in it. Raises `OptionError` for another value of the map.
@@ -68,8 +69,8 @@ class PictureReader:
         self._met.add(key)
         usual = _NUMBERS.get(key, key)
         emotion = self._mapped.get(key) or self._mapped.get(usual)
-        if emotion is None and usual in EMOTIONS:
-            emotion = usual
+        if emotion is None:
+            emotion = emotion_called(usual)
         if emotion is None:
             shown = printable(name[:40])
             raise DataError(
@@ -122,12 +123,13 @@ class PictureReader:
 
 
 def named_split(name: str) -> int | None:
-    """Index into `SPLITS` of a split's name in any of `SPLIT_NAMES`; None where it is none."""
+    """Index into `SPLITS`, or TEST, of a split's name in any of `SPLIT_NAMES`; None where it is
+    none."""
     return SPLIT_NAMES.get(_key(name))
 
 
 def split_number(name: str, where: str) -> int:
-    """Index into `SPLITS` of a split's name, FER2013's or a usual one."""
+    """Index into `SPLITS`, or TEST, of a split's name, FER2013's or a usual one."""
     number = named_split(name)
     if number is None:
         raise DataError(

@@ -198,6 +198,7 @@ _WORDS: Final[dict[str, dict[str, Any]]] = {
         "about balance": "A network learns the frequent emotions best, and accuracy counts them "
         "most: look at macro F1 and at the figures of each class as well.",
         "emotion": "emotion",
+        "count": "{:,}",
         "more": "and {:,} more",
         "row": "row",
         "no label": "no label",
@@ -263,78 +264,79 @@ _WORDS: Final[dict[str, dict[str, Any]]] = {
     },
     "es": {
         "page": "Auditoría de {}",
-        "about": "{:,} rostros. Las filas se numeran desde 0, en el orden del conjunto. De cada "
+        "about": "{} rostros. Las filas se numeran desde 0, en el orden del conjunto. De cada "
         "hallazgo se muestra una parte; el JSON tiene todos los números de fila. --drop dejaría "
-        "fuera {:,} filas.",
+        "fuera {} filas.",
         "findings": "Hallazgos",
         "balance": "Equilibrio de clases",
         "about balance": "Una red aprende mejor las emociones frecuentes, y son las que más pesan "
         "en la exactitud: mire también el F1 macro y las cifras de cada clase.",
         "emotion": "emoción",
-        "more": "y {:,} más",
+        "count": "{}",
+        "more": "y {} más",
         "row": "fila",
         "no label": "sin etiqueta",
         "rather": "más bien {} ({:.0%})",
         "exact": (
             "Copias exactas",
-            "{:,} grupos, {:,} copias de más",
+            "{} grupos, {} copias de más",
             "Iguales hasta el último píxel. Las copias en Training pesan el doble; --drop conserva "
             "una: la de las particiones de prueba si la hay, si no la primera, y ninguna si las "
             "etiquetas se contradicen.",
         ),
         "conflicting": (
             "Copias que se contradicen",
-            "{:,} grupos",
+            "{} grupos",
             "El mismo rostro con más de una etiqueta: al menos una está equivocada. --drop deja "
             "fuera las de Training.",
         ),
         "near": (
             "Copias casi exactas",
-            "{:,} grupos",
+            "{} grupos",
             f"Una misma fotografía en varias formas: sus píxeles, o los de su espejo, tienen una "
             f"correlación de {NEAR} o más.",
         ),
         "leaks": (
             "Rostros de {} que también están en Training",
-            "{:,} exactos, {:,} casi",
+            "{} exactos, {} casi",
             "Lo que una red acierta en estos no dice nada sobre rostros nuevos. Sin los exactos "
-            "quedan {:,} de {:,}, con los que `semblante evaluate` da su exactitud sin copias. "
+            "quedan {} de {}, con los que `semblante evaluate` da su exactitud sin copias. "
             "--drop deja fuera sus copias en Training.",
         ),
         "across-tests": (
             "Rostros de PrivateTest que también están en PublicTest",
-            "{:,} rostros",
+            "{} rostros",
             "Los modelos se eligen con una partición y se miden con la otra.",
         ),
         "groups": (
             "Grupos repartidos entre particiones",
-            "{:,} grupos",
+            "{} grupos",
             "El conjunto dice que estos rostros van juntos: una red que aprendió de unos se prueba "
             "con los otros.",
         ),
         "constant": (
             "Imágenes constantes",
-            "{:,} imágenes",
+            "{} imágenes",
             "Todos los píxeles son iguales. --drop las deja fuera de todas las particiones.",
         ),
         "no-face": (
             "Sin rostro",
-            "{:,} imágenes",
+            "{} imágenes",
             "La mayoría de los diez anotadores de FER+ no vio ningún rostro. --drop las deja fuera "
             "de todas las particiones.",
         ),
         "mislabelled": (
             "Etiqueta probablemente equivocada",
-            "{:,} de {:,} juzgados",
+            "{} de {} juzgados",
             "Aprendizaje confiado (confident learning): una red que no aprendió de estos rostros, "
             "aunque quizá de copias casi exactas de algunos, da tan poco a su etiqueta, y tanto a "
             "otra, que es probable que la etiqueta esté equivocada. Primero los más seguros. Es "
             "una segunda opinión, no un veredicto: mire antes de creerlo. --drop deja fuera los de "
             "Training.",
         ),
-        "dark": ("Muy oscuras", "{:,} imágenes", "Nivel medio de gris muy inferior al resto."),
-        "bright": ("Muy claras", "{:,} imágenes", "Nivel medio de gris muy superior al resto."),
-        "blurred": ("Borrosas", "{:,} imágenes", "Menos bordes que casi todas las demás."),
-        "drawn": ("Dibujos y texto", "{:,} imágenes", "Más bordes que los de una fotografía."),
+        "dark": ("Muy oscuras", "{} imágenes", "Nivel medio de gris muy inferior al resto."),
+        "bright": ("Muy claras", "{} imágenes", "Nivel medio de gris muy superior al resto."),
+        "blurred": ("Borrosas", "{} imágenes", "Menos bordes que casi todas las demás."),
+        "drawn": ("Dibujos y texto", "{} imágenes", "Más bordes que los de una fotografía."),
     },
 }

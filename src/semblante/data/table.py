@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from semblante.data.dataset import FACE_SIZE, SPLITS, UNLABELLED, Dataset, OnBad, Row, collect
 from semblante.data.pictures import PictureReader
+from semblante.data.text import csv_rows
 from semblante.emotions import EMOTIONS
 from semblante.errors import DataError
 
@@ -45,7 +46,7 @@ def read_table(
     """
     # A line is a row: nothing in it needs quotes, and one that was opened by mistake would swallow
     # all rows to the next one.
-    rows = csv.reader(lines, quoting=csv.QUOTE_NONE)
+    rows = csv_rows(lines, quoting=csv.QUOTE_NONE)
     header = [cell.strip('"') for cell in next(rows, [])]
     columns = _columns(header, where)
     return collect(_rows(rows, columns, where, reader), on_bad, where)

@@ -386,7 +386,8 @@ def picture_late_s(path: Path) -> float:
 
 def is_whole(path: Path) -> bool:
     """Is an MP4, Matroska or AVI file as long as its outermost parts say? False too where another
-    kind of file does not tell, and where it ends in zeros, as when a copy was interrupted.
+    kind of file does not tell (an MPEG stream has nothing to tell), and where it ends in zeros, as
+    when a copy was interrupted.
 
     ISO/IEC 14496-12 (boxes), RFC 8794 and 9559 (EBML elements, the segment), RIFF.
     """
@@ -407,8 +408,8 @@ def is_whole(path: Path) -> bool:
                 return False
             segment = _ebml_size(file)
             return segment is not None and file.tell() + segment <= size
-        if head[:4] in (b"OggS", b"\0\0\1\xba") or b"\x47" in (head[:1], head[4:5]):
-            return True  # Ogg, MPEG streams: what they announce is the last time found in them
+        if head[:4] == b"\0\0\1\xba" or b"\x47" in (head[:1], head[4:5]):
+            return True  # MPEG streams: what they announce is the last time found in them
         if head[4:8] != b"ftyp":
             return False
         place, kinds = 0, set()

@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from semblante.data import Dataset
 from semblante.data.dataset import UNLABELLED
-from semblante.data.duplicates import exact_groups, joined, near_pairs
 from semblante.data.ferplus import FerPlus
+from semblante.data.folds import fold_numbers
 from semblante.errors import DataError, OptionError
 from semblante.files import write_json
 from semblante.metrics import accuracy
@@ -105,10 +105,7 @@ def out_of_sample(
     when it is made again. `reporter` makes one for each fold's number; `votes` are of the dataset's
     rows; what a person reads of a fold is in `language`.
     """
-    if folds < 2:
-        raise OptionError(f"expected at least 2 folds, found {folds}")
-    if options.patience:
-        raise OptionError("patience would stop a network by the faces that it must not know")
+    check_folds(options, folds)
     numbers = fold_numbers(dataset, folds, options.seed)
     probabilities = np.full((len(dataset), N_EMOTIONS), np.nan, np.float32)
     labelled = dataset.labels != UNLABELLED
@@ -123,11 +120,19 @@ def out_of_sample(
                 part, options, run_dir, progress,
                 source={**source, "fold": fold}, language=language,
                 votes=None if votes is None else replace(votes.where(labelled), splits=part.splits),
-                resume=all_processes().from_first((run_dir / "config.json").exists()),
+                resume=True,
             )  # fmt: skip
         held_out = part.split("PublicTest")
         probabilities[inside & labelled] = _predicted(run_dir, held_out, mirrored=mirrored)
     return probabilities
+
+
+def check_folds(options: TrainOptions, folds: int) -> None:
+    """Raise `OptionError` where networks of so many folds cannot follow the recipe."""
+    if folds < 2:
+        raise OptionError(f"expected at least 2 folds, found {folds}")
+    if options.patience:
+        raise OptionError("patience would stop a network by the faces that it must not know")
 
 
 def _fold_folder(work_dir: Path, fold: int, folds: int) -> Path:
@@ -141,20 +146,3 @@ def _predicted(run_dir: Path, faces: Dataset, *, mirrored: bool) -> npt.NDArray[
     network = placed(load_last(run_dir)[0], device, bf16)
     found = probabilities_of(network, Faces(faces, device), bf16, mirrored=mirrored)
     return np.asarray(found.cpu().numpy(), np.float32)
-
-
-def fold_numbers(dataset: Dataset, folds: int, seed: int) -> npt.NDArray[np.int64]:
-    """(n,): the fold of each face, 0..folds-1; what belongs together has the same."""
-    pairs, _ = near_pairs(dataset.images)
-    together: list[list[int]] = [*exact_groups(dataset.images), *pairs.tolist()]
-    if dataset.groups is not None:
-        names, inverse = np.unique(dataset.groups, return_inverse=True)
-        together += [
-            np.flatnonzero(inverse == number).tolist()
-            for number, name in enumerate(names.tolist())
-            if name
-        ]
-    first = joined(len(dataset), together)
-    kinds, kind = np.unique(first, return_inverse=True)
-    shuffled = np.random.default_rng(seed).permutation(len(kinds))
-    return np.asarray(shuffled[kind] % folds, np.int64)

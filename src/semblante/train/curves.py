@@ -20,6 +20,8 @@ from semblante.train.options import TrainOptions
 # may be nothing, one of more than 10 is certain. Of fewer faces neither is.
 _SMALL_GAP = 0.04
 _LARGE_GAP = 0.10
+_ONE_ANSWER = 0.8  # of all answers, and twice its share of the faces
+_FEW = 20  # faces of an emotion
 _ALMOST_ALL = 0.98  # of Training: nothing is left to learn there
 
 
@@ -56,9 +58,11 @@ def diagnose(history: list[dict[str, float]], n_public: int, language: str = "en
 
 
 def describe_confusion(confusion: npt.NDArray[np.int64], language: str = "en") -> str:
-    """One or two sentences: how much of each emotion is known, and what is confused most.
+    """One or two sentences: how much of each emotion is known, and what is confused most, or that
+    nearly all faces are taken for one.
 
-    `confusion` (7, 7) counts faces, true label by prediction; emotions without faces are left out.
+    `confusion` (7, 7) counts faces, true label by prediction; emotions without faces are left out,
+    and those with fewer than 20 are no example of confusion.
     """
     counts = confusion.sum(axis=1)
     shares = confusion / np.maximum(counts, 1)[:, None]
@@ -66,7 +70,13 @@ def describe_confusion(confusion: npt.NDArray[np.int64], language: str = "en") -
     names = [emotion_name(emotion, language) for emotion in EMOTIONS]
     known = ", ".join(f"{names[k]} {shares[k, k]:.0%}" for k in shown)
     right = _WORDS[language]["right"].format(known=known)
+    answers = confusion.sum(axis=0) / max(1, confusion.sum())
+    answer = int(answers.argmax())
+    if answers[answer] > _ONE_ANSWER and answers[answer] > 2 * counts[answer] / counts.sum():
+        one = _WORDS[language]["one answer"].format(said=names[answer], share=answers[answer])
+        return f"{right} {one}"
     wrong = np.where(np.eye(len(shares), dtype=bool), 0, shares)
+    wrong[counts < _FEW] = 0
     if not wrong.any():
         return right
     true, said = np.unravel_index(int(wrong.argmax()), wrong.shape)
@@ -107,7 +117,11 @@ def draw_curves(
     for axes in (loss, accuracy, alpha, gradient):
         axes.set(xlabel=words["epoch"])
         axes.grid(alpha=0.3)
-    accuracy.legend(loc="lower right")
+        if len(epochs) == 1:  # through one point goes no line
+            axes.set_xticks(epochs)
+            for line in axes.lines:
+                line.set_marker("o")
+    accuracy.legend(loc="best")
     figure.suptitle(title)
     write_atomically(path, lambda beside: figure.savefig(beside, format="png", dpi=110))
 
@@ -129,6 +143,7 @@ _WORDS: Final = {
         "{public_loss:.3f}, its lowest was {lowest:.3f}.",
         "right": "Right: {known}.",
         "confused": "Most confused: {true}, of which {share:.0%} are taken for {said}.",
+        "one answer": "It answers {said} for {share:.0%} of the faces: it has hardly learnt.",
         "sample": "Training (sample)",
         "loss": "cross-entropy",
         "accuracy": "accuracy",
@@ -154,6 +169,7 @@ _WORDS: Final = {
         "right": "Aciertos: {known}.",
         "confused": "Lo que más confunde: {true}, que en el {share:.0%} de los casos toma por "
         "{said}.",
+        "one answer": "Responde {said} para el {share:.0%} de los rostros: apenas ha aprendido.",
         "sample": "Training (muestra)",
         "loss": "entropía cruzada",
         "accuracy": "exactitud",

@@ -61,8 +61,7 @@ def learning_curve(
                 part, scaled, run_dir, progress,
                 source={**source, "share": share},
                 votes=None if votes is None else votes.where(rows),
-                resume=together.from_first((run_dir / "config.json").exists()),
-                language=language,
+                resume=True, language=language,
             )  # fmt: skip
         points.append({"share": share, "faces": n, **_at_its_end(run_dir, part)})
         found = {"points": points, "verdict": would_more_help(points, language)}

@@ -59,10 +59,12 @@ def train(
     """Train `options.network` on the Training split; returns the run's summary.
 
     The run folder (see `run_folder.py`) is made here; it notes `source`, where the dataset came
-    from. Ctrl-C saves the run in mid-epoch and raises `KeyboardInterrupt`. With `resume` an
-    interrupted run goes on from there, a killed one after its last whole epoch, and ends, on the
-    same processor (not GPU) with the same number of threads, with the weights the uninterrupted run
-    would have had: all random numbers of an epoch follow from the seed and the epoch's number.
+    from: `semblante export` reads it again, from the `path` in it or the one that --data names.
+    Ctrl-C saves the run in mid-epoch and raises `KeyboardInterrupt`. With `resume` an interrupted
+    run goes on from there, a killed one after its last whole epoch, and ends, on the same processor
+    (not GPU) with the same number of threads, with the weights the uninterrupted run would have
+    had: all random numbers of an epoch follow from the seed and the epoch's number. A folder
+    without a run gets one then, too.
     `votes`, of the dataset's rows, are needed where the recipe uses FER+ (`needs_votes`). The
     summary's sentences and the pictures are in `language`, one of `emotions.LANGUAGES`.
     Raises `ModelError` where the folder holds another run, or the loss is no longer finite.
@@ -75,7 +77,7 @@ def train(
         estimates=_absolute(options.estimates),
     )
     training, public = dataset.split("Training"), dataset.split("PublicTest")
-    votes = _votes_of_training(dataset, options, votes)
+    votes = votes_of_training(dataset, options, votes)
     config = RunConfig(
         options,
         dataset.fingerprint(),
@@ -86,6 +88,7 @@ def train(
             filter(None, (options.initial, *options.teachers, options.estimates))
         ),
     )
+    resume = resume and together.from_first((run_dir / "config.json").exists())
     if resume:
         config = check_same(run_dir, config)
         ended = read_end(run_dir)
@@ -221,10 +224,10 @@ def _record(run: TrainingState, epoch: int, public: Faces, sample: Faces, starte
     }
 
 
-def _votes_of_training(
+def votes_of_training(
     dataset: Dataset, options: TrainOptions, votes: FerPlus | None
 ) -> FerPlus | None:
-    """None where the recipe uses none."""
+    """None where the recipe uses none. Raises where they are missing, or of other rows."""
     if not options.needs_votes:
         return None
     if votes is None:

@@ -72,6 +72,19 @@ def class_weights(labels: Tensor) -> Tensor:
     return weights / present.sum()
 
 
+def weighted_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+    """Cross-entropy with target probabilities (n, classes), each face's error times the weight
+    (classes,) that its target has on average.
+
+    `F.cross_entropy` would weight each class's part of a target instead: then the best answer is
+    not the target any more, but one with too much for rare classes wherever labels are smoothed.
+    """
+    if weights is None:
+        return F.cross_entropy(logits, targets)
+    errors = F.cross_entropy(logits, targets, reduction="none")
+    return (errors * (targets @ weights)).mean()
+
+
 class Objective:
     """The error of a network on a batch, as `options` describe it."""
 
@@ -110,7 +123,7 @@ class Objective:
     def _error(self, logits: Tensor, targets: Tensor, taught: Tensor | None) -> Tensor:
         options = self.options
         ours = logits[:, :N_EMOTIONS]
-        error = F.cross_entropy(ours, targets[:, :N_EMOTIONS], weight=self.weights)
+        error = weighted_cross_entropy(ours, targets[:, :N_EMOTIONS], self.weights)
         if options.ferplus_weight > 0:
             votes = targets[:, N_EMOTIONS:]
             error = error + options.ferplus_weight * F.cross_entropy(logits[:, N_EMOTIONS:], votes)

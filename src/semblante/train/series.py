@@ -10,10 +10,10 @@ from typing import Any, Final
 from semblante.data import Dataset
 from semblante.data.ferplus import FerPlus
 from semblante.errors import OptionError
-from semblante.train.crossval import cross_fit
+from semblante.train.crossval import check_folds, cross_fit
 from semblante.train.distributed import all_processes
 from semblante.train.export import export
-from semblante.train.loop import train
+from semblante.train.loop import train, votes_of_training
 from semblante.train.networks import build_network, check_fits
 from semblante.train.options import TrainOptions
 from semblante.train.released import RELEASED
@@ -51,6 +51,9 @@ def train_released(
     for kind in kinds:
         options = kind.options(changes)
         check_fits(build_network(options.network), options, min(options.batch_size, n))
+        votes_of_training(dataset, options, votes)
+        if kind.folds:
+            check_folds(options, kind.folds)
     together = all_processes()
     total = sum(kind.folds or kind.runs for kind in kinds)
     begun = 0
@@ -91,8 +94,7 @@ def train_released(
             with titled(options, folder.name) as progress:
                 summaries[folder.name] = train(
                     dataset, options, folder, progress, source=source, votes=votes,
-                    resume=together.from_first((folder / "config.json").exists()),
-                    language=language,
+                    resume=True, language=language,
                 )  # fmt: skip
             folders.append(folder)
         file = out / f"{stage.model or name}.onnx"
