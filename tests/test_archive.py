@@ -24,10 +24,11 @@ from conftest import EXAMPLE
 from semblante import Analysis, Analyzer
 from semblante.cli.app import app
 from semblante.cli.formats import COLUMNS, _clock
-from semblante.cli.inputs import Picture, annotated_places, find_inputs
+from semblante.cli.inputs import Clip, Picture, Unreadable, annotated_places, find_inputs
 from semblante.cli.journal import Journal
 from semblante.cli.views import Views
 from semblante.errors import OptionError
+from semblante.images import save_picture
 from test_cli import PROGRAM, semblante
 from test_video import canvas, write_video
 
@@ -226,6 +227,99 @@ def test_names_of_many_copies() -> None:
                       "face-2-3.jpg"]  # fmt: skip
 
 
+def test_names_of_copies_of_all_kinds(tmp_path: Path) -> None:
+    found = [
+        Picture(Path("1/a.JPG"), Path("deep/a.JPG")),
+        Unreadable(Path("x.jpg"), "x.jpg: is none"),
+        Picture(Path("2/A.jpg"), Path("deep/A.jpg")),  # the same for a system that knows no case
+        Clip(Path("b.avi"), Path("b.avi")),
+        Clip(Path("b.mp4"), Path("b.mp4")),
+        Picture(Path("1/c.gif"), Path("c.gif")),
+        Picture(Path("2/c.gif"), Path("c.gif")),
+        Picture(Path("c.gif.png"), Path("c.gif.png")),
+        Picture(Path("C-2.GIF.png"), Path("C-2.GIF.png")),
+    ]
+    places = annotated_places(found, tmp_path)
+    assert {number: str(place.relative_to(tmp_path)) for number, place in places.items()} == {
+        0: "deep/a.JPG", 2: "deep/A-2.jpg", 3: "b.mp4", 4: "b-2.mp4", 5: "c.gif.png",
+        6: "c-2.gif.png", 7: "c.gif-3.png", 8: "C-2.GIF-2.png",
+    }  # fmt: skip
+    (tmp_path / "original.jpg").touch()
+    (tmp_path / "link.jpg").symlink_to("original.jpg")
+    with pytest.raises(OptionError, match=r"would overwrite .*link\.jpg"):
+        annotated_places([Picture(tmp_path / "original.jpg", Path("link.jpg"))], tmp_path)
+
+
+def test_a_suffix_or_else_the_content_says_what_is_named(archive: Path, tmp_path: Path) -> None:
+    picture, clip = EXAMPLE.read_bytes(), (archive / "10 clip.mp4").read_bytes()
+    contents = {
+        "a.JPG": b"broken", "b.MP4": b"broken", "c": picture, "d.xyz": clip, "e.txt": b"words",
+        "f": b"",
+    }  # fmt: skip
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    found = find_inputs([tmp_path / name for name in (*contents, "missing")])
+    kinds = [Picture, Clip, Picture, Clip, Unreadable, Picture, Picture]
+    assert [type(item) for item in found] == kinds
+    assert [str(item.below) for item in found if not isinstance(item, Unreadable)] == [
+        "a.JPG", "b.MP4", "c", "d.xyz", "f", "missing",
+    ]  # fmt: skip
+    # Of a folder only what has a suffix is looked at.
+    assert [item.path.name for item in find_inputs([tmp_path])] == ["a.JPG", "b.MP4"]
+
+
+def test_what_is_chosen_in_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full, empty, locked = (tmp_path / name for name in ("full", "empty", "locked"))
+    for name in ("z.jpg", "a/y.png", "b.jpg", "marked/b.jpg", "notes.txt"):
+        (full / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(EXAMPLE, full / name)
+    empty.mkdir()
+    locked.mkdir()
+    (full / "gone.jpg").symlink_to("nowhere")
+    os.mkfifo(full / "pipe.jpg")
+    for name in ("sheet.png", "other.png"):
+        save_picture(np.zeros((4, 4, 3), np.uint8), full / name)
+    # Of what this program has written only what it is about to write again is left out, and of
+    # that name only what it has written.
+    own = [full / "sheet.png", full / "b.jpg", full / "marked"]
+    listed = os.scandir
+
+    def refuses(place: Path) -> object:
+        if os.fspath(place).endswith("locked"):
+            raise PermissionError(13, "Permission denied", os.fspath(place))
+        return listed(place)
+
+    monkeypatch.setattr(os, "scandir", refuses)
+    found = find_inputs([full, empty, locked, full], own=iter(own))
+    half = found[:6]
+    assert [item.path.relative_to(full).as_posix() for item in half] == [
+        "a/y.png", "b.jpg", "gone.jpg", "other.png", "pipe.jpg", "z.jpg",
+    ]  # fmt: skip
+    assert str(half[0].below) == "a/y.png"  # type: ignore[union-attr]
+    assert isinstance(half[2], Picture)  # which says that it is gone
+    assert isinstance(half[4], Unreadable)
+    assert half[4].error.endswith("expected a file, found a pipe or a device")
+    assert [item.error for item in found[6:8] if isinstance(item, Unreadable)] == [
+        f"{empty}: no pictures or videos in this folder",
+        f"{locked}: cannot be read: Permission denied",
+    ]
+    assert found[8:] == half
+
+
+def test_a_pipe_in_the_folder_of_the_copies_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_own(path: Path) -> bool:
+        assert path.is_file()  # or its opening would wait for somebody to write
+        return False
+
+    monkeypatch.setattr("semblante.cli.inputs.is_own", is_own)
+    shutil.copy(EXAMPLE, tmp_path / "a.jpg")
+    os.mkfifo(tmp_path / "b.jpg")
+    found = find_inputs([tmp_path], own=[tmp_path])
+    assert [type(item) for item in found] == [Picture, Unreadable]
+
+
 def test_a_clock_does_not_say_sixty_seconds() -> None:
     assert [_clock(s) for s in (0, 59.94, 59.97, 61.25)] == ["0:00.0", "0:59.9", "1:00.0", "1:01.2"]
 
@@ -248,6 +342,75 @@ def test_journal_by_itself(tmp_path: Path) -> None:
     out.touch()
     with pytest.raises(OptionError, match="is whole; without --resume"):
         Journal(out, {"a": 1}, resume=True)
+
+
+def noted(number: int, ended: bool = True) -> bytes:
+    """A line of a journal: a picture, or a frame of a video."""
+    analysis = Analysis(f"{number}.jpg", 3, 4).to_dict()
+    return json.dumps({"input": number, "ended": ended, "analysis": analysis}).encode() + b"\n"
+
+
+HEAD = b'{"semblante": {"inputs": ["a", "b"]}}\n'
+
+
+@pytest.mark.parametrize(
+    ("left", "kept"),
+    [
+        (b"", 0),
+        (HEAD[:20], 0),  # killed while it was written
+        (HEAD, 0),
+        (HEAD + noted(0), 1),
+        (HEAD + noted(0) + noted(1)[:-1], 1),
+        (HEAD + noted(0) + noted(1) + noted(2, ended=False), 2),
+        (HEAD + noted(0) + b"damage\n" + noted(1), 1),  # what comes after it is found again
+    ],
+)
+def test_a_journal_goes_on_after_the_last_input_that_was_done(
+    left: bytes, kept: int, tmp_path: Path
+) -> None:
+    out, partial = tmp_path / "out.csv", tmp_path / "out.csv.partial"
+    partial.write_bytes(left)
+    journal = Journal(out, {"inputs": ("a", "b")}, resume=True)
+    assert journal.next_input == kept
+    whole = HEAD + b"".join(noted(number) for number in range(kept))
+    assert partial.read_bytes() == whole
+    journal.add(kept, Analysis(f"{kept}.jpg", 3, 4), ended=True)
+    assert partial.read_bytes() == whole + noted(kept)  # at once, should it be killed now
+    journal.close(done=False)
+
+
+@pytest.mark.parametrize(
+    ("left", "resume", "message"),
+    [
+        (HEAD + noted(0), False, "holds what an unfinished run has found"),
+        (b"my notes\n", False, "holds what an unfinished run has found"),
+        (b'{"mine": 1}\n', False, "holds what an unfinished run has found"),
+        (b"my notes\n" + noted(0), True, "expected its notes, found another file"),
+        (b'{"mine": 1}\n' + noted(0), True, "of other inputs or settings"),
+    ],
+)
+def test_a_file_that_is_no_journal_of_this_run_is_left_alone(
+    left: bytes, resume: bool, message: str, tmp_path: Path
+) -> None:
+    partial = tmp_path / "out.csv.partial"
+    partial.write_bytes(left)
+    with pytest.raises(OptionError, match=message):
+        Journal(tmp_path / "out.csv", {"inputs": ["a", "b"]}, resume=resume)
+    assert partial.read_bytes() == left
+
+
+@pytest.mark.parametrize("left", [None, b"", HEAD[:20], HEAD, b'{"semblante": {"other": 1}}\n'])
+def test_what_a_run_left_that_found_nothing_is_in_nobody_s_way(
+    left: bytes | None, tmp_path: Path
+) -> None:
+    partial = tmp_path / "out.csv.partial"
+    if left is not None:
+        partial.write_bytes(left)
+    journal = Journal(tmp_path / "out.csv", {"inputs": ["a", "b"]}, resume=False)
+    assert partial.read_bytes() == HEAD
+    assert list(journal.analyses()) == []
+    journal.close(done=True)
+    assert not partial.exists()
 
 
 def test_the_same_again_with_a_contact_sheet_among_the_pictures(tmp_path: Path) -> None:

@@ -73,7 +73,9 @@ def test_maps_stay_within_their_limits() -> None:
     assert 0.8 <= zoom.min() < 0.81
     assert 1.19 < zoom.max() <= 1.2001
     assert 11.9 < angle.abs().max() <= 12.001
-    assert 0.29 < maps[:, :, 2].abs().max() <= 0.3  # 0.15 of the side, in units of half a side
+    for shift in maps[:, :, 2].T:  # 0.15 of the side, in units of half a side
+        assert 0.29 < shift.abs().max() <= 0.3
+    assert torch.corrcoef(maps[:, :, 2].T)[0, 1].abs() < 0.05
     mirrored = (torch.linalg.det(maps[:, :, :2]) < 0).float().mean()
     assert 0.45 < mirrored < 0.55
 
@@ -137,18 +139,68 @@ def test_a_share_of_the_faces_is_degraded_and_keeps_its_contrast() -> None:
     assert 0.45 < smoother.float().mean() < 0.75  # half are blurred alone, some of the noisy too
 
 
+def test_faces_are_blurred_noisy_or_both_in_the_promised_shares() -> None:
+    """Of upright waves: blur weakens short ones more, noise alone tells a row from another."""
+    torch.manual_seed(6)
+    x = torch.arange(64) * 2 * math.pi
+    short, long = torch.sin(x / 8), torch.sin(x / 16)
+    faces = (short + long).expand(1000, 1, 64, 64)
+    found = degrade(faces, 1.0)[:, 0]
+    profiles = found.mean(dim=1)
+    ratio = (profiles @ short) / (profiles @ long)
+    noise = (found - profiles[:, None]).std(dim=(1, 2)) / profiles.std(dim=1)
+    noisy, blurred = noise > 1e-3, ratio < 0.95  # which a sigma of less than 0.45 does not reach
+    assert 0.46 < noisy.float().mean() < 0.54
+    assert 0.7 < blurred[~noisy].float().mean() < 0.85
+    assert 0.2 < blurred[noisy].float().mean() < 0.4
+    assert 0.45 < noise[noisy & ~blurred].max() < 0.52
+    assert 0.3 < ratio.min() < 0.5  # exp(-2 pi^2 sigma^2 (1 / 8^2 - 1 / 16^2)) at a sigma of 2
+
+
+def test_a_face_of_one_grey_stays_finite() -> None:
+    """FER2013 has some."""
+    torch.manual_seed(7)
+    faces = torch.zeros(50, 1, 48, 48)
+    assert degrade(faces, 1.0).isfinite().all()
+    assert cover(faces, 1.0).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"degrade_probability": 1.0},
+        {"brightness": 0.5},
+        {"contrast": 0.5},
+        {"erase_probability": 1.0},
+    ],
+)
+def test_each_change_that_is_asked_for_is_made(asked: dict[str, float]) -> None:
+    torch.manual_seed(2)
+    faces = faces_of(32)
+    found = augment(faces, TrainOptions(**{**STILL, **asked}))
+    for other in (faces, faces.flip(3)):
+        assert ((found - other).abs().amax(dim=(1, 2, 3)) > 1e-2).float().mean() > 0.9
+
+
 def test_erased_parts_are_rectangles_of_the_promised_sizes() -> None:
     torch.manual_seed(4)
     faces = torch.full((2000, 1, 48, 48), 100.0)
-    changed = (erase(faces, 0.4) != 100.0)[:, 0]
+    found = erase(faces, 0.4)[:, 0]
+    changed = found != 100.0
+    assert found[changed].std() == pytest.approx(1, abs=0.02)
+    areas, aspects = [], []
     touched = changed.flatten(1).any(dim=1)
     assert 0.35 < touched.float().mean() < 0.45
     for mask in changed[touched][:200]:
         rows, columns = mask.any(dim=1), mask.any(dim=0)
         assert torch.equal(mask, rows[:, None] & columns[None, :])
         height, width = int(rows.sum()), int(columns.sum())
-        assert 0.015 < height * width / 48**2 < 0.28
-        assert 1 / 3 < height / width < 3
+        areas.append(height * width / 48**2)
+        aspects.append(height / width)
+    assert 0.015 < min(areas) < 0.03
+    assert 0.23 < max(areas) < 0.28
+    assert 1 / 3 < min(aspects) < 0.45
+    assert 2.3 < max(aspects) < 3
 
 
 def test_bars_across_some_of_the_faces() -> None:
@@ -156,19 +208,31 @@ def test_bars_across_some_of_the_faces() -> None:
     faces = 0.7 * faces_of(2000) + 0.2
     found = cover(faces, 0.3)
     changed = changed_three_tenths(faces, found)
-    middles = []
+    heights, widths, middles, lefts, greys = [], [], [], [], []
     for face, covered in zip(faces[changed][:300, 0], found[changed][:300, 0], strict=True):
         bar = covered == covered.flatten().mode().values
         rows, columns = bar.any(dim=1), bar.any(dim=0)
         assert torch.equal(bar, rows[:, None] & columns[None, :])
-        assert 0.14 < rows.float().mean() < 0.38
-        assert 0.58 < columns.float().mean() <= 1
+        heights.append(float(rows.float().mean()))
+        widths.append(float(columns.float().mean()))
         middles.append(float(rows.nonzero().float().mean()))
+        lefts.append(int(columns.int().argmax()))
         # What is left of the face differs by its mean and contrast alone.
         left = torch.stack([face[~bar], covered[~bar]])
         assert torch.corrcoef(left)[0, 1] > 0.9999
+        factor, offset = np.polyfit(face[~bar].numpy(), covered[~bar].numpy(), 1)
+        grey = (float(covered[bar][0]) - offset) / factor
+        greys.append((grey - float(face.mean())) / float(face.std()))
+    assert 0.14 < min(heights) < 0.18
+    assert 0.33 < max(heights) < 0.38
+    assert 0.58 < min(widths) < 0.64
+    assert max(widths) > 0.96
     assert min(middles) < 8
     assert max(middles) > 39
+    assert min(lefts) < 3
+    assert max(lefts) > 12
+    assert -1.51 < min(greys) < -1.4
+    assert 1.4 < max(greys) < 1.51
     assert cover(faces, 0.0) is faces
     assert (cover(faces[:50], 1.0) != faces[:50]).flatten(1).any(dim=1).all()
 
@@ -187,6 +251,37 @@ def test_an_epoch_holds_every_face_once(patterns: Dataset) -> None:
     assert torch.cat([labels for _, labels in batches]).bincount().tolist() == [12] * 7
     inputs = {face.numpy().round(2).tobytes() for face, _ in batches for face in face[:, 0]}
     assert len(inputs) == 84
+
+
+def test_an_epoch_that_was_interrupted_goes_on_at_its_next_batch(patterns: Dataset) -> None:
+    faces, options = Faces(patterns.split("Training"), CPU), TrainOptions(batch_size=16)
+    torch.manual_seed(5)
+    whole, states = [], []
+    for batch in faces.augmented_batches(options, side=24):
+        states.append(torch.get_rng_state())
+        whole.append(batch)
+    assert [tuple(inputs.shape) for inputs, _ in whole] == [(16, 1, 24, 24)] * 5  # 4 are left out
+    torch.manual_seed(5)
+    rest = list(faces.augmented_batches(options, 2, states[1], side=24))
+    assert len(rest) == 3
+    for (inputs, targets), (others, theirs) in zip(rest, whole[2:], strict=True):
+        assert torch.equal(inputs, others)
+        assert torch.equal(targets, theirs)
+
+
+def test_an_epoch_gives_the_targets_that_were_set(patterns: Dataset) -> None:
+    faces = Faces(patterns.split("Training"), CPU)
+    faces.targets = torch.eye(7)[faces.labels]
+    [(_, targets)] = faces.augmented_batches(TrainOptions(batch_size=84))
+    assert targets.sum(dim=0).tolist() == [12] * 7
+
+
+def test_mirrored_faces_are_others(patterns: Dataset) -> None:
+    faces = Faces(patterns.split("Training"), CPU)
+    mirrored = faces.mirrored()
+    assert torch.equal(mirrored.images[..., 0], faces.images[..., -1])
+    assert not torch.equal(mirrored.images, faces.images)
+    assert torch.equal(mirrored.labels, faces.labels)
 
 
 def test_a_split_smaller_than_a_batch_is_one_batch(patterns: Dataset) -> None:

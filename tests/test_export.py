@@ -21,9 +21,10 @@ from semblante.recognise.classifier import Classifier, import_onnxruntime
 from semblante.train import export as export_module
 from semblante.train.calibration import calibrated
 from semblante.train.export import export, most_lost
-from semblante.train.networks import NETWORKS
+from semblante.train.networks import NETWORKS, build_network
 from semblante.train.precision import quantise
 from semblante.train.recurrent import RecurrentNetwork
+from semblante.train.run_folder import RunConfig
 from semblante.train.state import load_best
 from test_training import QUICK, run
 
@@ -188,6 +189,131 @@ def test_export_keeps_an_older_file_when_it_refuses(run_dir: Path, tmp_path: Pat
     with pytest.raises(ModelError, match="another dataset"):
         export(run_dir, out, pattern_dataset(seed=9))
     assert out.read_bytes() == b"older"
+
+
+@pytest.mark.parametrize(
+    ("precision", "differs", "loses", "refused"),
+    [
+        ("fp32", 0.9e-4, 0, None),
+        ("fp32", 1.1e-4, 0, "differs from torch's by 0.00011, more than 0.0001"),
+        ("fp32", np.nan, 0, "differs from torch's by nan"),
+        ("fp32", 0.0, 1, "accuracy on 1000 faces is 0.9990 in ONNX Runtime and 1.0000 in torch"),
+        ("int8", 0.9, 5, None),
+        ("int8", 0.9, 6, "accuracy on 1000 faces is 0.9940 in ONNX Runtime"),
+    ],
+)
+def test_what_a_file_may_say_otherwise(
+    monkeypatch: pytest.MonkeyPatch, precision: str, differs: float, loses: int, refused: str | None
+) -> None:
+    """Of a thousand faces, after each of three steps, of which the first is the one that differs;
+    `loses` of them, at the last step, by less than the outputs may."""
+    labels = np.arange(1000) % 7
+    faces = Dataset(
+        np.zeros((1000, 48, 48), np.uint8), labels, np.zeros(1000, np.uint8)
+    )  # fmt: skip
+    theirs = np.zeros((3, 1000, 15), np.float32)
+    theirs[:, np.arange(1000), labels] = 5e-5
+    theirs[:, :, 7:] = 1.0  # FER+'s have no say in the accuracy
+    ours = theirs.copy()
+    ours[0, 3, 9] += differs
+    ours[2, :loses, :7] = -ours[2, :loses, :7]
+    asked = []
+
+    class Said:
+        def __init__(self, path: Path, steps: int | None) -> None:
+            asked.append(steps)
+
+        def all_logits(self, _: np.ndarray) -> np.ndarray:
+            return ours[len(asked) - 1]
+
+    monkeypatch.setattr(export_module, "Classifier", Said)
+    exact = precision == "fp32"
+    if refused is None:
+        export_module._compare(Path("x.onnx"), faces, theirs, exact=exact)
+        assert asked == [0, 1, 2]
+        asked.clear()
+        export_module._compare(Path("x.onnx"), faces, theirs[:1], exact=exact)
+        assert asked == [None]  # a network without a dial knows no steps
+    else:
+        with pytest.raises(ModelError, match=f"not exported: .*{refused}"):
+            export_module._compare(Path("x.onnx"), faces, theirs, exact=exact)
+
+
+def test_what_is_handed_on_names_no_folder() -> None:
+    ours = replace(
+        QUICK, initial="/home/anna/first", teachers=("/a/one.onnx", "two"), estimates="/b/folds",
+        ferplus_weight=0.5, relabel_weight=0.5, distill_weight=0.5,
+    )  # fmt: skip
+    found = export_module._without_folders(ours)
+    assert (found["initial"], found["estimates"]) == ("first", "folds")
+    assert found["teachers"] == ["one.onnx", "two"]
+    moved = replace(ours, initial="/elsewhere/first", seed=7)
+    assert export_module._changed(ours, moved) == {"seed": 7}
+
+
+@pytest.mark.parametrize(
+    ("changes", "hashes", "refused"),
+    [
+        ({}, ("a", "a"), None),
+        ({"seed": 5}, ("a", None), None),  # of before they were noted
+        ({}, (None, "a"), None),
+        ({}, ("a", "b"), "first held other ones for 0 than for 2"),
+        ({"network": "rcnn-small"}, ("a", "a"), "network is 'rcnn-tiny' in 0, 'rcnn-small' in 2"),
+        ({"initial": "second"}, ("a", "a"), "initial is 'first' in 0, 'second' in 2"),
+        ({"ferplus_weight": 0.5}, ("a", "a"), "of 0 and 2 only one has learnt FER"),
+    ],
+)
+def test_runs_that_have_a_mean(
+    changes: dict[str, object], hashes: tuple[str | None, str | None], refused: str | None
+) -> None:
+    options = replace(QUICK, initial="first")
+    held = [{} if sha256 is None else {"first": sha256} for sha256 in hashes]
+    ours, theirs = (
+        RunConfig(run, "data", None, {}, False, weights)
+        for run, weights in zip((options, replace(options, **changes)), held, strict=True)
+    )
+    runs, configs = [Path(name) for name in "012"], [ours, ours, theirs]
+    if refused is None:
+        export_module._check_same_start(runs, configs)
+    else:
+        with pytest.raises(OptionError, match=refused):
+            export_module._check_same_start(runs, configs)
+
+
+def test_runs_that_started_from_nothing_or_are_one_have_no_mean() -> None:
+    config = RunConfig(QUICK, "data", None, {}, False)
+    with pytest.raises(OptionError, match="initial is '' in a, '' in b"):
+        export_module._check_same_start([Path("a"), Path("b")], [config] * 2)
+    with pytest.raises(OptionError, match="found one twice"):
+        export_module._check_same_start([Path("a"), Path("b/../a")], [config] * 2)
+
+
+@pytest.mark.parametrize("share", [-0.5, 1.5, float("nan")])
+def test_a_share_that_is_none(
+    run_dir: Path, patterns: Dataset, tmp_path: Path, share: float
+) -> None:
+    with pytest.raises(OptionError, match="initial_share between 0 and 1"):
+        export(run_dir, tmp_path / "model.onnx", patterns, initial_share=share)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_mean_of_networks_is_of_all_of_them_and_of_their_statistics() -> None:
+    torch.manual_seed(0)
+    networks = [build_network("rcnn-tiny") for _ in range(3)]
+    for number, network in enumerate(networks):
+        for name, tensor in network.state_dict().items():
+            if name.endswith("num_batches_tracked"):
+                tensor.fill_(7)
+            elif name.endswith("running_mean"):
+                tensor.fill_(number)
+    states = [{n: t.clone() for n, t in network.state_dict().items()} for network in networks]
+    export_module._average(networks[0], networks)
+    for name, tensor in networks[0].state_dict().items():
+        if tensor.is_floating_point():
+            expected = sum(state[name] for state in states) / 3
+            torch.testing.assert_close(tensor, expected)
+        else:
+            assert tensor == 7
 
 
 @pytest.mark.parametrize("n", [214, 60])

@@ -11,11 +11,15 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from conftest import ferplus_votes
 from semblante.data import Dataset
 from semblante.data.ferplus import VOTES, FerPlus
 from semblante.errors import DataError, ModelError, OptionError
 from semblante.recognise.classifier import Classifier
+from semblante.train import targets as targets_module
 from semblante.train.batches import Faces
+from semblante.train.checkpoint import load_tensors, save_tensors
+from semblante.train.distributed import ALONE, Processes
 from semblante.train.export import export
 from semblante.train.initial import network_of
 from semblante.train.loop import train, train_epoch
@@ -86,8 +90,19 @@ def test_cutmix_pastes_what_it_says() -> None:
             if changed.any():  # one rectangle
                 rows, columns = changed.any(dim=1), changed.any(dim=0)
                 assert int(changed.sum()) == int(rows.sum()) * int(columns.sum())
-                seen.add(int(changed.sum()))
+                seen.add((int(rows.int().argmax()), int(columns.int().argmax())))
     assert len(seen) > 10
+    assert any(top != left for top, left in seen)
+
+
+def test_cutmix_leaves_the_share_that_was_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    monkeypatch.setattr(torch.distributions.Beta, "sample", lambda _: torch.tensor(0.9))
+    shares = []
+    for _ in range(30):
+        _, targets = cutmix(torch.rand(8, 1, 48, 48), torch.eye(8), alpha=1.0)
+        shares += [share for share in targets.diagonal().tolist() if share < 1]
+    assert min(shares) == pytest.approx(0.9, abs=0.02)  # more, where it reaches over the edge
 
 
 def test_a_batch_is_mixed_as_often_as_asked() -> None:
@@ -101,6 +116,21 @@ def test_a_batch_is_mixed_as_often_as_asked() -> None:
         kinds["none" if moved == 0 else "mixup" if moved == 1 else "cutmix"] += 1
     assert 60 < kinds["mixup"] < 120
     assert 30 < kinds["cutmix"] < 90
+
+
+@pytest.mark.parametrize("kind", ["mixup", "cutmix"])
+def test_a_large_alpha_mixes_two_faces_evenly(kind: str) -> None:
+    torch.manual_seed(0)
+    inputs, targets = torch.rand(8, 1, 48, 48), torch.eye(8)
+    options = TrainOptions(
+        **{"mixup_probability": 0.0, f"{kind}_probability": 1.0, f"{kind}_alpha": 1000.0}
+    )
+    for _ in range(20):
+        _, found = mixed(inputs, targets, options)
+        own = found.diagonal()[found.diagonal() < 1]  # of those mixed with another than themselves
+        # What a rectangle would cover beyond the edge of the face is not pasted.
+        assert own.min() > 0.45
+        assert own.max() < (0.55 if kind == "mixup" else 0.9)
 
 
 def test_distillation_by_hand() -> None:
@@ -148,6 +178,20 @@ def test_class_weights() -> None:
     found = class_weights(labels)
     assert found.tolist() == pytest.approx([2 / 3, 0, 0, 1, 0, 0, 2])
     assert found[labels].mean() == pytest.approx(1)
+    assert class_weights(torch.tensor([0, 1])).tolist() == [1, 1, 0, 0, 0, 0, 0]
+
+
+def test_the_error_of_half_precise_outputs_is_computed_in_full() -> None:
+    torch.manual_seed(0)
+    half, targets = torch.randn(4, 7).bfloat16(), torch.eye(7)[:4]
+    options = TrainOptions(teachers=("a",), distill_weight=0.5)
+    errors = [
+        Objective(options, teachers=[lambda _, said=said: said.flip(1)])(
+            lambda _, said=said: [said], torch.zeros(4, 1, 2, 2), targets
+        )
+        for said in (half, half.float())
+    ]
+    assert torch.equal(*errors)
 
 
 def test_the_best_answer_is_the_target_whatever_classes_weigh() -> None:
@@ -212,6 +256,102 @@ def test_likely_labels_are_what_faces_with_such_votes_are_labelled() -> None:
     estimates = torch.eye(7)[labels] * 0.8 + 0.2 / 7
     better = likely_labels(labels, votes, estimates)
     assert (better.argmax(dim=1) == labels).all()
+    # Shares count, however many voted.
+    torch.testing.assert_close(likely_labels(labels, votes / 2), found)
+
+
+def test_a_single_vote_may_tell_as_much_as_five() -> None:
+    """Whoever has one vote for fear is labelled so every other time, whatever the others say."""
+    votes = torch.zeros(160, 10)
+    for group, count in enumerate((0, 1, 3, 5)):
+        votes[40 * group : 40 * group + 40, VOTES.index("fear")] = count
+        votes[40 * group : 40 * group + 40, VOTES.index("anger")] = 10 - count
+    labels = torch.tensor([0] * 40 + [0, 2] * 60)
+    found = likely_labels(labels, votes)[:, 2].view(4, 40).mean(dim=1)
+    assert found.tolist() == pytest.approx([0, 0.5, 0.5, 0.5], abs=0.03)
+
+
+def test_faces_without_votes_and_sure_estimates_have_likely_labels_too() -> None:
+    """FER+ has no votes for faces that it left out; a network may be as sure as fp32 can say."""
+    labels = torch.tensor([0, 3, 4, 6] * 10)
+    sure = torch.eye(7)[labels]
+    found = likely_labels(labels, torch.zeros(40, 10), sure)
+    assert not found.requires_grad
+    assert found.isfinite().all()
+    assert (found.argmax(dim=1) == labels).all()
+    # Who knows nothing of a face says what share of all has which label.
+    shares = likely_labels(labels, torch.zeros(40, 10))
+    torch.testing.assert_close(shares, torch.eye(7)[labels].mean(dim=0).expand(40, 7), atol=1e-3,
+                               rtol=0)  # fmt: skip
+
+
+def test_initial_weights_judge_faces_and_their_mirror_images(
+    patterns: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = []
+    monkeypatch.setattr(targets_module, "start_from", lambda *given: started.append(given[1]))
+    faces = Faces(patterns.split("Training"), torch.device("cpu"))
+    found = []
+    for some in (faces, faces.mirrored()):
+        torch.manual_seed(0)
+        found.append(targets_module._initial_estimates(some, replace(QUICK, initial="x"), False))
+    assert started == ["x", "x"]
+    assert found[0].shape == (84, 7)
+    torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_targets_that_cost_little_are_not_kept(
+    patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resume: bool
+) -> None:
+    """Only a look at all of Training is worth a file; estimates that are given need none."""
+    monkeypatch.setattr(targets_module, "_initial_estimates", None)
+    save_tensors(tmp_path / "targets.safetensors", {"targets": torch.zeros(1)}, {})
+    faces = Faces(patterns.split("Training"), torch.device("cpu"))
+    votes = ferplus_votes(patterns).where(patterns.splits == 0)
+    estimates = torch.eye(7)[faces.labels]
+    for changes, given in (
+        ({"initial": "somewhere"}, None),
+        ({"relabel_weight": 0.5}, None),
+        ({"initial": "somewhere", "relabel_weight": 0.5}, estimates),
+    ):
+        options = replace(QUICK, **changes)
+        found = targets_module.kept_targets(
+            tmp_path, faces, votes, options, ALONE, False, Silent(), estimates=given, resume=resume
+        )
+        assert torch.equal(found, targets_of(faces, votes, options, given))
+
+
+def test_targets_are_kept_by_the_first_process_when_all_have_them(
+    patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happened: list[str] = []
+    path = tmp_path / "targets.safetensors"
+
+    class Together(Processes):
+        def wait(self) -> None:
+            happened.append(f"waits, {'a' if path.exists() else 'no'} file")
+
+    faces = Faces(patterns.split("Training"), torch.device("cpu"))
+    estimates = torch.eye(7)[faces.labels]
+    monkeypatch.setattr(targets_module, "_initial_estimates", lambda *_: estimates)
+    options = replace(QUICK, initial="somewhere", relabel_weight=0.5)
+    votes = ferplus_votes(patterns).where(patterns.splits == 0)
+
+    def kept(rank: int, resume: bool) -> torch.Tensor:
+        return targets_module.kept_targets(
+            tmp_path, faces, votes, options, Together(rank, 2), False, Silent(), resume=resume
+        )
+
+    expected = targets_of(faces, votes, options, estimates)
+    assert torch.equal(kept(1, resume=True), expected)
+    assert not path.exists()
+    assert torch.equal(kept(0, resume=True), expected)
+    assert happened == ["waits, no file"] * 2
+    save_tensors(path, {"targets": torch.zeros(1)}, {})
+    assert torch.equal(kept(1, resume=True), torch.zeros(1))
+    assert torch.equal(kept(0, resume=False), expected)  # of a run that begins anew
+    assert torch.equal(load_tensors(path)[0]["targets"], expected)
 
 
 def test_relabelling_overrules_labels_that_the_votes_contradict(

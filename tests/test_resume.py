@@ -24,7 +24,8 @@ from semblante.train import processor
 from semblante.train.checkpoint import load_tensors, save_tensors
 from semblante.train.loop import train
 from semblante.train.objective import Objective
-from semblante.train.state import load_best
+from semblante.train.reporter import Record
+from semblante.train.state import Epoch, TrainingState, load_best, load_last
 from test_training import QUICK, Silent, run, weights
 
 _TRAIN_SLOWLY = """
@@ -291,6 +292,117 @@ def test_tensors_of_something_else(patterns: Dataset, tmp_path: Path) -> None:
     save_tensors(best, tensors, {**about, "network": "vit"})
     with pytest.raises(ModelError, match="unknown network 'vit'"):
         load_best(tmp_path / "run")
+
+
+def a_state(**changes: Any) -> TrainingState:
+    """Of two steps an epoch; one was taken."""
+    options = replace(QUICK, network="rcnn-tiny", epochs=4, warmup_epochs=0, **changes)
+    state = TrainingState(options, torch.device("cpu"), steps_per_epoch=2)
+    state.network(torch.randn(4, 1, 48, 48)).sum().backward()
+    state.optimiser.step()
+    return state
+
+
+def records(*accuracies: float) -> list[Record]:
+    return [{"epoch": n, "public_accuracy": x} for n, x in enumerate(accuracies, 1)]
+
+
+def test_the_best_epoch_is_the_last_of_those_that_are_as_good(tmp_path: Path) -> None:
+    state = a_state()
+    found = []
+    accuracies = (0.3, 0.5, 0.4, 0.5, 0.2)
+    for epoch in range(1, len(accuracies) + 1):
+        state.save(tmp_path, records(*accuracies[:epoch]))
+        network, about = load_best(tmp_path)
+        found.append(about["epoch"])
+        assert not network.training
+    assert found == [1, 2, 2, 4, 4]
+    # In mid-epoch the average is no longer that of the epoch before.
+    state.epoch.losses.append(1.0)
+    state.save(tmp_path, records(0.3, 0.9))
+    assert load_best(tmp_path)[1]["epoch"] == 4
+
+
+def test_an_interrupted_epoch_is_found_again_as_far_as_it_went(tmp_path: Path) -> None:
+    state = a_state()
+    state.epoch = Epoch([3.0], [0.5], torch.get_rng_state(), 7.0)
+    state.save(tmp_path, records(0.3, 0.5))
+    again = a_state()
+    assert again.load(tmp_path) == records(0.3, 0.5)
+    assert again.step == 2 * 2 + 1
+    assert (again.epoch.losses, again.epoch.norms, again.epoch.seconds) == ([3.0], [0.5], 7.0)
+    assert again.epoch.random_state is not None
+    assert state.epoch.random_state is not None
+    assert torch.equal(again.epoch.random_state, state.epoch.random_state)
+    # Alpha is that of the last step taken.
+    alphas = [group["lr"] for group in again.optimiser.param_groups]
+    state.set_alpha(4)
+    assert alphas == [group["lr"] for group in state.optimiser.param_groups]
+    fresh = a_state()
+    assert fresh.load(tmp_path / "nowhere") == []
+    assert fresh.step == 0
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "muon", "adam"])
+def test_a_checkpoint_with_other_tensors_or_words(tmp_path: Path, optimiser: str) -> None:
+    state = a_state(optimiser=optimiser)
+    state.save(tmp_path, records(0.3))
+    path = tmp_path / "checkpoint.safetensors"
+    tensors, about = load_tensors(path)
+    memory = next(n for n in tensors if n.startswith("optimiser") and not n.endswith(".step"))
+    damaged: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        ({n: t for n, t in tensors.items() if n != memory}, about),
+        ({**tensors, memory: torch.zeros(3)}, about),
+        ({n: t for n, t in tensors.items() if n != "network.stem.weight"}, about),
+        ({n: t for n, t in tensors.items() if n != "average.stem.weight"}, about),
+        (tensors, {k: v for k, v in about.items() if k != "norms"}),
+    ]
+    for kept, said in damaged:
+        save_tensors(path, kept, said)
+        with pytest.raises(ModelError, match="not a checkpoint of this run: ") as caught:
+            a_state(optimiser=optimiser).load(tmp_path)
+        assert "\n" not in str(caught.value)
+        assert len(str(caught.value)) < len(str(path)) + 200
+    save_tensors(path, tensors, about)
+    assert a_state(optimiser=optimiser).load(tmp_path) == records(0.3)
+
+
+def test_the_best_weights_of_an_older_version(tmp_path: Path) -> None:
+    a_state().save(tmp_path, records(0.3))
+    path = tmp_path / "best.safetensors"
+    tensors, about = load_tensors(path)
+    save_tensors(path, tensors, {k: v for k, v in about.items() if k != "outputs"})
+    assert load_best(tmp_path)[0](torch.zeros(1, 1, 48, 48)).shape == (1, 7)
+    for damage in ({"epoch": None}, {"epoch": "first"}, {"outputs": "seven"}):
+        save_tensors(path, tensors, {**about, **damage})
+        with pytest.raises(ModelError, match="not the weights of a run: "):
+            load_best(tmp_path)
+
+
+def test_the_last_weights_of_a_run_are_its_average(patterns: Dataset, tmp_path: Path) -> None:
+    options = replace(QUICK, epochs=1, batch_size=84, ferplus_weight=0.5, warmup_epochs=0)
+    run(patterns, options, tmp_path, votes=ferplus_votes(patterns))
+    network, history = load_last(tmp_path)
+    assert not network.training
+    assert [record["epoch"] for record in history] == [1]
+    path = tmp_path / "checkpoint.safetensors"
+    tensors, about = load_tensors(path)
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, tensors[f"average.{name}"])
+    assert not torch.equal(tensors["average.stem.weight"], tensors["network.stem.weight"])
+    for damage, message in (
+        ({"losses": [1.0]}, "was interrupted in epoch 2: `train --resume` first"),
+        ({"history": []}, "was interrupted in epoch 1: `train --resume` first"),
+    ):
+        save_tensors(path, tensors, {**about, **damage})
+        with pytest.raises(ModelError, match=message):
+            load_last(tmp_path)
+    save_tensors(path, tensors, {"history": about["history"]})
+    with pytest.raises(ModelError, match="not a checkpoint of a run: KeyError 'losses'"):
+        load_last(tmp_path)
+    save_tensors(path, {n: t for n, t in tensors.items() if n != "average.stem.weight"}, about)
+    with pytest.raises(ModelError, match="not a checkpoint of a run: RuntimeError"):
+        load_last(tmp_path)
 
 
 def test_damaged_checkpoint(tmp_path: Path) -> None:

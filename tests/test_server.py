@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
+import queue
 import random
 import threading
 import time
@@ -19,18 +21,21 @@ from PIL import Image
 
 import semblante
 from conftest import EXAMPLE
-from semblante import EMOTIONS, Analyzer, OptionError
+from semblante import EMOTIONS, Analysis, Analyzer, OptionError
 from semblante.models import model_path
 from semblante.recognise.pipeline import Following
 from test_video import canvas, write_video
 
 pytest.importorskip("fastapi")
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from semblante.server import body
 from semblante.server.app import create_app
-from semblante.server.jobs import Jobs
+from semblante.server.guard import Guard
+from semblante.server.jobs import Job, Jobs
 from semblante.server.settings import Settings
 
 HERE = "http://127.0.0.1:8000"
@@ -163,6 +168,96 @@ def test_malformed_bodies_never_break_it(client: TestClient) -> None:
             "/v1/analyze", content=content, headers={"content-type": kind.encode("latin-1")}
         )
         assert answer.status_code in (200, 400, 413, 422), (number, answer.text)
+
+
+class Client:
+    """What a client sends, piece by piece: None for a pause without end, EOFError for a break."""
+
+    def __init__(self, *pieces: bytes | type[EOFError] | None, length: bytes = b"") -> None:
+        self.pieces = list(pieces)
+        self.intake = body.Intake(1000)
+        scope = {"type": "http", "headers": [(b"content-length", length)]}
+        self.request = Request(scope, self.receive)
+
+    async def receive(self) -> dict[str, Any]:
+        piece = self.pieces.pop(0)
+        if piece is None:
+            await asyncio.Event().wait()
+        if piece is EOFError:
+            return {"type": "http.disconnect"}
+        return {"type": "http.request", "body": piece, "more_body": bool(self.pieces)}
+
+    def body(self, seconds: float = 60.0) -> bytes:
+        """Ten bytes of it may come."""
+        found = asyncio.run(body.read_body(self.request, 10, seconds, self.intake))
+        return bytes(found)
+
+
+@pytest.mark.parametrize("length", [b"", b"10", b"\xb2"])
+def test_a_body_may_be_as_large_as_the_limit(length: bytes) -> None:
+    sender = Client(b"12345", b"67890", length=length)
+    assert sender.body() == b"1234567890"
+
+
+@pytest.mark.parametrize(
+    ("sender", "status", "left"),
+    [
+        (Client(b"1", length=b"11"), 413, 1),  # not even begun
+        (Client(b"123456", b"78901"), 413, 0),
+        (Client(b"123456", b"78901", b""), 413, 1),
+        (Client(b"123456", None), 408, 0),
+        (Client(b"123456", EOFError), 400, 0),
+        (Client(b""), 400, 0),
+    ],
+)
+def test_a_body_that_does_not_come_leaves_its_room_to_others(
+    sender: Client, status: int, left: int
+) -> None:
+    with pytest.raises(HTTPException) as refused:
+        sender.body(seconds=0.0 if status == 408 else 60.0)
+    assert refused.value.status_code == status
+    assert (refused.value.headers or {}).get("Connection") == ("close" if status == 413 else None)
+    assert len(sender.pieces) == left
+    sender.intake.take(1000)
+
+
+def test_all_clients_together_send_only_so_much() -> None:
+    intake = body.Intake(1000)
+    intake.take(600)
+    with pytest.raises(HTTPException) as refused:
+        intake.take(401)
+    assert refused.value.status_code == 503
+    assert refused.value.headers == {"Retry-After": "5", "Connection": "close"}
+    intake.take(400)
+    intake.release(600)
+    intake.take(600)
+
+
+def form_of(*parts: bytes) -> bytearray:
+    """A form whose parts are headers and content."""
+    return bytearray(b"".join(b"--x\r\n" + part + b"\r\n" for part in parts) + b"--x--\r\n")
+
+
+FIELD = b"Content-Disposition: form-data; name=note\r\n\r\nwords"
+FILE = b"Content-Disposition: form-data; name=a; filename=a.jpg\r\n\r\npixels"
+
+
+def test_a_form_may_have_as_many_files_and_fields_as_the_limits() -> None:
+    assert len(body._parts(form_of(FILE, FILE, *[FIELD] * 32), b"x", 2)) == 2
+    for one_more in (FILE, FIELD):
+        with pytest.raises(HTTPException, match="at most 2 pictures"):
+            body._parts(form_of(FILE, FILE, *[FIELD] * 32, one_more), b"x", 2)
+
+
+def test_a_part_that_says_nothing_of_itself_is_no_file() -> None:
+    [upload] = body._parts(form_of(FILE, b"A: b\r\n\r\nwords"), b"x", 32)
+    assert bytes(upload.data) == b"pixels"
+
+
+def test_names_that_are_odd_or_long_come_back_readable() -> None:
+    long = FILE.replace(b"a.jpg", b"n" * 300)
+    uploads = body._parts(form_of(FILE.replace(b"a.jpg", b'"\xff\xc3\xb1.jpg"'), long), b"x", 32)
+    assert [upload.name for upload in uploads] == ["\ufffdñ.jpg", "n" * 200]
 
 
 def test_a_field_after_a_picture_is_no_part_of_it() -> None:
@@ -304,6 +399,203 @@ def test_a_video_stops_at_once(tmp_path: Path, analyzer: Analyzer) -> None:
     assert len(job.rows) == 1
 
 
+class Finds:
+    """In place of an analyzer: some frames, of whatever video."""
+
+    def __init__(self, *frames: int) -> None:
+        self.frames = frames
+        self.videos: list[Any] = []
+
+    def analyze_video(self, video: Any, *, every_s: float | None) -> Iterator[Analysis]:
+        self.videos.append(video)
+        for frame in self.frames:
+            yield Analysis("/proc/1/fd/2", 3, 4, frame=frame, time_s=frame / 10)
+
+
+def a_job(clip: bytes, *frames: int) -> Job:
+    """That has run."""
+    job = Job("x", None)
+    Jobs(Finds(*frames), 40_000_000)._run(job, clip)  # type: ignore[arg-type]
+    return job
+
+
+def test_rows_name_no_file_of_this_machine(clip: bytes) -> None:
+    job = a_job(clip, 0, 1)
+    assert (job.state, job.video, job.error) == ("done", None, None)
+    assert [(row["frame"], row["path"]) for row in job.rows] == [(0, None), (1, None)]
+    assert job.ended is not None
+
+
+def test_progress_is_short_of_one_until_all_is_done(
+    clip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    monkeypatch.setattr(Job, "progress", property(lambda _: 0, lambda _, x: found.append(x)))
+    a_job(clip, 9, 19, 25)  # of 20 frames
+    assert found[1:] == [0.5, 0.999, 0.999, 1.0]
+    monkeypatch.undo()
+    assert Job("x", None, progress=1 / 3).to_dict()["progress"] == 0.333
+
+
+@pytest.mark.parametrize("announced", [None, 0])
+def test_a_video_that_does_not_say_how_long_it_is(
+    monkeypatch: pytest.MonkeyPatch, announced: int | None
+) -> None:
+    """As a browser's recording."""
+
+    class Recording:
+        n_frames = announced
+
+        def __init__(self, path: str, *, max_pixels: int) -> None:
+            assert max_pixels == 40_000_000
+
+    monkeypatch.setattr("semblante.server.jobs.Video", Recording)
+    job = a_job(b"video", 0, 1)
+    assert (job.state, job.error, len(job.rows), job.progress) == ("done", None, 2, 1.0)
+
+
+def test_a_video_of_too_many_frames(clip: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("semblante.server.jobs._MOST_ROWS", 2)
+    assert a_job(clip, 0, 1).state == "done"
+    job = a_job(clip, 0, 1, 2)
+    assert (job.state, job.error, len(job.rows)) == ("failed", "more than 2 frames", 2)
+
+
+def test_a_job_that_goes_wrong_inside_has_failed_and_is_in_the_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(jobs: Jobs, job: Job, path: str) -> None:
+        assert job.state == "running"
+        raise RuntimeError("a secret path")
+
+    monkeypatch.setattr(Jobs, "_analyze", broken)
+    job = a_job(b"video")
+    assert (job.state, job.error) == ("failed", "the video could not be analysed")
+    assert job.ended is not None
+    assert "a secret path" in caplog.text
+
+
+def test_a_cancelled_job_gets_no_further_row(tmp_path: Path, clip: bytes) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(clip)
+    finds = Finds(0, 1, 2)
+    jobs = Jobs(finds, 40_000_000)  # type: ignore[arg-type]
+    job = Job("x", None, cancelled=True)  # while its video was opened
+    jobs._analyze(job, str(path))
+    assert job.rows == []
+    assert list(finds.videos[0].frames()) == []  # and its thread was told
+
+
+def test_whoever_forgets_a_job_stops_its_video(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Film:
+        stopped = False
+
+        def stop(self) -> None:
+            self.stopped = True
+
+    monkeypatch.setattr(Jobs, "_work", lambda _: None)
+    jobs = Jobs(Finds(), 1)  # type: ignore[arg-type]
+    first, second = (jobs.start(b"video", None) for _ in range(2))
+    assert first is not None
+    assert second is not None
+    assert len({first.id, second.id}) == 2
+    assert min(len(first.id), len(second.id)) > 20  # nobody guesses it
+    first.video, second.video = Film(), Film()  # type: ignore[assignment]
+    assert jobs.forget(first.id)
+    assert not jobs.forget(first.id)
+    jobs.close()
+    for job in (first, second):
+        assert job.cancelled
+        assert job.video.stopped  # type: ignore[union-attr]
+        assert jobs.get(job.id) is None
+
+
+def test_there_is_room_for_so_many_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Jobs, "_work", lambda _: None)
+    jobs = Jobs(Finds(), 1)  # type: ignore[arg-type]
+    for _ in range(8):
+        assert jobs.have_room()
+        assert jobs.start(b"video", None) is not None
+    assert not jobs.have_room()
+    assert jobs.start(b"video", None) is None
+
+
+def test_jobs_begin_again_after_they_were_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: queue.SimpleQueue[tuple[Job, bool]] = queue.SimpleQueue()
+    monkeypatch.setattr(Jobs, "_run", lambda _, job, data: ran.put((job, job.data is None)))
+    jobs = Jobs(Finds(), 1)  # type: ignore[arg-type]
+    for _ in range(2):
+        job = jobs.start(b"video", None)
+        assert ran.get(timeout=60) == (job, True)  # it does not hold the video twice
+        jobs.close()
+        assert not jobs.is_busy
+
+
+def test_a_forgotten_job_never_has_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: queue.SimpleQueue[Job] = queue.SimpleQueue()
+    go_on = threading.Event()
+    monkeypatch.setattr(Jobs, "_run", lambda _, job, data: begun.put(job) or go_on.wait())
+    jobs = Jobs(Finds(), 1)  # type: ignore[arg-type]
+    first, second, third = (jobs.start(b"video", None) for _ in range(3))
+    assert begun.get(timeout=60) is first
+    assert second is not None
+    jobs.forget(second.id)
+    go_on.set()
+    assert begun.get(timeout=60) is third
+    jobs.close()
+
+
+def test_the_thread_that_waits_holds_no_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = threading.Event()
+    monkeypatch.setattr(Jobs, "_run", lambda *_: ran.set())
+    jobs = Jobs(Finds(), 1)  # type: ignore[arg-type]
+    job = jobs.start(b"video", None)
+    assert job is not None
+    assert ran.wait(60)
+    held = weakref.ref(job)
+    jobs.forget(job.id)
+    del job
+    deadline = time.monotonic() + 10
+    while held() is not None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert held() is None
+    jobs.close()
+
+
+def test_a_video_that_does_not_let_go_is_waited_for_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`semblante serve` asks `is_busy` how it may end."""
+    go_on = threading.Event()
+    monkeypatch.setattr("semblante.server.jobs._GOODBYE_S", 0.0)
+    monkeypatch.setattr(Jobs, "_work", lambda _: go_on.wait())
+    jobs = Jobs(Finds(), 1)  # type: ignore[arg-type]
+    assert not jobs.is_busy
+    jobs.start(b"video", None)
+    jobs.close()
+    assert jobs.is_busy
+    assert jobs._thread is not None
+    go_on.set()
+    jobs._thread.join()
+    assert not jobs.is_busy
+
+
+def test_results_go_though_nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    swept = threading.Event()
+
+    def sweep(_: Jobs) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            swept.set()
+
+    monkeypatch.setattr("semblante.server.jobs._SWEEP_S", 0.01)
+    monkeypatch.setattr(Jobs, "_sweep", sweep)
+    monkeypatch.setattr(Jobs, "_run", lambda *_: None)
+    jobs = Jobs(Finds(), 1)  # type: ignore[arg-type]
+    jobs.start(b"video", None)
+    assert swept.wait(60)
+    jobs.close()
+
+
 def test_results_are_kept_for_so_long(
     client: TestClient, clip: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -428,6 +720,9 @@ def test_what_is_no_frame_ends_the_stream(client: TestClient, message: str, code
         ({"host": "127.0.0.2:8000"}, 200),
         ({"host": "192.0.2.1"}, 403),
         ({"host": "localhost:8000"}, 200),
+        ({"host": ""}, 403),
+        ({"host": "LocalHost:8000", "origin": "http://localhost:8000"}, 200),
+        ({"host": "localhost:8000", "origin": "http://LOCALHOST:8000"}, 200),
     ],
 )
 def test_pages_and_names_from_elsewhere(
@@ -449,7 +744,83 @@ def test_a_page_that_is_allowed(analyzer: Analyzer) -> None:
     assert answer.headers["access-control-allow-origin"] == "https://friend.example"
     asked = client.options("/v1/analyze", headers=headers)
     assert asked.status_code == 200
-    assert "POST" in asked.headers["access-control-allow-methods"]
+    assert asked.headers["access-control-allow-headers"] == "authorization, content-type"
+    assert asked.headers["access-control-allow-methods"] == "GET, POST, DELETE"
+    of_our_own = client.get("/v1/models", headers={"origin": HERE})
+    assert of_our_own.status_code == 200
+    assert "access-control-allow-origin" not in of_our_own.headers
+
+
+def test_a_server_for_others_is_called_by_any_name(analyzer: Analyzer) -> None:
+    client = small(analyzer, host="192.0.2.1", token="secret")
+    assert client.get("/healthz", headers={"host": "kiosk.example"}).status_code == 200
+
+
+def guarded(
+    app: Any, kind: str = "http", token: str | None = None, headers: dict[str, str] | None = None
+) -> tuple[list[dict[str, Any]], list[int]]:
+    """What comes out of the guard around `app`, and what it counts as refused."""
+    out: list[dict[str, Any]] = []
+    refused: list[int] = []
+
+    async def receive() -> dict[str, Any]:
+        out.append({"type": "received"})
+        return {"type": f"{kind}.connect"}
+
+    async def send(message: Any) -> None:
+        out.append(message)
+
+    given = {"host": "localhost", **(headers or {})}
+    scope = {
+        "type": kind, "method": "GET", "path": "/v1/x",
+        "headers": [(name.encode(), value.encode()) for name, value in given.items()],
+    }  # fmt: skip
+    try:
+        asyncio.run(Guard(app, Settings(token=token), refused.append)(scope, receive, send))
+    except RuntimeError as error:
+        out.append({"type": "error", "error": str(error)})
+    return out, refused
+
+
+def test_a_stream_that_is_refused_hears_why() -> None:
+    async def app(*_: Any) -> None:
+        raise AssertionError("it was let in")
+
+    out, refused = guarded(app, "websocket", headers={"host": "evil.example"})
+    closed = {"type": "websocket.close", "code": 1008}
+    assert out == [
+        {"type": "received"}, {**closed, "reason": "called by a name that is not this machine's"}
+    ]  # fmt: skip
+    assert refused == [403]
+
+
+def test_a_stream_s_token_may_stand_anywhere_in_its_protocols() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+
+    for offered in ("semblante, secret", "secret,semblante", "semblante , secret"):
+        headers = {"sec-websocket-protocol": offered}
+        assert guarded(app, "websocket", "secret", headers) == ([{"type": "websocket.accept"}], [])
+
+
+def test_what_breaks_off_in_the_middle_has_no_second_answer() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        kept = [(b"cache-control", b"max-age=60")]
+        await send({"type": "http.response.start", "status": 200, "headers": kept})
+        raise RuntimeError("broken")
+
+    [started, failed], refused = guarded(app)
+    assert (started["status"], failed["error"], refused) == (200, "broken", [])
+    assert dict(started["headers"])[b"cache-control"] == b"max-age=60"  # the app's own word counts
+
+
+def test_who_waits_while_the_server_ends_is_told_so() -> None:
+    async def app(*_: Any) -> None:
+        raise asyncio.CancelledError
+
+    [started, answer], refused = guarded(app)
+    assert (started["status"], refused) == (503, [503])
+    assert json.loads(answer["body"]) == {"error": "the server is ending"}
 
 
 @pytest.mark.parametrize(
@@ -481,19 +852,25 @@ def test_the_token(analyzer: Analyzer) -> None:
     for path in ("/v1/models", "/metrics"):
         assert client.get(path).status_code == 401
         assert client.get(path, headers={"authorization": "Bearer wrong"}).status_code == 401
+        assert client.get(path, headers={"authorization": "Basic secret"}).status_code == 401
         assert client.get(path, headers={"authorization": "Bearer secret"}).status_code == 200
+        assert client.get(path, headers={"authorization": "bearer secret"}).status_code == 200
     with client.websocket_connect(STREAM, subprotocols=["semblante", "secret"]) as stream:
         assert stream.accepted_subprotocol == "semblante"
     with pytest.raises(WebSocketDisconnect), client.websocket_connect(STREAM):
         pass
     counted = client.get("/metrics", headers={"authorization": "Bearer secret"}).text
-    assert 'semblante_refused_total{status="401"} 5.0' in counted
+    assert 'semblante_refused_total{status="401"} 7.0' in counted
 
 
 def test_every_answer_has_the_headers(client: TestClient) -> None:
     for path in ("/", "/app.js", "/v1/models", "/nothing", "/../../etc/passwd"):
         headers = client.get(path).headers
-        assert "default-src 'none'" in headers["content-security-policy"]
+        for part in ("default-src 'none'", "img-src 'self' blob: data:", "frame-ancestors 'none'"):
+            assert part in headers["content-security-policy"]
+        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["cross-origin-opener-policy"] == "same-origin"
+        assert headers["permissions-policy"].startswith("camera=(self), microphone=()")
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["cache-control"] == "no-store"
     assert client.get("/nothing").json() == {"error": "Not Found"}
@@ -508,6 +885,7 @@ def test_monitors_may_ask_for_the_head_alone(client: TestClient) -> None:
 def test_an_allowed_page_may_send_a_token_and_use_the_answer(analyzer: Analyzer) -> None:
     client = small(analyzer, origins=("https://friend.example",), token="secret")
     asked = client.options("/v1/analyze", headers={"origin": "https://friend.example"})
+    assert asked.status_code == 200  # a browser asks without the token
     assert "authorization" in asked.headers["access-control-allow-headers"]
     assert asked.headers["cross-origin-resource-policy"] == "cross-origin"
     assert asked.headers["vary"] == "origin"

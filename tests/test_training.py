@@ -28,6 +28,7 @@ from semblante.train.checkpoint import load_tensors
 from semblante.train.curves import describe_confusion, diagnose, draw_curves
 from semblante.train.loop import train, train_epoch
 from semblante.train.measure import logits_of, loss_and_accuracy
+from semblante.train.muon import Muon
 from semblante.train.objective import Objective, smoothed
 from semblante.train.options import PRESETS, TrainOptions, options_from
 from semblante.train.reporter import Reporter
@@ -87,6 +88,57 @@ def test_learning_rate_rises_linearly_then_falls_as_half_a_cosine() -> None:
 
 def test_no_warm_up() -> None:
     assert learning_rate(0, warmup=0, total=10, peak=0.1) == pytest.approx(0.1)
+
+
+def test_nothing_but_a_warm_up() -> None:
+    assert learning_rate(9, warmup=10, total=10, peak=0.1) == pytest.approx(0.1)
+    assert learning_rate(10, warmup=10, total=10, peak=0.1) == pytest.approx(0.1)
+
+
+def test_a_state_follows_its_options() -> None:
+    options = replace(
+        QUICK, epochs=4, warmup_epochs=0.5, schedule="constant", learning_rate=0.2,
+        mixup_until=0.5, small_until=0.25, small_side=24,
+    )  # fmt: skip
+    state = TrainingState(options, torch.device("cpu"), steps_per_epoch=3)
+    alphas = []
+    for step in range(12):
+        state.set_alpha(step)
+        alphas.append([group["lr"] for group in state.optimiser.param_groups])
+    assert alphas == [[0.1] * 2] + [[0.2] * 2] * 11  # one and a half steps are two
+    assert [state.mixes(epoch) for epoch in (1, 2, 3, 4)] == [True, True, False, False]
+    assert [state.side(epoch) for epoch in (1, 2, 3, 4)] == [24, 48, 48, 48]
+    start, average = state.network.state_dict(), state.average.state_dict()
+    assert all(torch.equal(tensor, average[name]) for name, tensor in start.items())
+    assert not any(parameter.requires_grad for parameter in state.average.parameters())
+    assert not state.bf16
+    assert TrainingState(options, torch.device("cpu"), steps_per_epoch=3, bf16=True).bf16
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, (torch.optim.SGD, {"momentum": 0.9, "nesterov": True})),
+        ({"momentum": 0.0}, (torch.optim.SGD, {"momentum": 0.0, "nesterov": False})),
+        ({"optimiser": "adam"}, (torch.optim.Adam, {"decoupled_weight_decay": False})),
+        ({"optimiser": "adamw"}, (torch.optim.AdamW, {"decoupled_weight_decay": True})),
+        ({"optimiser": "muon"}, (Muon, {"momentum": 0.9})),
+    ],
+)
+def test_only_kernels_decay(changes: dict[str, Any], expected: tuple[type, dict]) -> None:
+    options = replace(QUICK, weight_decay=0.03, **changes)
+    state = TrainingState(options, torch.device("cpu"), steps_per_epoch=1, bf16=True)
+    kind, settings = expected
+    assert type(state.optimiser) is kind
+    kernels, others = state.optimiser.param_groups
+    for group, decay in ((kernels, 0.03), (others, 0.0)):
+        assert group["weight_decay"] == decay
+        assert group["lr"] == options.learning_rate
+        assert {name: group[name] for name in settings} == settings
+    assert {parameter.ndim for parameter in kernels["params"]} == {2, 4}
+    assert {parameter.ndim for parameter in others["params"]} == {1}
+    if isinstance(state.optimiser, Muon):
+        assert state.optimiser.precision is torch.bfloat16
 
 
 def test_average_of_weights_by_hand() -> None:

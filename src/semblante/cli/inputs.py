@@ -65,8 +65,8 @@ def _found(path: Path, own: Sequence[Path]) -> Iterator[Input]:
         file
         for file in files_below(path, denied.append, leave_out=own)
         if file.suffix.lower() in known
-        and not file.name.startswith(video.UNFINISHED)
-        and not ((among or identity(file) in ours) and is_own(file))
+        # A pipe would be waited for.
+        and not ((among or identity(file) in ours) and os.path.isfile(file) and is_own(file))  # noqa: PTH113
     ]
     for error in denied:
         yield Unreadable(path, f"{error.filename}: cannot be read: {error.strerror}")

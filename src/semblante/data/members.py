@@ -142,6 +142,9 @@ def _of_tar(path: Path) -> Iterator[Member]:
             assert stream is not None  # it is a file
             with stream:
                 yield Member(info.name.removeprefix("./"), where, stream)
+        # To the very end, where a .gz holds the sum of what came before.
+        while archive.fileobj is not None and archive.fileobj.read(1 << 20):
+            pass
 
 
 def _is_tar(path: Path) -> bool:

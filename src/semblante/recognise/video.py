@@ -29,7 +29,7 @@ SUFFIXES: Final = frozenset(
     }
 )
 # What half-written copies are called: hidden, and no inputs of a later run.
-UNFINISHED: Final = ".semblante-"
+_UNFINISHED: Final = ".semblante-"
 LEAST_EVERY_S: Final = 1e-6  # between frames
 _LAST_CAMERA: Final = 2**31 - 1
 # Decoded ahead of whoever works on them: enough for the decoder to use the other core.
@@ -273,7 +273,7 @@ class VideoWriter:
         # The same in every run, so that one that goes on replaces what a killed one has left, and
         # short, however long the path's own name is. Absolute: see `_for_opencv`.
         name = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
-        self._beside = path.absolute().with_name(f"{UNFINISHED}{name}.mp4")
+        self._beside = path.absolute().with_name(f"{_UNFINISHED}{name}.mp4")
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
         self._shown: npt.NDArray[np.uint8] | None = None  # the frame before, BGR

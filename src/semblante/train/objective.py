@@ -21,9 +21,9 @@ N_EMOTIONS: Final = len(EMOTIONS)
 N_WITH_FERPLUS: Final = N_EMOTIONS + len(FERPLUS_EMOTIONS)
 
 
-def smoothed(labels: Tensor, smoothing: float, n_classes: int = N_EMOTIONS) -> Tensor:
-    """Targets (n, n_classes): 1 at the label, less `smoothing`, which all classes share."""
-    return F.one_hot(labels, n_classes) * (1 - smoothing) + smoothing / n_classes
+def smoothed(labels: Tensor, smoothing: float) -> Tensor:
+    """Targets (n, 7): 1 at the label, less `smoothing`, which all emotions share."""
+    return F.one_hot(labels, N_EMOTIONS) * (1 - smoothing) + smoothing / N_EMOTIONS
 
 
 def mixed(inputs: Tensor, targets: Tensor, options: TrainOptions) -> tuple[Tensor, Tensor]:
