@@ -326,7 +326,6 @@ def test_version() -> None:
         (["train", "--data", "{csv}", "--out", "{empty}/run", "--epochs", "0"], 2, "at least 1"),
         (["train", "--data", "{csv}", "--out", "{empty}/run", "--preset", "x"], 2, "preset"),
         (["train", "--data", "missing.csv", "--out", "{empty}/run"], 1, "missing.csv"),
-        (["train", "--data", "{csv}", "--out", "{empty}/run", "--resume"], 1, "No such file"),
         (["export", "{empty}", "--out", "{empty}/m.onnx", "--data", "{csv}"], 1, "No such file"),
         (["data", "inspect", "missing"], 1, "missing: cannot be read"),
         (["data", "inspect", "{csv}", "--map", "joy"], 2, "or a file of such lines, found 'joy'"),

@@ -109,8 +109,8 @@ def test_relatives_of_the_table(
     [
         pytest.param([GOOD, GOOD], r"emotion,pixels,Usage.*found fer2013.csv \(first line '3,7 7 ",
                      id="no header"),
-        pytest.param(["emotion;pixels;Usage"], "first line 'emotion;pixels;Usage'",
-                     id="semicolons"),
+        pytest.param(["emotion\tpixels\tUsage"], r"first line 'emotion\\tpixels\\tUsage'",
+                     id="tabs"),
         pytest.param(["emotion,pixels,Use", GOOD], "expected a header of .*pixels,Use",
                      id="misnamed column"),
         pytest.param([HEADER + ",Usage", GOOD], "expected a header", id="a column twice"),
