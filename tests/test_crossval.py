@@ -47,6 +47,17 @@ def test_folds_keep_together_what_belongs_together(patterns: Dataset) -> None:
     assert sizes.max() - sizes.min() <= 4
 
 
+def test_whole_persons_are_held_out(patterns: Dataset) -> None:
+    """Each shows all emotions, three times."""
+    labels = np.tile(np.arange(7), 30)
+    groups = np.repeat([f"person {number}" for number in range(10)], 21)
+    images = patterns.images[: len(labels)]
+    everybody = Dataset(images, labels, np.zeros(len(labels), np.uint8), groups=groups)
+    public = held_out(everybody, 0.2).is_in("PublicTest")
+    assert np.bincount(labels[public]).tolist() == [6] * 7
+    assert len(set(groups[public])) == 2
+
+
 def test_faces_are_held_out_of_each_emotion_with_their_copies(patterns: Dataset) -> None:
     flat = patterns.where(patterns.is_in("Training") | patterns.is_in("PublicTest"))
     images = flat.images.copy()

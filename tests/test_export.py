@@ -229,14 +229,14 @@ def test_what_a_file_may_say_otherwise(
     monkeypatch.setattr(export_module, "Classifier", Said)
     exact = precision == "fp32"
     if refused is None:
-        export_module._compare(Path("x.onnx"), faces, theirs, exact=exact)
+        export_module._compare(Path("x.onnx"), faces, theirs, "fp32" if exact else "int8")
         assert asked == [0, 1, 2]
         asked.clear()
-        export_module._compare(Path("x.onnx"), faces, theirs[:1], exact=exact)
+        export_module._compare(Path("x.onnx"), faces, theirs[:1], "fp32" if exact else "int8")
         assert asked == [None]  # a network without a dial knows no steps
     else:
         with pytest.raises(ModelError, match=f"not exported: .*{refused}"):
-            export_module._compare(Path("x.onnx"), faces, theirs, exact=exact)
+            export_module._compare(Path("x.onnx"), faces, theirs, "fp32" if exact else "int8")
 
 
 def test_what_is_handed_on_names_no_folder() -> None:
