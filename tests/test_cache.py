@@ -67,7 +67,8 @@ def test_a_name_that_tells_the_split(tmp_path: Path, cache: Path, patterns: Data
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     cells = [encoded_png(image) for image in patterns.images[:7]]
     table = pa.table({"image": cells, "label": patterns.labels[:7].tolist()})
-    for name, split in (("train", 0), ("test", 1), ("other", 0), ("dev", 1)):
+    names = {"train": 0, "test": 1, "other": 0, "dev": 1, "eval-00000-of-00001": 1, "prueba": 1}
+    for name, split in names.items():
         path = tmp_path / f"{name}.parquet"
         pq.write_table(table, path)
         assert load_dataset(path, cache=True).splits.tolist() == [split] * 7

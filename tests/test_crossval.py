@@ -134,6 +134,10 @@ def test_too_few_folds_or_faces(patterns: Dataset, tmp_path: Path) -> None:
         out_of_sample(patterns, QUICK, 1, tmp_path, silent, source={})
     with pytest.raises(DataError, match="too few faces for 5 folds"):
         out_of_sample(patterns.where(np.arange(3)), QUICK, 5, tmp_path, silent, source={})
+    four = replace(patterns, groups=np.array([f"person {row % 4}" for row in range(len(patterns))]))
+    with pytest.raises(DataError, match="too few faces for 5 folds: fold 4 has none, since"):
+        out_of_sample(four, QUICK, 5, tmp_path, silent, source={})
+    assert list(tmp_path.iterdir()) == []  # no network was trained before
 
 
 def test_a_label_that_others_know_better_is_not_learnt_by_heart(

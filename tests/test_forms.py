@@ -822,6 +822,12 @@ def test_groups_go_through_parquet(patterns: Dataset, tmp_path: Path) -> None:
     assert_same(found, patterns)
     assert found.groups is not None
     assert found.groups.tolist() == groups.tolist()
+    groups = groups.astype("U4")
+    groups[:2] = "Jos\udce9"  # as a list that is not in UTF-8 gives it
+    convert(replace(patterns, groups=groups), tmp_path / "other.parquet")
+    found = load_dataset(tmp_path / "other.parquet")
+    assert found.groups is not None
+    assert found.groups[:3].tolist() == ["Jos\\udce9", "Jos\\udce9", ""]
 
 
 @pytest.mark.parametrize("packing", ["folder", "zip"])

@@ -626,13 +626,19 @@ def test_a_button_that_goes_takes_no_focus_with_it(page: Any, tmp_path: Path) ->
     assert page.evaluate("document.activeElement.id") == "choose"
 
 
-def test_a_network_that_fails_for_a_moment_costs_no_video(page: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("failure", ["network", "proxy"])
+def test_a_network_that_fails_for_a_moment_costs_no_video(
+    page: Any, tmp_path: Path, failure: str
+) -> None:
     failed: set[str] = set()
 
     def fail_once(route: Any) -> None:
         if route.request.method == "GET" and route.request.url not in failed:
             failed.add(route.request.url)
-            route.abort("internetdisconnected")
+            if failure == "network":
+                route.abort("internetdisconnected")
+            else:  # one before the server, which finds it away
+                route.fulfill(status=502, body="Bad Gateway")
         else:
             route.continue_()
 

@@ -179,5 +179,7 @@ def test_without_votes_nothing_is_relabelled(
     last = Stage("finish", cross_fitted=True, changes={"relabel_weight": 0.85}, model="model")
     stages = (Stage("standard"), Stage("cross-fit", folds=2), last)
     monkeypatch.setattr(series, "RELEASED", stages)
-    (model,), _ = Notebook().train(patterns, tmp_path, relabel_weight=0.0, ferplus_weight=0.0)
+    notebook = Notebook()
+    (model,), _ = notebook.train(patterns, tmp_path, relabel_weight=0.0, ferplus_weight=0.0)
     assert Classifier(model).about["training"]["options"]["estimates"] == ""
+    assert notebook.titles == ["run 1 of 2: 1-standard", "run 2 of 2: 3-finish"]

@@ -308,6 +308,11 @@ def test_the_same_seed_gives_the_same_weights(patterns: Dataset, tmp_path: Path)
         ({"small_side": 24}, r"small_side \(24\) is of no use without small_until"),
         ({"temperature": 2.0}, r"temperature \(2\.0\) is of no use without teachers"),
         ({"distill_weight": 0.5}, r"distill_weight \(0\.5\) is of no use without teachers"),
+        ({"mixup_probability": 0.0, "mixup_alpha": 0.2}, "is of no use without mixup_probability"),
+        (
+            {"mixup_probability": 0.0, "mixup_until": 0.5},
+            "is of no use without mixup_probability or cutmix_probability",
+        ),
         ({"cutmix_alpha": 0.5}, r"cutmix_alpha \(0\.5\) is of no use without cutmix_probability"),
         ({"optimiser": "adam", "momentum": 0.5}, "is of no use without sgd or muon"),
     ],

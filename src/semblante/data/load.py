@@ -7,6 +7,7 @@ import csv
 import io
 import os
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,12 +15,12 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from semblante.data.cache import through_cache
-from semblante.data.dataset import TEST, Dataset, OnBad, Row, collect
+from semblante.data.dataset import Dataset, OnBad, Row, collect
 from semblante.data.folders import read_folders
 from semblante.data.listing import is_listing, read_archived_listing, read_listing
 from semblante.data.members import Member, damage_named, members
 from semblante.data.parquet import MAGIC, parquet_rows
-from semblante.data.pictures import FaceFinder, PictureReader, named_split
+from semblante.data.pictures import SPLIT_NAMES, FaceFinder, PictureReader, named_split
 from semblante.data.table import is_table, read_table
 from semblante.data.text import csv_rows
 from semblante.errors import DataError, OptionError
@@ -32,9 +33,7 @@ FORMS: Final[dict[str, str]] = {
     "folders": "pictures in folders named after their class",
 }
 # What the name of a Parquet file may begin with, and the split that it says.
-_SPLIT_STARTS: Final = {
-    "train": 0, "val": 1, "dev": 1, "test": TEST, "public": 1, "private": 2,
-}  # fmt: skip
+_SPLIT_STARTS: Final = {**SPLIT_NAMES, "public": 1, "private": 2}
 _START: Final = 4096  # bytes of a file by which its form is known
 
 
@@ -227,7 +226,7 @@ def _named_split(name: str) -> int:
     """The split of a Parquet file without a column for it: what its name begins with, as on the
     hubs where such files are found (train-00000-of-00001.parquet), else a folder above it
     (test/0000.parquet), else Training."""
-    path = PurePosixPath(name.lower())
+    path = PurePosixPath(unicodedata.normalize("NFC", name).lower())
     begun = (split for word, split in _SPLIT_STARTS.items() if path.stem.startswith(word))
     above = (named_split(part) for part in reversed(path.parts[:-1]))
     return next(begun, next((split for split in above if split is not None), 0))

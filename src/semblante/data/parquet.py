@@ -119,7 +119,9 @@ def write_parquet(dataset: Dataset, path: Path) -> None:
                         "image": {"bytes": encoded_png(row.image), "path": f"{number:06d}.png"},
                         "label": row.label,
                         "Usage": SPLITS[row.split],
-                        "group": row.group,  # left out where the schema has no such column
+                        # Left out where the schema has no such column. A list that was not in UTF-8
+                        # may have given it bytes that are no text.
+                        "group": row.group.encode("utf-8", "backslashreplace").decode(),
                     }
                 )
                 if len(rows) == _ROWS_AT_ONCE or number == len(dataset) - 1:

@@ -109,10 +109,14 @@ def out_of_sample(
     numbers = fold_numbers(dataset, folds, options.seed)
     probabilities = np.full((len(dataset), N_EMOTIONS), np.nan, np.float32)
     labelled = dataset.labels != UNLABELLED
+    sizes = np.bincount(numbers[labelled], minlength=folds)
+    if not sizes.all():
+        raise DataError(
+            f"too few faces for {folds} folds: fold {int(sizes.argmin())} has none, since copies "
+            "and the dataset's groups stay in one"
+        )
     for fold in range(folds):
         inside = numbers == fold
-        if not (inside & labelled).any() or not (~inside & labelled).any():
-            raise DataError(f"too few faces for {folds} folds: fold {fold} has none")
         part = replace(dataset, splits=inside.astype(np.uint8)).where(labelled)
         run_dir = _fold_folder(work_dir, fold, folds)
         with reporter(fold) as progress:

@@ -145,7 +145,12 @@ class TrainOptions:
         )
         self._check_of_use("sgd or muon", self.optimiser in ("sgd", "muon"), ("momentum",))
         self._check_of_use("small_until", self.small_until > 0, ("small_side",))
-        self._check_of_use("cutmix_probability", self.cutmix_probability > 0, ("cutmix_alpha",))
+        mixes, pastes = self.mixup_probability > 0, self.cutmix_probability > 0
+        self._check_of_use("mixup_probability", mixes, ("mixup_alpha",))
+        self._check_of_use(
+            "mixup_probability or cutmix_probability", mixes or pastes, ("mixup_until",)
+        )
+        self._check_of_use("cutmix_probability", pastes, ("cutmix_alpha",))
         self._check_of_use("relabel_weight", self.relabel_weight > 0, ("estimates",))
         for name, known in one_of.items():
             self._check((name,), f"to be one of {', '.join(known)}", lambda v, k=known: v in k)

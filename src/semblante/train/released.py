@@ -37,8 +37,7 @@ class Stage:
 
     def options(self, changes: Mapping[str, Any], teacher: str = "") -> TrainOptions:
         """The stage's recipe with what the caller changes; raises as `options_from` does."""
-        # A caller who wants no likely labels, for want of FER+'s votes say, needs no estimates.
-        if not self.cross_fitted or changes.get("relabel_weight") == 0:
+        if not self.cross_fitted:
             changes = {name: value for name, value in changes.items() if name != "estimates"}
         taught = {"teachers": (teacher,), **self.taught} if self.taught and teacher else {}
         return options_from(self.preset, {**self.changes, **taught, **changes})

@@ -38,16 +38,19 @@ def train_released(
     `changes` to the presets hold for every run; the first starts from their `initial`, if there is
     one, each later stage from the file of an earlier one, mostly of that before, which may be its
     teacher. The n-th run of a stage has their seed plus n - 1. A stage of folds leaves estimates,
-    by which later ones find likely labels. Run folders and a stage's file (`1-standard`,
-    `1-standard.onnx`, ...) are written to `out`, the models as `model.onnx` and `small.onnx`; a
-    call that was interrupted goes on when made again.
+    by which later ones find likely labels; where `changes` want none of these (`relabel_weight` of
+    0) it is left out. Run folders and a stage's file (`1-standard`, `1-standard.onnx`, ...) are
+    written to `out`, the models as `model.onnx` and `small.onnx`; a call that was interrupted goes
+    on when made again.
     `reporter` is given each run's options and a title; what a person reads is in `language`.
     Raises before the first run where a later one could not follow its recipe.
     """
     if changes.get("estimates"):
         raise OptionError("estimates is of no use here: these runs make their own")
     n = int(dataset.is_in("Training").sum())
-    kinds = [kind for stage in RELEASED for kind in stage.kinds]
+    relabels = changes.get("relabel_weight") != 0
+    stages = {k: stage for k, stage in enumerate(RELEASED, start=1) if relabels or not stage.folds}
+    kinds = [kind for stage in stages.values() for kind in stage.kinds]
     for kind in kinds:
         options = kind.options(changes)
         check_fits(build_network(options.network), options, min(options.batch_size, n))
@@ -72,7 +75,7 @@ def train_released(
     ) -> Callable[[int], AbstractContextManager[Reporter]]:
         return lambda fold: titled(options, f"{name}, fold {fold + 1}")
 
-    for number, stage in enumerate(RELEASED, start=1):
+    for number, stage in stages.items():
         name = f"{number}-{stage.preset}"
         initial = files[stage.after or max(files)]
         teacher = files[stage.teacher or max(files)]

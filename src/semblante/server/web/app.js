@@ -19,6 +19,7 @@ const TEXTS = {
     face: "Face", none: "No face found.", one: "1 face: ", many: "faces: ",
     unsure: "unsure", denied: "The camera cannot be used: ", lost: "The server does not answer.",
     retry: "The server does not answer; trying again.",
+    busy: "The server has too much to do; trying again.",
     gone: "The camera is gone.", full: "The server has too many live streams already.",
     invisible: "This browser cannot show this format; what was found in it can be saved.",
     sending: "Sending", queued: "Waiting for another video", working: "Working on the video",
@@ -47,7 +48,8 @@ const TEXTS = {
     face: "Rostro", none: "No se encontró ningún rostro.", one: "1 rostro: ",
     many: "rostros: ", unsure: "poco seguro", denied: "No se puede usar la cámara: ",
     lost: "El servidor no responde.",
-    retry: "El servidor no responde; se vuelve a intentar.", gone: "La cámara ya no está.",
+    retry: "El servidor no responde; se vuelve a intentar.",
+    busy: "El servidor tiene demasiado trabajo; se vuelve a intentar.", gone: "La cámara ya no está.",
     full: "El servidor ya tiene demasiadas transmisiones en vivo.",
     invisible: "Este navegador no puede mostrar este formato; lo encontrado se puede guardar.",
     sending: "Enviando", queued: "Esperando a que termine otro video", working: "Analizando el video",
@@ -107,6 +109,7 @@ let run = new AbortController(); // of what the page works on: what belongs to a
 let told = -Infinity; // when the summary was last said
 let gist = ""; // and what of it matters
 let waiting = null; // for the next frame of a video that plays
+let begins = 0; // the time of a video's first frame, by the browser's clock
 let job = null; // the video that the server works on
 let doing = null; // the key of the words for what is under way
 let complaint = () => ""; // what is wrong, in the language of the moment
@@ -116,6 +119,7 @@ const VIDEO = /\.(mp4|m4v|mov|mkv|webm|avi|mpe?g|wmv|flv|3gp|m?ts|m2ts|m2v|ogv|a
 
 const text = (key) => TEXTS[language][key];
 const retrying = () => text("retry");
+const busy = () => text("busy");
 const name = (emotion) => text("names")[emotion];
 // Why the server refused; `words` are its own.
 const reason = (status, words) => text("details").find(([known]) => known.test(words))?.[1]
@@ -346,7 +350,7 @@ function begin() {
   offerSaving(false);
   const video = $("video");
   if (waiting !== null) video.cancelVideoFrameCallback(waiting);
-  waiting = video.ontimeupdate = video.onpause = video.onerror = null;
+  waiting = video.ontimeupdate = video.onpause = video.onerror = video.onloadedmetadata = null;
   if (video.src) URL.revokeObjectURL(video.src);
   video.pause();
   video.removeAttribute("src");
@@ -380,7 +384,8 @@ function tell(key) {
 
 function complain(message) {
   complaint = message;
-  $("error").textContent = message();
+  const words = message(); // said again only where they change, as in `say`
+  if ($("error").textContent !== words) $("error").textContent = words;
 }
 
 // -- camera -------------------------------------------------------------------------------------
@@ -389,6 +394,7 @@ async function startCamera() {
   const mine = begin();
   const video = $("video");
   let media;
+  const focused = document.activeElement === $("camera"); // which a disabled button loses
   $("camera").disabled = true; // a second click would ask for a second stream
   try {
     if (!navigator.mediaDevices) throw new DOMException("", "Insecure");
@@ -402,6 +408,7 @@ async function startCamera() {
     if (run === mine) complain(() => text("denied") + why());
   } finally {
     $("camera").disabled = false;
+    if (focused && document.activeElement === document.body) $("camera").focus();
   }
   if (run !== mine || !media || video.srcObject !== media || video.paused) {
     media?.getTracks().forEach((track) => track.stop());
@@ -463,12 +470,12 @@ function expectAnswer(ours) {
 }
 
 // What was found last is no longer true of what the camera shows.
-function unanswered(ours) {
+function unanswered(ours, why = retrying) {
   if (live !== ours) return;
   showNothing();
   say("");
   $("save-picture").disabled = true;
-  complain(retrying);
+  complain(why);
 }
 
 // Why the server lets nobody in from here, which a socket does not tell; null where it would.
@@ -492,7 +499,7 @@ function stopCamera() {
   if (shown) showPicture(shown, $("video")); // the last frame stays, and can be saved
   media.getTracks().forEach((track) => track.stop());
   $("camera").textContent = text("camera");
-  if (complaint === retrying) complain(() => "");
+  if ([retrying, busy].includes(complaint)) complain(() => "");
 }
 
 // The next frame goes out when the last has been answered: what is shown is never old.
@@ -520,9 +527,15 @@ function sendFrame(ours) {
 function answered(ours, answer) {
   if (live !== ours) return;
   clearTimeout(ours.watchdog);
-  if (complaint === retrying) complain(() => "");
-  requestAnimationFrame(() => sendFrame(ours));
-  if (answer.error) return;
+  const { socket } = ours; // a frame held back while the tab was hidden may find another
+  if (answer.error) { // it is too busy: asking at once would make it more so
+    ours.sent.delete(answer.frame);
+    unanswered(ours, busy);
+    setTimeout(() => { if (ours.socket === socket) sendFrame(ours); }, RETRY_MS);
+    return;
+  }
+  if ([retrying, busy].includes(complaint)) complain(() => "");
+  requestAnimationFrame(() => { if (ours.socket === socket) sendFrame(ours); });
   const result = { path: null, frame: ours.before.frame + answer.frame,
     time_s: Math.round(1000 * (ours.before.time_s + answer.time_s)) / 1000, width: answer.width, height: answer.height,
     faces: answer.faces.map((face) => ({ ...face, track: ours.before.track + face.track })),
@@ -650,10 +663,22 @@ async function analyzeVideo(file, mine) {
   if (state.error) complain(() => text("unread") + reason(422, state.error));
   if (!rows.length) return;
   const video = $("video");
-  video.src = URL.createObjectURL(file);
   video.ontimeupdate = () => follow(video);
   video.onpause = () => { if (shown) show(shown); }; // of the last frame, too, the summary is said
-  video.onerror = () => showNoPicture(rows[0]); // AVI, say
+  const unseen = () => {
+    video.ontimeupdate = video.onpause = null;
+    video.pause();
+    showNoPicture(rows[0]);
+  };
+  video.onerror = unseen; // AVI, say
+  video.onloadedmetadata = () => { if (!video.videoWidth) unseen(); }; // HEVC with sound: that alone plays
+  begins = 0;
+  if (!document.hidden) {
+    video.requestVideoFrameCallback?.((_, { mediaTime }) => {
+      if (run === mine) begins = mediaTime - rows[0].time_s;
+    });
+  }
+  video.src = URL.createObjectURL(file);
   display(video);
   show(rows[0]);
   drawTimeline();
@@ -669,7 +694,8 @@ async function insist(mine, ask) {
       if (run === mine && complaint === retrying) complain(before);
       return answer;
     } catch (error) {
-      if (run !== mine || !(error instanceof TypeError)) throw error;
+      const away = error instanceof TypeError || [502, 503, 504].includes(error.status); // by a proxy, too
+      if (run !== mine || !away) throw error;
     }
     complain(retrying);
     await pause(RETRY_MS);
@@ -687,7 +713,7 @@ function follow(video) {
   let [low, high] = [0, rows.length - 1];
   while (low < high) { // the last one that is not later
     const middle = Math.ceil((low + high) / 2);
-    if (rows[middle].time_s <= video.currentTime + 0.02) low = middle;
+    if (rows[middle].time_s <= video.currentTime - begins + 0.02) low = middle;
     else high = middle - 1;
   }
   if (rows[low] !== shown) show(rows[low]);
@@ -707,7 +733,7 @@ async function call(path, options = {}) {
 
 // Why, in the language of the moment.
 function refusedFor(status, words) {
-  const error = new Error(words);
+  const error = Object.assign(new Error(words), { status });
   error.why = () => reason(status, words || `HTTP ${status}`);
   return error;
 }
