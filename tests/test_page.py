@@ -154,7 +154,7 @@ def test_the_camera_live(page: Any, tmp_path: Path) -> None:
     with page.expect_download() as saved:
         page.get_by_role("button", name="Save as JSON").click()
     lines = Path(saved.value.path()).read_text().splitlines()
-    assert len(lines) > 5
+    assert len(lines) > 1
     assert len(json.loads(lines[-1])["faces"]) == 1
     with page.expect_download() as saved:
         page.get_by_role("button", name="Save as CSV").click()
