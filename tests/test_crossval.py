@@ -56,6 +56,9 @@ def test_whole_persons_are_held_out(patterns: Dataset) -> None:
     public = held_out(everybody, 0.2).is_in("PublicTest")
     assert np.bincount(labels[public]).tolist() == [6] * 7
     assert len(set(groups[public])) == 2
+    alone = Dataset(images, labels, everybody.splits, groups=np.full(len(labels), "anna"))
+    with pytest.raises(DataError, match=r"can be held out to a share of 0\.2"):
+        held_out(alone, 0.2)
 
 
 def test_faces_are_held_out_of_each_emotion_with_their_copies(patterns: Dataset) -> None:

@@ -626,6 +626,40 @@ def test_a_button_that_goes_takes_no_focus_with_it(page: Any, tmp_path: Path) ->
     assert page.evaluate("document.activeElement.id") == "choose"
 
 
+def test_a_busy_server_is_asked_more_slowly(page: Any) -> None:
+    """And what it found before is not shown as what the camera sees now."""
+    face = {
+        "track": 1, "box": [200, 20, 160, 160], "detection_score": 1.0, "emotion": "happy",
+        "probabilities": dict.fromkeys(semblante.EMOTIONS, 1 / 7),
+    }  # fmt: skip
+    frames: list[bytes] = []
+    busy = True
+
+    def answer(socket: Any) -> None:
+        def on_message(frame: bytes) -> None:
+            frames.append(frame)
+            found = len(frames) == 1 or not busy
+            answered = {
+                "frame": len(frames) - 1, "dropped": 0, "time_s": len(frames) / 10,
+                "width": 640 if found else None, "height": 480 if found else None,
+                "faces": [face] if found else [], "error": None if found else "busy",
+            }  # fmt: skip
+            socket.send(json.dumps(answered))
+
+        socket.on_message(on_message)
+
+    page.route_web_socket("**/v1/stream", answer)
+    page.get_by_role("button", name="Start the camera").click()
+    alert = page.get_by_role("alert")
+    playwright.expect(alert).to_have_text("The server has too much to do; trying again.")
+    assert page.locator("meter").count() == 0
+    page.wait_for_timeout(1500)
+    assert len(frames) <= 6  # as fast as it goes they were hundreds
+    busy = False
+    playwright.expect(alert).to_have_text("")
+    one_face(page)
+
+
 @pytest.mark.parametrize("failure", ["network", "proxy"])
 def test_a_network_that_fails_for_a_moment_costs_no_video(
     page: Any, tmp_path: Path, failure: str

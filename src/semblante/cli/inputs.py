@@ -61,12 +61,15 @@ def _found(path: Path, own: Sequence[Path]) -> Iterator[Input]:
     known = SUFFIXES | video.SUFFIXES
     ours = {identity(place) for place in own}
     among = identity(path) in ours  # copies or plots go into the very folder that is searched
+
+    def made_by_us(file: Path) -> bool:
+        """A copy or a plot of an earlier run. (Of a pipe the beginning would be waited for.)"""
+        return (among or identity(file) in ours) and os.path.isfile(file) and is_own(file)  # noqa: PTH113
+
     files = [
         file
         for file in files_below(path, denied.append, leave_out=own)
-        if file.suffix.lower() in known
-        # A pipe would be waited for.
-        and not ((among or identity(file) in ours) and os.path.isfile(file) and is_own(file))  # noqa: PTH113
+        if file.suffix.lower() in known and not made_by_us(file)
     ]
     for error in denied:
         yield Unreadable(path, f"{error.filename}: cannot be read: {error.strerror}")

@@ -246,13 +246,8 @@ def _leaks(
 
 
 def _groups_across(dataset: Dataset) -> list[list[int]]:
-    if dataset.groups is None:
-        return []
-    rows: dict[str, list[int]] = {}
-    for row, group in enumerate(dataset.groups.tolist()):
-        if group:
-            rows.setdefault(group, []).append(row)
-    return [group for group in rows.values() if len(set(dataset.splits[group].tolist())) > 1]
+    groups = dataset.rows_of_groups()
+    return [group for group in groups if len(set(dataset.splits[group].tolist())) > 1]
 
 
 def _log_sharpness(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:

@@ -27,9 +27,8 @@ def read_folders(
 
     The split is the official name at the front of the file's name, else a folder such as `train`,
     `validation` or `test` above the class (it may be `root` itself, where that is a folder and no
-    archive), else Training; where some folders name splits, one
-    above a class that names none is an error. Rows are in the order of the numbers in the files'
-    names, where each has one of its own.
+    archive), else Training; where some folders name splits, one above a class that names none is an
+    error. Rows are in the order of the numbers in the files' names, where each has one of its own.
     """
     above = (root.resolve().name,) if root.is_dir() else ()
     rows: list[tuple[tuple[int, str], Row | DataError]] = []

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from semblante.data.dataset import SPLITS, Dataset
 from semblante.data.duplicates import exact_groups, joined, near_pairs
-from semblante.errors import OptionError
+from semblante.errors import DataError, OptionError
 
 
 def fold_numbers(dataset: Dataset, folds: int, seed: int) -> npt.NDArray[np.int64]:
@@ -26,7 +26,7 @@ def held_out(dataset: Dataset, share: float, seed: int = 0) -> Dataset:
 
     What belongs together is moved together, so the share of an emotion may be missed by a group.
     Raises `OptionError` for a share that is not between 0 and 1, and where PublicTest has faces
-    already.
+    already; `DataError` where nothing can be moved, as of a single group.
     """
     if not 0 < share < 1:
         raise OptionError(f"expected a share to hold out between 0 and 1, found {share:g}")
@@ -45,19 +45,14 @@ def held_out(dataset: Dataset, share: float, seed: int = 0) -> Dataset:
         if np.abs(rest).sum() < np.abs(left).sum():
             splits[members[number]] = SPLITS.index("PublicTest")
             left = rest
+    if (splits == dataset.splits).all():
+        raise DataError(f"no faces of Training can be held out to a share of {share:g}")
     return replace(dataset, splits=splits)
 
 
 def _kinds(dataset: Dataset) -> npt.NDArray[np.int64]:
     """(n,): the kind of each face, 0 and up: copies, near copies, one of `Dataset.groups`."""
     pairs, _ = near_pairs(dataset.images)
-    together: list[list[int]] = [*exact_groups(dataset.images), *pairs.tolist()]
-    if dataset.groups is not None:
-        names, inverse = np.unique(dataset.groups, return_inverse=True)
-        together += [
-            np.flatnonzero(inverse == number).tolist()
-            for number, name in enumerate(names.tolist())
-            if name
-        ]
+    together = [*exact_groups(dataset.images), *pairs.tolist(), *dataset.rows_of_groups()]
     _, kind = np.unique(joined(len(dataset), together), return_inverse=True)
     return kind.astype(np.int64)

@@ -66,7 +66,7 @@ def export(
 
     Torch's network and the file are compared on all PublicTest faces; `ModelError` is raised, and
     no file left, when in fp32 an output differs by more than `TOLERANCE` or the accuracy differs at
-    all, and in the smaller forms of `precision.py` when as many answers are lost as `most_lost`.
+    all, and in the smaller forms of `precision.py` when `too_many` answers are lost.
 
     Of several runs that started from the same weights (their option `initial`) the mean of their
     last epochs' weights is exported: it knows more than each (model soups: Wortsman et al., ICML
@@ -298,11 +298,11 @@ def _torch_logits(
     return np.concatenate(parts, axis=1)
 
 
-def most_lost(n: int, changed: int) -> float:
-    """How many right answers of n a smaller form may not lose, of which `changed` came or went.
+def too_many(n: int, changed: int) -> float:
+    """From how many lost answers on a smaller form is refused, of n faces and `changed` answers.
 
-    `MOST_LOST` of n; of few faces as many as chance explains: twice the deviation of what comes
-    and goes (McNemar's test), up to nine.
+    `MOST_LOST` of n; of few faces more than chance explains, which is twice the deviation of what
+    comes and goes (McNemar's test), up to nine.
     """
     return max(MOST_LOST * n, min(2 * math.sqrt(changed), 9.0) + 1)
 
@@ -395,7 +395,7 @@ def _compare(path: Path, faces: Dataset, expected: np.ndarray[Any, Any], precisi
         logits[:, :N_EMOTIONS].argmax(axis=1) == faces.labels for logits in (ours, theirs)
     )
     lost, won = int((wanted & ~right).sum()), int((right & ~wanted).sum())
-    if (exact and lost != won) or lost - won >= most_lost(len(faces), lost + won):
+    if (exact and lost != won) or lost - won >= too_many(len(faces), lost + won):
         raise ModelError(
             f"not exported: accuracy on {len(faces)} faces is {right.mean():.4f} in ONNX Runtime "
             f"and {wanted.mean():.4f} in torch"
