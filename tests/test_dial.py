@@ -168,6 +168,9 @@ def test_votes_that_ferplus_needs_are_not_there(
     unclear = replace(votes, votes=np.where(of_public, ones, votes.votes))
     with pytest.raises(DataError, match="not one face of PublicTest has a majority"):
         export(run_dir, tmp_path / "model.onnx", patterns, votes=unclear)
+    fewer = votes.where(np.arange(len(votes.votes) - 1))
+    with pytest.raises(DataError, match="the dataset has 252 rows"):
+        export(run_dir, tmp_path / "model.onnx", patterns, votes=fewer)
     with pytest.raises(ModelError, match="was trained with other FER\\+ votes than the ones given"):
         export(run_dir, tmp_path / "model.onnx", patterns, votes=replace(votes, votes=ones))
     assert list(tmp_path.iterdir()) == []

@@ -21,6 +21,7 @@ from semblante.recognise.classifier import Classifier, import_onnxruntime
 from semblante.train import export as export_module
 from semblante.train.calibration import calibrated
 from semblante.train.export import export, too_many
+from semblante.train.merge import average, check_same_start
 from semblante.train.networks import NETWORKS, build_network
 from semblante.train.precision import quantise
 from semblante.train.recurrent import RecurrentNetwork
@@ -274,18 +275,18 @@ def test_runs_that_have_a_mean(
     )
     runs, configs = [Path(name) for name in "012"], [ours, ours, theirs]
     if refused is None:
-        export_module._check_same_start(runs, configs)
+        check_same_start(runs, configs)
     else:
         with pytest.raises(OptionError, match=refused):
-            export_module._check_same_start(runs, configs)
+            check_same_start(runs, configs)
 
 
 def test_runs_that_started_from_nothing_or_are_one_have_no_mean() -> None:
     config = RunConfig(QUICK, "data", None, {}, False)
     with pytest.raises(OptionError, match="initial is '' in a, '' in b"):
-        export_module._check_same_start([Path("a"), Path("b")], [config] * 2)
+        check_same_start([Path("a"), Path("b")], [config] * 2)
     with pytest.raises(OptionError, match="found one twice"):
-        export_module._check_same_start([Path("a"), Path("b/../a")], [config] * 2)
+        check_same_start([Path("a"), Path("b/../a")], [config] * 2)
 
 
 @pytest.mark.parametrize("share", [-0.5, 1.5, float("nan")])
@@ -307,7 +308,7 @@ def test_the_mean_of_networks_is_of_all_of_them_and_of_their_statistics() -> Non
             elif name.endswith("running_mean"):
                 tensor.fill_(number)
     states = [{n: t.clone() for n, t in network.state_dict().items()} for network in networks]
-    export_module._average(networks[0], networks)
+    average(networks[0], networks)
     for name, tensor in networks[0].state_dict().items():
         if tensor.is_floating_point():
             expected = sum(state[name] for state in states) / 3

@@ -885,3 +885,11 @@ def test_an_accent_may_be_a_letter_of_its_own(tmp_path: Path) -> None:
     Image.fromarray(np.arange(48 * 48, dtype=np.uint8).reshape(48, 48)).save(folder / "a.png")
     found = load_dataset(tmp_path, label_map={unicodedata.normalize("NFC", "alegría"): "happy"})
     assert found.labels.tolist() == [3]
+
+
+def test_a_list_whose_header_has_no_end(tmp_path: Path) -> None:
+    """A quote that opens there swallows all rows: none of them is taken for the header."""
+    path = tmp_path / "list.csv"
+    path.write_text('path,label,"note\n' + "a.png,happy,x\n" * 20_000)
+    with pytest.raises(DataError, match=r"list\.csv, line \d+: not valid CSV: field larger"):
+        load_dataset(path, on_bad=lambda _: None)

@@ -41,7 +41,7 @@ def assert_says_the_same(exported: Path, network: nn.Module, patterns: Dataset) 
     classifier, public = Classifier(exported), patterns.split("PublicTest")
     faces = Faces(public, torch.device("cpu"))
     with torch.no_grad():
-        logits = network.eval()(next(faces.batches(20))[0])[:, :7]
+        logits = network.eval()(next(faces.batches(20)))[:, :7]
     wanted = calibrated(logits, torch.tensor(classifier.about["temperatures"][-1]).log())
     np.testing.assert_allclose(classifier.logits(public.images[:20]), wanted, atol=1e-3)
 
@@ -67,7 +67,7 @@ def test_initial_weights_say_what_they_said(patterns: Dataset, tmp_path: Path, f
     faces = Faces(patterns.split("Training"), torch.device("cpu"))
     start = build_network("rcnn-tiny")
     start_from(start, str(initial), faces)
-    inputs, _ = next(faces.batches(256))
+    inputs = next(faces.batches(256))
     with torch.no_grad():
         in_evaluation = start.eval().stem_norm(start.stem(inputs))  # type: ignore[operator,union-attr]
         in_training = start.train().stem_norm(start.stem(inputs))  # type: ignore[operator,union-attr]
@@ -88,7 +88,7 @@ def test_initial_weights_of_another_network(patterns: Dataset, tmp_path: Path) -
 def test_a_wider_network_starts_by_saying_the_same(patterns: Dataset, training: bool) -> None:
     narrow = RecurrentNetwork(stem=4, channels=(5, 6), steps=(1, 2), strides=(2, 2), dropout=0)
     wide = RecurrentNetwork(stem=4, channels=(12, 9), steps=(1, 2), strides=(2, 2), dropout=0)
-    faces = next(Faces(patterns.split("Training"), torch.device("cpu")).batches(84))[0]
+    faces = next(Faces(patterns.split("Training"), torch.device("cpu")).batches(84))
     with torch.no_grad():
         narrow.train()(faces)  # for statistics that are not those of a new network
         wide.load_state_dict(widened(narrow.state_dict(), wide.state_dict()))
@@ -136,7 +136,7 @@ def test_a_run_starts_from_a_network_of_more_steps(patterns: Dataset, halved: Pa
     plain, shorter, first_layer = tiny(), tiny(steps=(1, 2, 1)), tiny(steps=(0, 2, 2))
     for start in (plain, shorter, first_layer):
         start_from(start, str(halved), faces)
-    inputs, _ = next(faces.batches(84))
+    inputs = next(faces.batches(84))
     with torch.no_grad():
         expected = plain.eval().all_steps(inputs)[:2]
         for ours, theirs in zip(shorter.eval().all_steps(inputs), expected, strict=True):
@@ -153,7 +153,7 @@ def test_the_same_weights_for_larger_faces(patterns: Dataset, halved: Path, trai
     network, plain = tiny(enlargement=64 / 48), tiny()
     for start in (network, plain):
         start_from(start, str(halved), faces)
-    inputs, _ = next(faces.batches(84))
+    inputs = next(faces.batches(84))
     larger = interpolate(inputs, size=(64, 64), mode="bilinear", align_corners=False)
     plain.eval()
     with torch.no_grad():

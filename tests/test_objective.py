@@ -399,7 +399,7 @@ def test_an_exported_teacher_says_what_its_run_says(patterns: Dataset, tmp_path:
     learnt(patterns, tmp_path / "teacher", QUICK)
     export(tmp_path / "teacher", tmp_path / "teacher.onnx", patterns)
     faces = Faces(patterns.split("Training"), torch.device("cpu"))
-    inputs, _ = next(faces.batches(20))
+    inputs = next(faces.batches(20))
     said = [network_of(str(tmp_path / name), faces)(inputs) for name in ("teacher", "teacher.onnx")]
     torch.testing.assert_close(said[0], said[1], atol=1e-4, rtol=1e-4)
     assert network_of("rcnn-medium", faces)(inputs).shape == (20, 15)  # FER+'s too

@@ -175,7 +175,7 @@ def audit(
     exact = exact_groups(dataset.images)
     conflicting = [group for group in exact if len(set(dataset.labels[group].tolist())) > 1]
     progress("looking for near copies")
-    pairs, _ = near_pairs(dataset.images)
+    pairs = near_pairs(dataset.images)
     near = _near_groups(len(dataset), pairs, exact)
     leaks, near_leaks = _leaks(dataset, pairs)
     private, public = (_rows_of(dataset, split) for split in ("PrivateTest", "PublicTest"))

@@ -35,13 +35,10 @@ def exact_groups(images: npt.NDArray[np.uint8]) -> list[list[int]]:
     return [group for group in rows.values() if len(group) > 1]
 
 
-def near_pairs(
-    images: npt.NDArray[np.uint8], threshold: float = NEAR
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+def near_pairs(images: npt.NDArray[np.uint8], threshold: float = NEAR) -> npt.NDArray[np.int64]:
     """All pairs of rows (m, 2) whose pixels, or mirrored pixels, correlate by `threshold` or more.
 
-    With their correlations (m,), of each pair the larger. Exact copies are among them, constant
-    images never. `images`: (n, H, W) with H = W.
+    Exact copies are among them, constant images never. `images`: (n, H, W) with H = W.
 
     Every pair is looked at, and none can be missed: an image, standardised to length 1, is
     described by its lowest frequencies (an orthonormal cosine transform) and by the length r of
@@ -55,17 +52,14 @@ def near_pairs(
     unit /= np.where(lengths > 0, lengths, 1)[:, None, None]
     short, mirrored = _descriptions(unit)
 
-    found: dict[tuple[int, int], float] = {}
+    found: set[tuple[int, int]] = set()
     for other, turned in ((short, False), (mirrored, True)):
         for first, second in _candidates(short, other, threshold - _ROUNDING):
             faces = unit[second, :, ::-1] if turned else unit[second]
             correlations = np.einsum("nij,nij->n", unit[first], faces, dtype=np.float64)
-            values = zip(first.tolist(), second.tolist(), correlations.tolist(), strict=True)
-            for a, b, correlation in values:
-                if correlation >= threshold:
-                    found[a, b] = max(found.get((a, b), -1.0), correlation)
-    pairs = np.array(sorted(found), np.int64).reshape(-1, 2)
-    return pairs, np.array([found[a, b] for a, b in pairs.tolist()], np.float64)
+            near = correlations >= threshold
+            found.update(zip(first[near].tolist(), second[near].tolist(), strict=True))
+    return np.array(sorted(found), np.int64).reshape(-1, 2)
 
 
 def _descriptions(

@@ -52,7 +52,7 @@ def held_out(dataset: Dataset, share: float, seed: int = 0) -> Dataset:
 
 def _kinds(dataset: Dataset) -> npt.NDArray[np.int64]:
     """(n,): the kind of each face, 0 and up: copies, near copies, one of `Dataset.groups`."""
-    pairs, _ = near_pairs(dataset.images)
+    pairs = near_pairs(dataset.images)
     together = [*exact_groups(dataset.images), *pairs.tolist(), *dataset.rows_of_groups()]
     _, kind = np.unique(joined(len(dataset), together), return_inverse=True)
     return kind.astype(np.int64)

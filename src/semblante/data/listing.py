@@ -7,7 +7,6 @@ together: the person shown, say. Other columns are ignored.
 
 from __future__ import annotations
 
-import csv
 import posixpath
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import Final
 from semblante.data.dataset import Dataset, OnBad, Row, collect
 from semblante.data.members import Member, damage_named
 from semblante.data.pictures import GROUP_COLUMNS, PictureReader, split_number
-from semblante.data.text import csv_rows
+from semblante.data.text import csv_table
 from semblante.errors import DataError
 
 # A column's name, and the other names it goes by.
@@ -112,31 +111,23 @@ def _listed(
     lines: Iterable[str], where: str, reader: PictureReader
 ) -> Iterator[_Listed | DataError]:
     """The lines but those of classes that are to be left out, whose pictures need not be there."""
-    rows = csv_rows(lines)
-    columns: dict[str, int] | None = None  # before the header
-    n_columns = 0
-    while True:
-        try:
-            row = next(rows)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield DataError(f"{where}, line {rows.line_num}: not valid CSV: {error}")
+    header, rows = csv_table(lines, where)
+    columns = _columns(header)
+    for found in rows:
+        if isinstance(found, DataError):
+            yield found
             continue
-        if columns is None:
-            columns, n_columns = _columns(row), len(row)
-        elif row:
-            place = f"{where}, line {rows.line_num}"
-            try:
-                if len(row) != n_columns:
-                    raise DataError(f"{place}: expected {n_columns} columns, found {len(row)}")
-                values = {column: row[number].strip() for column, number in columns.items()}
-                line = _line(values, place, reader)
-            except DataError as error:
-                yield error
-            else:
-                if line is not None:
-                    yield line
+        place, row = found
+        try:
+            if len(row) != len(header):
+                raise DataError(f"{place}: expected {len(header)} columns, found {len(row)}")
+            values = {column: row[number].strip() for column, number in columns.items()}
+            line = _line(values, place, reader)
+        except DataError as error:
+            yield error
+        else:
+            if line is not None:
+                yield line
 
 
 def _line(values: dict[str, str], place: str, reader: PictureReader) -> _Listed | None:

@@ -22,7 +22,7 @@ from semblante.data.members import Member, damage_named, members
 from semblante.data.parquet import MAGIC, parquet_rows
 from semblante.data.pictures import SPLIT_NAMES, FaceFinder, PictureReader, named_split
 from semblante.data.table import is_table, read_table
-from semblante.data.text import csv_rows
+from semblante.data.text import csv_reader
 from semblante.errors import DataError, OptionError
 from semblante.images import SUFFIXES
 
@@ -155,7 +155,7 @@ def _first_line(start: bytes) -> list[str]:
     """The first line of a file as CSV cells, empty where it is no text."""
     try:
         line = re.split(rb"[\r\n]", start, maxsplit=1)[0].decode("utf-8-sig")
-        return next(csv_rows([line]), [])
+        return next(csv_reader([line]), [])
     except (UnicodeDecodeError, csv.Error):
         return []
 

@@ -11,19 +11,16 @@ from __future__ import annotations
 import csv
 import warnings
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from semblante.data.dataset import FACE_SIZE, SPLITS, UNLABELLED, Dataset, OnBad, Row, collect
 from semblante.data.pictures import PictureReader
-from semblante.data.text import csv_rows
+from semblante.data.text import csv_table
 from semblante.emotions import EMOTIONS
 from semblante.errors import DataError
-
-if TYPE_CHECKING:
-    from _csv import Reader
 
 _N_PIXELS: Final = FACE_SIZE * FACE_SIZE
 _COLUMNS: Final = ("emotion", "pixels", "usage")
@@ -46,26 +43,21 @@ def read_table(
     """
     # A line is a row: nothing in it needs quotes, and one that was opened by mistake would swallow
     # all rows to the next one.
-    rows = csv_rows(lines, quoting=csv.QUOTE_NONE)
-    header = [cell.strip('"') for cell in next(rows, [])]
-    columns = _columns(header, where)
-    return collect(_rows(rows, columns, where, reader), on_bad, where)
+    header, rows = csv_table(lines, where, quoting=csv.QUOTE_NONE)
+    columns = _columns([cell.strip('"') for cell in header], where)
+    return collect(_rows(rows, columns, reader), on_bad, where)
 
 
 def _rows(
-    rows: Reader, columns: dict[str, int], where: str, reader: PictureReader
+    rows: Iterable[tuple[str, list[str]] | DataError],
+    columns: dict[str, int],
+    reader: PictureReader,
 ) -> Iterator[Row | DataError]:
-    while True:
-        try:
-            row = [cell.strip('"') for cell in next(rows)]
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield DataError(f"{where}, line {rows.line_num}: not valid CSV: {error}")
+    for found in rows:
+        if isinstance(found, DataError):
+            yield found
             continue
-        if not row:  # a blank line, at the end say
-            continue
-        place = f"{where}, line {rows.line_num}"
+        place, row = found[0], [cell.strip('"') for cell in found[1]]
         try:
             if len(row) != len(columns):
                 raise DataError(

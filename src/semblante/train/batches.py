@@ -37,11 +37,10 @@ class Faces:
         other.images = self.images.flip(-1)
         return other
 
-    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """All faces in order, standardised: inputs (size, 1, 48, 48) and labels (size,)."""
+    def batches(self, size: int) -> Iterator[Tensor]:
+        """All faces in order, standardised, (size, 1, 48, 48) at a time; the last may be fewer."""
         for start in range(0, len(self), size):
-            images = self.images[start : start + size]
-            yield standardise(images.float()), self.labels[start : start + size]
+            yield standardise(self.images[start : start + size].float())
 
     def augmented_batches(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import logging
 import math
@@ -28,17 +27,14 @@ from semblante.files import write_atomically
 from semblante.metrics import accuracy
 from semblante.preprocess import InputSpec, network_input
 from semblante.recognise.classifier import METADATA_KEY, Classifier
-from semblante.train.batches import Faces
 from semblante.train.calibration import calibrated, fit_temperatures
 from semblante.train.dial import add_dial
-from semblante.train.initial import start_from, weights_sha256
+from semblante.train.merge import merged
 from semblante.train.networks import count_parameters
 from semblante.train.objective import N_EMOTIONS
 from semblante.train.options import TrainOptions
 from semblante.train.precision import PRECISIONS, halve, quantise
 from semblante.train.recurrent import every_step
-from semblante.train.run_folder import RunConfig, read_config
-from semblante.train.state import load_best, load_last, n_outputs
 
 OPSET: Final = 18
 # Largest difference between torch's and ONNX Runtime's outputs (logits) that is let through.
@@ -68,28 +64,18 @@ def export(
     no file left, when in fp32 an output differs by more than `TOLERANCE` or the accuracy differs at
     all, and in the smaller forms of `precision.py` when `too_many` answers are lost.
 
-    Of several runs that started from the same weights (their option `initial`) the mean of their
-    last epochs' weights is exported: it knows more than each (model soups: Wortsman et al., ICML
-    2022), and which epoch was best on PublicTest by chance has no part in it.
-
-    `initial_share` (0..1) of each weight is taken from those that the run started from (its option
-    `initial`), the rest from what it made of them: between the two lie networks that know what both
-    know (WiSE-FT: Wortsman et al., CVPR 2022).
+    Which weights are exported of several runs, and with an `initial_share`, says `merge.py`.
     """
     if precision not in PRECISIONS:
         raise OptionError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
     runs = [run_dir] if isinstance(run_dir, Path) else list(run_dir)
-    found = [_load_run(run, dataset, last=len(runs) > 1) for run in runs]
-    trained, _, config = found[0]
+    trained, found = merged(runs, dataset, initial_share)
+    _, config = found[0]
     if votes is not None and config.votes_sha256 is not None:
+        votes.check_rows_of(dataset)
         learnt_from = votes.where(dataset.is_in("Training"))
         if learnt_from.fingerprint() != config.votes_sha256:
             raise ModelError(f"{runs[0]} was trained with other FER+ votes than the ones given")
-    if len(runs) > 1:
-        _check_same_start(runs, [config for _, _, config in found])
-        _average(trained, [network for network, _, _ in found])
-    if initial_share:
-        _mix_with_initial(trained, config, dataset, initial_share)
     public = dataset.split("PublicTest")
     plain = _torch_logits(lambda faces: every_step(trained, faces), public)
     temperatures = [[fit_temperatures(public.labels, step[:, :N_EMOTIONS]) for step in plain]]
@@ -120,7 +106,7 @@ def export(
             # than `options` above.
             "runs": [
                 {"epoch": epoch, "seed": run.options.seed, **_changed(config.options, run.options)}
-                for _, epoch, run in found
+                for epoch, run in found
             ],
             "initial_share": initial_share,
             "public_test": {"n": len(public), "accuracy": accuracies[-1]},
@@ -159,92 +145,6 @@ def _changed(ours: TrainOptions, theirs: TrainOptions) -> dict[str, Any]:
     """The options in which `theirs` differs."""
     before = _without_folders(ours)
     return {k: v for k, v in _without_folders(theirs).items() if v != before[k]}
-
-
-def _load_run(run_dir: Path, dataset: Dataset, *, last: bool) -> tuple[nn.Module, int, RunConfig]:
-    """Its best network, or that of its last epoch, this epoch's number, and what run it is."""
-    network, record = load_best(run_dir)
-    epoch = int(record["epoch"])
-    if last:
-        network, history = load_last(run_dir)
-        epoch = int(history[-1]["epoch"])
-    config = read_config(run_dir)
-    if "fold" in config.source:
-        raise ModelError(
-            f"{run_dir} is a network of --cross-fit, without a part of Training: it is there for "
-            "its estimates, not to be exported"
-        )
-    if config.dataset_sha256 != dataset.fingerprint():
-        raise ModelError(
-            f"{run_dir} was trained on another dataset than the one given to compare with"
-        )
-    if config.options.network != record["network"]:
-        raise ModelError(
-            f"{run_dir}: the run is of {config.options.network!r}, "
-            f"but best.safetensors holds a {record['network']!r}"
-        )
-    return network, epoch, config
-
-
-def _check_same_start(runs: Sequence[Path], configs: Sequence[RunConfig]) -> None:
-    """Only then do the same units mean the same, and a mean of weights anything."""
-    if len({run.resolve() for run in runs}) < len(runs):
-        raise OptionError("expected different runs to average, found one twice")
-    first, ours = runs[0], configs[0].options
-    for run, config in zip(runs[1:], configs[1:], strict=True):
-        for name in ("network", "initial"):
-            before, now = getattr(ours, name), getattr(config.options, name)
-            if now != before or not now:
-                raise OptionError(
-                    "runs to average must have started from the same weights (--initial): "
-                    f"{name} is {before!r} in {first}, {now!r} in {run}"
-                )
-        # A run of before they were noted has none, and nobody can tell.
-        hashes = [c.weights_sha256.get(ours.initial) for c in (configs[0], config)]
-        if None not in hashes and hashes[0] != hashes[1]:
-            raise OptionError(
-                "runs to average must have started from the same weights (--initial): "
-                f"{ours.initial} held other ones for {first} than for {run}"
-            )
-        if n_outputs(config.options) != n_outputs(ours):
-            raise OptionError(f"of {first} and {run} only one has learnt FER+'s votes")
-
-
-@torch.no_grad()
-def _average(network: nn.Module, networks: Sequence[nn.Module]) -> None:
-    """Give `network`, one of `networks`, the mean of all their weights and statistics."""
-    states = [other.state_dict() for other in networks]
-    network.load_state_dict(
-        {
-            name: torch.stack([state[name] for state in states]).mean(dim=0)
-            if tensor.is_floating_point()
-            else tensor
-            for name, tensor in states[0].items()
-        }
-    )
-
-
-def _mix_with_initial(
-    network: nn.Module, config: RunConfig, dataset: Dataset, share: float
-) -> None:
-    """In place."""
-    if not 0 < share <= 1:
-        raise OptionError(f"expected initial_share between 0 and 1, found {share:g}")
-    initial = config.options.initial
-    if not initial:
-        raise OptionError("initial_share needs a run that started from weights (--initial)")
-    for place, now in weights_sha256([initial]).items():
-        if config.weights_sha256.get(place, now) != now:
-            raise ModelError(f"{place} holds other weights now than when the run began with it")
-    start = copy.deepcopy(network)
-    start_from(start, initial, Faces(dataset.split("Training"), torch.device("cpu")))
-    before = start.state_dict()
-    network.load_state_dict(
-        {
-            name: torch.lerp(after, before[name], share) if after.is_floating_point() else after
-            for name, after in network.state_dict().items()
-        }
-    )
 
 
 class _Calibrated(nn.Module):

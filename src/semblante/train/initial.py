@@ -177,7 +177,7 @@ def _unfold_stem(network: RecurrentNetwork, bias: Tensor, faces: Faces) -> None:
     Training, and undo it: then the network says the same in training as in evaluation.
     """
     parts = []
-    for inputs, _ in faces.batches(256):
+    for inputs in faces.batches(256):
         parts.append(network.first_maps(inputs))
         if sum(len(part) for part in parts) >= _STATISTICS_FACES:
             break

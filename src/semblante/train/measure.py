@@ -19,7 +19,7 @@ def logits_of(network: nn.Module, faces: Faces, bf16: bool = False) -> Tensor:
     """The network's outputs (n, classes) for faces as they are, float32."""
     network.eval()
     parts = []
-    for inputs, _ in faces.batches(_BATCH):
+    for inputs in faces.batches(_BATCH):
         with autocast(inputs.device, bf16):
             parts.append(network(inputs).float())
     return torch.cat(parts)

@@ -1,0 +1,131 @@
+"""The weights that a run, or several, came to: as they are, averaged, or between start and end."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from semblante.data import Dataset
+from semblante.errors import ModelError, OptionError
+from semblante.train.batches import Faces
+from semblante.train.initial import start_from, weights_sha256
+from semblante.train.run_folder import RunConfig, read_config
+from semblante.train.state import load_best, load_last, n_outputs
+
+
+def merged(
+    runs: Sequence[Path], dataset: Dataset, initial_share: float
+) -> tuple[nn.Module, list[tuple[int, RunConfig]]]:
+    """A network in evaluation mode; and of each run the epoch whose weights took part, and what run
+    it is.
+
+    Of one run the best epoch's weights are taken. Of several that started from the same weights
+    (their option `initial`) it is the mean of their last epochs' weights, which knows more than
+    each (model soups: Wortsman et al., ICML 2022), and in which it has no part which epoch was best
+    on PublicTest by chance.
+
+    `initial_share` (0..1) of each weight is taken from those that the run started from (its option
+    `initial`), the rest from what it made of them: between the two lie networks that know what both
+    know (WiSE-FT: Wortsman et al., CVPR 2022).
+
+    Raises `ModelError` for what is no run on `dataset`, `OptionError` where runs do not fit.
+    """
+    found = [_load_run(run, dataset, last=len(runs) > 1) for run in runs]
+    networks = [network for network, _, _ in found]
+    about = [(epoch, config) for _, epoch, config in found]
+    if len(runs) > 1:
+        check_same_start(runs, [config for _, config in about])
+        average(networks[0], networks)
+    if initial_share:
+        _mix_with_initial(networks[0], about[0][1], dataset, initial_share)
+    return networks[0], about
+
+
+def _load_run(run_dir: Path, dataset: Dataset, *, last: bool) -> tuple[nn.Module, int, RunConfig]:
+    """Its best network, or that of its last epoch, this epoch's number, and what run it is."""
+    network, record = load_best(run_dir)
+    epoch = int(record["epoch"])
+    if last:
+        network, history = load_last(run_dir)
+        epoch = int(history[-1]["epoch"])
+    config = read_config(run_dir)
+    if "fold" in config.source:
+        raise ModelError(
+            f"{run_dir} is a network of --cross-fit, without a part of Training: it is there for "
+            "its estimates, not to be exported"
+        )
+    if config.dataset_sha256 != dataset.fingerprint():
+        raise ModelError(
+            f"{run_dir} was trained on another dataset than the one given to compare with"
+        )
+    if config.options.network != record["network"]:
+        raise ModelError(
+            f"{run_dir}: the run is of {config.options.network!r}, "
+            f"but best.safetensors holds a {record['network']!r}"
+        )
+    return network, epoch, config
+
+
+def check_same_start(runs: Sequence[Path], configs: Sequence[RunConfig]) -> None:
+    """Only then do the same units mean the same, and a mean of weights anything."""
+    if len({run.resolve() for run in runs}) < len(runs):
+        raise OptionError("expected different runs to average, found one twice")
+    first, ours = runs[0], configs[0].options
+    for run, config in zip(runs[1:], configs[1:], strict=True):
+        for name in ("network", "initial"):
+            before, now = getattr(ours, name), getattr(config.options, name)
+            if now != before or not now:
+                raise OptionError(
+                    "runs to average must have started from the same weights (--initial): "
+                    f"{name} is {before!r} in {first}, {now!r} in {run}"
+                )
+        # A run of before they were noted has none, and nobody can tell.
+        hashes = [c.weights_sha256.get(ours.initial) for c in (configs[0], config)]
+        if None not in hashes and hashes[0] != hashes[1]:
+            raise OptionError(
+                "runs to average must have started from the same weights (--initial): "
+                f"{ours.initial} held other ones for {first} than for {run}"
+            )
+        if n_outputs(config.options) != n_outputs(ours):
+            raise OptionError(f"of {first} and {run} only one has learnt FER+'s votes")
+
+
+@torch.no_grad()
+def average(network: nn.Module, networks: Sequence[nn.Module]) -> None:
+    """Give `network`, one of `networks`, the mean of all their weights and statistics."""
+    states = [other.state_dict() for other in networks]
+    network.load_state_dict(
+        {
+            name: torch.stack([state[name] for state in states]).mean(dim=0)
+            if tensor.is_floating_point()
+            else tensor
+            for name, tensor in states[0].items()
+        }
+    )
+
+
+def _mix_with_initial(
+    network: nn.Module, config: RunConfig, dataset: Dataset, share: float
+) -> None:
+    """In place."""
+    if not 0 < share <= 1:
+        raise OptionError(f"expected initial_share between 0 and 1, found {share:g}")
+    initial = config.options.initial
+    if not initial:
+        raise OptionError("initial_share needs a run that started from weights (--initial)")
+    for place, now in weights_sha256([initial]).items():
+        if config.weights_sha256.get(place, now) != now:
+            raise ModelError(f"{place} holds other weights now than when the run began with it")
+    start = copy.deepcopy(network)
+    start_from(start, initial, Faces(dataset.split("Training"), torch.device("cpu")))
+    before = start.state_dict()
+    network.load_state_dict(
+        {
+            name: torch.lerp(after, before[name], share) if after.is_floating_point() else after
+            for name, after in network.state_dict().items()
+        }
+    )
