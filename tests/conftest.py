@@ -6,6 +6,7 @@ import atexit
 import csv
 import os
 import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -34,9 +35,14 @@ SHARED = Path(os.environ.get("SEMBLANTE_SHARED", ROOT.parent / "shared"))
 needs_fer2013 = pytest.mark.skipif(
     not (SHARED / "fer2013").is_dir(), reason="the real FER2013 is not at hand"
 )
+needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
 needs_photos = pytest.mark.skipif(
     not (SHARED / "photos").is_dir(), reason="the group photographs are not at hand"
 )
+
+
+def ffmpeg(*arguments: object) -> None:
+    subprocess.run(["ffmpeg", "-v", "error", "-y", *map(str, arguments)], check=True)
 
 
 def pattern_dataset(per_class: int = 12, seed: int = 0) -> Dataset:

@@ -855,12 +855,13 @@ def test_the_token(analyzer: Analyzer) -> None:
         assert client.get(path, headers={"authorization": "Basic secret"}).status_code == 401
         assert client.get(path, headers={"authorization": "Bearer secret"}).status_code == 200
         assert client.get(path, headers={"authorization": "bearer secret"}).status_code == 200
+    assert client.get("/v1/models").headers["www-authenticate"] == "Bearer"
     with client.websocket_connect(STREAM, subprotocols=["semblante", "secret"]) as stream:
         assert stream.accepted_subprotocol == "semblante"
     with pytest.raises(WebSocketDisconnect), client.websocket_connect(STREAM):
         pass
     counted = client.get("/metrics", headers={"authorization": "Bearer secret"}).text
-    assert 'semblante_refused_total{status="401"} 7.0' in counted
+    assert 'semblante_refused_total{status="401"} 8.0' in counted
 
 
 def test_every_answer_has_the_headers(client: TestClient) -> None:
@@ -887,6 +888,7 @@ def test_an_allowed_page_may_send_a_token_and_use_the_answer(analyzer: Analyzer)
     asked = client.options("/v1/analyze", headers={"origin": "https://friend.example"})
     assert asked.status_code == 200  # a browser asks without the token
     assert "authorization" in asked.headers["access-control-allow-headers"]
+    assert asked.headers["access-control-expose-headers"] == "retry-after"
     assert asked.headers["cross-origin-resource-policy"] == "cross-origin"
     assert asked.headers["vary"] == "origin"
 
@@ -987,6 +989,9 @@ def test_openapi_names_every_call(client: TestClient) -> None:
         "/healthz", "/metrics", "/v1/models", "/v1/analyze", "/v1/analyze/video", "/v1/jobs/{id}",
         "/v1/jobs/{id}/results",
     }  # fmt: skip
+    results = paths["/v1/jobs/{id}/results"]["get"]["responses"]["200"]["content"]
+    assert list(results) == ["application/x-ndjson"]
+    assert "HTTPValidationError" not in client.get("/openapi.json").text  # no answer of ours
 
 
 def test_nothing_stays_on_disk(

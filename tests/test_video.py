@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import semblante
-from conftest import EXAMPLE
+from conftest import EXAMPLE, ffmpeg, needs_ffmpeg
 from semblante import Analyzer, Box, OptionError, VideoError
 from semblante.recognise.detectors import Detection, make_detector
 from semblante.recognise.pipeline import Following
@@ -79,29 +79,14 @@ def test_every_frame_with_its_time(moving: Path) -> None:
     assert frames[0].image.shape == (240, 320, 3)
 
 
+@needs_ffmpeg
 @pytest.mark.parametrize(("sar", "size"), [("4/3", (427, 240)), ("1/2", (320, 480))])
 def test_pixels_that_are_not_square(
     tmp_path: Path, moving: Path, sar: str, size: tuple[int, int]
 ) -> None:
     """As films for television have them: frames are as they are to be seen."""
-    if shutil.which("ffmpeg") is None:
-        pytest.skip("ffmpeg makes the film")
     film = tmp_path / "film.mp4"
-    subprocess.run(
-        [
-            "ffmpeg",
-            "-v",
-            "error",
-            "-i",
-            str(moving),
-            "-vf",
-            f"setsar={sar}",
-            "-t",
-            "0.5",
-            str(film),
-        ],
-        check=True,
-    )
+    ffmpeg("-i", moving, "-vf", f"setsar={sar}", "-t", 0.5, film)
     video = Video(film)
     assert (video.width, video.height) == size
     assert {frame.image.shape for frame in video.frames()} == {(size[1], size[0], 3)}
@@ -321,12 +306,6 @@ def test_when_the_detector_looks_again() -> None:
 
 
 # -- files as cameras and phones write them -----------------------------------------------------
-
-needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
-
-
-def ffmpeg(*arguments: object) -> None:
-    subprocess.run(["ffmpeg", "-v", "error", "-y", *map(str, arguments)], check=True)
 
 
 @pytest.fixture(scope="module")

@@ -76,7 +76,8 @@ def create_app(
         title="semblante",
         version=semblante.__version__,
         description="Finds faces in pictures and videos and estimates the emotion each shows. "
-        "Nothing that is sent is kept.",
+        "Nothing that is sent is kept. Where there is a token, every call but /healthz needs it as "
+        "`Authorization: Bearer TOKEN`.",
         docs_url=None,  # their pages load scripts from elsewhere; /openapi.json has it all
         redoc_url=None,
         lifespan=lifespan,
@@ -203,7 +204,8 @@ def create_app(
         figures.videos.inc()
         return job.to_dict()
 
-    @app.get("/v1/jobs/{id}", operation_id="job_state", responses=_errors(401, 403, 404))
+    # 422 stands there, though no id is refused with it, or FastAPI would tell of its own.
+    @app.get("/v1/jobs/{id}", operation_id="job_state", responses=_errors(401, 403, 404, 422))
     async def job_state(id: str) -> dict[str, Any]:
         """How far a job is."""
         return _known(jobs, id).to_dict()
@@ -211,7 +213,11 @@ def create_app(
     @app.get(
         "/v1/jobs/{id}/results",
         operation_id="job_results",
-        responses=_errors(401, 403, 404, 409),
+        response_class=StreamingResponse,
+        responses={
+            200: {"content": {"application/x-ndjson": {}}},
+            **_errors(401, 403, 404, 409, 422),
+        },
     )
     async def job_results(id: str) -> StreamingResponse:
         """A finished job's rows as JSON lines, one a frame.
@@ -226,7 +232,7 @@ def create_app(
         "/v1/jobs/{id}",
         operation_id="job_forgotten",
         status_code=204,
-        responses=_errors(401, 403, 404),
+        responses=_errors(401, 403, 404, 422),
     )
     async def job_forgotten(id: str) -> Response:
         """Stops a job and drops what it found."""

@@ -71,13 +71,15 @@ class Guard:
                     answer["access-control-allow-origin"] = str(origin)
                     answer["access-control-allow-headers"] = "authorization, content-type"
                     answer["access-control-allow-methods"] = "GET, POST, DELETE"
+                    answer["access-control-expose-headers"] = "retry-after"
                     answer["cross-origin-resource-policy"] = "cross-origin"
                     answer["vary"] = "origin"
             await send(message)
 
         if refused is not None:
             status, reason = refused
-            answer = JSONResponse({"error": reason}, status)
+            needs = {"www-authenticate": "Bearer"} if status == 401 else None  # RFC 9110, 15.5.2
+            answer = JSONResponse({"error": reason}, status, needs)
             await answer(scope, receive, send_with_headers)
         elif scope["type"] == "http" and scope["method"] == "OPTIONS":
             await JSONResponse({}, 200)(scope, receive, send_with_headers)

@@ -11,7 +11,7 @@ const TEXTS = {
   en: {
     local: "What the camera sees stays on the machine that runs semblante.", language: "Language",
     view: "Picture", camera: "Start the camera", stop: "Stop the camera",
-    choose: "Choose a picture or a video", hint: "Drop a picture or a video here, or paste one.",
+    choose: "Choose a picture or a video", large: "Full screen", hint: "Drop a picture or a video here, or paste one.",
     faces: "Faces", nobody: "No face yet.", time: "Over time",
     certainty: "How the model divides its probability among seven expressions. It describes what "
       + "the face shows, not what the person feels, and it is often wrong.",
@@ -24,6 +24,7 @@ const TEXTS = {
     invisible: "This browser cannot show this format; what was found in it can be saved.",
     sending: "Sending", queued: "Waiting for another video", working: "Working on the video",
     done: "frames: ", cancel: "Cancel", unread: "It cannot be read: ",
+    refusal: "It was not analysed: ",
     forgets: `Only the last ${KEPT_ROWS} results of the camera are kept for saving.`,
     nofile: "The browser cannot read this file.", first: "Only the first of these files was taken.",
     more: (n) => `and ${n} more`,
@@ -39,7 +40,7 @@ const TEXTS = {
   es: {
     local: "Lo que ve la cámara no sale del equipo en el que corre semblante.", language: "Idioma",
     view: "Imagen", camera: "Encender la cámara", stop: "Apagar la cámara",
-    choose: "Elegir una imagen o un video",
+    choose: "Elegir una imagen o un video", large: "Pantalla completa",
     hint: "Suelte aquí una imagen o un video, o péguelo.",
     faces: "Rostros", nobody: "Todavía no hay rostros.", time: "En el tiempo",
     certainty: "Cómo reparte el modelo su probabilidad entre siete expresiones. Describe lo que "
@@ -54,7 +55,7 @@ const TEXTS = {
     invisible: "Este navegador no puede mostrar este formato; lo encontrado se puede guardar.",
     sending: "Enviando", queued: "Esperando a que termine otro video", working: "Analizando el video",
     done: "fotogramas: ", cancel: "Cancelar",
-    unread: "No se puede leer: ",
+    unread: "No se puede leer: ", refusal: "No se analizó: ",
     forgets: `Solo se guardan los últimos ${KEPT_ROWS} resultados de la cámara.`,
     nofile: "El navegador no puede leer este archivo.",
     first: "Solo se tomó el primero de estos archivos.", more: (n) => `y ${n} más`,
@@ -89,11 +90,14 @@ const TEXTS = {
 // Below this the first word is hardly better than the second: the page says so.
 const SURE = 0.5;
 const FRAME_WIDTH = 640; // pixels sent of a camera's frame
+const ITS_OWN = [400, 413, 422]; // statuses that say something of the file
 const RETRY_MS = 1000; // before the server is asked again
 const SILENT_MS = 5000; // after so long without an answer the page says so
 const LABEL_ROWS = 8; // above a face, and below it, in which there may be a place for its label
 const LEAST_WIDTH = 256; // pixels, of which a label needs about half
+const LISTED = 6; // faces with bars; the summary has the first word of all
 const KEPT_S = 60; // seconds the timeline shows
+const TRACKS = 4; // of the timeline: those that were seen most
 const GAP_S = 1; // after so long without a result it shows none
 
 const $ = (id) => document.getElementById(id);
@@ -158,6 +162,7 @@ function speak() {
     item.append(mark, name(emotion));
     return item;
   }));
+  told = -Infinity; // in another language it is news, also while a video plays
   if (shown) show(shown);
   if (doing) tell(doing);
   $("error").textContent = complaint();
@@ -169,9 +174,11 @@ function show(result) {
   shown = result;
   drawBoxes(result);
   showBars(result.faces);
-  const said = result.faces.map((face) => {
+  const said = result.faces.map((face, number) => {
     const p = face.probabilities[face.emotion];
-    return `${name(face.emotion)} ${percent(p)}${p < SURE ? ` (${text("unsure")})` : ""}`;
+    // By which the faces are told apart in the picture and beside it.
+    const which = result.faces.length > 1 ? `${numberOf(face, number)}: ` : "";
+    return `${which}${name(face.emotion)} ${percent(p)}${p < SURE ? ` (${text("unsure")})` : ""}`;
   });
   const start = said.length === 1 ? text("one") : `${said.length} ${text("many")}`;
   const summary = said.length ? start + said.join(", ") : text("none");
@@ -189,9 +196,11 @@ function isNews(result) {
   return true;
 }
 
+const say = (words) => retell($("summary"), words);
+
 // A screen reader may read the same words again where they are only set again.
-function say(words) {
-  if ($("summary").textContent !== words) $("summary").textContent = words;
+function retell(element, words) {
+  if (element.textContent !== words) element.textContent = words;
 }
 
 function drawBoxes(result) {
@@ -200,7 +209,9 @@ function drawBoxes(result) {
   canvas.width = large.width;
   canvas.height = large.height;
   const pen = canvas.getContext("2d");
-  paintBoxes(pen, large, large.width / canvas.clientWidth || 1);
+  // In full screen there is room beside the picture, or above.
+  const scale = Math.max(large.width / canvas.clientWidth, large.height / canvas.clientHeight);
+  paintBoxes(pen, large, Number.isFinite(scale) ? scale : 1);
 }
 
 // A picture so small that a label would cover it is shown, and saved, larger.
@@ -260,34 +271,39 @@ function paintBoxes(pen, result, scale) {
 
 const numberOf = (face, number) => String(face.track ?? number + 1);
 
+// What is there already is only told anew: many times a second a screen reader, or a selection, would
+// lose its place in what is taken away.
 function showBars(faces) {
-  const blocks = faces.slice(0, 6).map((face, number) => {
-    const block = document.createElement("div");
-    block.className = "face";
-    const title = document.createElement("h3");
-    title.textContent = `${text("face")} ${numberOf(face, number)}`;
-    block.append(title, ...EMOTIONS.map((emotion) => {
+  const bars = $("bars");
+  while (bars.children.length > Math.min(faces.length, LISTED)) bars.lastChild.remove();
+  faces.slice(0, LISTED).forEach((face, number) => {
+    const block = bars.children[number] ?? bars.appendChild(newBlock());
+    const [title, ...bar] = block.children;
+    retell(title, `${text("face")} ${numberOf(face, number)}`);
+    EMOTIONS.forEach((emotion, place) => {
       const p = face.probabilities[emotion];
-      const row = document.createElement("div");
-      row.className = emotion === face.emotion ? "bar first" : "bar";
-      const label = document.createElement("span");
-      label.textContent = name(emotion);
-      const meter = document.createElement("meter");
-      meter.value = p;
+      const [label, meter, value] = bar[place].children;
+      bar[place].classList.toggle("first", emotion === face.emotion);
+      retell(label, name(emotion));
       meter.setAttribute("aria-label", name(emotion));
-      const value = document.createElement("span");
-      value.textContent = percent(p);
-      row.append(label, meter, value);
-      return row;
-    }));
-    return block;
+      meter.value = p;
+      retell(value, percent(p));
+    });
   });
-  if (faces.length > blocks.length) {
-    const rest = document.createElement("p");
-    rest.textContent = text("more")(faces.length - blocks.length);
-    blocks.push(rest);
-  }
-  $("bars").replaceChildren(...blocks);
+  retell($("rest"), faces.length > LISTED ? text("more")(faces.length - LISTED) : "");
+}
+
+// Of one face: a title, and a bar for each emotion.
+function newBlock() {
+  const block = document.createElement("div");
+  block.className = "face";
+  block.append(document.createElement("h3"), ...EMOTIONS.map(() => {
+    const bar = document.createElement("div");
+    bar.className = "bar";
+    bar.append(...["span", "meter", "span"].map((kind) => document.createElement(kind)));
+    return bar;
+  }));
+  return block;
 }
 
 function drawTimeline() {
@@ -303,9 +319,13 @@ function drawTimeline() {
   if (!timed.length) return;
   const end = timed.at(-1).time_s;
   const start = live ? Math.max(0, end - KEPT_S) : timed[0].time_s;
-  const across = (time) => (time - start) / Math.max(1, end - start) * canvas.width;
+  // In whole pixels, or lines would show where one moment meets the next.
+  const across = (time) => Math.round((time - start) / Math.max(1, end - start) * canvas.width);
   const seen = timed.filter((row) => row.time_s >= start);
-  const tracks = [...new Set(seen.flatMap((row) => row.faces.map((face) => face.track)))].slice(-4);
+  const times = new Map(); // that a track was seen
+  for (const { track } of seen.flatMap((row) => row.faces)) times.set(track, (times.get(track) ?? 0) + 1);
+  const tracks = [...times.keys()].sort((a, b) => times.get(b) - times.get(a)).slice(0, TRACKS)
+    .sort((a, b) => a - b);
   const tall = canvas.height / Math.max(1, tracks.length);
   seen.forEach((row, number) => {
     const left = across(row.time_s);
@@ -358,23 +378,28 @@ function begin() {
   video.controls = false; // or the keyboard would still reach them
   for (const id of ["video", "picture"]) $(id).classList.add("hidden");
   $("stage").classList.remove("filled");
+  reveal("large", false);
   drawTimeline();
   return run;
 }
 
 function showNothing() {
   shown = null;
-  $("bars").replaceChildren();
+  showBars([]);
   $("nobody").classList.remove("hidden");
   $("boxes").width = $("boxes").height = 0;
 }
 
 function showUnderWay(yes) {
-  // The keyboard must not stay on a button that goes.
-  if (!yes && document.activeElement === $("cancel")) $("choose").focus();
-  $("under-way").classList.toggle("hidden", !yes);
+  reveal("under-way", yes);
   $("progress").removeAttribute("value"); // nobody knows how long it takes to send
   $("frames").textContent = "";
+}
+
+function reveal(id, yes) {
+  // The keyboard must not stay on a button that goes.
+  if (!yes && $(id).contains(document.activeElement)) $("choose").focus();
+  $(id).classList.toggle("hidden", !yes);
 }
 
 function tell(key) {
@@ -384,8 +409,7 @@ function tell(key) {
 
 function complain(message) {
   complaint = message;
-  const words = message(); // said again only where they change, as in `say`
-  if ($("error").textContent !== words) $("error").textContent = words;
+  retell($("error"), message());
 }
 
 // -- camera -------------------------------------------------------------------------------------
@@ -577,8 +601,10 @@ async function analyze(file) {
     const unreadable = unreached && await file.slice(0, 1).arrayBuffer().then(() => false, () => true);
     if (run !== mine) return;
     tell(null);
+    // Of the picture or video itself, or of the server and its limits?
+    const start = () => (ITS_OWN.includes(error.status ?? 422) ? text("unread") : text("refusal"));
     complain(() => (unreadable ? text("nofile") : unreached ? text("lost")
-      : text("unread") + (error.why?.() ?? error.message)));
+      : start() + (error.why?.() ?? error.message)));
   } finally {
     if (run === mine) {
       doing = null;
@@ -601,6 +627,7 @@ async function analyzePicture(file, mine) {
     .catch(() => null);
   if (run !== mine) return;
   if (result.error) throw refusedFor(422, result.error);
+  result.path = file.name || result.path; // a form has %22 for a quotation mark
   keep(result);
   if (bitmap) showPicture(result, bitmap);
   else showNoPicture(result);
@@ -741,6 +768,7 @@ function refusedFor(status, words) {
 function display(element) {
   for (const id of ["video", "picture"]) $(id).classList.toggle("hidden", $(id) !== element);
   $("stage").classList.add("filled");
+  reveal("large", document.fullscreenEnabled); // on an iPhone it is not
   $("video").controls = element === $("video") && !$("video").srcObject;
 }
 
@@ -783,6 +811,8 @@ function savePicture() {
 $("camera").onclick = () => (live ? stopCamera() : startCamera());
 $("choose").onclick = () => $("file").click();
 $("cancel").onclick = begin;
+// Of picture and boxes together: a video's own button shows the video alone.
+$("large").onclick = () => $("stage").requestFullscreen();
 $("file").onchange = (event) => {
   const [file] = event.target.files;
   event.target.value = ""; // or the same file could not be chosen again
@@ -814,5 +844,7 @@ document.addEventListener("paste", (event) => {
 });
 window.addEventListener("hashchange", () => location.reload()); // another token
 window.addEventListener("pagehide", () => { if (job) forget(job); });
-window.addEventListener("resize", () => { if (shown) drawBoxes(shown); drawTimeline(); });
+for (const change of ["resize", "fullscreenchange"]) {
+  window.addEventListener(change, () => { if (shown) drawBoxes(shown); drawTimeline(); });
+}
 speak();
