@@ -6,7 +6,6 @@ import asyncio
 import io
 import json
 import os
-import queue
 import random
 import threading
 import time
@@ -21,21 +20,19 @@ from PIL import Image
 
 import semblante
 from conftest import EXAMPLE
-from semblante import EMOTIONS, Analysis, Analyzer, OptionError
+from semblante import EMOTIONS, Analyzer, OptionError
 from semblante.models import model_path
 from semblante.recognise.pipeline import Following
 from test_video import canvas, write_video
 
 pytest.importorskip("fastapi")
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from semblante.server import body
 from semblante.server.app import create_app
 from semblante.server.guard import Guard
-from semblante.server.jobs import Job, Jobs
+from semblante.server.jobs import Jobs
 from semblante.server.settings import Settings
 
 HERE = "http://127.0.0.1:8000"
@@ -170,103 +167,6 @@ def test_malformed_bodies_never_break_it(client: TestClient) -> None:
         assert answer.status_code in (200, 400, 413, 422), (number, answer.text)
 
 
-class Client:
-    """What a client sends, piece by piece: None for a pause without end, EOFError for a break."""
-
-    def __init__(self, *pieces: bytes | type[EOFError] | None, length: bytes = b"") -> None:
-        self.pieces = list(pieces)
-        self.intake = body.Intake(1000)
-        scope = {"type": "http", "headers": [(b"content-length", length)]}
-        self.request = Request(scope, self.receive)
-
-    async def receive(self) -> dict[str, Any]:
-        piece = self.pieces.pop(0)
-        if piece is None:
-            await asyncio.Event().wait()
-        if piece is EOFError:
-            return {"type": "http.disconnect"}
-        return {"type": "http.request", "body": piece, "more_body": bool(self.pieces)}
-
-    def body(self, seconds: float = 60.0) -> bytes:
-        """Ten bytes of it may come."""
-        found = asyncio.run(body.read_body(self.request, 10, seconds, self.intake))
-        return bytes(found)
-
-
-@pytest.mark.parametrize("length", [b"", b"10", b"\xb2"])
-def test_a_body_may_be_as_large_as_the_limit(length: bytes) -> None:
-    sender = Client(b"12345", b"67890", length=length)
-    assert sender.body() == b"1234567890"
-
-
-@pytest.mark.parametrize(
-    ("sender", "status", "left"),
-    [
-        (Client(b"1", length=b"11"), 413, 1),  # not even begun
-        (Client(b"123456", b"78901"), 413, 0),
-        (Client(b"123456", b"78901", b""), 413, 1),
-        (Client(b"123456", None), 408, 0),
-        (Client(b"123456", EOFError), 400, 0),
-        (Client(b""), 400, 0),
-    ],
-)
-def test_a_body_that_does_not_come_leaves_its_room_to_others(
-    sender: Client, status: int, left: int
-) -> None:
-    with pytest.raises(HTTPException) as refused:
-        sender.body(seconds=0.0 if status == 408 else 60.0)
-    assert refused.value.status_code == status
-    assert (refused.value.headers or {}).get("Connection") == ("close" if status == 413 else None)
-    assert len(sender.pieces) == left
-    sender.intake.take(1000)
-
-
-def test_all_clients_together_send_only_so_much() -> None:
-    intake = body.Intake(1000)
-    intake.take(600)
-    with pytest.raises(HTTPException) as refused:
-        intake.take(401)
-    assert refused.value.status_code == 503
-    assert refused.value.headers == {"Retry-After": "5", "Connection": "close"}
-    intake.take(400)
-    intake.release(600)
-    intake.take(600)
-
-
-def form_of(*parts: bytes) -> bytearray:
-    """A form whose parts are headers and content."""
-    return bytearray(b"".join(b"--x\r\n" + part + b"\r\n" for part in parts) + b"--x--\r\n")
-
-
-FIELD = b"Content-Disposition: form-data; name=note\r\n\r\nwords"
-FILE = b"Content-Disposition: form-data; name=a; filename=a.jpg\r\n\r\npixels"
-
-
-def test_a_form_may_have_as_many_files_and_fields_as_the_limits() -> None:
-    assert len(body._parts(form_of(FILE, FILE, *[FIELD] * 32), b"x", 2)) == 2
-    for one_more in (FILE, FIELD):
-        with pytest.raises(HTTPException, match="at most 2 pictures"):
-            body._parts(form_of(FILE, FILE, *[FIELD] * 32, one_more), b"x", 2)
-
-
-def test_a_part_that_says_nothing_of_itself_is_no_file() -> None:
-    [upload] = body._parts(form_of(FILE, b"A: b\r\n\r\nwords"), b"x", 32)
-    assert bytes(upload.data) == b"pixels"
-
-
-def test_names_that_are_odd_or_long_come_back_readable() -> None:
-    long = FILE.replace(b"a.jpg", b"n" * 300)
-    uploads = body._parts(form_of(FILE.replace(b"a.jpg", b'"\xff\xc3\xb1.jpg"'), long), b"x", 32)
-    assert [upload.name for upload in uploads] == ["\ufffdñ.jpg", "n" * 200]
-
-
-def test_a_field_after_a_picture_is_no_part_of_it() -> None:
-    form = b"--x\r\nContent-Disposition: form-data; name=a; filename=a.jpg\r\n\r\npixels\r\n"
-    form += b"--x\r\nContent-Disposition: form-data; name=note\r\n\r\nwords\r\n--x--\r\n"
-    [upload] = body._parts(bytearray(form), b"x", 32)
-    assert (upload.name, bytes(upload.data)) == ("a.jpg", b"pixels")
-
-
 # -- videos ---------------------------------------------------------------------------------------
 
 
@@ -383,216 +283,6 @@ def test_a_cancelled_video_holds_nothing(analyzer: Analyzer, clip: bytes) -> Non
     while held() is not None and time.monotonic() < deadline:
         time.sleep(0.05)
     assert held() is None
-    jobs.close()
-
-
-def test_a_video_stops_at_once(tmp_path: Path, analyzer: Analyzer) -> None:
-    """Also where frames are so far apart that none is looked at for long."""
-    path = write_video(tmp_path / "long.mp4", 6000, lambda _: canvas())
-    jobs = Jobs(analyzer, 40_000_000)
-    job = jobs.start(path.read_bytes(), 3600.0)
-    assert job is not None
-    while job.video is None or not job.rows:
-        time.sleep(0.01)
-    jobs.close()
-    assert job.ended is not None
-    assert len(job.rows) == 1
-
-
-class Finds:
-    """In place of an analyzer: some frames, of whatever video."""
-
-    def __init__(self, *frames: int) -> None:
-        self.frames = frames
-        self.videos: list[Any] = []
-
-    def analyze_video(self, video: Any, *, every_s: float | None) -> Iterator[Analysis]:
-        self.videos.append(video)
-        for frame in self.frames:
-            yield Analysis("/proc/1/fd/2", 3, 4, frame=frame, time_s=frame / 10)
-
-
-def a_job(clip: bytes, *frames: int) -> Job:
-    """That has run."""
-    job = Job("x", None)
-    Jobs(Finds(*frames), 40_000_000)._run(job, clip)  # type: ignore[arg-type]
-    return job
-
-
-def test_rows_name_no_file_of_this_machine(clip: bytes) -> None:
-    job = a_job(clip, 0, 1)
-    assert (job.state, job.video, job.error) == ("done", None, None)
-    assert [(row["frame"], row["path"]) for row in job.rows] == [(0, None), (1, None)]
-    assert job.ended is not None
-
-
-def test_progress_is_short_of_one_until_all_is_done(
-    clip: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found = []
-    monkeypatch.setattr(Job, "progress", property(lambda _: 0, lambda _, x: found.append(x)))
-    a_job(clip, 9, 19, 25)  # of 20 frames
-    assert found[1:] == [0.5, 0.999, 0.999, 1.0]
-    monkeypatch.undo()
-    assert Job("x", None, progress=1 / 3).to_dict()["progress"] == 0.333
-
-
-@pytest.mark.parametrize("announced", [None, 0])
-def test_a_video_that_does_not_say_how_long_it_is(
-    monkeypatch: pytest.MonkeyPatch, announced: int | None
-) -> None:
-    """As a browser's recording."""
-
-    class Recording:
-        n_frames = announced
-
-        def __init__(self, path: str, *, max_pixels: int) -> None:
-            assert max_pixels == 40_000_000
-
-    monkeypatch.setattr("semblante.server.jobs.Video", Recording)
-    job = a_job(b"video", 0, 1)
-    assert (job.state, job.error, len(job.rows), job.progress) == ("done", None, 2, 1.0)
-
-
-def test_a_video_of_too_many_frames(clip: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("semblante.server.jobs._MOST_ROWS", 2)
-    assert a_job(clip, 0, 1).state == "done"
-    job = a_job(clip, 0, 1, 2)
-    assert (job.state, job.error, len(job.rows)) == ("failed", "more than 2 frames", 2)
-
-
-def test_a_job_that_goes_wrong_inside_has_failed_and_is_in_the_log(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def broken(jobs: Jobs, job: Job, path: str) -> None:
-        assert job.state == "running"
-        raise RuntimeError("a secret path")
-
-    monkeypatch.setattr(Jobs, "_analyze", broken)
-    job = a_job(b"video")
-    assert (job.state, job.error) == ("failed", "the video could not be analysed")
-    assert job.ended is not None
-    assert "a secret path" in caplog.text
-
-
-def test_a_cancelled_job_gets_no_further_row(tmp_path: Path, clip: bytes) -> None:
-    path = tmp_path / "clip.mp4"
-    path.write_bytes(clip)
-    finds = Finds(0, 1, 2)
-    jobs = Jobs(finds, 40_000_000)  # type: ignore[arg-type]
-    job = Job("x", None, cancelled=True)  # while its video was opened
-    jobs._analyze(job, str(path))
-    assert job.rows == []
-    assert list(finds.videos[0].frames()) == []  # and its thread was told
-
-
-def test_whoever_forgets_a_job_stops_its_video(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Film:
-        stopped = False
-
-        def stop(self) -> None:
-            self.stopped = True
-
-    monkeypatch.setattr(Jobs, "_work", lambda _: None)
-    jobs = Jobs(Finds(), 1)  # type: ignore[arg-type]
-    first, second = (jobs.start(b"video", None) for _ in range(2))
-    assert first is not None
-    assert second is not None
-    assert len({first.id, second.id}) == 2
-    assert min(len(first.id), len(second.id)) > 20  # nobody guesses it
-    first.video, second.video = Film(), Film()  # type: ignore[assignment]
-    assert jobs.forget(first.id)
-    assert not jobs.forget(first.id)
-    jobs.close()
-    for job in (first, second):
-        assert job.cancelled
-        assert job.video.stopped  # type: ignore[union-attr]
-        assert jobs.get(job.id) is None
-
-
-def test_there_is_room_for_so_many_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Jobs, "_work", lambda _: None)
-    jobs = Jobs(Finds(), 1)  # type: ignore[arg-type]
-    for _ in range(8):
-        assert jobs.have_room()
-        assert jobs.start(b"video", None) is not None
-    assert not jobs.have_room()
-    assert jobs.start(b"video", None) is None
-
-
-def test_jobs_begin_again_after_they_were_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    ran: queue.SimpleQueue[tuple[Job, bool]] = queue.SimpleQueue()
-    monkeypatch.setattr(Jobs, "_run", lambda _, job, data: ran.put((job, job.data is None)))
-    jobs = Jobs(Finds(), 1)  # type: ignore[arg-type]
-    for _ in range(2):
-        job = jobs.start(b"video", None)
-        assert ran.get(timeout=60) == (job, True)  # it does not hold the video twice
-        jobs.close()
-        assert not jobs.is_busy
-
-
-def test_a_forgotten_job_never_has_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    begun: queue.SimpleQueue[Job] = queue.SimpleQueue()
-    go_on = threading.Event()
-    monkeypatch.setattr(Jobs, "_run", lambda _, job, data: begun.put(job) or go_on.wait())
-    jobs = Jobs(Finds(), 1)  # type: ignore[arg-type]
-    first, second, third = (jobs.start(b"video", None) for _ in range(3))
-    assert begun.get(timeout=60) is first
-    assert second is not None
-    jobs.forget(second.id)
-    go_on.set()
-    assert begun.get(timeout=60) is third
-    jobs.close()
-
-
-def test_the_thread_that_waits_holds_no_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    ran = threading.Event()
-    monkeypatch.setattr(Jobs, "_run", lambda *_: ran.set())
-    jobs = Jobs(Finds(), 1)  # type: ignore[arg-type]
-    job = jobs.start(b"video", None)
-    assert job is not None
-    assert ran.wait(60)
-    held = weakref.ref(job)
-    jobs.forget(job.id)
-    del job
-    deadline = time.monotonic() + 10
-    while held() is not None and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert held() is None
-    jobs.close()
-
-
-def test_a_video_that_does_not_let_go_is_waited_for_elsewhere(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """`semblante serve` asks `is_busy` how it may end."""
-    go_on = threading.Event()
-    monkeypatch.setattr("semblante.server.jobs._GOODBYE_S", 0.0)
-    monkeypatch.setattr(Jobs, "_work", lambda _: go_on.wait())
-    jobs = Jobs(Finds(), 1)  # type: ignore[arg-type]
-    assert not jobs.is_busy
-    jobs.start(b"video", None)
-    jobs.close()
-    assert jobs.is_busy
-    assert jobs._thread is not None
-    go_on.set()
-    jobs._thread.join()
-    assert not jobs.is_busy
-
-
-def test_results_go_though_nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
-    swept = threading.Event()
-
-    def sweep(_: Jobs) -> None:
-        if threading.current_thread() is not threading.main_thread():
-            swept.set()
-
-    monkeypatch.setattr("semblante.server.jobs._SWEEP_S", 0.01)
-    monkeypatch.setattr(Jobs, "_sweep", sweep)
-    monkeypatch.setattr(Jobs, "_run", lambda *_: None)
-    jobs = Jobs(Finds(), 1)  # type: ignore[arg-type]
-    jobs.start(b"video", None)
-    assert swept.wait(60)
     jobs.close()
 
 

@@ -1,0 +1,111 @@
+"""What a client sends: how much of it is taken, and what a form holds."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fastapi")
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from semblante.server import body
+
+
+class Client:
+    """What a client sends, piece by piece: None for a pause without end, EOFError for a break."""
+
+    def __init__(self, *pieces: bytes | type[EOFError] | None, length: bytes = b"") -> None:
+        self.pieces = list(pieces)
+        self.intake = body.Intake(1000)
+        scope = {"type": "http", "headers": [(b"content-length", length)]}
+        self.request = Request(scope, self.receive)
+
+    async def receive(self) -> dict[str, Any]:
+        piece = self.pieces.pop(0)
+        if piece is None:
+            await asyncio.Event().wait()
+        if piece is EOFError:
+            return {"type": "http.disconnect"}
+        return {"type": "http.request", "body": piece, "more_body": bool(self.pieces)}
+
+    def body(self, seconds: float = 60.0) -> bytes:
+        """Ten bytes of it may come."""
+        found = asyncio.run(body.read_body(self.request, 10, seconds, self.intake))
+        return bytes(found)
+
+
+@pytest.mark.parametrize("length", [b"", b"10", b"\xb2"])
+def test_a_body_may_be_as_large_as_the_limit(length: bytes) -> None:
+    sender = Client(b"12345", b"67890", length=length)
+    assert sender.body() == b"1234567890"
+
+
+@pytest.mark.parametrize(
+    ("sender", "status", "left"),
+    [
+        (Client(b"1", length=b"11"), 413, 1),  # not even begun
+        (Client(b"123456", b"78901"), 413, 0),
+        (Client(b"123456", b"78901", b""), 413, 1),
+        (Client(b"123456", None), 408, 0),
+        (Client(b"123456", EOFError), 400, 0),
+        (Client(b""), 400, 0),
+    ],
+)
+def test_a_body_that_does_not_come_leaves_its_room_to_others(
+    sender: Client, status: int, left: int
+) -> None:
+    with pytest.raises(HTTPException) as refused:
+        sender.body(seconds=0.0 if status == 408 else 60.0)
+    assert refused.value.status_code == status
+    assert (refused.value.headers or {}).get("Connection") == ("close" if status == 413 else None)
+    assert len(sender.pieces) == left
+    sender.intake.take(1000)
+
+
+def test_all_clients_together_send_only_so_much() -> None:
+    intake = body.Intake(1000)
+    intake.take(600)
+    with pytest.raises(HTTPException) as refused:
+        intake.take(401)
+    assert refused.value.status_code == 503
+    assert refused.value.headers == {"Retry-After": "5", "Connection": "close"}
+    intake.take(400)
+    intake.release(600)
+    intake.take(600)
+
+
+def form_of(*parts: bytes) -> bytearray:
+    """A form whose parts are headers and content."""
+    return bytearray(b"".join(b"--x\r\n" + part + b"\r\n" for part in parts) + b"--x--\r\n")
+
+
+FIELD = b"Content-Disposition: form-data; name=note\r\n\r\nwords"
+FILE = b"Content-Disposition: form-data; name=a; filename=a.jpg\r\n\r\npixels"
+
+
+def test_a_form_may_have_as_many_files_and_fields_as_the_limits() -> None:
+    assert len(body._parts(form_of(FILE, FILE, *[FIELD] * 32), b"x", 2)) == 2
+    for one_more in (FILE, FIELD):
+        with pytest.raises(HTTPException, match="at most 2 pictures"):
+            body._parts(form_of(FILE, FILE, *[FIELD] * 32, one_more), b"x", 2)
+
+
+def test_a_part_that_says_nothing_of_itself_is_no_file() -> None:
+    [upload] = body._parts(form_of(FILE, b"A: b\r\n\r\nwords"), b"x", 32)
+    assert bytes(upload.data) == b"pixels"
+
+
+def test_names_that_are_odd_or_long_come_back_readable() -> None:
+    long = FILE.replace(b"a.jpg", b"n" * 300)
+    uploads = body._parts(form_of(FILE.replace(b"a.jpg", b'"\xff\xc3\xb1.jpg"'), long), b"x", 32)
+    assert [upload.name for upload in uploads] == ["\ufffdñ.jpg", "n" * 200]
+
+
+def test_a_field_after_a_picture_is_no_part_of_it() -> None:
+    form = b"--x\r\nContent-Disposition: form-data; name=a; filename=a.jpg\r\n\r\npixels\r\n"
+    form += b"--x\r\nContent-Disposition: form-data; name=note\r\n\r\nwords\r\n--x--\r\n"
+    [upload] = body._parts(bytearray(form), b"x", 32)
+    assert (upload.name, bytes(upload.data)) == ("a.jpg", b"pixels")

@@ -1,0 +1,235 @@
+"""Videos that the server works on: one after another, cancelled, forgotten."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from semblante import Analysis, Analyzer
+from test_video import canvas, write_video
+
+pytest.importorskip("fastapi")
+from semblante.server.jobs import Job, Jobs
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    return write_video(path, 20, lambda _: canvas()).read_bytes()
+
+
+class Finds:
+    """In place of an analyzer: some frames, of whatever video."""
+
+    def __init__(self, *frames: int) -> None:
+        self.frames = frames
+        self.videos: list[Any] = []
+
+    def analyze_video(self, video: Any, *, every_s: float | None) -> Iterator[Analysis]:
+        self.videos.append(video)
+        for frame in self.frames:
+            yield Analysis("/proc/1/fd/2", 3, 4, frame=frame, time_s=frame / 10)
+
+
+def a_job(clip: bytes, *frames: int) -> Job:
+    """That has run."""
+    job = Job("x", None)
+    Jobs(Finds(*frames), 40_000_000)._run(job, clip)  # type: ignore[arg-type]
+    return job
+
+
+def test_rows_name_no_file_of_this_machine(clip: bytes) -> None:
+    job = a_job(clip, 0, 1)
+    assert (job.state, job.video, job.error) == ("done", None, None)
+    assert [(row["frame"], row["path"]) for row in job.rows] == [(0, None), (1, None)]
+    assert job.ended is not None
+
+
+def test_progress_is_short_of_one_until_all_is_done(
+    clip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    monkeypatch.setattr(Job, "progress", property(lambda _: 0, lambda _, x: found.append(x)))
+    a_job(clip, 9, 19, 25)  # of 20 frames
+    assert found[1:] == [0.5, 0.999, 0.999, 1.0]
+    monkeypatch.undo()
+    assert Job("x", None, progress=1 / 3).to_dict()["progress"] == 0.333
+
+
+@pytest.mark.parametrize("announced", [None, 0])
+def test_a_video_that_does_not_say_how_long_it_is(
+    monkeypatch: pytest.MonkeyPatch, announced: int | None
+) -> None:
+    """As a browser's recording."""
+
+    class Recording:
+        n_frames = announced
+
+        def __init__(self, path: str, *, max_pixels: int) -> None:
+            assert max_pixels == 40_000_000
+
+    monkeypatch.setattr("semblante.server.jobs.Video", Recording)
+    job = a_job(b"video", 0, 1)
+    assert (job.state, job.error, len(job.rows), job.progress) == ("done", None, 2, 1.0)
+
+
+def test_a_video_of_too_many_frames(clip: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("semblante.server.jobs._MOST_ROWS", 2)
+    assert a_job(clip, 0, 1).state == "done"
+    job = a_job(clip, 0, 1, 2)
+    assert (job.state, job.error, len(job.rows)) == ("failed", "more than 2 frames", 2)
+
+
+def test_a_job_that_goes_wrong_inside_has_failed_and_is_in_the_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(jobs: Jobs, job: Job, path: str) -> None:
+        assert job.state == "running"
+        raise RuntimeError("a secret path")
+
+    monkeypatch.setattr(Jobs, "_analyze", broken)
+    job = a_job(b"video")
+    assert (job.state, job.error) == ("failed", "the video could not be analysed")
+    assert job.ended is not None
+    assert "a secret path" in caplog.text
+
+
+def test_a_cancelled_job_gets_no_further_row(tmp_path: Path, clip: bytes) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(clip)
+    finds = Finds(0, 1, 2)
+    jobs = Jobs(finds, 40_000_000)  # type: ignore[arg-type]
+    job = Job("x", None, cancelled=True)  # while its video was opened
+    jobs._analyze(job, str(path))
+    assert job.rows == []
+    assert list(finds.videos[0].frames()) == []  # and its thread was told
+
+
+def test_whoever_forgets_a_job_stops_its_video(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Film:
+        stopped = False
+
+        def stop(self) -> None:
+            self.stopped = True
+
+    monkeypatch.setattr(Jobs, "_work", lambda _: None)
+    jobs = Jobs(Finds(), 1)  # type: ignore[arg-type]
+    first, second = (jobs.start(b"video", None) for _ in range(2))
+    assert first is not None
+    assert second is not None
+    assert len({first.id, second.id}) == 2
+    assert min(len(first.id), len(second.id)) > 20  # nobody guesses it
+    first.video, second.video = Film(), Film()  # type: ignore[assignment]
+    assert jobs.forget(first.id)
+    assert not jobs.forget(first.id)
+    jobs.close()
+    for job in (first, second):
+        assert job.cancelled
+        assert job.video.stopped  # type: ignore[union-attr]
+        assert jobs.get(job.id) is None
+
+
+def test_there_is_room_for_so_many_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Jobs, "_work", lambda _: None)
+    jobs = Jobs(Finds(), 1)  # type: ignore[arg-type]
+    for _ in range(8):
+        assert jobs.have_room()
+        assert jobs.start(b"video", None) is not None
+    assert not jobs.have_room()
+    assert jobs.start(b"video", None) is None
+
+
+def test_jobs_begin_again_after_they_were_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: queue.SimpleQueue[tuple[Job, bool]] = queue.SimpleQueue()
+    monkeypatch.setattr(Jobs, "_run", lambda _, job, data: ran.put((job, job.data is None)))
+    jobs = Jobs(Finds(), 1)  # type: ignore[arg-type]
+    for _ in range(2):
+        job = jobs.start(b"video", None)
+        assert ran.get(timeout=60) == (job, True)  # it does not hold the video twice
+        jobs.close()
+        assert not jobs.is_busy
+
+
+def test_a_forgotten_job_never_has_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: queue.SimpleQueue[Job] = queue.SimpleQueue()
+    go_on = threading.Event()
+    monkeypatch.setattr(Jobs, "_run", lambda _, job, data: begun.put(job) or go_on.wait())
+    jobs = Jobs(Finds(), 1)  # type: ignore[arg-type]
+    first, second, third = (jobs.start(b"video", None) for _ in range(3))
+    assert begun.get(timeout=60) is first
+    assert second is not None
+    jobs.forget(second.id)
+    go_on.set()
+    assert begun.get(timeout=60) is third
+    jobs.close()
+
+
+def test_the_thread_that_waits_holds_no_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = threading.Event()
+    monkeypatch.setattr(Jobs, "_run", lambda *_: ran.set())
+    jobs = Jobs(Finds(), 1)  # type: ignore[arg-type]
+    job = jobs.start(b"video", None)
+    assert job is not None
+    assert ran.wait(60)
+    held = weakref.ref(job)
+    jobs.forget(job.id)
+    del job
+    deadline = time.monotonic() + 10
+    while held() is not None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert held() is None
+    jobs.close()
+
+
+def test_a_video_that_does_not_let_go_is_waited_for_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`semblante serve` asks `is_busy` how it may end."""
+    go_on = threading.Event()
+    monkeypatch.setattr("semblante.server.jobs._GOODBYE_S", 0.0)
+    monkeypatch.setattr(Jobs, "_work", lambda _: go_on.wait())
+    jobs = Jobs(Finds(), 1)  # type: ignore[arg-type]
+    assert not jobs.is_busy
+    jobs.start(b"video", None)
+    jobs.close()
+    assert jobs.is_busy
+    assert jobs._thread is not None
+    go_on.set()
+    jobs._thread.join()
+    assert not jobs.is_busy
+
+
+def test_results_go_though_nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    swept = threading.Event()
+
+    def sweep(_: Jobs) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            swept.set()
+
+    monkeypatch.setattr("semblante.server.jobs._SWEEP_S", 0.01)
+    monkeypatch.setattr(Jobs, "_sweep", sweep)
+    monkeypatch.setattr(Jobs, "_run", lambda *_: None)
+    jobs = Jobs(Finds(), 1)  # type: ignore[arg-type]
+    jobs.start(b"video", None)
+    assert swept.wait(60)
+    jobs.close()
+
+
+def test_a_video_stops_at_once(tmp_path: Path) -> None:
+    """Also where frames are so far apart that none is looked at for long."""
+    path = write_video(tmp_path / "long.mp4", 6000, lambda _: canvas())
+    jobs = Jobs(Analyzer(), 40_000_000)
+    job = jobs.start(path.read_bytes(), 3600.0)
+    assert job is not None
+    while job.video is None or not job.rows:
+        time.sleep(0.01)
+    jobs.close()
+    assert job.ended is not None
+    assert len(job.rows) == 1
