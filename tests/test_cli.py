@@ -603,6 +603,8 @@ def test_a_dataset_without_splits_gets_them(tmp_path: Path, patterns: Dataset) -
     assert done.returncode == 0, done.stderr
     assert "84 faces, 21 held out" in done.stdout
     assert load_dataset(out).is_in("PublicTest").sum() == 21
+    done = semblante("data", "convert", out, tmp_path / "three.csv", "--hold-out", 0.25)
+    assert "84 faces, 14 held out; what was PublicTest is PrivateTest now" in done.stdout
 
 
 def test_other_class_names_and_bad_rows(tmp_path: Path) -> None:

@@ -92,7 +92,8 @@ def convert_command(
         typer.Option(
             metavar="SHARE",
             help="move this share of each emotion's faces, 0.2 say, from Training to PublicTest, "
-            "for a dataset that has none; copies and groups stay together",
+            "for a dataset that has none, or has no PrivateTest: it gets what PublicTest held; "
+            "copies and groups stay together",
         ),
     ] = None,
 ) -> None:
@@ -106,12 +107,16 @@ def convert_command(
     if path.is_dir() and lies_in(out, path) is not None:
         raise OptionError(f"OUT {out} lies in {path}, which is read: choose a place outside")
     dataset = Source(path, mapping, skip_bad, find_faces, exclude).read_kept()
+    moved = ""
     if hold_out is not None:
+        before = dataset.is_in("PublicTest").any()
         dataset = held_out(dataset, hold_out)
+        moved = f", {int(dataset.is_in('PublicTest').sum()):,} held out"
+        if before:
+            moved += "; what was PublicTest is PrivateTest now"
     convert(dataset, out)
     if dataset.groups is not None and out.suffix.lower() != ".parquet":
         complain(f"{out} does not tell which faces belong together, as {path} does: a .parquet can")
-    moved = "" if hold_out is None else f", {int(dataset.is_in('PublicTest').sum()):,} held out"
     print(f"{out}: {len(dataset):,} faces{moved}")
 
 
