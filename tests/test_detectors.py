@@ -61,11 +61,15 @@ def test_pictures_too_thin_for_a_face_have_none() -> None:
             assert detector.detect(picture) == []
 
 
-def test_an_analyzer_knows_detectors_by_name() -> None:
-    [face] = Analyzer(detector="none").analyze(np.zeros((60, 50, 3), np.uint8))
-    assert face.box.to_list() == [0, 0, 50, 60]
-    with pytest.raises(OptionError, match="unknown detector 'zzz'"):
-        Analyzer(detector="zzz")
+@needs_yunet
+def test_a_picture_of_one_pixel_by_millions_takes_no_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As a file it has a few kilobytes; brought to a height of 64, gigabytes."""
+    detector = YuNetDetector(YUNET)
+    monkeypatch.setattr(detector, "_network", lambda: pytest.fail("it was searched"))
+    for shape in ((1, 4_000_000, 3), (4_000_000, 1, 3)):
+        assert detector.detect(np.zeros(shape, np.uint8)) == []
 
 
 def test_boxes_of_a_large_picture_are_in_its_own_pixels(
@@ -176,8 +180,9 @@ def test_from_several_threads(astronaut: np.ndarray) -> None:
     assert failed == []
 
 
-def test_the_whole_picture() -> None:
-    [face] = Analyzer(detector=WholePicture()).analyze(np.zeros((60, 70, 3), np.uint8))
+@pytest.mark.parametrize("detector", ["none", WholePicture()])
+def test_the_whole_picture(detector: Detector | str) -> None:
+    [face] = Analyzer(detector=detector).analyze(np.zeros((60, 70, 3), np.uint8))
     assert face.box == Box(0, 0, 70, 60)
     assert face.detection_score == 1
 

@@ -151,7 +151,6 @@ def test_shipped_weights_on_the_real_splits(fer2013: Dataset, name: str) -> None
     assert public.n == 3_589
     assert public.leak_free_n == 3_309
     assert public.accuracy == pytest.approx(entry.public_test, abs=0.002)
-    assert public.accuracy >= 0.685
     if name != DEFAULT_MODEL:
         return
     private = evaluate(classifier, fer2013, "PrivateTest")

@@ -146,6 +146,23 @@ def test_there_is_room_for_so_many_jobs(monkeypatch: pytest.MonkeyPatch) -> None
     assert jobs.start(b"video", None) is None
 
 
+def test_results_go_while_jobs_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the thread that analyses videos, in which it is looked whose time is over."""
+    monkeypatch.setattr(Jobs, "_work", lambda _: None)
+    jobs = Jobs(Finds(), 1)  # type: ignore[arg-type]
+
+    class Watched(Job):
+        def __getattribute__(self, name: str) -> Any:
+            if name == "ended":
+                jobs.forget("other")
+            return super().__getattribute__(name)
+
+    for ask in (jobs.have_room, lambda: jobs.start(b"video", None)):
+        monkeypatch.setattr(jobs, "_sweep", lambda: None)
+        jobs._jobs = {"x": Watched("x", None), "other": Job("other", None)}
+        assert ask()
+
+
 def test_jobs_begin_again_after_they_were_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     ran: queue.SimpleQueue[tuple[Job, bool]] = queue.SimpleQueue()
     monkeypatch.setattr(Jobs, "_run", lambda _, job, data: ran.put((job, job.data is None)))

@@ -150,6 +150,9 @@ def test_cameras_and_files_that_are_none(tmp_path: Path, moving: Path) -> None:
     (tmp_path / "empty.mp4").touch()
     with pytest.raises(VideoError, match=r"empty\.mp4: an empty file"):
         Video(tmp_path / "empty.mp4")
+    os.mkfifo(tmp_path / "pipe.mp4")
+    with pytest.raises(VideoError, match=r"pipe\.mp4: expected a file, found a pipe"):
+        Video(tmp_path / "pipe.mp4")
     (tmp_path / "text.mp4").write_text("no video" * 100)
     with pytest.raises(VideoError, match=r"text\.mp4: not a video"):
         Video(tmp_path / "text.mp4")
@@ -472,6 +475,20 @@ def test_a_killed_run_s_half_copy_is_no_input_and_is_replaced(moving: Path, tmp_
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_annotating_a_folder_of_films_twice_into_itself(tmp_path: Path) -> None:
+    """So a run that was interrupted goes on."""
+    for name in ("a.avi", "b.mov"):
+        write_video(tmp_path / name, 3, lambda _: canvas())
+    for _ in range(2):
+        done = program("analyze", tmp_path, "--annotate", tmp_path, "--format", "json")
+        assert (done.returncode, done.stderr, len(done.stdout.splitlines())) == (0, "", 6)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.avi", "a.mp4", "b.mov", "b.mp4"]
+    assert is_whole(tmp_path / "a.mp4")
+    assert len(list(Video(tmp_path / "a.mp4").frames())) == 3
+    done = program("analyze", tmp_path / "a.mp4", "--annotate", tmp_path)  # where it is named
+    assert "would overwrite" in done.stderr
+
+
 @needs_ffmpeg
 def test_a_picture_that_begins_after_its_sound(moving: Path, tmp_path: Path) -> None:
     late = tmp_path / "late.mkv"
@@ -547,6 +564,16 @@ def test_every_frame_is_a_face_where_it_is_said_so(tmp_path: Path) -> None:
     path = write_video(tmp_path / "faces.mp4", 20, lambda n: cv2.GaussianBlur(noise[n], (0, 0), 3))
     rows = list(Analyzer(detector=make_detector("none")).analyze_video(path))
     assert [[face.box for face in row.faces] for row in rows] == [[Box(0, 0, *SIZE)]] * 20
+
+
+def test_frames_of_changing_size_are_each_a_whole_face() -> None:
+    """As a phone's camera that is turned, or a film whose picture grows."""
+    following = Following(
+        Analyzer(detector="none"), Tracker(), look_every_s=0.1, search_every_s=0.4
+    )
+    for number, (width, height) in enumerate([(320, 240), (240, 320), (1280, 720), (320, 240)]):
+        [face] = following.faces(np.zeros((height, width, 3), np.uint8), number / 10)
+        assert face.box == Box(0, 0, width, height)
 
 
 class Counts:

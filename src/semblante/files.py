@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files: which names mean one, what lies in a folder, and writing them whole or not at all."""
 
 from __future__ import annotations
 

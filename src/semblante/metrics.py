@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,8 @@ from semblante.emotions import EMOTIONS
 
 Labels = npt.NDArray[np.int64]
 Probabilities = npt.NDArray[np.floating[Any]]
+_BINS: Final = 15  # of confidence, as in Guo et al.
+_DRAWS: Final = 1000
 
 
 def accuracy(labels: Labels, predicted: Labels) -> float:
@@ -19,8 +21,9 @@ def accuracy(labels: Labels, predicted: Labels) -> float:
     return float((labels == predicted).mean())
 
 
-def wilson_interval(share: float, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """Confidence interval of a share seen in n trials (Wilson 1927); 95 % with the default z."""
+def wilson_interval(share: float, n: int) -> tuple[float, float]:
+    """The 95 % confidence interval of a share seen in n trials (Wilson 1927)."""
+    z = 1.959964
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     return max(0.0, centre - half), min(1.0, centre + half)
@@ -55,36 +58,34 @@ def macro_f1(confusion: npt.NDArray[np.int64]) -> float:
 
 
 def expected_calibration_error(
-    labels: Labels, probabilities: Probabilities, n_bins: int = 15
+    labels: Labels, probabilities: Probabilities, n_bins: int = _BINS
 ) -> float:
     """ECE (Guo et al., ICML 2017, section 2): mean gap between confidence and accuracy."""
     bins = reliability(labels, probabilities, n_bins)
     return sum(share * abs(right - confidence) for share, confidence, right in bins)
 
 
-def chance_calibration_error(
-    probabilities: Probabilities, n_bins: int = 15, draws: int = 1000
-) -> tuple[float, float]:
+def chance_calibration_error(probabilities: Probabilities) -> tuple[float, float]:
     """The ECE that `probabilities` (n, n_classes) would show if they were perfectly calibrated.
 
     It is above 0, for each bin holds so many faces only. Each prediction is right with the
-    probability that it says, in `draws` draws, always the same ones (consistency resampling:
+    probability that it says, in 1,000 draws, always the same ones (consistency resampling:
     Broecker & Smith, Weather and Forecasting 2007). Returns their mean, and what 95 % of them stay
     below.
     """
     rng = np.random.default_rng(2013)
     confidence = probabilities.max(axis=1).astype(np.float64)
-    bins = _bins(confidence, n_bins)
-    gaps = np.zeros(draws)
+    bins = _bins(confidence, _BINS)
+    gaps = np.zeros(_DRAWS)
     for b in np.unique(bins):
         here = confidence[bins == b]
-        right = [np.count_nonzero(rng.random(len(here)) < here) for _ in range(draws)]
+        right = [np.count_nonzero(rng.random(len(here)) < here) for _ in range(_DRAWS)]
         gaps += np.abs(np.array(right) - here.sum()) / len(confidence)
     return float(gaps.mean()), float(np.quantile(gaps, 0.95))
 
 
 def reliability(
-    labels: Labels, probabilities: Probabilities, n_bins: int = 15
+    labels: Labels, probabilities: Probabilities, n_bins: int = _BINS
 ) -> list[tuple[float, float, float]]:
     """Of each bin that is not empty: its share of the predictions, their confidence, accuracy.
 

@@ -1,4 +1,4 @@
-"""The models that ship with the package."""
+"""The models that ship with the package, and the detectors that are fetched."""
 
 from __future__ import annotations
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import sys
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, Annotated, Any, Final
 
-import cv2
 import typer
 from rich.console import Console
 from rich.progress import (
@@ -25,13 +22,7 @@ from rich.progress import (
 
 from semblante.cli.checks import complain, not_an_input, output_file, require
 from semblante.cli.formats import write_csv, write_json_lines, write_parquet, write_table
-from semblante.cli.inputs import (
-    Input,
-    Picture,
-    Unreadable,
-    annotated_places,
-    find_inputs,
-)
+from semblante.cli.inputs import annotated_places, find_inputs
 from semblante.cli.journal import Journal
 from semblante.cli.options import (
     DetectorName,
@@ -42,17 +33,15 @@ from semblante.cli.options import (
     StepsOption,
 )
 from semblante.cli.views import Views
-from semblante.errors import ImageError, OptionError, VideoError
+from semblante.cli.work import Work
+from semblante.errors import OptionError
 from semblante.files import identity, write_atomically
-from semblante.images import RgbImage, save_picture, saved_name
+from semblante.images import saved_name
 from semblante.models import DEFAULT_MODEL
-from semblante.recognise.annotate import annotate as draw
-from semblante.recognise.annotate import pixelated
 from semblante.recognise.detectors import make_detector
-from semblante.recognise.pipeline import SEARCH_EVERY_S, TTA, Analyzer
-from semblante.recognise.tracks import tracker_for
-from semblante.recognise.video import LEAST_EVERY_S, Video, VideoWriter
-from semblante.results import Analysis, Box
+from semblante.recognise.pipeline import TTA, Analyzer
+from semblante.recognise.video import LEAST_EVERY_S
+from semblante.results import Analysis
 
 
 class Format(StrEnum):
@@ -74,10 +63,8 @@ class PictureTta(StrEnum):
 assert tuple(PictureTta) == TTA
 
 
-# Frames a second of a video's copy, at least: OpenCV writes none of a thousandth.
-_LEAST_RATE: Final = 0.1
 # Its second name, opened, would cut off what a shell has redirected to a file.
-STANDARD_OUTPUT = (Path("-"), Path("/dev/stdout"))
+_STANDARD_OUTPUT: Final = (Path("-"), Path("/dev/stdout"))
 
 
 def analyze_command(
@@ -155,7 +142,7 @@ def analyze_command(
     Reads JPEG, PNG, WebP, AVIF, BMP, GIF, TIFF and PPM, HEIC with the extra "heic", and the videos
     that FFmpeg reads. Exits with 1 when some inputs could not be read; the others are still done.
     """
-    if out in STANDARD_OUTPUT:
+    if out in _STANDARD_OUTPUT:
         out = None
     streamed = out is None or (out.exists() and not out.is_file())  # a pipe, a device
     _check(format, out, annotate, contact_sheet, timeline, resume=resume, streamed=streamed)
@@ -177,14 +164,14 @@ def analyze_command(
         model, detector=make_detector(detector, **options), steps=steps, early_exit=early_exit,
         tta=tta,
     )  # fmt: skip
-    work = _Work(analyzer, found, places, every_s, lang, blur=blur)
+    work = Work(analyzer, found, places, every_s, lang, blur=blur)
     others = [*(item.path for item in found), *places.values(), out, contact_sheet]
     views = Views(contact_sheet, timeline, lang, filter(None, others))
     if out is None:
-        failed = _as_they_come(work, format, lang, views, sys.stdout)
+        failed = _as_they_come(work, format, views, sys.stdout)
     elif streamed:
         with _text_file(out) as file:
-            failed = _as_they_come(work, format, lang, views, file)
+            failed = _as_they_come(work, format, views, file)
     else:
         about = {
             "inputs": [str(item.path) for item in found], "model": analyzer.classifier.about,
@@ -193,7 +180,7 @@ def analyze_command(
             "annotate": None if annotate is None else str(annotate), "lang": lang, "blur": blur,
         }  # fmt: skip
         journal = Journal(out, about, resume=resume)
-        failed = _to_file(work, format, out, lang, journal, views)
+        failed = _to_file(work, format, out, journal, views)
     if failed or views.failed:
         raise typer.Exit(1)
 
@@ -250,112 +237,7 @@ def _check_apart(*written: Path | None) -> None:
             seen.add(this)
 
 
-@dataclass(frozen=True)
-class _Step:
-    """What was found in an input, or in a frame of one."""
-
-    input: int
-    analysis: Analysis | None  # None where it only says that a video has ended
-    ended: bool
-
-
-@dataclass(frozen=True)
-class _Work:
-    """What is to be done, and how."""
-
-    analyzer: Analyzer
-    inputs: Sequence[Input]
-    places: dict[int, Path]  # of annotated copies
-    every_s: float | None
-    lang: str
-    blur: bool
-
-    def steps(self, first: int = 0) -> Iterator[_Step]:
-        """All that is found, from the input `first` on; annotated copies are written on the way."""
-        numbered = list(enumerate(self.inputs))[first:]
-        for kind, group in itertools.groupby(numbered, key=lambda item: type(item[1])):
-            if kind is Picture:
-                yield from self._pictures(list(group))
-                continue
-            for number, item in group:
-                if isinstance(item, Unreadable):
-                    analysis = Analysis(str(item.path), None, None, error=item.error)
-                    yield _Step(number, analysis, ended=True)
-                else:
-                    yield from self._clip(number, item.path)
-
-    def _pictures(self, items: list[tuple[int, Input]]) -> Iterator[_Step]:
-        results = self.analyzer.analyze_many_with_pixels(item.path for _, item in items)
-        for (number, _), (analysis, pixels) in zip(items, results, strict=True):
-            if number in self.places and pixels is not None:
-                drawn = self._drawn(pixels, analysis, [face.box for face in analysis.faces])
-                try:
-                    save_picture(drawn, self.places[number])
-                except ImageError as error:
-                    analysis = replace(analysis, error=str(error))
-            yield _Step(number, analysis, ended=True)
-
-    def _clip(self, number: int, path: Path) -> Iterator[_Step]:
-        """Its frames as they come; what is wrong with it, or with its copy, is said at its end."""
-        video: Video | None = None
-        writer: VideoWriter | None = None
-        unread: str | None = None  # what is wrong with the video
-        uncopied: str | None = None  # and with its copy
-        done = False
-        try:
-            video = Video(path)
-            if number in self.places:
-                rate = video.fps
-                if self.every_s is not None:
-                    rate = min(rate, max(_LEAST_RATE, 1 / self.every_s))
-                sound = path if self.every_s is None else None
-                writer = VideoWriter(self.places[number], rate, sound)
-            tracker = tracker_for(self.every_s)
-            frames = self.analyzer.analyze_video_with_pixels(
-                video,
-                every_s=self.every_s,
-                # A face that is to be hidden must be found in its first frame.
-                search_every_s=0.0 if self.blur else SEARCH_EVERY_S,
-                tracker=tracker,
-            )
-            for analysis, pixels in frames:
-                if writer is not None and uncopied is None:
-                    # Those that do not count yet, or are lost for a moment, are hidden as well.
-                    drawn = self._drawn(pixels, analysis, tracker.boxes)
-                    try:
-                        writer.write(drawn, analysis.time_s or 0.0)
-                    except VideoError as failure:
-                        uncopied = str(failure)  # the results are still wanted
-                yield _Step(number, analysis, ended=False)
-            done = True
-        except VideoError as failure:
-            unread = str(failure)
-            done = True  # what could be read of it is worth keeping
-        except (cv2.error, MemoryError) as failure:  # of a frame's size, say
-            reason = " ".join(str(failure).split())[:200] or "not enough memory"
-            unread = f"{path}: could not be searched: {reason}"
-        finally:
-            if writer is not None:
-                try:
-                    writer.close(done=done)
-                    if done and writer.lost_sound:
-                        complain(f"{writer.path}: its sound could not be taken over from {path}")
-                except VideoError as failure:
-                    uncopied = uncopied or str(failure)
-        said = None
-        if unread is not None or video is None:
-            said = Analysis(str(path), None, None, error=unread)
-        elif uncopied is not None:  # with its size, as of a picture that was read
-            said = Analysis(str(path), video.width, video.height, error=uncopied)
-        yield _Step(number, said, ended=True)
-
-    def _drawn(self, pixels: RgbImage, analysis: Analysis, hidden: Sequence[Box]) -> RgbImage:
-        if self.blur:
-            pixels = pixelated(pixels, hidden)
-        return draw(pixels, analysis.faces, self.lang)
-
-
-def _as_they_come(work: _Work, format: Format, lang: str, views: Views, file: IO[str]) -> int:
+def _as_they_come(work: Work, format: Format, views: Views, file: IO[str]) -> int:
     """Results, each as soon as it is there (a table when all are); returns how many inputs could
     not be read."""
     failed = 0
@@ -375,17 +257,15 @@ def _as_they_come(work: _Work, format: Format, lang: str, views: Views, file: IO
         if format is Format.table:
             found = list(analyses())  # all of it, before the bar goes and the table comes
         else:
-            _write_text(analyses(), file, format, lang)
+            _write_text(analyses(), file, format, work.lang)
     if format is Format.table:
-        write_table(found, file, lang)
+        write_table(found, file, work.lang)
     views.write()
     return failed
 
 
 @contextmanager
-def _progress(
-    work: _Work, *, first: int = 0, shown: bool = True
-) -> Iterator[Callable[[int], None]]:
+def _progress(work: Work, *, first: int = 0, shown: bool = True) -> Iterator[Callable[[int], None]]:
     """A bar on the terminal, if that is one; it is to be told how many inputs are done."""
     console = Console(stderr=True)
     columns = (
@@ -403,9 +283,7 @@ def _progress(
         yield done
 
 
-def _to_file(
-    work: _Work, format: Format, out: Path, lang: str, journal: Journal, views: Views
-) -> int:
+def _to_file(work: Work, format: Format, out: Path, journal: Journal, views: Views) -> int:
     """Results into a journal, then all of them into the file; returns how many failed."""
     done = False  # the results and the pages that are made of them
     first = journal.next_input
@@ -424,7 +302,7 @@ def _to_file(
                 write_parquet(journal.analyses(), beside)
                 return
             with _text_file(beside) as file:
-                _write_text(journal.analyses(), file, format, lang)
+                _write_text(journal.analyses(), file, format, work.lang)
 
         write_atomically(out, write)
         for analysis in journal.analyses():

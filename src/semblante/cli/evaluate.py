@@ -75,7 +75,7 @@ def evaluate_command(
     ] = None,
     reliability: Annotated[
         Path | None,
-        typer.Option(help="draw the reliability diagram here, as a PNG"),
+        typer.Option(help="draw the reliability diagram here, as a PNG", readable=False),
     ] = None,
     labels: Annotated[
         Labels, typer.Option(help="ferplus: the majority of FER+'s votes, by its official rule")

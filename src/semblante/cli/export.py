@@ -44,7 +44,9 @@ def export_command(
     ] = None,
     votes: Annotated[
         Path | None,
-        typer.Option(help="fer2013new.csv, where FER+ was learnt; else beside the dataset"),
+        typer.Option(
+            help="fer2013new.csv, where FER+ was learnt; else beside the dataset", readable=False
+        ),
     ] = None,
     initial_share: Annotated[
         float,

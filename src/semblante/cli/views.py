@@ -11,7 +11,7 @@ from semblante.cli.checks import complain
 from semblante.cli.formats import follows
 from semblante.errors import ImageError
 from semblante.files import identity, key_of_name
-from semblante.images import load_image, save_picture, saved_name
+from semblante.images import load_image, save_picture
 from semblante.recognise.sheets import Tile, contact_sheet, tile_of, timeline
 from semblante.results import Analysis
 
@@ -24,7 +24,8 @@ class Views:
     def __init__(
         self, sheet: Path | None, timelines: Path | None, language: str, others: Iterable[Path] = ()
     ) -> None:
-        """No timeline replaces one of the `others`: what is read or written besides."""
+        """`sheet`: a `saved_name`. No timeline replaces one of the `others`: what is read or
+        written besides."""
         self._sheet = sheet
         self._timelines = timelines
         self._language = language
@@ -64,7 +65,7 @@ class Views:
             self._write_timeline(self._timelines)
         if self._sheet is not None:
             page = contact_sheet(self._tiles, self._language, self._faces)
-            save_picture(page, saved_name(self._sheet))
+            save_picture(page, self._sheet)
             if hidden := self._faces.total() - len(self._tiles):
                 complain(f"--contact-sheet {self._sheet}: {hidden} more faces are not shown on it")
 

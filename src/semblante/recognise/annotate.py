@@ -1,4 +1,4 @@
-"""A picture with its faces boxed and named."""
+"""A picture with its faces boxed and named, or hidden."""
 
 from __future__ import annotations
 

@@ -23,7 +23,9 @@ from semblante.models import DETECTOR_FILES, detector_path
 from semblante.preprocess import crop_face, to_grey
 from semblante.results import Box
 
-# Of two boxes of which more than this of the smaller one lies in the other, one is no face.
+# Of two boxes with an IoU above the first, or of which more than the second of the smaller one lies
+# in the other, one is no face.
+_OVERLAP: Final = 0.3
 _MOST_OF_ONE: Final = 0.5
 # OpenCV turns no picture of 32,767 pixels a side, and this is more than is searched anyway.
 _MOST_TURNED: Final = 8192
@@ -201,7 +203,7 @@ class YuNetDetector:
     tilted: Final = False  # tilted heads take no search of their own
     _LEAST_SIDE: Final = 320  # smaller pictures are enlarged to this, four times at most
     _THINNEST: Final = 64  # pixels a side; OpenCV reads beyond a picture of 32 and less
-    _OVERLAP: Final = 0.3  # of the network's own suppression of doubles
+    _LEAST_FACE: Final = 10  # pixels a side, of those that the network has learnt from
     _MOST: Final = 5000  # boxes that are looked at before that
 
     def __init__(
@@ -228,6 +230,8 @@ class YuNetDetector:
         """See `Detector.detect`."""
         side = min(self.max_side, max_side or self.max_side)
         searched, scale = _scaled(image, side, self._LEAST_SIDE)
+        if min(searched.shape[:2]) < self._LEAST_FACE:
+            return []  # of one pixel by millions, padding would make gigabytes
         missing = [max(0, self._THINNEST - side) for side in searched.shape[:2]]
         searched = np.pad(searched, ((0, missing[0]), (0, missing[1]), (0, 0)))
         height, width = searched.shape[:2]
@@ -249,7 +253,7 @@ class YuNetDetector:
                 # Its bytes, for the same reason as in `HaarDetector`.
                 data, nothing = np.fromfile(self.path, np.uint8), np.empty(0, np.uint8)
                 self._networks.network = cv2.FaceDetectorYN.create(
-                    "onnx", data, nothing, size, self.min_score, self._OVERLAP, self._MOST
+                    "onnx", data, nothing, size, self.min_score, _OVERLAP, self._MOST
                 )
             except OSError as error:
                 raise ModelError(f"{self.path}: cannot be read: {error.strerror}") from None
@@ -317,31 +321,27 @@ def detected_in(
     ]
 
 
-def largest_face(
-    detector: Detector, size: int = 48
-) -> Callable[[RgbImage], npt.NDArray[np.uint8] | None]:
-    """A function that crops the largest face of a picture, (size, size); None where none is."""
+def largest_face(detector: Detector) -> Callable[[RgbImage], npt.NDArray[np.uint8] | None]:
+    """A function that crops the largest face of a picture, (48, 48); None where none is."""
 
     def crop(image: RgbImage) -> npt.NDArray[np.uint8] | None:
         found = detector.detect(image)
         if not found:
             return None
         largest = max(found, key=lambda detection: detection.box.width * detection.box.height)
-        return crop_face(to_grey(image), largest.box, size, largest.roll)
+        return crop_face(to_grey(image), largest.box, roll=largest.roll)
 
     return crop
 
 
-def non_maximum_suppression(
-    detections: Iterable[Detection], overlap: float = 0.3
-) -> list[Detection]:
-    """Of boxes, the surest first, those that have no IoU above `overlap` with one before them, nor
-    share most of the smaller one with it: a mouth is no second face."""
+def non_maximum_suppression(detections: Iterable[Detection]) -> list[Detection]:
+    """Of boxes, the surest first, those that have no IoU above 0.3 with one before them, nor share
+    most of the smaller one with it: a mouth is no second face."""
     kept: list[Detection] = []
     for detection in detections:
         box = detection.box
         if all(
-            box.iou(other.box) <= overlap and box.shared(other.box) <= _MOST_OF_ONE
+            box.iou(other.box) <= _OVERLAP and box.shared(other.box) <= _MOST_OF_ONE
             for other in kept
         ):
             kept.append(detection)

@@ -50,7 +50,8 @@ class Track:
 
 
 class Tracker:
-    """Follows faces through a video: `follow` and `update` for every analysed frame, in order."""
+    """Follows faces through a video: `follow`, or `lose`, and `update` for every analysed frame, in
+    order."""
 
     def __init__(
         self,
@@ -113,6 +114,11 @@ class Tracker:
             if moved is not None:
                 track.edges = moved / shrink
         self._last = small
+
+    def lose(self) -> None:
+        """Instead of `follow`: in the next frame faces are only where they are detected."""
+        for track in self._tracks:
+            track.followed = False
 
     def _match(self, detections: Sequence[Detection], time_s: float) -> None:
         """Greedily, the largest IoU first; a track that the detector misses is left to the flow."""

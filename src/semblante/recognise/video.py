@@ -39,6 +39,9 @@ _MOST_FPS: Final = 240.0
 # A copy stays in time with its sound by repeating frames, but not over more than this: a stream's
 # clock may jump by hours.
 _LONGEST_GAP_S: Final = 300.0
+# Stands at the end of the copies that this program writes: a box that players pass over (ISO/IEC
+# 14496-12, 8.1.2).
+_OWN: Final = b"\0\0\0\x11freesemblante"
 _LAST: Final = 4096  # bytes of a file, which are not all zero where it is whole
 _EBML: Final = b"\x1a\x45\xdf\xa3"
 _SEGMENT: Final = b"\x18\x53\x80\x67"
@@ -87,6 +90,8 @@ class Video:
         else:
             path = Path(source)
             try:
+                if path.is_fifo():  # OpenCV opens it anew, and would wait for ever
+                    raise VideoError(f"{path}: expected a file, found a pipe")
                 with path.open("rb") as file:
                     if not file.read(1):
                         raise VideoError(f"{path}: an empty file")
@@ -211,21 +216,17 @@ class Video:
             )
         if number < 0:
             raise VideoError(f"{self.name}: no frame in it can be read")
-        # By time: where the frame rate varies, or frames are empty, the number is an estimate.
-        few = number + 1 < _ENOUGH * (self.n_frames or 0)
-        if few and time_s + 1 / self.fps < _ENOUGH * self._announced_s and not self._is_whole():
+        # By time too: where the frame rate varies, or frames are empty, the number is an estimate.
+        few = number + 1 < _ENOUGH * (self.n_frames or 0)  # of a camera never
+        early = time_s + 1 / self.fps < _ENOUGH * self._announced_s
+        # In a file that holds all that its own structure announces, fewer frames than OpenCV counts
+        # are no damage: editors hide frames of a film that they shorten, and sound may go on after
+        # the picture.
+        if few and early and not is_whole(Path(self.name)):
             raise VideoError(
                 f"{self.name}: breaks off after {time_s:.1f} of {self._announced_s:.1f} s, "
                 f"{number + 1} frames"
             )
-
-    def _is_whole(self) -> bool:
-        """Does the file hold all that its own structure announces?
-
-        Then fewer frames than OpenCV counts are no damage: editors hide frames of a film that they
-        shorten, and sound may go on after the picture.
-        """
-        return not self.is_camera and is_whole(Path(self.name))
 
     def _time_of(self, number: int, before: float) -> float:
         """The stream's own time, where it has one that moves on, else from the frame rate."""
@@ -322,6 +323,8 @@ class VideoWriter:
             if done and self._written:
                 self._check_whole()
                 self._add_sound()
+                with self._beside.open("ab") as file:
+                    file.write(_OWN)
                 self._beside.replace(self.path)
         except OSError as error:
             raise VideoError(f"{self.path}: cannot be written: {error.strerror}") from error
@@ -382,6 +385,16 @@ def picture_late_s(path: Path) -> float:
     except (ValueError, LookupError):
         return 0.0
     return max(0.0, late_s)
+
+
+def is_own(path: Path) -> bool:
+    """Was it written by a `VideoWriter`?"""
+    try:
+        with path.open("rb") as file:
+            file.seek(-len(_OWN), os.SEEK_END)
+            return file.read() == _OWN
+    except OSError:  # unreadable, or shorter than that
+        return False
 
 
 def is_whole(path: Path) -> bool:

@@ -66,7 +66,7 @@ class Jobs:
     def have_room(self) -> bool:
         """Whether one more would be taken."""
         self._sweep()
-        return sum(job.ended is None for job in self._jobs.values()) < _MOST_JOBS
+        return sum(job.ended is None for job in self._known()) < _MOST_JOBS
 
     def start(self, data: bytes | bytearray, every_s: float | None) -> Job | None:
         """A new job; None where too many are waiting.
@@ -74,7 +74,7 @@ class Jobs:
         Results make room, the oldest first.
         """
         self._sweep()
-        ended = [(job.ended, job.id) for job in self._jobs.values() if job.ended is not None]
+        ended = [(job.ended, job.id) for job in self._known() if job.ended is not None]
         for _, id in sorted(ended):
             if len(self._jobs) >= _MOST_JOBS:
                 self.forget(id)
@@ -118,9 +118,13 @@ class Jobs:
             if not self._thread.is_alive():
                 self._thread = None
 
+    def _known(self) -> list[Job]:
+        """As they are now: while one looks at them, the other thread may forget some."""
+        return list(self._jobs.values())
+
     def _sweep(self) -> None:
         now = time.monotonic()
-        for job in list(self._jobs.values()):
+        for job in self._known():
             if job.ended is not None and now - job.ended > _KEPT_S:
                 self.forget(job.id)
 

@@ -51,7 +51,8 @@ async def stream(
 
     Each binary message is a picture. Each answer is a JSON object: `frame` (the message's number,
     from 0), `dropped` (frames passed over since the last answer), `time_s` since the connection
-    was made, `width`, `height`, `faces` as everywhere, `error` where the picture could not be read.
+    was made, `width`, `height`, `faces` as everywhere, `error` where the picture could not be read
+    or there was too much to do.
     """
     await accept(websocket)
     following = Following(

@@ -1,0 +1,129 @@
+"""What is found in each input, as it is found; annotated copies are written on the way."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import cv2
+
+from semblante.cli.checks import complain
+from semblante.cli.inputs import Input, Picture, Unreadable
+from semblante.errors import ImageError, VideoError
+from semblante.images import RgbImage, save_picture
+from semblante.recognise.annotate import annotate, pixelated
+from semblante.recognise.pipeline import SEARCH_EVERY_S, Analyzer
+from semblante.recognise.tracks import tracker_for
+from semblante.recognise.video import Video, VideoWriter
+from semblante.results import Analysis, Box
+
+# Frames a second of a video's copy, at least: OpenCV writes none of a thousandth.
+_LEAST_RATE: Final = 0.1
+
+
+@dataclass(frozen=True)
+class Step:
+    """What was found in an input, or in a frame of one."""
+
+    input: int
+    analysis: Analysis | None  # None where it only says that a video has ended
+    ended: bool
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be done, and how."""
+
+    analyzer: Analyzer
+    inputs: Sequence[Input]
+    places: dict[int, Path]  # of annotated copies
+    every_s: float | None
+    lang: str
+    blur: bool
+
+    def steps(self, first: int = 0) -> Iterator[Step]:
+        """All that is found, from the input `first` on; annotated copies are written on the way."""
+        numbered = list(enumerate(self.inputs))[first:]
+        for kind, group in itertools.groupby(numbered, key=lambda item: type(item[1])):
+            if kind is Picture:
+                yield from self._pictures(list(group))
+                continue
+            for number, item in group:
+                if isinstance(item, Unreadable):
+                    analysis = Analysis(str(item.path), None, None, error=item.error)
+                    yield Step(number, analysis, ended=True)
+                else:
+                    yield from self._clip(number, item.path)
+
+    def _pictures(self, items: list[tuple[int, Input]]) -> Iterator[Step]:
+        results = self.analyzer.analyze_many_with_pixels(item.path for _, item in items)
+        for (number, _), (analysis, pixels) in zip(items, results, strict=True):
+            if number in self.places and pixels is not None:
+                drawn = self._drawn(pixels, analysis, [face.box for face in analysis.faces])
+                try:
+                    save_picture(drawn, self.places[number])
+                except ImageError as error:
+                    analysis = replace(analysis, error=str(error))
+            yield Step(number, analysis, ended=True)
+
+    def _clip(self, number: int, path: Path) -> Iterator[Step]:
+        """Its frames as they come; what is wrong with it, or with its copy, is said at its end."""
+        video: Video | None = None
+        writer: VideoWriter | None = None
+        unread: str | None = None  # what is wrong with the video
+        uncopied: str | None = None  # and with its copy
+        done = False
+        try:
+            video = Video(path)
+            if number in self.places:
+                rate = video.fps
+                if self.every_s is not None:
+                    rate = min(rate, max(_LEAST_RATE, 1 / self.every_s))
+                sound = path if self.every_s is None else None
+                writer = VideoWriter(self.places[number], rate, sound)
+            tracker = tracker_for(self.every_s)
+            frames = self.analyzer.analyze_video_with_pixels(
+                video,
+                every_s=self.every_s,
+                # A face that is to be hidden must be found in its first frame.
+                search_every_s=0.0 if self.blur else SEARCH_EVERY_S,
+                tracker=tracker,
+            )
+            for analysis, pixels in frames:
+                if writer is not None and uncopied is None:
+                    # Those that do not count yet, or are lost for a moment, are hidden as well.
+                    drawn = self._drawn(pixels, analysis, tracker.boxes)
+                    try:
+                        writer.write(drawn, analysis.time_s or 0.0)
+                    except VideoError as failure:
+                        uncopied = str(failure)  # the results are still wanted
+                yield Step(number, analysis, ended=False)
+            done = True
+        except VideoError as failure:
+            unread = str(failure)
+            done = True  # what could be read of it is worth keeping
+        except (cv2.error, MemoryError) as failure:  # of a frame's size, say
+            reason = " ".join(str(failure).split())[:200] or "not enough memory"
+            unread = f"{path}: could not be searched: {reason}"
+        finally:
+            if writer is not None:
+                try:
+                    writer.close(done=done)
+                    if done and writer.lost_sound:
+                        complain(f"{writer.path}: its sound could not be taken over from {path}")
+                except VideoError as failure:
+                    uncopied = uncopied or str(failure)
+        said = None
+        if unread is not None or video is None:
+            said = Analysis(str(path), None, None, error=unread)
+        elif uncopied is not None:  # with its size, as of a picture that was read
+            said = Analysis(str(path), video.width, video.height, error=uncopied)
+        yield Step(number, said, ended=True)
+
+    def _drawn(self, pixels: RgbImage, analysis: Analysis, hidden: Sequence[Box]) -> RgbImage:
+        if self.blur:
+            pixels = pixelated(pixels, hidden)
+        return annotate(pixels, analysis.faces, self.lang)
