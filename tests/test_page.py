@@ -978,3 +978,42 @@ def test_a_file_is_called_what_it_is_called(page: Any) -> None:
     with page.expect_download() as saved:
         page.get_by_role("button", name="Save as JSON").click()
     assert json.loads(Path(saved.value.path()).read_text())["path"] == name
+
+
+def test_what_speaks_for_an_estimate(page: Any) -> None:
+    page.get_by_role("button", name="Start the camera").click()
+    one_face(page)
+    why = page.get_by_role("button", name="What speaks for it?")
+    assert why.count() == 0  # what moves is gone before it is explained
+    page.set_input_files("#file", EXAMPLE)
+    why.focus()
+    page.keyboard.press("Enter")
+    face = page.get_by_role("img", name="Orange speaks for happy, blue against it.")
+    face.wait_for(timeout=20_000)
+    said = page.locator(".why li").all_inner_texts()
+    assert said[0] == "Orange speaks for happy, blue against it."
+    assert [words.split(":")[0] for words in said[1:]] == [
+        "Eyes hidden", "Nose hidden", "Mouth hidden",
+    ]  # fmt: skip
+    warmth = page.evaluate(
+        """() => { const c = document.querySelector('.why canvas');
+        const mean = (y, tall) => { let sum = 0;
+          const d = c.getContext('2d').getImageData(0, y, c.width, tall).data;
+          for (let i = 0; i < d.length; i += 4) sum += d[i] - d[i + 2];
+          return sum / (d.length / 4); };
+        return [mean(0, 60), mean(135, 30)]; }"""
+    )
+    assert warmth[1] > 1 > 0 > warmth[0]  # of a smile the mouth speaks
+    page.select_option("#language", "es")
+    assert page.locator(".why li").first.inner_text().startswith("Lo naranja habla a favor de aleg")
+    page.select_option("#language", "en")
+    hide = page.get_by_role("button", name="Hide")
+    assert hide.get_attribute("aria-expanded") == "true"
+    hide.click()
+    assert face.count() == 0
+    page.route("**/v1/explain?face=1", lambda route: route.fulfill(status=503, json={"error": "x"}))
+    why.click()
+    page.get_by_role("alert").filter(has_text="It was not analysed: x").wait_for()
+    page.problems.clear()
+    assert why.get_attribute("aria-disabled") is None
+    assert page.evaluate("document.activeElement.textContent") == "What speaks for it?"

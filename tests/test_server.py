@@ -167,6 +167,26 @@ def test_malformed_bodies_never_break_it(client: TestClient) -> None:
         assert answer.status_code in (200, 400, 413, 422), (number, answer.text)
 
 
+def test_what_speaks_for_an_estimate(client: TestClient, analyzer: Analyzer) -> None:
+    data = EXAMPLE.read_bytes()
+    found = client.post("/v1/explain", content=data).json()
+    [expected] = analyzer.explain(data)
+    assert found == expected.to_dict()
+    form = [("file", ("a.jpg", data))]
+    other = client.post("/v1/explain?emotion=fear&face=1", files=form).json()
+    assert (other["emotion"], other["explained"]) == ("happy", "fear")
+    for query, sent, reason in (
+        ("?face=2", form, "expected a face between 1 and 1, found 2"),
+        ("?face=0", form, "face: Input should be greater than or equal to 1, found '0'"),
+        ("?emotion=joy", form, "unknown emotion 'joy'"),
+        ("", form * 2, "expected one picture, found 2"),
+        ("", [("file", ("a.jpg", b"no picture"))], "not a picture"),
+    ):
+        refused = client.post(f"/v1/explain{query}", files=sent)
+        assert refused.status_code == 422
+        assert reason in refused.json()["error"]
+
+
 # -- videos ---------------------------------------------------------------------------------------
 
 
@@ -344,9 +364,7 @@ def test_frames_in_faces_out(client: TestClient) -> None:
         assert figure(client, "semblante_frames_total") == before + 4  # while it still goes on
 
 
-def test_a_frame_that_nobody_waits_for_disturbs_no_other(
-    analyzer: Analyzer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_frame_that_nobody_waits_for_disturbs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """What has waited too long for a worker is not followed beside what comes after it."""
     followed: list[float] = []
     monkeypatch.setattr(Following, "faces", lambda self, image, time_s: followed.append(time_s))
@@ -586,7 +604,7 @@ def test_an_allowed_page_may_send_a_token_and_use_the_answer(analyzer: Analyzer)
 # -- the rest -------------------------------------------------------------------------------
 
 
-def test_busy_is_said_at_once(analyzer: Analyzer) -> None:
+def test_busy_is_said_at_once() -> None:
     class Slow(Analyzer):
         def analyze(self, image):
             time.sleep(0.5)
@@ -607,7 +625,7 @@ def test_busy_is_said_at_once(analyzer: Analyzer) -> None:
         assert client.post("/v1/analyze", content=data).status_code == 200
 
 
-def test_no_answer_in_time(analyzer: Analyzer) -> None:
+def test_no_answer_in_time() -> None:
     class Slow(Analyzer):
         def analyze(self, image):
             time.sleep(1.0)
@@ -617,7 +635,7 @@ def test_no_answer_in_time(analyzer: Analyzer) -> None:
     assert client.post("/v1/analyze", content=EXAMPLE.read_bytes()).status_code == 504
 
 
-def test_what_nobody_waits_for_ends(analyzer: Analyzer) -> None:
+def test_what_nobody_waits_for_ends() -> None:
     """The picture at hand is looked at to its end, those that come after it are not."""
     looked = threading.Semaphore(0)
 
@@ -639,7 +657,9 @@ def test_what_nobody_waits_for_ends(analyzer: Analyzer) -> None:
     assert sum(looked.acquire(blocking=False) for _ in range(20)) <= 3
 
 
-def test_what_goes_wrong_inside_is_not_shown(analyzer: Analyzer) -> None:
+def test_what_goes_wrong_inside_is_in_the_log_and_not_shown(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     class Broken(Analyzer):
         def analyze(self, image):
             raise RuntimeError("a secret path")
@@ -649,6 +669,7 @@ def test_what_goes_wrong_inside_is_not_shown(analyzer: Analyzer) -> None:
     answer = client.post("/v1/analyze", content=EXAMPLE.read_bytes(), headers={"origin": page})
     assert answer.status_code == 500
     assert answer.json() == {"error": "something went wrong here"}
+    assert "a secret path" in caplog.text
     # As any other answer: an allowed page would otherwise see a network's error.
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["access-control-allow-origin"] == page
@@ -676,8 +697,8 @@ def test_the_model_in_use_is_the_one_asked_for(tmp_path: Path) -> None:
 def test_openapi_names_every_call(client: TestClient) -> None:
     paths = client.get("/openapi.json").json()["paths"]
     assert set(paths) == {
-        "/healthz", "/metrics", "/v1/models", "/v1/analyze", "/v1/analyze/video", "/v1/jobs/{id}",
-        "/v1/jobs/{id}/results",
+        "/healthz", "/metrics", "/v1/models", "/v1/analyze", "/v1/analyze/video", "/v1/explain",
+        "/v1/jobs/{id}", "/v1/jobs/{id}/results",
     }  # fmt: skip
     results = paths["/v1/jobs/{id}/results"]["get"]["responses"]["200"]["content"]
     assert list(results) == ["application/x-ndjson"]
@@ -708,13 +729,3 @@ def test_the_page_is_whole(client: TestClient) -> None:
         assert word not in script.replace("http://www.w3.org/2000/svg", "")
     assert client.get("/style.css").status_code == 200
     assert "script-src 'self'" in page.headers["content-security-policy"]
-
-
-def test_what_goes_wrong_inside_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    class Broken(Analyzer):
-        def analyze(self, image):
-            raise RuntimeError("a secret path")
-
-    client = TestClient(create_app(Settings(), Broken()), base_url=HERE)
-    client.post("/v1/analyze", content=EXAMPLE.read_bytes())
-    assert "a secret path" in caplog.text

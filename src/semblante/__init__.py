@@ -21,7 +21,9 @@ from semblante.errors import (
 from semblante.images import load_image
 from semblante.models import available_models
 from semblante.recognise.annotate import annotate
+from semblante.recognise.explain import Explanation
 from semblante.recognise.pipeline import Analyzer
+from semblante.recognise.sheets import evidence_sheet
 from semblante.results import Analysis, Box, Face, to_pandas
 
 __version__ = "0.1.0"
@@ -33,6 +35,7 @@ __all__ = [
     "Box",
     "DataError",
     "Dataset",
+    "Explanation",
     "Face",
     "ImageError",
     "MissingExtraError",
@@ -43,6 +46,7 @@ __all__ = [
     "annotate",
     "available_models",
     "emotion_name",
+    "evidence_sheet",
     "load_dataset",
     "load_fer2013",
     "load_image",

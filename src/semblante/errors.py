@@ -8,6 +8,12 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
+def reason_of(error: BaseException) -> str:
+    """What another library says is wrong, as one line of 200 letters at most."""
+    said = " ".join(str(error).split())[:200]
+    return said or ("not enough memory" if isinstance(error, MemoryError) else type(error).__name__)
+
+
 class SemblanteError(Exception):
     """Base of the family. Its text is one line, `printable` whatever a file's name or content
     holds: what was expected and what came."""

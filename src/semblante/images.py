@@ -30,7 +30,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from semblante.errors import ImageError, MissingExtraError
+from semblante.errors import ImageError, MissingExtraError, reason_of
 from semblante.files import write_atomically
 
 RgbImage = npt.NDArray[np.uint8]  # (H, W, 3), levels 0..255
@@ -161,8 +161,7 @@ def _decode(file: IO[bytes], name: str, max_pixels: int) -> RgbImage:
         raise
     # A damaged file makes decoders raise nearly anything: struct.error, SyntaxError, KeyError...
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ImageError(f"{name}: damaged or cut off: {reason}") from None
+        raise ImageError(f"{name}: damaged or cut off: {reason_of(error)}") from None
 
 
 # What is no data of a scan: any marker but those that stand in the midst of it.

@@ -19,6 +19,7 @@ from semblante.cli.bench import bench_command
 from semblante.cli.checks import complain
 from semblante.cli.data import data_app
 from semblante.cli.evaluate import evaluate_command
+from semblante.cli.explain import explain_command
 from semblante.cli.export import export_command
 from semblante.cli.models import models_app
 from semblante.cli.serve import serve_command
@@ -37,6 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("analyze")(analyze_command)
+app.command("explain")(explain_command)
 app.command("evaluate")(evaluate_command)
 app.command("train")(train_command)
 app.command("watch")(watch_command)

@@ -64,7 +64,9 @@ def _found(path: Path, own: Sequence[Path]) -> Iterator[Input]:
 
     def made_by_us(file: Path) -> bool:
         """A copy or a plot of an earlier run. (Of a pipe the beginning would be waited for.)"""
-        return (among or identity(file) in ours) and os.path.isfile(file) and is_own(file)  # noqa: PTH113
+        if not (among or identity(file) in ours) or not os.path.isfile(file):  # noqa: PTH113
+            return False
+        return video.is_own(file) if file.suffix.lower() in video.SUFFIXES else is_own(file)
 
     files = [
         file
@@ -95,7 +97,9 @@ def _named(path: Path, below: Path) -> Input:
     return Picture(path, below)  # which says that it is empty
 
 
-def annotated_places(found: Sequence[Input], folder: Path) -> dict[int, Path]:
+def annotated_places(
+    found: Sequence[Input], folder: Path, option: str = "--annotate"
+) -> dict[int, Path]:
     """For the position of each input in `found`, where its annotated copy is to be written.
 
     The copies lie as the pictures lay in their folders; of two with one name the second becomes
@@ -115,7 +119,7 @@ def annotated_places(found: Sequence[Input], folder: Path) -> dict[int, Path]:
             other = item.below.with_stem(f"{item.below.stem}-{number}")
             place = _copy_name(item, folder / other)
         if identity(place) in originals:
-            raise OptionError(f"--annotate {folder} would overwrite {place}")
+            raise OptionError(f"{option} {folder} would overwrite {place}")
         taken[wanted] = number
         taken.setdefault(key_of_name(str(place)), 1)
         places[position] = place

@@ -12,7 +12,7 @@ import cv2
 
 from semblante.cli.checks import complain
 from semblante.cli.inputs import Input, Picture, Unreadable
-from semblante.errors import ImageError, VideoError
+from semblante.errors import ImageError, VideoError, reason_of
 from semblante.images import RgbImage, save_picture
 from semblante.recognise.annotate import annotate, pixelated
 from semblante.recognise.pipeline import SEARCH_EVERY_S, Analyzer
@@ -106,8 +106,7 @@ class Work:
             unread = str(failure)
             done = True  # what could be read of it is worth keeping
         except (cv2.error, MemoryError) as failure:  # of a frame's size, say
-            reason = " ".join(str(failure).split())[:200] or "not enough memory"
-            unread = f"{path}: could not be searched: {reason}"
+            unread = f"{path}: could not be searched: {reason_of(failure)}"
         finally:
             if writer is not None:
                 try:

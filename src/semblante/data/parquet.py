@@ -9,7 +9,7 @@ from typing import IO, Any, Final
 
 from semblante.data.dataset import SPLITS, Dataset, Row
 from semblante.data.pictures import GROUP_COLUMNS, PictureReader, split_number
-from semblante.errors import DataError, MissingExtraError
+from semblante.errors import DataError, MissingExtraError, reason_of
 from semblante.files import write_atomically
 from semblante.images import encoded_png
 
@@ -70,8 +70,7 @@ def parquet_rows(
                 except DataError as error:
                     yield error
     except (OSError, ValueError, TypeError) as error:  # pyarrow's errors derive from these
-        reason = " ".join(str(error).split())
-        yield DataError(f"{where}: not a readable Parquet file: {reason}")
+        yield DataError(f"{where}: not a readable Parquet file: {reason_of(error)}")
 
 
 def _class_names(metadata: dict[bytes, bytes], column: str) -> list[str] | None:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from semblante.emotions import EMOTIONS
-from semblante.errors import ModelError, OptionError
+from semblante.errors import ModelError, OptionError, reason_of
 from semblante.preprocess import InputSpec, network_input
 
 if TYPE_CHECKING:
@@ -114,9 +114,8 @@ class Classifier:
         try:
             found = self.logits(face).shape
         except Exception as error:  # ONNX Runtime's own have no common class
-            reason = " ".join(str(error).split())[:200]
             raise ModelError(
-                f"{self.path}: cannot classify a face of {face.shape[1:]}: {reason}"
+                f"{self.path}: cannot classify a face of {face.shape[1:]}: {reason_of(error)}"
             ) from None
         if found != (1, len(EMOTIONS)):
             raise ModelError(
@@ -195,8 +194,7 @@ def _load(path: Path) -> onnxruntime.InferenceSession:
         )
     # ONNX Runtime's exceptions have no common public base class.
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"{path}: not a usable ONNX model: {reason}") from None
+        raise ModelError(f"{path}: not a usable ONNX model: {reason_of(error)}") from None
 
 
 def import_onnxruntime() -> Any:

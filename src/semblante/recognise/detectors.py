@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from semblante.errors import ModelError, OptionError
+from semblante.errors import ModelError, OptionError, reason_of
 from semblante.images import RgbImage
 from semblante.models import DETECTOR_FILES, detector_path
 from semblante.preprocess import crop_face, to_grey
@@ -258,8 +258,7 @@ class YuNetDetector:
             except OSError as error:
                 raise ModelError(f"{self.path}: cannot be read: {error.strerror}") from None
             except cv2.error as error:
-                reason = " ".join(str(error).split())[:120]
-                raise ModelError(f"{self.path}: not YuNet's network: {reason}") from None
+                raise ModelError(f"{self.path}: not YuNet's network: {reason_of(error)}") from None
         found: cv2.FaceDetectorYN = self._networks.network
         return found
 

@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from semblante.emotions import EMOTIONS
-from semblante.errors import ImageError, OptionError
+from semblante.emotions import EMOTIONS, emotion_name
+from semblante.errors import ImageError, OptionError, reason_of
 from semblante.images import ImageSource, RgbImage, load_image
 from semblante.models import DEFAULT_MODEL, model_path
 from semblante.preprocess import crop_face, to_grey
@@ -30,6 +30,7 @@ from semblante.recognise.detectors import (
     make_detector,
     non_maximum_suppression,
 )
+from semblante.recognise.explain import Explanation, explanation
 from semblante.recognise.tracks import Track, Tracker, tracker_for
 from semblante.recognise.video import Video
 from semblante.results import Analysis, Box, Face
@@ -118,6 +119,31 @@ class Analyzer:
         [(analysis, _)] = self._estimated([self._prepare(image)])
         return list(analysis.faces)
 
+    def explain(
+        self, image: ImageSource, emotion: str | None = None, *, face: int | None = None
+    ) -> list[Explanation]:
+        """What in each face of a picture speaks for what `analyze` says of it, in the same order.
+
+        `emotion`: what speaks for this one instead, whatever each face shows. `face`: of this one
+        alone, 1 being the first. Takes about a second a face. Raises `ImageError` as `analyze`
+        does, and `OptionError` for another emotion than those of `semblante.EMOTIONS` or a face
+        that is not there.
+        """
+        if emotion is not None:
+            emotion_name(emotion)  # is there such a one?
+        prepared = self._prepare(image)
+        assert prepared.crops is not None
+        [(analysis, _)] = self._estimated([prepared])
+        found = list(zip(analysis.faces, prepared.crops, strict=True))
+        if face is not None:
+            if not 1 <= face <= len(found):
+                raise OptionError(f"expected a face between 1 and {len(found)}, found {face}")
+            found = [found[face - 1]]
+        return [
+            explanation(self.classifier, one, crop, emotion or one.emotion, mirrored=self.mirrored)
+            for one, crop in found
+        ]
+
     def analyze_many(self, images: Iterable[ImageSource]) -> Generator[Analysis, None, None]:
         """One `Analysis` for each picture, in order, as they are done.
 
@@ -178,8 +204,9 @@ class Analyzer:
         except ImageError as error:
             return _Prepared(path, error=str(error))
         except (cv2.error, MemoryError) as error:  # of a picture's size, say
-            reason = " ".join(str(error).split())[:200] or "not enough memory"
-            return _Prepared(path, error=f"{path or 'picture'}: could not be searched: {reason}")
+            return _Prepared(
+                path, error=f"{path or 'picture'}: could not be searched: {reason_of(error)}"
+            )
 
     def _prepare(self, image: ImageSource) -> _Prepared:
         """A picture with its faces cut out, before the network has seen them."""
@@ -226,10 +253,12 @@ class Analyzer:
         `every_s`: only a frame every so many seconds; `detect_every`: every so many frames of the
         video the detector looks again close to the faces that are known, which are followed in
         between; every `search_every_s` seconds, 0 for in each frame, it searches the whole frame
-        for new ones.
+        for new ones. `tracker`: who tells faces from each other, a new one for each video; None for
+        `tracker_for(every_s)`.
 
         Raises `VideoError` where it cannot be read; one that breaks off gives its frames first; and
-        `OptionError` for `every_s` that is not above 0 or `detect_every` below 1.
+        `OptionError` for `every_s` that is not above 0, `detect_every` below 1, or `search_every_s`
+        below 0.
         """
         for analysis, _ in self.analyze_video_with_pixels(
             source, every_s=every_s, detect_every=detect_every, search_every_s=search_every_s,
@@ -321,7 +350,9 @@ class Following:
     def faces(self, image: RgbImage, time_s: float) -> tuple[Face, ...]:
         """Of the next picture, RGB (H, W, 3), taken at `time_s`, which never goes back."""
         grey = to_grey(image)
-        if not self._whole:  # which has nowhere to go
+        if self._whole:  # which has nowhere to go
+            self._tracker.lose()
+        else:
             self._tracker.follow(grey)
         tracks = self._tracker.update(self._detections(image, time_s), time_s)
         crops = self._analyzer._crops(grey, tracks)

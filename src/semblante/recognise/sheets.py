@@ -10,11 +10,13 @@ from typing import Final
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from semblante.emotions import EMOTIONS, emotion_name
 from semblante.images import RgbImage
 from semblante.recognise.annotate import COLOURS, font
+from semblante.recognise.explain import STRIDE, Explanation
 from semblante.results import Analysis, Box
 
 _TILE: Final = 96  # pixels a side
@@ -26,6 +28,9 @@ _STRIP: Final = 44
 _MOST_STRIPS: Final = 60
 _BACKGROUND: Final = (250, 250, 250)
 _INK: Final = (30, 30, 30)
+_LARGE_TILE: Final = 192
+_FOR: Final = COLOURS["surprise"]  # an orange and a blue that everybody tells apart
+_AGAINST: Final = COLOURS["sad"]
 
 
 @dataclass(frozen=True)
@@ -128,6 +133,60 @@ def timeline(frames: Sequence[Analysis], language: str = "en") -> RgbImage:
     return np.asarray(page, dtype=np.uint8)
 
 
+def evidence_sheet(explanations: Sequence[Explanation], language: str = "en") -> RgbImage:
+    """A page (H, W, 3): of each face what the network saw, over it what spoke for the emotion and
+    what against, and what is left of the estimate when a part of the face is hidden.
+
+    The colours are strongest where the evidence is, at 1 bit or more.
+    """
+    words = _WORDS[language]
+    step = _LARGE_TILE + _GAP
+    height = _GAP + max(1, len(explanations)) * step + 30
+    page = Image.new("RGB", (2 * step + 330, height), _BACKGROUND)
+    draw = ImageDraw.Draw(page)
+    for number, explained in enumerate(explanations):
+        top, left = _GAP + number * step, 2 * step + 12
+        nothing, most = np.zeros_like(explained.evidence), float(np.abs(explained.evidence).max())
+        for place, evidence in ((_GAP, nothing), (_GAP + step, explained.evidence)):
+            tile = overlaid(explained.picture, evidence, _LARGE_TILE, max(1.0, most))
+            page.paste(Image.fromarray(tile), (place, top))
+        title = f"{number + 1}: {_likeliest(explained.face.probabilities, language)}"
+        draw.text((left, top), title, font=font(18), fill=_INK)
+        lines = [
+            words["evidence"].format(
+                emotion_name(explained.emotion, language), float(explained.evidence.max())
+            )
+        ]
+        for part, found in explained.without.items():
+            lines.append(f"{words[part]}: {_likeliest(found, language)}")
+        for place, line in enumerate(lines):
+            draw.text((left, top + 34 + 24 * place), line, font=font(14), fill=_INK)
+    for place, colour, key in ((_GAP, _FOR, "for"), (_GAP + step, _AGAINST, "against")):
+        y = height - 24
+        draw.rectangle((place, y, place + 14, y + 14), fill=colour, outline=_INK)
+        draw.text((place + 20, y - 2), words[key], font=font(14), fill=_INK)
+    return np.asarray(page, dtype=np.uint8)
+
+
+def overlaid(
+    face: npt.NDArray[np.uint8], evidence: npt.NDArray[np.float32], side: int, most: float
+) -> RgbImage:
+    """A grey face (H, W) as a picture (side, side, 3), and over it its evidence (H, W) in colour,
+    at `most` bits, for or against, the strongest."""
+    grey = cv2.resize(face, (side, side), interpolation=cv2.INTER_CUBIC)[:, :, None]
+    # Its steps, of the squares that were hidden, are no edges of the face.
+    smooth = cv2.GaussianBlur(evidence, (0, 0), len(evidence) * STRIDE / 2)
+    bits = cv2.resize(smooth, (side, side), interpolation=cv2.INTER_CUBIC)[:, :, None]
+    strength = 0.8 * np.clip(np.abs(bits) / most, 0, 1)
+    over = grey + strength * (np.where(bits > 0, _FOR, _AGAINST) - grey.astype(np.float32))
+    return np.asarray(np.rint(over), np.uint8)
+
+
+def _likeliest(probabilities: Mapping[str, float], language: str) -> str:
+    emotion = max(probabilities, key=lambda name: probabilities[name])
+    return f"{emotion_name(emotion, language)} {probabilities[emotion]:.0%}"
+
+
 # Seconds between two marks of a time axis, up to a day.
 _UNITS: Final = (
     0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21_600, 43_200, 86_400,
@@ -156,7 +215,12 @@ def _legend(draw: ImageDraw.ImageDraw, top: int, language: str) -> None:
 
 _WORDS: Final = {
     "en": {"track": "track", "hidden": "{} more faces are not shown",
-           "more tracks": "{} shorter tracks are not shown"},
+           "more tracks": "{} shorter tracks are not shown",
+           "evidence": "for {}: up to {:.1f} bits", "for": "speaks for it", "against": "against it",
+           "eyes": "eyes hidden", "nose": "nose hidden", "mouth": "mouth hidden"},
     "es": {"track": "pista", "hidden": "{} rostros más no se muestran",
-           "more tracks": "{} pistas más cortas no se muestran"},
+           "more tracks": "{} pistas más cortas no se muestran",
+           "evidence": "a favor de {}: hasta {:.1f} bits", "for": "habla a favor",
+           "against": "en contra", "eyes": "ojos tapados", "nose": "nariz tapada",
+           "mouth": "boca tapada"},
 }  # fmt: skip

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from semblante.errors import OptionError, VideoError
+from semblante.errors import OptionError, VideoError, reason_of
 from semblante.images import MAX_PIXELS, RgbImage
 
 SUFFIXES: Final = frozenset(
@@ -175,8 +175,7 @@ class Video:
             except VideoError as error:
                 put(error)
             except Exception as error:  # who waits for frames must hear of it, whatever it is
-                reason = " ".join(str(error).split())[:200] or type(error).__name__
-                put(VideoError(f"{self.name}: cannot be decoded: {reason}"))
+                put(VideoError(f"{self.name}: cannot be decoded: {reason_of(error)}"))
 
         thread = threading.Thread(target=decode, daemon=True)
         thread.start()

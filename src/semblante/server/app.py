@@ -20,7 +20,7 @@ from starlette.middleware import Middleware
 
 import semblante
 from semblante.emotions import EMOTIONS
-from semblante.errors import ImageError
+from semblante.errors import ImageError, OptionError
 from semblante.images import load_image
 from semblante.models import DEFAULT_MODEL, MODELS
 from semblante.recognise.pipeline import Analyzer
@@ -49,6 +49,10 @@ _NONE_READ: Final = {
         }
     },
 }
+_ONE_FILE: Final = {
+    "required": True,
+    "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+}
 _ROWS_AT_ONCE: Final = 500  # of a job's results, that are sent
 _KINDS: Final = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 
@@ -76,8 +80,8 @@ def create_app(
         title="semblante",
         version=semblante.__version__,
         description="Finds faces in pictures and videos and estimates the emotion each shows. "
-        "Nothing that is sent is kept. Where there is a token, every call but /healthz needs it as "
-        "`Authorization: Bearer TOKEN`.",
+        "Nothing that is sent is kept. Where there is a token, all calls under /v1, and /metrics, "
+        "need it as `Authorization: Bearer TOKEN`.",
         docs_url=None,  # their pages load scripts from elsewhere; /openapi.json has it all
         redoc_url=None,
         lifespan=lifespan,
@@ -169,16 +173,40 @@ def create_app(
         return JSONResponse({"results": found}, 422 if bad else 200)
 
     @app.post(
+        "/v1/explain",
+        openapi_extra={"requestBody": _ONE_FILE},
+        responses=_errors(400, 401, 403, 408, 413, 422, 503, 504),
+    )
+    async def explain(
+        request: Request,
+        face: Annotated[int, Query(ge=1, description="which, from left to right")] = 1,
+        emotion: Annotated[
+            str | None, Query(description="what speaks for this one; else for what it shows")
+        ] = None,
+    ) -> dict[str, Any]:
+        """What in a face of a picture speaks for the estimate.
+
+        As `semblante explain --format json` writes it: what is left of the estimate when parts of
+        the face are hidden, and the evidence by pixel.
+        """
+        uploads = await read_uploads(request, settings, intake)
+        if len(uploads) > 1:
+            raise HTTPException(422, f"expected one picture, found {len(uploads)}")
+
+        def explained(_: threading.Event) -> dict[str, Any]:
+            image = load_image(bytes(uploads[0].data), max_pixels=settings.max_pixels)
+            [found] = analyzer.explain(image, emotion, face=face)
+            return found.to_dict()
+
+        try:
+            return await workers.run(explained)
+        except (ImageError, OptionError) as error:
+            raise HTTPException(422, str(error)) from None
+
+    @app.post(
         "/v1/analyze/video",
         status_code=202,
-        openapi_extra={
-            "requestBody": {
-                "required": True,
-                "content": {
-                    "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
-                },
-            }
-        },
+        openapi_extra={"requestBody": _ONE_FILE},
         responses={202: {"links": _JOB_LINKS}, **_errors(400, 401, 403, 408, 413, 422, 503)},
     )
     async def analyze_video(

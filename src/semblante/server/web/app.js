@@ -6,6 +6,7 @@ const COLOURS = {
   angry: "#d55e00", disgust: "#009e73", fear: "#cc79a7", happy: "#f0e442", sad: "#0072b2",
   surprise: "#e69f00", neutral: "#c8c8c8",
 };
+const FOR = [230, 159, 0], AGAINST = [0, 114, 178]; // of the evidence: two of them
 const KEPT_ROWS = 20000; // results of the camera that can be saved
 const TEXTS = {
   en: {
@@ -27,7 +28,9 @@ const TEXTS = {
     refusal: "It was not analysed: ",
     forgets: `Only the last ${KEPT_ROWS} results of the camera are kept for saving.`,
     nofile: "The browser cannot read this file.", first: "Only the first of these files was taken.",
-    more: (n) => `and ${n} more`,
+    more: (n) => `and ${n} more`, why: "What speaks for it?", hide: "Hide",
+    evidence: (emotion) => `Orange speaks for ${emotion}, blue against it.`,
+    without: { eyes: "Eyes hidden", nose: "Nose hidden", mouth: "Mouth hidden" },
     reasons: {}, details: [], // the server's own words
     refused: {
       NotAllowedError: "it was not allowed.", NotFoundError: "there is none.",
@@ -59,6 +62,9 @@ const TEXTS = {
     forgets: `Solo se guardan los últimos ${KEPT_ROWS} resultados de la cámara.`,
     nofile: "El navegador no puede leer este archivo.",
     first: "Solo se tomó el primero de estos archivos.", more: (n) => `y ${n} más`,
+    why: "¿Qué habla a favor?", hide: "Ocultar",
+    evidence: (emotion) => `Lo naranja habla a favor de ${emotion}; lo azul, en contra.`,
+    without: { eyes: "Ojos tapados", nose: "Nariz tapada", mouth: "Boca tapada" },
     // The server gives its reasons in English: here is what each status means.
     reasons: {
       400: "la petición llegó incompleta.", 401: "falta la clave que el servidor mostró al empezar.",
@@ -108,6 +114,7 @@ const stored = remembered(); // perhaps by another program at this address
 let language = stored in TEXTS ? stored : navigator.language.startsWith("es") ? "es" : "en";
 let rows = []; // results, as the API gives them
 let shown = null; // the result on the page
+let still = null; // the picture on the page: its file, and what was asked of its faces
 let live = null; // the camera at work
 let run = new AbortController(); // of what the page works on: what belongs to an earlier one gives up
 let told = -Infinity; // when the summary was last said
@@ -277,8 +284,8 @@ function showBars(faces) {
   const bars = $("bars");
   while (bars.children.length > Math.min(faces.length, LISTED)) bars.lastChild.remove();
   faces.slice(0, LISTED).forEach((face, number) => {
-    const block = bars.children[number] ?? bars.appendChild(newBlock());
-    const [title, ...bar] = block.children;
+    const block = bars.children[number] ?? bars.appendChild(newBlock(number));
+    const [title, why, ...bar] = [block.firstChild, block.lastChild, ...block.querySelectorAll(".bar")];
     retell(title, `${text("face")} ${numberOf(face, number)}`);
     EMOTIONS.forEach((emotion, place) => {
       const p = face.probabilities[emotion];
@@ -289,12 +296,13 @@ function showBars(faces) {
       meter.value = p;
       retell(value, percent(p));
     });
+    showWhy(why, number);
   });
   retell($("rest"), faces.length > LISTED ? text("more")(faces.length - LISTED) : "");
 }
 
-// Of one face: a title, and a bar for each emotion.
-function newBlock() {
+// Of one face: a title, a bar for each emotion, and what speaks for the likeliest.
+function newBlock(number) {
   const block = document.createElement("div");
   block.className = "face";
   block.append(document.createElement("h3"), ...EMOTIONS.map(() => {
@@ -302,8 +310,82 @@ function newBlock() {
     bar.className = "bar";
     bar.append(...["span", "meter", "span"].map((kind) => document.createElement(kind)));
     return bar;
-  }));
+  }), newWhy(number));
   return block;
+}
+
+function newWhy(number) {
+  const why = document.createElement("div");
+  why.className = "why";
+  why.append(...["button", "canvas", "ul"].map((kind) => document.createElement(kind)));
+  why.firstChild.type = "button";
+  why.firstChild.onclick = () => ask(number);
+  why.children[1].role = "img";
+  return why;
+}
+
+function showWhy(why, number) {
+  const [button, canvas, list] = why.children;
+  const found = still?.explained.get(number);
+  why.classList.toggle("hidden", !still); // a camera and a video go on too fast
+  why.classList.toggle("open", Boolean(found));
+  retell(button, text(found ? "hide" : "why"));
+  button.ariaExpanded = String(Boolean(found));
+  if (!found) return;
+  paintEvidence(canvas, found);
+  canvas.ariaLabel = text("evidence")(name(found.explained));
+  list.replaceChildren(...[canvas.ariaLabel, ...Object.entries(found.without).map(([part, left]) => {
+    const [emotion, p] = Object.entries(left).reduce((best, one) => (one[1] > best[1] ? one : best));
+    return `${text("without")[part]}: ${name(emotion)} ${percent(p)}`;
+  })].map((words) => Object.assign(document.createElement("li"), { textContent: words })));
+}
+
+// The face as the network sees it, and over it in colour what speaks for the estimate and what against.
+function paintEvidence(canvas, { picture, evidence }) {
+  const most = Math.max(1, ...evidence.flat().map(Math.abs)); // 1 bit: what is less is hardly any
+  canvas.width = canvas.height = 4 * picture.length;
+  const pen = canvas.getContext("2d");
+  const paint = (side, colour) => pen.drawImage(mosaic(side, colour), 0, 0, canvas.width, canvas.height);
+  paint(picture.length, (y, x) => [...Array(3).fill(picture[y][x]), 255]);
+  // It is even within each four pixels; between them it is drawn smoothly.
+  paint(picture.length / 4, (y, x) => {
+    const bits = evidence[4 * y + 1][4 * x + 1];
+    return [...(bits > 0 ? FOR : AGAINST), 204 * Math.min(1, Math.abs(bits) / most)];
+  });
+}
+
+function mosaic(side, colour) {
+  const canvas = document.createElement("canvas");
+  canvas.width = canvas.height = side;
+  const pixels = new ImageData(side, side);
+  for (let y = 0; y < side; y += 1) {
+    for (let x = 0; x < side; x += 1) pixels.data.set(colour(y, x), 4 * (y * side + x));
+  }
+  canvas.getContext("2d").putImageData(pixels, 0, 0);
+  return canvas;
+}
+
+// What speaks for the estimate of a face, or, where that is shown, no more of it.
+async function ask(number) {
+  const asked = still;
+  const button = $("bars").children[number].querySelector("button");
+  if (button.ariaDisabled) return;
+  if (asked.explained.delete(number)) {
+    showBars(shown.faces);
+    return;
+  }
+  button.ariaDisabled = "true"; // not `disabled`, which would take the focus away
+  try {
+    const found = await call(`/v1/explain?face=${number + 1}`,
+      { method: "POST", body: asked.file, signal: asked.signal });
+    if (still !== asked) return;
+    asked.explained.set(number, found);
+    showBars(shown.faces);
+  } catch (error) {
+    if (still === asked) complain(error.why ? () => text("refusal") + error.why() : () => text("lost"));
+  } finally {
+    button.ariaDisabled = null;
+  }
 }
 
 function drawTimeline() {
@@ -361,6 +443,7 @@ function begin() {
   run.abort();
   run = new AbortController();
   rows = [];
+  still = null;
   told = -Infinity;
   gist = "";
   complain(() => "");
@@ -629,6 +712,7 @@ async function analyzePicture(file, mine) {
   if (result.error) throw refusedFor(422, result.error);
   result.path = file.name || result.path; // a form has %22 for a quotation mark
   keep(result);
+  still = { file, signal: mine.signal, explained: new Map() };
   if (bitmap) showPicture(result, bitmap);
   else showNoPicture(result);
 }

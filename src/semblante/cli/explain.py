@@ -1,0 +1,154 @@
+"""`semblante explain`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import cv2
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from semblante.cli.checks import complain
+from semblante.cli.inputs import Clip, Input, Unreadable, annotated_places, find_inputs
+from semblante.cli.options import (
+    DetectorName,
+    DetectorOption,
+    FiguresFormat,
+    Language,
+    LanguageOption,
+    ModelOption,
+)
+from semblante.emotions import EMOTIONS, emotion_called, emotion_name
+from semblante.errors import ImageError, OptionError, printable, reason_of
+from semblante.images import save_picture
+from semblante.models import DEFAULT_MODEL
+from semblante.recognise.explain import PARTS, Explanation
+from semblante.recognise.pipeline import Analyzer
+from semblante.recognise.sheets import evidence_sheet
+
+
+def explain_command(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="PATH", help="pictures, or folders of them", readable=False),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="folder for a page of each picture: every face, and over it in colour what speaks "
+            "for the estimate and what against",
+            readable=False,
+        ),
+    ] = None,
+    emotion: Annotated[
+        str | None,
+        typer.Option(help="what speaks for this one (default: for what each face shows)"),
+    ] = None,
+    model: ModelOption = DEFAULT_MODEL,
+    detector: DetectorOption = DetectorName.haar,
+    lang: LanguageOption = Language.en,
+    format: Annotated[
+        FiguresFormat, typer.Option(help="json is one object a picture, with the evidence by pixel")
+    ] = FiguresFormat.table,
+) -> None:
+    """What in a face speaks for the estimate: parts of it are hidden, and it is estimated again.
+
+    It says what the network's answer depends on, not why a person looks as they do. Takes up to a
+    second a face. Exits with 1 when some pictures could not be read; the others are still done.
+    """
+    asked = None if emotion is None else emotion_called(emotion.lower())
+    if emotion is not None and asked is None:
+        raise OptionError(f"unknown emotion {emotion!r}; known: {', '.join(EMOTIONS)}")
+    if out is not None and out.exists() and not out.is_dir():
+        raise OptionError(f"--out {out}: expected a folder, found a file")
+    found = find_inputs(paths, filter(None, [out]))
+    places = {} if out is None else annotated_places(found, out, "--out")
+    analyzer = Analyzer(model, detector=detector)
+    rows: list[tuple[str, ...]] = []
+    failed = False
+    with Console(stderr=True).status("explaining"):
+        for path, explanations, error in _explained(analyzer, found, places, asked, lang):
+            if error is not None:
+                complain(error)
+                failed = True
+            if format is FiguresFormat.json:
+                faces = [explained.to_dict() for explained in explanations]
+                print(json.dumps({"path": str(path), "faces": faces, "error": error}), flush=True)
+            else:
+                rows += _rows(path, explanations, asked, lang, read=error is None)
+    if format is FiguresFormat.table:
+        table = Table(*_WORDS[lang]["columns"], box=None, pad_edge=False)
+        for row in rows:
+            table.add_row(*row)
+        console = Console(highlight=False, markup=False, emoji=False)
+        if not console.is_terminal:
+            console.width = 10_000  # in a file, or in a pipe, as wide as it needs to be
+        console.print(table)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _explained(
+    analyzer: Analyzer,
+    found: Sequence[Input],
+    places: Mapping[int, Path],
+    emotion: str | None,
+    lang: Language,
+) -> Iterator[tuple[Path, list[Explanation], str | None]]:
+    """Each input, its faces, and what went wrong with it; pages are written on the way."""
+    for number, item in enumerate(found):
+        explanations: list[Explanation] = []
+        error = None
+        try:
+            if isinstance(item, Unreadable):
+                raise ImageError(item.error)
+            if isinstance(item, Clip):
+                raise ImageError(f"{item.path}: expected a picture, found a video")
+            explanations = analyzer.explain(item.path, emotion)
+            if number in places:
+                save_picture(evidence_sheet(explanations, lang), places[number])
+        except ImageError as failure:
+            error = str(failure)
+        except (cv2.error, MemoryError) as failure:  # of a picture's size, say
+            error = f"{item.path}: could not be searched: {reason_of(failure)}"
+        yield item.path, explanations, error
+
+
+def _rows(
+    path: Path,
+    explanations: Sequence[Explanation],
+    asked: str | None,
+    lang: Language,
+    *,
+    read: bool,
+) -> Iterator[tuple[str, ...]]:
+    """A line a face: what it shows, and what it shows without each part; of the emotion that was
+    asked for, or of the likeliest."""
+
+    def said(probabilities: Mapping[str, float]) -> str:
+        emotion = asked or max(probabilities, key=lambda name: probabilities[name])
+        return f"{emotion_name(emotion, lang)} {probabilities[emotion]:.0%}"
+
+    for number, explained in enumerate(explanations, start=1):
+        without = (said(explained.without[part]) for part in PARTS)
+        yield printable(str(path)), str(number), said(explained.face.probabilities), *without
+    if not explanations:
+        yield printable(str(path)), "-", _WORDS[lang]["no face" if read else "not read"]
+
+
+_WORDS: Final[dict[str, dict[str, Any]]] = {
+    "en": {
+        "columns": ["picture", "face", "emotion", "eyes hidden", "nose hidden", "mouth hidden"],
+        "no face": "no face",
+        "not read": "not read",
+    },
+    "es": {
+        "columns": ["imagen", "rostro", "emoción", "ojos tapados", "nariz tapada", "boca tapada"],
+        "no face": "sin rostros",
+        "not read": "no leída",
+    },
+}
