@@ -35,6 +35,7 @@ bench: .venv/dev
 	$(BIN)/semblante data audit $(DATA) --lang en --out runs/audit > runs/audit.txt
 	sed '/^pictures/d' runs/audit.txt > benchmarks/results/audit.txt
 	$(BIN)/python benchmarks/robustness.py --data $(DATA)
+	$(BIN)/python benchmarks/evidence.py --data $(DATA)
 	$(BIN)/python benchmarks/dial.py --data $(DATA)
 	$(BIN)/python benchmarks/latency.py
 

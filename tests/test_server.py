@@ -724,8 +724,10 @@ def test_nothing_stays_on_disk(
 def test_the_page_is_whole(client: TestClient) -> None:
     page = client.get("/")
     assert page.headers["content-type"].startswith("text/html")
-    script = client.get("/app.js").text
-    for word in ("http://", "https://", "eval(", "innerHTML"):
-        assert word not in script.replace("http://www.w3.org/2000/svg", "")
+    for name in ("app", "painting", "words"):
+        script = client.get(f"/{name}.js").text
+        assert script
+        for word in ("http://", "https://", "eval(", "innerHTML"):
+            assert word not in script.replace("http://www.w3.org/2000/svg", "")
     assert client.get("/style.css").status_code == 200
     assert "script-src 'self'" in page.headers["content-security-policy"]

@@ -283,7 +283,7 @@ def create_app(
         finally:
             streams -= 1
 
-    for name in ("index.html", "app.js", "style.css"):
+    for name in ("index.html", "app.js", "painting.js", "words.js", "style.css"):
         app.add_api_route(
             "/" if name == "index.html" else f"/{name}",
             _page(name),

@@ -1,117 +1,22 @@
 // The page: camera, picture or video -> the server on this machine -> boxes, bars, a timeline.
 
-const EMOTIONS = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"];
-// Okabe & Ito's palette, told apart with every common colour blindness.
-const COLOURS = {
-  angry: "#d55e00", disgust: "#009e73", fear: "#cc79a7", happy: "#f0e442", sad: "#0072b2",
-  surprise: "#e69f00", neutral: "#c8c8c8",
-};
-const FOR = [230, 159, 0], AGAINST = [0, 114, 178]; // of the evidence: two of them
+import { COLOURS, enlarged, numberOf, paintBoxes, paintEvidence, paintTimeline } from "./painting.js";
+import { EMOTIONS, name, percent, reason, speakIn, spoken, text } from "./words.js";
+
 const KEPT_ROWS = 20000; // results of the camera that can be saved
-const TEXTS = {
-  en: {
-    local: "What the camera sees stays on the machine that runs semblante.", language: "Language",
-    view: "Picture", camera: "Start the camera", stop: "Stop the camera",
-    choose: "Choose a picture or a video", large: "Full screen", hint: "Drop a picture or a video here, or paste one.",
-    faces: "Faces", nobody: "No face yet.", time: "Over time",
-    certainty: "How the model divides its probability among seven expressions. It describes what "
-      + "the face shows, not what the person feels, and it is often wrong.",
-    json: "Save as JSON", csv: "Save as CSV", saved: "Save the picture",
-    face: "Face", none: "No face found.", one: "1 face: ", many: "faces: ",
-    unsure: "unsure", denied: "The camera cannot be used: ", lost: "The server does not answer.",
-    retry: "The server does not answer; trying again.",
-    busy: "The server has too much to do; trying again.",
-    gone: "The camera is gone.", full: "The server has too many live streams already.",
-    invisible: "This browser cannot show this format; what was found in it can be saved.",
-    sending: "Sending", queued: "Waiting for another video", working: "Working on the video",
-    done: "frames: ", cancel: "Cancel", unread: "It cannot be read: ",
-    refusal: "It was not analysed: ",
-    forgets: `Only the last ${KEPT_ROWS} results of the camera are kept for saving.`,
-    nofile: "The browser cannot read this file.", first: "Only the first of these files was taken.",
-    more: (n) => `and ${n} more`, why: "What speaks for it?", hide: "Hide",
-    evidence: (emotion) => `Orange speaks for ${emotion}, blue against it.`,
-    without: { eyes: "Eyes hidden", nose: "Nose hidden", mouth: "Mouth hidden" },
-    reasons: {}, details: [], // the server's own words
-    refused: {
-      NotAllowedError: "it was not allowed.", NotFoundError: "there is none.",
-      NotReadableError: "another program uses it, or it does not work.",
-      Insecure: "the browser lends it only to pages that come over HTTPS or from this machine.",
-    },
-    names: { angry: "angry", disgust: "disgust", fear: "fear", happy: "happy", sad: "sad",
-      surprise: "surprise", neutral: "neutral" },
-  },
-  es: {
-    local: "Lo que ve la cámara no sale del equipo en el que corre semblante.", language: "Idioma",
-    view: "Imagen", camera: "Encender la cámara", stop: "Apagar la cámara",
-    choose: "Elegir una imagen o un video", large: "Pantalla completa",
-    hint: "Suelte aquí una imagen o un video, o péguelo.",
-    faces: "Rostros", nobody: "Todavía no hay rostros.", time: "En el tiempo",
-    certainty: "Cómo reparte el modelo su probabilidad entre siete expresiones. Describe lo que "
-      + "muestra el rostro, no lo que siente la persona, y a menudo se equivoca.",
-    json: "Guardar como JSON", csv: "Guardar como CSV", saved: "Guardar la imagen",
-    face: "Rostro", none: "No se encontró ningún rostro.", one: "1 rostro: ",
-    many: "rostros: ", unsure: "poco seguro", denied: "No se puede usar la cámara: ",
-    lost: "El servidor no responde.",
-    retry: "El servidor no responde; se vuelve a intentar.",
-    busy: "El servidor tiene demasiado trabajo; se vuelve a intentar.", gone: "La cámara ya no está.",
-    full: "El servidor ya tiene demasiadas transmisiones en vivo.",
-    invisible: "Este navegador no puede mostrar este formato; lo encontrado se puede guardar.",
-    sending: "Enviando", queued: "Esperando a que termine otro video", working: "Analizando el video",
-    done: "fotogramas: ", cancel: "Cancelar",
-    unread: "No se puede leer: ", refusal: "No se analizó: ",
-    forgets: `Solo se guardan los últimos ${KEPT_ROWS} resultados de la cámara.`,
-    nofile: "El navegador no puede leer este archivo.",
-    first: "Solo se tomó el primero de estos archivos.", more: (n) => `y ${n} más`,
-    why: "¿Qué habla a favor?", hide: "Ocultar",
-    evidence: (emotion) => `Lo naranja habla a favor de ${emotion}; lo azul, en contra.`,
-    without: { eyes: "Ojos tapados", nose: "Nariz tapada", mouth: "Boca tapada" },
-    // The server gives its reasons in English: here is what each status means.
-    reasons: {
-      400: "la petición llegó incompleta.", 401: "falta la clave que el servidor mostró al empezar.",
-      403: "el servidor no acepta peticiones de esta página.", 408: "tardó demasiado en llegar.",
-      413: "es demasiado grande.", 422: "no es una imagen o un video que semblante sepa leer.",
-      404: "el servidor ya no lo tiene.", 409: "todavía no está listo.",
-      500: "algo falló en el servidor.",
-      503: "el servidor tiene demasiado trabajo; pruebe más tarde.",
-      504: "el servidor tardó demasiado.",
-    },
-    // Of what may be wrong with a picture or a video, that which has a remedy of its own.
-    details: [
-      [/pixels are too many|frames of \d+x\d+ pixels/, "tiene demasiados píxeles."],
-      [/breaks off/, "se interrumpe antes de su final."], [/empty/, "está vacío."],
-      [/damaged or cut off/, "está dañado o incompleto."],
-      [/more than \d+ frames/, "tiene demasiados fotogramas."],
-      [/could not be analysed/, "no se pudo analizar."],
-    ],
-    refused: {
-      NotAllowedError: "no se permitió.", NotFoundError: "no hay ninguna.",
-      NotReadableError: "la usa otro programa, o no funciona.",
-      Insecure: "el navegador solo la presta a páginas que llegan por HTTPS o desde este equipo.",
-      other: "algo falló al encenderla.",
-    },
-    names: { angry: "enfado", disgust: "asco", fear: "miedo", happy: "alegría", sad: "tristeza",
-      surprise: "sorpresa", neutral: "neutral" },
-  },
-};
 // Below this the first word is hardly better than the second: the page says so.
 const SURE = 0.5;
 const FRAME_WIDTH = 640; // pixels sent of a camera's frame
 const ITS_OWN = [400, 413, 422]; // statuses that say something of the file
 const RETRY_MS = 1000; // before the server is asked again
 const SILENT_MS = 5000; // after so long without an answer the page says so
-const LABEL_ROWS = 8; // above a face, and below it, in which there may be a place for its label
-const LEAST_WIDTH = 256; // pixels, of which a label needs about half
 const LISTED = 6; // faces with bars; the summary has the first word of all
 const KEPT_S = 60; // seconds the timeline shows
-const TRACKS = 4; // of the timeline: those that were seen most
-const GAP_S = 1; // after so long without a result it shows none
 
 const $ = (id) => document.getElementById(id);
 const given = new URLSearchParams(location.hash.slice(1)).get("token") ?? "";
 const token = /^[\w.~-]+$/.test(given) ? given : null; // no other stands in a header everywhere
 const headers = token ? { authorization: `Bearer ${token}` } : {};
-const stored = remembered(); // perhaps by another program at this address
-let language = stored in TEXTS ? stored : navigator.language.startsWith("es") ? "es" : "en";
 let rows = []; // results, as the API gives them
 let shown = null; // the result on the page
 let still = null; // the picture on the page: its file, and what was asked of its faces
@@ -128,29 +33,14 @@ let complaint = () => ""; // what is wrong, in the language of the moment
 // for a translator's text, .mxf and .asf for programs' data.
 const VIDEO = /\.(mp4|m4v|mov|mkv|webm|avi|mpe?g|wmv|flv|3gp|m?ts|m2ts|m2v|ogv|asf|vob|f4v|mxf)$/i;
 
-const text = (key) => TEXTS[language][key];
 const retrying = () => text("retry");
 const busy = () => text("busy");
-const name = (emotion) => text("names")[emotion];
-// Why the server refused; `words` are its own.
-const reason = (status, words) => text("details").find(([known]) => known.test(words))?.[1]
-  ?? text("reasons")[status] ?? words;
-const percent = (p) => `${Math.round(100 * p)}\u00a0%`; // no line breaks within it
 const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
-
-// A browser may keep nothing for a page, and say so by an error.
-function remembered() {
-  try { return localStorage.getItem("language"); } catch { return null; }
-}
-
-function remember(chosen) {
-  try { localStorage.setItem("language", chosen); } catch { /* until the page is closed, then */ }
-}
 
 // -- words ------------------------------------------------------------------------------------
 
 function speak() {
-  document.documentElement.lang = language;
+  document.documentElement.lang = spoken();
   for (const element of document.querySelectorAll("[data-text]")) {
     element.textContent = text(element.dataset.text);
   }
@@ -196,7 +86,7 @@ function show(result) {
 // Is it to be read aloud? While a camera or a video plays not every frame, or there would be no end to it.
 function isNews(result) {
   const now = performance.now();
-  const newGist = language + result.faces.map((face) => face.emotion).join();
+  const newGist = spoken() + result.faces.map((face) => face.emotion).join();
   if (!$("video").paused && now - told < (newGist === gist ? 3000 : 1000)) return false;
   told = now;
   gist = newGist;
@@ -220,63 +110,6 @@ function drawBoxes(result) {
   const scale = Math.max(large.width / canvas.clientWidth, large.height / canvas.clientHeight);
   paintBoxes(pen, large, Number.isFinite(scale) ? scale : 1);
 }
-
-// A picture so small that a label would cover it is shown, and saved, larger.
-function enlarged(result) {
-  const { width, height, faces } = result;
-  const factor = Math.max(1, Math.min(LEAST_WIDTH / width, 4 * LEAST_WIDTH / height));
-  return { ...result, width: Math.round(factor * width), height: Math.round(factor * height),
-    faces: faces.map((face) => ({ ...face, box: face.box.map((side) => factor * side) })) };
-}
-
-// Also used for the picture that is saved; `scale` is picture pixels for one of the screen.
-function paintBoxes(pen, result, scale) {
-  pen.font = `600 ${Math.round(15 * scale)}px system-ui, sans-serif`;
-  pen.textBaseline = "top";
-  pen.lineWidth = Math.max(2, 3 * scale);
-  for (const face of result.faces) {
-    pen.strokeStyle = COLOURS[face.emotion];
-    pen.strokeRect(...face.box);
-  }
-  const tall = 21 * scale;
-  const faces = result.faces.map((face) => face.box);
-  const labels = []; // where there are some already
-  const numbered = []; // the faces that cannot be told by the place of their label
-  result.faces.forEach((face, number) => {
-    const [left, top, , height] = face.box;
-    const what = `${name(face.emotion)} ${percent(face.probabilities[face.emotion])}`;
-    // Among several one's own may not be the nearest: the number is that of the bars.
-    const label = faces.length > 1 ? `${numberOf(face, number)}: ${what}` : what;
-    const wide = pen.measureText(label).width + 10 * scale;
-    const x = Math.max(0, Math.min(left, result.width - wide));
-    // As near to the face as it covers no other label, nor a face; above rather than below.
-    const places = [...Array(LABEL_ROWS).keys()]
-      .flatMap((row) => [top - (row + 1) * tall, top + height + row * tall])
-      .concat(result.height - tall, 0)
-      .filter((y) => wide <= result.width && y >= 0 && y <= result.height - tall);
-    const free = (taken) => places.find((y) => !taken.some(([otherX, otherY, w, h]) =>
-      x < otherX + w && otherX < x + wide && y < otherY + h && otherY < y + tall));
-    const y = free([...labels, ...faces]) ?? free(labels);
-    const near = y === top - tall || y === top + height;
-    if (y === undefined || (!near && faces.length > 1)) numbered.push([face, numberOf(face, number)]);
-    if (y === undefined) return; // the list has the rest
-    labels.push([x, y, wide, tall]);
-    pen.fillStyle = COLOURS[face.emotion];
-    pen.fillRect(x, y, wide, tall);
-    pen.fillStyle = face.emotion === "sad" ? "#fff" : "#000"; // what stands out on it
-    pen.fillText(label, x + 5 * scale, y + 3 * scale);
-  });
-  pen.lineWidth = 3 * scale;
-  pen.strokeStyle = "#000";
-  for (const [face, number] of numbered) { // last, so that no label covers them
-    const corner = [face.box[0] + 4 * scale, face.box[1] + 4 * scale];
-    pen.strokeText(number, ...corner);
-    pen.fillStyle = COLOURS[face.emotion];
-    pen.fillText(number, ...corner);
-  }
-}
-
-const numberOf = (face, number) => String(face.track ?? number + 1);
 
 // What is there already is only told anew: many times a second a screen reader, or a selection, would
 // lose its place in what is taken away.
@@ -340,31 +173,6 @@ function showWhy(why, number) {
   })].map((words) => Object.assign(document.createElement("li"), { textContent: words })));
 }
 
-// The face as the network sees it, and over it in colour what speaks for the estimate and what against.
-function paintEvidence(canvas, { picture, evidence }) {
-  const most = Math.max(1, ...evidence.flat().map(Math.abs)); // 1 bit: what is less is hardly any
-  canvas.width = canvas.height = 4 * picture.length;
-  const pen = canvas.getContext("2d");
-  const paint = (side, colour) => pen.drawImage(mosaic(side, colour), 0, 0, canvas.width, canvas.height);
-  paint(picture.length, (y, x) => [...Array(3).fill(picture[y][x]), 255]);
-  // It is even within each four pixels; between them it is drawn smoothly.
-  paint(picture.length / 4, (y, x) => {
-    const bits = evidence[4 * y + 1][4 * x + 1];
-    return [...(bits > 0 ? FOR : AGAINST), 204 * Math.min(1, Math.abs(bits) / most)];
-  });
-}
-
-function mosaic(side, colour) {
-  const canvas = document.createElement("canvas");
-  canvas.width = canvas.height = side;
-  const pixels = new ImageData(side, side);
-  for (let y = 0; y < side; y += 1) {
-    for (let x = 0; x < side; x += 1) pixels.data.set(colour(y, x), 4 * (y * side + x));
-  }
-  canvas.getContext("2d").putImageData(pixels, 0, 0);
-  return canvas;
-}
-
 // What speaks for the estimate of a face, or, where that is shown, no more of it.
 async function ask(number) {
   const asked = still;
@@ -393,34 +201,11 @@ function drawTimeline() {
   const timed = rows.filter((row) => row.time_s !== null);
   canvas.classList.toggle("hidden", !timed.length);
   canvas.ariaHidden = timed.length ? null : "true";
-  const scale = window.devicePixelRatio || 1;
-  canvas.width = canvas.clientWidth * scale;
-  canvas.height = canvas.clientHeight * scale;
-  const pen = canvas.getContext("2d");
   canvas.setAttribute("aria-label", "");
   if (!timed.length) return;
   const end = timed.at(-1).time_s;
   const start = live ? Math.max(0, end - KEPT_S) : timed[0].time_s;
-  // In whole pixels, or lines would show where one moment meets the next.
-  const across = (time) => Math.round((time - start) / Math.max(1, end - start) * canvas.width);
-  const seen = timed.filter((row) => row.time_s >= start);
-  const times = new Map(); // that a track was seen
-  for (const { track } of seen.flatMap((row) => row.faces)) times.set(track, (times.get(track) ?? 0) + 1);
-  const tracks = [...times.keys()].sort((a, b) => times.get(b) - times.get(a)).slice(0, TRACKS)
-    .sort((a, b) => a - b);
-  const tall = canvas.height / Math.max(1, tracks.length);
-  seen.forEach((row, number) => {
-    const left = across(row.time_s);
-    const next = seen[number + 1]?.time_s ?? end;
-    const right = across(Math.min(next, row.time_s + GAP_S));
-    for (const face of row.faces) {
-      const place = tracks.indexOf(face.track);
-      if (place < 0) continue;
-      const high = (tall - 4 * scale) * face.probabilities[face.emotion];
-      pen.fillStyle = COLOURS[face.emotion];
-      pen.fillRect(left, (place + 1) * tall - high, Math.max(1, right - left), high);
-    }
-  });
+  paintTimeline(canvas, timed.filter((row) => row.time_s >= start), start, end);
   canvas.setAttribute("aria-label", `${text("time")}: ${start.toFixed(0)} - ${end.toFixed(0)} s`);
 }
 
@@ -428,7 +213,7 @@ function keep(result) {
   rows.push(result);
   if (live && rows.length > KEPT_ROWS) {
     rows.shift();
-    if (!live.forgets) complain(() => text("forgets"));
+    if (!live.forgets) complain(() => text("forgets")(KEPT_ROWS));
     live.forgets = true;
   }
   offerSaving(true);
@@ -902,10 +687,9 @@ $("file").onchange = (event) => {
   event.target.value = ""; // or the same file could not be chosen again
   if (file) analyze(file);
 };
-$("language").value = language;
+$("language").value = spoken();
 $("language").onchange = (event) => {
-  language = event.target.value;
-  remember(language);
+  speakIn(event.target.value);
   speak();
   drawTimeline();
 };

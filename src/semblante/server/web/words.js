@@ -1,0 +1,109 @@
+// What the page says, in the language of the moment.
+
+export const EMOTIONS = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"];
+const TEXTS = {
+  en: {
+    local: "What the camera sees stays on the machine that runs semblante.", language: "Language",
+    view: "Picture", camera: "Start the camera", stop: "Stop the camera",
+    choose: "Choose a picture or a video", large: "Full screen", hint: "Drop a picture or a video here, or paste one.",
+    faces: "Faces", nobody: "No face yet.", time: "Over time",
+    certainty: "How the model divides its probability among seven expressions. It describes what "
+      + "the face shows, not what the person feels, and it is often wrong.",
+    json: "Save as JSON", csv: "Save as CSV", saved: "Save the picture",
+    face: "Face", none: "No face found.", one: "1 face: ", many: "faces: ",
+    unsure: "unsure", denied: "The camera cannot be used: ", lost: "The server does not answer.",
+    retry: "The server does not answer; trying again.",
+    busy: "The server has too much to do; trying again.",
+    gone: "The camera is gone.", full: "The server has too many live streams already.",
+    invisible: "This browser cannot show this format; what was found in it can be saved.",
+    sending: "Sending", queued: "Waiting for another video", working: "Working on the video",
+    done: "frames: ", cancel: "Cancel", unread: "It cannot be read: ",
+    refusal: "It was not analysed: ",
+    forgets: (n) => `Only the last ${n} results of the camera are kept for saving.`,
+    nofile: "The browser cannot read this file.", first: "Only the first of these files was taken.",
+    more: (n) => `and ${n} more`, why: "What speaks for it?", hide: "Hide",
+    evidence: (emotion) => `Orange speaks for ${emotion}, blue against it.`,
+    without: { eyes: "Eyes hidden", nose: "Nose hidden", mouth: "Mouth hidden" },
+    reasons: {}, details: [], // the server's own words
+    refused: {
+      NotAllowedError: "it was not allowed.", NotFoundError: "there is none.",
+      NotReadableError: "another program uses it, or it does not work.",
+      Insecure: "the browser lends it only to pages that come over HTTPS or from this machine.",
+    },
+    names: { angry: "angry", disgust: "disgust", fear: "fear", happy: "happy", sad: "sad",
+      surprise: "surprise", neutral: "neutral" },
+  },
+  es: {
+    local: "Lo que ve la cámara no sale del equipo en el que corre semblante.", language: "Idioma",
+    view: "Imagen", camera: "Encender la cámara", stop: "Apagar la cámara",
+    choose: "Elegir una imagen o un video", large: "Pantalla completa",
+    hint: "Suelte aquí una imagen o un video, o péguelo.",
+    faces: "Rostros", nobody: "Todavía no hay rostros.", time: "En el tiempo",
+    certainty: "Cómo reparte el modelo su probabilidad entre siete expresiones. Describe lo que "
+      + "muestra el rostro, no lo que siente la persona, y a menudo se equivoca.",
+    json: "Guardar como JSON", csv: "Guardar como CSV", saved: "Guardar la imagen",
+    face: "Rostro", none: "No se encontró ningún rostro.", one: "1 rostro: ",
+    many: "rostros: ", unsure: "poco seguro", denied: "No se puede usar la cámara: ",
+    lost: "El servidor no responde.",
+    retry: "El servidor no responde; se vuelve a intentar.",
+    busy: "El servidor tiene demasiado trabajo; se vuelve a intentar.", gone: "La cámara ya no está.",
+    full: "El servidor ya tiene demasiadas transmisiones en vivo.",
+    invisible: "Este navegador no puede mostrar este formato; lo encontrado se puede guardar.",
+    sending: "Enviando", queued: "Esperando a que termine otro video", working: "Analizando el video",
+    done: "fotogramas: ", cancel: "Cancelar",
+    unread: "No se puede leer: ", refusal: "No se analizó: ",
+    forgets: (n) => `Solo se guardan los últimos ${n} resultados de la cámara.`,
+    nofile: "El navegador no puede leer este archivo.",
+    first: "Solo se tomó el primero de estos archivos.", more: (n) => `y ${n} más`,
+    why: "¿Qué habla a favor?", hide: "Ocultar",
+    evidence: (emotion) => `Lo naranja habla a favor de ${emotion}; lo azul, en contra.`,
+    without: { eyes: "Ojos tapados", nose: "Nariz tapada", mouth: "Boca tapada" },
+    // The server gives its reasons in English: here is what each status means.
+    reasons: {
+      400: "la petición llegó incompleta.", 401: "falta la clave que el servidor mostró al empezar.",
+      403: "el servidor no acepta peticiones de esta página.", 408: "tardó demasiado en llegar.",
+      413: "es demasiado grande.", 422: "no es una imagen o un video que semblante sepa leer.",
+      404: "el servidor ya no lo tiene.", 409: "todavía no está listo.",
+      500: "algo falló en el servidor.",
+      503: "el servidor tiene demasiado trabajo; pruebe más tarde.",
+      504: "el servidor tardó demasiado.",
+    },
+    // Of what may be wrong with a picture or a video, that which has a remedy of its own.
+    details: [
+      [/pixels are too many|frames of \d+x\d+ pixels/, "tiene demasiados píxeles."],
+      [/breaks off/, "se interrumpe antes de su final."], [/empty/, "está vacío."],
+      [/damaged or cut off/, "está dañado o incompleto."],
+      [/more than \d+ frames/, "tiene demasiados fotogramas."],
+      [/could not be analysed/, "no se pudo analizar."],
+    ],
+    refused: {
+      NotAllowedError: "no se permitió.", NotFoundError: "no hay ninguna.",
+      NotReadableError: "la usa otro programa, o no funciona.",
+      Insecure: "el navegador solo la presta a páginas que llegan por HTTPS o desde este equipo.",
+      other: "algo falló al encenderla.",
+    },
+    names: { angry: "enfado", disgust: "asco", fear: "miedo", happy: "alegría", sad: "tristeza",
+      surprise: "sorpresa", neutral: "neutral" },
+  },
+};
+
+const stored = remembered(); // perhaps by another program at this address
+let language = stored in TEXTS ? stored : navigator.language.startsWith("es") ? "es" : "en";
+
+export const spoken = () => language;
+export const text = (key) => TEXTS[language][key];
+export const name = (emotion) => text("names")[emotion];
+// Why the server refused; `words` are its own.
+export const reason = (status, words) => text("details").find(([known]) => known.test(words))?.[1]
+  ?? text("reasons")[status] ?? words;
+export const percent = (p) => `${Math.round(100 * p)}\u00a0%`; // no line breaks within it
+
+export function speakIn(chosen) {
+  language = chosen;
+  try { localStorage.setItem("language", chosen); } catch { /* until the page is closed, then */ }
+}
+
+// A browser may keep nothing for a page, and say so by an error.
+function remembered() {
+  try { return localStorage.getItem("language"); } catch { return null; }
+}
