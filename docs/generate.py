@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from semblante.emotions import emotion_name
 from semblante.models import DEFAULT_MODEL
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -87,8 +88,10 @@ def generated_parts() -> dict[str, str]:
         parts[f"dial:{name}"] = dial_table(dial)
     lessons = json.loads((RESULTS / "lessons.json").read_text())
     curve = json.loads((RESULTS / "learning-curve.json").read_text())
+    evidence = json.loads((RESULTS / "evidence.json").read_text())
     for language, words in _WORDS.items():
         parts[f"lessons:{language}"] = lessons_table(lessons, words)
+        parts[f"evidence:{language}"] = recall_table(evidence, words, language)
         parts[f"learning-curve:{language}"] = learning_curve_table(curve, words)
         shown = printed(str(PROGRAM), "analyze", "examples", "--lang", language)
         parts[f"analyze:{language}"] = f"```text\n{trimmed(shown)}\n```"
@@ -125,6 +128,7 @@ _WORDS: dict[str, dict[str, Any]] = {
         "fer2013": "", "ferplus": ", FER+ labels",
         "lessons": ["run", "epochs", "faces", "at the end: Training", "PublicTest"],
         "figure": str, "count": "{:,}".format,
+        "evidence": ["emotion", "whole face", "eyes hidden", "nose hidden", "mouth hidden"],
         "under": "too small", "first": "first stage", "over": "too few faces",
     },
     "es": {
@@ -134,6 +138,7 @@ _WORDS: dict[str, dict[str, Any]] = {
         "fer2013": "", "ferplus": ", etiquetas FER+",
         "lessons": ["corrida", "épocas", "rostros", "al final: Training", "PublicTest"],
         "figure": as_spanish, "count": counted_in_spanish,
+        "evidence": ["emoción", "rostro entero", "ojos tapados", "nariz tapada", "boca tapada"],
         "under": "red pequeña", "first": "primera etapa", "over": "pocos rostros",
     },
 }  # fmt: skip
@@ -204,6 +209,14 @@ def lessons_table(lessons: dict[str, Any], words: dict[str, Any]) -> str:
         for name in ("under", "first", "over")
     ]  # fmt: skip
     return table(words["lessons"], rows)
+
+
+def recall_table(results: dict[str, Any], words: dict[str, Any], language: str) -> str:
+    rows = [
+        [emotion_name(emotion, language), *(words["figure"](f"{p:.0%}") for p in shares.values())]
+        for emotion, shares in results["recall"].items()
+    ]
+    return table(words["evidence"], rows)
 
 
 def learning_curve_table(results: dict[str, Any], words: dict[str, Any]) -> str:

@@ -46,8 +46,9 @@ def test_figures_are_those_of_the_weights_that_ship() -> None:
     for name in MODELS:
         dial = json.loads((results / f"dial-{name}.json").read_text())
         weights.add((dial["model"], dial["sha256"]))
-    failures = json.loads((results / "failures.json").read_text())
-    weights.add((failures["model"], failures["sha256"]))
+    for name in ("failures.json", "evidence.json"):
+        of_one = json.loads((results / name).read_text())
+        weights.add((of_one["model"], of_one["sha256"]))
     assert weights == {(name, entry.sha256) for name, entry in MODELS.items()}
     assert set(json.loads((results / "robustness.json").read_text())["accuracy"]) == set(MODELS)
     one_view = {

@@ -1017,3 +1017,7 @@ def test_what_speaks_for_an_estimate(page: Any) -> None:
     page.problems.clear()
     assert why.get_attribute("aria-disabled") is None
     assert page.evaluate("document.activeElement.textContent") == "What speaks for it?"
+    page.unroute("**/v1/explain?face=1")
+    page.keyboard.press("Enter")
+    face.wait_for(timeout=20_000)
+    assert page.get_by_role("alert").inner_text() == ""

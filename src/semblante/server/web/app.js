@@ -188,9 +188,11 @@ async function ask(number) {
       { method: "POST", body: asked.file, signal: asked.signal });
     if (still !== asked) return;
     asked.explained.set(number, found);
+    if (complaint === asked.refusal) complain(() => "");
     showBars(shown.faces);
   } catch (error) {
-    if (still === asked) complain(error.why ? () => text("refusal") + error.why() : () => text("lost"));
+    asked.refusal = error.why ? () => text("refusal") + error.why() : () => text("lost");
+    if (still === asked) complain(asked.refusal);
   } finally {
     button.ariaDisabled = null;
   }
