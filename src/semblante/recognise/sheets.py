@@ -1,4 +1,4 @@
-"""Many faces at a glance: a page of them sorted by emotion, and a video's emotions over time."""
+"""Faces at a glance: sorted by emotion, over a video's time, and what speaks for each estimate."""
 
 from __future__ import annotations
 
@@ -152,11 +152,10 @@ def evidence_sheet(explanations: Sequence[Explanation], language: str = "en") ->
             page.paste(Image.fromarray(tile), (place, top))
         title = f"{number + 1}: {_likeliest(explained.face.probabilities, language)}"
         draw.text((left, top), title, font=font(18), fill=_INK)
-        lines = [
-            words["evidence"].format(
-                emotion_name(explained.emotion, language), float(explained.evidence.max())
-            )
-        ]
+        most_for = f"{max(0.0, float(explained.evidence.max())):.1f}"
+        if language == "es":
+            most_for = most_for.replace(".", ",")
+        lines = [words["evidence"].format(emotion_name(explained.emotion, language), most_for)]
         for part, found in explained.without.items():
             lines.append(f"{words[part]}: {_likeliest(found, language)}")
         for place, line in enumerate(lines):
@@ -216,11 +215,11 @@ def _legend(draw: ImageDraw.ImageDraw, top: int, language: str) -> None:
 _WORDS: Final = {
     "en": {"track": "track", "hidden": "{} more faces are not shown",
            "more tracks": "{} shorter tracks are not shown",
-           "evidence": "for {}: up to {:.1f} bits", "for": "speaks for it", "against": "against it",
+           "evidence": "for {}: up to {} bits", "for": "speaks for it", "against": "against it",
            "eyes": "eyes hidden", "nose": "nose hidden", "mouth": "mouth hidden"},
     "es": {"track": "pista", "hidden": "{} rostros más no se muestran",
            "more tracks": "{} pistas más cortas no se muestran",
-           "evidence": "a favor de {}: hasta {:.1f} bits", "for": "habla a favor",
+           "evidence": "a favor de {}: hasta {} bits", "for": "habla a favor",
            "against": "en contra", "eyes": "ojos tapados", "nose": "nariz tapada",
            "mouth": "boca tapada"},
 }  # fmt: skip
