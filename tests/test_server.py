@@ -185,6 +185,9 @@ def test_what_speaks_for_an_estimate(client: TestClient, analyzer: Analyzer) -> 
         refused = client.post(f"/v1/explain{query}", files=sent)
         assert refused.status_code == 422
         assert reason in refused.json()["error"]
+    refused = small(analyzer, max_pixels=10_000).post("/v1/explain", content=data)
+    assert refused.status_code == 422
+    assert "512x512 pixels are too many" in refused.json()["error"]
 
 
 # -- videos ---------------------------------------------------------------------------------------
