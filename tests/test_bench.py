@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ import pytest
 from semblante import OptionError
 from semblante.models import MODELS, model_path
 from semblante.recognise import timing
-from semblante.recognise.timing import time_recognisers
+from semblante.recognise.timing import Milliseconds, time_in_turn, time_recognisers
 from test_cli import semblante
 
 
@@ -68,3 +70,39 @@ def test_peers_see_the_same_faces_in_the_same_run(monkeypatch: pytest.MonkeyPatc
         time_recognisers([], rounds=1)
     with pytest.raises(OptionError, match="rounds of at least 1, found 0"):
         time_recognisers(["rcnn-small-int8"], rounds=0)
+
+
+def test_the_middle_and_the_fastest_of_some_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two calls in turn, each made once before it is timed."""
+    made: list[str] = []
+    seconds = iter((0, 0.003, 1, 1.01, 2, 2.001, 3, 3.03, 4, 4.002, 5, 5.02))
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: next(seconds))
+    found = time_in_turn({"a": lambda: made.append("a"), "b": lambda: made.append("b")}, 3)
+    assert made == list("aabb" * 3)
+    assert (found["a"].median, found["a"].fastest) == pytest.approx((2, 1))
+    assert (found["b"].median, found["b"].fastest) == pytest.approx((20, 10))
+
+
+def test_milliseconds_are_of_a_single_face(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+
+    class Network:
+        def __init__(self, _: Path, *, threads: int) -> None:
+            self.threads = threads
+
+        def probabilities(self, faces: np.ndarray) -> None:
+            threads.append(self.threads)
+
+    def in_turn(calls: dict[Any, Callable[[], object]], _: int) -> dict[Any, Milliseconds]:
+        for call in calls.values():
+            call()
+        return {case: Milliseconds(case[2] * 4.0, case[2] * 2.0) for case in calls}
+
+    monkeypatch.setattr(timing, "Classifier", Network)
+    monkeypatch.setattr(timing, "time_in_turn", in_turn)
+    found = time_recognisers(["rcnn-small-int8"], peers=False)
+    assert threads == [1, 1, 2, 2]
+    assert [(one.threads, one.batch) for one in found] == [(1, 1), (1, 64), (2, 1), (2, 64)]
+    for one in found:
+        said = one.to_dict()
+        assert (said["ms_a_face"], said["fastest_ms_a_face"], said["faces_a_second"]) == (4, 2, 250)

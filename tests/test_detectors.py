@@ -23,8 +23,11 @@ from semblante.recognise.detectors import (
     Detection,
     Detector,
     HaarDetector,
+    Landmarks,
     WholePicture,
     YuNetDetector,
+    detected_in,
+    largest_face,
     make_detector,
     non_maximum_suppression,
 )
@@ -212,6 +215,145 @@ def test_detectors_by_name() -> None:
     with pytest.raises(OptionError, match="unknown detector 'mtcnn'; known: haar, yunet, none"):
         make_detector("mtcnn")
     assert DETECTORS == ("haar", "yunet", "none")
+
+
+# -- what a detector makes of what OpenCV says ----------------------------------------------------
+
+
+class Cascade:
+    """Says the same of every picture."""
+
+    def __init__(self, *votes: int) -> None:
+        self.said = [(100 * n, 100, 50, 50) for n in range(len(votes))], list(votes)
+
+    def detectMultiScale2(  # noqa: N802
+        self, *_: object, **__: object
+    ) -> tuple[list[tuple[int, ...]], list[int]]:
+        return self.said
+
+
+@pytest.mark.parametrize(
+    ("second", "min_score", "votes"),
+    [(3, 0.5, [12, 11, 4]), (3, 0.4, [12, 11, 4, 3]), (2, 0.5, [12]), (0, 0.4, [12])],
+)
+def test_where_few_windows_agree_another_cascade_must_see_a_face_too(
+    monkeypatch: pytest.MonkeyPatch, second: int, min_score: float, votes: list[int]
+) -> None:
+    cascades = {
+        "frontalface_alt2": Cascade(3, 4, 11, 12),
+        "frontalface_alt": Cascade(*[second] * (second > 0)),
+    }
+
+    def cascade(_: HaarDetector, name: str = "frontalface_alt2") -> Cascade:
+        return cascades[name]
+
+    monkeypatch.setattr(HaarDetector, "_cascade", cascade)
+    detector = HaarDetector(min_score=min_score)
+    found = detector.detect(np.zeros((640, 640, 3), np.uint8), upright=True)
+    assert [one.score for one in found] == pytest.approx([count / (count + 4) for count in votes])
+    assert [one.box.left for one in found] == [100 * (3, 4, 11, 12).index(n) for n in votes]
+
+
+def test_tilted_heads_that_are_too_small_are_left_out(astronaut: np.ndarray) -> None:
+    assert HaarDetector(min_face=150).detect(turned(astronaut, 30)) == []
+
+
+class Network:
+    """As YuNet's: boxes in the pixels of the picture that it is given."""
+
+    def __init__(self, *rows: list[float]) -> None:
+        self.rows = np.array(rows, np.float32)
+
+    def setInputSize(self, size: tuple[int, int]) -> None:  # noqa: N802
+        self.size = size
+
+    def detect(self, picture: np.ndarray) -> tuple[int, np.ndarray]:
+        self.seen = picture.copy()
+        return 1, self.rows
+
+
+def yunet_row(left: float, width: float, score: float) -> list[float]:
+    """Eyes at a third of the box's height, the nose, and the mouth at three quarters."""
+    x, y = left + width / 2, 100.0
+    points = [x - 20, y - 20, x + 20, y - 20, x + 5, y + 90, x - 10, y + 20, x + 10, y + 20]
+    return [left, 50, width, 120, *points, score]
+
+
+def test_what_yunet_says_in_the_framing_of_fer2013(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture of twice the size that is searched; red, green and blue are turned round."""
+    network = Network(yunet_row(20, 100, 0.8), yunet_row(300, 100, 0.9), yunet_row(500, 10, 0.95))
+    monkeypatch.setattr(YuNetDetector, "_network", lambda _: network)
+    image = np.zeros((800, 1280, 3), np.uint8)
+    image[:, :, 0] = 200
+    detector = YuNetDetector(Path("yunet.onnx"), min_face=30)
+    first, second = detector.detect(image, 2000)
+    assert network.size == (640, 400)
+    assert network.seen.shape == (400, 640, 3)
+    assert network.seen[0, 0].tolist() == [0, 0, 200]
+    # Of the surer one: 2 * 1.30 * 100 a side, around its eyes and mouth, 0.065 of that above.
+    assert first.box == Box(2 * 350 - 130, 200 - 130 - 17, 260, 260)
+    assert (first.score, second.score) == pytest.approx((0.9, 0.8))
+    assert first.landmarks == Landmarks((660, 160), (740, 160), (710, 380), (680, 240), (720, 240))
+    assert [one.box.width for one in YuNetDetector(Path("x")).detect(image)] == [26, 260, 260]
+
+
+@needs_yunet
+def test_yunet_finds_those_that_it_is_sure_enough_of(astronaut: np.ndarray) -> None:
+    [face] = YuNetDetector(YUNET).detect(astronaut)
+    assert YuNetDetector(YUNET, min_score=(face.score + 1) / 2).detect(astronaut) == []
+    assert YuNetDetector(YUNET, min_score=0.01).detect(astronaut)[0] == face
+    assert len(YuNetDetector(YUNET, min_score=0.01).detect(astronaut)) > 1
+
+
+def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ModelError, match=r"none\.onnx: cannot be read: No such file"):
+        YuNetDetector(tmp_path / "none.onnx")
+    monkeypatch.setattr(cv2, "__file__", str(tmp_path / "cv2.py"))
+    with pytest.raises(ModelError, match=r"alt2\.xml: OpenCV's face cascade is missing"):
+        HaarDetector()
+
+
+class Looks:
+    """Finds one face, and notes what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[tuple[int, ...], int | None, bool]] = []
+
+    def detect(
+        self, image: np.ndarray, max_side: int | None = None, *, upright: bool = False
+    ) -> list[Detection]:
+        self.asked.append((image.shape[:2], max_side, upright))
+        nose = (3.0, 3.0)
+        return [Detection(Box(1, 2, 10, 11), 0.9, Landmarks(nose, nose, nose, nose, nose), 30.0)]
+
+
+def test_faces_in_a_part_of_a_picture_are_where_they_are_in_the_whole() -> None:
+    image, detector = np.zeros((60, 80, 3), np.uint8), Looks()
+    for part, shape, place in (
+        (Box(20, 30, 40, 20), (20, 40), Box(21, 32, 10, 11)),
+        (Box(-10, -5, 40, 20), (15, 30), Box(1, 2, 10, 11)),
+        (Box(60, 50, 40, 20), (10, 20), Box(61, 52, 10, 11)),
+    ):
+        found = detected_in(detector, image, part, 128, upright=True)
+        assert found == [Detection(place, 0.9, None, 30.0)]
+        assert detector.asked.pop() == (shape, 128, True)
+    for nowhere in (Box(-50, 0, 40, 20), Box(90, 0, 40, 20), Box(0, -50, 40, 20)):
+        assert detected_in(detector, image, nowhere, 128) == []
+    assert detector.asked == []
+
+
+def test_the_largest_face_is_cut_out_level() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (200, 200, 3)).astype(np.uint8)
+
+    class Sees(Looks):
+        def detect(
+            self, image: np.ndarray, max_side: int | None = None, *, upright: bool = False
+        ) -> list[Detection]:
+            sure, large = Box(0, 0, 50, 50), Box(90, 90, 70, 70)
+            return [Detection(sure, 0.9), Detection(large, 0.6, roll=-30.0)]
+
+    found = largest_face(Sees())(image)
+    assert np.array_equal(found, crop_face(to_grey(image), Box(90, 90, 70, 70), roll=-30.0))
 
 
 # -- the detector that is pulled ------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,11 +12,13 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from onnx import numpy_helper
 
 from conftest import pattern_dataset
 from semblante.data import Dataset
 from semblante.emotions import EMOTIONS
 from semblante.errors import ModelError, OptionError
+from semblante.models import model_path
 from semblante.preprocess import InputSpec, network_input
 from semblante.recognise.classifier import Classifier, import_onnxruntime
 from semblante.train import export as export_module
@@ -322,8 +325,20 @@ def test_int8_of_a_run_on_few_faces(run_dir: Path, tmp_path: Path, n: int) -> No
     """Fewer than calibration takes, in numbers that it does not divide."""
     whole, out = tmp_path / "whole.onnx", tmp_path / "int8.onnx"
     export(run_dir, whole, pattern_dataset(), "fp32")
+    level = logging.getLogger().level
     quantise(whole, out, np.tile(pattern_dataset().images, (2, 1, 1))[:n])
-    assert any(node.op_type == "QuantizeLinear" for node in onnx.load(out).graph.node)
+    assert logging.getLogger().level == level
+    graph, whole_step = onnx.load(out).graph, np.zeros(1)
+    tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    kernels = [
+        (tensors[node.input[0]], tensors[node.input[1]])
+        for node in graph.node
+        if node.op_type == "DequantizeLinear" and tensors.get(node.input[0], whole_step).ndim == 4
+    ]
+    assert len(kernels) >= 6
+    for kernel, scale in kernels:
+        assert np.abs(kernel.astype(int)).max() <= 64  # seven bits
+        assert scale.shape == kernel.shape[:1]  # one for each of its outputs
 
 
 def test_int8_of_a_network_with_a_hidden_dense_layer(patterns: Dataset, tmp_path: Path) -> None:
@@ -368,6 +383,8 @@ def other_onnx(path: Path, metadata: dict[str, str]) -> Path:
         ({"semblante": "{"}, "damaged"),
         ({"semblante": "[]"}, "damaged"),
         ({"semblante": '{"labels": ["a", "b"], "input": {}}'}, "expected the labels"),
+        ({"semblante": "[" * 100_000}, "damaged"),
+        ({"semblante": json.dumps({"labels": EMOTIONS[::-1], "input": {}})}, "expected the labels"),
         ({"semblante": json.dumps({"labels": EMOTIONS, "input": {}})}, "description is incomplete"),
         (
             {"semblante": json.dumps({"labels": EMOTIONS, "input": asdict(InputSpec())})},
@@ -382,6 +399,20 @@ def other_onnx(path: Path, metadata: dict[str, str]) -> Path:
 def test_another_onnx_file(tmp_path: Path, metadata: dict[str, str], expected: str) -> None:
     with pytest.raises(ModelError, match=expected):
         Classifier(other_onnx(tmp_path / "other.onnx", metadata))
+
+
+def test_faces_are_standardised_as_the_file_says(tmp_path: Path, patterns: Dataset) -> None:
+    model = onnx.load(model_path("rcnn-small-int8"))
+    about = json.loads(model.metadata_props[0].value)
+    about["input"]["variance_floor"] = 4000.0
+    onnx.helper.set_model_props(model, {"semblante": json.dumps(about)})
+    onnx.save(model, tmp_path / "other.onnx")
+    classifier, faces = Classifier(tmp_path / "other.onnx"), patterns.images[:5]
+    inputs = {"faces": network_input(faces, InputSpec(variance_floor=4000.0))}
+    [expected] = classifier._session.run(["logits"], inputs)
+    np.testing.assert_allclose(classifier.logits(faces), expected, atol=1e-4)
+    shipped = Classifier(model_path("rcnn-small-int8")).logits(faces)
+    assert np.abs(shipped - expected).max() > 0.1
 
 
 def test_no_onnx_file(tmp_path: Path) -> None:

@@ -55,6 +55,12 @@ def test_wilson_against_published_values() -> None:
         assert wilson_interval(hits / n, n) == pytest.approx((low, high), abs=5e-5)
 
 
+def test_an_interval_stays_between_0_and_1() -> None:
+    for n in range(1, 300):
+        assert wilson_interval(0.0, n)[0] == pytest.approx(0, abs=1e-12)
+        assert 0 <= wilson_interval(0.0, n)[0] < wilson_interval(1.0, n)[1] <= 1
+
+
 def test_ece_by_loops() -> None:
     probabilities = RNG.dirichlet(np.full(7, 0.3), 400)
     labels = RNG.integers(0, 7, 400)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -68,6 +69,9 @@ def test_crop_of_any_size(side: int) -> None:
         {"size": 0, "normalisation": "per-image", "variance_floor": 1.0},
         {"size": 48, "normalisation": "per-image", "variance_floor": 0.0},
         {"size": 48, "normalisation": "per-image", "variance_floor": float("nan")},
+        {"size": 48, "normalisation": "per-image", "variance_floor": float("inf")},
+        {"size": float("inf"), "normalisation": "per-image", "variance_floor": 1.0},
+        {"size": -48, "normalisation": "per-image", "variance_floor": 1.0},
         {"size": 10**9, "normalisation": "per-image", "variance_floor": 1.0},
     ],
 )
@@ -93,3 +97,27 @@ def test_crop_beyond_each_edge_repeats_it(place: tuple[int, int]) -> None:
 def test_a_box_that_is_no_square_is_levelled_without_black_corners() -> None:
     grey = np.full((300, 300), 90, np.uint8)
     assert (crop_face(grey, Box(100, 120, 100, 60), roll=30.0) == 90).all()
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "method"),
+    [
+        (90, 60, cv2.INTER_AREA),
+        (60, 30, cv2.INTER_LINEAR),
+        (30, 60, cv2.INTER_LINEAR),
+        (20, 30, cv2.INTER_LINEAR),
+    ],
+)
+def test_only_what_shrinks_is_averaged(width: int, height: int, method: int) -> None:
+    grey = np.random.default_rng(0).integers(0, 256, (100, 120)).astype(np.uint8)
+    expected = cv2.resize(grey[10 : 10 + height, 20 : 20 + width], (48, 48), interpolation=method)
+    assert np.array_equal(crop_face(grey, Box(20, 10, width, height)), expected)
+
+
+@pytest.mark.parametrize(("width", "height"), [(100, 60), (60, 100), (80, 80)])
+def test_a_head_turned_all_the_way_round_is_as_it_was(width: int, height: int) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300)).astype(np.uint8)
+    grey = cv2.GaussianBlur(noise, (0, 0), 4)
+    box = Box(100, 120, width, height)
+    level = crop_face(grey, box, roll=360.0)
+    assert np.abs(level.astype(int) - crop_face(grey, box)).max() <= 1

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
+import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 import semblante
 from conftest import EXAMPLE, SHARED, needs_photos
@@ -22,9 +26,17 @@ from semblante.errors import MissingExtraError, OptionError
 from semblante.images import load_image
 from semblante.models import MODELS, model_path, sha256
 from semblante.preprocess import crop_face, to_grey
-from semblante.recognise.annotate import COLOURS, _draw_bars, _panel, annotate, font
-from semblante.recognise.classifier import Classifier
-from semblante.recognise.detectors import WholePicture
+from semblante.recognise.annotate import (
+    COLOURS,
+    _draw_bars,
+    _free_place,
+    _panel,
+    _text_colour,
+    annotate,
+    font,
+)
+from semblante.recognise.classifier import Classifier, import_onnxruntime, softmax
+from semblante.recognise.detectors import Detection, WholePicture
 from semblante.results import COLUMNS, rows_of
 
 
@@ -75,6 +87,35 @@ def test_what_the_classifier_sees_is_the_cut_out_face_and_its_mirror_image() -> 
         Analyzer(tta="mirror")
 
 
+class Sees:
+    """Finds the same faces in every picture."""
+
+    def __init__(self, *found: Detection) -> None:
+        self.found = found
+
+    def detect(
+        self, image: np.ndarray, max_side: int | None = None, *, upright: bool = False
+    ) -> list[Detection]:
+        return list(self.found)
+
+
+def test_a_tilted_head_is_levelled_before_it_is_looked_at() -> None:
+    image, box = load_image(EXAMPLE), Box(177, 66, 97, 97)
+    analyzer = Analyzer(detector=Sees(Detection(box, 0.9, roll=30.0)))
+    [face] = analyzer.analyze(image)
+    crops = np.stack([crop_face(to_grey(image), box, roll=roll) for roll in (30.0, 0.0)])
+    level, as_it_is = analyzer.classifier.probabilities(crops, mirrored=True)
+    assert list(face.probabilities.values()) == pytest.approx(level.tolist(), abs=1e-5)
+    assert np.abs(level - as_it_is).max() > 1e-3
+
+
+def test_faces_one_above_the_other_come_from_top_to_bottom() -> None:
+    places = [Box(9, 50, 40, 40), Box(9, 4, 40, 40), Box(5, 60, 40, 40)]
+    analyzer = Analyzer(detector=Sees(*(Detection(place, 0.9) for place in places)))
+    found = [face.box for face in analyzer.analyze(np.zeros((110, 60, 3), np.uint8))]
+    assert found == [places[2], places[1], places[0]]
+
+
 @pytest.mark.parametrize("n", [2, 7, 37])
 def test_faces_divided_among_threads_are_what_each_is_by_itself(n: int) -> None:
     rng = np.random.default_rng(n)
@@ -113,10 +154,16 @@ def test_it_goes_into_another_process(analyzer: Analyzer) -> None:
     (face,), (again,) = analyzer.analyze(EXAMPLE), copied.analyze(EXAMPLE)
     assert again == face
     assert {face, again} == {face}
+    classifier = Analyzer(threads=2, steps=1).classifier
+    copied = pickle.loads(pickle.dumps(classifier))
+    assert copied.steps_taken(np.zeros((1, 48, 48), np.uint8)).tolist() == [1]
+    assert copied._threads == classifier._threads == 2
 
 
 def test_a_single_picture_is_no_list_of_them(analyzer: Analyzer) -> None:
-    for single in (str(EXAMPLE), EXAMPLE, EXAMPLE.read_bytes(), load_image(EXAMPLE)):
+    data = EXAMPLE.read_bytes()
+    for single in (str(EXAMPLE), EXAMPLE, data, bytearray(data), memoryview(data),
+                   load_image(EXAMPLE)):  # fmt: skip
         with pytest.raises(OptionError, match="expected several pictures"):
             analyzer.analyze_many(single)
 
@@ -128,6 +175,21 @@ def test_a_single_picture_is_no_list_of_them(analyzer: Analyzer) -> None:
 def test_options_that_are_none(options: dict[str, Any]) -> None:
     with pytest.raises(OptionError, match="expected"):
         Analyzer(**options)
+
+
+def test_options_of_numpy_and_those_out_of_range() -> None:
+    options = {"threads": np.int32(1), "steps": np.int64(1), "early_exit": np.float32(1)}
+    classifier = Classifier(model_path("rcnn-small-int8"), **options)
+    assert classifier.steps_taken(np.zeros((1, 48, 48), np.uint8)).tolist() == [1]
+    for early_exit in (-0.1, 1.1, float("nan")):
+        with pytest.raises(OptionError, match="expected early_exit between 0 and 1"):
+            Classifier(model_path("rcnn-small-int8"), early_exit=early_exit)
+
+
+def test_probabilities_of_numbers_of_any_size() -> None:
+    found = softmax(np.array([[1000, 0, 1000], [0, -1000, 0], [-1000] * 3], np.float32))
+    assert found == pytest.approx(np.array([[0.5, 0, 0.5], [0.5, 0, 0.5], [1 / 3] * 3]))
+    assert softmax(np.zeros((0, 7), np.float32)).shape == (0, 7)
 
 
 def test_annotate_takes_what_analyze_takes(analyzer: Analyzer) -> None:
@@ -157,6 +219,44 @@ def test_one_bad_picture_does_not_stop_the_others(analyzer: Analyzer) -> None:
     assert found[1].width is None
     with pytest.raises(ImageError, match=r"missing\.jpg: cannot be read"):
         analyzer.analyze("missing.jpg")
+
+
+@pytest.mark.parametrize("error", [cv2.error("too large"), MemoryError("too large")])
+def test_a_picture_that_cannot_be_searched_does_not_stop_the_others(error: Exception) -> None:
+    class Fails(Sees):
+        def detect(
+            self, image: np.ndarray, max_side: int | None = None, *, upright: bool = False
+        ) -> list[Detection]:
+            if len(image) > 100:
+                raise error
+            return []
+
+    small = np.zeros((50, 60, 3), np.uint8)
+    bad, good = Analyzer(detector=Fails()).analyze_many([EXAMPLE, small])
+    assert bad.error == f"{EXAMPLE}: could not be searched: too large"
+    assert (good.error, good.width, good.height) == (None, 60, 50)
+
+
+def test_of_many_pictures_each_comes_once_and_few_are_read_ahead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Sixteen at once through the network, or fewer where they are large."""
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    analyzer = Analyzer("rcnn-small-int8", detector="none")
+    read: list[int] = []
+
+    def pictures() -> Iterator[np.ndarray]:
+        for number in range(40):
+            read.append(number)
+            yield np.zeros((8, 10 + number, 3), np.uint8)
+
+    for most_pixels, at_first in ((10**6, 16 + 3), (400, 5 + 3)):
+        monkeypatch.setattr("semblante.recognise.pipeline._CHUNK_PIXELS", most_pixels)
+        read.clear()
+        analyses = analyzer.analyze_many(pictures())
+        first = next(analyses)
+        assert len(read) == at_first
+        assert [one.width for one in (first, *analyses)] == list(range(10, 50))
 
 
 def test_overlap_by_counting_pixels() -> None:
@@ -287,6 +387,72 @@ def test_the_emotion_stands_above_the_face() -> None:
     assert (marked[:58] == COLOURS["sad"]).all(axis=2).any()
 
 
+def test_labels_and_bars_speak_the_language(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(
+        ImageDraw.ImageDraw, "text", lambda _, place, text, **how: said.append(text)
+    )
+    face = Face(Box(20, 60, 140, 140), 0.9, "happy", dict.fromkeys(EMOTIONS, 0.1) | {"happy": 0.4})
+    annotate(np.zeros((260, 480, 3), np.uint8), [face], "es")
+    assert said == ["alegría 40%", *(emotion_name(emotion, "es") for emotion in EMOTIONS)]
+
+
+def test_bars_hide_no_face_no_name_and_no_other_bars(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = importlib.import_module("semblante.recognise.annotate")
+    labels: list[Box] = []
+    panels: list[Box] = []
+    draw_label = module._draw_label
+
+    def label(*words: Any) -> Box:
+        labels.append(draw_label(*words))
+        return labels[-1]
+
+    monkeypatch.setattr(module, "_draw_label", label)
+    monkeypatch.setattr(module, "_draw_bars", lambda *words: panels.append(words[2]))
+    rng = np.random.default_rng(0)
+    picture, n = np.zeros((600, 900, 3), np.uint8), 0
+    for _ in range(60):
+        labels.clear()
+        panels.clear()
+        faces = [
+            Face(Box(*map(int, rng.integers(0, (800, 500))), *[int(rng.integers(95, 200))] * 2),
+                 0.9, "happy", dict.fromkeys(EMOTIONS, 1 / 7))
+            for _ in range(3)
+        ]  # fmt: skip
+        annotate(picture, faces)
+        n += len(panels)
+        for place, panel in enumerate(panels):
+            others = [*(face.box for face in faces), *labels, *panels[:place]]
+            assert all(panel.iou(other) == 0 for other in others)
+            assert panel.left >= 0 <= panel.top
+            assert panel.left + panel.width <= 900
+            assert panel.top + panel.height <= 600
+    assert n > 60
+
+
+@pytest.mark.parametrize(
+    ("box", "taken", "place"),
+    [
+        (Box(50, 50, 40, 30), [], (50, 35)),
+        (Box(50, 50, 40, 30), [Box(60, 30, 40, 15)], (50, 80)),
+        (Box(50, 5, 40, 30), [], (50, 35)),
+        (Box(50, 50, 40, 30), [Box(60, 30, 40, 15), Box(60, 85, 40, 15)], (50, 50)),
+        (Box(50, 5, 40, 90), [], (50, 5)),
+        (Box(180, 50, 40, 30), [], (140, 35)),
+        (Box(-20, -10, 400, 400), [], (0, 0)),
+        (Box(50, 50, 40, 30), [Box(0, 0, 200, 100)], (50, 35)),  # hidden wherever it is
+    ],
+)
+def test_where_a_name_stands(box: Box, taken: list[Box], place: tuple[int, int]) -> None:
+    """60 by 15 pixels, in a picture of 200 by 100."""
+    assert _free_place(box, 60, 15, (200, 100), taken) == Box(*place, 60, 15)
+
+
+def test_names_stand_out_on_their_colours() -> None:
+    dark = {emotion for emotion in EMOTIONS if _text_colour(COLOURS[emotion]) == (255, 255, 255)}
+    assert dark == {"sad"}
+
+
 # -- what recognition does not need -----------------------------------------------------------
 
 
@@ -299,6 +465,18 @@ def test_recognition_imports_no_torch() -> None:
         "assert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_onnx_runtime_is_told_not_to_call_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it is imported, and where it was imported already."""
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
+    told: list[str | None] = []
+    monkeypatch.setattr(
+        "onnxruntime.disable_telemetry_events",
+        lambda: told.append(os.environ.get("ORT_DISABLE_TELEMETRY")),
+    )
+    import_onnxruntime()
+    assert told == ["1"]
 
 
 def test_a_table_of_pandas(analyzer: Analyzer, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import semblante
 from conftest import EXAMPLE
 from semblante import EMOTIONS, Analysis, Analyzer, Box, Face
 from semblante.cli import views
+from semblante.emotions import emotion_name
 from semblante.recognise.annotate import COLOURS, pixelated
 from semblante.recognise.sheets import Tile, _axis, contact_sheet, tile_of, timeline
 from semblante.recognise.video import Video
@@ -67,6 +68,114 @@ def test_timeline_has_a_strip_for_each_track() -> None:
     assert COLOURS["fear"] in colours(second)
     assert COLOURS["sad"] not in colours(second)
     assert timeline([]).shape[2] == 3
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, str]]:
+    """What is written on a picture, and how far from its left edge."""
+    said: list[tuple[float, str]] = []
+    write = ImageDraw.ImageDraw.text
+
+    def text(self, place, text, **how):
+        said.append((place[0], text))
+        write(self, place, text, **how)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
+    return said
+
+
+def test_of_a_face_beyond_the_picture_the_nearest_edge_is_shown() -> None:
+    image = semblante.load_image(EXAMPLE)
+    left, above = Box(-90, 10, 60, 60), Box(10, -90, 60, 60)
+    beside = tile_of(image, left, "sad", 0.5).picture
+    assert np.array_equal(beside, beside[:, :1].repeat(96, axis=1))
+    over = tile_of(image, above, "sad", 0.5).picture
+    assert np.array_equal(over, over[:1].repeat(96, axis=0))
+
+
+def test_a_timeline_begins_with_its_first_frame(written: list[tuple[float, str]]) -> None:
+    """Ten frames a second, from 100.3 to 104.2 s."""
+    frames = [
+        Analysis("x.mp4", 9, 9, (face("happy"),), frame=n, time_s=100.3 + n / 10) for n in range(40)
+    ]
+    picture = timeline(frames, "es")
+    rows, columns = np.nonzero((picture[:70] == COLOURS["happy"]).all(axis=2))
+    assert (columns.min(), columns.max()) == pytest.approx((110, 1180), abs=1)
+    assert rows.max() - rows.min() == pytest.approx(0.82 * 44, abs=1)
+    marks = [(x, text) for x, text in written if text.endswith(" s")]
+    assert [text for _, text in marks] == ["100.5 s", *(f"{n / 2:g} s" for n in range(202, 209))]
+    assert [x for x, _ in marks] == pytest.approx(
+        [113 + 1070 * (0.2 + n / 2) / 4 for n in range(8)]
+    )
+    names = [text for _, text in written if not text.endswith(" s")]
+    assert names == ["pista 1", *(emotion_name(emotion, "es") for emotion in EMOTIONS)]
+
+
+def test_of_many_tracks_the_longest_are_shown_in_order(written: list[tuple[float, str]]) -> None:
+    frames = [
+        Analysis("x.mp4", 9, 9, tuple(face("happy", n) for n in range(1, 71) if n > k),
+                 frame=k, time_s=float(k))
+        for k in range(70)
+    ]  # fmt: skip
+    timeline(frames)
+    tracks = [text for _, text in written if text.startswith("track ")]
+    assert tracks == [f"track {n}" for n in range(11, 71)]
+    assert "10 shorter tracks are not shown" in [text for _, text in written]
+
+
+def test_a_contact_sheet_in_spanish(written: list[tuple[float, str]]) -> None:
+    tiles = [Tile(np.zeros((96, 96, 3), np.uint8), "happy", 0.5)]
+    contact_sheet(tiles, "es", {"happy": 3, "sad": 1})
+    assert [text for _, text in written] == [
+        "alegría (3)", "50%", "tristeza (1)", "3 rostros más no se muestran"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("language", "expected"),
+    [
+        ("en", ["1: happy 82%", "for fear: up to 1.3 bits", "mouth hidden: sad 82%",
+                "2: angry 82%", "for fear: up to 0.0 bits", "speaks for it", "against it"]),
+        ("es", ["1: alegría 82%", "a favor de miedo: hasta 1,3 bits", "boca tapada: tristeza 82%",
+                "2: enfado 82%", "a favor de miedo: hasta 0,0 bits", "habla a favor",
+                "en contra"]),
+    ],
+)  # fmt: skip
+def test_what_an_evidence_sheet_says(
+    language: str, expected: list[str], written: list[tuple[float, str]]
+) -> None:
+    grey, evidence = np.full((48, 48), 100, np.uint8), np.full((48, 48), -3.0, np.float32)
+    evidence[0, 0] = 1.26
+    without = {"mouth": face("sad").probabilities}
+    first = semblante.Explanation(face("happy"), "fear", grey, evidence, without)
+    second = semblante.Explanation(face("angry"), "fear", grey, np.minimum(evidence, -1), {})
+    semblante.evidence_sheet([first, second], language)
+    assert [text for _, text in written] == expected
+
+
+@pytest.mark.parametrize(
+    ("bits", "strength", "colour"),
+    [(0.25, 0.2, "surprise"), (-0.5, 0.4, "sad"), (-2.0, 0.8, "sad")],
+)
+def test_little_evidence_is_pale(bits: float, strength: float, colour: str) -> None:
+    grey, evidence = np.full((48, 48), 100, np.uint8), np.full((48, 48), bits, np.float32)
+    page = semblante.evidence_sheet(
+        [semblante.Explanation(face("happy"), "happy", grey, evidence, {})]
+    )
+    expected = 100 + strength * (np.array(COLOURS[colour]) - 100)
+    assert np.abs(page[6:198, 204:396] - expected).max() <= 1
+
+
+def test_hair_and_chin_are_hidden_too_and_nothing_beyond() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (100, 120, 3)).astype(np.uint8)
+    hidden = pixelated(image, [Box(-10, -10, 40, 40), Box(200, 10, 30, 30), Box(60, 50, 20, 20)])
+    differs = (hidden != image).any(axis=2)
+    for rows, columns in (((0, 40), (0, 38)), ((45, 75), (56, 84))):
+        part = np.s_[rows[0] : rows[1], columns[0] : columns[1]]
+        assert differs[part].mean() > 0.99
+        assert len(colours(hidden[part])) <= 64
+        differs[part] = False
+    assert not differs.any()
 
 
 def test_nobody_is_recognised_in_a_blurred_copy() -> None:

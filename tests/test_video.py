@@ -6,8 +6,10 @@ import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,11 +17,12 @@ import pytest
 
 import semblante
 from conftest import EXAMPLE, ffmpeg, needs_ffmpeg
-from semblante import Analyzer, Box, OptionError, VideoError
+from semblante import Analyzer, Box, Face, OptionError, VideoError
 from semblante.recognise.detectors import Detection, make_detector
 from semblante.recognise.pipeline import Following
 from semblante.recognise.tracks import Track, Tracker, median_flow, tracker_for
 from semblante.recognise.video import (
+    Frame,
     Video,
     VideoWriter,
     is_whole,
@@ -161,6 +164,9 @@ def test_cameras_and_files_that_are_none(tmp_path: Path, moving: Path) -> None:
             next(Video(moving).frames(every_s))
     with pytest.raises(OptionError, match="detect_every of at least 1"):
         next(Analyzer().analyze_video(moving, detect_every=0))
+    for seconds in (-0.1, float("nan")):
+        with pytest.raises(OptionError, match="search_every_s of 0 or more"):
+            next(Analyzer().analyze_video(moving, search_every_s=seconds))
 
 
 def test_names_that_look_like_a_protocol(
@@ -205,11 +211,11 @@ def test_a_file_that_breaks_off_gives_its_frames_first(tmp_path: Path, face: np.
 
 
 def test_whoever_stops_early_leaves_no_thread(moving: Path) -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     frames = Video(moving).frames()
     next(frames)
     frames.close()
-    assert threading.active_count() == before
+    assert set(threading.enumerate()) <= before
 
 
 # -- tracks -------------------------------------------------------------------------------------
@@ -229,6 +235,35 @@ def test_what_is_gone_is_not_followed(face: np.ndarray) -> None:
     rng = np.random.default_rng(1)
     after = rng.integers(0, 256, before.shape).astype(np.uint8)
     assert median_flow(before, after, np.array([60.0, 60.0, 170.0, 170.0])) is None
+
+
+def test_no_face_grows_by_more_than_a_tenth_from_frame_to_frame(face: np.ndarray) -> None:
+    before = cv2.cvtColor(canvas((face, 60, 60)), cv2.COLOR_RGB2GRAY)
+    larger = cv2.resize(face, (132, 132), interpolation=cv2.INTER_LINEAR)
+    after = cv2.cvtColor(canvas((larger, 49, 49)), cv2.COLOR_RGB2GRAY)
+    found = median_flow(before, after, np.array([60.0, 60.0, 170.0, 170.0]))
+    assert found is not None
+    assert found[2:] - found[:2] == pytest.approx([121, 121])
+
+
+def test_a_face_that_is_mostly_hidden_is_not_followed(face: np.ndarray) -> None:
+    """A third of its points must be found again."""
+    before = cv2.cvtColor(canvas((face, 60, 60)), cv2.COLOR_RGB2GRAY)
+    noise = np.random.default_rng(1).integers(0, 256, before.shape).astype(np.uint8)
+    edges = np.array([60.0, 60.0, 170.0, 170.0])
+    for shown, followed in ((135, True), (95, False)):
+        after = before.copy()
+        after[:, shown:] = noise[:, shown:]
+        assert (median_flow(before, after, edges) is not None) == followed
+
+
+def test_a_face_whose_middle_leaves_the_picture_is_not_followed() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (240, 340)).astype(np.uint8)
+    wall = cv2.GaussianBlur(noise, (0, 0), 3)
+    for left, followed in ((270.0, True), (289.0, False)):
+        edges = np.array([left, 90.0, left + 56, 146.0])
+        found = median_flow(wall[:, 4:324].copy(), wall[:, :320].copy(), edges)
+        assert (found is not None) == followed
 
 
 WALL = np.full((240, 320), 128, np.uint8)
@@ -252,10 +287,54 @@ def test_a_track_outlives_a_moment_without_detection_but_not_more() -> None:
     numbers: list[list[int]] = []
     for time_s, found in ((0.0, there), (0.4, []), (0.45, there), (1.0, []), (1.1, there)):
         numbers.append([track.number for track in after(tracker, found, time_s)])
-    assert numbers[0] == [1]
-    assert numbers[2] == [1]
-    assert numbers[3] == []
-    assert numbers[4] == [2]
+    assert numbers == [[1], [], [1], [], [2]]
+
+
+def test_each_detection_continues_the_track_that_it_lies_on_most() -> None:
+    """Of two that overlap; no track takes two detections, and no detection two tracks."""
+    tracker = Tracker()
+
+    def update(lefts: tuple[int, ...], time_s: float) -> list[tuple[int, int]]:
+        found = [Detection(Box(left, 0, 100, 100), 0.9) for left in lefts]
+        return [(track.number, track.box.left) for track in after(tracker, found, time_s)]
+
+    assert update((0, 50), 0.0) == [(1, 0), (2, 50)]
+    assert update((15, 65), 0.1) == [(1, 15), (2, 65)]  # the first lies on both
+    assert update((30,), 0.2) == [(1, 30)]
+    assert update((35, 60), 0.3) == [(1, 35), (2, 60)]
+    tracker = Tracker()
+    assert update((0,), 0.0) == [(1, 0)]
+    assert update((10, 40), 0.1) == [(1, 10), (2, 40)]
+
+
+def test_where_the_flow_leads_counts_as_much_as_what_is_found() -> None:
+    tracker = Tracker()
+    tracker.update([Detection(Box(0, 0, 40, 40), 0.9, roll=30.0)], 0.0)
+    [track] = tracker.update([Detection(Box(10, 0, 50, 40), 0.8)], 0.1)
+    assert track.box == Box(5, 0, 45, 40)
+    assert (track.score, track.roll) == (0.8, 0.0)
+    tracker.lose()
+    [track] = tracker.update([Detection(Box(15, 0, 40, 40), 0.9, roll=-30.0)], 0.2)
+    assert (track.box, track.roll) == (Box(15, 0, 40, 40), -30)
+    [other] = Tracker().update([Detection(Box(0, 0, 40, 40), 0.9, roll=30.0)], 0.0)
+    assert other.roll == 30
+
+
+def test_who_was_lost_comes_back_by_detection_only() -> None:
+    """What stands in their place stays where it is, and would be followed."""
+    noise = np.random.default_rng(0).integers(0, 256, WALL.shape).astype(np.uint8)
+    tracker = Tracker()
+    there = [Detection(Box(100, 60, 80, 80), 0.9)]
+    numbers = []
+    frames = (noise, there), (noise, []), (WALL, []), (noise, []), (noise, []), (noise, there)
+    for tenth, (picture, found) in enumerate(frames):
+        tracker.follow(picture)
+        numbers.append([track.number for track in tracker.update(found, tenth / 10)])
+    assert numbers == [[1], [1], [], [], [], [1]]
+
+
+def test_a_box_has_at_least_a_pixel() -> None:
+    assert Track(np.array([1.2, 3.3, 1.4, 3.4]), 0.9, 0.0).box == Box(1, 3, 1, 1)
 
 
 def test_smoothing_is_an_exponential_average_in_time() -> None:
@@ -266,7 +345,10 @@ def test_smoothing_is_an_exponential_average_in_time() -> None:
     share = 1 - np.exp(-0.1 / 0.5)
     expected = start + share * (other - start)
     np.testing.assert_allclose(tracker.smooth(track, other, 0.1), expected)
+    once_more = expected + share * (other - expected)  # since the last, not since the first
+    np.testing.assert_allclose(tracker.smooth(track, other, 0.2), once_more)
     np.testing.assert_allclose(tracker.smooth(track, other, 100.0), other, atol=1e-9)
+    assert Tracker(smoothing_s=0).smooth(track, start, 100.0).tolist() == start.tolist()
 
 
 def test_a_face_in_a_large_frame_is_followed(face: np.ndarray) -> None:
@@ -306,6 +388,90 @@ def test_when_the_detector_looks_again() -> None:
         seen.append((widths.copy(), face.detection_score))
     assert [asked for asked, _ in seen] == [[320], [], [160], [], [160], [320], [], [160]]
     assert [score for _, score in seen] == [0.9, 0.9, 0.95, 0.95, 0.95, 0.9, 0.9, 0.95]
+
+
+@pytest.mark.parametrize("tilted", [True, False, None])
+def test_whether_tilted_heads_need_a_look_of_their_own_says_the_detector(
+    tilted: bool | None,
+) -> None:
+    looks: list[tuple[int, bool]] = []
+
+    class Notes:
+        """Sees one face, close by only where it need not be upright."""
+
+        def detect(
+            self, image: np.ndarray, max_side: int | None = None, *, upright: bool = False
+        ) -> list[Detection]:
+            looks.append((image.shape[1], upright))
+            if image.shape[1] == SIZE[0]:
+                return [Detection(Box(100, 60, 80, 80), 0.9)]
+            return [] if upright else [Detection(Box(40, 40, 80, 80), 0.85)]
+
+    detector = Notes()
+    if tilted is not None:
+        detector.tilted = tilted  # type: ignore[attr-defined]
+    following = Following(
+        Analyzer(detector=detector), Tracker(), look_every_s=0.1, search_every_s=9.0
+    )
+    following.faces(canvas(), 0.0)
+    [face] = following.faces(canvas(), 0.2)
+    again = [] if tilted is False else [(160, False)]
+    assert looks == [(320, True), (160, True), *again]
+    assert face.detection_score == (0.9 if tilted is False else 0.85)
+
+
+class Film(Video):
+    """Two frames of a camera that is not there."""
+
+    def __init__(self) -> None:
+        self.name, self.is_camera, self.fps = "camera 0", True, 20.0
+
+    def frames(self, every_s: float | None = None) -> Iterator[Frame]:
+        for number, time_s in ((3, 0.1), (8, 0.7)):
+            yield Frame(number, time_s, np.zeros((50, 60, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("options", "look_every_s", "search_every_s", "sure"),
+    [
+        ({}, 0.99 * 5 / 20, 0.5, 0.8),
+        ({"detect_every": 2, "search_every_s": 0.3}, 0.99 * 2 / 20, 0.3, 0.8),
+        ({"search_every_s": 0.3, "every_s": 0.2}, 0.99 * 5 / 20, 0.3, 0.8),
+        ({"search_every_s": 0.3, "every_s": 0.3}, 0.99 * 5 / 20, 0.0, 0.8),
+        ({"every_s": 1.0}, 0.99 * 5 / 20, 0.0, 0.0),
+        ({"every_s": 1.0, "tracker": Tracker(sure=0.6)}, 0.99 * 5 / 20, 0.0, 0.6),
+    ],
+)
+def test_what_is_asked_of_a_video_is_done(
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, Any],
+    look_every_s: float,
+    search_every_s: float,
+    sure: float,
+) -> None:
+    made: list[tuple[Tracker, dict[str, float]]] = []
+    times: list[float] = []
+
+    class Follows:
+        def __init__(self, _: Analyzer, tracker: Tracker, **how: float) -> None:
+            made.append((tracker, how))
+
+        def faces(self, _: np.ndarray, time_s: float) -> tuple[Face, ...]:
+            times.append(time_s)
+            return ()
+
+    monkeypatch.setattr("semblante.recognise.pipeline.Following", Follows)
+    found = list(Analyzer("rcnn-small-int8").analyze_video(Film(), **options))
+    [(tracker, how)] = made
+    assert how == {
+        "look_every_s": pytest.approx(look_every_s), "search_every_s": search_every_s
+    }  # fmt: skip
+    assert tracker.sure == sure
+    assert tracker is options.get("tracker", tracker)
+    assert times == [0.1, 0.7]
+    assert [(one.path, one.frame, one.time_s, one.width, one.height) for one in found] == [
+        (None, 3, 0.1, 60, 50), (None, 8, 0.7, 60, 50)
+    ]  # fmt: skip
 
 
 # -- files as cameras and phones write them -----------------------------------------------------
@@ -652,3 +818,253 @@ def test_the_boxes_of_an_mp4(parts: tuple[bytes, ...], whole: bool, tmp_path: Pa
     path = tmp_path / "clip.mp4"
     path.write_bytes(b"\0\0\0\x10ftypisom\0\0\0\1" + b"".join(parts))
     assert is_whole(path) == whole
+
+
+@pytest.mark.parametrize(
+    ("data", "whole"),
+    [
+        (b"RIFF\x08\0\0\0AVI LIST", True),
+        (b"RIFF\x09\0\0\0AVI LIST", False),
+        (b"\x1a\x45\xdf\xa3\x82ab\x18\x53\x80\x67\x84data", True),
+        (b"\x1a\x45\xdf\xa3\x82ab\x18\x53\x80\x67\x01\0\0\0\0\0\0\x04data", True),
+        (b"\x1a\x45\xdf\xa3\x82ab\x18\x53\x80\x67\x85data", False),
+        # As long as it lasts, said in one byte and in eight.
+        (b"\x1a\x45\xdf\xa3\x82ab\x18\x53\x80\x67\xff" + b"data" * 50, False),
+        (b"\x1a\x45\xdf\xa3\x82ab\x18\x53\x80\x67\x01" + b"\xff" * 7 + b"data", False),
+        (b"\x1a\x45\xdf\xa3\x82ab\x18\x53\x80\x66\x84data", False),
+        (b"\0\0\1\xbastream", True),
+        (b"Gstream", True),
+        (b"1234Gstream", True),
+        (b"\0\0\0\x10moov" + b"12345678", False),
+        (b"\0\0\0\x10ftypisom\0\0\0\1\0\0\0\x10moov1234567", False),
+        (b"\0\0\0\x10ftypisom\0\0\0\1\0\0\0\x10moov12345678", True),
+        (b"\0\0\0\x10ftypisom\0\0\0\1\0\0\0\4\0\0\0\x10moov12345678", False),
+        (b"\0\0\0\x10ftypisom\0\0\0\1\0\0\0\0free12345678", False),
+    ],
+)
+def test_how_long_a_file_says_that_it_is(data: bytes, whole: bool, tmp_path: Path) -> None:
+    (tmp_path / "clip").write_bytes(data)
+    assert is_whole(tmp_path / "clip") == whole
+
+
+# -- what OpenCV says of a file, and does with one ------------------------------------------------
+
+
+class Capture:
+    """A file or camera with frames at these times, and what else OpenCV would say of it."""
+
+    def __init__(self, *times_s: float, unread: int = -1, **said: float) -> None:
+        self.times_s, self.unread, self.at = times_s, unread, -1
+        self.said = {
+            getattr(cv2, f"CAP_PROP_{name.upper()}"): value
+            for name, value in {"frame_width": 32, "frame_height": 24, "fps": 10, **said}.items()
+        }
+
+    def isOpened(self) -> bool:  # noqa: N802
+        return True
+
+    def get(self, what: int) -> float:
+        if what == cv2.CAP_PROP_POS_MSEC:
+            return 1000 * self.times_s[self.at]
+        return self.said.get(what, 0)
+
+    def grab(self) -> bool:
+        self.at += 1
+        return self.at < len(self.times_s)
+
+    def retrieve(self) -> tuple[bool, np.ndarray]:
+        return self.at != self.unread, np.zeros((24, 32, 3), np.uint8)
+
+    def release(self) -> None:
+        pass
+
+
+@pytest.fixture
+def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Video]:
+    def open_as(capture: Capture, data: bytes = b"no container", camera: bool = False) -> Video:
+        monkeypatch.setattr(cv2, "VideoCapture", lambda *_: capture)
+        (tmp_path / "film").write_bytes(data)
+        return Video(0 if camera else tmp_path / "film")
+
+    return open_as
+
+
+@pytest.mark.parametrize(
+    ("said", "camera", "size"),
+    [
+        ({"sar_num": 4, "sar_den": 3}, False, (43, 24)),
+        ({"sar_num": 4, "sar_den": 3, "orientation_meta": 90}, False, (32, 32)),
+        ({"sar_num": 4, "sar_den": 3, "orientation_meta": 180}, False, (43, 24)),
+        ({"sar_num": 4, "sar_den": 3}, True, (32, 24)),
+        ({"sar_num": 5, "sar_den": 1}, False, (32, 24)),  # nobody films like that
+        ({"sar_num": 1, "sar_den": 5}, False, (32, 24)),
+        ({"sar_num": 1, "sar_den": 0}, False, (32, 24)),
+    ],
+)
+def test_how_wide_pixels_are(
+    opened: Callable[..., Video], said: dict[str, float], camera: bool, size: tuple[int, int]
+) -> None:
+    video = opened(Capture(0.0, **said), camera=camera)
+    assert (video.width, video.height) == size
+    assert next(video.frames()).image.shape == (size[1], size[0], 3)
+
+
+@pytest.mark.parametrize(
+    ("times_s", "taken"),
+    [
+        ([0, 0.1, 0.1, 0.3], [0, 0.1, 0.2, 0.3]),
+        ([0, 5, 5, 5.3], [0, 5, 5.1, 5.3]),
+        ([0, 0, 0], [0, 0.1, 0.2]),  # it does not know
+        ([-2, -1.9, 0.2], [0, 0.1, 0.2]),
+    ],
+)
+def test_time_goes_on(
+    opened: Callable[..., Video], times_s: list[float], taken: list[float]
+) -> None:
+    found = [frame.time_s for frame in opened(Capture(*times_s)).frames()]
+    assert found == pytest.approx(taken)
+
+
+def test_a_frame_of_every_tenth_of_a_second_is_every_frame(opened: Callable[..., Video]) -> None:
+    """Although three tenths are a little more than 0.3."""
+    video = opened(Capture(*(n / 10 for n in range(10))))
+    assert [frame.number for frame in video.frames(0.1)] == list(range(10))
+
+
+WHOLE = b"RIFF\x08\0\0\0AVI LIST"
+
+
+@pytest.mark.parametrize(
+    ("n", "step_s", "data", "breaks_off"),
+    [
+        (10, 0.1, WHOLE[:-1], True),
+        (10, 0.1, WHOLE, False),
+        (10, 0.21, WHOLE[:-1], False),  # few, but up to the end
+        (19, 0.05, WHOLE[:-1], False),  # all of them, in less time than was thought
+        (17, 0.1, WHOLE[:-1], True),
+        (18, 0.1, WHOLE[:-1], False),
+    ],
+)
+def test_when_a_film_breaks_off(
+    opened: Callable[..., Video], n: int, step_s: float, data: bytes, breaks_off: bool
+) -> None:
+    """It says that it has twenty frames in two seconds."""
+    frames = opened(Capture(*(k * step_s for k in range(n)), frame_count=20), data).frames()
+    assert [next(frames).number for _ in range(n)] == list(range(n))
+    if breaks_off:
+        with pytest.raises(VideoError, match=rf"breaks off after .* of 2\.0 s, {n} frames"):
+            next(frames)
+    else:
+        assert list(frames) == []
+
+
+def test_a_frame_that_cannot_be_decoded_is_the_end(opened: Callable[..., Video]) -> None:
+    video = opened(Capture(0, 0.1, 0.2, 0.3, unread=2))
+    assert [frame.number for frame in video.frames()] == [0, 1]
+
+
+def test_how_many_frames_there_are(opened: Callable[..., Video]) -> None:
+    assert opened(Capture(0.0, frame_count=7)).n_frames == 7
+    assert opened(Capture(0.0, frame_count=-7)).n_frames is None
+    assert opened(Capture(0.0, frame_count=7), camera=True).n_frames is None
+
+
+def test_frames_that_are_too_large(moving: Path) -> None:
+    assert Video(moving, max_pixels=320 * 240).width == 320
+    with pytest.raises(VideoError, match="frames of 320x240 pixels"):
+        Video(moving, max_pixels=320 * 240 - 1)
+
+
+def test_who_stops_a_video_gets_no_further_frame(moving: Path) -> None:
+    video = Video(moving)
+    frames = video.frames()
+    next(frames)
+    video.stop()
+    assert list(frames) == []
+
+
+def test_a_film_is_let_go_of_once_nothing_decodes_it(opened: Callable[..., Video]) -> None:
+    """OpenCV crashes where it is not."""
+    before, decodes = set(threading.enumerate()), threading.Event()
+    alive: list[set[threading.Thread]] = []
+
+    class Slow(Capture):
+        def retrieve(self) -> tuple[bool, np.ndarray]:
+            if self.at == 1:
+                decodes.set()
+                time.sleep(0.05)
+            return super().retrieve()
+
+        def release(self) -> None:
+            alive.append(set(threading.enumerate()) - before)
+
+    frames = opened(Slow(0, 0.1, 0.2)).frames()
+    next(frames)
+    assert decodes.wait(10)
+    frames.close()
+    assert alive == [set()]
+
+
+def test_a_frame_of_another_size_is_brought_to_the_first_one_s(tmp_path: Path) -> None:
+    writer = VideoWriter(tmp_path / "copy.mp4", 10)
+    for number, side in enumerate((64, 32, 96)):
+        writer.write(np.full((side, side, 3), 90 + 50 * number, np.uint8), number / 10)
+    writer.close(done=True)
+    frames = [frame.image for frame in Video(tmp_path / "copy.mp4").frames()]
+    assert [frame.shape for frame in frames] == [(64, 64, 3)] * 3
+    assert [int(frame.mean()) for frame in frames] == pytest.approx([90, 140, 190], abs=6)
+
+
+def test_a_copy_that_is_not_done_or_not_whole_leaves_nothing(tmp_path: Path) -> None:
+    for done in (False, True):
+        writer = VideoWriter(tmp_path / "copy.mp4", 10)
+        writer.write(canvas(), 0.0)
+        writer._written += done  # as where the disk is full, which OpenCV does not tell
+        if done:
+            with pytest.raises(VideoError, match="expected 2 frames in it, found 1: is the disk"):
+                writer.close(done=True)
+        else:
+            writer.close(done=False)
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("works", ["copy", "aac", None])
+def test_sound_is_copied_or_else_encoded_or_else_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, works: str | None
+) -> None:
+    codecs: list[str] = []
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[bytes]:
+        codecs.append(command[command.index("-c:a") + 1])
+        both = next(Path(word) for word in command if word.endswith(".sound.mp4"))
+        both.write_bytes(b"with sound")
+        return subprocess.CompletedProcess(command, int(codecs[-1] != works))
+
+    monkeypatch.setattr(shutil, "which", lambda name: name if name == "ffmpeg" else None)
+    monkeypatch.setattr(subprocess, "run", run)
+    writer = VideoWriter(tmp_path / "copy.mp4", 10, tmp_path / "film.mp4")
+    writer.write(canvas(), 0.0)
+    writer.close(done=True)
+    assert codecs == (["copy"] if works == "copy" else ["copy", "aac"])
+    assert writer.lost_sound == (works is None)
+    assert (tmp_path / "copy.mp4").read_bytes().startswith(b"with sound") == (works is not None)
+    assert [path.name for path in tmp_path.iterdir()] == ["copy.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("said", "late_s"),
+    [
+        (b'{"streams": [{"start_time": "2.5"}], "format": {"start_time": "0.5"}}', 2.0),
+        (b'{"streams": [{"start_time": "0.5"}], "format": {"start_time": "2.5"}}', 0.0),
+        (b'{"streams": [{}], "format": {"start_time": "2.5"}}', 0.0),
+        (b'{"streams": [], "format": {"start_time": "2.5"}}', 0.0),
+        (b'{"streams": [{"start_time": "N/A"}], "format": {"start_time": "2.5"}}', 0.0),
+        (b"", 0.0),
+    ],
+)
+def test_what_ffprobe_says(monkeypatch: pytest.MonkeyPatch, said: bytes, late_s: float) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+    monkeypatch.setattr(
+        subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 0, said)
+    )
+    assert picture_late_s(Path("film.mp4")) == late_s
