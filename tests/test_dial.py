@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from onnx import helper, numpy_helper
 
 from conftest import ferplus_votes
 from semblante.data import Dataset
@@ -16,9 +17,10 @@ from semblante.data.convert import write_table
 from semblante.errors import DataError, ModelError, OptionError
 from semblante.evaluation import evaluate
 from semblante.preprocess import network_input
-from semblante.recognise.classifier import Classifier, softmax
+from semblante.recognise.classifier import Classifier, import_onnxruntime, softmax
 from semblante.recognise.pipeline import Analyzer
 from semblante.train.calibration import calibrated, fit_temperatures
+from semblante.train.dial import add_dial
 from semblante.train.export import export
 from semblante.train.recurrent import RecurrentNetwork
 from semblante.train.state import load_best
@@ -106,6 +108,33 @@ def test_settled_faces_stop_early_and_the_others_go_on(
     assert at_most_one.steps_taken(patterns.images).max() == 1
 
 
+def test_a_face_is_settled_from_the_limit_on_and_by_default_never() -> None:
+    """Of three emotions, and a number that is none; one face is as sure as there are numbers."""
+    shape, make = helper.make_tensor_value_info, helper.make_node
+    factors = {name: np.array(value, np.float32) for name, value in (("up", 1), ("down", -1))}
+    graph = helper.make_graph(
+        [make("Mul", ["faces", "up"], ["step_0"]), make("Mul", ["step_0", "down"], ["step_1"])],
+        "g", [shape("faces", 1, ["n", 4])], [shape(f"step_{t}", 1, ["n", 4]) for t in (0, 1)],
+        [numpy_helper.from_array(value, name) for name, value in factors.items()],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    add_dial(model, ["step_0", "step_1"], "said", 3)
+    session = import_onnxruntime().InferenceSession(model.SerializeToString())
+    faces = np.array([[200, 0, 0, 500], [0, 0, 0, 500], [1, 0, 0, 0]], np.float32)
+    for asked, taken in (
+        ({}, [1, 1, 1]),
+        ({"settled_at": 1.0}, [0, 1, 1]),
+        ({"settled_at": 0.5}, [0, 1, 0]),
+        ({"settled_at": 0.0}, [0, 0, 0]),
+        ({"steps": 0}, [0, 0, 0]),
+    ):
+        kinds = {"steps": np.int64, "settled_at": np.float32}
+        inputs = {name: np.array(value, kinds[name]) for name, value in asked.items()}
+        said, steps = session.run(["said", "steps_taken"], {"faces": faces, **inputs})
+        assert steps.tolist() == taken
+        assert np.array_equal(said, faces * np.where(taken, -1, 1)[:, None])
+
+
 def test_a_dial_that_is_not_there_or_turned_too_far(exported: Path, tmp_path: Path) -> None:
     for steps in (-1, 3):
         with pytest.raises(OptionError, match=f"expected steps between 0 and 2, found {steps}"):
@@ -136,7 +165,7 @@ def test_ferplus_is_answered_by_its_own_head(
 
 
 def test_ferplus_probabilities_suit_its_majority(
-    run_dir: Path, patterns: Dataset, tmp_path: Path
+    run_dir: Path, patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network, _ = load_best(run_dir)
     public = patterns.split("PublicTest")
@@ -147,7 +176,12 @@ def test_ferplus_probabilities_suit_its_majority(
     winners[::4] = (winners[::4] + 1) % 8
     votes = ferplus_votes(patterns)
     votes.votes[patterns.splits == 1] = 10 * np.eye(10, dtype=np.int64)[winners]
+    reached = iter((0.3, 0.5, 0.4))
+    monkeypatch.setattr("semblante.train.export._accuracy", lambda *_: next(reached))
     about = export(run_dir, tmp_path / "model.onnx", patterns, votes=votes)
+    assert about["training"]["public_test_by_step"] == [0.3, 0.5, 0.4]
+    assert about["training"]["public_test"]["accuracy"] == 0.4  # of all steps
+    assert about["training"]["dataset"].endswith(", Training split, and FER+'s votes on it")
     expected = fit_temperatures(winners, logits)
     assert about["ferplus_temperatures"][-1] == pytest.approx(expected)
     between = np.log(expected).mean() - np.log(about["temperatures"][-1]).mean()

@@ -6,13 +6,17 @@ import json
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 
 import semblante
 from conftest import EXAMPLE
 from semblante import EMOTIONS, Analyzer, Explanation, ImageError, OptionError
+from semblante.cli.explain import explain_command
+from semblante.cli.options import DetectorName, Language
 from semblante.recognise.annotate import COLOURS
 from semblante.recognise.explain import PARTS, explanation
 from test_cli import semblante as run
@@ -234,3 +238,63 @@ def test_what_is_refused(tmp_path: Path, options: list[str], reason: str) -> Non
     assert done.returncode == 2
     assert reason in done.stderr
     assert (tmp_path / "face.jpg").read_bytes() == EXAMPLE.read_bytes()
+
+
+class Explains:
+    """Of every picture one face, which is happy, and something else without each of its parts."""
+
+    def __init__(self, model: str, *, detector: str) -> None:
+        self.model, self.detector = model, detector
+
+    def explain(self, path: Path, emotion: str | None = None) -> list[Explanation]:
+        assert (self.model, self.detector, emotion) == ("mine.onnx", "none", None)
+        if path.stem in ERRORS:
+            raise ERRORS[path.stem]
+        without = dict(zip(PARTS, ("sad", "angry", "fear"), strict=True))
+        found = {part: face(other).probabilities for part, other in without.items()}
+        grey, nothing = np.zeros((48, 48), np.uint8), np.zeros((48, 48), np.float32)
+        return [Explanation(face("happy"), "happy", grey, nothing, found)]
+
+
+ERRORS = {"huge": cv2.error("too large"), "vast": MemoryError("too large")}
+
+
+def test_a_picture_that_cannot_be_searched_and_one_of_an_odd_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    languages: list[str] = []
+
+    def sheet(_: object, language: str) -> np.ndarray:
+        languages.append(language)
+        return np.zeros((9, 9, 3), np.uint8)
+
+    monkeypatch.setattr("semblante.cli.explain.Analyzer", Explains)
+    monkeypatch.setattr("semblante.cli.explain.evidence_sheet", sheet)
+    odd = f"[red]:smile:\n{'long' * 40}.png"
+    for name in (odd, "huge.png", "vast.png"):
+        (tmp_path / name).touch()
+    with pytest.raises(typer.Exit):
+        explain_command(
+            [tmp_path], tmp_path / "pages", model="mine.onnx", detector=DetectorName.none,
+            lang=Language.es,
+        )  # fmt: skip
+    said = capsys.readouterr()
+    first, *others = (line.split() for line in said.out.splitlines()[1:])
+    path = str(tmp_path / odd).replace("\n", "\\n")
+    assert first == [
+        path,
+        "1",
+        "alegría",
+        "82%",
+        "tristeza",
+        "82%",
+        "enfado",
+        "82%",
+        "miedo",
+        "82%",
+    ]
+    assert [row[1:] for row in others] == [["-", "no", "leída"]] * 2
+    assert said.err.splitlines() == [
+        f"semblante: {tmp_path}/{stem}.png: could not be searched: too large" for stem in ERRORS
+    ]
+    assert languages == ["es"]

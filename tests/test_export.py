@@ -22,11 +22,12 @@ from semblante.models import model_path
 from semblante.preprocess import InputSpec, network_input
 from semblante.recognise.classifier import Classifier, import_onnxruntime
 from semblante.train import export as export_module
+from semblante.train import merge as merge_module
 from semblante.train.calibration import calibrated
 from semblante.train.export import export, too_many
-from semblante.train.merge import average, check_same_start
+from semblante.train.merge import average, check_same_start, merged
 from semblante.train.networks import NETWORKS, build_network
-from semblante.train.precision import quantise
+from semblante.train.precision import _norms_as_convolutions, quantise
 from semblante.train.recurrent import RecurrentNetwork
 from semblante.train.run_folder import RunConfig
 from semblante.train.state import load_best
@@ -292,6 +293,64 @@ def test_runs_that_started_from_nothing_or_are_one_have_no_mean() -> None:
         check_same_start([Path("a"), Path("b/../a")], [config] * 2)
 
 
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch, patterns: Dataset) -> RunConfig:
+    """Of every run: its best epoch was the first, whose weights are all 1; its last the third,
+    whose weights are all 3; and those that it started from were all 8."""
+    config = RunConfig(
+        replace(QUICK, initial="start"), patterns.fingerprint(), None, {}, False, {"start": "a"}
+    )
+
+    def network(value: float) -> torch.nn.Module:
+        made = build_network("rcnn-tiny")
+        for parameter in made.parameters():
+            parameter.data.fill_(value)
+        return made
+
+    def start_from(network: torch.nn.Module, *_: object) -> None:
+        for parameter in network.parameters():
+            parameter.data.fill_(8.0)
+
+    history = [{"epoch": number} for number in (1, 2, 3)]
+    best = {"epoch": 1, "network": "rcnn-tiny"}
+    monkeypatch.setattr(merge_module, "load_best", lambda _: (network(1.0), best))
+    monkeypatch.setattr(merge_module, "load_last", lambda _: (network(3.0), history))
+    monkeypatch.setattr(merge_module, "read_config", lambda _: config)
+    monkeypatch.setattr(merge_module, "start_from", start_from)
+    monkeypatch.setattr(merge_module, "weights_sha256", lambda _: {"start": "a"})
+    return config
+
+
+@pytest.mark.parametrize(
+    ("runs", "share", "value", "epoch"),
+    [("a", 0.0, 1.0, 1), ("ab", 0.0, 3.0, 3), ("a", 0.25, 2.75, 1), ("a", 1.0, 8.0, 1)],
+)
+def test_which_weights_are_taken(
+    kept: RunConfig, patterns: Dataset, runs: str, share: float, value: float, epoch: int
+) -> None:
+    """Of one run the best epoch's, of several the last ones'."""
+    network, about = merged([Path(run) for run in runs], patterns, share)
+    assert {float(p.detach().mean()) for p in network.parameters()} == {value}
+    assert [found for found, _ in about] == [epoch] * len(runs)
+
+
+def test_runs_whose_weights_are_not_taken(
+    kept: RunConfig, patterns: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merge_module, "weights_sha256", lambda _: {"start": "b"})
+    with pytest.raises(ModelError, match="start holds other weights now than when the run began"):
+        merged([Path("a")], patterns, 0.5)
+    for changes, reason in (
+        ({"source": {"fold": 1}}, "a is a network of --cross-fit"),
+        ({"dataset_sha256": "other"}, "a was trained on another dataset"),
+        ({"options": replace(QUICK, network="rcnn-small")}, "'rcnn-small', but best.safetensors "),
+    ):
+        config = replace(kept, **changes)
+        monkeypatch.setattr(merge_module, "read_config", lambda _, config=config: config)
+        with pytest.raises(ModelError, match=reason):
+            merged([Path("a")], patterns, 0.0)
+
+
 @pytest.mark.parametrize("share", [-0.5, 1.5, float("nan")])
 def test_a_share_that_is_none(
     run_dir: Path, patterns: Dataset, tmp_path: Path, share: float
@@ -357,6 +416,99 @@ def test_no_run(tmp_path: Path, patterns: Dataset) -> None:
     (tmp_path / "config.json").write_text("{}")  # as a run in its first epoch leaves it
     with pytest.raises(ModelError, match="no epoch of this run has ended yet: `train --resume`"):
         export(tmp_path, tmp_path / "model.onnx", patterns)
+
+
+def test_int8_is_calibrated_on_faces_of_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On 500, always the same, and on none by which a model is chosen or measured."""
+    seen: list[np.ndarray] = []
+
+    def quantised(source: Path, target: Path, faces: np.ndarray) -> None:
+        seen.append(faces[:, 0, 0] + 256 * faces[:, 0, 1].astype(int))
+        target.write_bytes(source.read_bytes())
+
+    monkeypatch.setattr(export_module, "quantise", quantised)
+    images = np.zeros((1800, 48, 48), np.uint8)
+    images[:, 0, 0], images[:, 0, 1] = np.arange(1800) % 256, np.arange(1800) // 256
+    splits = (np.arange(1800) // 600).astype(np.uint8)
+    for _ in range(2):
+        model = onnx.load(other_onnx(tmp_path / "whole.onnx", {}))
+        export_module._quantised(model, Dataset(images, np.arange(1800) % 7, splits))
+    assert len(set(seen[0].tolist())) == 500
+    assert seen[0].max() < 600
+    assert np.array_equal(*seen)
+
+
+def graph_of(nodes: list[onnx.NodeProto], tensors: dict[str, np.ndarray]) -> onnx.ModelProto:
+    """From `faces` to `logits`."""
+    shape = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        nodes, "g", [shape("faces", 1, ["n", 1, 48, 48])], [shape("logits", 1, None)],
+        [onnx.numpy_helper.from_array(value, name) for name, value in tensors.items()],
+    )  # fmt: skip
+    return onnx.helper.make_model(
+        graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10
+    )
+
+
+def answers(model: onnx.ModelProto, faces: np.ndarray) -> np.ndarray:
+    session = import_onnxruntime().InferenceSession(model.SerializeToString())
+    return np.asarray(session.run(["logits"], {"faces": faces})[0])
+
+
+def test_steps_of_eight_bits_are_as_fine_as_the_faces_and_each_map_allow(tmp_path: Path) -> None:
+    """The first convolution gives the face itself, of which what is lighter than its mean is left;
+    of the second's four maps each has weights ten times those of the one before."""
+    rng = np.random.default_rng(0)
+    maps = rng.uniform(-1, 1, (4, 1, 3, 3)) * 10.0 ** np.arange(4)[:, None, None, None]
+    tensors = {
+        "one": np.ones((1, 1, 1, 1)), "maps": maps, "dense": rng.normal(size=(4, 7)),
+    }  # fmt: skip
+    make = onnx.helper.make_node
+    nodes = [
+        make("Conv", ["faces", "one"], ["a"], name="first"),
+        make("Relu", ["a"], ["b"], name="lighter"),
+        make("Conv", ["b", "maps"], ["c"], name="second"),
+        make("GlobalAveragePool", ["c"], ["d"], name="pool"),
+        make("Flatten", ["d"], ["e"], name="flat"),
+        make("Gemm", ["e", "dense"], ["logits"], name="dense"),
+    ]
+    model = graph_of(nodes, {name: t.astype(np.float32) for name, t in tensors.items()})
+    onnx.save(model, tmp_path / "whole.onnx")
+    faces = rng.integers(0, 256, (100, 48, 48)).astype(np.uint8)
+    level = logging.getLogger().level
+    quantise(tmp_path / "whole.onnx", tmp_path / "int8.onnx", faces)
+    assert logging.getLogger().level == level
+    graph = onnx.load(tmp_path / "int8.onnx").graph
+    held = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    [weights] = [tensor for tensor in held.values() if tensor.shape == maps.shape]
+    assert weights.dtype == np.int8
+    # Seven bits in the weights, all of them used in every map, and eight in what goes through.
+    assert np.abs(weights.astype(int)).max(axis=(1, 2, 3)).tolist() == pytest.approx(
+        [64] * 4, abs=1
+    )
+    [first] = [n for n in graph.node if n.op_type == "QuantizeLinear" and n.input[0] in ("a", "b")]
+    largest = network_input(faces).max()
+    assert 255 * held[first.input[1]] == pytest.approx(largest, rel=0.02)
+
+
+def test_a_norm_as_a_convolution_says_the_same() -> None:
+    rng = np.random.default_rng(0)
+    numbers = {name: rng.uniform(0.1, 2, 4).astype(np.float32) for name in "wbmv"}
+    kernel = rng.normal(size=(4, 1, 3, 3)).astype(np.float32)
+    make = onnx.helper.make_node
+    nodes = [
+        make("Conv", ["faces", "kernel"], ["maps"]),
+        make("BatchNormalization", ["maps", *"wbmv"], ["logits"], name="norm", epsilon=0.5),
+    ]
+    model = graph_of(nodes, {"kernel": kernel, **numbers})
+    faces = rng.normal(size=(2, 1, 48, 48)).astype(np.float32)
+    before = answers(model, faces)
+    _norms_as_convolutions(model.graph)
+    assert [node.op_type for node in model.graph.node] == ["Conv", "Conv"]
+    assert len(model.graph.initializer) == 3  # the norm's own are read no longer
+    np.testing.assert_allclose(answers(model, faces), before, atol=1e-5)
 
 
 # -- files that are no models of ours ---------------------------------------------------------

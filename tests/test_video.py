@@ -625,6 +625,13 @@ def test_a_frame_is_shown_in_the_copy_until_the_next_one_s_time(tmp_path: Path) 
     assert shown == pytest.approx([50] * 10 + [100] + [150] * 4 + [200], abs=6)
 
 
+def test_a_copy_where_there_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    writer = VideoWriter(tmp_path / "file" / "copy.mp4", 10)
+    with pytest.raises(VideoError, match=r"copy\.mp4: cannot be written: (Not a dir|File exists)"):
+        writer.write(canvas(), 0.0)
+
+
 def test_a_killed_run_s_half_copy_is_no_input_and_is_replaced(moving: Path, tmp_path: Path) -> None:
     killed = VideoWriter(tmp_path / "clip.mp4", FPS)
     killed.write(canvas(), 0.0)
