@@ -103,8 +103,8 @@ def quantise(source: Path, target: Path, faces: npt.NDArray[np.uint8]) -> None:
                 # One activation in a hundred thousand may be cut off for the others' finer steps.
                 calibrate_method=CalibrationMethod.Percentile,
                 extra_options={"CalibPercentile": 99.999},
-                # Seven bits: processors without VNNI add two products of eight bits in sixteen,
-                # which overflows, and then say something else than those that have it.
+                # Weights of seven bits: processors without VNNI add two products of eight bits in
+                # sixteen, which overflows, and then say something else than those that have it.
                 reduce_range=True,
             )
     finally:
