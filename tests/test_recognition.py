@@ -323,6 +323,9 @@ def test_annotated_picture_shows_the_box(analyzer: Analyzer) -> None:
     assert np.array_equal(annotate(image, []), before)
 
 
+FALLING = ("happy", "neutral", "fear", "angry")
+
+
 @pytest.mark.parametrize(("side", "left"), [(140, 20), (140, 300), (50, 20), (24, 100)])
 def test_bars_are_as_long_as_the_probabilities(side: int, left: int) -> None:
     """Beside a large face, right of it or left; along the lower edge of a small one."""
@@ -348,6 +351,9 @@ def test_bars_are_as_long_as_the_probabilities(side: int, left: int) -> None:
         )
     assert lengths["neutral"] / lengths["happy"] == pytest.approx(0.6, abs=0.12)
     assert lengths["fear"] / lengths["happy"] == pytest.approx(0.2, abs=0.12)
+    if side <= 100:  # the largest first, the box's own colour before it
+        starts = [np.argwhere((part[-4] == COLOURS[e]).all(axis=1)).min() for e in FALLING]
+        assert starts == sorted(starts)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (20, 300), (300, 20)])
