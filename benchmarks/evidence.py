@@ -6,8 +6,8 @@ rcnn-medium-int8 on PublicTest (n = 3,589), one view. A tenth of each face's pix
 with the most evidence for what the network says of it, and it is asked again: does it still say so?
 Beside that a tenth that has the least; that has the most by the evidence of another face of the
 same answer; and at random, in patches. Hidden by the face's mean grey, as `explain` does it, and by
-a blur, which it knows nothing of. Two other sizes of the square that `explain` hides, on the first
-1,000 faces, show what was chosen from.
+a blur, which it knows nothing of. On the first 1,000 faces also by two other sizes of the square
+that `explain` hides: it was chosen from these.
 
 Also how often each emotion is recognised when a part of every face is hidden. Writes
 results/evidence.json and docs/images/evidence.png, the mean evidence for each emotion in the faces
@@ -53,14 +53,16 @@ def main() -> None:
     public = load_fer2013(arguments.data).split("PublicTest")
     analyzer = Analyzer(detector="none", tta="none")
     shipped = round(explain.SIDE * 48)
-    kept: dict[str, Any] = {}
+    kept: list[dict[str, Any]] = []
     for side in sorted(SIDES, key=lambda side: side == shipped):  # the shipped one last
         explain.SIDE = side / 48
         faces = public.images if side == shipped else public.images[:FEW]
         found = [explained for face in faces for explained in analyzer.explain(face)]
         maps = np.stack([explained.evidence for explained in found])
-        kept[f"{side} pixels"] = {"n": len(faces), **deletion(analyzer.classifier, faces, maps)}
-        print(side, kept[f"{side} pixels"], flush=True)
+        for n in sorted({FEW, len(faces)}):
+            same = {"n": n, **deletion(analyzer.classifier, faces[:n], maps[:n])}
+            kept.append({"side": side, **same})
+            print(side, same, flush=True)
     answers = np.array([EMOTIONS.index(explained.emotion) for explained in found])
     draw(public.images, maps, answers)
     write_json(
