@@ -10,13 +10,16 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
+from films import canvas, write_video
 from semblante.data import SPLITS, Dataset
 from semblante.data.convert import write_table
 from semblante.data.ferplus import VOTES, FerPlus
+from semblante.images import load_image
 
 # Where several processes run the tests (pytest-xdist), each keeps to one core: threads that wait
 # for each other on a core that others use make training six times as slow. Set before torch is
@@ -100,3 +103,34 @@ def ferplus_votes(dataset: Dataset) -> FerPlus:
     votes = np.zeros((n, len(VOTES)), np.int64)
     votes[np.arange(n), np.arange(n) % 8] = 10
     return FerPlus(votes, np.ones(n, bool), dataset.splits)
+
+
+@pytest.fixture(scope="session")
+def face() -> np.ndarray:
+    """Eileen Collins's head, 110 pixels a side; the cascade boxes its middle."""
+    picture = load_image(EXAMPLE)
+    return cv2.resize(picture[30:200, 140:310], (110, 110), interpolation=cv2.INTER_AREA)
+
+
+@pytest.fixture(scope="session")
+def moving(tmp_path_factory: pytest.TempPathFactory, face: np.ndarray) -> Path:
+    """Three seconds of one face that goes from left to right, 2 pixels a frame."""
+    path = tmp_path_factory.mktemp("video") / "geht über.mp4"
+    return write_video(path, 60, lambda n: canvas((face, 10 + 2 * n, 60)))
+
+
+@pytest.fixture(scope="session")
+def uneven(tmp_path_factory: pytest.TempPathFactory, face: np.ndarray) -> Path:
+    """Thirty frames, ten at 20, ten at 5 and ten at 20 a second again: 3.5 s in all, with sound."""
+    folder = tmp_path_factory.mktemp("uneven")
+    lines = []
+    for number in range(30):
+        picture = canvas((face, 10 + 4 * number, 60))
+        cv2.imwrite(str(folder / f"{number}.png"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        lines += [f"file {number}.png", f"duration {0.2 if 10 <= number < 20 else 0.05}"]
+    (folder / "list.txt").write_text("\n".join([*lines, "file 29.png"]))
+    ffmpeg(
+        "-f", "concat", "-i", folder / "list.txt", "-f", "lavfi", "-i", "sine=440:duration=3.2",
+        "-fps_mode", "vfr", "-frames:v", 30, "-c:v", "mpeg4", "-q:v", 3, folder / "uneven.mp4",
+    )  # fmt: skip
+    return folder / "uneven.mp4"

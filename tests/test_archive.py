@@ -21,6 +21,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from conftest import EXAMPLE
+from films import canvas, write_video
 from semblante import Analysis, Analyzer
 from semblante.cli.app import app
 from semblante.cli.formats import COLUMNS, _clock
@@ -30,7 +31,6 @@ from semblante.cli.views import Views
 from semblante.errors import OptionError
 from semblante.images import save_picture
 from test_cli import PROGRAM, semblante
-from test_video import canvas, write_video
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from PIL import Image
 
 import semblante
 from conftest import EXAMPLE
+from films import canvas, write_video
 from semblante import EMOTIONS, Analyzer, Explanation, ImageError, OptionError
 from semblante.cli.explain import explain_command
 from semblante.cli.options import DetectorName, Language
@@ -21,7 +22,6 @@ from semblante.recognise.annotate import COLOURS
 from semblante.recognise.explain import PARTS, explanation
 from test_cli import semblante as run
 from test_sheets import colours, face
-from test_video import canvas, write_video
 
 
 class Seeing:

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from films import canvas, write_video
 from semblante import Analysis, Analyzer
-from test_video import canvas, write_video
 
 pytest.importorskip("fastapi")
 from semblante.server.jobs import Job, Jobs

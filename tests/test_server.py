@@ -20,10 +20,10 @@ from PIL import Image
 
 import semblante
 from conftest import EXAMPLE
+from films import canvas, write_video
 from semblante import EMOTIONS, Analyzer, OptionError
 from semblante.models import model_path
 from semblante.recognise.pipeline import Following
-from test_video import canvas, write_video
 
 pytest.importorskip("fastapi")
 from starlette.testclient import TestClient

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 
 import semblante
 from conftest import EXAMPLE
+from films import canvas, write_video
 from semblante import EMOTIONS, Analysis, Analyzer, Box, Face
 from semblante.cli import views
 from semblante.emotions import emotion_name
@@ -19,7 +20,6 @@ from semblante.recognise.annotate import COLOURS, pixelated
 from semblante.recognise.sheets import Tile, _axis, contact_sheet, tile_of, timeline
 from semblante.recognise.video import Video
 from test_cli import semblante as run
-from test_video import canvas, write_video
 
 
 def face(emotion: str, track: int = 1) -> Face:

@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 import pytest
 
+from films import FPS, SIZE, canvas, write_video
 from semblante import Analysis, Analyzer, Box, VideoError
 from semblante.cli.inputs import Clip
 from semblante.cli.work import Step, Work
 from semblante.recognise.detectors import Detection
 from semblante.recognise.video import Video
-from test_video import FPS, SIZE, canvas, write_video
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,371 @@
+"""Faces that keep their numbers from frame to frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+import semblante
+from conftest import EXAMPLE
+from films import FPS, SIZE, canvas, write_video
+from semblante import Analyzer, Box, Face
+from semblante.recognise.detectors import Detection, make_detector
+from semblante.recognise.pipeline import Following
+from semblante.recognise.tracks import Track, Tracker, median_flow, tracker_for
+from semblante.recognise.video import Frame, Video, VideoWriter
+
+
+def test_one_face_one_track(moving: Path) -> None:
+    found = list(Analyzer().analyze_video(moving))
+    assert [analysis.frame for analysis in found] == list(range(60))
+    assert [analysis.time_s for analysis in found] == pytest.approx([n / FPS for n in range(60)])
+    with_face = [analysis for analysis in found if analysis.faces]
+    assert len(with_face) >= 50
+    assert {face.track for analysis in with_face for face in analysis.faces} == {1}
+    for analysis in with_face:
+        [seen] = analysis.faces
+        assert analysis.frame is not None
+        middle = seen.box.left + seen.box.width / 2
+        assert middle == pytest.approx(10 + 2 * analysis.frame + 55, abs=8)
+        assert sum(seen.probabilities.values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_two_people_one_leaves_and_comes_back(tmp_path: Path, face: np.ndarray) -> None:
+    """The one who stays keeps the number; the other, after two seconds, is somebody new."""
+    mirrored = np.ascontiguousarray(face[:, ::-1])
+
+    def frame(n: int) -> np.ndarray:
+        stays = (face, 10 + n // 4, 60)
+        return canvas(stays) if 20 <= n < 65 else canvas(stays, (mirrored, 190, 70))
+
+    path = write_video(tmp_path / "two.mp4", 90, frame)
+    tracks = [
+        {face.track for face in analysis.faces} for analysis in Analyzer().analyze_video(path)
+    ]
+    assert tracks[15] == {1, 2}
+    assert tracks[55] == {1}
+    assert tracks[85] == {1, 3}
+
+
+def flow(face: np.ndarray, side: int, left: int, top: int) -> np.ndarray:
+    """Where a head of 110 pixels at (60, 60) is found again, which is `side` pixels large now."""
+    before = cv2.cvtColor(canvas((face, 60, 60)), cv2.COLOR_RGB2GRAY)
+    larger = cv2.resize(face, (side, side), interpolation=cv2.INTER_LINEAR)
+    after = cv2.cvtColor(canvas((larger, left, top)), cv2.COLOR_RGB2GRAY)
+    found = median_flow(before, after, np.array([60.0, 60.0, 170.0, 170.0]))
+    assert found is not None
+    return found
+
+
+def test_median_flow_follows_move_and_size(face: np.ndarray) -> None:
+    np.testing.assert_allclose(flow(face, 116, 65, 56), [65, 56, 181, 172], atol=2.5)
+
+
+def test_what_is_gone_is_not_followed(face: np.ndarray) -> None:
+    before = cv2.cvtColor(canvas((face, 60, 60)), cv2.COLOR_RGB2GRAY)
+    rng = np.random.default_rng(1)
+    after = rng.integers(0, 256, before.shape).astype(np.uint8)
+    assert median_flow(before, after, np.array([60.0, 60.0, 170.0, 170.0])) is None
+
+
+def test_no_face_grows_by_more_than_a_tenth_from_frame_to_frame(face: np.ndarray) -> None:
+    found = flow(face, 132, 49, 49)
+    assert found[2:] - found[:2] == pytest.approx([121, 121])
+
+
+def test_a_face_that_is_mostly_hidden_is_not_followed(face: np.ndarray) -> None:
+    """A third of its points must be found again."""
+    before = cv2.cvtColor(canvas((face, 60, 60)), cv2.COLOR_RGB2GRAY)
+    noise = np.random.default_rng(1).integers(0, 256, before.shape).astype(np.uint8)
+    edges = np.array([60.0, 60.0, 170.0, 170.0])
+    for shown, followed in ((135, True), (95, False)):
+        after = before.copy()
+        after[:, shown:] = noise[:, shown:]
+        assert (median_flow(before, after, edges) is not None) == followed
+
+
+def test_a_face_whose_middle_leaves_the_picture_is_not_followed() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (240, 340)).astype(np.uint8)
+    wall = cv2.GaussianBlur(noise, (0, 0), 3)
+    for left, followed in ((270.0, True), (289.0, False)):
+        edges = np.array([left, 90.0, left + 56, 146.0])
+        found = median_flow(wall[:, 4:324].copy(), wall[:, :320].copy(), edges)
+        assert (found is not None) == followed
+
+
+WALL = np.full((240, 320), 128, np.uint8)
+
+
+def after(tracker: Tracker, found: list[Detection], time_s: float) -> list[Track]:
+    tracker.follow(WALL)  # where nothing can be followed
+    return tracker.update(found, time_s)
+
+
+def test_an_unsure_detection_counts_once_it_was_found_twice() -> None:
+    tracker = Tracker()
+    unsure, sure = Detection(Box(10, 10, 50, 50), 0.55), Detection(Box(200, 10, 50, 50), 0.9)
+    assert [track.number for track in tracker.update([unsure, sure], 0.0)] == [1]
+    assert [track.number for track in tracker.update([unsure, sure], 0.1)] == [2, 1]
+
+
+def test_a_track_outlives_a_moment_without_detection_but_not_more() -> None:
+    tracker = Tracker(patience_s=0.5)
+    there = [Detection(Box(10, 10, 50, 50), 0.9)]
+    numbers: list[list[int]] = []
+    for time_s, found in ((0.0, there), (0.4, []), (0.45, there), (1.0, []), (1.1, there)):
+        numbers.append([track.number for track in after(tracker, found, time_s)])
+    assert numbers == [[1], [], [1], [], [2]]
+
+
+def test_each_detection_continues_the_track_that_it_lies_on_most() -> None:
+    """Of two that overlap; no track takes two detections, and no detection two tracks."""
+    tracker = Tracker()
+
+    def update(lefts: tuple[int, ...], time_s: float) -> list[tuple[int, int]]:
+        found = [Detection(Box(left, 0, 100, 100), 0.9) for left in lefts]
+        return [(track.number, track.box.left) for track in after(tracker, found, time_s)]
+
+    assert update((0, 50), 0.0) == [(1, 0), (2, 50)]
+    assert update((15, 65), 0.1) == [(1, 15), (2, 65)]  # the first lies on both
+    assert update((30,), 0.2) == [(1, 30)]
+    assert update((35, 60), 0.3) == [(1, 35), (2, 60)]
+    tracker = Tracker()
+    assert update((0,), 0.0) == [(1, 0)]
+    assert update((10, 40), 0.1) == [(1, 10), (2, 40)]
+
+
+def test_where_the_flow_leads_counts_as_much_as_what_is_found() -> None:
+    tracker = Tracker()
+    tracker.update([Detection(Box(0, 0, 40, 40), 0.9, roll=30.0)], 0.0)
+    [track] = tracker.update([Detection(Box(10, 0, 50, 40), 0.8)], 0.1)
+    assert track.box == Box(5, 0, 45, 40)
+    assert (track.score, track.roll) == (0.8, 0.0)
+    tracker.lose()
+    [track] = tracker.update([Detection(Box(15, 0, 40, 40), 0.9, roll=-30.0)], 0.2)
+    assert (track.box, track.roll) == (Box(15, 0, 40, 40), -30)
+    [other] = Tracker().update([Detection(Box(0, 0, 40, 40), 0.9, roll=30.0)], 0.0)
+    assert other.roll == 30
+
+
+def test_who_was_lost_comes_back_by_detection_only() -> None:
+    """What stands in their place stays where it is, and would be followed."""
+    noise = np.random.default_rng(0).integers(0, 256, WALL.shape).astype(np.uint8)
+    tracker = Tracker()
+    there = [Detection(Box(100, 60, 80, 80), 0.9)]
+    numbers = []
+    frames = (noise, there), (noise, []), (WALL, []), (noise, []), (noise, []), (noise, there)
+    for tenth, (picture, found) in enumerate(frames):
+        tracker.follow(picture)
+        numbers.append([track.number for track in tracker.update(found, tenth / 10)])
+    assert numbers == [[1], [1], [], [], [], [1]]
+
+
+def test_a_box_has_at_least_a_pixel() -> None:
+    assert Track(np.array([1.2, 3.3, 1.4, 3.4]), 0.9, 0.0).box == Box(1, 3, 1, 1)
+
+
+def test_smoothing_is_an_exponential_average_in_time() -> None:
+    tracker = Tracker(smoothing_s=0.5)
+    [track] = tracker.update([Detection(Box(10, 10, 50, 50), 0.9)], 0.0)
+    start, other = np.eye(7)[0], np.eye(7)[3]
+    assert tracker.smooth(track, start, 0.0).tolist() == start.tolist()
+    share = 1 - np.exp(-0.1 / 0.5)
+    expected = start + share * (other - start)
+    np.testing.assert_allclose(tracker.smooth(track, other, 0.1), expected)
+    once_more = expected + share * (other - expected)  # since the last, not since the first
+    np.testing.assert_allclose(tracker.smooth(track, other, 0.2), once_more)
+    np.testing.assert_allclose(tracker.smooth(track, other, 100.0), other, atol=1e-9)
+    assert Tracker(smoothing_s=0).smooth(track, start, 100.0).tolist() == start.tolist()
+
+
+def test_a_face_in_a_large_frame_is_followed(face: np.ndarray) -> None:
+    """Frames are followed at 640 pixels a side; boxes are in the frame's own."""
+    frames = [cv2.cvtColor(canvas((face, x, 60)), cv2.COLOR_RGB2GRAY) for x in (60, 66)]
+    before, after = (cv2.resize(frame, None, fx=4, fy=4) for frame in frames)  # 1280x960
+    tracker = Tracker()
+    tracker.follow(before)
+    tracker.update([Detection(Box(240, 240, 440, 440), 0.9)], 0.0)
+    tracker.follow(after)
+    [box] = tracker.boxes
+    np.testing.assert_allclose(box.to_list(), [264, 240, 440, 440], atol=6)
+
+
+def test_when_the_detector_looks_again() -> None:
+    """Every 0.49 s in the whole frame, and every 0.19 s close to where the face was."""
+    widths: list[int] = []
+
+    class Notes:
+        """Sees one face that stays, surer from close by, and notes how wide its pictures are."""
+
+        def detect(
+            self, image: np.ndarray, max_side: int | None = None, *, upright: bool = False
+        ) -> list[Detection]:
+            widths.append(image.shape[1])
+            whole = image.shape[1] == SIZE[0]
+            place = Box(100, 60, 80, 80) if whole else Box(40, 40, 80, 80)
+            return [Detection(place, 0.9 if whole else 0.95)]
+
+    following = Following(
+        Analyzer(detector=Notes()), Tracker(), look_every_s=0.19, search_every_s=0.49
+    )
+    seen = []
+    for tenth in range(8):
+        widths.clear()
+        [face] = following.faces(canvas(), tenth / 10)
+        seen.append((widths.copy(), face.detection_score))
+    assert [asked for asked, _ in seen] == [[320], [], [160], [], [160], [320], [], [160]]
+    assert [score for _, score in seen] == [0.9, 0.9, 0.95, 0.95, 0.95, 0.9, 0.9, 0.95]
+
+
+@pytest.mark.parametrize("tilted", [True, False, None])
+def test_whether_tilted_heads_need_a_look_of_their_own_says_the_detector(
+    tilted: bool | None,
+) -> None:
+    looks: list[tuple[int, bool]] = []
+
+    class Notes:
+        """Sees one face, close by only where it need not be upright."""
+
+        def detect(
+            self, image: np.ndarray, max_side: int | None = None, *, upright: bool = False
+        ) -> list[Detection]:
+            looks.append((image.shape[1], upright))
+            if image.shape[1] == SIZE[0]:
+                return [Detection(Box(100, 60, 80, 80), 0.9)]
+            return [] if upright else [Detection(Box(40, 40, 80, 80), 0.85)]
+
+    detector = Notes()
+    if tilted is not None:
+        detector.tilted = tilted  # type: ignore[attr-defined]
+    following = Following(
+        Analyzer(detector=detector), Tracker(), look_every_s=0.1, search_every_s=9.0
+    )
+    following.faces(canvas(), 0.0)
+    [face] = following.faces(canvas(), 0.2)
+    again = [] if tilted is False else [(160, False)]
+    assert looks == [(320, True), (160, True), *again]
+    assert face.detection_score == (0.9 if tilted is False else 0.85)
+
+
+class Film(Video):
+    """Two frames of a camera that is not there."""
+
+    def __init__(self) -> None:
+        self.name, self.is_camera, self.fps = "camera 0", True, 20.0
+
+    def frames(self, every_s: float | None = None) -> Iterator[Frame]:
+        for number, time_s in ((3, 0.1), (8, 0.7)):
+            yield Frame(number, time_s, np.zeros((50, 60, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("options", "look_every_s", "search_every_s", "sure"),
+    [
+        ({}, 0.99 * 5 / 20, 0.5, 0.8),
+        ({"detect_every": 2, "search_every_s": 0.3}, 0.99 * 2 / 20, 0.3, 0.8),
+        ({"search_every_s": 0.3, "every_s": 0.2}, 0.99 * 5 / 20, 0.3, 0.8),
+        ({"search_every_s": 0.3, "every_s": 0.3}, 0.99 * 5 / 20, 0.0, 0.8),
+        ({"every_s": 1.0}, 0.99 * 5 / 20, 0.0, 0.0),
+        ({"every_s": 1.0, "tracker": Tracker(sure=0.6)}, 0.99 * 5 / 20, 0.0, 0.6),
+    ],
+)
+def test_what_is_asked_of_a_video_is_done(
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, Any],
+    look_every_s: float,
+    search_every_s: float,
+    sure: float,
+) -> None:
+    made: list[tuple[Tracker, dict[str, float]]] = []
+    times: list[float] = []
+
+    class Follows:
+        def __init__(self, _: Analyzer, tracker: Tracker, **how: float) -> None:
+            made.append((tracker, how))
+
+        def faces(self, _: np.ndarray, time_s: float) -> tuple[Face, ...]:
+            times.append(time_s)
+            return ()
+
+    monkeypatch.setattr("semblante.recognise.pipeline.Following", Follows)
+    found = list(Analyzer("rcnn-small-int8").analyze_video(Film(), **options))
+    [(tracker, how)] = made
+    assert how == {
+        "look_every_s": pytest.approx(look_every_s), "search_every_s": search_every_s
+    }  # fmt: skip
+    assert tracker.sure == sure
+    assert tracker is options.get("tracker", tracker)
+    assert times == [0.1, 0.7]
+    assert [(one.path, one.frame, one.time_s, one.width, one.height) for one in found] == [
+        (None, 3, 0.1, 60, 50), (None, 8, 0.7, 60, 50)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("search_every_s", [0.5, 0.0])
+def test_a_head_that_tilts_is_followed(tmp_path: Path, search_every_s: float) -> None:
+    """Also where every frame is searched, as for a copy with hidden faces: upright heads only."""
+    picture = cv2.resize(semblante.load_image(EXAMPLE), (240, 240))
+
+    def frame(number: int) -> np.ndarray:
+        angle = -min(max(0, (number - 8) * 1.9), 32)
+        turn = cv2.getRotationMatrix2D((105, 71), angle, 1.0)
+        turn[0, 2] += 40
+        return cv2.warpAffine(picture, turn, SIZE, borderMode=cv2.BORDER_REPLICATE)
+
+    path = write_video(tmp_path / "tilts.mp4", 60, frame)
+    rows = Analyzer().analyze_video(path, search_every_s=search_every_s)
+    assert [row.frame for row in rows if len(row.faces) != 1] == []
+
+
+def test_frames_far_apart_are_as_pictures() -> None:
+    there = [Detection(Box(10, 10, 50, 50), 0.55)]
+    assert tracker_for(0.5).update(there, 0.0)
+    assert not tracker_for(0.1).update(there, 0.0)
+    assert not tracker_for(None).update(there, 0.0)
+
+
+def test_every_frame_is_a_face_where_it_is_said_so(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (20, SIZE[1], SIZE[0], 3)).astype(np.uint8)
+    path = write_video(tmp_path / "faces.mp4", 20, lambda n: cv2.GaussianBlur(noise[n], (0, 0), 3))
+    rows = list(Analyzer(detector=make_detector("none")).analyze_video(path))
+    assert [[face.box for face in row.faces] for row in rows] == [[Box(0, 0, *SIZE)]] * 20
+
+
+def test_frames_of_changing_size_are_each_a_whole_face() -> None:
+    """As a phone's camera that is turned, or a film whose picture grows."""
+    following = Following(
+        Analyzer(detector="none"), Tracker(), look_every_s=0.1, search_every_s=0.4
+    )
+    for number, (width, height) in enumerate([(320, 240), (240, 320), (1280, 720), (320, 240)]):
+        [face] = following.faces(np.zeros((height, width, 3), np.uint8), number / 10)
+        assert face.box == Box(0, 0, width, height)
+
+
+class Counts:
+    """Finds nobody, and counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def detect(
+        self, image: np.ndarray, max_side: int | None = None, *, upright: bool = False
+    ) -> list[Detection]:
+        self.asked += 1
+        return []
+
+
+def test_every_frame_that_is_looked_at_so_rarely_is_searched(tmp_path: Path) -> None:
+    """At 25 frames a second, 0.52 and 1.0 s lie less than half a second apart."""
+    writer = VideoWriter(tmp_path / "film.mp4", 25.0)
+    for number in range(76):
+        writer.write(canvas(), number / 25)
+    writer.close(done=True)
+    detector = Counts()
+    found = list(Analyzer(detector=detector).analyze_video(tmp_path / "film.mp4", every_s=0.5))
+    assert [round(analysis.time_s or 0, 2) for analysis in found] == [0, 0.52, 1, 1.52, 2, 2.52, 3]
+    assert detector.asked == 7
