@@ -1,6 +1,6 @@
 """Write the generated parts of the documentation: `make docs`.
 
-    docs/command-line.md       from the program's own help
+    docs/command-line.md       from the program's own help, and command-line.es.md
     README.md, README.es.md,   what stands between the marks `<!-- name -->` and `<!-- /name -->`:
     docs/model-card.md         what commands print, and tables from benchmarks/results/*.json
     docs/images/               the annotated example, and pictures of the released training
@@ -17,6 +17,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import typer
+from typer.cli import get_docs_for_click
+
+from semblante.cli.app import app
+from semblante.cli.language import localise
 from semblante.emotions import emotion_name
 from semblante.models import DEFAULT_MODEL
 
@@ -43,9 +48,31 @@ def pages() -> dict[str, str]:
     texts = {
         path: with_lines(filled((ROOT / path).read_text(encoding="utf-8"), parts)) for path in PAGES
     }
-    typer = (sys.executable, "-m", "typer", "semblante.cli.app", "utils", "docs")
-    texts["docs/command-line.md"] = printed(*typer, "--name", "semblante").rstrip() + "\n"
+    texts["docs/command-line.md"] = commands("en")
+    texts["docs/command-line.es.md"] = commands("es")
     return texts
+
+
+def commands(language: str) -> str:
+    """What the program's help says, as a page."""
+    command = typer.main.get_command(app)
+    localise(command, language)
+    whole_summaries(command)
+    page = get_docs_for_click(obj=command, ctx=typer.Context(command), name="semblante")
+    # Typer's own headings, and what it says of an option at the end of a line.
+    typers = re.compile(
+        r"(?<=^\*\*)\w+(?=\*\*:$)|(?<=\[)(env var|default|required)(?=[]:])"
+        r"|(?<=; )default(?=: [^]]*]$)",
+        re.MULTILINE,
+    )
+    return typers.sub(lambda m: _TYPERS[language].get(m[0], m[0]), page).rstrip() + "\n"
+
+
+def whole_summaries(command: Any) -> None:
+    """Let a list of commands show the first paragraph of each, not its first 45 letters."""
+    command.short_help = (command.help or "").partition("\n\n")[0]
+    for below in getattr(command, "commands", {}).values():
+        whole_summaries(below)
 
 
 def filled(text: str, parts: dict[str, str]) -> str:
@@ -119,6 +146,14 @@ def counted_in_spanish(number: int) -> str:
     """28 709, but 3589."""
     return f"{number:,}".replace(",", " ") if number >= 10_000 else str(number)
 
+
+_TYPERS: dict[str, dict[str, str]] = {
+    "en": {},
+    "es": {
+        "Usage": "Uso", "Arguments": "Argumentos", "Options": "Opciones", "Commands": "Órdenes",
+        "env var": "variable de entorno", "default": "por omisión", "required": "obligatorio",
+    },
+}  # fmt: skip
 
 _WORDS: dict[str, dict[str, Any]] = {
     "en": {

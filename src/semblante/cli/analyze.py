@@ -24,6 +24,7 @@ from semblante.cli.checks import complain, not_an_input, output_file, require
 from semblante.cli.formats import write_csv, write_json_lines, write_parquet, write_table
 from semblante.cli.inputs import annotated_places, find_inputs
 from semblante.cli.journal import Journal
+from semblante.cli.language import said
 from semblante.cli.options import (
     DetectorName,
     EarlyExitOption,
@@ -274,7 +275,7 @@ def _progress(work: Work, *, first: int = 0, shown: bool = True) -> Iterator[Cal
     )  # fmt: skip
     silent = not (shown and console.is_terminal)
     with Progress(*columns, console=console, disable=silent, transient=True) as bar:
-        task = bar.add_task("inputs", total=len(work.inputs), completed=first, rate="")
+        task = bar.add_task(said("inputs"), total=len(work.inputs), completed=first, rate="")
 
         def done(number: int) -> None:
             speed = bar.tasks[0].speed

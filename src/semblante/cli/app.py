@@ -21,6 +21,7 @@ from semblante.cli.data import data_app
 from semblante.cli.evaluate import evaluate_command
 from semblante.cli.explain import explain_command
 from semblante.cli.export import export_command
+from semblante.cli.language import localise, localise_typer, spoken
 from semblante.cli.models import models_app
 from semblante.cli.serve import serve_command
 from semblante.cli.train import train_command
@@ -101,7 +102,10 @@ def main() -> None:
     logging.getLogger("PIL").addHandler(logging.NullHandler())
     try:
         _refuse_empty(sys.argv[1:])
-        app()
+        command = typer.main.get_command(app)
+        localise(command, spoken())
+        localise_typer(spoken())
+        command()
     except SemblanteError as error:
         complain(str(error))
         sys.exit(2 if isinstance(error, OptionError) else 1)

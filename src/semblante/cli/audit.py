@@ -25,6 +25,7 @@ from semblante.cli.reading import DataPath, FindFacesOption, MapOption, SkipBadO
 from semblante.emotions import EMOTIONS, emotion_name
 from semblante.errors import DataError, OptionError
 from semblante.models import DEFAULT_MODEL
+from semblante.translation import translated
 
 if TYPE_CHECKING:
     from semblante.data import Dataset
@@ -127,7 +128,7 @@ def audit_command(
             dataset,
             votes=ferplus,
             probabilities=estimates,
-            progress=lambda doing: status.update(words["doing"].get(doing, doing)),
+            progress=lambda doing: status.update(translated(doing, lang)),
         )
         write_json(out / "rows.json", found.to_dict())
         write_report(found, out / "report.html", str(path), lang)
@@ -236,7 +237,6 @@ def _print(found: Audit, language: str) -> None:
 _WORDS: Final[dict[str, dict[str, Any]]] = {
     "en": {
         "looks": "{} looks at {:,} faces",
-        "doing": {},  # in the words of `audit`
         "fold": "fold {} of {}",
         "written": "pictures: {}, row numbers: {}",
         "to leave out": "rows to leave out: {} ({:,})",
@@ -263,12 +263,6 @@ _WORDS: Final[dict[str, dict[str, Any]]] = {
     },
     "es": {
         "looks": "{} mira {} rostros",
-        "doing": {
-            "looking for copies": "buscando copias",
-            "looking for near copies": "buscando copias casi exactas",
-            "looking at light and sharpness": "midiendo luz y nitidez",
-            "judging labels": "juzgando etiquetas",
-        },
         "fold": "parte {} de {}",
         "written": "imágenes: {}, números de fila: {}",
         "to leave out": "filas por excluir: {} ({})",

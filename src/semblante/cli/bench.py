@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
+from semblante.cli.language import said
 from semblante.cli.options import FiguresFormat
 from semblante.models import available_models
 
@@ -36,22 +37,21 @@ def bench_command(
     """
     from semblante.recognise.timing import time_recognisers
 
-    with Console(stderr=True).status("timing"):
+    with Console(stderr=True).status(said("timing")):
         timings = time_recognisers(model or available_models(), rounds=rounds, peers=peers)
     if format is FiguresFormat.json:
         machine = {"cores": os.cpu_count(), "python": platform.python_version()}
         results = [timing.to_dict() for timing in timings]
         print(json.dumps({"machine": machine, "rounds": rounds, "timings": results}, indent=2))
         return
+    heads = ("threads", "faces at once", "ms a face", "at best", "faces a second")
     table = Table(
-        Column("recogniser", overflow="fold"), "threads", "faces at once", "ms a face", "at best",
-        "faces a second",
-        box=None, pad_edge=False,
-    )  # fmt: skip
+        Column(said("recogniser"), overflow="fold"), *map(said, heads), box=None, pad_edge=False
+    )
     for timing in timings:
         table.add_row(
             timing.name,
-            str(timing.threads or "its own"),
+            str(timing.threads or said("its own")),
             str(timing.batch),
             f"{timing.ms_a_face.median:.2f}",
             f"{timing.ms_a_face.fastest:.2f}",

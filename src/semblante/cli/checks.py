@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from semblante.cli.language import said
 from semblante.errors import MissingExtraError, OptionError, printable
 from semblante.files import identity, is_hidden, lies_in
 from semblante.images import SUFFIXES
@@ -82,5 +83,6 @@ def votes_beside(data: Path) -> Path:
 
 
 def complain(reason: str) -> None:
-    """One line on stderr, `printable` whatever a file's name holds."""
-    print(f"semblante: {printable(reason)}", file=sys.stderr)
+    """One line on stderr, in the language of who reads it; `printable` whatever a file's name
+    holds."""
+    print(f"semblante: {said(printable(reason))}", file=sys.stderr)

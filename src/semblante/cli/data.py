@@ -11,6 +11,7 @@ from rich.table import Table
 
 from semblante.cli.audit import audit_command
 from semblante.cli.checks import complain, not_a_part, not_among, not_an_input, output_file
+from semblante.cli.language import said
 from semblante.cli.options import Language, LanguageOption
 from semblante.cli.reading import (
     DataPath,
@@ -22,6 +23,7 @@ from semblante.cli.reading import (
 )
 from semblante.errors import OptionError
 from semblante.files import lies_in
+from semblante.translation import translated
 
 data_app = typer.Typer(
     help="Labelled faces: what a dataset holds, what is wrong with it, other forms of it.",
@@ -61,7 +63,7 @@ def inspect_command(
         not_a_part("--contact-sheet", contact_sheet, path, dataset)
     words = _WORDS[lang]
     form = form_of(path) or "table"
-    print(f"{path}: {words['forms'].get(form, FORMS[form])}, {words['faces'].format(len(dataset))}")
+    print(f"{path}: {translated(FORMS[form], lang)}, {words['faces'].format(len(dataset))}")
     table = Table(words["emotion"], *SPLITS, words["all"], box=None, pad_edge=False)
     names = [(label, emotion_name(emotion, lang)) for label, emotion in enumerate(EMOTIONS)]
     for label, name in [*names, (UNLABELLED, words["no label"])]:
@@ -113,16 +115,15 @@ def convert_command(
         dataset = held_out(dataset, hold_out)
         moved = f", {int(dataset.is_in('PublicTest').sum()):,} held out"
         if before:
-            moved += "; what was PublicTest is PrivateTest now"
+            moved = f"{moved}; what was PublicTest is PrivateTest now"
     convert(dataset, out)
     if dataset.groups is not None and out.suffix.lower() != ".parquet":
         complain(f"{out} does not tell which faces belong together, as {path} does: a .parquet can")
-    print(f"{out}: {len(dataset):,} faces{moved}")
+    print(said(f"{out}: {len(dataset):,} faces{moved}"))
 
 
 _WORDS: Final[dict[str, dict[str, Any]]] = {
     "en": {
-        "forms": {},  # in the words of `FORMS`
         "faces": "{:,} faces",
         "count": "{:,}",
         "emotion": "emotion",
@@ -130,12 +131,6 @@ _WORDS: Final[dict[str, dict[str, Any]]] = {
         "no label": "without a label",
     },
     "es": {
-        "forms": {
-            "table": "una tabla de píxeles (CSV con un encabezado como emotion,pixels,Usage)",
-            "listing": "una lista de imágenes (CSV con un encabezado como path,label,split)",
-            "parquet": "Parquet con una columna de imágenes y otra de etiquetas",
-            "folders": "imágenes en carpetas con el nombre de su clase",
-        },
         "faces": "{} rostros",
         "count": "{}",
         "emotion": "emoción",

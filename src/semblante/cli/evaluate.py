@@ -19,6 +19,7 @@ from semblante.cli.checks import (
     require,
     votes_beside,
 )
+from semblante.cli.language import said
 from semblante.cli.options import (
     EarlyExitOption,
     FiguresFormat,
@@ -128,7 +129,7 @@ def evaluate_command(
         if picture is not None:
             not_a_part(option, picture, data, dataset)
     kept = source.kept(dataset)
-    with Console(stderr=True).status(f"classifying {split}"):
+    with Console(stderr=True).status(said(f"classifying {split}")):
         evaluation = evaluate(
             classifier, dataset, split, tta=tta, model=model, votes=ferplus, kept=kept
         )

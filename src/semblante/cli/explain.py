@@ -14,6 +14,7 @@ from rich.table import Table
 
 from semblante.cli.checks import complain
 from semblante.cli.inputs import Clip, Input, Unreadable, annotated_places, find_inputs
+from semblante.cli.language import said
 from semblante.cli.options import (
     DetectorName,
     DetectorOption,
@@ -70,7 +71,7 @@ def explain_command(
     analyzer = Analyzer(model, detector=detector)
     rows: list[tuple[str, ...]] = []
     failed = False
-    with Console(stderr=True).status("explaining"):
+    with Console(stderr=True).status(said("explaining")):
         for path, explanations, error in _explained(analyzer, found, places, asked, lang):
             if error is not None:
                 complain(error)

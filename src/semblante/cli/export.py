@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from semblante.cli.checks import not_an_input, output_file, require, votes_beside
+from semblante.cli.language import said
 from semblante.cli.reading import Source
 from semblante.errors import DataError, OptionError
 
@@ -95,12 +96,13 @@ def export_command(
         rows = share_of_training(dataset, share)
         dataset = dataset.where(rows)
         ferplus = None if ferplus is None else ferplus.where(rows)
-    with Console(stderr=True).status("exporting"):
+    with Console(stderr=True).status(said("exporting and comparing")):
         about = export(run_dirs, out, dataset, precision, ferplus, initial_share)
     public = about["training"]["public_test"]
-    print(
+    written = (
         f"{out}: {about['network']}, {about['parameters']:,} parameters, "
         f"{out.stat().st_size / 1e6:.2f} MB, PublicTest {public['accuracy']:.2%} "
         f"(n={public['n']}, single view) in fp32, "
         f"temperatures {min(about['temperatures'][-1]):.2f} to {max(about['temperatures'][-1]):.2f}"
     )
+    print(said(written))

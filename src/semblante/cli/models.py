@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
+from semblante.cli.language import said
 from semblante.errors import OptionError
 from semblante.models import DEFAULT_MODEL, DETECTOR_FILES, MODELS
 
@@ -20,8 +21,8 @@ models_app = typer.Typer(help="The trained models and detectors.", no_args_is_he
 def list_command() -> None:
     """One line for each shipped model."""
     table = Table(
-        Column("model", overflow="fold"), "parameters", "MB", "PublicTest", "PrivateTest",
-        box=None, pad_edge=False,
+        Column(said("model"), overflow="fold"), said("parameters"), "MB", "PublicTest",
+        "PrivateTest", box=None, pad_edge=False,
     )  # fmt: skip
     for entry in MODELS.values():
         table.add_row(
@@ -48,7 +49,7 @@ def pull_command(
     if name not in DETECTOR_FILES:
         raise OptionError(f"unknown detector {name!r}; known: {', '.join(DETECTOR_FILES)}")
     path = pull_detector(name, file)
-    print(f"{name}: {path} ({DETECTOR_FILES[name].licence} licence)")
+    print(said(f"{name}: {path} ({DETECTOR_FILES[name].licence} licence)"))
 
 
 @models_app.command("show")

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from semblante.cli.checks import complain, votes_beside
+from semblante.cli.language import said
 from semblante.errors import DataError, ModelError, OptionError
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class Source:
             find_face = largest_face(HaarDetector())
         bad: list[DataError] = []
         label_map = _label_map(self.mapping or [])
-        with Console(stderr=True).status(f"reading {escape(str(self.path))}"):
+        with Console(stderr=True).status(said(f"reading {escape(str(self.path))}")):
             dataset = load_dataset(
                 self.path,
                 on_bad=bad.append if self.skip_bad else None,

@@ -138,7 +138,7 @@ def train_command(
         if given
     ]
     if len(modes) > 1:
-        raise OptionError(f"{' and '.join(modes)} are several runs each: choose one of them")
+        raise OptionError(f"{', '.join(modes)} are several runs each: choose one of them")
     if modes and tensorboard:
         raise OptionError(f"--tensorboard is for a single run: leave it out with {modes[0]}")
     known = [*PRESETS, _SERIES]
@@ -178,7 +178,7 @@ def train_command(
     missing = dataset.split("Training").missing_emotions()
     if missing and first:
         complain(
-            f"Training holds no face that is labelled {' or '.join(missing)}: "
+            f"Training holds no face that is labelled {', '.join(missing)}: "
             "the network does not learn what that looks like"
         )
     if modes and first and out.exists() and any(out.iterdir()) and not resume:

@@ -1,0 +1,71 @@
+"""The language in which the program speaks: what `--lang` says, or else SEMBLANTE_LANG."""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import partialmethod
+from typing import Any
+
+import typer
+from typer import rich_utils
+
+from semblante.emotions import LANGUAGES
+from semblante.translation import translated
+
+
+def spoken() -> str:
+    """One of `LANGUAGES`; also before the command line has been read, and where it cannot be."""
+    asked = os.environ.get("SEMBLANTE_LANG", "")
+    before = ""
+    for argument in sys.argv[1:]:
+        option, _, value = argument.partition("=")
+        if before == "--lang":
+            asked = argument
+        elif option == "--lang" and value:
+            asked = value
+        before = argument
+    return asked if asked in LANGUAGES else "en"
+
+
+def said(text: str) -> str:
+    """`text`, as it stands in the code, in the language of who reads it."""
+    return translated(text, spoken())
+
+
+def localise(command: Any, language: str) -> None:
+    """Translate what `--help` says of a Typer command and of all below it, and bring the lines of
+    each paragraph together: a terminal is not as wide as the code."""
+    for part in ("help", "short_help", "epilog", "options_metavar", "subcommand_metavar"):
+        if text := getattr(command, part, None):
+            paragraphs = [" ".join(lines.split()) for lines in text.split("\n\n")]
+            said = "\n\n".join(translated(paragraph, language) for paragraph in paragraphs)
+            setattr(command, part, said)
+    for option in command.get_params(typer.Context(command)):
+        for part in ("help", "rich_help_panel", "metavar"):
+            if text := getattr(option, part, None):
+                setattr(option, part, translated(text, language))
+    for below in getattr(command, "commands", {}).values():
+        localise(below, language)
+
+
+def localise_typer(language: str) -> None:
+    """Translate what Typer itself says: its words stand in constants, and in its errors."""
+    typers: Any = rich_utils
+    for name in (
+        "DEFAULT_STRING", "ENVVAR_STRING", "REQUIRED_LONG_STRING", "ARGUMENTS_PANEL_TITLE",
+        "OPTIONS_PANEL_TITLE", "COMMANDS_PANEL_TITLE", "ERRORS_PANEL_TITLE", "ABORTED_TEXT",
+        "RICH_HELP",
+    ):  # fmt: skip
+        setattr(typers, name, translated(getattr(typers, name), language))
+    formatter: Any = typer.Context.formatter_class
+    usage = translated("Usage: ", language)
+    formatter.write_usage = partialmethod(formatter.write_usage, prefix=usage)
+    show = typers.rich_format_error
+
+    def show_translated(error: Any) -> None:
+        said = translated(error.format_message(), language)
+        error.format_message = lambda: said
+        show(error)
+
+    typers.rich_format_error = show_translated

@@ -1,0 +1,250 @@
+"""What a person reads at the command line, in other languages than English."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import string
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+import semblante
+from semblante.cli.app import app
+from semblante.emotions import LANGUAGES
+from semblante.translation import translated
+
+SOURCE = Path(semblante.__file__).parent
+OTHERS = [language for language in LANGUAGES if language != "en"]
+# What is raised, or said, with a text that a person at the command line may read. The page has its
+# own words for what the server refuses.
+SAYING = re.compile(r"(?!ValueError)\w*Error|Unreadable|complain|said|require")
+THE_SERVERS = {"app.py", "body.py", "jobs.py", "stream.py", "work.py"}
+
+
+def table(language: str) -> dict[str, dict[str, str]]:
+    return tomllib.loads((SOURCE / f"{language}.toml").read_text(encoding="utf-8"))
+
+
+def plain(key: str) -> str:
+    return re.sub(r"\{[*@]\}", "{}", key)
+
+
+def template(node: ast.expr) -> str | None:
+    """A text as the table has it; None for what is not written there."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        return "".join(
+            part.value if isinstance(part, ast.Constant) else "{}" for part in node.values
+        )
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        left, right = template(node.left), template(node.right)
+        return None if left is None else left + ("{}" if right is None else right)
+    return None
+
+
+def modules() -> list[tuple[Path, ast.Module]]:
+    return [(path, ast.parse(path.read_text())) for path in sorted(SOURCE.rglob("*.py"))]
+
+
+def said_texts() -> dict[str, str]:
+    """The texts of errors and complaints, and where each stands."""
+    found = {}
+    for path, tree in modules():
+        if path.parent.name == "server" and path.name in THE_SERVERS:
+            continue
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call):
+                continue
+            name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+            if not SAYING.fullmatch(name):
+                continue
+            for argument in node.args:
+                text = template(argument)
+                if text is not None and (" " in text or name == "said"):
+                    found[text] = f"{path.name}:{node.lineno}"
+    return found
+
+
+def help_texts() -> set[str]:
+    found = set()
+
+    def walk(command: Any) -> None:
+        for text in (command.help, command.epilog, command.short_help):
+            found.update(" ".join(part.split()) for part in (text or "").split("\n\n"))
+        for option in command.params:
+            for part in ("help", "rich_help_panel", "metavar"):
+                found.add(getattr(option, part, None) or "")
+        for below in getattr(command, "commands", {}).values():
+            walk(below)
+
+    walk(typer.main.get_command(app))
+    return found - {""}
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_whatever_is_said_is_translated(language: str) -> None:
+    keys = {plain(key) for part in table(language).values() for key in part}
+    lacking = {text: place for text, place in said_texts().items() if text not in keys}
+    assert not lacking
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_all_of_help_is_translated(language: str) -> None:
+    # Names, which messages refer to, and what is the same in all languages.
+    names = {"OUT", "NAME=EMOTION", "P"}
+    assert {text for text in help_texts() if translated(text, language) == text} == names
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_nothing_is_translated_that_nobody_says(language: str) -> None:
+    written = {
+        text
+        for _, tree in modules()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.expr) and (text := template(node))
+    }
+    # Put together from several: a list's "a; or b"; an error and what may be the matter.
+    joined = re.compile(r"\{\}; or .*|.*inside its kernels.*")
+    shown = help_texts()
+    for part, texts in table(language).items():
+        for key in map(plain, texts):
+            pattern = re.compile("(.*?)".join(map(re.escape, key.split("{}"))))
+            known = part in ("typer", "system") or key in written or joined.fullmatch(key)
+            assert known or (part == "help" and any(map(pattern.fullmatch, shown))), key
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_a_translation_has_the_same_things_that_vary(language: str) -> None:
+    seen: set[str] = set()
+    for texts in table(language).values():
+        for key, other in texts.items():
+            n = plain(key).count("{}")
+            names = [name for _, name, _, _ in string.Formatter().parse(other) if name is not None]
+            assert len(names) == n, key
+            assert set(names) in ({""}, set(map(str, range(n))), set()), key
+            assert plain(key) not in seen, key
+            seen.add(plain(key))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("it is not known here", "it is not known here"),
+        (
+            "faces without a label cannot be converted",
+            "no se pueden convertir rostros sin etiqueta",
+        ),
+        # What varies is left alone, though it may be a text, or hold braces, or lines.
+        ("nothing: the file is empty", "nothing: el archivo está vacío"),
+        ("nothing: cannot be read: nothing", "nothing: no se puede leer: nada"),
+        ("{}/{0}\n.jpg: the file is empty", "{}/{0}\n.jpg: el archivo está vacío"),
+        (
+            "bread and butter: cannot be read: Permission denied",
+            "bread and butter: no se puede leer: permiso denegado",
+        ),
+        ("a.jpg: cannot be read: who knows", "a.jpg: no se puede leer: who knows"),
+        # A text within a text, and that within another.
+        (
+            "x.csv: not one face in it: 2 bad rows, the first: x.csv, line 3: expected pixels of "
+            "0..255, found 300",
+            "x.csv: ni un rostro en él: 2 filas malas; la primera: x.csv, línea 3: se esperaban "
+            "píxeles de 0..255, se encontró 300",
+        ),
+        ("a.zip: Permission denied", "a.zip: permiso denegado"),
+        # In the order of another grammar.
+        (
+            'reading HEIC needs more packages: pip install "semblante[heic]"',
+            'leer HEIC requiere más paquetes: pip install "semblante[heic]"',
+        ),
+        # Of two that would do, that which says more.
+        ("expected scale below 1, found 3", "se esperaba scale menor que 1, se encontró 3"),
+        ("expected epochs at least 1, found 0", "se esperaba epochs de al menos 1, se encontró 0"),
+        (
+            "expected optimiser to be one of sgd, adam, found 'x'",
+            "se esperaba optimiser que fuera uno de sgd, adam, se encontró 'x'",
+        ),
+    ],
+)
+def test_translated(text: str, expected: str) -> None:
+    assert translated(text, "es") == expected
+    assert translated(text, "en") == text
+
+
+def program(*arguments: str, lang: str | None = None) -> subprocess.CompletedProcess[str]:
+    command = [Path(sys.executable).parent / "semblante", *arguments]
+    asked = {} if lang is None else {"SEMBLANTE_LANG": lang}
+    return subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "COLUMNS": "120", **asked}
+    )
+
+
+ENGLISH = "semblante: nowhere.jpg: cannot be read: No such file or directory\n"
+SPANISH = "semblante: nowhere.jpg: no se puede leer: no existe ese archivo o carpeta\n"
+
+
+@pytest.mark.parametrize(
+    ("variable", "options", "expected"),
+    [
+        (None, [], ENGLISH),
+        ("es", [], SPANISH),
+        (None, ["--lang", "es"], SPANISH),
+        (None, ["--lang=es"], SPANISH),
+        ("es", ["--lang", "en"], ENGLISH),
+    ],
+)
+def test_complaints_are_in_the_language_of_the_reader(
+    variable: str | None, options: list[str], expected: str
+) -> None:
+    done = program("analyze", "nowhere.jpg", "--format", "json", *options, lang=variable)
+    assert done.stderr == expected
+    # A file is the same for all.
+    assert json.loads(done.stdout)["error"] == ENGLISH.removeprefix("semblante: ").strip()
+
+
+def test_errors_end_a_command_in_spanish() -> None:
+    done = program("models", "pull", "mtcnn", lang="es")
+    assert done.returncode == 2
+    assert done.stderr == "semblante: detector desconocido: 'mtcnn'; conocidos: yunet\n"
+
+
+def test_help_in_spanish() -> None:
+    done = program("explain", "--help", lang="es")
+    assert "Uso: semblante explain [OPCIONES] {RUTA}..." in done.stdout
+    assert "imágenes, o carpetas de imágenes [obligatorio]" in done.stdout
+    assert "[por omisión: haar]" in done.stdout
+    assert "Muestra esta ayuda y termina." in done.stdout
+    # A paragraph is as wide as the terminal, not as the code.
+    assert "se ve como se ve. Tarda hasta un segundo por " in done.stdout
+    assert "Show" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["analyse"], "No existe la orden 'analyse'. ¿Quiso decir 'analyze'?"),
+        (["analyze"], "Falta el argumento 'RUTA'."),
+        (["analyze", "--nope"], "No existe la opción --nope"),
+        (["analyze", "x", "--format"], "La opción '--format' requiere un argumento."),
+        (["evaluate"], "Falta la opción '--data'."),
+        (["watch", "1", "2"], "Sobran argumentos (2)"),
+        (["analyze", "x", "--tta", "all"], "Valor no válido para '--tta': 'all' no es ninguno de"),
+        (
+            ["train", "--data", "x", "--out", "y", "--epochs", "z"],
+            "Valor no válido para '--epochs': debe ser un número entero",
+        ),
+    ],
+)
+def test_wrong_usage_is_said_in_spanish(arguments: list[str], expected: str) -> None:
+    done = program(*arguments, lang="es")
+    assert done.returncode == 2
+    assert expected in done.stderr
+    assert "Uso: semblante" in done.stderr or "--format" in arguments
