@@ -31,6 +31,8 @@ os.environ["SEMBLANTE_CACHE"] = tempfile.mkdtemp(prefix="semblante-tests-")
 atexit.register(shutil.rmtree, os.environ["SEMBLANTE_CACHE"], ignore_errors=True)
 os.environ.pop("SEMBLANTE_LANG", None)  # what is shown is compared in English
 
+pytest_plugins = ["browser"]  # its fixtures, for the tests of the page
+
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "examples" / "eileen-collins.jpg"
 SHARED = Path(os.environ.get("SEMBLANTE_SHARED", ROOT.parent / "shared"))

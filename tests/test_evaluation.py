@@ -58,9 +58,11 @@ def test_figures_of_a_known_classifier(patterns: Dataset) -> None:
     found = evaluate(BarReader(wrong_every=4), with_leaks(patterns, 10), "PublicTest").to_dict()
     assert list(found) == [
         "model", "split", "tta", "labels", "n", "accuracy", "accuracy_ci95", "macro_f1", "ece",
-        "ece_by_chance", "per_class", "confusion", "mean_steps", "leak_free",
+        "ece_by_chance", "per_class", "confusion", "selective", "mean_steps", "leak_free",
     ]  # fmt: skip
     assert found["n"] == 84
+    assert found["selective"][-1] == {"confidence": 0.9, "share": 1, "accuracy": found["accuracy"]}
+    assert [row["confidence"] for row in found["selective"]] == [0.5, 0.6, 0.7, 0.8, 0.9]
     assert found["accuracy"] == pytest.approx(63 / 84)
     assert found["accuracy_ci95"][0] < 0.75 < found["accuracy_ci95"][1]
     assert np.sum(found["confusion"]) == 84

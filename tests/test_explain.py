@@ -182,18 +182,20 @@ def test_the_table_and_the_pages(tmp_path: Path) -> None:
     Image.new("RGB", (90, 60), "white").save(tmp_path / "in" / "nobody.png")
     (tmp_path / "in" / "broken.png").write_text("no picture")
     write_video(tmp_path / "in" / "film.mp4", 3, lambda _: canvas())
-    done = run("explain", tmp_path / "in", "--out", tmp_path / "out", "--lang", "es")
+    # A video that a folder holds is passed over; one that is named is refused.
+    named = tmp_path / "in" / "film.mp4"
+    done = run("explain", tmp_path / "in", named, "--out", tmp_path / "out", "--lang", "es")
     assert done.returncode == 1
     head, *rows = done.stdout.splitlines()
     assert head.split() == [
         "imagen", "rostro", "emoción", "ojos", "tapados", "nariz", "tapada", "boca", "tapada",
     ]  # fmt: skip
     assert [row.removeprefix(f"{tmp_path}/in/").split()[:3] for row in rows] == [
-        ["a.jpg", "1", "alegría"], ["broken.png", "-", "no"], ["film.mp4", "-", "no"],
-        ["nobody.png", "-", "sin"],
+        ["a.jpg", "1", "alegría"], ["broken.png", "-", "no"], ["nobody.png", "-", "sin"],
+        ["film.mp4", "-", "no"],
     ]  # fmt: skip
     assert rows[0].split()[3] == "97%"
-    assert "film.mp4: expected a picture, found a video" in done.stderr
+    assert "film.mp4: se esperaba una imagen, se encontró un video" in done.stderr
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.jpg", "nobody.png"]
     assert semblante.load_image(tmp_path / "out" / "a.jpg").shape == (234, 726, 3)
 
@@ -201,11 +203,12 @@ def test_the_table_and_the_pages(tmp_path: Path) -> None:
 def test_pages_of_an_earlier_run_are_no_faces_and_an_empty_folder_has_none(tmp_path: Path) -> None:
     shutil.copy(EXAMPLE, tmp_path / "a.jpg")
     (tmp_path / "empty").mkdir()
+    write_video(tmp_path / "empty" / "film.mp4", 3, lambda _: canvas())
     for _ in range(2):
         done = run("explain", tmp_path, tmp_path / "empty", "--out", tmp_path / "pages")
         assert done.returncode == 1
         assert len(done.stdout.splitlines()) == 3
-        assert "empty: no pictures or videos in this folder" in done.stderr
+        assert "empty: no pictures in this folder" in done.stderr
 
 
 def test_json_and_another_emotion(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from semblante.metrics import (
     macro_f1,
     per_class,
     reliability,
+    selective_accuracy,
     wilson_interval,
 )
 
@@ -110,6 +111,15 @@ def test_reliability_by_hand() -> None:
     assert np.allclose(found, expected)
     ece = 0.25 * 0.5 + 0.75 * (0.9 - 2 / 3)
     assert expected_calibration_error(labels, probabilities, 5) == pytest.approx(ece)
+
+
+def test_selective_accuracy_by_hand() -> None:
+    labels = np.array([0, 0, 1, 1])
+    probabilities = np.array([[0.9, 0.1], [0.7, 0.3], [0.6, 0.4], [0.5, 0.5]])
+    assert selective_accuracy(labels, probabilities, 0.5) == (1, 0.5)
+    assert selective_accuracy(labels, probabilities, 0.6) == (0.75, pytest.approx(2 / 3))
+    assert selective_accuracy(labels, probabilities, 0.7) == (0.5, 1)  # just so sure is enough
+    assert selective_accuracy(labels, probabilities, 0.95) == (0, None)
 
 
 def test_f1_of_a_class_that_is_hardly_known() -> None:

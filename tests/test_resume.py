@@ -58,7 +58,7 @@ def test_a_run_that_has_ended_is_not_measured_again(patterns: Dataset, tmp_path:
     written = (folder / "confusion.png").stat().st_mtime_ns
     assert run(patterns, options, folder, resume=True)[0] == summary
     assert (folder / "confusion.png").stat().st_mtime_ns == written
-    with pytest.raises(ModelError, match="seed was 0, is 1"):
+    with pytest.raises(ModelError, match="seed 0 -> 1"):
         run(patterns, replace(options, seed=1), folder, resume=True)
 
 
@@ -212,7 +212,7 @@ def test_a_run_folder_is_not_mixed_up_with_another(patterns: Dataset, tmp_path: 
     run(patterns, options, tmp_path / "run")
     with pytest.raises(ModelError, match="already holds a run"):
         run(patterns, options, tmp_path / "run")
-    with pytest.raises(ModelError, match="seed was 0, is 5, epochs was 1, is 2"):
+    with pytest.raises(ModelError, match="seed 0 -> 5, epochs 1 -> 2"):
         run(patterns, replace(options, epochs=2, seed=5), tmp_path / "run", resume=True)
     smaller = Dataset(patterns.images[:-1], patterns.labels[:-1], patterns.splits[:-1])
     with pytest.raises(ModelError, match="another dataset"):

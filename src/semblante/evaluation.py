@@ -25,10 +25,13 @@ from semblante.metrics import (
     macro_f1,
     per_class,
     reliability,
+    selective_accuracy,
     wilson_interval,
 )
 
 TTA: Final = ("none", "flip", "ten-crop")
+# How sure answers are that `Evaluation.selective` tells of.
+SURE: Final = (0.5, 0.6, 0.7, 0.8, 0.9)
 # Of the five crops of a ten-crop, as in many FER2013 papers: 44 of the 48 pixels a side.
 _CROP: Final = 44
 
@@ -72,6 +75,8 @@ class Evaluation:
     per_class: dict[str, dict[str, float]]  # precision, recall, f1, n
     confusion: npt.NDArray[np.int64]  # (classes, classes), true label by prediction
     reliability: list[tuple[float, float, float]]  # see `metrics.reliability`, 15 bins
+    # Of the answers that are at least as sure as each of `SURE`: their share of all, and accuracy.
+    selective: dict[float, tuple[float, float | None]]
     # The split's faces without an exact copy in Training; None where the dataset has no Training
     # rows, so that nobody can tell. The accuracy is None too where no face is left.
     leak_free_n: int | None
@@ -94,6 +99,10 @@ class Evaluation:
             "ece_by_chance": {"mean": self.ece_by_chance[0], "q95": self.ece_by_chance[1]},
             "per_class": self.per_class,
             "confusion": self.confusion.tolist(),
+            "selective": [
+                {"confidence": least, "share": share, "accuracy": right}
+                for least, (share, right) in self.selective.items()
+            ],
             "mean_steps": self.mean_steps,
             "leak_free": {"n": self.leak_free_n, "accuracy": self.leak_free_accuracy},
         }
@@ -163,6 +172,7 @@ def evaluate(
         per_class=dict(zip(classes, per_class(confusion), strict=True)),
         confusion=confusion,
         reliability=reliability(labels, probabilities),
+        selective={least: selective_accuracy(labels, probabilities, least) for least in SURE},
         leak_free_n=None if fresh is None else int(fresh.sum()),
         leak_free_accuracy=(
             None if fresh is None or not fresh.any() else accuracy(labels[fresh], predicted[fresh])

@@ -102,6 +102,19 @@ def reliability(
     ]
 
 
+def selective_accuracy(
+    labels: Labels, probabilities: Probabilities, least: float
+) -> tuple[float, float | None]:
+    """The share of the predictions whose confidence is at least `least`, 0..1, and how often these
+    are right; None where there are none (selective prediction: Geifman & El-Yaniv, NeurIPS 2017).
+
+    `probabilities`: (n, n_classes).
+    """
+    sure = probabilities.max(axis=1) >= least
+    right = probabilities.argmax(axis=1) == labels
+    return float(sure.mean()), float(right[sure].mean()) if sure.any() else None
+
+
 def _bins(confidence: npt.NDArray[np.floating[Any]], n_bins: int) -> npt.NDArray[np.int64]:
     """The number of each prediction's bin: bin k holds (k / n_bins, (k + 1) / n_bins]."""
     numbers: npt.NDArray[np.int64] = np.ceil(confidence * n_bins).astype(np.int64) - 1

@@ -153,6 +153,10 @@ def evaluate_command(
         print(words["all leaked"])
     else:
         print(words["leak-free"].format(evaluation))
+    sure = Table(*words["sure"], box=None, pad_edge=False)
+    for least, (share, right) in evaluation.selective.items():
+        sure.add_row(f"{least:.0%}", f"{share:.1%}", "-" if right is None else f"{right:.1%}")
+    Console(highlight=False).print(sure)
     table = Table(*words["columns"], box=None, pad_edge=False)
     for emotion, row in evaluation.per_class.items():
         shares = (f"{row[name]:.3f}" for name in ("precision", "recall", "f1"))
@@ -172,6 +176,7 @@ _WORDS: dict[str, dict[str, Any]] = {
         "all leaked": "leak-free accuracy unknown: every face that was measured is in Training",
         "leak-free": "leak-free accuracy {0.leak_free_accuracy:.2%} (n={0.leak_free_n}, without "
         "faces that Training holds as well)",
+        "sure": ["probability at least", "of the faces", "right"],
         "columns": ["emotion", "precision", "recall", "F1", "n"],
     },
     "es": {
@@ -187,6 +192,7 @@ _WORDS: dict[str, dict[str, Any]] = {
         "Training",
         "leak-free": "exactitud sin copias {0.leak_free_accuracy:.2%} (n={0.leak_free_n}, sin los "
         "rostros que también están en Training)",
+        "sure": ["probabilidad mínima", "de los rostros", "acierta"],
         "columns": ["emoción", "precisión", "exhaustividad", "F1", "n"],
     },
 }

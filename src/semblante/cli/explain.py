@@ -66,7 +66,7 @@ def explain_command(
         raise OptionError(f"unknown emotion {emotion!r}; known: {', '.join(EMOTIONS)}")
     if out is not None and out.exists() and not out.is_dir():
         raise OptionError(f"--out {out}: expected a folder, found a file")
-    found = find_inputs(paths, filter(None, [out]))
+    found = find_inputs(paths, filter(None, [out]), videos=False)
     places = {} if out is None else annotated_places(found, out, "--out")
     analyzer = Analyzer(model, detector=detector)
     rows: list[tuple[str, ...]] = []

@@ -40,25 +40,28 @@ class Unreadable:
 Input = Picture | Clip | Unreadable
 
 
-def find_inputs(paths: Iterable[Path], own: Iterable[Path] = ()) -> list[Input]:
+def find_inputs(
+    paths: Iterable[Path], own: Iterable[Path] = (), *, videos: bool = True
+) -> list[Input]:
     """All pictures and videos that `paths` stand for, in their order.
 
     A file named by the user is tried whatever its name; where its suffix does not say so, its
     content tells whether it is a video. In folders, with their sub-folders, files are chosen by
     their suffix and sorted by name. Hidden ones are left out, and what lies in hidden sub-folders
     (thumbnails, a bin); so is what this program has written: a contact sheet, or what lies in a
-    folder, among `own`, and copies that a killed run left half done.
+    folder, among `own`, and copies that a killed run left half done. Without `videos` those in
+    folders are left out as well.
     """
     written = list(own)
-    return [item for path in paths for item in _found(path, written)]
+    return [item for path in paths for item in _found(path, written, videos)]
 
 
-def _found(path: Path, own: Sequence[Path]) -> Iterator[Input]:
+def _found(path: Path, own: Sequence[Path], videos: bool) -> Iterator[Input]:
     if not os.path.isdir(path):  # noqa: PTH112 - unlike Path.is_dir() it never raises
         yield _named(path, Path(path.name))
         return
     denied: list[OSError] = []
-    known = SUFFIXES | video.SUFFIXES
+    known = SUFFIXES | video.SUFFIXES if videos else SUFFIXES
     ours = {identity(place) for place in own}
     among = identity(path) in ours  # copies or plots go into the very folder that is searched
 
@@ -76,7 +79,8 @@ def _found(path: Path, own: Sequence[Path]) -> Iterator[Input]:
     for error in denied:
         yield Unreadable(path, f"{error.filename}: cannot be read: {error.strerror}")
     if not files and not denied:
-        yield Unreadable(path, f"{path}: no pictures or videos in this folder")
+        nothing = "no pictures or videos in this folder" if videos else "no pictures in this folder"
+        yield Unreadable(path, f"{path}: {nothing}")
     for file in sorted(files):
         if os.path.exists(file) and not os.path.isfile(file):  # noqa: PTH110, PTH113 - as above
             yield Unreadable(file, f"{file}: expected a file, found a pipe or a device")

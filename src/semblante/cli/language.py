@@ -57,7 +57,8 @@ def localise_typer(language: str) -> None:
         "OPTIONS_PANEL_TITLE", "COMMANDS_PANEL_TITLE", "ERRORS_PANEL_TITLE", "ABORTED_TEXT",
         "RICH_HELP",
     ):  # fmt: skip
-        setattr(typers, name, translated(getattr(typers, name), language))
+        if text := getattr(typers, name, None):
+            setattr(typers, name, translated(text, language))
     formatter: Any = typer.Context.formatter_class
     usage = translated("Usage: ", language)
     formatter.write_usage = partialmethod(formatter.write_usage, prefix=usage)

@@ -51,13 +51,12 @@ class Dataset:
         mask = self.is_in(name)
         if not mask.any():
             rows = np.bincount(self.splits, minlength=len(SPLITS))
-            held = ", ".join(
-                f"{n:,} of {split}" for split, n in zip(SPLITS, rows, strict=True) if n
-            )
-            remedy = ""
+            held = ", ".join(f"{split} {n:,}" for split, n in zip(SPLITS, rows, strict=True) if n)
+            lacking = f"the dataset has no {name} rows: it has {held or 'nothing'}"
             if name == "PublicTest" and self.is_in("Training").any():
-                remedy = "; `semblante data convert DATA OUT --hold-out 0.2` puts some there"
-            raise DataError(f"the dataset has no {name} rows: it has {held or 'none'}{remedy}")
+                remedy = "`semblante data convert DATA OUT --hold-out 0.2` puts some there"
+                raise DataError(f"{lacking}; {remedy}")
+            raise DataError(lacking)
         if (self.labels[mask] == UNLABELLED).any():
             raise DataError(f"faces of {name} have no label")
         return self.where(mask)

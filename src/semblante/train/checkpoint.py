@@ -32,7 +32,8 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) 
         write_atomically(path, lambda beside: beside.write_bytes(data))
     except (OSError, SafetensorError) as error:
         kept = ", what was saved before is still there" if path.exists() else ""
-        raise ModelError(f"{path}: cannot be written{kept}: {error}") from None
+        reason = getattr(error, "strerror", None) or error
+        raise ModelError(f"{path}: cannot be written{kept}: {reason}") from None
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -84,7 +84,7 @@ def check_same(run_dir: Path, ours: RunConfig) -> RunConfig:
         now["teachers"] = tuple(map(_as_before, before["teachers"], now["teachers"]))
     changed = [name for name in now if before[name] != now[name]]
     if changed:
-        differences = ", ".join(f"{name} was {before[name]}, is {now[name]}" for name in changed)
+        differences = ", ".join(f"{name} {before[name]} -> {now[name]}" for name in changed)
         raise RunFolderError(f"{run_dir} holds a run with other options: {differences}")
     for place, found in ours.weights_sha256.items():
         if theirs.weights_sha256.get(place, found) != found:

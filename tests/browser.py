@@ -1,0 +1,162 @@
+"""The page in a real browser, Chromium, with a camera that films a real face."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+import semblante
+from conftest import EXAMPLE
+
+CHROMIUM = shutil.which("chromium")
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    import uvicorn
+
+    from semblante.recognise.pipeline import Analyzer
+    from semblante.server.app import create_app
+    from semblante.server.settings import Settings
+
+    port = free_port()
+    app = create_app(Settings(), Analyzer())
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{port}/"
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def camera(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eileen Collins before a camera, 640x480, swaying a little."""
+    picture = semblante.load_image(EXAMPLE)
+    path = tmp_path_factory.mktemp("camera") / "face.mjpeg"
+    with path.open("wb") as file:
+        for number in range(60):
+            shift = round(12 * np.sin(2 * np.pi * number / 60))
+            frame = np.full((480, 640, 3), 110, np.uint8)
+            frame[:, 64 + shift : 576 + shift] = picture[:480]
+            _, encoded = cv2.imencode(".jpg", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+            file.write(encoded.tobytes())
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser(camera: Path) -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(
+            executable_path=CHROMIUM,
+            args=[
+                "--no-sandbox", "--disable-gpu", "--use-fake-ui-for-media-stream",
+                "--use-fake-device-for-media-stream",
+                f"--use-file-for-fake-video-capture={camera}", "--disable-background-networking",
+                "--disable-component-update", "--disable-sync",
+            ],
+        )  # fmt: skip
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Any, address: str) -> Iterator[Any]:
+    context = browser.new_context(
+        viewport={"width": 1200, "height": 900}, locale="en-GB", permissions=["camera"]
+    )
+    page = context.new_page()
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
+    page.problems = problems
+    requested: list[str] = []
+    page.on("request", lambda request: requested.append(request.url))
+    page.goto(address)
+    yield page
+    context.close()
+    assert problems == []
+    assert all(url.startswith((address, "blob:")) for url in requested)
+
+
+def one_face(page: Any) -> None:
+    from playwright.sync_api import expect
+
+    expect(page.locator(".face")).to_have_count(1, timeout=20_000)
+
+
+def until(page: Any, condition: str) -> None:
+    """What Playwright has for it the page's own security policy forbids."""
+    deadline = time.monotonic() + 20
+    while not page.evaluate(condition):
+        assert time.monotonic() < deadline, condition
+        page.wait_for_timeout(50)
+
+
+def note_changes(page: Any, element: str) -> None:
+    """Write what the element says, whenever it is set, to `window.said`."""
+    page.evaluate(
+        """(id) => { window.said = [];
+        const note = ({ addedNodes: [words] }) => window.said.push(words?.textContent ?? '');
+        new MutationObserver((changes) => changes.forEach(note))
+        .observe(document.getElementById(id), { childList: true }); }""",
+        element,
+    )
+
+
+def boxed(page: Any) -> int:
+    """Pixels that are drawn over the picture."""
+    return page.evaluate(
+        """() => { const c = document.getElementById('boxes');
+        const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
+        let n = 0; for (let i = 3; i < d.length; i += 4) if (d[i]) n += 1; return n; }"""
+    )
+
+
+def serving(port: int, *options: str) -> subprocess.Popen[bytes]:
+    """The program itself, in a process that can be killed; returns when it answers."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "semblante", "serve", "--port", str(port), *options],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    for _ in range(300):
+        with socket.socket() as asking:
+            if asking.connect_ex(("127.0.0.1", port)) == 0:
+                return process
+        time.sleep(0.1)
+    process.kill()
+    raise AssertionError("the server did not start")
+
+
+def film(path: Path, seconds: int) -> Path:
+    """WebM, which Chromium shows: a face on a wall."""
+    picture = cv2.cvtColor(semblante.load_image(EXAMPLE), cv2.COLOR_RGB2BGR)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"VP80"), 10, (320, 320))
+    assert writer.isOpened()
+    for _ in range(10 * seconds):
+        writer.write(cv2.resize(picture, (320, 320)))
+    writer.release()
+    return path

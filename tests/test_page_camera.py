@@ -1,0 +1,264 @@
+"""The page in a real browser, with a camera."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import semblante
+from browser import (
+    boxed,
+    free_port,
+    needs_browser,
+    note_changes,
+    one_face,
+    serving,
+    until,
+)
+
+pytest.importorskip("fastapi")
+playwright = pytest.importorskip("playwright.sync_api")
+pytestmark = needs_browser
+
+
+def test_the_camera_live(page: Any, tmp_path: Path) -> None:
+    page.get_by_role("button", name="Start the camera").click()
+    one_face(page)
+    playwright.expect(page.locator("#summary")).to_have_text(re.compile("^1 face: "))
+    assert page.locator("meter").count() == 7
+    assert boxed(page) > 500
+    answered = playwright.expect(page.locator("body"))
+    answered.to_have_attribute("data-rate", re.compile(r"[1-9]"), timeout=20_000)
+    drawn = page.evaluate("document.getElementById('timeline').toDataURL().length")
+    page.wait_for_timeout(1000)
+    assert page.evaluate("document.getElementById('timeline').toDataURL().length") != drawn
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save as JSON").click()
+    lines = Path(saved.value.path()).read_text().splitlines()
+    assert len(lines) > 1
+    assert len(json.loads(lines[-1])["faces"]) == 1
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save as CSV").click()
+    assert Path(saved.value.path()).read_text().startswith("path,frame,time_s,")
+    page.get_by_role("button", name="Stop the camera").click()
+    assert page.get_by_role("button", name="Start the camera").is_visible()
+
+
+def test_a_tab_in_the_background_goes_on_in_front(page: Any) -> None:
+    page.get_by_role("button", name="Start the camera").click()
+    one_face(page)
+    # Playwright makes every tab believe that it is looked at, unless it is told not to.
+    told = page.context.new_cdp_session(page)
+    told.send("Emulation.setFocusEmulationEnabled", {"enabled": False})
+    other = page.context.new_page()
+    other.bring_to_front()
+    time.sleep(2)
+    other.close()
+    page.bring_to_front()
+    # What is drawn from here on came after the pause.
+    page.evaluate("document.getElementById('bars').replaceChildren()")
+    one_face(page)
+    assert page.get_by_role("alert").inner_text() == ""
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save as JSON").click()
+    lines = Path(saved.value.path()).read_text().splitlines()
+    times = [json.loads(line)["time_s"] for line in lines]
+    assert times == sorted(set(times))
+
+
+def test_a_tab_that_was_away_for_long_goes_on_without_a_word(
+    page: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server closes a stream in which nothing comes, and nobody looks."""
+    monkeypatch.setattr("semblante.server.stream._SILENCE_S", 2.0)
+    page.evaluate(
+        """() => { window.said = []; new MutationObserver(() => window.said.push(
+        document.getElementById('error').textContent))
+        .observe(document.getElementById('error'), { childList: true });
+        // Without a screen no tab is ever hidden: as if it were.
+        const real = window.requestAnimationFrame; let held = null;
+        window.requestAnimationFrame = (f) => { if (document.hidden) held = f; else real(f); };
+        window.hide = (yes) => {
+          Object.defineProperty(document, 'hidden', { value: yes, configurable: true });
+          document.dispatchEvent(new Event('visibilitychange'));
+          if (!yes && held) real(held);
+        }; }"""
+    )
+    page.get_by_role("button", name="Start the camera").click()
+    one_face(page)
+    page.evaluate("window.hide(true)")
+    page.wait_for_timeout(4000)
+    page.evaluate("document.getElementById('bars').replaceChildren()")
+    page.wait_for_timeout(1000)
+    assert page.locator(".face").count() == 0
+    page.evaluate("window.hide(false)")
+    one_face(page)
+    assert "".join(page.evaluate("window.said")) == ""
+
+
+def test_no_camera_and_one_that_is_taken_away(page: Any) -> None:
+    page.evaluate(
+        """() => { navigator.mediaDevices.getUserMedia = async () => {
+        throw new DOMException('Permission denied', 'NotAllowedError'); }; }"""
+    )
+    start = page.get_by_role("button", name="Start the camera")
+    start.click()
+    alert = page.get_by_role("alert")
+    alert.filter(has_text="The camera cannot be used: it was not allowed.").wait_for()
+    page.select_option("#language", "es")
+    assert alert.inner_text() == "No se puede usar la cámara: no se permitió."
+    page.select_option("#language", "en")
+    page.reload()
+    start.click()
+    one_face(page)
+    page.evaluate(
+        """() => document.getElementById('video').srcObject.getTracks()[0]
+        .dispatchEvent(new Event('ended'))"""
+    )
+    alert.filter(has_text="The camera is gone.").wait_for()
+    assert start.is_visible()
+
+
+def test_what_the_camera_saw_last_can_be_saved(page: Any) -> None:
+    page.get_by_role("button", name="Start the camera").click()
+    one_face(page)
+    page.get_by_role("button", name="Stop the camera").click()
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save the picture").click()
+    assert 60 < np.asarray(Image.open(saved.value.path()).convert("L")).mean() < 200
+    page.evaluate(
+        """() => { navigator.mediaDevices.getUserMedia = async () => {
+        throw new DOMException('Starting videoinput failed', 'AbortError'); }; }"""
+    )
+    page.select_option("#language", "es")
+    page.get_by_role("button", name="Encender la cámara").click()
+    alert = page.get_by_role("alert")
+    alert.filter(has_text="No se puede usar la cámara: algo falló al encenderla.").wait_for()
+
+
+def test_two_tabs_at_once(page: Any, address: str) -> None:
+    other = page.context.new_page()
+    other.goto(address)
+    for tab in (page, other):
+        tab.get_by_role("button", name="Start the camera").click()
+    for tab in (page, other):
+        tab.bring_to_front()
+        one_face(tab)
+
+
+def test_the_server_killed_and_started_again(browser: Any) -> None:
+    port = free_port()
+    process = serving(port)
+    try:
+        context = browser.new_context(locale="en-GB", permissions=["camera"])
+        page = context.new_page()
+        page.goto(f"http://127.0.0.1:{port}/")
+        page.get_by_role("button", name="Start the camera").click()
+        one_face(page)
+        process.kill()
+        process.wait()
+        alert = page.get_by_role("alert")
+        alert.filter(has_text="The server does not answer; trying again.").wait_for(timeout=20_000)
+        process = serving(port)
+        playwright.expect(alert).to_have_text("", timeout=20_000)
+        page.evaluate("document.getElementById('bars').replaceChildren()")
+        one_face(page)
+        with page.expect_download() as saved:
+            page.get_by_role("button", name="Save as JSON").click()
+        rows = [json.loads(line) for line in Path(saved.value.path()).read_text().splitlines()]
+        for count in ("frame", "time_s"):
+            values = [row[count] for row in rows]
+            assert values == sorted(set(values))
+        # Who is there now is not said to be who was there before.
+        assert {face["track"] for face in rows[0]["faces"] + rows[-1]["faces"]} == {1, 2}
+        process.kill()
+        process.wait()
+        alert.filter(has_text="The server does not answer; trying again.").wait_for(timeout=20_000)
+        page.get_by_role("button", name="Stop the camera").click()
+        playwright.expect(alert).to_have_text("")  # it does not try any more
+        context.close()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_server_that_hangs(browser: Any) -> None:
+    """The connection stays, but what was found is no longer true of what the camera sees."""
+    port = free_port()
+    process = serving(port)
+    try:
+        context = browser.new_context(locale="en-GB", permissions=["camera"])
+        page = context.new_page()
+        page.goto(f"http://127.0.0.1:{port}/")
+        page.get_by_role("button", name="Start the camera").click()
+        one_face(page)
+        process.send_signal(signal.SIGSTOP)
+        alert = page.get_by_role("alert")
+        alert.filter(has_text="The server does not answer; trying again.").wait_for(timeout=60_000)
+        assert page.locator(".face").count() == 0
+        assert page.evaluate("document.getElementById('boxes').width") == 0
+        assert page.get_by_role("button", name="Save the picture").is_disabled()
+        process.send_signal(signal.SIGCONT)
+        playwright.expect(alert).to_have_text("", timeout=60_000)
+        one_face(page)
+        assert page.get_by_role("button", name="Save the picture").is_enabled()
+        context.close()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_busy_server_is_asked_more_slowly(page: Any) -> None:
+    """And what it found before is not shown as what the camera sees now."""
+    face = {
+        "track": 1, "box": [200, 20, 160, 160], "detection_score": 1.0, "emotion": "happy",
+        "probabilities": dict.fromkeys(semblante.EMOTIONS, 1 / 7),
+    }  # fmt: skip
+    frames: list[bytes] = []
+    busy = True
+
+    def answer(socket: Any) -> None:
+        def on_message(frame: bytes) -> None:
+            frames.append(frame)
+            found = len(frames) == 1 or not busy
+            answered = {
+                "frame": len(frames) - 1, "dropped": 0, "time_s": len(frames) / 10,
+                "width": 640 if found else None, "height": 480 if found else None,
+                "faces": [face] if found else [], "error": None if found else "busy",
+            }  # fmt: skip
+            socket.send(json.dumps(answered))
+
+        socket.on_message(on_message)
+
+    page.route_web_socket("**/v1/stream", answer)
+    page.get_by_role("button", name="Start the camera").click()
+    alert = page.get_by_role("alert")
+    playwright.expect(alert).to_have_text("The server has too much to do; trying again.")
+    assert page.locator("meter").count() == 0
+    note_changes(page, "error")
+    page.wait_for_timeout(1500)
+    assert len(frames) <= 6  # as fast as it goes they were hundreds
+    assert page.evaluate("window.said") == []  # once is enough
+    busy = False
+    playwright.expect(alert).to_have_text("")
+    one_face(page)
+
+
+def test_what_is_told_anew_stays_in_its_place(page: Any) -> None:
+    page.get_by_role("button", name="Start the camera").focus()
+    page.keyboard.press("Enter")
+    one_face(page)
+    assert page.evaluate("document.activeElement.id") == "camera"
+    page.evaluate("window.nodes = [...document.querySelectorAll('#bars *')]")
+    values = "[...document.querySelectorAll('meter')].map((meter) => meter.value)"
+    before = page.evaluate(values)
+    until(page, f"String({values}) !== '{','.join(map(str, before))}'")
+    assert page.evaluate("window.nodes.length > 7 && window.nodes.every((n) => n.isConnected)")

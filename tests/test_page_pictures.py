@@ -1,0 +1,232 @@
+"""The page in a real browser, with pictures."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import semblante
+from browser import (
+    needs_browser,
+    one_face,
+)
+from conftest import EXAMPLE, SHARED, needs_photos
+
+pytest.importorskip("fastapi")
+playwright = pytest.importorskip("playwright.sync_api")
+pytestmark = needs_browser
+
+
+def test_a_chosen_picture_and_spanish(page: Any) -> None:
+    page.set_input_files("#file", EXAMPLE)
+    one_face(page)
+    english = page.locator("#summary").inner_text()
+    assert "happy" in english
+    assert re.search(r"\d\u00a0%", page.locator("#summary").text_content())
+    page.get_by_label("Language").select_option("es")
+    assert "alegría" in page.locator("#summary").inner_text()
+    assert page.get_by_role("button", name="Encender la cámara").is_visible()
+    assert page.locator("html").get_attribute("lang") == "es"
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Guardar la imagen").click()
+    picture = semblante.load_image(saved.value.path())
+    assert picture.shape == (512, 512, 3)
+    assert not np.array_equal(picture, semblante.load_image(EXAMPLE))
+
+
+def labels(page: Any, faces: int) -> tuple[list[list[float]], list[str]]:
+    """The places of the labels of so many faces, and all that is written over the picture."""
+    playwright.expect(page.locator("#summary")).to_have_text(
+        re.compile(f"^{faces} (rostros?|faces?): "), timeout=20_000
+    )
+    places, words = page.evaluate(
+        """() => { const places = [], words = []; const pen = CanvasRenderingContext2D.prototype;
+        const { fillRect, fillText } = pen;
+        pen.fillRect = function (...box) { if (this.canvas.id === 'boxes') places.push(box); };
+        pen.fillText = function (text) { if (this.canvas.id === 'boxes') words.push(text); };
+        window.dispatchEvent(new Event('resize')); // it is drawn once more
+        Object.assign(pen, { fillRect, fillText });
+        return [places, words]; }"""
+    )
+    for number, (x, y, wide, tall) in enumerate(places):
+        for left, top, width, height in places[:number]:
+            apart = x >= left + width or left >= x + wide or y >= top + height or top >= y + tall
+            assert apart, places
+    return places, words
+
+
+@needs_photos
+@pytest.mark.parametrize("width", [360, 320])
+def test_no_name_covers_another_on_a_phone(page: Any, width: int) -> None:
+    """Six people at a table: their names are wider than their faces."""
+    page.set_viewport_size({"width": width, "height": 740})
+    page.select_option("#language", "es")
+    page.set_input_files("#file", SHARED / "photos" / "2008_002079.jpg")
+    _, words = labels(page, 6)
+    assert {word[0] for word in words} == set("123456")
+
+
+def test_where_no_name_has_a_place_there_is_a_number(page: Any, tmp_path: Path) -> None:
+    picture = semblante.load_image(EXAMPLE)
+    Image.fromarray(np.tile(picture[:300, 60:360], (2, 8, 1))).save(tmp_path / "sixteen.png")
+    page.set_viewport_size({"width": 320, "height": 740})
+    page.set_input_files("#file", tmp_path / "sixteen.png")
+    places, words = labels(page, 16)
+    assert 0 < len(places) < 16
+    assert {word.split(":")[0] for word in words} == {str(number) for number in range(1, 17)}
+
+
+def test_a_tiny_picture_is_shown_and_saved_larger(page: Any, tmp_path: Path) -> None:
+    """FER2013's own format; in it a label would be wider than the picture."""
+    face = Image.open(EXAMPLE).crop((176, 65, 274, 163))
+    for width, height in ((48, 48), (48, 60)):
+        face.resize((width, height)).save(tmp_path / "tiny.png")
+        page.set_input_files("#file", tmp_path / "tiny.png")
+        page.locator("#picture:not(.hidden)").wait_for(timeout=20_000)
+        [[x, _, wide, tall]], [label] = labels(page, 1)
+        assert label.startswith("happy ")
+        seen = page.locator("#picture").bounding_box()
+        assert seen["width"] >= 256
+        assert seen["height"] / seen["width"] == pytest.approx(height / width, abs=0.01)
+        assert x >= 0
+        assert x + wide <= seen["width"]
+        assert tall < 0.1 * seen["height"]
+        with page.expect_download() as saved:
+            page.get_by_role("button", name="Save the picture").click()
+        assert semblante.load_image(saved.value.path()).shape == (256 * height // width, 256, 3)
+        with page.expect_download() as saved:
+            page.get_by_role("button", name="Save as JSON").click()
+        row = json.loads(Path(saved.value.path()).read_text())
+        assert (row["width"], row["height"]) == (width, height)
+
+
+def test_a_file_that_is_no_picture(page: Any, tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_text("no picture")
+    page.set_input_files("#file", tmp_path / "x.png")
+    page.get_by_role("alert").filter(has_text="It cannot be read").wait_for(timeout=20_000)
+    [told] = page.problems  # the browser's own word on the answer
+    assert "status of 422" in told
+    page.problems.clear()
+
+
+def test_of_several_files_and_of_many_faces_it_says_what_is_left_out(
+    page: Any, tmp_path: Path
+) -> None:
+    picture = semblante.load_image(EXAMPLE)
+    Image.fromarray(np.tile(picture[:300, 60:360], (2, 4, 1))).save(tmp_path / "eight.png")
+    data = [list((tmp_path / "eight.png").read_bytes()), list(EXAMPLE.read_bytes())]
+    page.evaluate(
+        """(contents) => { const drop = new DataTransfer();
+        contents.forEach((content, n) => drop.items.add(
+          new File([new Uint8Array(content)], `${n}.png`, { type: 'image/png' })));
+        const event = new DragEvent('drop', { dataTransfer: drop, bubbles: true });
+        document.body.dispatchEvent(event); }""",
+        data,
+    )
+    page.get_by_role("alert").filter(has_text="Only the first of these files was taken.").wait_for()
+    playwright.expect(page.locator(".face")).to_have_count(6, timeout=20_000)
+    playwright.expect(page.locator("#summary")).to_have_text(re.compile("^8 faces: "))
+    assert page.locator("#rest").inner_text() == "and 2 more"
+
+
+def test_what_only_the_server_can_read(page: Any, tmp_path: Path) -> None:
+    Image.open(EXAMPLE).save(tmp_path / "face.tiff")
+    page.set_input_files("#file", tmp_path / "face.tiff")
+    one_face(page)
+    page.get_by_role("alert").filter(has_text="This browser cannot show this format").wait_for()
+    assert page.get_by_role("button", name="Save as JSON").is_enabled()
+    assert page.get_by_role("button", name="Save the picture").is_disabled()
+
+
+def test_nothing_of_the_last_picture_stays_beside_an_error(page: Any, tmp_path: Path) -> None:
+    page.set_input_files("#file", EXAMPLE)
+    one_face(page)
+    (tmp_path / "x.png").write_text("no picture")
+    page.set_input_files("#file", tmp_path / "x.png")
+    page.get_by_role("alert").filter(has_text="It cannot be read").wait_for(timeout=20_000)
+    page.problems.clear()
+    assert page.locator("#hint").is_visible()
+    assert page.locator("#picture.hidden").count() == 1
+    for name in ("Save as JSON", "Save as CSV", "Save the picture"):
+        assert page.get_by_role("button", name=name).is_disabled()
+
+
+def test_what_is_wrong_is_said_in_the_language_of_the_moment(page: Any, tmp_path: Path) -> None:
+    Image.new("L", (8000, 6000)).save(tmp_path / "large.png")
+    page.set_input_files("#file", tmp_path / "large.png")
+    alert = page.get_by_role("alert")
+    alert.filter(has_text="8000x6000 pixels are too many").wait_for(timeout=20_000)
+    page.select_option("#language", "es")
+    assert alert.inner_text() == "No se puede leer: tiene demasiados píxeles."
+    page.problems.clear()
+
+
+def test_the_server_is_not_taken_for_the_file(page: Any) -> None:
+    busy = {"status": 503, "json": {"error": "too many requests at once"}}
+    page.route("**/v1/analyze", lambda route: route.fulfill(**busy))
+    page.set_input_files("#file", EXAMPLE)
+    alert = page.get_by_role("alert")
+    alert.filter(has_text="It was not analysed: too many requests at once").wait_for()
+    page.select_option("#language", "es")
+    assert alert.inner_text().startswith("No se analizó: el servidor tiene demasiado trabajo")
+    page.problems.clear()
+
+
+def test_a_file_is_called_what_it_is_called(page: Any) -> None:
+    name = 'la "boda" 100%.png'
+    page.set_input_files(
+        "#file", {"name": name, "mimeType": "image/png", "buffer": EXAMPLE.read_bytes()}
+    )
+    one_face(page)
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save as JSON").click()
+    assert json.loads(Path(saved.value.path()).read_text())["path"] == name
+
+
+def test_what_speaks_for_an_estimate(page: Any) -> None:
+    page.get_by_role("button", name="Start the camera").click()
+    one_face(page)
+    why = page.get_by_role("button", name="What speaks for it?")
+    assert why.count() == 0  # what moves is gone before it is explained
+    page.set_input_files("#file", EXAMPLE)
+    why.focus()
+    page.keyboard.press("Enter")
+    face = page.get_by_role("img", name="Orange speaks for happy, blue against it.")
+    face.wait_for(timeout=20_000)
+    said = page.locator(".why li").all_inner_texts()
+    assert said[0] == "Orange speaks for happy, blue against it."
+    assert [words.split(":")[0] for words in said[1:]] == [
+        "Eyes hidden", "Nose hidden", "Mouth hidden",
+    ]  # fmt: skip
+    warmth = page.evaluate(
+        """() => { const c = document.querySelector('.why canvas');
+        const mean = (y, tall) => { let sum = 0;
+          const d = c.getContext('2d').getImageData(0, y, c.width, tall).data;
+          for (let i = 0; i < d.length; i += 4) sum += d[i] - d[i + 2];
+          return sum / (d.length / 4); };
+        return [mean(0, 60), mean(135, 30)]; }"""
+    )
+    assert warmth[1] > 1 > 0 > warmth[0]  # of a smile the mouth speaks
+    page.select_option("#language", "es")
+    assert page.locator(".why li").first.inner_text().startswith("Lo naranja habla a favor de aleg")
+    page.select_option("#language", "en")
+    hide = page.get_by_role("button", name="Hide")
+    assert hide.get_attribute("aria-expanded") == "true"
+    hide.click()
+    assert face.count() == 0
+    page.route("**/v1/explain?face=1", lambda route: route.fulfill(status=503, json={"error": "x"}))
+    why.click()
+    page.get_by_role("alert").filter(has_text="It was not analysed: x").wait_for()
+    page.problems.clear()
+    assert why.get_attribute("aria-disabled") is None
+    assert page.evaluate("document.activeElement.textContent") == "What speaks for it?"
+    page.unroute("**/v1/explain?face=1")
+    page.keyboard.press("Enter")
+    face.wait_for(timeout=20_000)
+    assert page.get_by_role("alert").inner_text() == ""

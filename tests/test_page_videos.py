@@ -1,0 +1,372 @@
+"""The page in a real browser, with videos."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from browser import (
+    film,
+    needs_browser,
+    note_changes,
+    one_face,
+    until,
+)
+from conftest import EXAMPLE, ffmpeg, needs_ffmpeg
+from semblante.emotions import EMOTIONS
+
+pytest.importorskip("fastapi")
+playwright = pytest.importorskip("playwright.sync_api")
+pytestmark = needs_browser
+
+
+def videos_exposed(page: Any) -> int:
+    """Videos that a screen reader finds."""
+    tree = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")
+    roles = [node["role"]["value"] for node in tree["nodes"] if not node["ignored"]]
+    assert "button" in roles
+    return roles.count("Video")
+
+
+def test_a_film_plays_with_its_boxes(page: Any, tmp_path: Path) -> None:
+    page.evaluate(
+        """() => { window.asked = 0; const real = HTMLVideoElement.prototype
+        .requestVideoFrameCallback; HTMLVideoElement.prototype.requestVideoFrameCallback =
+        function (f) { window.asked += 1; return real.call(this, f); }; }"""
+    )
+    page.set_input_files("#file", film(tmp_path / "film.webm", 6))
+    one_face(page)
+    assert page.locator("#progress").is_hidden()
+    page.wait_for_timeout(1000)
+    before = page.evaluate("window.asked")
+    page.wait_for_timeout(2000)
+    # One request for a frame at a time: 10 frames a second, and what timeupdate asks for.
+    assert page.evaluate("window.asked") - before < 60
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save as JSON").click()
+    assert len(Path(saved.value.path()).read_text().splitlines()) == 60
+    page.set_input_files("#file", EXAMPLE)  # and nothing of the film stays
+    page.locator("#picture:not(.hidden)").wait_for(timeout=20_000)
+    assert page.locator("#timeline").get_attribute("aria-label") == ""
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save as JSON").click()
+    assert len(Path(saved.value.path()).read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("film.ts", "text/vnd.trolltech.linguist"), ("film.mxf", "application/mxf")]
+)
+def test_a_film_that_the_browser_takes_for_something_else(
+    page: Any, tmp_path: Path, name: str, kind: str
+) -> None:
+    content = film(tmp_path / "film.webm", 1).read_bytes()
+    page.set_input_files("#file", {"name": name, "mimeType": kind, "buffer": content})
+    one_face(page)
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save as JSON").click()
+    assert len(Path(saved.value.path()).read_text().splitlines()) == 10
+
+
+def test_a_film_is_not_read_aloud_frame_by_frame(page: Any, tmp_path: Path) -> None:
+    rows = [
+        {"path": None, "frame": number, "time_s": number / 10, "width": 320, "height": 320,
+         "faces": [{"box": [80, 80, 120, 120], "track": 1, "emotion": ["happy", "sad"][number % 2],
+                    "probabilities": dict.fromkeys(EMOTIONS, 0.6 + number / 100)}]}
+        for number in range(30)
+    ]  # fmt: skip
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    page.route("**/v1/jobs/*/results", lambda route: route.fulfill(body=lines))
+    page.evaluate("performance.now = () => 1e6")  # no time goes by, so nothing is to be said anew
+    note_changes(page, "summary")
+    page.set_input_files("#file", film(tmp_path / "film.webm", 3))
+    summary = page.locator("#summary")
+    playwright.expect(summary).to_have_text("1 face: sad 89 %", timeout=60_000)  # at its end
+    page.dispatch_event("#language", "change")  # and nothing is said twice
+    said = [words for words in page.evaluate("window.said") if "face" in words]
+    assert said == ["1 face: happy 60\u00a0%", "1 face: sad 89\u00a0%"]
+
+
+def test_no_video_is_in_the_way_while_none_is_shown(page: Any, tmp_path: Path) -> None:
+    assert videos_exposed(page) == 0
+    page.set_input_files("#file", film(tmp_path / "film.webm", 1))
+    one_face(page)
+    assert videos_exposed(page) == 1
+    assert page.locator("#timeline").is_visible()
+    assert page.locator("#timeline").get_attribute("aria-hidden") is None
+    (tmp_path / "x.png").write_text("no picture")
+    page.set_input_files("#file", tmp_path / "x.png")
+    page.get_by_role("alert").filter(has_text="It cannot be read").wait_for(timeout=20_000)
+    page.problems.clear()
+    assert videos_exposed(page) == 0
+    assert page.locator("#timeline").is_hidden()
+    assert page.locator("#timeline").get_attribute("aria-hidden") == "true"
+    assert not page.evaluate("document.getElementById('video').controls")
+    page.locator("#choose").focus()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") != "video"
+
+
+def pretend(page: Any, job: dict[str, Any]) -> None:
+    """As if a video's job were as `job` says, which may change."""
+    always = {"progress": 0, "frames": 0, "error": None}
+
+    def answer(route: Any) -> None:
+        if route.request.method == "GET":
+            route.fulfill(json={**always, **job})
+        else:
+            route.continue_()
+
+    page.route("**/v1/jobs/*", answer)
+
+
+def test_a_video_that_waits_and_one_whose_length_is_not_known(page: Any, tmp_path: Path) -> None:
+    job: dict[str, Any] = {"state": "waiting"}
+    pretend(page, job)
+    page.set_input_files("#file", film(tmp_path / "film.webm", 1))
+    status = page.get_by_role("status")
+    status.filter(has_text="Waiting for another video").wait_for(timeout=20_000)
+    page.select_option("#language", "es")
+    playwright.expect(status).to_have_text("Esperando a que termine otro video")
+    page.select_option("#language", "en")
+    note_changes(page, "summary")
+    progress, frames = page.locator("#progress"), page.locator("#frames")
+    for number in (7, 8):
+        job.update(state="running", frames=number)
+        playwright.expect(frames).to_have_text(f"frames: {number}", timeout=20_000)
+        assert progress.get_attribute("value") is None
+    assert frames.get_attribute("aria-hidden") == "true"
+    job.update(progress=0.5)
+    playwright.expect(progress).to_have_attribute("value", "0.5", timeout=20_000)
+    assert page.evaluate("window.said") == ["Working on the video"]
+    page.locator("#choose").focus()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Cancel"
+    with page.expect_request(lambda request: request.method == "DELETE"):
+        page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "choose"
+    for gone in ("#progress", "#cancel", "#frames"):
+        assert page.locator(gone).is_hidden()
+    assert page.locator("#hint").is_visible()
+    assert status.inner_text() == page.get_by_role("alert").inner_text() == ""
+
+
+def test_a_button_that_goes_takes_no_focus_with_it(page: Any, tmp_path: Path) -> None:
+    held: list[Any] = []
+    page.route("**/v1/analyze", lambda route: held.append(route))
+    page.set_input_files("#file", EXAMPLE)
+    page.get_by_role("button", name="Cancel").focus()
+    held[0].continue_()
+    one_face(page)
+    playwright.expect(page.locator("#cancel")).to_be_hidden()
+    assert page.evaluate("document.activeElement.id") == "choose"
+
+
+@pytest.mark.parametrize("failure", ["network", "proxy"])
+def test_a_network_that_fails_for_a_moment_costs_no_video(
+    page: Any, tmp_path: Path, failure: str
+) -> None:
+    failed: set[str] = set()
+
+    def fail_once(route: Any) -> None:
+        if route.request.method == "GET" and route.request.url not in failed:
+            failed.add(route.request.url)
+            if failure == "network":
+                route.abort("internetdisconnected")
+            else:  # one before the server, which finds it away
+                route.fulfill(status=502, body="Bad Gateway")
+        else:
+            route.continue_()
+
+    page.route("**/v1/jobs/**", fail_once)
+    note_changes(page, "error")
+    page.set_input_files("#file", film(tmp_path / "film.webm", 1))
+    one_face(page)
+    assert len(failed) == 2  # of how far it is, and of its results
+    again = "The server does not answer; trying again."
+    assert [words for words in page.evaluate("window.said") if words] == [again, again]
+    assert page.get_by_role("alert").inner_text() == ""
+    assert len(page.problems) == 2  # the browser's own words
+    page.problems.clear()
+
+
+def test_whoever_turns_to_something_else_ends_what_is_sent(page: Any, tmp_path: Path) -> None:
+    page.route("**/v1/analyze/video", lambda route: None)  # it is never answered
+    page.set_input_files("#file", film(tmp_path / "film.webm", 1))
+    page.get_by_role("status").filter(has_text="Sending").wait_for(timeout=20_000)
+    with page.expect_event("requestfailed") as ended:
+        page.set_input_files("#file", EXAMPLE)
+    assert ended.value.url.endswith("/v1/analyze/video")
+    one_face(page)
+    assert page.get_by_role("alert").inner_text() == ""
+
+
+def test_while_a_film_is_sent_the_page_says_so(page: Any, tmp_path: Path) -> None:
+    held: list[Any] = []
+    page.route("**/v1/analyze/video", lambda route: held.append(route))  # as on a slow line
+    page.set_input_files("#file", film(tmp_path / "film.webm", 1))
+    page.get_by_role("status").filter(has_text="Sending").wait_for(timeout=20_000)
+    assert page.locator("#progress").is_visible()
+    assert page.locator("#progress").get_attribute("value") is None
+    held[0].continue_()
+    one_face(page)
+    assert page.locator("#progress").is_hidden()
+
+
+def test_whoever_turns_to_something_else(page: Any, tmp_path: Path) -> None:
+    """What was begun before neither comes back nor leaves a camera on."""
+    deleted: list[str] = []
+    page.on("request", lambda r: deleted.append(r.url) if r.method == "DELETE" else None)
+    page.set_input_files("#file", film(tmp_path / "film.webm", 30))
+    page.get_by_role("status").filter(has_text="Working on the video").wait_for(timeout=20_000)
+    page.set_input_files("#file", EXAMPLE)
+    page.locator("#picture:not(.hidden)").wait_for(timeout=30_000)
+    page.wait_for_timeout(1000)
+    assert len(deleted) == 1
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save as JSON").click()
+    assert len(Path(saved.value.path()).read_text().splitlines()) == 1
+    page.evaluate(
+        """() => { window.streams = []; const media = navigator.mediaDevices;
+        const real = media.getUserMedia.bind(media); media.getUserMedia = async (wanted) => {
+        const stream = await real(wanted); window.streams.push(stream); return stream; };
+        document.getElementById('camera').click(); document.getElementById('camera').click(); }"""
+    )
+    one_face(page)
+    page.get_by_role("button", name="Stop the camera").click()
+    states = page.evaluate("window.streams.map(s => s.getTracks()[0].readyState)")
+    assert states == ["ended"]
+
+
+def test_who_leaves_leaves_no_job_behind(page: Any, tmp_path: Path) -> None:
+    with page.expect_request("**/v1/jobs/*") as asked:
+        page.set_input_files("#file", film(tmp_path / "film.webm", 60))
+    job = asked.value.url
+    assert page.request.get(job).json()["state"] in ("waiting", "running")
+    page.goto("about:blank")
+    deadline = time.monotonic() + 60
+    while page.request.get(job).status != 404:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_reasons_of_the_server_in_spanish(page: Any, tmp_path: Path) -> None:
+    page.select_option("#language", "es")
+    (tmp_path / "x.png").write_text("no picture")
+    page.set_input_files("#file", tmp_path / "x.png")
+    alert = page.get_by_role("alert")
+    alert.filter(has_text="No se puede leer: no es una imagen").wait_for(timeout=20_000)
+    (tmp_path / "x.mp4").write_text("no video")
+    page.set_input_files("#file", tmp_path / "x.mp4")
+    alert.filter(has_text="No se puede leer: no es una imagen o un video").wait_for(timeout=20_000)
+    page.problems.clear()
+    page.route("**/v1/jobs/*/results", lambda route: route.fulfill(body=""))
+    pretend(page, {"state": "failed", "error": "more than 200000 frames"})
+    page.set_input_files("#file", film(tmp_path / "film.webm", 1))
+    alert.filter(has_text="No se puede leer: tiene demasiados fotogramas.").wait_for(timeout=20_000)
+
+
+def row_of(number: int, *faces: tuple[int, str]) -> dict[str, Any]:
+    """A result, a tenth of a second after the last, of faces with these tracks and emotions."""
+    found = [
+        {"box": [100, 100, 99, 99], "detection_score": 0.9, "emotion": emotion, "track": track,
+         "probabilities": {e: float(e == emotion) for e in EMOTIONS}}
+        for track, emotion in faces
+    ]  # fmt: skip
+    return {"path": None, "frame": number, "time_s": number / 10, "width": 320, "height": 320,
+            "faces": found, "error": None}  # fmt: skip
+
+
+def answer_with(page: Any, rows: list[dict[str, Any]]) -> None:
+    """As if these were found in the next video."""
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    page.route("**/v1/jobs/*/results", lambda route: route.fulfill(body=lines))
+
+
+def test_the_timeline_shows_who_is_seen_longest(page: Any, tmp_path: Path) -> None:
+    # One face all the time, then five more in a frame each.
+    others = {14 + n: [(2 + n, "sad")] for n in range(5)}
+    answer_with(page, [row_of(n, (1, "happy"), *others.get(n, [])) for n in range(20)])
+    page.set_input_files("#file", film(tmp_path / "film.webm", 2))
+    playwright.expect(page.locator("#timeline")).to_be_visible(timeout=20_000)
+    yellow = page.evaluate(
+        """() => { const c = document.getElementById('timeline');
+        const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; let n = 0;
+        for (let x = 0; x < c.width; x++) for (let y = 0; y < c.height; y++) {
+          const i = 4 * (y * c.width + x);
+          if (d[i] > 200 && d[i + 1] > 200 && d[i + 3] === 255) { n += 1; break; } }
+        return n / c.width; }"""
+    )
+    assert yellow > 0.98  # without a gap, and without seams
+
+
+def test_in_full_screen_the_boxes_stay_on_the_faces(page: Any, tmp_path: Path) -> None:
+    """Shown here with room on both sides, which must not widen the boxes."""
+    page.set_viewport_size({"width": 900, "height": 400})
+    answer_with(page, [row_of(n, (1, "happy")) for n in range(60)])
+    large = page.get_by_role("button", name="Full screen")
+    assert large.count() == 0
+    page.set_input_files("#file", film(tmp_path / "film.webm", 6))
+    one_face(page)
+    large.click()
+    until(page, "document.fullscreenElement?.id === 'stage'")
+    page.evaluate("document.getElementById('video').pause()")
+    page.wait_for_timeout(500)
+    # The box of (100, 100, 99, 99) in 320x320 pixels, of which 400 pixels' height are made.
+    shot = np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("RGB")).astype(int)
+    yellow = (np.abs(shot - [0xF0, 0xE4, 0x42]) < 30).all(axis=2)
+    left, right, top = (900 - 400) / 2 + 125, (900 - 400) / 2 + 125 + 99 * 1.25, 125
+    for column in (left, right):
+        assert yellow[top + 10 : top + 110, round(column) - 3 : round(column) + 4].any(axis=1).all()
+    assert not yellow[:, : round(left) - 5].any()
+
+
+def test_faces_are_said_by_their_numbers_and_at_once_in_another_language(
+    page: Any, tmp_path: Path
+) -> None:
+    answer_with(page, [row_of(n, (3, "happy"), (5, "sad")) for n in range(60)])
+    page.evaluate("performance.now = () => 1e6")  # no time goes by, so nothing is to be said anew
+    page.set_input_files("#file", film(tmp_path / "film.webm", 6))
+    summary = page.locator("#summary")
+    playwright.expect(summary).to_have_text("2 faces: 3: happy 100 %, 5: sad 100 %", timeout=20_000)
+    page.select_option("#language", "es")
+    playwright.expect(summary).to_have_text("2 rostros: 3: alegría 100 %, 5: tristeza 100 %")
+    assert not page.evaluate("document.getElementById('video').paused")
+
+
+@needs_ffmpeg
+def test_a_film_whose_clock_does_not_begin_at_nought(page: Any, tmp_path: Path) -> None:
+    film(tmp_path / "film.webm", 3)
+    later = tmp_path / "later.webm"
+    ffmpeg("-i", tmp_path / "film.webm", "-c", "copy", "-output_ts_offset", "5", later)
+    order = ["happy", "angry", "sad"]
+    answer_with(page, [row_of(n, (1, order[n // 10])) for n in range(30)])
+    page.evaluate(
+        """() => { window.shown = []; const look = () => {
+        const word = document.querySelector('.bar.first span')?.textContent;
+        if (word && word !== window.shown.at(-1)) window.shown.push(word);
+        requestAnimationFrame(look); }; look(); }"""
+    )
+    page.set_input_files("#file", later)
+    until(page, "document.getElementById('video').ended")
+    page.wait_for_timeout(200)
+    assert page.evaluate("window.shown") == order
+
+
+@needs_ffmpeg
+def test_a_film_of_which_the_browser_knows_the_sound_alone(page: Any, tmp_path: Path) -> None:
+    film(tmp_path / "film.webm", 2)
+    path = tmp_path / "film.mp4"
+    tone = ("-f", "lavfi", "-i", "sine=duration=2")
+    ffmpeg("-i", tmp_path / "film.webm", *tone, "-c:v", "mpeg4", "-c:a", "libopus", path)
+    page.set_input_files("#file", path)
+    one_face(page)
+    page.get_by_role("alert").filter(has_text="This browser cannot show this format").wait_for()
+    assert page.locator("#picture").is_visible()
+    assert page.locator("#video").is_hidden()
