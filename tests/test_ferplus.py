@@ -1,0 +1,80 @@
+"""FER+'s votes."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import SHARED, needs_fer2013
+from semblante import DataError, Dataset
+from semblante.data.ferplus import FROM_FER2013, VOTES, FerPlus, load_ferplus
+
+
+def slow_majority(votes: list[int]) -> int:
+    """The authors' code, mode majority, in its own words."""
+    votes = [0 if count < 2 else count for count in votes]
+    largest = max(votes)
+    if largest > 0.5 * sum(votes):
+        winner = votes.index(largest)
+        return winner if winner < 8 else -1
+    return -1
+
+
+def test_majority_row_by_row() -> None:
+    rng = np.random.default_rng(0)
+    votes = rng.multinomial(10, rng.dirichlet(np.full(10, 0.2)), 500)
+    votes = np.stack([rng.multinomial(10, rng.dirichlet(np.full(10, 0.2))) for _ in range(500)])
+    faces = FerPlus(votes, np.ones(500, bool), np.zeros(500, np.uint8))
+    assert faces.majority().tolist() == [slow_majority(row.tolist()) for row in votes]
+    shares = faces.distributions()
+    assert np.allclose(shares.sum(axis=1), (votes[:, :8].sum(axis=1) > 0).astype(float))
+
+
+def test_ferplus_names() -> None:
+    assert [VOTES[index] for index in FROM_FER2013] == [
+        "anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral",
+    ]  # fmt: skip
+
+
+@needs_fer2013
+def test_the_real_votes(fer2013: Dataset) -> None:
+    faces = load_ferplus(SHARED / "fer2013" / "fer2013new.csv")
+    assert np.array_equal(faces.splits, fer2013.splits)
+    kept = faces.majority() >= 0
+    assert [int(kept[faces.splits == split].sum()) for split in range(3)] == [25_060, 3_199, 3_153]
+    nobody = faces.no_face()
+    assert [int(nobody[faces.splits == split].sum()) for split in range(3)] == [150, 10, 16]
+
+
+@needs_fer2013
+def test_votes_of_other_rows(fer2013: Dataset) -> None:
+    """The same splits, but the faces of each in another order."""
+    votes = load_ferplus(SHARED / "fer2013" / "fer2013new.csv")
+    votes.check_rows_of(fer2013)
+    rng = np.random.default_rng(0)
+    order = np.concatenate([rng.permutation(np.flatnonzero(fer2013.splits == n)) for n in range(3)])
+    with pytest.raises(DataError, match="in Training they agree with 18% of the dataset's labels"):
+        votes.check_rows_of(fer2013.where(order))
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (["a,b"], "expected the header Usage,Image name"),
+        (["H", "Training,x,1,2"], "line 2: expected a Usage, an image name and 10 counts"),
+        (["H", "Training,x" + ",1" * 9 + ",-1"], "line 2: expected"),
+        (["H", "Test,x" + ",1" * 10], "line 2: expected a Usage of Training"),
+    ],
+)
+def test_bad_votes(tmp_path: Path, lines: list[str], expected: str) -> None:
+    header = ",".join(["Usage", "Image name", *VOTES])
+    path = tmp_path / "fer2013new.csv"
+    path.write_text("\n".join(header if line == "H" else line for line in lines) + "\n")
+    with pytest.raises(DataError, match=expected):
+        load_ferplus(path)
+    shutil.rmtree(tmp_path)
+    with pytest.raises(DataError, match="No such file"):
+        load_ferplus(path)

@@ -1,0 +1,140 @@
+"""Lists of pictures, as CSV."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from forms import LIST, listed, tarred, zipped
+from semblante import DataError, load_dataset
+from semblante.data.load import form_of
+
+pytest.importorskip("pyarrow")
+
+
+@pytest.mark.parametrize("packing", ["plain", "folder", "zip", "tar.gz"])
+def test_a_list_of_pictures(tmp_path: Path, packing: str) -> None:
+    path = listed(tmp_path, LIST.replace("\n", "\r\n"))
+    if packing == "folder":
+        path = path.parent
+    elif packing != "plain":
+        path = {"zip": zipped, "tar.gz": tarred}[packing](path.parent, tmp_path / "x.bin")
+    found = load_dataset(path, label_map={"Sadness": "sad"}, cache=True)
+    assert found.labels.tolist() == [4, 3, 3]
+    assert found.splits.tolist() == [1, 0, 2]
+    assert found.names is not None
+    assert found.groups is not None
+    assert found.names.tolist() == ["pictures/c d.png", "pictures/a.png", "pictures/deeper/b.png"]
+    assert found.groups.tolist() == ["anna", "ben", ""]
+    assert form_of(path) == "listing"
+    some = found.where(np.array([2, 0]))
+    assert some.names is not None
+    assert some.names.tolist() == ["pictures/deeper/b.png", "pictures/c d.png"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("a.png,3", "a.png,rage"), r"line 3 \(pictures/a.png\): unknown class 'rage'"),
+        (("train", "dunno"), r"line 3 .*expected a split of .* found 'dunno'"),
+        (("/a.png", "/z.png"), r"line 3 \(pictures/z.png\): cannot be read: No such file"),
+        (("/a.png", "/\0.png"), r"line 3 .*cannot be read: embedded null"),
+        (("pictures/a.png", "pictures"), r"line 3 .*expected a file, found something else"),
+        (("3,train", "x" * 200_000 + ",train"), r"line 3: not valid CSV: field larger"),
+        (
+            ("pictures/a.png,3", '"pictures/a\nb.png",3'),
+            r"line 4 \(pictures/a\\nb\.png\): cannot be read",
+        ),
+        ((",ben,31", ",ben"), r"line 3: expected 5 columns, found 4"),
+    ],
+)
+def test_a_list_with_a_bad_line(tmp_path: Path, change: tuple[str, str], message: str) -> None:
+    path = listed(tmp_path, LIST.replace(*change))
+    mapping = {"sadness": "sad"}
+    with pytest.raises(DataError, match=message):
+        load_dataset(path, label_map=mapping)
+    bad: list[DataError] = []
+    assert len(load_dataset(path, label_map=mapping, on_bad=bad.append)) == 2
+    assert len(bad) == 1
+
+
+def test_a_list_of_pictures_that_are_not_in_the_archive(tmp_path: Path) -> None:
+    folder = listed(tmp_path, LIST.replace("/a.png", "/z.png")).parent
+    path = zipped(folder, tmp_path / "faces.zip")
+    with pytest.raises(DataError, match=r"z\.png\): there is no such picture in the archive"):
+        load_dataset(path, label_map={"sadness": "drop"})
+
+
+@pytest.mark.parametrize("packing", ["folder", "zip"])
+def test_a_dropped_class_needs_no_pictures(tmp_path: Path, packing: str) -> None:
+    path = listed(tmp_path, LIST.replace("c d.png", "gone.png").replace("test,", "nonsense,"))
+    if packing == "zip":
+        path = zipped(path.parent, tmp_path / "faces.zip")
+    assert load_dataset(path, label_map={"sadness": "drop"}).labels.tolist() == [3, 3]
+
+
+def test_a_list_between_semicolons(tmp_path: Path) -> None:
+    """As spreadsheets write it where a comma is decimal."""
+    path = listed(tmp_path, LIST.replace(",", ";"))
+    assert form_of(path) == "listing"
+    assert load_dataset(path, label_map={"sadness": "sad"}).labels.tolist() == [4, 3, 3]
+    path.write_bytes(LIST.replace("sadness", "alegría").encode("latin-1", "ignore"))
+    with pytest.raises(DataError, match=r"line 2 \(.*\): its class is not in UTF-8: save"):
+        load_dataset(path)
+
+
+def test_a_list_without_splits_is_all_training(tmp_path: Path) -> None:
+    text = "image,emotion\npictures/a.png,happy\npictures/deeper/b.png,sad\n"
+    found = load_dataset(listed(tmp_path, text))
+    assert (found.labels.tolist(), found.splits.tolist()) == ([3, 4], [0, 0])
+
+
+def test_a_bad_line_of_a_list_in_an_archive(tmp_path: Path) -> None:
+    folder = listed(tmp_path, LIST.replace("sadness", "rage")).parent
+    path = zipped(folder, tmp_path / "faces.zip")
+    with pytest.raises(DataError, match=r"line 2 .*unknown class 'rage'"):
+        load_dataset(path)
+    bad: list[DataError] = []
+    assert load_dataset(path, on_bad=bad.append).labels.tolist() == [3, 3]
+    assert len(bad) == 1
+
+
+def test_a_damaged_member_of_a_list_is_one_bad_row(tmp_path: Path) -> None:
+    path = zipped(listed(tmp_path, LIST).parent, tmp_path / "faces.zip")
+    with zipfile.ZipFile(path) as archive:
+        [place] = [i.header_offset for i in archive.infolist() if i.filename.endswith("b.png")]
+    data = bytearray(path.read_bytes())
+    data[place + 200 : place + 220] = bytes(20)
+    path.write_bytes(data)
+    mapping = {"sadness": "sad"}
+    with pytest.raises(DataError, match=r"deeper/b\.png: the archive is damaged"):
+        load_dataset(path, label_map=mapping)
+    bad: list[DataError] = []
+    found = load_dataset(path, label_map=mapping, on_bad=bad.append)
+    assert (found.labels.tolist(), len(bad)) == ([4, 3], 1)
+
+
+@pytest.mark.parametrize("packing", ["folder", "zip"])
+def test_what_was_made_on_windows(tmp_path: Path, packing: str) -> None:
+    """Lists name pictures with its own slash, and some archives their members."""
+    text = LIST.replace("/", "\\").replace("sadness", "sad")
+    path = listed(tmp_path, text).parent
+    if packing == "zip":
+        with zipfile.ZipFile(tmp_path / "faces.zip", "w") as archive:
+            for file in sorted(path.rglob("*.*")):
+                member = zipfile.ZipInfo("placeholder")
+                member.filename = str(file.relative_to(path)).replace("/", "\\")
+                archive.writestr(member, file.read_bytes())
+        path = tmp_path / "faces.zip"
+    assert load_dataset(path).labels.tolist() == [4, 3, 3]
+
+
+def test_a_list_whose_header_has_no_end(tmp_path: Path) -> None:
+    """A quote that opens there swallows all rows: none of them is taken for the header."""
+    path = tmp_path / "list.csv"
+    path.write_text('path,label,"note\n' + "a.png,happy,x\n" * 20_000)
+    with pytest.raises(DataError, match=r"list\.csv, line \d+: not valid CSV: field larger"):
+        load_dataset(path, on_bad=lambda _: None)
