@@ -29,7 +29,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 # Datasets that the tests read are kept apart from the user's own.
 os.environ["SEMBLANTE_CACHE"] = tempfile.mkdtemp(prefix="semblante-tests-")
 atexit.register(shutil.rmtree, os.environ["SEMBLANTE_CACHE"], ignore_errors=True)
-os.environ.pop("SEMBLANTE_LANG", None)  # what is shown is compared in English
+# What is shown is compared in English, wherever the tests run.
+os.environ.pop("SEMBLANTE_LANG", None)
+os.environ["LC_ALL"] = "C.UTF-8"
 
 pytest_plugins = ["browser"]  # its fixtures, for the tests of the page
 

@@ -61,7 +61,10 @@ def test_figures_of_a_known_classifier(patterns: Dataset) -> None:
         "ece_by_chance", "per_class", "confusion", "selective", "mean_steps", "leak_free",
     ]  # fmt: skip
     assert found["n"] == 84
-    assert found["selective"][-1] == {"confidence": 0.9, "share": 1, "accuracy": found["accuracy"]}
+    assert found["selective"][-1] == {
+        "confidence": 0.9, "share": 1, "accuracy": found["accuracy"],
+        "leak_free": found["leak_free"]["accuracy"],
+    }  # fmt: skip
     assert [row["confidence"] for row in found["selective"]] == [0.5, 0.6, 0.7, 0.8, 0.9]
     assert found["accuracy"] == pytest.approx(63 / 84)
     assert found["accuracy_ci95"][0] < 0.75 < found["accuracy_ci95"][1]
@@ -75,6 +78,7 @@ def test_leak_free_where_nothing_can_be_said(patterns: Dataset) -> None:
     alone = evaluate(BarReader(), patterns.split("PrivateTest"), "PrivateTest").to_dict()
     assert alone["accuracy"] == 1
     assert alone["leak_free"] == {"n": None, "accuracy": None}
+    assert alone["selective"][0]["leak_free"] is None
     itself = evaluate(BarReader(), patterns, "Training").to_dict()
     assert itself["leak_free"] == {"n": 0, "accuracy": None}
 

@@ -17,6 +17,7 @@ import pytest
 import typer
 
 import semblante
+from conftest import EXAMPLE
 from semblante.cli.app import app
 from semblante.emotions import LANGUAGES
 from semblante.translation import translated
@@ -81,8 +82,9 @@ def help_texts() -> set[str]:
         for text in (command.help, command.epilog, command.short_help):
             found.update(" ".join(part.split()) for part in (text or "").split("\n\n"))
         for option in command.params:
-            for part in ("help", "rich_help_panel", "metavar"):
-                found.add(getattr(option, part, None) or "")
+            for part in ("help", "rich_help_panel", "metavar", "show_default"):
+                text = getattr(option, part, None)
+                found.add(text if isinstance(text, str) else "")
         for below in getattr(command, "commands", {}).values():
             walk(below)
 
@@ -179,12 +181,10 @@ def test_translated(text: str, expected: str) -> None:
     assert translated(text, "en") == text
 
 
-def program(*arguments: str, lang: str | None = None) -> subprocess.CompletedProcess[str]:
+def program(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [Path(sys.executable).parent / "semblante", *arguments]
-    asked = {} if lang is None else {"SEMBLANTE_LANG": lang}
-    return subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, "COLUMNS": "120", **asked}
-    )
+    env = {**os.environ, "COLUMNS": "120", **variables}
+    return subprocess.run(command, capture_output=True, text=True, env=env)
 
 
 ENGLISH = "semblante: nowhere.jpg: cannot be read: No such file or directory\n"
@@ -192,32 +192,47 @@ SPANISH = "semblante: nowhere.jpg: no se puede leer: no existe ese archivo o car
 
 
 @pytest.mark.parametrize(
-    ("variable", "options", "expected"),
+    ("variables", "options", "expected"),
     [
-        (None, [], ENGLISH),
-        ("es", [], SPANISH),
-        (None, ["--lang", "es"], SPANISH),
-        (None, ["--lang=es"], SPANISH),
-        ("es", ["--lang", "en"], ENGLISH),
+        ({}, [], ENGLISH),
+        ({"SEMBLANTE_LANG": "es"}, [], SPANISH),
+        ({}, ["--lang", "es"], SPANISH),
+        ({}, ["--lang=es"], SPANISH),
+        ({"SEMBLANTE_LANG": "es"}, ["--lang", "en"], ENGLISH),
+        # The system's, in the order of POSIX; another than ours is taken for English.
+        ({"LC_ALL": "", "LANG": "es_MX.UTF-8"}, [], SPANISH),
+        ({"LC_ALL": "", "LC_MESSAGES": "es_ES", "LANG": "de_DE.UTF-8"}, [], SPANISH),
+        ({"LC_ALL": "", "LANG": "de_DE.UTF-8"}, [], ENGLISH),
+        ({"LC_ALL": "es_AR.UTF-8", "SEMBLANTE_LANG": "en"}, [], ENGLISH),
+        ({"LC_ALL": "es_AR.UTF-8"}, ["--lang", "en"], ENGLISH),
     ],
 )
 def test_complaints_are_in_the_language_of_the_reader(
-    variable: str | None, options: list[str], expected: str
+    variables: dict[str, str], options: list[str], expected: str
 ) -> None:
-    done = program("analyze", "nowhere.jpg", "--format", "json", *options, lang=variable)
+    done = program("analyze", "nowhere.jpg", "--format", "json", *options, **variables)
     assert done.stderr == expected
     # A file is the same for all.
     assert json.loads(done.stdout)["error"] == ENGLISH.removeprefix("semblante: ").strip()
 
 
+def test_results_are_in_the_language_of_the_system() -> None:
+    done = program("data", "inspect", "nowhere", LC_ALL="es_ES.UTF-8")
+    assert done.stderr == "semblante: nowhere: no se puede leer: no existe ese archivo o carpeta\n"
+    done = program("models", "list", LC_ALL="es_ES.UTF-8")
+    assert done.stdout.split()[:2] == ["modelo", "parámetros"]
+    done = program("analyze", str(EXAMPLE), LC_ALL="es_ES.UTF-8")
+    assert "alegría" in done.stdout
+
+
 def test_errors_end_a_command_in_spanish() -> None:
-    done = program("models", "pull", "mtcnn", lang="es")
+    done = program("models", "pull", "mtcnn", SEMBLANTE_LANG="es")
     assert done.returncode == 2
     assert done.stderr == "semblante: detector desconocido: 'mtcnn'; conocidos: yunet\n"
 
 
 def test_help_in_spanish() -> None:
-    done = program("explain", "--help", lang="es")
+    done = program("explain", "--help", SEMBLANTE_LANG="es")
     assert "Uso: semblante explain [OPCIONES] {RUTA}..." in done.stdout
     assert "imágenes, o carpetas de imágenes [obligatorio]" in done.stdout
     assert "[por omisión: haar]" in done.stdout
@@ -244,7 +259,7 @@ def test_help_in_spanish() -> None:
     ],
 )
 def test_wrong_usage_is_said_in_spanish(arguments: list[str], expected: str) -> None:
-    done = program(*arguments, lang="es")
+    done = program(*arguments, SEMBLANTE_LANG="es")
     assert done.returncode == 2
     assert expected in done.stderr
     assert "Uso: semblante" in done.stderr or "--format" in arguments

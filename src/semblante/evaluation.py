@@ -75,8 +75,9 @@ class Evaluation:
     per_class: dict[str, dict[str, float]]  # precision, recall, f1, n
     confusion: npt.NDArray[np.int64]  # (classes, classes), true label by prediction
     reliability: list[tuple[float, float, float]]  # see `metrics.reliability`, 15 bins
-    # Of the answers that are at least as sure as each of `SURE`: their share of all, and accuracy.
-    selective: dict[float, tuple[float, float | None]]
+    # Of the answers that are at least as sure as each of `SURE`: their share of all, how often they
+    # are right, and how often of faces without an exact copy in Training.
+    selective: dict[float, tuple[float, float | None, float | None]]
     # The split's faces without an exact copy in Training; None where the dataset has no Training
     # rows, so that nobody can tell. The accuracy is None too where no face is left.
     leak_free_n: int | None
@@ -100,8 +101,8 @@ class Evaluation:
             "per_class": self.per_class,
             "confusion": self.confusion.tolist(),
             "selective": [
-                {"confidence": least, "share": share, "accuracy": right}
-                for least, (share, right) in self.selective.items()
+                {"confidence": least, "share": share, "accuracy": right, "leak_free": fresh}
+                for least, (share, right, fresh) in self.selective.items()
             ],
             "mean_steps": self.mean_steps,
             "leak_free": {"n": self.leak_free_n, "accuracy": self.leak_free_accuracy},
@@ -172,7 +173,15 @@ def evaluate(
         per_class=dict(zip(classes, per_class(confusion), strict=True)),
         confusion=confusion,
         reliability=reliability(labels, probabilities),
-        selective={least: selective_accuracy(labels, probabilities, least) for least in SURE},
+        selective={
+            least: (
+                *selective_accuracy(labels, probabilities, least),
+                None
+                if fresh is None or not fresh.any()
+                else selective_accuracy(labels[fresh], probabilities[fresh], least)[1],
+            )
+            for least in SURE
+        },
         leak_free_n=None if fresh is None else int(fresh.sum()),
         leak_free_accuracy=(
             None if fresh is None or not fresh.any() else accuracy(labels[fresh], predicted[fresh])

@@ -21,7 +21,7 @@ from semblante.cli.data import data_app
 from semblante.cli.evaluate import evaluate_command
 from semblante.cli.explain import explain_command
 from semblante.cli.export import export_command
-from semblante.cli.language import localise, localise_typer, spoken
+from semblante.cli.language import localise, localise_typer, of_the_system, spoken
 from semblante.cli.models import models_app
 from semblante.cli.serve import serve_command
 from semblante.cli.train import train_command
@@ -100,6 +100,8 @@ def main() -> None:
     # Pillow logs what it finds odd in a file, and warns; what matters of it is in our messages.
     warnings.filterwarnings("ignore", module="PIL")
     logging.getLogger("PIL").addHandler(logging.NullHandler())
+    # Where nothing else is asked for, as the default of every `--lang`.
+    os.environ.setdefault("SEMBLANTE_LANG", of_the_system())
     try:
         _refuse_empty(sys.argv[1:])
         command = typer.main.get_command(app)

@@ -154,8 +154,9 @@ def evaluate_command(
     else:
         print(words["leak-free"].format(evaluation))
     sure = Table(*words["sure"], box=None, pad_edge=False)
-    for least, (share, right) in evaluation.selective.items():
-        sure.add_row(f"{least:.0%}", f"{share:.1%}", "-" if right is None else f"{right:.1%}")
+    for least, (share, *right) in evaluation.selective.items():
+        shares = ("-" if value is None else f"{value:.1%}" for value in (share, *right))
+        sure.add_row(f"{least:.0%}", *shares)
     Console(highlight=False).print(sure)
     table = Table(*words["columns"], box=None, pad_edge=False)
     for emotion, row in evaluation.per_class.items():
@@ -176,7 +177,7 @@ _WORDS: dict[str, dict[str, Any]] = {
         "all leaked": "leak-free accuracy unknown: every face that was measured is in Training",
         "leak-free": "leak-free accuracy {0.leak_free_accuracy:.2%} (n={0.leak_free_n}, without "
         "faces that Training holds as well)",
-        "sure": ["probability at least", "of the faces", "right"],
+        "sure": ["probability at least", "of the faces", "right", "leak-free"],
         "columns": ["emotion", "precision", "recall", "F1", "n"],
     },
     "es": {
@@ -192,7 +193,7 @@ _WORDS: dict[str, dict[str, Any]] = {
         "Training",
         "leak-free": "exactitud sin copias {0.leak_free_accuracy:.2%} (n={0.leak_free_n}, sin los "
         "rostros que también están en Training)",
-        "sure": ["probabilidad mínima", "de los rostros", "acierta"],
+        "sure": ["probabilidad mínima", "de los rostros", "acierta", "sin copias"],
         "columns": ["emoción", "precisión", "exhaustividad", "F1", "n"],
     },
 }

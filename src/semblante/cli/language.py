@@ -1,4 +1,4 @@
-"""The language in which the program speaks: what `--lang` says, or else SEMBLANTE_LANG."""
+"""In which language the program speaks: as `--lang` says, SEMBLANTE_LANG, or else the system."""
 
 from __future__ import annotations
 
@@ -14,9 +14,16 @@ from semblante.emotions import LANGUAGES
 from semblante.translation import translated
 
 
+def of_the_system() -> str:
+    """The one of `LANGUAGES` that POSIX's variables name; English where they name none of them."""
+    named = (os.environ.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
+    language = next(filter(None, named), "")[:2]
+    return language if language in LANGUAGES else "en"
+
+
 def spoken() -> str:
     """One of `LANGUAGES`; also before the command line has been read, and where it cannot be."""
-    asked = os.environ.get("SEMBLANTE_LANG", "")
+    asked = os.environ.get("SEMBLANTE_LANG") or of_the_system()
     before = ""
     for argument in sys.argv[1:]:
         option, _, value = argument.partition("=")
@@ -42,8 +49,9 @@ def localise(command: Any, language: str) -> None:
             said = "\n\n".join(translated(paragraph, language) for paragraph in paragraphs)
             setattr(command, part, said)
     for option in command.get_params(typer.Context(command)):
-        for part in ("help", "rich_help_panel", "metavar"):
-            if text := getattr(option, part, None):
+        for part in ("help", "rich_help_panel", "metavar", "show_default"):
+            text = getattr(option, part, None)
+            if isinstance(text, str):
                 setattr(option, part, translated(text, language))
     for below in getattr(command, "commands", {}).values():
         localise(below, language)

@@ -42,7 +42,9 @@ assert tuple(DetectorName) == DETECTORS
 LanguageOption = Annotated[
     Language,
     typer.Option(
-        envvar="SEMBLANTE_LANG", help="language of what is shown, in words and in pictures"
+        envvar="SEMBLANTE_LANG",
+        show_default="the system's",
+        help="language of what is shown, in words and in pictures",
     ),
 ]
 ModelOption = Annotated[str, typer.Option(help="a shipped model or an ONNX file")]
