@@ -16,7 +16,6 @@ BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 
 demo: .venv/core
 	$(BIN)/semblante analyze examples --annotate demo-output
-	@echo "annotated pictures: demo-output/"
 
 dev: .venv/dev
 

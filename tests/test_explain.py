@@ -6,7 +6,6 @@ import json
 import shutil
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import typer
@@ -251,15 +250,12 @@ class Explains:
 
     def explain(self, path: Path, emotion: str | None = None) -> list[Explanation]:
         assert (self.model, self.detector, emotion) == ("mine.onnx", "none", None)
-        if path.stem in ERRORS:
-            raise ERRORS[path.stem]
+        if path.stem == "huge":
+            raise ImageError(f"{path}: could not be searched: too large")
         without = dict(zip(PARTS, ("sad", "angry", "fear"), strict=True))
         found = {part: face(other).probabilities for part, other in without.items()}
         grey, nothing = np.zeros((48, 48), np.uint8), np.zeros((48, 48), np.float32)
         return [Explanation(face("happy"), "happy", grey, nothing, found)]
-
-
-ERRORS = {"huge": cv2.error("too large"), "vast": MemoryError("too large")}
 
 
 def test_a_picture_that_cannot_be_searched_and_one_of_an_odd_name(
@@ -274,7 +270,7 @@ def test_a_picture_that_cannot_be_searched_and_one_of_an_odd_name(
     monkeypatch.setattr("semblante.cli.explain.Analyzer", Explains)
     monkeypatch.setattr("semblante.cli.explain.evidence_sheet", sheet)
     odd = f"[red]:smile:\n{'long' * 40}.png"
-    for name in (odd, "huge.png", "vast.png"):
+    for name in (odd, "huge.png"):
         (tmp_path / name).touch()
     with pytest.raises(typer.Exit):
         explain_command(
@@ -296,8 +292,6 @@ def test_a_picture_that_cannot_be_searched_and_one_of_an_odd_name(
         "miedo",
         "82%",
     ]
-    assert [row[1:] for row in others] == [["-", "no", "leída"]] * 2
-    assert said.err.splitlines() == [
-        f"semblante: {tmp_path}/{stem}.png: could not be searched: too large" for stem in ERRORS
-    ]
+    assert [row[1:] for row in others] == [["-", "no", "leída"]]
+    assert said.err == f"semblante: {tmp_path}/huge.png: could not be searched: too large\n"
     assert languages == ["es"]

@@ -145,12 +145,12 @@ def test_a_test_split_beside_one_to_choose_on_is_kept_for_the_end(
 
 
 def test_classes_may_be_called_in_spanish(patterns: Dataset, tmp_path: Path) -> None:
-    words = ("Enfado", "asco", "miedo", "alegria", "tristeza", "sorpresa", "neutral")
+    words = ("Enojo", "asco", "miedo", "alegria", "tristeza", "sorpresa", "neutral")
     for row, word in enumerate(words):
         saved(patterns.images[row], tmp_path / word / f"{row}.png")
     assert load_dataset(tmp_path).labels.tolist() == list(range(7))
     # What the map says comes first.
-    assert 0 not in load_dataset(tmp_path, label_map={"enfado": "drop"}).labels
+    assert 0 not in load_dataset(tmp_path, label_map={"enojo": "drop"}).labels
 
 
 def test_a_pipe_among_the_pictures_is_passed_over(patterns: Dataset, tmp_path: Path) -> None:

@@ -232,9 +232,13 @@ def test_a_picture_that_cannot_be_searched_does_not_stop_the_others(error: Excep
             return []
 
     small = np.zeros((50, 60, 3), np.uint8)
-    bad, good = Analyzer(detector=Fails()).analyze_many([EXAMPLE, small])
+    analyzer = Analyzer(detector=Fails())
+    bad, good = analyzer.analyze_many([EXAMPLE, small])
     assert bad.error == f"{EXAMPLE}: could not be searched: too large"
     assert (good.error, good.width, good.height) == (None, 60, 50)
+    for alone in (analyzer.analyze, analyzer.explain):
+        with pytest.raises(ImageError, match="could not be searched: too large"):
+            alone(EXAMPLE)
 
 
 def test_of_many_pictures_each_comes_once_and_few_are_read_ahead(

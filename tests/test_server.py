@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -66,6 +67,28 @@ def test_a_picture_as_it_is(client: TestClient, analyzer: Analyzer) -> None:
     [expected] = analyzer.analyze_many([EXAMPLE])
     assert found == {**json.loads(json.dumps(expected.to_dict())), "path": None}
     assert list(found["faces"][0]["probabilities"]) == list(EMOTIONS)
+
+
+def test_a_picture_that_cannot_be_searched_does_not_stop_the_others() -> None:
+    class Fails:
+        def detect(self, image: np.ndarray, *_: object, **__: object) -> list[object]:
+            if len(image) > 100:
+                raise cv2.error("too large")
+            return []
+
+    tiny = io.BytesIO()
+    Image.new("RGB", (60, 50)).save(tiny, "PNG")
+    files = [
+        ("file", ("small.png", tiny.getvalue())),
+        ("file", ("large.jpg", EXAMPLE.read_bytes())),
+    ]
+    with small(Analyzer(detector=Fails())) as client:
+        answer = client.post("/v1/analyze", files=files)
+        assert answer.status_code == 200
+        good, bad = (found["error"] for found in answer.json()["results"])
+        assert (good, bad) == (None, "picture: could not be searched: too large")
+        answer = client.post("/v1/explain", content=EXAMPLE.read_bytes())
+        assert (answer.status_code, answer.json()["error"]) == (422, bad)
 
 
 def test_pictures_of_a_form_with_a_broken_one(client: TestClient) -> None:

@@ -9,6 +9,7 @@ import re
 import string
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ def table(language: str) -> dict[str, dict[str, str]]:
 
 
 def plain(key: str) -> str:
-    return re.sub(r"\{[*@]\}", "{}", key)
+    return re.sub(r"\{[*@#]\}", "{}", key)
 
 
 def template(node: ast.expr) -> str | None:
@@ -115,7 +116,7 @@ def test_nothing_is_translated_that_nobody_says(language: str) -> None:
         if isinstance(node, ast.expr) and (text := template(node))
     }
     # Put together from several: a list's "a; or b"; an error and what may be the matter.
-    joined = re.compile(r"\{\}; or .*|.*inside its kernels.*")
+    joined = re.compile(r"\{\}; or .*|\{\} \(.*\)|.*inside its kernels.*")
     shown = help_texts()
     for part, texts in table(language).items():
         for key in map(plain, texts):
@@ -135,6 +136,15 @@ def test_a_translation_has_the_same_things_that_vary(language: str) -> None:
             assert set(names) in ({""}, set(map(str, range(n))), set()), key
             assert plain(key) not in seen, key
             seen.add(plain(key))
+
+
+def test_a_long_text_takes_no_time() -> None:
+    found = "a: expected b, found c; or d, line 3 " * 2000
+    text = "x.csv, line 2: expected a split of a, b (or train, val, test), found "
+    said = "x.csv, línea 2: se esperaba una partición de a, b (o train, val, test), se encontró "
+    started = time.perf_counter()
+    assert translated(text + found, "es") == said + found
+    assert time.perf_counter() - started < 2
 
 
 @pytest.mark.parametrize(
@@ -158,10 +168,17 @@ def test_a_translation_has_the_same_things_that_vary(language: str) -> None:
         (
             "x.csv: not one face in it: 2 bad rows, the first: x.csv, line 3: expected pixels of "
             "0..255, found 300",
-            "x.csv: ni un rostro en él: 2 filas malas; la primera: x.csv, línea 3: se esperaban "
-            "píxeles de 0..255, se encontró 300",
+            "x.csv: no contiene ningún rostro: 2 filas malas; la primera: x.csv, línea 3: se "
+            "esperaban píxeles de 0..255, se encontró 300",
         ),
         ("a.zip: Permission denied", "a.zip: permiso denegado"),
+        ("camera 7: there is no such camera", "cámara 7: no existe esa cámara"),
+        # A file's name is its name; a line has a number, in an archive as well.
+        ("poem, line 3.jpg: the file is empty", "poem, line 3.jpg: el archivo está vacío"),
+        (
+            "a.zip, member b.csv, line 4: expected pixels of 0..255, found 300",
+            "a.zip, miembro b.csv, línea 4: se esperaban píxeles de 0..255, se encontró 300",
+        ),
         # In the order of another grammar.
         (
             'reading HEIC needs more packages: pip install "semblante[heic]"',
@@ -256,6 +273,7 @@ def test_help_in_spanish() -> None:
             ["train", "--data", "x", "--out", "y", "--epochs", "z"],
             "Valor no válido para '--epochs': debe ser un número entero",
         ),
+        (["serve", "--port", "99999"], "Valor no válido para '--port': debe ser 65535 como máximo"),
     ],
 )
 def test_wrong_usage_is_said_in_spanish(arguments: list[str], expected: str) -> None:

@@ -31,8 +31,9 @@ _NAMES: Final[dict[str, dict[str, str]]] = {
 }
 LANGUAGES: Final[tuple[str, ...]] = tuple(_NAMES)
 _CALLED: Final = {word: emotion for names in _NAMES.values() for emotion, word in names.items()} | {
-    "alegria": "happy"
-}  # as many people type it
+    "alegria": "happy",  # as many people type it
+    "enojo": "angry",  # as it is called in America
+}
 
 
 def emotion_name(emotion: str, language: str = "en") -> str:

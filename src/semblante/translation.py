@@ -3,7 +3,8 @@
 Errors are written in English where they arise, whole sentences that files, logs and programs get as
 well. Who shows one to a person asks here for the same in that person's language. A table for each,
 `es.toml`, holds the texts, in which `{}` stands for what varies: for a name or a number, which stay
-as they are; `{*}` for what is itself a text; and `{@}` for a place, which may be a line of a file.
+as they are; `{#}` for a whole number alone; `{*}` for what is itself a text; and `{@}` for a place,
+which may be a line of a file.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from functools import cache
 from importlib import resources
 from typing import Final
 
-_VARIES: Final = re.compile(r"\{[*@]?\}")
+_VARIES: Final = re.compile(r"\{[*@#]?\}")
 
 
 def translated(text: str, language: str) -> str:
@@ -27,29 +28,44 @@ def translated(text: str, language: str) -> str:
 
 def _filled(text: str, language: str) -> str:
     """The translation of a text in which something varies."""
-    how = {"{}": lambda value, _: value, "{*}": translated, "{@}": _filled}
-    for pattern, kinds, other in _table(language)[1]:
-        if found := pattern.fullmatch(text):
-            values = zip(kinds, found.groups(), strict=True)
-            return other.format(*(how[kind](value, language) for kind, value in values))
+    how = {"{}": _as_it_is, "{#}": _as_it_is, "{*}": translated, "{@}": _filled}
+    for fixed, kinds, other in _table(language)[1]:
+        if values := _between(fixed, kinds, text):
+            said = (how[kind](value, language) for kind, value in zip(kinds, values, strict=True))
+            return other.format(*said)
     return text
+
+
+def _as_it_is(value: str, _: str) -> str:
+    return value
+
+
+def _between(fixed: list[str], kinds: list[str], text: str) -> list[str]:
+    """What stands in `text` between the parts that are fixed, each as short as can be; nothing
+    where it is another text. No regular expression: in a long one that may try places for hours."""
+    start, end = len(fixed[0]), len(text) - len(fixed[-1])
+    if start > end or not text.startswith(fixed[0]) or not text.endswith(fixed[-1]):
+        return []
+    values = []
+    for part in fixed[1:-1]:
+        place = text.find(part, start, end)
+        if place < 0:
+            return []
+        values.append(text[start:place])
+        start = place + len(part)
+    values.append(text[start:end])
+    numbers = (value for kind, value in zip(kinds, values, strict=True) if kind == "{#}")
+    return values if all(number.isdecimal() for number in numbers) else []
 
 
 @cache
 def _table(
     language: str,
-) -> tuple[dict[str, str], list[tuple[re.Pattern[str], list[str], str]]]:
-    """Texts in which nothing varies, with their translation, and patterns of the others, with the
-    kinds of what varies. Those that say most come first."""
+) -> tuple[dict[str, str], list[tuple[list[str], list[str], str]]]:
+    """Texts in which nothing varies, with their translation, and the fixed parts of the others,
+    with the kinds of what varies. Those that say most come first."""
     stored = (resources.files("semblante") / f"{language}.toml").read_text(encoding="utf-8")
     texts = {key: other for part in tomllib.loads(stored).values() for key, other in part.items()}
     varying = sorted(filter(_VARIES.search, texts), key=lambda key: -len(_VARIES.sub("", key)))
-    patterns = [
-        (
-            re.compile("(.*?)".join(map(re.escape, _VARIES.split(key))), re.DOTALL),
-            _VARIES.findall(key),
-            texts[key],
-        )
-        for key in varying
-    ]
+    patterns = [(_VARIES.split(key), _VARIES.findall(key), texts[key]) for key in varying]
     return {key: other for key, other in texts.items() if key not in varying}, patterns

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-import cv2
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -24,7 +23,7 @@ from semblante.cli.options import (
     ModelOption,
 )
 from semblante.emotions import EMOTIONS, emotion_called, emotion_name
-from semblante.errors import ImageError, OptionError, printable, reason_of
+from semblante.errors import ImageError, OptionError, printable
 from semblante.images import save_picture
 from semblante.models import DEFAULT_MODEL
 from semblante.recognise.explain import PARTS, Explanation
@@ -114,8 +113,6 @@ def _explained(
                 save_picture(evidence_sheet(explanations, lang), places[number])
         except ImageError as failure:
             error = str(failure)
-        except (cv2.error, MemoryError) as failure:  # of a picture's size, say
-            error = f"{item.path}: could not be searched: {reason_of(failure)}"
         yield item.path, explanations, error
 
 
@@ -130,13 +127,13 @@ def _rows(
     """A line a face: what it shows, and what it shows without each part; of the emotion that was
     asked for, or of the likeliest."""
 
-    def said(probabilities: Mapping[str, float]) -> str:
+    def guess(probabilities: Mapping[str, float]) -> str:
         emotion = asked or max(probabilities, key=lambda name: probabilities[name])
         return f"{emotion_name(emotion, lang)} {probabilities[emotion]:.0%}"
 
     for number, explained in enumerate(explanations, start=1):
-        without = (said(explained.without[part]) for part in PARTS)
-        yield printable(str(path)), str(number), said(explained.face.probabilities), *without
+        without = (guess(explained.without[part]) for part in PARTS)
+        yield printable(str(path)), str(number), guess(explained.face.probabilities), *without
     if not explanations:
         yield printable(str(path)), "-", _WORDS[lang]["no face" if read else "not read"]
 

@@ -46,8 +46,7 @@ def localise(command: Any, language: str) -> None:
     for part in ("help", "short_help", "epilog", "options_metavar", "subcommand_metavar"):
         if text := getattr(command, part, None):
             paragraphs = [" ".join(lines.split()) for lines in text.split("\n\n")]
-            said = "\n\n".join(translated(paragraph, language) for paragraph in paragraphs)
-            setattr(command, part, said)
+            setattr(command, part, "\n\n".join(translated(p, language) for p in paragraphs))
     for option in command.get_params(typer.Context(command)):
         for part in ("help", "rich_help_panel", "metavar", "show_default"):
             text = getattr(option, part, None)

@@ -426,7 +426,8 @@ _WORDS: Final = {
         "alfa {alpha:.4f}, {seconds:.0f} s",
         "looking": "primero se mira todo Training: ¿qué etiqueta es probable en cada rostro?",
         "best": "mejor época {best_epoch}: PublicTest {public[accuracy]:.2%} (n={public[n]}), "
-        "Training {training[accuracy]:.2%} (n={training[n]}), una vista, sin aumento, fp32",
+        "Training {training[accuracy]:.2%} (n={training[n]}), una vista, sin aumento de datos, "
+        "fp32",
         "by emotion": "PublicTest por emoción. {}",
         "folder": "pesos, registro, curvas y matriz de confusión están en {}",
         "model": "{}: PublicTest {:.2%} (n={}), una vista, matriz de confusión en {}",

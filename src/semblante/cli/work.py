@@ -115,12 +115,12 @@ class Work:
                         complain(f"{writer.path}: its sound could not be taken over from {path}")
                 except VideoError as failure:
                     uncopied = uncopied or str(failure)
-        said = None
+        at_end = None
         if unread is not None or video is None:
-            said = Analysis(str(path), None, None, error=unread)
+            at_end = Analysis(str(path), None, None, error=unread)
         elif uncopied is not None:  # with its size, as of a picture that was read
-            said = Analysis(str(path), video.width, video.height, error=uncopied)
-        yield Step(number, said, ended=True)
+            at_end = Analysis(str(path), video.width, video.height, error=uncopied)
+        yield Step(number, at_end, ended=True)
 
     def _drawn(self, pixels: RgbImage, analysis: Analysis, hidden: Sequence[Box]) -> RgbImage:
         if self.blur:

@@ -19,6 +19,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +27,7 @@ import numpy as np
 
 from semblante.data.dataset import FACE_SIZE, SPLITS, UNLABELLED, Dataset
 from semblante.emotions import EMOTIONS
-from semblante.files import user_folder
+from semblante.files import user_folder, write_atomically
 
 # To be raised when the reading of any form changes its result.
 VERSION: Final = 6
@@ -67,7 +68,9 @@ def _content_hash(path: Path) -> str:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if path.stat().st_mtime_ns == state.st_mtime_ns:  # not changed while it was hashed
-        _write_beside(seen, lambda beside: beside.write_text(digest, encoding="ascii"))
+        with suppress(OSError):
+            seen.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(seen, lambda beside: beside.write_text(digest, encoding="ascii"))
     return digest
 
 
@@ -97,28 +100,17 @@ def _open(place: Path) -> Dataset | None:
 
 
 def _store(dataset: Dataset, place: Path) -> None:
-    def write(beside: Path) -> None:
-        beside.mkdir()
+    """Under another name, then renamed; failing only costs time."""
+    if place.exists():  # damaged, or another process was quicker
+        shutil.rmtree(place, ignore_errors=True)
+    beside = place.with_name(f".{os.getpid()}-{next(_NUMBERS)}.tmp")
+    try:
+        beside.mkdir(parents=True)
         for name in (*_ARRAYS, *_OPTIONAL):
             if (array := getattr(dataset, name)) is not None:
                 np.save(beside / f"{name}.npy", array, allow_pickle=False)
-
-    if place.exists():  # damaged, or another process was quicker
-        shutil.rmtree(place, ignore_errors=True)
-    _write_beside(place, write)
-
-
-def _write_beside(place: Path, write: Callable[[Path], object]) -> None:
-    """Make a file or folder under another name, then rename it; failing only costs time."""
-    beside = place.with_name(f".{os.getpid()}-{next(_NUMBERS)}.tmp")
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        write(beside)
-        beside.replace(place)  # for a folder: fails where another process put its own meanwhile
+        beside.replace(place)  # fails where another process put its own meanwhile
     except OSError:
         pass
     finally:
-        if beside.is_dir():
-            shutil.rmtree(beside, ignore_errors=True)
-        else:
-            beside.unlink(missing_ok=True)
+        shutil.rmtree(beside, ignore_errors=True)

@@ -85,7 +85,7 @@ def load_dataset(
             # A list's pictures lie outside it: its own content does not tell whether they have
             # changed.
             if not is_listing(_first_line(start)):
-                variant = f"-{_named_split(path.name)}" if start.startswith(MAGIC) else ""
+                variant = f"-{_split_of_parquet(path.name)}" if start.startswith(MAGIC) else ""
                 return through_cache(path, lambda: _load(path, reader, on_bad), variant)
         dataset = _load(path, reader, on_bad)
     reader.check_map_used(str(path))
@@ -109,7 +109,7 @@ def _load(path: Path, reader: PictureReader, on_bad: OnBad | None) -> Dataset:
     if contents.form == "folders":
         pictures = (member for member in members(path) if member.suffix in SUFFIXES)
         return read_folders(pictures, path, reader, on_bad)
-    held = ", ".join(contents.others[:3]) or "nothing"
+    held = "; ".join(contents.others[:3]) or "nothing"
     raise DataError(f"{path}: expected {'; or '.join(FORMS.values())}; found {held}")
 
 
@@ -217,12 +217,12 @@ def _listing(
 def _parquets(path: Path, contents: _Contents, reader: PictureReader) -> Iterator[Row | DataError]:
     for member in members(path):
         if member.name in contents.parquets:
-            split = _named_split(member.name)
+            split = _split_of_parquet(member.name)
             # Parquet is read from its end: what cannot seek cheaply is taken into memory first.
             yield from parquet_rows(io.BytesIO(member.stream.read()), member.where, reader, split)
 
 
-def _named_split(name: str) -> int:
+def _split_of_parquet(name: str) -> int:
     """The split of a Parquet file without a column for it: what its name begins with, as on the
     hubs where such files are found (train-00000-of-00001.parquet), else a folder above it
     (test/0000.parquet), else Training."""

@@ -114,7 +114,8 @@ class Analyzer:
         """The faces of one picture, from left to right; without a face, an empty list.
 
         `image`: a path, the bytes of a picture file, or a uint8 array, RGB (H, W, 3), RGBA
-        or grey (OpenCV reads BGR: turn it first). Raises `ImageError` where it is no picture.
+        or grey (OpenCV reads BGR: turn it first). Raises `ImageError` where it is no picture, or
+        cannot be searched (too little memory, say).
         """
         [(analysis, _)] = self._estimated([self._prepare(image)])
         return list(analysis.faces)
@@ -203,17 +204,18 @@ class Analyzer:
             return self._prepare(image)
         except ImageError as error:
             return _Prepared(path, error=str(error))
-        except (cv2.error, MemoryError) as error:  # of a picture's size, say
-            return _Prepared(
-                path, error=f"{path or 'picture'}: could not be searched: {reason_of(error)}"
-            )
 
     def _prepare(self, image: ImageSource) -> _Prepared:
         """A picture with its faces cut out, before the network has seen them."""
         path = str(image) if isinstance(image, (str, os.PathLike)) else None
-        pixels = load_image(image)
-        detections = sorted(self.detector.detect(pixels), key=lambda d: (d.box.left, d.box.top))
-        crops = self._crops(to_grey(pixels), detections)
+        try:
+            pixels = load_image(image)
+            detections = sorted(self.detector.detect(pixels), key=lambda d: (d.box.left, d.box.top))
+            crops = self._crops(to_grey(pixels), detections)
+        except (cv2.error, MemoryError) as error:  # of a picture's size, say
+            raise ImageError(
+                f"{path or 'picture'}: could not be searched: {reason_of(error)}"
+            ) from None
         return _Prepared(path, pixels, tuple(detections), crops)
 
     def _estimated(self, chunk: Sequence[_Prepared]) -> Iterator[tuple[Analysis, RgbImage | None]]:

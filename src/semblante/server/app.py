@@ -336,11 +336,11 @@ def _analyzed(
             break
         try:
             image = load_image(bytes(upload.data), max_pixels=max_pixels)
+            faces = tuple(analyzer.analyze(image))
         except ImageError as error:
             found.append(Analysis(upload.name, None, None, error=str(error)).to_dict())
             continue
         height, width = image.shape[:2]
-        faces = tuple(analyzer.analyze(image))
         found.append(Analysis(upload.name, width, height, faces).to_dict())
     return found
 

@@ -72,7 +72,7 @@ def cross_fit(
         "folds": folds,
         "held_out": {
             "n": len(training),
-            "accuracy": float((estimates.argmax(axis=1) == training.labels).mean()),
+            "accuracy": accuracy(training.labels, estimates.argmax(axis=1)),
         },
         "public": {"n": len(public), "accuracy": float(np.mean(right))},
     }

@@ -171,10 +171,10 @@ class TrainOptions:
 
     def _check_of_use(self, needed: str, given: bool, names: tuple[str, ...]) -> None:
         """Raise where one of `names` was changed although it does nothing without `needed`."""
-        for option in fields(self):
-            value = getattr(self, option.name)
-            if option.name in names and not given and value != option.default:
-                raise OptionError(f"{option.name} ({value}) is of no use without {needed}")
+        for name in () if given else names:
+            value = getattr(self, name)
+            if value != getattr(TrainOptions, name):
+                raise OptionError(f"{name} ({value}) is of no use without {needed}")
 
     def _check(self, names: tuple[str, ...], expected: str, holds: Any) -> None:
         for name in names:
