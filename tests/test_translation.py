@@ -218,6 +218,8 @@ SPANISH = "semblante: nowhere.jpg: no se puede leer: no existe ese archivo o car
         ({"SEMBLANTE_LANG": "es"}, ["--lang", "en"], ENGLISH),
         # The system's, in the order of POSIX; another than ours is taken for English.
         ({"LC_ALL": "", "LANG": "es_MX.UTF-8"}, [], SPANISH),
+        ({"SEMBLANTE_LANG": "", "LC_ALL": "es"}, [], SPANISH),
+        ({"SEMBLANTE_LANG": "", "LC_ALL": "est_EE"}, [], ENGLISH),
         ({"LC_ALL": "", "LC_MESSAGES": "es_ES", "LANG": "de_DE.UTF-8"}, [], SPANISH),
         ({"LC_ALL": "", "LANG": "de_DE.UTF-8"}, [], ENGLISH),
         ({"LC_ALL": "es_AR.UTF-8", "SEMBLANTE_LANG": "en"}, [], ENGLISH),
@@ -238,8 +240,9 @@ def test_results_are_in_the_language_of_the_system() -> None:
     assert done.stderr == "semblante: nowhere: no se puede leer: no existe ese archivo o carpeta\n"
     done = program("models", "list", LC_ALL="es_ES.UTF-8")
     assert done.stdout.split()[:2] == ["modelo", "parámetros"]
-    done = program("analyze", str(EXAMPLE), LC_ALL="es_ES.UTF-8")
-    assert "alegría" in done.stdout
+    for none in ({}, {"SEMBLANTE_LANG": ""}):
+        done = program("analyze", str(EXAMPLE), LC_ALL="es_ES.UTF-8", **none)
+        assert "alegría" in done.stdout
 
 
 def test_errors_end_a_command_in_spanish() -> None:

@@ -101,7 +101,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", module="PIL")
     logging.getLogger("PIL").addHandler(logging.NullHandler())
     # Where nothing else is asked for, as the default of every `--lang`.
-    os.environ.setdefault("SEMBLANTE_LANG", of_the_system())
+    os.environ["SEMBLANTE_LANG"] = os.environ.get("SEMBLANTE_LANG") or of_the_system()
     try:
         _refuse_empty(sys.argv[1:])
         command = typer.main.get_command(app)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from functools import partialmethod
 from typing import Any
@@ -17,7 +18,7 @@ from semblante.translation import translated
 def of_the_system() -> str:
     """The one of `LANGUAGES` that POSIX's variables name; English where they name none of them."""
     named = (os.environ.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
-    language = next(filter(None, named), "")[:2]
+    language = re.split(r"[_.@]", next(filter(None, named), ""))[0]  # es_MX.UTF-8
     return language if language in LANGUAGES else "en"
 
 
