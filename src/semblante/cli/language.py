@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from functools import partialmethod
+from itertools import pairwise
 from typing import Any
 
 import typer
@@ -24,16 +25,11 @@ def of_the_system() -> str:
 
 def spoken() -> str:
     """One of `LANGUAGES`; also before the command line has been read, and where it cannot be."""
-    asked = os.environ.get("SEMBLANTE_LANG") or of_the_system()
-    before = ""
-    for argument in sys.argv[1:]:
+    asked = [os.environ.get("SEMBLANTE_LANG") or of_the_system()]
+    for before, argument in pairwise(sys.argv):
         option, _, value = argument.partition("=")
-        if before == "--lang":
-            asked = argument
-        elif option == "--lang" and value:
-            asked = value
-        before = argument
-    return asked if asked in LANGUAGES else "en"
+        asked.append(argument if before == "--lang" else value if option == "--lang" else "")
+    return next((language for language in reversed(asked) if language in LANGUAGES), "en")
 
 
 def said(text: str) -> str:
