@@ -270,7 +270,10 @@ def test_help_in_spanish() -> None:
         (["analyze", "--nope"], "No existe la opción --nope"),
         (["analyze", "x", "--format"], "La opción '--format' requiere un argumento."),
         (["evaluate"], "Falta la opción '--data'."),
-        (["analyze", "x", "--lang", "fr"], "Valor no válido para '--lang': 'fr' no es ninguno de"),
+        (
+            ["analyze", "x", "--lang", "fr"],
+            "para '--lang' (variable de entorno: 'SEMBLANTE_LANG'): 'fr'",
+        ),
         (["watch", "1", "2"], "Sobran argumentos (2)"),
         (["analyze", "x", "--tta", "all"], "Valor no válido para '--tta': 'all' no es ninguno de"),
         (
