@@ -260,7 +260,7 @@ def test_a_run_goes_on_from_another_folder(
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir("elsewhere")
     again = replace(options, initial="../first", teachers=(str(first),))
-    with pytest.raises(ModelError, match="initial was"):
+    with pytest.raises(ModelError, match=r"initial .* -> "):
         run(patterns, again, second, resume=True)
     run(patterns, replace(again, initial=str(first)), second, resume=True)
     monkeypatch.chdir(tmp_path)

@@ -236,7 +236,7 @@ def test_a_run_of_before_an_option_existed_goes_on(patterns: Dataset, tmp_path: 
     del config["options"]["small_until"]
     path.write_text(json.dumps(config))
     run(patterns, options, tmp_path / "run", resume=True)
-    with pytest.raises(ModelError, match=r"small_until was 0\.0, is 0\.5"):
+    with pytest.raises(ModelError, match=r"small_until 0\.0 -> 0\.5"):
         run(patterns, replace(options, small_until=0.5), tmp_path / "run", resume=True)
 
 
