@@ -159,6 +159,7 @@ def evaluate(
     share = accuracy(labels, predicted)
     training = dataset.images[dataset.is_in("Training")]
     fresh = ~seen_in(faces.images, training) if len(training) else None
+    tells = fresh is not None and bool(fresh.any())  # what can be said of faces without a copy
     return Evaluation(
         model=model,
         split=split,
@@ -176,16 +177,14 @@ def evaluate(
         selective={
             least: (
                 *selective_accuracy(labels, probabilities, least),
-                None
-                if fresh is None or not fresh.any()
-                else selective_accuracy(labels[fresh], probabilities[fresh], least)[1],
+                selective_accuracy(labels[fresh], probabilities[fresh], least)[1]
+                if tells
+                else None,
             )
             for least in SURE
         },
         leak_free_n=None if fresh is None else int(fresh.sum()),
-        leak_free_accuracy=(
-            None if fresh is None or not fresh.any() else accuracy(labels[fresh], predicted[fresh])
-        ),
+        leak_free_accuracy=accuracy(labels[fresh], predicted[fresh]) if tells else None,
         mean_steps=(
             None
             if classifier.max_steps is None
