@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -136,19 +137,25 @@ def boxed(page: Any) -> int:
     )
 
 
-def serving(port: int, *options: str) -> subprocess.Popen[bytes]:
-    """The program itself, in a process that can be killed; returns when it answers."""
+@contextmanager
+def serving(port: int, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """The program itself, in a process that can be killed, once it answers."""
     process = subprocess.Popen(
         [sys.executable, "-m", "semblante", "serve", "--port", str(port), *options],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    for _ in range(300):
-        with socket.socket() as asking:
-            if asking.connect_ex(("127.0.0.1", port)) == 0:
-                return process
-        time.sleep(0.1)
-    process.kill()
-    raise AssertionError("the server did not start")
+    try:
+        for _ in range(300):
+            with socket.socket() as asking:
+                if asking.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.1)
+        else:
+            raise AssertionError("the server did not start")
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def film(path: Path, seconds: int) -> Path:

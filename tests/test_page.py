@@ -21,8 +21,7 @@ pytestmark = needs_browser
 
 def test_another_token_in_the_address(browser: Any) -> None:
     port = free_port()
-    process = serving(port, "--token", "abc")
-    try:
+    with serving(port, "--token", "abc"):
         page = browser.new_context(locale="en-GB").new_page()
         page.goto(f"http://127.0.0.1:{port}/")
         page.set_input_files("#file", EXAMPLE)
@@ -32,9 +31,6 @@ def test_another_token_in_the_address(browser: Any) -> None:
         page.set_input_files("#file", EXAMPLE)
         one_face(page)
         page.context.close()
-    finally:
-        process.kill()
-        process.wait()
 
 
 def test_on_a_phone_by_keyboard(page: Any) -> None:
@@ -62,8 +58,7 @@ def test_a_browser_that_keeps_nothing_for_a_page(browser: Any, address: str) -> 
 
 def test_a_page_that_is_not_let_in_says_so(browser: Any) -> None:
     port = free_port()
-    process = serving(port, "--token", "right")
-    try:
+    with serving(port, "--token", "right"):
         context = browser.new_context(locale="en-GB", permissions=["camera"])
         page = context.new_page()
         page.goto(f"http://127.0.0.1:{port}/#token=wrong")
@@ -76,9 +71,6 @@ def test_a_page_that_is_not_let_in_says_so(browser: Any) -> None:
         page.get_by_role("button", name="Start the camera").click()
         one_face(page)
         context.close()
-    finally:
-        process.kill()
-        process.wait()
 
 
 def test_who_chose_larger_letters_gets_them(page: Any) -> None:

@@ -156,8 +156,7 @@ def test_two_tabs_at_once(page: Any, address: str) -> None:
 
 def test_the_server_killed_and_started_again(browser: Any) -> None:
     port = free_port()
-    process = serving(port)
-    try:
+    with serving(port) as process:
         context = browser.new_context(locale="en-GB", permissions=["camera"])
         page = context.new_page()
         page.goto(f"http://127.0.0.1:{port}/")
@@ -167,34 +166,32 @@ def test_the_server_killed_and_started_again(browser: Any) -> None:
         process.wait()
         alert = page.get_by_role("alert")
         alert.filter(has_text="The server does not answer; trying again.").wait_for(timeout=20_000)
-        process = serving(port)
-        playwright.expect(alert).to_have_text("", timeout=20_000)
-        page.evaluate("document.getElementById('bars').replaceChildren()")
-        one_face(page)
-        with page.expect_download() as saved:
-            page.get_by_role("button", name="Save as JSON").click()
-        rows = [json.loads(line) for line in Path(saved.value.path()).read_text().splitlines()]
-        for count in ("frame", "time_s"):
-            values = [row[count] for row in rows]
-            assert values == sorted(set(values))
-        # Who is there now is not said to be who was there before.
-        assert {face["track"] for face in rows[0]["faces"] + rows[-1]["faces"]} == {1, 2}
-        process.kill()
-        process.wait()
-        alert.filter(has_text="The server does not answer; trying again.").wait_for(timeout=20_000)
-        page.get_by_role("button", name="Stop the camera").click()
-        playwright.expect(alert).to_have_text("")  # it does not try any more
+        with serving(port) as process:
+            playwright.expect(alert).to_have_text("", timeout=20_000)
+            page.evaluate("document.getElementById('bars').replaceChildren()")
+            one_face(page)
+            with page.expect_download() as saved:
+                page.get_by_role("button", name="Save as JSON").click()
+            rows = [json.loads(line) for line in Path(saved.value.path()).read_text().splitlines()]
+            for count in ("frame", "time_s"):
+                values = [row[count] for row in rows]
+                assert values == sorted(set(values))
+            # Who is there now is not said to be who was there before.
+            assert {face["track"] for face in rows[0]["faces"] + rows[-1]["faces"]} == {1, 2}
+            process.kill()
+            process.wait()
+            alert.filter(has_text="The server does not answer; trying again.").wait_for(
+                timeout=20_000
+            )
+            page.get_by_role("button", name="Stop the camera").click()
+            playwright.expect(alert).to_have_text("")  # it does not try any more
         context.close()
-    finally:
-        process.kill()
-        process.wait()
 
 
 def test_a_server_that_hangs(browser: Any) -> None:
     """The connection stays, but what was found is no longer true of what the camera sees."""
     port = free_port()
-    process = serving(port)
-    try:
+    with serving(port) as process:
         context = browser.new_context(locale="en-GB", permissions=["camera"])
         page = context.new_page()
         page.goto(f"http://127.0.0.1:{port}/")
@@ -211,9 +208,6 @@ def test_a_server_that_hangs(browser: Any) -> None:
         one_face(page)
         assert page.get_by_role("button", name="Save the picture").is_enabled()
         context.close()
-    finally:
-        process.kill()
-        process.wait()
 
 
 def test_a_busy_server_is_asked_more_slowly(page: Any) -> None:
