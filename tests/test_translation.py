@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ SOURCE = Path(semblante.__file__).parent
 OTHERS = [language for language in LANGUAGES if language != "en"]
 # What is raised, or said, with a text that a person at the command line may read. The page has its
 # own words for what the server refuses.
-SAYING = re.compile(r"(?!ValueError)\w*Error|Unreadable|complain|said|require")
+SAYING = re.compile(r"(?!ValueError)\w*Error|Unreadable|complain|said|require|translated")
+ALSO_WORDS = ("said", "translated")  # and not sentences alone
 THE_SERVERS = {"app.py", "body.py", "jobs.py", "stream.py", "work.py"}
 
 
@@ -36,13 +38,13 @@ def table(language: str) -> dict[str, dict[str, str]]:
 
 
 def plain(key: str) -> str:
-    return re.sub(r"\{[*@#]\}", "{}", key)
+    return re.sub(r"\{[^{}]*\}", "{}", key)
 
 
 def template(node: ast.expr) -> str | None:
     """A text as the table has it; None for what is not written there."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return node.value
+        return plain(node.value)
     if isinstance(node, ast.JoinedStr):
         return "".join(
             part.value if isinstance(part, ast.Constant) else "{}" for part in node.values
@@ -57,22 +59,82 @@ def modules() -> list[tuple[Path, ast.Module]]:
     return [(path, ast.parse(path.read_text())) for path in sorted(SOURCE.rglob("*.py"))]
 
 
+class Names:
+    """What the names of a piece of code may stand for: what is assigned to them, or looped over."""
+
+    def __init__(self, code: Iterable[ast.AST], around: Names | None = None) -> None:
+        self._values: dict[str, list[ast.expr]] = {}
+        self._around = around
+        for node in code:
+            if isinstance(node, ast.Assign):
+                self._add(node.targets, node.value)
+            elif isinstance(node, ast.AnnAssign) and node.value is not None:
+                self._add([node.target], node.value)
+            elif isinstance(node, ast.For | ast.comprehension):
+                self._add([node.target], node.iter)
+            elif isinstance(node, ast.FunctionDef):
+                yields = [n.value for n in ast.walk(node) if isinstance(n, ast.Yield) and n.value]
+                self._values.setdefault(node.name, []).extend(yields)
+
+    def _add(self, targets: list[ast.expr], value: ast.expr) -> None:
+        for target in targets:
+            for name in ast.walk(target):
+                if isinstance(name, ast.Name):
+                    self._values.setdefault(name.id, []).append(value)
+
+    def texts(self, node: ast.expr, seen: set[str] | None = None) -> set[str]:
+        """Those that an expression may stand for, as far as they are written down."""
+        seen = set() if seen is None else seen
+        if (text := template(node)) is not None:
+            return {text}
+        parts: list[ast.expr] = []
+        if isinstance(node, ast.Name) and node.id not in seen:
+            seen.add(node.id)
+            here: Names | None = self
+            while here is not None and node.id not in here._values:
+                here = here._around
+            parts = [] if here is None else here._values[node.id]
+        elif isinstance(node, ast.Tuple | ast.List):
+            parts = node.elts
+        elif isinstance(node, ast.Dict):
+            parts = node.values
+        elif isinstance(node, ast.IfExp):
+            parts = [node.body, node.orelse]
+        elif isinstance(node, ast.Subscript | ast.Starred):
+            parts = [node.value]
+        elif isinstance(node, ast.Call):  # a generator's yields; of `a.values()`, `a.format(...)` a
+            parts = [node.func.value if isinstance(node.func, ast.Attribute) else node.func]
+        return {text for part in parts for text in self.texts(part, seen)}
+
+
 def said_texts() -> dict[str, str]:
-    """The texts of errors and complaints, and where each stands."""
+    """The texts of errors and complaints, and of what is translated where it is said; and where
+    each stands."""
     found = {}
-    for path, tree in modules():
+    trees = modules()
+    constants = Names(node for _, tree in trees for node in tree.body)
+    for path, tree in trees:
         if path.parent.name == "server" and path.name in THE_SERVERS:
             continue
-        for node in ast.walk(tree):
-            if not isinstance(node, ast.Call):
+        here = Names(tree.body, constants)
+        for function in ast.walk(tree):
+            if not isinstance(function, ast.FunctionDef):
                 continue
-            name = getattr(node.func, "id", getattr(node.func, "attr", ""))
-            if not SAYING.fullmatch(name):
-                continue
-            for argument in node.args:
-                text = template(argument)
-                if text is not None and (" " in text or name == "said"):
-                    found[text] = f"{path.name}:{node.lineno}"
+            inside = list(ast.walk(function))
+            names = Names(inside, here)
+            for call in inside:
+                if not isinstance(call, ast.Call):
+                    continue
+                name = getattr(call.func, "id", getattr(call.func, "attr", ""))
+                if not SAYING.fullmatch(name):
+                    continue
+                for argument in call.args:
+                    texts = {template(argument)} - {None}
+                    if name in ALSO_WORDS:
+                        texts = names.texts(argument)
+                    for text in texts:
+                        if re.search("[a-z]", text) and (" " in text or name in ALSO_WORDS):
+                            found[text] = f"{path.name}:{call.lineno}"
     return found
 
 
@@ -159,6 +221,11 @@ def test_a_long_text_takes_no_time() -> None:
         ("nothing: the file is empty", "nothing: el archivo está vacío"),
         ("nothing: cannot be read: nothing", "nothing: no se puede leer: nada"),
         ("{}/{0}\n.jpg: the file is empty", "{}/{0}\n.jpg: el archivo está vacío"),
+        # But a number is written as in Spanish.
+        ("28,709 of 35,887 judged", "28709 de 35887 juzgadas"),
+        ("a 1,234 groups", "a 1,234 groups"),
+        ("1,23 groups", "1,23 groups"),
+        ("1,234: the file is empty", "1,234: el archivo está vacío"),
         (
             "bread and butter: cannot be read: Permission denied",
             "bread and butter: no se puede leer: permiso denegado",

@@ -28,6 +28,7 @@ from semblante.metrics import (
     selective_accuracy,
     wilson_interval,
 )
+from semblante.translation import translated
 
 TTA: Final = ("none", "flip", "ten-crop")
 # How sure answers are that `Evaluation.selective` tells of.
@@ -215,7 +216,7 @@ def class_name(name: str, language: str) -> str:
     if language == "en":
         return name
     if name == "contempt":  # FER+'s eighth
-        return _WORDS[language]["contempt"]
+        return translated("contempt", language)
     if name not in EMOTIONS:
         name = EMOTIONS[FROM_FER2013.tolist().index(FERPLUS_EMOTIONS.index(name))]
     return emotion_name(name, language)
@@ -223,7 +224,7 @@ def class_name(name: str, language: str) -> str:
 
 def draw_confusion(evaluation: Evaluation, path: Path, language: str = "en") -> None:
     """Its confusion matrix, see `draw_counts`."""
-    title = f"{_title(evaluation, language)}: {evaluation.accuracy:.1%} (n={evaluation.n})"
+    title = f"{_title(evaluation)}: {evaluation.accuracy:.1%} (n={evaluation.n})"
     names = tuple(evaluation.per_class)
     draw_counts(evaluation.confusion, names, path, title, evaluation.labels, language)
 
@@ -240,7 +241,6 @@ def draw_counts(
     beneath (matplotlib). `labels` says whose the true ones are; the words are in `language`."""
     from matplotlib.figure import Figure
 
-    words = _WORDS[language]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure = Figure(figsize=(6.6, 6.0), layout="constrained")
     axes = figure.subplots()
@@ -249,7 +249,9 @@ def draw_counts(
     shown = [class_name(name, language) for name in names]
     axes.set_xticks(places, shown, rotation=45, ha="right")
     axes.set_yticks(places, shown)
-    axes.set(xlabel=words["predicted"], ylabel=f"{words['label']} ({labels})")
+    axes.set(
+        xlabel=translated("predicted", language), ylabel=translated(f"label ({labels})", language)
+    )
     axes.set_title(title, parse_math=False)  # a path may hold dollars
     for row in places:
         for column in places:
@@ -269,38 +271,21 @@ def draw_reliability(evaluation: Evaluation, path: Path, language: str = "en") -
     """
     from matplotlib.figure import Figure
 
-    words = _WORDS[language]
     shares, confidences, right = np.array(evaluation.reliability).T
     figure = Figure(figsize=(5.0, 5.0), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="grey", linewidth=1)
     axes.scatter(confidences, right, s=1500 * shares, color="#0072B2", alpha=0.75)
-    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel=words["sure"], ylabel=words["right"])
-    title = f"{_title(evaluation, language)} (n={evaluation.n}), ECE {evaluation.ece:.3f}"
+    axes.set(
+        xlim=(0, 1), ylim=(0, 1), aspect="equal",
+        xlabel=translated("confidence: the probability of its answer", language),
+        ylabel=translated("accuracy: the share of right answers", language),
+    )  # fmt: skip
+    title = f"{_title(evaluation)} (n={evaluation.n}), ECE {evaluation.ece:.3f}"
     axes.set_title(title, parse_math=False)
     axes.grid(alpha=0.3)
     write_atomically(path, lambda beside: figure.savefig(beside, dpi=110, format="png"))
 
 
-def _title(evaluation: Evaluation, language: str) -> str:
-    return _WORDS[language]["title"].format(evaluation.model, evaluation.split)
-
-
-_WORDS: Final = {
-    "en": {
-        "title": "{} on {}",
-        "predicted": "predicted",
-        "contempt": "contempt",
-        "label": "label",
-        "sure": "confidence: the probability of its answer",
-        "right": "accuracy: the share of right answers",
-    },
-    "es": {
-        "title": "{} en {}",
-        "predicted": "predicción",
-        "contempt": "desprecio",
-        "label": "etiqueta",
-        "sure": "confianza: la probabilidad de su respuesta",
-        "right": "exactitud: la proporción de aciertos",
-    },
-}
+def _title(evaluation: Evaluation) -> str:
+    return f"{evaluation.model}, {evaluation.split}"

@@ -1,10 +1,10 @@
 """What semblante says, in another language than English.
 
-Errors are written in English where they arise, whole sentences that files, logs and programs get as
-well. Who shows one to a person asks here for the same in that person's language. A table for each,
-`es.toml`, holds the texts, in which `{}` stands for what varies: for a name or a number, which stay
-as they are; `{#}` for a whole number alone; `{*}` for what is itself a text; and `{@}` for a place,
-which may be a line of a file.
+Texts are written in English where they arise, errors as whole sentences that files, logs and
+programs get as well. Who shows one to a person asks here for the same in that person's language. A
+table for each, `es.toml`, holds the texts, in which `{}` stands for what varies: for a name, which
+stays as it is, or a number; `{#}` for a whole number alone; `{*}` for what is itself a text; and
+`{@}` for a place, which may be a line of a file.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from importlib import resources
 from typing import Final
 
 _VARIES: Final = re.compile(r"\{[*@#]?\}")
+_THOUSANDS: Final = re.compile(r"\d{1,3}(,\d{3})+")
+_NUMBER: Final = re.compile(rf"\d+|{_THOUSANDS.pattern}")
 
 
 def translated(text: str, language: str) -> str:
@@ -26,9 +28,14 @@ def translated(text: str, language: str) -> str:
     return whole.get(text) or _filled(text, language)
 
 
+def counted(n: int, language: str) -> str:
+    """A whole number: only English puts commas between thousands."""
+    return _value(f"{n:,}", language)
+
+
 def _filled(text: str, language: str) -> str:
     """The translation of a text in which something varies."""
-    how = {"{}": _as_it_is, "{#}": _as_it_is, "{*}": translated, "{@}": _filled}
+    how = {"{}": _value, "{#}": _value, "{*}": translated, "{@}": _filled}
     for fixed, kinds, other in _table(language)[1]:
         if values := _between(fixed, kinds, text):
             said = (how[kind](value, language) for kind, value in zip(kinds, values, strict=True))
@@ -36,8 +43,9 @@ def _filled(text: str, language: str) -> str:
     return text
 
 
-def _as_it_is(value: str, _: str) -> str:
-    return value
+def _value(value: str, language: str) -> str:
+    """A name as it is, a number as that language writes it."""
+    return value.replace(",", "") if language != "en" and _THOUSANDS.fullmatch(value) else value
 
 
 def _between(fixed: list[str], kinds: list[str], text: str) -> list[str]:
@@ -55,7 +63,7 @@ def _between(fixed: list[str], kinds: list[str], text: str) -> list[str]:
         start = place + len(part)
     values.append(text[start:end])
     numbers = (value for kind, value in zip(kinds, values, strict=True) if kind == "{#}")
-    return values if all(number.isdecimal() for number in numbers) else []
+    return values if all(_NUMBER.fullmatch(number) for number in numbers) else []
 
 
 @cache

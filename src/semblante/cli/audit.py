@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +26,7 @@ from semblante.cli.reading import DataPath, FindFacesOption, MapOption, SkipBadO
 from semblante.emotions import EMOTIONS, emotion_name
 from semblante.errors import DataError, OptionError
 from semblante.models import DEFAULT_MODEL
-from semblante.translation import translated
+from semblante.translation import counted, translated
 
 if TYPE_CHECKING:
     from semblante.data import Dataset
@@ -114,7 +115,6 @@ def audit_command(
     from semblante.data.report import write_report
     from semblante.files import write_json
 
-    words = _WORDS[lang]
     source = Source(path, mapping, skip_bad, find_faces)
     dataset = source.read()
     ferplus = _votes(votes, path, dataset)
@@ -122,7 +122,7 @@ def audit_command(
     if folds:
         estimates = _by_folds(dataset, recipe, folds, work or out / "runs", source, lang)
     else:
-        estimates = _by_model(dataset, model or DEFAULT_MODEL, words["looks"])
+        estimates = _by_model(dataset, model or DEFAULT_MODEL, lang)
     with Console(stderr=True).status("") as status:
         found = audit(
             dataset,
@@ -133,11 +133,12 @@ def audit_command(
         write_json(out / "rows.json", found.to_dict())
         write_report(found, out / "report.html", str(path), lang)
     _print(found, lang)
-    print(words["written"].format(out / "report.html", out / "rows.json"))
+    written = f"pictures: {out / 'report.html'}, row numbers: {out / 'rows.json'}"
+    print(translated(written, lang))
     if drop is not None:
         reasons = found.to_drop()
         write_exclusion(drop, dataset, reasons)
-        print(words["to leave out"].format(drop, len(reasons)))
+        print(translated(f"rows to leave out: {drop} ({len(reasons):,})", lang))
 
 
 def _votes(given: Path | None, data: Path, dataset: Dataset) -> FerPlus | None:
@@ -157,7 +158,7 @@ def _votes(given: Path | None, data: Path, dataset: Dataset) -> FerPlus | None:
     return ferplus
 
 
-def _by_model(dataset: Dataset, model: str, looks: str) -> npt.NDArray[np.float32]:
+def _by_model(dataset: Dataset, model: str, language: str) -> npt.NDArray[np.float32]:
     """Estimates for faces that Training holds no exact copy of; NaN for the others."""
     from semblante.data.duplicates import seen_in
     from semblante.models import model_path
@@ -175,7 +176,8 @@ def _by_model(dataset: Dataset, model: str, looks: str) -> npt.NDArray[np.float3
             "use --folds"
         )
     estimates = np.full((len(dataset), len(EMOTIONS)), np.nan, np.float32)
-    with Console(stderr=True).status(looks.format(escape(model), int(judged.sum()))):
+    looking = translated(f"{model} looks at {int(judged.sum()):,} faces", language)
+    with Console(stderr=True).status(escape(looking)):
         estimates[judged] = classifier.probabilities(dataset.images[judged])
     return estimates
 
@@ -189,7 +191,8 @@ def _by_folds(
     console = Console(stderr=True)
 
     def reporter(fold: int) -> RunProgress:
-        console.print(_WORDS[language]["fold"].format(fold + 1, folds), highlight=False)
+        title = translated(f"fold {fold + 1} of {folds}", language)
+        console.print(title, highlight=False)
         return RunProgress(console, recipe.epochs, language=language)
 
     return out_of_sample(
@@ -198,93 +201,41 @@ def _by_folds(
 
 
 def _print(found: Audit, language: str) -> None:
-    words = _WORDS[language]
-    rows = words["rows"]
     table = Table(box=None, pad_edge=False, show_header=False)
-
-    def add(row: str, *values: Any, **more: Any) -> None:
-        name, value = rows[row]
-        table.add_row(name.format(**more), value.format(*values))
-
-    shown: dict[str, Any] = found.to_dict()
-    exact, near = shown["exact_duplicates"], shown["near_duplicates"]
-    add("exact", exact["n_extra_copies"], exact["n_groups"])
-    add("conflicting", shown["conflicting_labels"]["n_groups"])
-    add("near", near["n_groups"], near["correlation"])
-    for split, leak in shown["leaks"].items():
-        if shown["splits"][split]:
-            add("leaks", leak["n"], len(leak["near_rows"]), leak["leak_free_n"], split=split)
-    add("across tests", shown["private_test_in_public_test"]["n"])
-    if found.dataset.groups is not None:
-        add("groups", len(found.groups_across))
-    add("constant", shown["constant"]["n"])
-    if shown["no_face"]:
-        add("no face", shown["no_face"]["n"])
-    else:
-        add("no votes")
-    for name in ("dark", "bright", "blurred", "drawn"):
-        add(name, shown[name]["n"])
-    wrong = shown["mislabelled"]
-    if wrong is not None:
-        add("mislabelled", wrong["n"], wrong["n_judged"])
-    totals = {emotion: sum(row[emotion] for row in found.counts().values()) for emotion in EMOTIONS}
-    if any(totals.values()):
-        ends = [end(totals, key=totals.__getitem__) for end in (max, min)]
-        add("balance", *((emotion_name(end, language), totals[end]) for end in ends))
+    for name, value in _findings(found, language):
+        table.add_row(translated(name, language), translated(value, language))
     Console(highlight=False).print(table)
 
 
-_WORDS: Final[dict[str, dict[str, Any]]] = {
-    "en": {
-        "looks": "{} looks at {:,} faces",
-        "fold": "fold {} of {}",
-        "written": "pictures: {}, row numbers: {}",
-        "to leave out": "rows to leave out: {} ({:,})",
-        "rows": {
-            "exact": ("exact copies", "{:,} in {:,} groups"),
-            "conflicting": ("  with different labels", "{:,} groups"),
-            "near": ("near copies", "{:,} groups (correlation {})"),
-            "leaks": (
-                "{split} in Training too",
-                "{:,} exact, {:,} near; {:,} without the exact ones",
-            ),
-            "across tests": ("PrivateTest in PublicTest", "{:,}"),
-            "groups": ("groups in several splits", "{:,}"),
-            "constant": ("constant images", "{:,}"),
-            "no face": ("no face, say FER+'s taggers", "{:,}"),
-            "no votes": ("no face, say FER+'s taggers", "no votes given"),
-            "dark": ("very dark", "{:,}"),
-            "bright": ("very bright", "{:,}"),
-            "blurred": ("very blurred", "{:,}"),
-            "drawn": ("drawn or written", "{:,}"),
-            "mislabelled": ("likely mislabelled", "{:,} of {:,} judged"),
-            "balance": ("class balance", "{0[0]} {0[1]:,}, {1[0]} {1[1]:,}"),
-        },
-    },
-    "es": {
-        "looks": "{} mira {} rostros",
-        "fold": "parte {} de {}",
-        "written": "imágenes: {}, números de fila: {}",
-        "to leave out": "filas por excluir: {} ({})",
-        "rows": {
-            "exact": ("copias exactas", "{} en {} grupos"),
-            "conflicting": ("  con etiquetas distintas", "{} grupos"),
-            "near": ("copias casi exactas", "{} grupos (correlación {})"),
-            "leaks": (
-                "{split} también en Training",
-                "{} exactas, {} casi; {} sin las exactas",
-            ),
-            "across tests": ("PrivateTest también en PublicTest", "{}"),
-            "groups": ("grupos repartidos entre particiones", "{}"),
-            "constant": ("imágenes constantes", "{}"),
-            "no face": ("sin rostro, según FER+", "{}"),
-            "no votes": ("sin rostro, según FER+", "no hay votos"),
-            "dark": ("muy oscuras", "{}"),
-            "bright": ("muy claras", "{}"),
-            "blurred": ("muy borrosas", "{}"),
-            "drawn": ("dibujos o texto", "{}"),
-            "mislabelled": ("etiqueta probablemente equivocada", "{} de {} juzgadas"),
-            "balance": ("equilibrio de clases", "{0[0]} {0[1]}, {1[0]} {1[1]}"),
-        },
-    },
-}
+def _findings(found: Audit, language: str) -> Iterator[tuple[str, str]]:
+    """What was looked for, and how much of it was found."""
+    shown: dict[str, Any] = found.to_dict()
+    exact, near = shown["exact_duplicates"], shown["near_duplicates"]
+    yield "exact copies", f"{exact['n_extra_copies']:,} in {exact['n_groups']:,} groups"
+    yield "  with different labels", f"{shown['conflicting_labels']['n_groups']:,} groups"
+    yield "near copies", f"{near['n_groups']:,} groups (correlation {near['correlation']})"
+    for split, leak in shown["leaks"].items():
+        if shown["splits"][split]:
+            yield (
+                f"{split} in Training too",
+                f"{leak['n']:,} exact, {len(leak['near_rows']):,} near; {leak['leak_free_n']:,} "
+                "without the exact ones",
+            )
+    yield "PrivateTest in PublicTest", f"{shown['private_test_in_public_test']['n']:,}"
+    if found.dataset.groups is not None:
+        yield "groups in several splits", f"{len(found.groups_across):,}"
+    yield "constant images", f"{shown['constant']['n']:,}"
+    no_face = shown["no_face"]
+    yield "no face, say FER+'s taggers", f"{no_face['n']:,}" if no_face else "no votes given"
+    yield "very dark", f"{shown['dark']['n']:,}"
+    yield "very bright", f"{shown['bright']['n']:,}"
+    yield "very blurred", f"{shown['blurred']['n']:,}"
+    yield "drawn or written", f"{shown['drawn']['n']:,}"
+    wrong = shown["mislabelled"]
+    if wrong is not None:
+        yield "likely mislabelled", f"{wrong['n']:,} of {wrong['n_judged']:,} judged"
+    totals = {emotion: sum(row[emotion] for row in found.counts().values()) for emotion in EMOTIONS}
+    if any(totals.values()):
+        ends = [end(totals, key=totals.__getitem__) for end in (max, min)]
+        told = (f"{emotion_name(end, language)} {counted(totals[end], language)}" for end in ends)
+        yield "class balance", ", ".join(told)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -23,7 +23,7 @@ from semblante.cli.reading import (
 )
 from semblante.errors import OptionError
 from semblante.files import lies_in
-from semblante.translation import translated
+from semblante.translation import counted, translated
 
 data_app = typer.Typer(
     help="Labelled faces: what a dataset holds, what is wrong with it, other forms of it.",
@@ -61,18 +61,19 @@ def inspect_command(
     dataset = Source(path, mapping, skip_bad, find_faces, exclude).read_kept()
     if contact_sheet is not None:
         not_a_part("--contact-sheet", contact_sheet, path, dataset)
-    words = _WORDS[lang]
     form = form_of(path) or "table"
-    print(f"{path}: {translated(FORMS[form], lang)}, {words['faces'].format(len(dataset))}")
-    table = Table(words["emotion"], *SPLITS, words["all"], box=None, pad_edge=False)
+    faces = translated(f"{len(dataset):,} faces", lang)
+    print(f"{path}: {translated(FORMS[form], lang)}, {faces}")
+    emotion, every = translated("emotion", lang), translated("all", lang)
+    table = Table(emotion, *SPLITS, every, box=None, pad_edge=False)
     names = [(label, emotion_name(emotion, lang)) for label, emotion in enumerate(EMOTIONS)]
-    for label, name in [*names, (UNLABELLED, words["no label"])]:
+    for label, name in [*names, (UNLABELLED, translated("without a label", lang))]:
         rows = dataset.labels == label
         counts = [int((rows & (dataset.splits == split)).sum()) for split in range(len(SPLITS))]
         if sum(counts) or label != UNLABELLED:
-            table.add_row(name, *map(words["count"].format, (*counts, sum(counts))))
+            table.add_row(name, *(counted(n, lang) for n in (*counts, sum(counts))))
     totals = [int((dataset.splits == split).sum()) for split in range(len(SPLITS))]
-    table.add_row(words["all"], *map(words["count"].format, (*totals, sum(totals))))
+    table.add_row(every, *(counted(n, lang) for n in (*totals, sum(totals))))
     Console(highlight=False).print(table)
     if contact_sheet is not None:
         save_picture(draw(dataset), contact_sheet)
@@ -120,21 +121,3 @@ def convert_command(
     if dataset.groups is not None and out.suffix.lower() != ".parquet":
         complain(f"{out} does not tell which faces belong together, as {path} does: a .parquet can")
     print(said(f"{out}: {len(dataset):,} faces{moved}"))
-
-
-_WORDS: Final[dict[str, dict[str, Any]]] = {
-    "en": {
-        "faces": "{:,} faces",
-        "count": "{:,}",
-        "emotion": "emotion",
-        "all": "all",
-        "no label": "without a label",
-    },
-    "es": {
-        "faces": "{} rostros",
-        "count": "{}",
-        "emotion": "emoción",
-        "all": "todas",
-        "no label": "sin etiqueta",
-    },
-}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -38,6 +39,10 @@ from semblante.cli.reading import (
 )
 from semblante.errors import OptionError
 from semblante.models import DEFAULT_MODEL
+from semblante.translation import translated
+
+if TYPE_CHECKING:
+    from semblante.evaluation import Evaluation
 
 
 class Split(StrEnum):
@@ -141,59 +146,44 @@ def evaluate_command(
         print(json.dumps(evaluation.to_dict()))
         return
 
-    words = _WORDS[lang]
-    print(words["measured"].format(evaluation))
-    print(words["accuracy"].format(evaluation.accuracy, *evaluation.accuracy_ci95))
-    if evaluation.mean_steps is not None:
-        print(words["steps"].format(evaluation.mean_steps))
-    print(words["F1"].format(evaluation))
-    if evaluation.leak_free_n is None:
-        print(words["no Training"])
-    elif evaluation.leak_free_accuracy is None:
-        print(words["all leaked"])
-    else:
-        print(words["leak-free"].format(evaluation))
-    sure = Table(*words["sure"], box=None, pad_edge=False)
+    for line in _figures(evaluation):
+        print(translated(line, lang))
+    columns = ("probability at least", "of the faces", "right", "leak-free")
+    sure = Table(*(translated(name, lang) for name in columns), box=None, pad_edge=False)
     for least, (share, *right) in evaluation.selective.items():
         shares = ("-" if value is None else f"{value:.1%}" for value in (share, *right))
         sure.add_row(f"{least:.0%}", *shares)
     Console(highlight=False).print(sure)
-    table = Table(*words["columns"], box=None, pad_edge=False)
+    columns = ("emotion", "precision", "recall", "F1")
+    shown = (translated(name, lang) for name in columns)
+    table = Table(*shown, "n", box=None, pad_edge=False)
     for emotion, row in evaluation.per_class.items():
-        shares = (f"{row[name]:.3f}" for name in ("precision", "recall", "f1"))
+        shares = (f"{row[figure]:.3f}" for figure in ("precision", "recall", "f1"))
         table.add_row(class_name(emotion, lang), *shares, f"{row['n']:.0f}")
     Console(highlight=False).print(table)
 
 
-_WORDS: dict[str, dict[str, Any]] = {
-    "en": {
-        "measured": "{0.model} on {0.split}, n={0.n}, test-time views: {0.tta}, labels: {0.labels}",
-        "accuracy": "accuracy {:.2%} (95 % interval {:.2%} to {:.2%})",
-        "steps": "steps of the last recurrent layer, on average: {:.2f}",
-        "F1": "macro F1 {0.macro_f1:.4f}, calibration error (ECE) {0.ece:.4f}; exact probabilities "
-        "would show {0.ece_by_chance[0]:.4f} by chance, and {0.ece_by_chance[1]:.4f} one time in "
-        "twenty",
-        "no Training": "leak-free accuracy unknown: the dataset has no Training rows",
-        "all leaked": "leak-free accuracy unknown: every face that was measured is in Training",
-        "leak-free": "leak-free accuracy {0.leak_free_accuracy:.2%} (n={0.leak_free_n}, without "
-        "faces that Training holds as well)",
-        "sure": ["probability at least", "of the faces", "right", "leak-free"],
-        "columns": ["emotion", "precision", "recall", "F1", "n"],
-    },
-    "es": {
-        "measured": "{0.model} en {0.split}, n={0.n}, vistas al evaluar: {0.tta}, etiquetas: "
-        "{0.labels}",
-        "accuracy": "exactitud {:.2%} (intervalo del 95 %: {:.2%} a {:.2%})",
-        "steps": "pasos de la última capa recurrente, en promedio: {:.2f}",
-        "F1": "F1 macro {0.macro_f1:.4f}, error de calibración (ECE) {0.ece:.4f}; probabilidades "
-        "exactas mostrarían {0.ece_by_chance[0]:.4f} por azar, y {0.ece_by_chance[1]:.4f} una de "
-        "cada veinte veces",
-        "no Training": "exactitud sin copias desconocida: el conjunto no tiene filas de Training",
-        "all leaked": "exactitud sin copias desconocida: todos los rostros medidos están en "
-        "Training",
-        "leak-free": "exactitud sin copias {0.leak_free_accuracy:.2%} (n={0.leak_free_n}, sin los "
-        "rostros que también están en Training)",
-        "sure": ["probabilidad mínima", "de los rostros", "acierta", "sin copias"],
-        "columns": ["emoción", "precisión", "exhaustividad", "F1", "n"],
-    },
-}
+def _figures(found: Evaluation) -> Iterator[str]:
+    """All but the tables, a line each."""
+    low, high = found.accuracy_ci95
+    yield (
+        f"{found.model} on {found.split}, n={found.n}, test-time views: {found.tta}, labels: "
+        f"{found.labels}"
+    )
+    yield f"accuracy {found.accuracy:.2%} (95 % interval {low:.2%} to {high:.2%})"
+    if found.mean_steps is not None:
+        yield f"steps of the last recurrent layer, on average: {found.mean_steps:.2f}"
+    chance, seldom = found.ece_by_chance
+    yield (
+        f"macro F1 {found.macro_f1:.4f}, calibration error (ECE) {found.ece:.4f}; exact "
+        f"probabilities would show {chance:.4f} by chance, and {seldom:.4f} one time in twenty"
+    )
+    if found.leak_free_n is None:
+        yield "leak-free accuracy unknown: the dataset has no Training rows"
+    elif found.leak_free_accuracy is None:
+        yield "leak-free accuracy unknown: every face that was measured is in Training"
+    else:
+        yield (
+            f"leak-free accuracy {found.leak_free_accuracy:.2%} (n={found.leak_free_n}, without "
+            "faces that Training holds as well)"
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -28,7 +28,8 @@ from semblante.images import save_picture
 from semblante.models import DEFAULT_MODEL
 from semblante.recognise.explain import PARTS, Explanation
 from semblante.recognise.pipeline import Analyzer
-from semblante.recognise.sheets import evidence_sheet
+from semblante.recognise.sheets import HIDDEN, evidence_sheet
+from semblante.translation import translated
 
 
 def explain_command(
@@ -81,7 +82,8 @@ def explain_command(
             else:
                 rows += _rows(path, explanations, asked, lang, read=error is None)
     if format is FiguresFormat.table:
-        table = Table(*_WORDS[lang]["columns"], box=None, pad_edge=False)
+        columns = ("picture", "face", "emotion", *HIDDEN.values())
+        table = Table(*(translated(name, lang) for name in columns), box=None, pad_edge=False)
         for row in rows:
             table.add_row(*row)
         console = Console(highlight=False, markup=False, emoji=False)
@@ -135,18 +137,5 @@ def _rows(
         without = (guess(explained.without[part]) for part in PARTS)
         yield printable(str(path)), str(number), guess(explained.face.probabilities), *without
     if not explanations:
-        yield printable(str(path)), "-", _WORDS[lang]["no face" if read else "not read"]
-
-
-_WORDS: Final[dict[str, dict[str, Any]]] = {
-    "en": {
-        "columns": ["picture", "face", "emotion", "eyes hidden", "nose hidden", "mouth hidden"],
-        "no face": "no face",
-        "not read": "not read",
-    },
-    "es": {
-        "columns": ["imagen", "rostro", "emoción", "ojos tapados", "nariz tapada", "boca tapada"],
-        "no face": "sin rostros",
-        "not read": "no leída",
-    },
-}
+        nothing = translated("no face" if read else "not read", lang)
+        yield printable(str(path)), "-", nothing

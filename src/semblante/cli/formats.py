@@ -16,6 +16,7 @@ from rich.table import Table
 from semblante.emotions import EMOTIONS, emotion_name
 from semblante.errors import MissingExtraError, printable
 from semblante.results import COLUMNS, WHOLE_COLUMNS, Analysis, rows_of
+from semblante.translation import translated
 
 
 def write_json_lines(analyses: Iterable[Analysis], file: IO[str]) -> None:
@@ -75,8 +76,8 @@ def write_parquet(analyses: Iterable[Analysis], path: Path) -> None:
 def write_table(analyses: Iterable[Analysis], file: IO[str], language: str) -> None:
     """For a person: a line a face, with the second guess, since the first is often unsure; of a
     video a line a track, with the emotion it showed most."""
-    words = _WORDS[language]
-    table = Table(*words["columns"], box=None, pad_edge=False)
+    columns = ("picture", "face", "emotion", "or else", "left,top size")
+    table = Table(*(translated(name, language) for name in columns), box=None, pad_edge=False)
     for column in table.columns[2:]:
         column.no_wrap = True
     for _, group in itertools.groupby(analyses, key=_Inputs().number):
@@ -85,13 +86,13 @@ def write_table(analyses: Iterable[Analysis], file: IO[str], language: str) -> N
             path = printable(analysis.path or "")
             # What was read may have an error as well: that of its annotated copy.
             if analysis.error is not None and analysis.width is None:
-                broken = words["incomplete" if clip.frames else "not read"]
+                broken = "incomplete" if clip.frames else "not read"
             elif analysis.error is not None and clip.frames:
-                broken = words["no copy"]
+                broken = "copy not written"
             elif analysis.frame is not None:
                 clip.add(analysis)
             elif not analysis.faces:
-                table.add_row(path, "-", words["no face"])
+                table.add_row(path, "-", translated("no face", language))
             else:
                 for number, face in enumerate(analysis.faces, start=1):
                     box = f"{face.box.left},{face.box.top} {face.box.width}x{face.box.height}"
@@ -100,11 +101,12 @@ def write_table(analyses: Iterable[Analysis], file: IO[str], language: str) -> N
         for track, shown in clip.tracks.items():
             mean = {name: total / shown.frames for name, total in shown.totals.items()}
             times = f"{_clock(shown.first_s)} - {_clock(shown.last_s)}"
-            table.add_row(path, f"{words['track']} {track}", *_guesses(mean, language), times)
+            name = translated(f"track {track}", language)
+            table.add_row(path, name, *_guesses(mean, language), times)
         if clip.frames and not clip.tracks:
-            table.add_row(path, "-", words["no face"])
+            table.add_row(path, "-", translated("no face", language))
         if broken:
-            table.add_row(path, "-", broken)
+            table.add_row(path, "-", translated(broken, language))
     # A table in a file, or in a pipe, is as wide as it needs to be.
     console = Console(file=file, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
@@ -169,23 +171,3 @@ def _guesses(probabilities: Mapping[str, float], language: str) -> tuple[str, ..
 def _clock(seconds: float) -> str:
     tenths = round(10 * seconds)
     return f"{tenths // 600}:{tenths % 600 / 10:04.1f}"
-
-
-_WORDS: dict[str, dict[str, Any]] = {
-    "en": {
-        "columns": ["picture", "face", "emotion", "or else", "left,top size"],
-        "track": "track",
-        "no face": "no face",
-        "not read": "not read",
-        "incomplete": "incomplete",
-        "no copy": "copy not written",
-    },
-    "es": {
-        "columns": ["imagen", "rostro", "emoción", "o bien", "izq.,arriba tamaño"],
-        "track": "pista",
-        "no face": "sin rostros",
-        "not read": "no leída",
-        "incomplete": "incompleto",
-        "no copy": "copia no escrita",
-    },
-}

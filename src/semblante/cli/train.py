@@ -28,6 +28,7 @@ from semblante.errors import OptionError
 from semblante.train.options import PRESETS, TrainOptions, options_from
 from semblante.train.released import RELEASED
 from semblante.train.reporter import Record, Reporter
+from semblante.translation import counted, translated
 
 if TYPE_CHECKING:
     from semblante.data import Dataset
@@ -223,14 +224,19 @@ class _Task:
 
 def _print_run(summary: dict[str, Any], out: Path, language: str) -> None:
     _print_summary(summary, language)
-    print(_WORDS[language]["folder"].format(out))
+    print(translated(f"weights, log, curves and confusion matrix are in {out}", language))
 
 
 def _print_summary(summary: dict[str, Any], language: str) -> None:
-    words = _WORDS[language]
-    print(words["best"].format(**summary))
+    public, training = summary["public"], summary["training"]
+    best = (
+        f"best epoch {summary['best_epoch']}: PublicTest {public['accuracy']:.2%} "
+        f"(n={public['n']}), Training {training['accuracy']:.2%} (n={training['n']}), single view, "
+        "no augmentation, fp32"
+    )
+    print(translated(best, language))
     print(summary["diagnosis"])
-    print(words["by emotion"].format(summary["by_emotion"]))
+    print(translated(f"PublicTest by emotion. {summary['by_emotion']}", language))
 
 
 def _released(task: _Task, changes: dict[str, Any]) -> Callable[[], None]:
@@ -250,13 +256,16 @@ def _released(task: _Task, changes: dict[str, Any]) -> Callable[[], None]:
         for name, summary in summaries.items():
             print(f"{name}:")
             _print_summary(summary, language)
-        words = _WORDS[language]
         for model in models:
             found = evaluate(Classifier(model), task.dataset, "PublicTest", model=str(model))
             picture = model.with_name(f"{model.stem}-confusion.png")
             draw_confusion(found, picture, language)
-            print(words["model"].format(model, found.accuracy, found.n, picture))
-        print(words["pictures"].format(task.out))
+            measured = (
+                f"{model}: PublicTest {found.accuracy:.2%} (n={found.n}), single view, confusion "
+                f"matrix in {picture}"
+            )
+            print(translated(measured, language))
+        print(translated(f"each run's curves are in its folder in {task.out}", language))
 
     return report
 
@@ -271,17 +280,17 @@ def _learning_curve(task: _Task, options: TrainOptions) -> Callable[[], None]:
     )  # fmt: skip
 
     def report() -> None:
-        words = _WORDS[task.language]
-        table = Table(words["faces"], "Training", "PublicTest", box=None, pad_edge=False)
+        faces = translated("faces", task.language)
+        table = Table(faces, "Training", "PublicTest", box=None, pad_edge=False)
         for point in found["points"]:
             table.add_row(
-                words["count"].format(point["faces"]),
+                counted(point["faces"], task.language),
                 f"{point['training']:.2%}",
                 f"{point['public']:.2%}",
             )
         Console(highlight=False).print(table)
         print(found["verdict"])
-        print(words["curve"].format(task.out / "learning-curve.png"))
+        print(translated(f"curve: {task.out / 'learning-curve.png'}", task.language))
 
     return report
 
@@ -290,10 +299,9 @@ def _cross_fit(task: _Task, options: TrainOptions, folds: int) -> Callable[[], N
     """Train on all folds but one, for each; returns what tells of it."""
     from semblante.train.crossval import cross_fit
 
-    words = _WORDS[task.language]
-
     def reporter(fold: int) -> RunProgress:
-        return _titled(task)(options, words["fold"].format(fold + 1, folds))
+        title = f"without fold {fold + 1} of {folds}, which is called PublicTest below"
+        return _titled(task)(options, translated(title, task.language))
 
     found = cross_fit(
         task.dataset, options, folds, task.out, reporter,
@@ -301,8 +309,16 @@ def _cross_fit(task: _Task, options: TrainOptions, folds: int) -> Callable[[], N
     )  # fmt: skip
 
     def report() -> None:
-        print(words["cross-fit"].format(**found))
-        print(words["estimates"].format(task.out))
+        held_out, public = found["held_out"], found["public"]
+        right = (
+            f"{found['folds']} networks, on faces that they did not learn from, two views: "
+            f"Training {held_out['accuracy']:.2%} (n={held_out['n']}), PublicTest "
+            f"{public['accuracy']:.2%} (n={public['n']}). Where the first is much higher, the "
+            "weights they started from still know those faces."
+        )
+        print(translated(right, task.language))
+        where = f"what they say of them is in {task.out}: --estimates {task.out}"
+        print(translated(where, task.language))
 
     return report
 
@@ -329,12 +345,14 @@ class RunProgress(Reporter):
         language: str = "en",
     ) -> None:
         self._console = console
-        self._words = _WORDS[language]
+        self._language = language
         self._epochs = epochs
         self._bar = Progress(
-            TextColumn(self._words["epoch"] + " {task.fields[epoch]}/{task.fields[epochs]}"),
+            TextColumn(
+                translated("epoch", language) + " {task.fields[epoch]}/{task.fields[epochs]}"
+            ),
             BarColumn(bar_width=8),  # a line of 80 columns must hold all of it
-            TextColumn(self._words["loss"] + " {task.fields[loss]:.3f}"),
+            TextColumn(translated("loss", language) + " {task.fields[loss]:.3f}"),
             TextColumn("{task.fields[accuracy]}"),
             TimeRemainingColumn(elapsed_when_finished=True),
             console=console,
@@ -357,7 +375,8 @@ class RunProgress(Reporter):
 
     def looking(self) -> None:
         """See `Reporter`."""
-        self._console.print(self._words["looking"], highlight=False, soft_wrap=True)
+        doing = "looking at all of Training first: what is each face likely to be labelled?"
+        self._say(translated(doing, self._language))
 
     def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
         """See `Reporter`."""
@@ -375,14 +394,20 @@ class RunProgress(Reporter):
         )
         self._bar.update(self._task, accuracy=accuracy)
         self._write_scalars(record)
-        line = self._words["line"].format(**record, epochs=self._epochs, accuracy=accuracy)
-        self._console.print(line, highlight=False, soft_wrap=True)
+        line = (
+            f"epoch {record['epoch']:g}/{self._epochs}: loss {record['step_loss']:.3f}, accuracy "
+            f"{accuracy}, alpha {record['alpha']:.4f}, {record['seconds']:.0f} s"
+        )
+        self._say(translated(line, self._language))
 
     def resumed(self, history: list[Record]) -> None:
         """See `Reporter`."""
         if self._tensorboard is not None and not self._tensorboard.exists():
             for record in history:  # the run began without
                 self._write_scalars(record)
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, highlight=False, soft_wrap=True)
 
     def _write_scalars(self, record: Record) -> None:
         if self._tensorboard is None:
@@ -394,52 +419,3 @@ class RunProgress(Reporter):
         for name, value in record.items():
             if name != "epoch":
                 self._writer.add_scalar(name, value, int(record["epoch"]))
-
-
-_WORDS: Final = {
-    "en": {
-        "epoch": "epoch",
-        "loss": "loss",
-        "line": "epoch {epoch:g}/{epochs}: loss {step_loss:.3f}, accuracy {accuracy}, "
-        "alpha {alpha:.4f}, {seconds:.0f} s",
-        "looking": "looking at all of Training first: what is each face likely to be labelled?",
-        "best": "best epoch {best_epoch}: PublicTest {public[accuracy]:.2%} (n={public[n]}), "
-        "Training {training[accuracy]:.2%} (n={training[n]}), single view, no augmentation, fp32",
-        "by emotion": "PublicTest by emotion. {}",
-        "folder": "weights, log, curves and confusion matrix are in {}",
-        "model": "{}: PublicTest {:.2%} (n={}), single view, confusion matrix in {}",
-        "pictures": "each run's curves are in its folder in {}",
-        "faces": "faces",
-        "count": "{:,}",
-        "curve": "curve: {}",
-        "fold": "without fold {} of {}, which is called PublicTest below",
-        "cross-fit": "{folds} networks, on faces that they did not learn from, two views: Training "
-        "{held_out[accuracy]:.2%} (n={held_out[n]}), PublicTest {public[accuracy]:.2%} "
-        "(n={public[n]}). Where the first is much higher, the weights they started from still know "
-        "those faces.",
-        "estimates": "what they say of them is in {0}: --estimates {0}",
-    },
-    "es": {
-        "epoch": "época",
-        "loss": "error",
-        "line": "época {epoch:g}/{epochs}: error {step_loss:.3f}, exactitud {accuracy}, "
-        "alfa {alpha:.4f}, {seconds:.0f} s",
-        "looking": "primero se mira todo Training: ¿qué etiqueta es probable en cada rostro?",
-        "best": "mejor época {best_epoch}: PublicTest {public[accuracy]:.2%} (n={public[n]}), "
-        "Training {training[accuracy]:.2%} (n={training[n]}), una vista, sin aumento de datos, "
-        "fp32",
-        "by emotion": "PublicTest por emoción. {}",
-        "folder": "pesos, registro, curvas y matriz de confusión están en {}",
-        "model": "{}: PublicTest {:.2%} (n={}), una vista, matriz de confusión en {}",
-        "pictures": "las curvas de cada corrida están en su carpeta de {}",
-        "faces": "rostros",
-        "count": "{}",
-        "curve": "curva: {}",
-        "fold": "sin la parte {} de {}, que aquí abajo se llama PublicTest",
-        "cross-fit": "{folds} redes, con rostros de los que no aprendieron, dos vistas: Training "
-        "{held_out[accuracy]:.2%} (n={held_out[n]}), PublicTest {public[accuracy]:.2%} "
-        "(n={public[n]}). Si la primera es mucho más alta, los pesos de los que partieron aún "
-        "conocen esos rostros.",
-        "estimates": "lo que dicen de ellos está en {0}: --estimates {0}",
-    },
-}

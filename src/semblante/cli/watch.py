@@ -24,6 +24,7 @@ from semblante.models import DEFAULT_MODEL
 from semblante.recognise.annotate import COLOURS
 from semblante.recognise.pipeline import Analyzer
 from semblante.results import Analysis
+from semblante.translation import translated
 
 _BAR = 30  # characters
 
@@ -60,13 +61,13 @@ def watch_command(
 
 def shown(analysis: Analysis, language: str) -> Group:
     """A frame's faces as text: for each a bar for every emotion."""
-    words = _WORDS[language]
-    head = Text(f"{words['time']} {analysis.time_s or 0:.1f} s   ", style="dim")
-    head.append(words["nobody"] if not analysis.faces else "")
+    time = translated(f"time {analysis.time_s or 0:.1f} s", language)
+    head = Text(f"{time}   ", style="dim")
+    head.append(translated("no face", language) if not analysis.faces else "")
     parts: list[Text | Table] = [head]
     for face in analysis.faces:
         table = Table(box=None, pad_edge=False, show_header=False, title_justify="left")
-        title = f"{words['face']} {face.track}: {emotion_name(face.emotion, language)}"
+        title = translated(f"face {face.track}: {emotion_name(face.emotion, language)}", language)
         table.title = Text(title, style="bold")
         for emotion in EMOTIONS:
             probability = face.probabilities[emotion]
@@ -77,9 +78,3 @@ def shown(analysis: Analysis, language: str) -> Group:
             table.add_row(emotion_name(emotion, language), bar, f"{probability:4.0%}")
         parts.append(table)
     return Group(*parts)
-
-
-_WORDS = {
-    "en": {"time": "time", "face": "face", "nobody": "no face"},
-    "es": {"time": "tiempo", "face": "rostro", "nobody": "sin rostros"},
-}

@@ -18,6 +18,7 @@ from semblante.images import RgbImage
 from semblante.recognise.annotate import COLOURS, font
 from semblante.recognise.explain import STRIDE, Explanation
 from semblante.results import Analysis, Box
+from semblante.translation import translated
 
 _TILE: Final = 96  # pixels a side
 _GAP: Final = 6
@@ -29,6 +30,8 @@ _MOST_STRIPS: Final = 60
 _BACKGROUND: Final = (250, 250, 250)
 _INK: Final = (30, 30, 30)
 _LARGE_TILE: Final = 192
+# What is said of a face without one of `explain.PARTS`.
+HIDDEN: Final = {"eyes": "eyes hidden", "nose": "nose hidden", "mouth": "mouth hidden"}
 _FOR: Final = COLOURS["surprise"]  # an orange and a blue that everybody tells apart
 _AGAINST: Final = COLOURS["sad"]
 
@@ -88,7 +91,7 @@ def contact_sheet(
             draw.text((x, y + _TILE + 1), f"{tile.probability:.0%}", font=caption, fill=_INK)
         top += height
     if hidden:
-        text = _WORDS[language]["hidden"].format(hidden)
+        text = translated(f"{hidden} more faces are not shown", language)
         draw.text((_GAP, top + 6), text, font=font(18), fill=_INK)
     return np.asarray(page, dtype=np.uint8)
 
@@ -117,7 +120,7 @@ def timeline(frames: Sequence[Analysis], language: str = "en") -> RgbImage:
     text = font(15)
     for number, (track, moments) in enumerate(tracks.items()):
         top = 20 + number * (_STRIP + 10)
-        name = f"{_WORDS[language]['track']} {track}"
+        name = translated(f"track {track}", language)
         draw.text((14, top + _STRIP // 2 - 9), name, font=text, fill=_INK)
         draw.line((_MARGIN, top + _STRIP, _WIDTH - 20, top + _STRIP), fill=(190, 190, 190))
         for time_s, emotion, probability in moments:
@@ -126,7 +129,7 @@ def timeline(frames: Sequence[Analysis], language: str = "en") -> RgbImage:
             tall = _STRIP * probability
             draw.rectangle((left, top + _STRIP - tall, right, top + _STRIP), fill=COLOURS[emotion])
     if hidden:
-        note = _WORDS[language]["more tracks"].format(hidden)
+        note = translated(f"{hidden} shorter tracks are not shown", language)
         draw.text((14, height - 92), note, font=text, fill=_INK)
     _axis(draw, height - 64, start, span, scale)
     _legend(draw, height - 30, language)
@@ -139,7 +142,6 @@ def evidence_sheet(explanations: Sequence[Explanation], language: str = "en") ->
 
     The colours are strongest where the evidence is, at 1 bit or more.
     """
-    words = _WORDS[language]
     step = _LARGE_TILE + _GAP
     height = _GAP + max(1, len(explanations)) * step + 30
     page = Image.new("RGB", (2 * step + 330, height), _BACKGROUND)
@@ -155,15 +157,18 @@ def evidence_sheet(explanations: Sequence[Explanation], language: str = "en") ->
         most_for = f"{max(0.0, float(explained.evidence.max())):.1f}"
         if language == "es":
             most_for = most_for.replace(".", ",")
-        lines = [words["evidence"].format(emotion_name(explained.emotion, language), most_for)]
+        emotion = emotion_name(explained.emotion, language)
+        lines = [translated(f"for {emotion}: up to {most_for} bits", language)]
         for part, found in explained.without.items():
-            lines.append(f"{words[part]}: {_likeliest(found, language)}")
+            hidden = translated(HIDDEN[part], language)
+            lines.append(f"{hidden}: {_likeliest(found, language)}")
         for place, line in enumerate(lines):
             draw.text((left, top + 34 + 24 * place), line, font=font(14), fill=_INK)
-    for place, colour, key in ((_GAP, _FOR, "for"), (_GAP + step, _AGAINST, "against")):
+    meanings = ((_GAP, _FOR, "speaks for it"), (_GAP + step, _AGAINST, "against it"))
+    for place, colour, meaning in meanings:
         y = height - 24
         draw.rectangle((place, y, place + 14, y + 14), fill=colour, outline=_INK)
-        draw.text((place + 20, y - 2), words[key], font=font(14), fill=_INK)
+        draw.text((place + 20, y - 2), translated(meaning, language), font=font(14), fill=_INK)
     return np.asarray(page, dtype=np.uint8)
 
 
@@ -210,16 +215,3 @@ def _legend(draw: ImageDraw.ImageDraw, top: int, language: str) -> None:
         name = emotion_name(emotion, language)
         draw.text((x + 20, top - 2), name, font=font(14), fill=_INK)
         x += 20 + draw.textlength(name, font=font(14)) + 22
-
-
-_WORDS: Final = {
-    "en": {"track": "track", "hidden": "{} more faces are not shown",
-           "more tracks": "{} shorter tracks are not shown",
-           "evidence": "for {}: up to {} bits", "for": "speaks for it", "against": "against it",
-           "eyes": "eyes hidden", "nose": "nose hidden", "mouth": "mouth hidden"},
-    "es": {"track": "pista", "hidden": "{} rostros más no se muestran",
-           "more tracks": "{} pistas más cortas no se muestran",
-           "evidence": "a favor de {}: hasta {} bits", "for": "habla a favor",
-           "against": "en contra", "eyes": "ojos tapados", "nose": "nariz tapada",
-           "mouth": "boca tapada"},
-}  # fmt: skip

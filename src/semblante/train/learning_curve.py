@@ -24,6 +24,7 @@ from semblante.train.options import TrainOptions
 from semblante.train.processor import this_device
 from semblante.train.reporter import Reporter
 from semblante.train.state import load_last
+from semblante.translation import counted, translated
 
 SHARES: Final = (0.05, 0.10, 0.25, 0.50, 1.00)
 _SEED: Final = 2013  # the same faces for every run, whatever its seed
@@ -47,7 +48,6 @@ def learning_curve(
     goes on when made again. `reporter` is given each run's options and a title. What a person reads
     is in `language`.
     """
-    words = _WORDS[language]
     together = all_processes()
     points = []
     # All of them before the first run: what cannot be done is refused at once.
@@ -56,7 +56,8 @@ def learning_curve(
         together.check_shares(scaled.batch_size, n)
     for share, (rows, part, scaled, n) in zip(SHARES, parts, strict=True):
         run_dir = out / f"{round(100 * share):03d}-percent"
-        with reporter(scaled, words["title"].format(share, n)) as progress:
+        title = translated(f"{share:.0%} of Training, {n:,} faces", language)
+        with reporter(scaled, title) as progress:
             train(
                 part, scaled, run_dir, progress,
                 source={**source, "share": share},
@@ -118,23 +119,31 @@ def share_of_training(dataset: Dataset, share: float) -> npt.NDArray[np.int64]:
 
 def would_more_help(points: list[dict[str, Any]], language: str = "en") -> str:
     """A sentence: what the last doubling of the data gained on PublicTest, and what follows."""
-    words = _WORDS[language]
     if len(points) < 2 or points[-1]["faces"] == points[-2]["faces"]:
-        return words["one point"]
+        return translated("One point is no curve.", language)
     before, last = points[-2], points[-1]
     gain = (last["public"] - before["public"]) / np.log2(last["faces"] / before["faces"])
     low, high = wilson_interval(last["public"], last["n_public"])
     noise = (high - low) / 2
     if gain > noise:
-        verdict = "more data"
+        verdict = "More data would help: the curve still rises."
     elif last["training"] - last["public"] > 0.1:
-        verdict = "no more data"
+        verdict = (
+            "The last doubling gained no more than chance may give, though the network knows its "
+            "Training faces much better: more faces of the same kind would help little."
+        )
     else:
-        verdict = "larger network"
-    evidence = words["evidence"].format(
-        before=before, last=last, gain=100 * gain, noise=100 * noise
+        verdict = (
+            "The last doubling gained no more than chance may give, and both accuracies lie close "
+            "together: a larger network or a longer run would help more than data."
+        )
+    evidence = (
+        f"From {before['faces']:,} to {last['faces']:,} faces accuracy on PublicTest goes from "
+        f"{before['public']:.1%} to {last['public']:.1%}, {100 * gain:+.1f} points for each "
+        f"doubling (the interval of one accuracy is +- {100 * noise:.1f}); on Training it is "
+        f"{last['training']:.1%}."
     )
-    return f"{words[verdict]} {evidence}"
+    return f"{translated(verdict, language)} {translated(evidence, language)}"
 
 
 def draw_learning_curve(
@@ -144,58 +153,22 @@ def draw_learning_curve(
     `learning-curve.json`, as a PNG."""
     from matplotlib.figure import Figure
 
-    words = _WORDS[language]
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     faces = [point["faces"] for point in points]
     for split, label, colour in (
-        ("training", words["learnt from"], "#0072B2"),
+        ("training", translated("Training (the faces learnt from)", language), "#0072B2"),
         ("public", "PublicTest", "#D55E00"),
     ):
         values = [100 * point[split] for point in points]
         axes.plot(faces, values, "o-", color=colour, label=label)
-    axes.set(xscale="log", xlabel=words["faces"], ylabel=words["accuracy"], title=title)
-    axes.set_xticks(faces, [words["count"].format(n) for n in faces])
+    axes.set(
+        xscale="log", title=title,
+        xlabel=translated("faces of Training", language),
+        ylabel=translated("accuracy, %", language),
+    )  # fmt: skip
+    axes.set_xticks(faces, [counted(n, language) for n in faces])
     axes.minorticks_off()
     axes.grid(alpha=0.3)
     axes.legend()
     write_atomically(path, lambda beside: figure.savefig(beside, format="png", dpi=110))
-
-
-_WORDS: Final = {
-    "en": {
-        "title": "{:.0%} of Training, {:,} faces",
-        "one point": "One point is no curve.",
-        "more data": "More data would help: the curve still rises.",
-        "no more data": "The last doubling gained no more than chance may give, though the network "
-        "knows its Training faces much better: more faces of the same kind would help little.",
-        "larger network": "The last doubling gained no more than chance may give, and both "
-        "accuracies lie close together: a larger network or a longer run would help more than "
-        "data.",
-        "evidence": "From {before[faces]:,} to {last[faces]:,} faces accuracy on PublicTest goes "
-        "from {before[public]:.1%} to {last[public]:.1%}, {gain:+.1f} points for each doubling "
-        "(the interval of one accuracy is +- {noise:.1f}); on Training it is {last[training]:.1%}.",
-        "learnt from": "Training (the faces learnt from)",
-        "faces": "faces of Training",
-        "count": "{:,}",
-        "accuracy": "accuracy, %",
-    },
-    "es": {
-        "title": "{:.0%} de Training, {} rostros",
-        "one point": "Un punto no es una curva.",
-        "more data": "Más datos ayudarían: la curva todavía sube.",
-        "no more data": "La última duplicación no aportó más de lo que puede dar el azar, aunque "
-        "la red conoce mucho mejor los rostros de Training: más rostros de la misma clase "
-        "ayudarían poco.",
-        "larger network": "La última duplicación no aportó más de lo que puede dar el azar, y las "
-        "dos exactitudes están cerca: una red más grande o una corrida más larga ayudarían más que "
-        "los datos.",
-        "evidence": "De {before[faces]} a {last[faces]} rostros, la exactitud en PublicTest pasa "
-        "de {before[public]:.1%} a {last[public]:.1%}, {gain:+.1f} puntos por cada duplicación (el "
-        "intervalo de una exactitud es +- {noise:.1f}); en Training es {last[training]:.1%}.",
-        "learnt from": "Training (los rostros con que aprendió)",
-        "faces": "rostros de Training",
-        "count": "{}",
-        "accuracy": "exactitud, %",
-    },
-}

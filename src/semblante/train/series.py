@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from semblante.data import Dataset
 from semblante.data.ferplus import FerPlus
@@ -18,8 +18,7 @@ from semblante.train.networks import build_network, check_fits
 from semblante.train.options import TrainOptions
 from semblante.train.released import RELEASED
 from semblante.train.reporter import Reporter
-
-_TITLE: Final = {"en": "run {} of {}: {}", "es": "corrida {} de {}: {}"}
+from semblante.translation import translated
 
 
 def train_released(
@@ -68,7 +67,7 @@ def train_released(
     def titled(options: TrainOptions, name: str) -> AbstractContextManager[Reporter]:
         nonlocal begun
         begun += 1
-        return reporter(options, _TITLE[language].format(begun, total, name))
+        return reporter(options, translated(f"run {begun} of {total}: {name}", language))
 
     def of_fold(
         options: TrainOptions, name: str
