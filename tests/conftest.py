@@ -68,6 +68,20 @@ def write_csv(path: Path, dataset: Dataset) -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def _no_pictures_of_figures(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each run ends with two, which take longer than it does where it is one for a test: in this
+    process they are a blank pixel, unless a test is marked `pictures`."""
+    if request.node.get_closest_marker("pictures") is None:
+        monkeypatch.setattr("matplotlib.figure.Figure.savefig", _blank)
+
+
+def _blank(_: object, file: Path, **__: object) -> None:
+    Image.new("L", (1, 1)).save(file, format="png")
+
+
 @pytest.fixture(scope="session")
 def patterns() -> Dataset:
     return pattern_dataset()

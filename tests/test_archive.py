@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 
 from conftest import EXAMPLE
 from films import canvas, write_video
+from program import PROGRAM, semblante
 from semblante import Analysis, Analyzer
 from semblante.cli.app import app
 from semblante.cli.formats import COLUMNS, _clock
@@ -30,7 +31,6 @@ from semblante.cli.journal import Journal
 from semblante.cli.views import Views
 from semblante.errors import OptionError
 from semblante.images import save_picture
-from test_cli import PROGRAM, semblante
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from program import semblante
 from semblante import OptionError
 from semblante.models import MODELS, model_path
 from semblante.recognise import timing
 from semblante.recognise.timing import Milliseconds, time_in_turn, time_recognisers
-from test_cli import semblante
 
 
 def test_models_are_timed_on_one_and_two_threads_alone_and_in_batches() -> None:

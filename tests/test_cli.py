@@ -17,19 +17,11 @@ import pytest
 from PIL import Image
 
 from conftest import EXAMPLE, pattern_dataset, write_csv
+from program import PROGRAM, semblante
 from semblante import EMOTIONS, Dataset, load_dataset
 from semblante.cli.inputs import Input, Picture, annotated_places
 from semblante.cli.reading import Source, _label_map
 from semblante.data.convert import write_folders, write_table
-
-PROGRAM = Path(sys.executable).parent / "semblante"
-
-
-def semblante(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [PROGRAM, *map(str, arguments)],
-        capture_output=True, text=True, cwd=cwd, env={**os.environ, "COLUMNS": "200"},
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ import pytest
 
 from conftest import ffmpeg, needs_ffmpeg
 from films import FPS, canvas, write_video
+from program import PROGRAM
+from program import semblante as program
 from semblante import VideoError
 from semblante.recognise.video import Video, VideoWriter, is_whole, picture_late_s, usable_rate
-from test_cli import PROGRAM
-from test_cli import semblante as program
 
 
 def test_a_copy_that_cannot_be_opened_leaves_nothing(tmp_path: Path) -> None:

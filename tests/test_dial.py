@@ -12,6 +12,7 @@ import torch
 from onnx import helper, numpy_helper
 
 from conftest import ferplus_votes
+from program import semblante
 from semblante.data import Dataset
 from semblante.data.convert import write_table
 from semblante.errors import DataError, ModelError, OptionError
@@ -24,7 +25,6 @@ from semblante.train.dial import add_dial
 from semblante.train.export import export
 from semblante.train.recurrent import RecurrentNetwork
 from semblante.train.state import load_best
-from test_cli import semblante
 from test_training import QUICK, run
 
 
@@ -141,15 +141,6 @@ def test_a_dial_that_is_not_there_or_turned_too_far(exported: Path, tmp_path: Pa
             Analyzer(exported, steps=steps)
     with pytest.raises(OptionError, match=r"expected early_exit between 0 and 1, found 1\.5"):
         Analyzer(exported, early_exit=1.5)
-
-
-def test_networks_without_recurrence_have_no_dial(patterns: Dataset, tmp_path: Path) -> None:
-    options = replace(QUICK, network="course-cnn", epochs=1, batch_size=50)
-    run(patterns, options, tmp_path / "run")
-    export(tmp_path / "run", tmp_path / "model.onnx", patterns)
-    assert Classifier(tmp_path / "model.onnx").max_steps is None
-    with pytest.raises(OptionError, match="model has no choice of steps"):
-        Classifier(tmp_path / "model.onnx", steps=1)
 
 
 def test_ferplus_is_answered_by_its_own_head(

@@ -14,12 +14,12 @@ from PIL import Image
 import semblante
 from conftest import EXAMPLE
 from films import canvas, write_video
+from program import semblante as run
 from semblante import EMOTIONS, Analyzer, Explanation, ImageError, OptionError
 from semblante.cli.explain import explain_command
 from semblante.cli.options import DetectorName, Language
 from semblante.recognise.annotate import COLOURS
 from semblante.recognise.explain import PARTS, explanation
-from test_cli import semblante as run
 from test_sheets import colours, face
 
 

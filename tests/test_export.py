@@ -400,14 +400,17 @@ def test_int8_of_a_run_on_few_faces(run_dir: Path, tmp_path: Path, n: int) -> No
         assert scale.shape == kernel.shape[:1]  # one for each of its outputs
 
 
-def test_int8_of_a_network_with_a_hidden_dense_layer(patterns: Dataset, tmp_path: Path) -> None:
-    """Which holds most of its weights: they are in eight bits as well."""
+def test_int8_of_a_network_without_recurrence(patterns: Dataset, tmp_path: Path) -> None:
+    """Most of its weights are those of a dense layer: they are in eight bits as well."""
     options = replace(QUICK, network="course-cnn", epochs=1, all_steps_weight=0.0)
     run(patterns, options, tmp_path / "run")
     export(tmp_path / "run", tmp_path / "int8.onnx", patterns, "int8")
     network, _ = load_best(tmp_path / "run")
     n = sum(parameter.numel() for parameter in network.parameters())
     assert (tmp_path / "int8.onnx").stat().st_size < 1.1 * n
+    assert Classifier(tmp_path / "int8.onnx").max_steps is None
+    with pytest.raises(OptionError, match="model has no choice of steps"):
+        Classifier(tmp_path / "int8.onnx", steps=1)
 
 
 def test_no_run(tmp_path: Path, patterns: Dataset) -> None:

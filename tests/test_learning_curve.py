@@ -14,6 +14,7 @@ import pytest
 pytest.importorskip("torch")
 
 from conftest import pattern_dataset
+from program import semblante
 from semblante.cli.checks import votes_beside
 from semblante.cli.reading import Source
 from semblante.data import Dataset, load_dataset
@@ -26,7 +27,6 @@ from semblante.train.learning_curve import (
 )
 from semblante.train.loop import train
 from semblante.train.options import TrainOptions
-from test_cli import semblante
 from test_training import QUICK, Silent
 
 
@@ -85,6 +85,7 @@ def test_points_are_the_ends_of_runs_not_their_best(tmp_path: Path) -> None:
         assert point["public"] == pytest.approx(last["public_accuracy"])
 
 
+@pytest.mark.pictures
 def test_curve_of_runs_with_equal_steps(tmp_path: Path) -> None:
     dataset = pattern_dataset(per_class=24)
     options = replace(QUICK, epochs=1, batch_size=8, warmup_epochs=0.5, patience=2)

@@ -48,6 +48,7 @@ train(load_fer2013(data), QUICK, Path(sys.argv[2]), Slow(), source={{"path": str
 """
 
 
+@pytest.mark.pictures
 def test_a_run_that_has_ended_is_not_measured_again(patterns: Dataset, tmp_path: Path) -> None:
     options, folder = replace(QUICK, epochs=2), tmp_path / "run"
     summary, _ = run(patterns, options, folder)

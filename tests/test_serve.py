@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from test_cli import PROGRAM, semblante
+from program import PROGRAM, semblante
 
 pytest.importorskip("fastapi")
 

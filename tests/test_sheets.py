@@ -13,13 +13,13 @@ from PIL import Image, ImageDraw
 import semblante
 from conftest import EXAMPLE
 from films import canvas, write_video
+from program import semblante as run
 from semblante import EMOTIONS, Analysis, Analyzer, Box, Face
 from semblante.cli import views
 from semblante.emotions import emotion_name
 from semblante.recognise.annotate import COLOURS, pixelated
 from semblante.recognise.sheets import Tile, _axis, contact_sheet, tile_of, timeline
 from semblante.recognise.video import Video
-from test_cli import semblante as run
 
 
 def face(emotion: str, track: int = 1) -> Face:

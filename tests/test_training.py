@@ -224,6 +224,7 @@ def test_a_norm_over_one_face_is_refused(patterns: Dataset, tmp_path: Path) -> N
 # -- runs -------------------------------------------------------------------------------------
 
 
+@pytest.mark.pictures
 def test_it_learns(patterns: Dataset, tmp_path: Path) -> None:
     options = replace(QUICK, epochs=12, mixup_probability=0, rotation=0, shift=0.02, scale=0,
                      learning_rate=0.05, erase_probability=0.1, ema_decay=0.9)  # fmt: skip
@@ -267,6 +268,7 @@ def test_what_is_known_and_what_confused_in_words() -> None:
     )
 
 
+@pytest.mark.pictures
 def test_curves_of_one_epoch_are_points(tmp_path: Path) -> None:
     names = ("training_loss", "public_loss", "training_accuracy", "public_accuracy", "alpha")
     history = [{"epoch": 1, "gradient_norm": 1.0, **dict.fromkeys(names, 0.5)}]

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import ast
 import json
-import os
 import re
 import string
-import subprocess
-import sys
 import time
 import tomllib
 from collections.abc import Iterable
@@ -18,13 +15,14 @@ from typing import Any
 import pytest
 import typer
 
-import semblante
 from conftest import EXAMPLE
+from program import semblante
+from semblante import translation
 from semblante.cli.app import app
 from semblante.emotions import LANGUAGES
 from semblante.translation import translated
 
-SOURCE = Path(semblante.__file__).parent
+SOURCE = Path(translation.__file__).parent
 OTHERS = [language for language in LANGUAGES if language != "en"]
 # What is raised, or said, with a text that a person at the command line may read. The page has its
 # own words for what the server refuses.
@@ -265,12 +263,6 @@ def test_translated(text: str, expected: str) -> None:
     assert translated(text, "en") == text
 
 
-def program(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    command = [Path(sys.executable).parent / "semblante", *arguments]
-    env = {**os.environ, "COLUMNS": "120", **variables}
-    return subprocess.run(command, capture_output=True, text=True, env=env)
-
-
 ENGLISH = "semblante: nowhere.jpg: cannot be read: No such file or directory\n"
 SPANISH = "semblante: nowhere.jpg: no se puede leer: no existe ese archivo o carpeta\n"
 
@@ -296,30 +288,30 @@ SPANISH = "semblante: nowhere.jpg: no se puede leer: no existe ese archivo o car
 def test_complaints_are_in_the_language_of_the_reader(
     variables: dict[str, str], options: list[str], expected: str
 ) -> None:
-    done = program("analyze", "nowhere.jpg", "--format", "json", *options, **variables)
+    done = semblante("analyze", "nowhere.jpg", "--format", "json", *options, **variables)
     assert done.stderr == expected
     # A file is the same for all.
     assert json.loads(done.stdout)["error"] == ENGLISH.removeprefix("semblante: ").strip()
 
 
 def test_results_are_in_the_language_of_the_system() -> None:
-    done = program("data", "inspect", "nowhere", LC_ALL="es_ES.UTF-8")
+    done = semblante("data", "inspect", "nowhere", LC_ALL="es_ES.UTF-8")
     assert done.stderr == "semblante: nowhere: no se puede leer: no existe ese archivo o carpeta\n"
-    done = program("models", "list", LC_ALL="es_ES.UTF-8")
+    done = semblante("models", "list", LC_ALL="es_ES.UTF-8")
     assert done.stdout.split()[:2] == ["modelo", "parámetros"]
     for none in ({}, {"SEMBLANTE_LANG": ""}):
-        done = program("analyze", str(EXAMPLE), LC_ALL="es_ES.UTF-8", **none)
+        done = semblante("analyze", str(EXAMPLE), LC_ALL="es_ES.UTF-8", **none)
         assert "alegría" in done.stdout
 
 
 def test_errors_end_a_command_in_spanish() -> None:
-    done = program("models", "pull", "mtcnn", SEMBLANTE_LANG="es")
+    done = semblante("models", "pull", "mtcnn", SEMBLANTE_LANG="es")
     assert done.returncode == 2
     assert done.stderr == "semblante: detector desconocido: 'mtcnn'; conocidos: yunet\n"
 
 
 def test_help_in_spanish() -> None:
-    done = program("explain", "--help", SEMBLANTE_LANG="es")
+    done = semblante("explain", "--help", SEMBLANTE_LANG="es")
     assert "Uso: semblante explain [OPCIONES] {RUTA}..." in done.stdout
     assert "imágenes, o carpetas de imágenes [obligatorio]" in done.stdout
     assert "[por omisión: haar]" in done.stdout
@@ -351,7 +343,7 @@ def test_help_in_spanish() -> None:
     ],
 )
 def test_wrong_usage_is_said_in_spanish(arguments: list[str], expected: str) -> None:
-    done = program(*arguments, SEMBLANTE_LANG="es")
+    done = semblante(*arguments, SEMBLANTE_LANG="es")
     assert done.returncode == 2
     assert expected in done.stderr
     assert "Uso: semblante" in done.stderr or "--format" in arguments

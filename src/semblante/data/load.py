@@ -9,7 +9,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -18,7 +18,7 @@ from semblante.data.cache import through_cache
 from semblante.data.dataset import Dataset, OnBad, Row, collect
 from semblante.data.folders import read_folders
 from semblante.data.listing import is_listing, read_archived_listing, read_listing
-from semblante.data.members import Member, damage_named, members
+from semblante.data.members import damage_named, members
 from semblante.data.parquet import MAGIC, parquet_rows
 from semblante.data.pictures import SPLIT_NAMES, FaceFinder, PictureReader, named_split
 from semblante.data.table import is_table, read_table
@@ -97,11 +97,8 @@ def _load(path: Path, reader: PictureReader, on_bad: OnBad | None) -> Dataset:
     if contents.form == "table" and reader.find_face is not None:
         raise OptionError(f"{path}: a table of pixels holds faces, none are to be found in it")
     if contents.form == "table":
-        chosen = _fullest(path, contents.tables)
-        for member in members(path):
-            if member.name == chosen:
-                with _text(member) as text:
-                    return read_table(text, member.where, reader, on_bad)
+        with _text(path, _fullest(path, contents.tables)) as (text, where):
+            return read_table(text, where, reader, on_bad)
     if contents.form == "listing":
         return _listing(path, contents, reader, on_bad)
     if contents.form == "parquet":
@@ -173,15 +170,18 @@ def _what(start: bytes, header: list[str]) -> str:
 
 
 @contextmanager
-def _text(member: Member) -> Iterator[io.TextIOWrapper]:
-    """A member as text. Bytes that are no UTF-8 are kept as they are: only their row is wrong."""
-    text = io.TextIOWrapper(
-        member.stream, encoding="utf-8-sig", errors="surrogateescape", newline=""
-    )
-    try:
-        yield text
-    finally:
-        text.detach()  # the member closes its own stream
+def _text(path: Path, name: str) -> Iterator[tuple[io.TextIOWrapper, str]]:
+    """The member of that name as text, and what messages call it. Bytes that are no UTF-8 are kept
+    as they are: only their row is wrong."""
+    with closing(members(path)) as found:
+        member = next(member for member in found if member.name == name)
+        text = io.TextIOWrapper(
+            member.stream, encoding="utf-8-sig", errors="surrogateescape", newline=""
+        )
+        try:
+            yield text, member.where
+        finally:
+            text.detach()  # the member closes its own stream
 
 
 def _fullest(path: Path, tables: Mapping[str, list[str]]) -> str:
@@ -203,11 +203,8 @@ def _listing(
         names = ", ".join(contents.listings)
         raise DataError(f"{path}: expected one list of pictures, found {names}: name one of them")
     (name,) = contents.listings
-    for member in members(path):
-        if member.name == name:
-            where = member.where
-            with _text(member) as text:
-                lines = io.StringIO(text.read(), newline="")
+    with _text(path, name) as (text, where):
+        lines = io.StringIO(text.read(), newline="")
     if path.is_dir() or path.name == name:
         folder = (path / name if path.is_dir() else path).parent
         return read_listing(lines, where, folder, reader, on_bad)

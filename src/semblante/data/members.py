@@ -12,7 +12,7 @@ import lzma
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -67,7 +67,7 @@ def damage_named(path: Path | str) -> Iterator[None]:
         raise DataError(f"{place}: cannot be read: {error.strerror or error}") from None
 
 
-def members(path: Path) -> Iterator[Member]:
+def members(path: Path) -> Generator[Member]:
     """Each file of a folder or an archive, or the file itself, open while it is the current one.
 
     Folders and .zip come sorted by name, .tar and .tar.gz in their own order (they can only be

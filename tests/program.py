@@ -1,0 +1,114 @@
+"""The program as its user runs it: a process of its own, with its output, exit code and files.
+
+To start Python and import everything takes longer than most commands. So a process that has
+imported all of it waits, for as long as the tests run, and forks for each command.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from semblante.cli import main
+
+PROGRAM = Path(sys.executable).parent / "semblante"
+
+
+def semblante(
+    *arguments: object, cwd: Path | None = None, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end; `variables` are added to the environment."""
+    argv = [str(PROGRAM), *map(str, arguments)]
+    env = {**os.environ, "COLUMNS": "200", **variables}
+    asked = {"argv": argv, "cwd": str(cwd or Path.cwd()), "env": env}
+    pipes = [os.pipe() for _ in range(2)]
+    starter = _starter()
+    socket.send_fds(starter, [json.dumps(asked).encode()], [write for _, write in pipes])
+    for _, write in pipes:
+        os.close(write)
+    with ThreadPoolExecutor() as pool:
+        stdout, stderr = pool.map(_whole, [read for read, _ in pipes])
+    return subprocess.CompletedProcess(argv, int(starter.recv(16)), stdout, stderr)
+
+
+def _whole(descriptor: int) -> str:
+    with open(descriptor, encoding="utf-8") as file:
+        return file.read()
+
+
+@cache
+def _starter() -> socket.socket:
+    """A connection to the process that starts commands; that ends with this one."""
+    ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with its:
+        number = its.fileno()
+        process = subprocess.Popen([sys.executable, __file__, str(number)], pass_fds=[number])
+    atexit.register(_end, process, ours)
+    return ours
+
+
+def _end(starter: subprocess.Popen[bytes], connection: socket.socket) -> None:
+    connection.close()
+    starter.wait()
+
+
+def _start_commands(connection: socket.socket) -> None:
+    """One after the other, until nobody asks for one any more."""
+    for needed in (
+        "matplotlib.figure", "onnxscript", "rich.progress", "semblante.cli.app",
+        "semblante.evaluation", "semblante.train.export", "semblante.train.loop",
+    ):  # fmt: skip
+        import_module(needed)
+    while True:
+        asked, descriptors, _, _ = socket.recv_fds(connection, 1 << 20, 2)
+        if not asked:
+            return
+        child = os.fork()
+        if child == 0:
+            connection.close()
+            _become(json.loads(asked), descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        _, status = os.waitpid(child, 0)
+        connection.send(str(os.waitstatus_to_exitcode(status)).encode())
+
+
+def _become(asked: dict[str, Any], descriptors: list[int]) -> None:
+    """The command that was asked for. Never returns."""
+    for number, descriptor in enumerate([os.open(os.devnull, os.O_RDONLY), *descriptors]):
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    sys.stdin, sys.stdout, sys.stderr = (
+        os.fdopen(number, mode, closefd=False) for number, mode in enumerate("rww")
+    )
+    os.chdir(asked["cwd"])
+    os.environ.clear()
+    os.environ.update(asked["env"])
+    sys.argv = asked["argv"]
+    code = 0
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    threading._shutdown()  # waits for threads, as Python does at its end
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    _start_commands(socket.socket(fileno=int(sys.argv[1])))
