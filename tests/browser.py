@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,21 @@ def until(page: Any, condition: str) -> None:
     while not page.evaluate(condition):
         assert time.monotonic() < deadline, condition
         page.wait_for_timeout(50)
+
+
+def hold(page: Any, address: str) -> Callable[[], None]:
+    """Keep a request waiting, as on a slow line; the function that is returned lets it go on."""
+    held: list[Any] = []
+    page.route(address, lambda route: held.append(route))
+
+    def let_go() -> None:
+        deadline = time.monotonic() + 20
+        while not held:  # the page may say that it sends before it does
+            assert time.monotonic() < deadline, address
+            page.wait_for_timeout(50)
+        held[0].continue_()
+
+    return let_go
 
 
 def note_changes(page: Any, element: str) -> None:

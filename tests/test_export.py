@@ -409,7 +409,7 @@ def test_int8_of_a_network_without_recurrence(patterns: Dataset, tmp_path: Path)
     n = sum(parameter.numel() for parameter in network.parameters())
     assert (tmp_path / "int8.onnx").stat().st_size < 1.1 * n
     assert Classifier(tmp_path / "int8.onnx").max_steps is None
-    with pytest.raises(OptionError, match="model has no choice of steps"):
+    with pytest.raises(OptionError, match="int8 has no choice of steps"):
         Classifier(tmp_path / "int8.onnx", steps=1)
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from browser import (
     film,
+    hold,
     needs_browser,
     note_changes,
     one_face,
@@ -158,11 +159,10 @@ def test_a_video_that_waits_and_one_whose_length_is_not_known(page: Any, tmp_pat
 
 
 def test_a_button_that_goes_takes_no_focus_with_it(page: Any, tmp_path: Path) -> None:
-    held: list[Any] = []
-    page.route("**/v1/analyze", lambda route: held.append(route))
+    let_go = hold(page, "**/v1/analyze")
     page.set_input_files("#file", EXAMPLE)
     page.get_by_role("button", name="Cancel").focus()
-    held[0].continue_()
+    let_go()
     one_face(page)
     playwright.expect(page.locator("#cancel")).to_be_hidden()
     assert page.evaluate("document.activeElement.id") == "choose"
@@ -208,13 +208,12 @@ def test_whoever_turns_to_something_else_ends_what_is_sent(page: Any, tmp_path: 
 
 
 def test_while_a_film_is_sent_the_page_says_so(page: Any, tmp_path: Path) -> None:
-    held: list[Any] = []
-    page.route("**/v1/analyze/video", lambda route: held.append(route))  # as on a slow line
+    let_go = hold(page, "**/v1/analyze/video")
     page.set_input_files("#file", film(tmp_path / "film.webm", 1))
     page.get_by_role("status").filter(has_text="Sending").wait_for(timeout=20_000)
     assert page.locator("#progress").is_visible()
     assert page.locator("#progress").get_attribute("value") is None
-    held[0].continue_()
+    let_go()
     one_face(page)
     assert page.locator("#progress").is_hidden()
 

@@ -9,6 +9,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -246,6 +247,7 @@ def test_of_many_pictures_each_comes_once_and_few_are_read_ahead(
 ) -> None:
     """Sixteen at once through the network, or fewer where they are large."""
     monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("semblante.recognise.pipeline._PATIENCE_S", 60.0)
     analyzer = Analyzer("rcnn-small-int8", detector="none")
     read: list[int] = []
 
@@ -261,6 +263,23 @@ def test_of_many_pictures_each_comes_once_and_few_are_read_ahead(
         first = next(analyses)
         assert len(read) == at_first
         assert [one.width for one in (first, *analyses)] == list(range(10, 50))
+
+
+def test_what_is_known_does_not_wait_for_what_takes_long() -> None:
+    may_go_on = threading.Event()
+
+    class Slow(Sees):
+        def detect(
+            self, image: np.ndarray, max_side: int | None = None, *, upright: bool = False
+        ) -> list[Detection]:
+            assert len(image) < 100 or may_go_on.wait(60)
+            return []
+
+    quick, slow = np.zeros((50, 50, 3), np.uint8), np.zeros((200, 50, 3), np.uint8)
+    analyses = Analyzer(detector=Slow()).analyze_many([quick, quick, slow, quick])
+    assert [next(analyses).height for _ in range(2)] == [50, 50]
+    may_go_on.set()
+    assert [analysis.height for analysis in analyses] == [200, 50]
 
 
 def test_overlap_by_counting_pixels() -> None:

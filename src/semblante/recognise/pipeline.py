@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Final
@@ -35,9 +36,11 @@ from semblante.recognise.tracks import Track, Tracker, tracker_for
 from semblante.recognise.video import Video
 from semblante.results import Analysis, Box, Face
 
-# Faces of so many pictures, or of pictures of so many pixels, go through the network together.
+# Faces of so many pictures, or of pictures of so many pixels, go through the network together; but
+# a picture that is ready waits no longer than this for one that is not.
 _CHUNK: Final = 16
 _CHUNK_PIXELS: Final = 50_000_000
+_PATIENCE_S: Final = 0.2
 # Of a face that is followed, the detector sees its box so many times as large, at this size.
 _ROOM: Final = 2.0
 _NEAR_SIDE: Final = 128
@@ -160,7 +163,8 @@ class Analyzer:
         """As `analyze_many`, and the pixels of each picture for whoever draws on them.
 
         Pictures are read ahead, and their faces found, by a thread for each processor core; the
-        faces of several pictures go through the network together.
+        faces of several pictures go through the network together, of those that are ready within a
+        fifth of a second.
         """
         single = isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview))
         if single or (isinstance(images, np.ndarray) and images.ndim < 4):
@@ -173,15 +177,23 @@ class Analyzer:
         self, images: Iterable[ImageSource]
     ) -> Generator[tuple[Analysis, RgbImage | None], None, None]:
         chunk: list[_Prepared] = []
-        with closing(self._read_ahead(images)) as prepared:
-            for picture in prepared:
+        patient_until = 0.0
+        with closing(self._read_ahead(images)) as ahead:
+            for future in ahead:
+                left = max(0.0, patient_until - time.monotonic())
+                if chunk and not wait([future], timeout=left).done:
+                    yield from self._estimated(chunk)
+                    chunk.clear()
+                picture = future.result()
+                if not chunk:
+                    patient_until = time.monotonic() + _PATIENCE_S
                 chunk.append(picture)
                 if _enough(chunk):
                     yield from self._estimated(chunk)
                     chunk.clear()
             yield from self._estimated(chunk)
 
-    def _read_ahead(self, images: Iterable[ImageSource]) -> Generator[_Prepared, None, None]:
+    def _read_ahead(self, images: Iterable[ImageSource]) -> Generator[Future[_Prepared]]:
         """In order, while threads work on some that come after."""
         workers = os.cpu_count() or 1
         ahead: deque[Future[_Prepared]] = deque()
@@ -190,9 +202,9 @@ class Analyzer:
                 for image in images:
                     ahead.append(pool.submit(self._prepared_or_error, image))
                     if len(ahead) == workers + 2:
-                        yield ahead.popleft().result()
+                        yield ahead.popleft()
                 while ahead:
-                    yield ahead.popleft().result()
+                    yield ahead.popleft()
             finally:
                 for future in ahead:
                     future.cancel()
