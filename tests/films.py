@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -14,9 +15,7 @@ SIZE = (320, 240)
 
 def canvas(*placed: tuple[np.ndarray, int, int]) -> np.ndarray:
     """A grey wall with some texture, and pictures at (left, top)."""
-    rng = np.random.default_rng(0)
-    noise = rng.integers(90, 130, (SIZE[1], SIZE[0], 3)).astype(np.uint8)
-    wall = cv2.GaussianBlur(noise, (5, 5), 0)
+    wall = _wall().copy()
     for picture, left, top in placed:
         height, width = picture.shape[:2]
         x0, x1 = max(0, left), min(SIZE[0], left + width)
@@ -24,6 +23,13 @@ def canvas(*placed: tuple[np.ndarray, int, int]) -> np.ndarray:
         if x0 < x1 and y0 < y1:
             wall[y0:y1, x0:x1] = picture[y0 - top : y1 - top, x0 - left : x1 - left]
     return wall
+
+
+@cache
+def _wall() -> np.ndarray:
+    rng = np.random.default_rng(0)
+    noise = rng.integers(90, 130, (SIZE[1], SIZE[0], 3)).astype(np.uint8)
+    return cv2.GaussianBlur(noise, (5, 5), 0)
 
 
 def write_video(path: Path, n: int, frame: Callable[[int], np.ndarray], code: str = "mp4v") -> Path:
