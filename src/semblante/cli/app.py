@@ -105,8 +105,10 @@ def main() -> None:
     try:
         _refuse_empty(sys.argv[1:])
         command = typer.main.get_command(app)
-        localise(command, spoken())
-        localise_typer(spoken())
+        language = spoken()
+        localise(command, language)
+        if language != "en":
+            localise_typer(language)
         command()
     except SemblanteError as error:
         complain(str(error))

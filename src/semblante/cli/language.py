@@ -10,7 +10,6 @@ from itertools import pairwise
 from typing import Any
 
 import typer
-from typer import rich_utils
 
 from semblante.emotions import LANGUAGES
 from semblante.translation import translated
@@ -55,6 +54,8 @@ def localise(command: Any, language: str) -> None:
 
 def localise_typer(language: str) -> None:
     """Translate what Typer itself says: its words stand in constants, and in its errors."""
+    from typer import rich_utils  # a tenth of a second that English does without
+
     typers: Any = rich_utils
     for name in (
         "DEFAULT_STRING", "ENVVAR_STRING", "REQUIRED_LONG_STRING", "ARGUMENTS_PANEL_TITLE",
