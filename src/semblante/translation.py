@@ -11,41 +11,67 @@ from __future__ import annotations
 
 import re
 import tomllib
-from functools import cache
+from collections.abc import Callable
+from functools import cache, lru_cache
 from importlib import resources
-from typing import Final
+from typing import Final, NamedTuple
 
 _VARIES: Final = re.compile(r"\{[*@#]?\}")
 _THOUSANDS: Final = re.compile(r"\d{1,3}(,\d{3})+")
+_DEPTH: Final = 5  # of texts within texts: there are none of more, and none can take long
 _NUMBER: Final = re.compile(rf"\d+|{_THOUSANDS.pattern}")
 
 
 def translated(text: str, language: str) -> str:
     """`text` in one of `emotions.LANGUAGES`; as it is, where the table lacks it."""
-    if language == "en":
-        return text
-    whole, _ = _table(language)
-    return whole.get(text) or _filled(text, language)
+    return text if language == "en" else _read(text, language, _DEPTH).text
 
 
 def counted(n: int, language: str) -> str:
     """A whole number: only English puts commas between thousands."""
-    return _value(f"{n:,}", language)
+    return _value(f"{n:,}", language, 0).text
 
 
-def _filled(text: str, language: str) -> str:
-    """The translation of a text in which something varies."""
-    how = {"{}": _value, "{#}": _value, "{*}": translated, "{@}": _filled}
+class _Reading(NamedTuple):
+    """A translation, and how many letters of the original the table knew."""
+
+    text: str
+    known: int = 0
+
+
+@lru_cache(maxsize=1000)
+def _read(text: str, language: str, depth: int) -> _Reading:
+    """A text, which may hold others, and these others, `depth` times."""
+    whole = _table(language)[0].get(text)
+    return _filled(text, language, depth) if whole is None else _Reading(whole, len(text))
+
+
+@lru_cache(maxsize=1000)
+def _filled(text: str, language: str, depth: int) -> _Reading:
+    """Of a text in which something varies. It may be read in several ways, since a text within
+    another may end, or begin, as a third does: the one of which the table knows most is meant."""
+    best = _Reading(text)
+    if depth == 0:
+        return best
     for fixed, kinds, other in _table(language)[1]:
         if values := _between(fixed, kinds, text):
-            said = (how[kind](value, language) for kind, value in zip(kinds, values, strict=True))
-            return other.format(*said)
-    return text
+            read = zip(kinds, values, strict=True)
+            parts = [_HOW[kind](value, language, depth - 1) for kind, value in read]
+            known = sum(map(len, fixed)) + sum(part.known for part in parts)
+            if known > best.known:
+                best = _Reading(other.format(*(part.text for part in parts)), known)
+    return best
 
 
-def _value(value: str, language: str) -> str:
+def _value(value: str, language: str, _: int) -> _Reading:
     """A name as it is, a number as that language writes it."""
-    return value.replace(",", "") if language != "en" and _THOUSANDS.fullmatch(value) else value
+    number = language != "en" and _THOUSANDS.fullmatch(value)
+    return _Reading(value.replace(",", "") if number else value)
+
+
+_HOW: Final[dict[str, Callable[[str, str, int], _Reading]]] = {
+    "{}": _value, "{#}": _value, "{*}": _read, "{@}": _filled,
+}  # fmt: skip
 
 
 def _between(fixed: list[str], kinds: list[str], text: str) -> list[str]:
@@ -71,9 +97,9 @@ def _table(
     language: str,
 ) -> tuple[dict[str, str], list[tuple[list[str], list[str], str]]]:
     """Texts in which nothing varies, with their translation, and the fixed parts of the others,
-    with the kinds of what varies. Those that say most come first."""
+    with the kinds of what varies."""
     stored = (resources.files("semblante") / f"{language}.toml").read_text(encoding="utf-8")
     texts = {key: other for part in tomllib.loads(stored).values() for key, other in part.items()}
-    varying = sorted(filter(_VARIES.search, texts), key=lambda key: -len(_VARIES.sub("", key)))
+    varying = list(filter(_VARIES.search, texts))
     patterns = [(_VARIES.split(key), _VARIES.findall(key), texts[key]) for key in varying]
     return {key: other for key, other in texts.items() if key not in varying}, patterns
