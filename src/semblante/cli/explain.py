@@ -63,7 +63,8 @@ def explain_command(
     """
     asked = None if emotion is None else emotion_called(emotion.lower())
     if emotion is not None and asked is None:
-        raise OptionError(f"unknown emotion {emotion!r}; known: {', '.join(EMOTIONS)}")
+        known = ", ".join(emotion_name(name, lang) for name in EMOTIONS)
+        raise OptionError(f"unknown emotion {emotion!r}; known: {known}")
     if out is not None and out.exists() and not out.is_dir():
         raise OptionError(f"--out {out}: expected a folder, found a file")
     found = find_inputs(paths, filter(None, [out]), videos=False)
