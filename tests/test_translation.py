@@ -6,9 +6,11 @@ import ast
 import json
 import re
 import string
+import sys
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from conftest import EXAMPLE
 from program import semblante
 from semblante import translation
 from semblante.cli.app import app
+from semblante.cli.language import of_the_system
 from semblante.emotions import LANGUAGES
 from semblante.translation import translated
 
@@ -306,6 +309,21 @@ def test_complaints_are_in_the_language_of_the_reader(
     assert done.stderr == expected
     # A file is the same for all.
     assert json.loads(done.stdout)["error"] == ENGLISH.removeprefix("semblante: ").strip()
+
+
+@pytest.mark.parametrize(("number", "expected"), [(0x080A, "es"), (0x0409, "en"), (0x7777, "en")])
+def test_the_language_of_windows(
+    number: int, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel32 = SimpleNamespace(GetUserDefaultUILanguage=lambda: number)
+    monkeypatch.setattr("ctypes.windll", SimpleNamespace(kernel32=kernel32), raising=False)
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setenv("LC_ALL", "es_ES.UTF-8")
+    assert of_the_system() == "es"
+    monkeypatch.delenv("LC_ALL")
+    for name in ("LC_MESSAGES", "LANG"):
+        monkeypatch.delenv(name, raising=False)
+    assert of_the_system() == expected
 
 
 def test_results_are_in_the_language_of_the_system() -> None:

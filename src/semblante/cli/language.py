@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locale
 import os
 import re
 import sys
@@ -16,9 +17,16 @@ from semblante.translation import translated
 
 
 def of_the_system() -> str:
-    """The one of `LANGUAGES` that POSIX's variables name; English where they name none of them."""
-    named = (os.environ.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
-    language = re.split(r"[_.@]", next(filter(None, named), ""))[0]  # es_MX.UTF-8
+    """The one of `LANGUAGES` that POSIX's variables name, or Windows, where these are not set;
+    English where that is none of them."""
+    variables = (os.environ.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
+    named = next(filter(None, variables), "")
+    if not named and sys.platform == "win32":
+        import ctypes
+
+        number = ctypes.windll.kernel32.GetUserDefaultUILanguage()
+        named = locale.windows_locale.get(number, "")
+    language = re.split(r"[_.@]", named)[0]  # es_MX.UTF-8
     return language if language in LANGUAGES else "en"
 
 
