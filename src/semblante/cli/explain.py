@@ -84,7 +84,7 @@ def explain_command(
                 rows += _rows(path, explanations, asked, lang, read=error is None)
     if format is FiguresFormat.table:
         columns = ("picture", "face", "emotion", *HIDDEN.values())
-        table = Table(*(translated(name, lang) for name in columns), box=None, pad_edge=False)
+        table = Table(*(translated(heading, lang) for heading in columns), box=None, pad_edge=False)
         for row in rows:
             table.add_row(*row)
         console = Console(highlight=False, markup=False, emoji=False)
