@@ -15,6 +15,7 @@ import sys
 import threading
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -37,7 +38,7 @@ def semblante(
     socket.send_fds(starter, [json.dumps(asked).encode()], [write for _, write in pipes])
     for _, write in pipes:
         os.close(write)
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor() as pool:  # both at once: neither pipe may fill
         stdout, stderr = pool.map(_whole, [read for read, _ in pipes])
     return subprocess.CompletedProcess(argv, int(starter.recv(16)), stdout, stderr)
 
@@ -69,7 +70,8 @@ def _start_commands(connection: socket.socket) -> None:
         "matplotlib.figure", "onnxscript", "rich.progress", "semblante.cli.app",
         "semblante.evaluation", "semblante.train.export", "semblante.train.loop",
     ):  # fmt: skip
-        import_module(needed)
+        with suppress(ImportError):  # torch is not everywhere
+            import_module(needed)
     while True:
         asked, descriptors, _, _ = socket.recv_fds(connection, 1 << 20, 2)
         if not asked:

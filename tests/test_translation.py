@@ -25,6 +25,7 @@ from semblante.emotions import LANGUAGES
 from semblante.translation import translated
 
 SOURCE = Path(translation.__file__).parent
+VARIES = re.compile(r"\{[*@#]?\}")  # in a text of the table
 OTHERS = [language for language in LANGUAGES if language != "en"]
 # What is raised, or said, with a text that a person at the command line may read. The page has its
 # own words for what the server refuses.
@@ -206,8 +207,8 @@ def test_no_text_is_taken_for_another(language: str) -> None:
     said = {**values, "{*}": translated("nothing", language)}
     for texts in table(language).values():
         for key, other in texts.items():
-            kinds = re.findall(r"\{[*@#]?\}", key)
-            text = re.sub(r"\{[*@#]?\}", lambda kind: values[kind[0]], key)
+            kinds = VARIES.findall(key)
+            text = VARIES.sub(lambda kind: values[kind[0]], key)
             assert translated(text, language) == other.format(*(said[kind] for kind in kinds)), key
 
 
