@@ -13,10 +13,6 @@ from semblante.train.options import TrainOptions
 from semblante.train.reporter import Reporter
 
 
-def is_done(run_dir: Path) -> bool:
-    return (run_dir / "curves.png").exists()
-
-
 def trained(
     run_dir: Path,
     dataset: Dataset,
@@ -26,8 +22,4 @@ def trained(
     votes: FerPlus | None = None,
 ) -> None:
     """Make the run, go on with it, or leave it alone where it is done."""
-    if not is_done(run_dir):
-        resume = (run_dir / "config.json").exists()
-        train(
-            dataset, options, run_dir, Reporter(), source=source or {}, votes=votes, resume=resume
-        )
+    train(dataset, options, run_dir, Reporter(), source=source or {}, votes=votes, resume=True)

@@ -386,6 +386,7 @@ def test_a_journal_goes_on_after_the_last_input_that_was_done(
         (b"my notes\n", False, "holds what an unfinished run has found"),
         (b'{"mine": 1}\n', False, "holds what an unfinished run has found"),
         (b"my notes\n" + noted(0), True, "expected its notes, found another file"),
+        (b"my notes", True, "expected its notes, found another file"),
         (b'{"mine": 1}\n' + noted(0), True, "of other inputs or settings"),
     ],
 )

@@ -316,6 +316,7 @@ def test_version() -> None:
         (["train", "--data", "{csv}", "--out", "{empty}/run", "--network", "vit"], 2,
          "unknown network 'vit'; known: rcnn-small"),
         (["train", "--data", "{csv}", "--out", "{empty}/run", "--epochs", "0"], 2, "at least 1"),
+        (["train", "--data", "{csv}", "--out", "{face}"], 2, "expected a folder, found a file"),
         (["train", "--data", "{csv}", "--out", "{empty}/run", "--preset", "x"], 2, "preset"),
         (["train", "--data", "missing.csv", "--out", "{empty}/run"], 1, "missing.csv"),
         (["export", "{empty}", "--out", "{empty}/m.onnx", "--data", "{csv}"], 1, "No such file"),

@@ -146,6 +146,8 @@ def test_of_another_emotion_and_of_no_face() -> None:
     [found] = analyzer.explain(EXAMPLE, "fear")
     assert (found.emotion, found.face.emotion) == ("fear", "happy")
     assert analyzer.explain(np.zeros((60, 60, 3), np.uint8)) == []
+    with pytest.raises(OptionError, match="expected a picture with a face in it, found none"):
+        analyzer.explain(np.zeros((60, 60, 3), np.uint8), face=1)
     with pytest.raises(OptionError, match="unknown emotion 'joy'"):
         analyzer.explain(EXAMPLE, "joy")
     with pytest.raises(ImageError):
@@ -156,6 +158,7 @@ def test_the_sheet_shows_where(astronaut: Explanation, picture: np.ndarray) -> N
     seen = explained(picture)
     page = semblante.evidence_sheet([astronaut, seen])
     assert page.shape == (6 + 2 * 198 + 30, 726, 3)
+    assert page.flags.writeable
     plain, over = page[6:198, 6:198].astype(int), page[6:198, 204:396].astype(int)
     assert (plain.max(axis=2) - plain.min(axis=2)).max() == 0
     warmth = over[:, :, 0] - over[:, :, 2]  # orange rather than blue

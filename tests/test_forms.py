@@ -21,6 +21,7 @@ from forms import converted, saved, tarred, zipped
 from semblante import EMOTIONS, Analyzer, DataError, Dataset, OptionError, load_dataset
 from semblante.data.convert import contact_sheet, convert
 from semblante.data.load import form_of
+from semblante.data.parquet import write_parquet
 from semblante.images import encoded_png, load_image
 from semblante.preprocess import crop_face, to_grey
 from semblante.recognise.detectors import HaarDetector, largest_face
@@ -312,6 +313,23 @@ def test_parquet_shards_of_a_hub(patterns: Dataset, tmp_path: Path) -> None:
     bad: list[DataError] = []
     assert len(load_dataset(tmp_path, on_bad=bad.append)) == 14
     assert [("cut.parquet: not a readable Parquet file" in str(error)) for error in bad] == [True]
+
+
+def test_parquet_that_is_not_supported(
+    patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error of pyarrow that is none of Python's usual ones."""
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    def refuse(*_: object, **__: object) -> None:
+        raise pa.ArrowNotImplementedError("nested columns")
+
+    path = tmp_path / "faces.parquet"
+    write_parquet(patterns, path)
+    monkeypatch.setattr(parquet.ParquetFile, "iter_batches", refuse)
+    with pytest.raises(DataError, match="not a readable Parquet file: nested columns"):
+        load_dataset(path)
 
 
 def test_several_tables_of_which_none_says_more(patterns: Dataset, tmp_path: Path) -> None:

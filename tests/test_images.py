@@ -285,6 +285,14 @@ def test_bad_input(source: object, expected: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_pillows_own_limit_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It warns of pictures that are read, and refuses those of twice its size."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with warnings.catch_warnings(action="error"):
+        assert load_image(EXAMPLE).shape == (512, 512, 3)
+        assert load_image(encoded(two_halves("RGB", 0, 9), "PNG")).shape == (20, 40, 3)
+
+
 def test_reading_on_several_threads_leaves_the_warnings_as_they_are() -> None:
     before = list(warnings.filters)
     with ThreadPoolExecutor(4) as pool:

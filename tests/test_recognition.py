@@ -338,6 +338,7 @@ def test_annotated_picture_shows_the_box(analyzer: Analyzer) -> None:
     before = image.copy()
     faces = analyzer.analyze(image)
     drawn = annotate(image, faces)
+    assert drawn.flags.writeable
     assert np.array_equal(image, before)
     box = faces[0].box
     assert drawn[box.top + box.height - 1, box.left + 20].tolist() == list(COLOURS["happy"])

@@ -19,7 +19,7 @@ from PIL import Image
 from rich.console import Console
 from torch.nn import functional as F
 
-from semblante.cli.train import RunProgress
+from semblante.cli.progress import RunProgress
 from semblante.data import Dataset
 from semblante.data.ferplus import FerPlus
 from semblante.errors import OptionError
@@ -218,6 +218,12 @@ def test_a_norm_over_one_face_is_refused(patterns: Dataset, tmp_path: Path) -> N
     for dataset, changed in ((patterns, replace(options, batch_size=1)), (one, options)):
         with pytest.raises(OptionError, match="expected at least 2 in each, found 1"):
             run(dataset, changed, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_another_language_is_refused_before_the_run(patterns: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="unknown language 'fr'"):
+        train(patterns, QUICK, tmp_path / "run", Silent(), source={}, language="fr")
     assert not (tmp_path / "run").exists()
 
 

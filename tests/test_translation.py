@@ -22,6 +22,7 @@ from semblante import translation
 from semblante.cli.app import app
 from semblante.cli.language import of_the_system
 from semblante.emotions import LANGUAGES
+from semblante.errors import OptionError
 from semblante.translation import translated
 
 SOURCE = Path(translation.__file__).parent
@@ -210,6 +211,11 @@ def test_no_text_is_taken_for_another(language: str) -> None:
             kinds = VARIES.findall(key)
             text = VARIES.sub(lambda kind: values[kind[0]], key)
             assert translated(text, language) == other.format(*(said[kind] for kind in kinds)), key
+
+
+def test_another_language() -> None:
+    with pytest.raises(OptionError, match="unknown language 'fr'; known: en, es"):
+        translated("nothing", "fr")
 
 
 def test_a_long_text() -> None:

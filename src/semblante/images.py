@@ -9,8 +9,9 @@ import errno
 import io
 import os
 import re
+import struct
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, Any, Final
@@ -22,6 +23,7 @@ from PIL import (
     BmpImagePlugin,
     GifImagePlugin,
     Image,
+    ImageFile,
     JpegImagePlugin,
     PngImagePlugin,
     PpmImagePlugin,
@@ -101,7 +103,8 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> RgbImage
 def is_own(path: Path) -> bool:
     """Was it written by `save_picture`?"""
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with path.open("rb") as file:
+            image = _opened(file, FORMATS)
             said = image.info.get("Software", image.info.get("comment"))
             return said in (_WRITER, _WRITER.encode())
     except Exception:  # whatever a decoder makes of something else
@@ -114,8 +117,7 @@ def is_picture(path: Path) -> bool:
         with path.open("rb") as file:
             if _is_heic(file.read(64)):
                 return True
-            file.seek(0)
-            Image.open(file, formats=FORMATS).close()
+            _opened(file, FORMATS)
     except Exception:  # whatever a decoder makes of something else
         return False
     return True
@@ -125,12 +127,11 @@ def _decode(file: IO[bytes], name: str, max_pixels: int) -> RgbImage:
     head = file.read(64)
     if not head:
         raise ImageError(f"{name}: the file is empty")
-    file.seek(0)
     formats = FORMATS
     if _is_heic(head):
         formats = (*FORMATS, _heic_reader(name))
     try:
-        image = Image.open(file, formats=formats)
+        image = _opened(file, formats)
         width, height = image.size
         if width * height > max_pixels:
             raise ImageError(
@@ -143,8 +144,7 @@ def _decode(file: IO[bytes], name: str, max_pixels: int) -> RgbImage:
             image.load()
             if image.format == "PNG" and not getattr(image, "is_animated", False):
                 # Decoding ends with the last row, and does not look at the sums after it.
-                file.seek(0)
-                Image.open(file, formats=("PNG",)).verify()
+                _opened(file, ("PNG",)).verify()
             tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
             return _to_rgb(_upright(image), tags)
     except UnidentifiedImageError:
@@ -153,15 +153,28 @@ def _decode(file: IO[bytes], name: str, max_pixels: int) -> RgbImage:
         raise ImageError(
             f"{name}: not a picture in a known format ({', '.join(FORMATS)})"
         ) from None
-    except Image.DecompressionBombError:
-        raise ImageError(
-            f"{name}: declares too many pixels; at most {max_pixels / 1e6:g} megapixels are read"
-        ) from None
     except ImageError:
         raise
     # A damaged file makes decoders raise nearly anything: struct.error, SyntaxError, KeyError...
     except Exception as error:
         raise ImageError(f"{name}: damaged or cut off: {reason_of(error)}") from None
+
+
+def _opened(file: IO[bytes], formats: Sequence[str]) -> ImageFile.ImageFile:
+    """A picture, not yet decoded, as `Image.open` gives it, but without the limit that Pillow keeps
+    for the whole process: from 90 megapixels on it warns, and it refuses those of 179."""
+    file.seek(0)
+    head = file.read(16)
+    for name in formats:
+        reader, accepts = Image.OPEN[name]
+        taken = accepts is None or accepts(head)
+        if taken and not isinstance(taken, str):  # which would say why it cannot be
+            file.seek(0)
+            try:
+                return reader(file, "")
+            except (SyntaxError, IndexError, TypeError, struct.error):
+                continue  # it only began like one
+    raise UnidentifiedImageError
 
 
 # What is no data of a scan: any marker but those that stand in the midst of it.

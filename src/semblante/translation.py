@@ -16,6 +16,8 @@ from functools import cache, lru_cache
 from importlib import resources
 from typing import Final, NamedTuple
 
+from semblante.emotions import emotion_name
+
 _VARIES: Final = re.compile(r"\{[*@#]?\}")
 _THOUSANDS: Final = re.compile(r"\d{1,3}(,\d{3})+")
 _DEPTH: Final = 5  # of texts within texts: there are none of more, and none can take long
@@ -23,7 +25,8 @@ _NUMBER: Final = re.compile(rf"\d+|{_THOUSANDS.pattern}")
 
 
 def translated(text: str, language: str) -> str:
-    """`text` in one of `emotions.LANGUAGES`; as it is, where the table lacks it."""
+    """`text` in one of `emotions.LANGUAGES`, else `OptionError`; as it is, where the table lacks
+    it."""
     return text if language == "en" else _read(text, language, _DEPTH).text
 
 
@@ -98,6 +101,7 @@ def _table(
 ) -> tuple[dict[str, str], list[tuple[list[str], list[str], str]]]:
     """Texts in which nothing varies, with their translation, and the fixed parts of the others,
     with the kinds of what varies."""
+    emotion_name("neutral", language)  # is there such a language?
     stored = (resources.files("semblante") / f"{language}.toml").read_text(encoding="utf-8")
     texts = {key: other for part in tomllib.loads(stored).values() for key, other in part.items()}
     varying = list(filter(_VARIES.search, texts))

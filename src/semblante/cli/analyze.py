@@ -20,7 +20,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from semblante.cli.checks import complain, not_an_input, output_file, require
+from semblante.cli.checks import complain, not_an_input, output_file, output_folder, require
 from semblante.cli.formats import write_csv, write_json_lines, write_parquet, write_table
 from semblante.cli.inputs import annotated_places, find_inputs
 from semblante.cli.journal import Journal
@@ -207,8 +207,8 @@ def _check(
     if contact_sheet is not None:
         output_file("--contact-sheet", contact_sheet)
     for option, folder in (("--annotate", annotate), ("--timeline", timeline)):
-        if folder is not None and folder.exists() and not folder.is_dir():
-            raise OptionError(f"{option} {folder}: expected a folder, found a file")
+        if folder is not None:
+            output_folder(option, folder)
 
 
 def _seconds(text: str) -> float:

@@ -18,6 +18,7 @@ from semblante.cli.checks import (
     not_among,
     not_an_input,
     output_file,
+    output_folder,
     require,
     votes_beside,
 )
@@ -29,6 +30,7 @@ from semblante.models import DEFAULT_MODEL
 from semblante.translation import counted, translated
 
 if TYPE_CHECKING:
+    from semblante.cli.progress import RunProgress
     from semblante.data import Dataset
     from semblante.data.audit import Audit
     from semblante.data.ferplus import FerPlus
@@ -93,8 +95,7 @@ def audit_command(
             raise OptionError(f"--drop {drop} is a file that --out {out} holds: choose another")
         if drop.absolute().parent != out.absolute():  # OUT is made here
             output_file("--drop", drop)
-    if out.exists() and not out.is_dir():
-        raise OptionError(f"--out {out}: expected a folder")
+    output_folder("--out", out)
     if folds < 0 or folds == 1:
         raise OptionError(f"--folds: expected 2 or more, or 0, found {folds}")
     if folds and model is not None:
@@ -185,15 +186,13 @@ def _by_model(dataset: Dataset, model: str, language: str) -> npt.NDArray[np.flo
 def _by_folds(
     dataset: Dataset, recipe: TrainOptions, folds: int, work: Path, source: Source, language: str
 ) -> npt.NDArray[np.float32]:
-    from semblante.cli.train import RunProgress
+    from semblante.cli.progress import titled
     from semblante.train.crossval import out_of_sample
 
-    console = Console(stderr=True)
+    begin = titled(Console(stderr=True), language)
 
     def reporter(fold: int) -> RunProgress:
-        title = translated(f"fold {fold + 1} of {folds}", language)
-        console.print(title, highlight=False)
-        return RunProgress(console, recipe.epochs, language=language)
+        return begin(recipe, translated(f"fold {fold + 1} of {folds}", language))
 
     return out_of_sample(
         dataset, recipe, folds, work, reporter, source=source.to_dict(), language=language

@@ -30,6 +30,12 @@ def output_file(option: str, path: Path) -> None:
         raise OptionError(f"{option} {path}: there is no folder {path.parent}")
 
 
+def output_folder(option: str, path: Path) -> None:
+    """Raise `OptionError` where `path` is something else than a folder."""
+    if path.exists() and not path.is_dir():
+        raise OptionError(f"{option} {path}: expected a folder, found a file")
+
+
 def png_file(option: str, path: Path) -> None:
     """As `output_file`, for a file that is a PNG whatever its name says."""
     output_file(option, path)

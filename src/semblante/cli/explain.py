@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from semblante.cli.checks import complain
+from semblante.cli.checks import complain, output_folder
 from semblante.cli.inputs import Clip, Input, Unreadable, annotated_places, find_inputs
 from semblante.cli.language import said
 from semblante.cli.options import (
@@ -65,8 +65,8 @@ def explain_command(
     if emotion is not None and asked is None:
         known = ", ".join(emotion_name(name, lang) for name in EMOTIONS)
         raise OptionError(f"unknown emotion {emotion!r}; known: {known}")
-    if out is not None and out.exists() and not out.is_dir():
-        raise OptionError(f"--out {out}: expected a folder, found a file")
+    if out is not None:
+        output_folder("--out", out)
     found = find_inputs(paths, filter(None, [out]), videos=False)
     places = {} if out is None else annotated_places(found, out, "--out")
     analyzer = Analyzer(model, detector=detector)

@@ -62,7 +62,9 @@ def export_command(
     """
     require("train", "exporting", "torch", "safetensors", "onnx", "onnxscript")
     output_file("--out", out)
-    kept = ("best.safetensors", "checkpoint.safetensors", "config.json", "log.json")
+    from semblante.train.run_folder import BEST, CHECKPOINT, CONFIG, LOG
+
+    kept = (BEST, CHECKPOINT, CONFIG, LOG)
     not_an_input("--out", out, data, votes, *(run / name for run in run_dirs for name in kept))
 
     from semblante.train.export import export

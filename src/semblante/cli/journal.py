@@ -82,18 +82,19 @@ class Journal:
         with self.path.open("rb") as file:
             for line in file:
                 place += len(line)
+                first = place == len(line)
                 try:
                     entry = json.loads(line) if line.endswith(b"\n") else None
                 except ValueError:
-                    if place == len(line):
+                    entry = None
+                if entry is None:  # cut off while it was written
+                    if first and not _line(head).startswith(line):
                         raise OptionError(
                             f"--resume: {self.path} is not what an unfinished run has found: "
                             "expected its notes, found another file"
-                        ) from None
-                    entry = None
-                if entry is None:
-                    break  # cut off while it was written
-                if place == len(line):
+                        )
+                    break
+                if first:
                     if entry != head:
                         raise OptionError(
                             f"--resume: {self.path} is of other inputs or settings: give the same, "
@@ -105,5 +106,9 @@ class Journal:
         return end
 
     def _write(self, entry: dict[str, Any]) -> None:
-        self._file.write(json.dumps(entry).encode() + b"\n")
+        self._file.write(_line(entry))
         self._file.flush()
+
+
+def _line(entry: dict[str, Any]) -> bytes:
+    return json.dumps(entry).encode() + b"\n"

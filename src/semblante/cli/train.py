@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, get_type_hints
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from semblante.cli.checks import complain, not_among, require
+from semblante.cli.checks import complain, not_among, output_folder, require
 from semblante.cli.options import Language, LanguageOption
+from semblante.cli.progress import RunProgress, titled
 from semblante.cli.reading import (
     DataOption,
     ExcludeOption,
@@ -27,7 +27,6 @@ from semblante.cli.reading import (
 from semblante.errors import OptionError
 from semblante.train.options import PRESETS, TrainOptions, options_from
 from semblante.train.released import RELEASED
-from semblante.train.reporter import Record, Reporter
 from semblante.translation import counted, translated
 
 if TYPE_CHECKING:
@@ -169,6 +168,7 @@ def train_command(
 
     first = is_first()
     console = Console(stderr=True, quiet=not first)
+    output_folder("--out", out)
     not_among("--out", out, data)
     source = Source(data, mapping, skip_bad, find_faces, exclude)
     ferplus = None
@@ -248,7 +248,7 @@ def _released(task: _Task, changes: dict[str, Any]) -> Callable[[], None]:
 
     language = task.language
     models, summaries = train_released(
-        task.dataset, changes, task.out, _titled(task),
+        task.dataset, changes, task.out, titled(task.console, task.language),
         source=task.notes, votes=task.votes, language=language,
     )  # fmt: skip
 
@@ -275,7 +275,7 @@ def _learning_curve(task: _Task, options: TrainOptions) -> Callable[[], None]:
     from semblante.train.learning_curve import learning_curve
 
     found = learning_curve(
-        task.dataset, options, task.out, _titled(task),
+        task.dataset, options, task.out, titled(task.console, task.language),
         source=task.notes, votes=task.votes, language=task.language,
     )  # fmt: skip
 
@@ -301,7 +301,7 @@ def _cross_fit(task: _Task, options: TrainOptions, folds: int) -> Callable[[], N
 
     def reporter(fold: int) -> RunProgress:
         title = f"without fold {fold + 1} of {folds}, which is called PublicTest below"
-        return _titled(task)(options, translated(title, task.language))
+        return titled(task.console, task.language)(options, translated(title, task.language))
 
     found = cross_fit(
         task.dataset, options, folds, task.out, reporter,
@@ -321,101 +321,3 @@ def _cross_fit(task: _Task, options: TrainOptions, folds: int) -> Callable[[], N
         print(translated(where, task.language))
 
     return report
-
-
-def _titled(task: _Task) -> Callable[[TrainOptions, str], RunProgress]:
-    """For several runs: each one's title, then how it goes."""
-
-    def reporter(options: TrainOptions, title: str) -> RunProgress:
-        task.console.print(title, highlight=False)
-        return RunProgress(task.console, options.epochs, language=task.language)
-
-    return reporter
-
-
-class RunProgress(Reporter):
-    """A bar for the whole run on the terminal, and a line for each epoch; TensorBoard if asked."""
-
-    def __init__(
-        self,
-        console: Console,
-        epochs: int,
-        tensorboard: Path | None = None,
-        *,
-        language: str = "en",
-    ) -> None:
-        self._console = console
-        self._language = language
-        self._epochs = epochs
-        self._bar = Progress(
-            TextColumn(
-                translated("epoch", language) + " {task.fields[epoch]}/{task.fields[epochs]}"
-            ),
-            BarColumn(bar_width=8),  # a line of 80 columns must hold all of it
-            TextColumn(translated("loss", language) + " {task.fields[loss]:.3f}"),
-            TextColumn("{task.fields[accuracy]}"),
-            TimeRemainingColumn(elapsed_when_finished=True),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self._tensorboard = tensorboard
-        self._writer: Any = None  # made after the first epoch, when the run has begun
-        self._task = self._bar.add_task(
-            "", total=None, epoch=0, epochs=epochs, loss=0.0, accuracy=""
-        )
-
-    def __enter__(self) -> RunProgress:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-        if self._writer is not None:
-            self._writer.close()
-
-    def looking(self) -> None:
-        """See `Reporter`."""
-        doing = "looking at all of Training first: what is each face likely to be labelled?"
-        self._say(translated(doing, self._language))
-
-    def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
-        """See `Reporter`."""
-        if self._bar.tasks[0].total is None:  # the first step: here a resumed run starts too
-            done = (epoch - 1) * steps
-            self._bar.reset(self._task, total=self._epochs * steps - done)
-            self._first = done
-        completed = (epoch - 1) * steps + step - self._first
-        self._bar.update(self._task, completed=completed, epoch=epoch, loss=loss)
-
-    def epoch(self, record: Record) -> None:
-        """See `Reporter`."""
-        accuracy = (
-            f"Training {record['training_accuracy']:.1%} PublicTest {record['public_accuracy']:.1%}"
-        )
-        self._bar.update(self._task, accuracy=accuracy)
-        self._write_scalars(record)
-        line = (
-            f"epoch {record['epoch']:g}/{self._epochs}: loss {record['step_loss']:.3f}, accuracy "
-            f"{accuracy}, alpha {record['alpha']:.4f}, {record['seconds']:.0f} s"
-        )
-        self._say(translated(line, self._language))
-
-    def resumed(self, history: list[Record]) -> None:
-        """See `Reporter`."""
-        if self._tensorboard is not None and not self._tensorboard.exists():
-            for record in history:  # the run began without
-                self._write_scalars(record)
-
-    def _say(self, line: str) -> None:
-        self._console.print(line, highlight=False, soft_wrap=True)
-
-    def _write_scalars(self, record: Record) -> None:
-        if self._tensorboard is None:
-            return
-        if self._writer is None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._writer = SummaryWriter(self._tensorboard)
-        for name, value in record.items():
-            if name != "epoch":
-                self._writer.add_scalar(name, value, int(record["epoch"]))

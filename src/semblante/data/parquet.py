@@ -35,6 +35,8 @@ def parquet_rows(
     its numbers stand for, as those of the Hugging Face hub do, these names count.
     """
     parquet = _pyarrow_parquet()
+    import pyarrow
+
     try:
         file = parquet.ParquetFile(stream)
         names = {name.lower(): name for name in file.schema_arrow.names}
@@ -69,7 +71,8 @@ def parquet_rows(
                     )
                 except DataError as error:
                     yield error
-    except (OSError, ValueError, TypeError) as error:  # pyarrow's errors derive from these
+    # Some of pyarrow's errors derive from the others as well, not all.
+    except (pyarrow.ArrowException, OSError, ValueError, TypeError) as error:
         yield DataError(f"{where}: not a readable Parquet file: {reason_of(error)}")
 
 

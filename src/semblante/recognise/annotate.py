@@ -61,7 +61,7 @@ def annotate(image: ImageSource, faces: Sequence[Face], language: str = "en") ->
         corners = (box.left, box.top, box.left + box.width - 1, box.top + box.height - 1)
         line = max(2, round(box.width / 50))
         draw.rectangle(corners, outline=COLOURS[face.emotion], width=line)
-    return np.asarray(picture, dtype=np.uint8)
+    return np.array(picture, dtype=np.uint8)
 
 
 def _draw_label(

@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 
 # Everything semblante must know about a model travels under this key of the file's metadata.
 METADATA_KEY: Final = "semblante"
+# What its inputs and outputs are called. Those about steps are missing where it has no choice of
+# them (see `train/dial.py`), FER+'s where it has not learnt them.
+FACES_INPUT: Final = "faces"
+STEPS_INPUT: Final = "steps"
+SETTLED_INPUT: Final = "settled_at"
+LOGITS: Final = "logits"
+FERPLUS_LOGITS: Final = "ferplus_logits"
+STEPS_OUTPUT: Final = "steps_taken"  # of each face, int64 (n,)
 # At once: so many faces' maps stay in a core's cache, and more are not quicker
 # (docs/experiments.md, "sixteen faces at once").
 _BATCH: Final = 16
@@ -69,7 +77,6 @@ class Classifier:
         self._session = _load(self.path)
         self.about = _read_metadata(self._session, self.path)
         self.spec = InputSpec.from_mapping(self.about["input"])
-        self._input = self._session.get_inputs()[0].name
         self._outputs = [output.name for output in self._session.get_outputs()]
         self._dial: dict[str, Any] = {}
         self._try()
@@ -82,12 +89,12 @@ class Classifier:
     @property
     def max_steps(self) -> int | None:
         """Of the last recurrent layer, where their number can be chosen; None where it cannot."""
-        return len(self.about["temperatures"]) - 1 if "steps_taken" in self._outputs else None
+        return int(self.about["steps"][-1]) if STEPS_OUTPUT in self._outputs else None
 
     @property
     def knows_ferplus(self) -> bool:
         """Has it learnt FER+'s votes as well?"""
-        return "ferplus_logits" in self._outputs
+        return FERPLUS_LOGITS in self._outputs
 
     def _checked_dial(self, steps: int | None, early_exit: float | None) -> dict[str, Any]:
         if steps is None and early_exit is None:
@@ -103,9 +110,9 @@ class Classifier:
             raise OptionError(f"expected early_exit between 0 and 1, found {early_exit}")
         dial: dict[str, Any] = {}
         if steps is not None:
-            dial["steps"] = np.array(steps, np.int64)
+            dial[STEPS_INPUT] = np.array(steps, np.int64)
         if early_exit is not None:
-            dial["settled_at"] = np.array(early_exit, np.float32)
+            dial[SETTLED_INPUT] = np.array(early_exit, np.float32)
         return dial
 
     def _try(self) -> None:
@@ -137,20 +144,22 @@ class Classifier:
 
     def logits(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Grey faces, uint8 (n, size, size) -> the network's outputs (n, 7) before softmax."""
-        return self._run(faces, "logits")[0]
+        return self._run(faces, LOGITS)[0]
 
     def all_logits(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """As `logits`, followed by FER+'s eight where the network `knows_ferplus`: (n, 7 or 15)."""
-        names = ["logits", "ferplus_logits"] if self.knows_ferplus else ["logits"]
+        names = [LOGITS, FERPLUS_LOGITS] if self.knows_ferplus else [LOGITS]
         return np.concatenate(self._run(faces, *names), axis=1)
 
     def ferplus_probabilities(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """The same faces -> (n, 8), in the order of `FERPLUS_EMOTIONS`, if it `knows_ferplus`."""
-        return softmax(self._run(faces, "ferplus_logits")[0])
+        return softmax(self._run(faces, FERPLUS_LOGITS)[0])
 
     def steps_taken(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
         """The same faces -> steps that each takes (n,), where the network has a choice of them."""
-        return self._run(faces, "steps_taken")[0]
+        if SETTLED_INPUT not in self._dial:  # the same for all: no need to look at them
+            return np.full(len(faces), self._dial.get(STEPS_INPUT, self.max_steps), np.int64)
+        return self._run(faces, STEPS_OUTPUT)[0]
 
     def _run(self, faces: npt.NDArray[np.uint8], *outputs: str) -> list[npt.NDArray[Any]]:
         size = self.spec.size
@@ -161,7 +170,7 @@ class Classifier:
             )
 
         def run(batch: npt.NDArray[np.uint8]) -> list[npt.NDArray[Any]]:
-            inputs = {self._input: network_input(batch, self.spec), **self._dial}
+            inputs = {FACES_INPUT: network_input(batch, self.spec), **self._dial}
             found: list[npt.NDArray[Any]] = self._session.run(list(outputs), inputs)
             return found
 
@@ -225,7 +234,7 @@ def _read_metadata(session: onnxruntime.InferenceSession, path: Path) -> dict[st
         )
     try:
         about: dict[str, Any] = json.loads(text)
-        labels, _ = tuple(about["labels"]), about["input"]
+        labels, _, _ = tuple(about["labels"]), about["input"], about["steps"]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise ModelError(
             f"{path}: its description (metadata {METADATA_KEY!r}) is damaged"

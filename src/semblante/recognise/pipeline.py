@@ -140,6 +140,8 @@ class Analyzer:
         [(analysis, _)] = self._estimated([prepared])
         found = list(zip(analysis.faces, prepared.crops, strict=True))
         if face is not None:
+            if not found:
+                raise OptionError("expected a picture with a face in it, found none")
             if not 1 <= face <= len(found):
                 raise OptionError(f"expected a face between 1 and {len(found)}, found {face}")
             found = [found[face - 1]]

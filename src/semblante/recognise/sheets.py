@@ -93,7 +93,7 @@ def contact_sheet(
     if hidden:
         text = translated(f"{hidden} more faces are not shown", language)
         draw.text((_GAP, top + 6), text, font=font(18), fill=_INK)
-    return np.asarray(page, dtype=np.uint8)
+    return np.array(page, dtype=np.uint8)
 
 
 def timeline(frames: Sequence[Analysis], language: str = "en") -> RgbImage:
@@ -133,7 +133,7 @@ def timeline(frames: Sequence[Analysis], language: str = "en") -> RgbImage:
         draw.text((14, height - 92), note, font=text, fill=_INK)
     _axis(draw, height - 64, start, span, scale)
     _legend(draw, height - 30, language)
-    return np.asarray(page, dtype=np.uint8)
+    return np.array(page, dtype=np.uint8)
 
 
 def evidence_sheet(explanations: Sequence[Explanation], language: str = "en") -> RgbImage:
@@ -169,7 +169,7 @@ def evidence_sheet(explanations: Sequence[Explanation], language: str = "en") ->
         y = height - 24
         draw.rectangle((place, y, place + 14, y + 14), fill=colour, outline=_INK)
         draw.text((place + 20, y - 2), translated(meaning, language), font=font(14), fill=_INK)
-    return np.asarray(page, dtype=np.uint8)
+    return np.array(page, dtype=np.uint8)
 
 
 def overlaid(

@@ -21,9 +21,8 @@ from typing import Any, Final
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-STEPS_INPUT: Final = "steps"
-SETTLED_INPUT: Final = "settled_at"
-STEPS_OUTPUT: Final = "steps_taken"  # of each face, int64 (n,)
+from semblante.recognise.classifier import SETTLED_INPUT, STEPS_INPUT, STEPS_OUTPUT
+
 NEVER: Final = 2.0
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import torch
 from onnx import numpy_helper
@@ -26,7 +27,13 @@ from semblante.errors import DataError, ModelError, OptionError
 from semblante.files import write_atomically
 from semblante.metrics import accuracy
 from semblante.preprocess import InputSpec, network_input
-from semblante.recognise.classifier import METADATA_KEY, Classifier
+from semblante.recognise.classifier import (
+    FACES_INPUT,
+    FERPLUS_LOGITS,
+    LOGITS,
+    METADATA_KEY,
+    Classifier,
+)
 from semblante.train.calibration import calibrated, fit_temperatures
 from semblante.train.dial import add_dial
 from semblante.train.merge import merged
@@ -173,7 +180,7 @@ class _Calibrated(nn.Module):
 
 
 def _ferplus_temperatures(
-    logits: np.ndarray[Any, Any], dataset: Dataset, votes: FerPlus | None
+    logits: npt.NDArray[np.float32], dataset: Dataset, votes: FerPlus | None
 ) -> list[list[float]]:
     """For FER+'s logits (steps, n, 8) of PublicTest, by the faces that have a majority there."""
     if votes is None:
@@ -188,7 +195,7 @@ def _ferplus_temperatures(
 
 def _torch_logits(
     network: Callable[[torch.Tensor], list[torch.Tensor]], faces: Dataset
-) -> np.ndarray[Any, np.dtype[np.float32]]:
+) -> npt.NDArray[np.float32]:
     """(steps, n, outputs)."""
     parts = []
     with torch.no_grad():
@@ -207,7 +214,7 @@ def too_many(n: int, changed: int) -> float:
     return max(MOST_LOST * n, min(2 * math.sqrt(changed), 9.0) + 1)
 
 
-def _accuracy(faces: Dataset, logits: np.ndarray[Any, Any]) -> float:
+def _accuracy(faces: Dataset, logits: npt.NDArray[np.float32]) -> float:
     return accuracy(faces.labels, logits[:, :N_EMOTIONS].argmax(axis=1))
 
 
@@ -226,7 +233,7 @@ def _onnx_model(network: nn.Module, steps: int) -> onnx.ModelProto:
         program = torch.onnx.export(
             network,
             (example,),
-            input_names=["faces"],
+            input_names=[FACES_INPUT],
             output_names=[_step(t) for t in range(steps)],
             dynamic_shapes=({0: torch.export.Dim("n")},),
             opset_version=OPSET,
@@ -253,7 +260,7 @@ def _add_outputs(model: onnx.ModelProto, steps: int, width: int) -> None:
     said = _step(0) if steps == 1 else "said"
     if steps > 1:
         add_dial(model, [_step(t) for t in range(steps)], said, N_EMOTIONS)
-    widths = {"logits": N_EMOTIONS, "ferplus_logits": width - N_EMOTIONS}
+    widths = {LOGITS: N_EMOTIONS, FERPLUS_LOGITS: width - N_EMOTIONS}
     names = [name for name, columns in widths.items() if columns]
     sizes = np.array([widths[name] for name in names], np.int64)
     sizes = numpy_helper.from_array(sizes, "widths")
@@ -279,7 +286,7 @@ def _quantised(model: onnx.ModelProto, dataset: Dataset) -> None:
         model.CopyFrom(onnx.load(small))
 
 
-def _compare(path: Path, faces: Dataset, expected: np.ndarray[Any, Any], precision: str) -> None:
+def _compare(path: Path, faces: Dataset, expected: npt.NDArray[np.float32], precision: str) -> None:
     """The file at `path` with torch's logits (steps, n, outputs)."""
     exact = precision == "fp32"
     for t, theirs in enumerate(expected):

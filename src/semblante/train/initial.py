@@ -21,7 +21,7 @@ from semblante.train.networks import NETWORKS, build_network
 from semblante.train.objective import N_EMOTIONS, N_WITH_FERPLUS
 from semblante.train.precision import HALVED
 from semblante.train.recurrent import RecurrentNetwork
-from semblante.train.run_folder import ESTIMATES
+from semblante.train.run_folder import BEST, ESTIMATES
 from semblante.train.state import load_best
 from semblante.train.widen import widened
 
@@ -113,7 +113,7 @@ def weights_sha256(places: Iterable[str]) -> dict[str, str]:
             elif (Path(place) / ESTIMATES).exists():
                 file = Path(place) / ESTIMATES
             else:
-                file = Path(place) / "best.safetensors"
+                file = Path(place) / BEST
             found[place] = sha256(file)
     return found
 

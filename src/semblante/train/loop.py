@@ -19,7 +19,7 @@ from torch import nn
 
 from semblante.data import Dataset
 from semblante.data.ferplus import FerPlus
-from semblante.emotions import EMOTIONS
+from semblante.emotions import EMOTIONS, emotion_name
 from semblante.errors import ModelError, OptionError
 from semblante.evaluation import draw_counts
 from semblante.files import write_json
@@ -35,7 +35,17 @@ from semblante.train.objective import N_EMOTIONS, Objective, class_weights, mixe
 from semblante.train.options import TrainOptions
 from semblante.train.processor import keep_freed_memory, placed, this_device, use_bf16
 from semblante.train.reporter import Record, Reporter
-from semblante.train.run_folder import RunConfig, begin_run, check_free, check_same, read_end
+from semblante.train.run_folder import (
+    CONFUSION,
+    CURVES,
+    LOG,
+    RunConfig,
+    begin_run,
+    check_free,
+    check_same,
+    holds_run,
+    read_end,
+)
 from semblante.train.state import Epoch, TrainingState, load_best
 from semblante.train.targets import kept_targets, read_estimates
 
@@ -69,6 +79,7 @@ def train(
     summary's sentences and the pictures are in `language`, one of `emotions.LANGUAGES`.
     Raises `ModelError` where the folder holds another run, or the loss is no longer finite.
     """
+    emotion_name("neutral", language)  # is there such a language?
     together = all_processes()
     options = replace(
         options,
@@ -88,7 +99,7 @@ def train(
             filter(None, (options.initial, *options.teachers, options.estimates))
         ),
     )
-    resume = resume and together.from_first((run_dir / "config.json").exists())
+    resume = resume and together.from_first(holds_run(run_dir))
     if resume:
         config = check_same(run_dir, config)
         ended = read_end(run_dir)
@@ -174,7 +185,7 @@ def train_epoch(
     `epoch` counts from 1. Raises `ModelError` where the loss is no longer finite.
     """
     options = run.options
-    losses, norms = run.epoch.losses, run.epoch.norms
+    losses, norms = run.epoch.losses, run.epoch.gradient_norms
     run.network.train()
     for inputs, targets in faces.augmented_batches(
         options, len(losses), run.epoch.random_state, run.side(epoch)
@@ -215,7 +226,7 @@ def _record(run: TrainingState, epoch: int, public: Faces, sample: Faces, starte
         "epoch": epoch,
         "alpha": run.optimiser.param_groups[0]["lr"],
         "step_loss": float(np.mean(run.epoch.losses)),
-        "gradient_norm": float(np.mean(run.epoch.norms)),
+        "gradient_norm": float(np.mean(run.epoch.gradient_norms)),
         "training_loss": training_loss,
         "training_accuracy": training_accuracy,
         "public_loss": public_loss,
@@ -302,9 +313,9 @@ def _finish(
         **_sentences(history, confusion, language),
     }
     if write:
-        write_json(run_dir / "log.json", {"history": history, "summary": summary})
+        write_json(run_dir / LOG, {"history": history, "summary": summary})
         title = run_title(options, language)
-        draw_curves(history, run_dir / "curves.png", title, language)
+        draw_curves(history, run_dir / CURVES, title, language)
         title += f", PublicTest: {public_accuracy:.1%} (n={len(public)})"
-        draw_counts(confusion, EMOTIONS, run_dir / "confusion.png", title, "fer2013", language)
+        draw_counts(confusion, EMOTIONS, run_dir / CONFUSION, title, "fer2013", language)
     return summary

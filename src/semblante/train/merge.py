@@ -13,7 +13,7 @@ from semblante.data import Dataset
 from semblante.errors import ModelError, OptionError
 from semblante.train.batches import Faces
 from semblante.train.initial import start_from, weights_sha256
-from semblante.train.run_folder import RunConfig, read_config
+from semblante.train.run_folder import BEST, RunConfig, read_config
 from semblante.train.state import load_best, load_last, n_outputs
 
 
@@ -65,7 +65,7 @@ def _load_run(run_dir: Path, dataset: Dataset, *, last: bool) -> tuple[nn.Module
     if config.options.network != record["network"]:
         raise ModelError(
             f"{run_dir}: the run is of {config.options.network!r}, "
-            f"but best.safetensors holds a {record['network']!r}"
+            f"but {BEST} holds a {record['network']!r}"
         )
     return network, epoch, config
 

@@ -16,7 +16,7 @@ import onnx
 from onnx import numpy_helper
 
 from semblante.preprocess import network_input
-from semblante.recognise.classifier import import_onnxruntime
+from semblante.recognise.classifier import FACES_INPUT, import_onnxruntime
 from semblante.train.objective import N_WITH_FERPLUS
 
 PRECISIONS: Final = ("fp32", "fp16", "int8")
@@ -77,7 +77,7 @@ def quantise(source: Path, target: Path, faces: npt.NDArray[np.uint8]) -> None:
 
         def get_next(self) -> dict[str, Any] | None:
             batch = next(self.batches, None)
-            return None if batch is None else {"faces": network_input(batch)}
+            return None if batch is None else {FACES_INPUT: network_input(batch)}
 
     # It logs, and prints, advice about what was just done here.
     root = logging.getLogger()
@@ -145,7 +145,7 @@ def _in_full(graph: onnx.GraphProto) -> list[str]:
     layer that classifies and what follows it."""
     shapes = {tensor.name: tensor.dims for tensor in graph.initializer}
     names: list[str] = []
-    seen = {"faces"}  # the faces, and what is made of them before the first convolution
+    seen = {FACES_INPUT}  # the faces, and what is made of them before the first convolution
     said: set[str] = set()  # results of the dense layer, and what is computed from them
     for node in graph.node:
         first = bool(seen & set(node.input))

@@ -27,6 +27,13 @@ from semblante.train.networks import count_parameters
 from semblante.train.options import TrainOptions
 from semblante.train.reporter import Record
 
+CONFIG: Final = "config.json"
+CHECKPOINT: Final = "checkpoint.safetensors"
+BEST: Final = "best.safetensors"
+TARGETS: Final = "targets.safetensors"
+LOG: Final = "log.json"
+CURVES: Final = "curves.png"
+CONFUSION: Final = "confusion.png"
 # In the folder of `--cross-fit`, beside the folders of its runs: what each network says of the
 # faces that it did not learn from.
 ESTIMATES: Final = "estimates.safetensors"
@@ -46,9 +53,14 @@ class RunConfig:
     weights_sha256: dict[str, str] = field(default_factory=dict)
 
 
+def holds_run(run_dir: Path) -> bool:
+    """Has a run begun there?"""
+    return (run_dir / CONFIG).exists()
+
+
 def check_free(run_dir: Path) -> None:
     """Raise `RunFolderError` where the folder holds a run already."""
-    if (run_dir / "config.json").exists():
+    if holds_run(run_dir):
         raise RunFolderError(
             f"{run_dir} already holds a run: continue it with --resume or choose another folder"
         )
@@ -66,7 +78,7 @@ def begin_run(run_dir: Path, config: RunConfig, network: nn.Module, device: torc
         "python": platform.python_version(),
         "machine": platform.machine(),
     }
-    write_json(run_dir / "config.json", {**asdict(config), **about})
+    write_json(run_dir / CONFIG, {**asdict(config), **about})
 
 
 def check_same(run_dir: Path, ours: RunConfig) -> RunConfig:
@@ -101,7 +113,7 @@ def read_config(run_dir: Path) -> RunConfig:
 
     An option that did not exist when the run began was what its default is.
     """
-    path = run_dir / "config.json"
+    path = run_dir / CONFIG
     config = read_json(path)
     kinds = {"options": dict, "dataset_sha256": str, "source": dict, "bf16": bool}
     if not isinstance(config, dict) or any(
@@ -125,10 +137,10 @@ def read_config(run_dir: Path) -> RunConfig:
 
 def read_end(run_dir: Path) -> tuple[list[Record], dict[str, Any]] | None:
     """History and summary of a run that has come to its end and left all that it leaves then."""
-    if not (run_dir / "confusion.png").exists():  # the last of it
+    if not (run_dir / CONFUSION).exists():  # the last of it
         return None
     try:
-        log = read_json(run_dir / "log.json")
+        log = read_json(run_dir / LOG)
         return log["history"], log["summary"]
     except (ModelError, KeyError, TypeError):  # damaged: it is made again
         return None

@@ -25,7 +25,7 @@ from semblante.train.options import TrainOptions
 from semblante.train.processor import placed, quick_layout, use_bf16
 from semblante.train.recurrent import every_step
 from semblante.train.reporter import Record
-from semblante.train.run_folder import read_config
+from semblante.train.run_folder import BEST, CHECKPOINT, LOG, holds_run, read_config
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Epoch:
     """An epoch in which a run was interrupted, as far as it went."""
 
     losses: list[float] = field(default_factory=list)  # of each step taken
-    norms: list[float] = field(default_factory=list)  # lengths of the gradient
+    gradient_norms: list[float] = field(default_factory=list)  # as `losses`
     random_state: Tensor | None = None  # torch's, on the CPU, before the next step
     seconds: float = 0.0
 
@@ -134,7 +134,7 @@ class TrainingState:
             best = {
                 "network": self.options.network, "outputs": n_outputs(self.options), **history[-1]
             }  # fmt: skip
-            save_tensors(run_dir / "best.safetensors", average, best)
+            save_tensors(run_dir / BEST, average, best)
         memory = {
             f"{number}.{name}": torch.as_tensor(value)
             for number, state in self.optimiser.state_dict()["state"].items()
@@ -149,15 +149,15 @@ class TrainingState:
         if self.epoch.random_state is not None:
             tensors["random_state"] = self.epoch.random_state
         about = {
-            "history": history, "losses": self.epoch.losses, "norms": self.epoch.norms,
+            "history": history, "losses": self.epoch.losses, "norms": self.epoch.gradient_norms,
             "seconds": self.epoch.seconds,
         }  # fmt: skip
-        save_tensors(run_dir / "checkpoint.safetensors", tensors, about)
-        write_json(run_dir / "log.json", {"history": history})
+        save_tensors(run_dir / CHECKPOINT, tensors, about)
+        write_json(run_dir / LOG, {"history": history})
 
     def load(self, run_dir: Path) -> list[Record]:
         """Go on after the last checkpoint, if there is one; returns the history so far."""
-        path = run_dir / "checkpoint.safetensors"
+        path = run_dir / CHECKPOINT
         if not path.exists():
             return []  # killed in the first epoch
         tensors, about = load_tensors(path)
@@ -190,13 +190,13 @@ class TrainingState:
 class _Outputs(nn.Module):
     """A network as a function that gives a list."""
 
-    def __init__(self, network: nn.Module, every_step: bool) -> None:
+    def __init__(self, network: nn.Module, of_every_step: bool) -> None:
         super().__init__()
         self.network = network
-        self.every_step = every_step
+        self.of_every_step = of_every_step
 
     def forward(self, faces: Tensor) -> list[Tensor]:
-        return every_step(self.network, faces) if self.every_step else [self.network(faces)]
+        return every_step(self.network, faces) if self.of_every_step else [self.network(faces)]
 
 
 def n_outputs(options: TrainOptions) -> int:
@@ -207,8 +207,8 @@ def n_outputs(options: TrainOptions) -> int:
 def load_best(run_dir: Path) -> tuple[nn.Module, dict[str, Any]]:
     """The network of a run folder with its best weights, in evaluation mode, and what is known
     of it: the record of its epoch. Raises `ModelError` where there is no such run."""
-    path = run_dir / "best.safetensors"
-    if (run_dir / "config.json").exists() and not path.exists():
+    path = run_dir / BEST
+    if holds_run(run_dir) and not path.exists():
         raise ModelError(f"{run_dir}: no epoch of this run has ended yet: `train --resume` first")
     tensors, about = load_tensors(path)
     try:
@@ -225,7 +225,7 @@ def load_last(run_dir: Path) -> tuple[nn.Module, list[Record]]:
 
     Raises `ModelError` where there is no such run, or it was interrupted in mid-epoch.
     """
-    path = run_dir / "checkpoint.safetensors"
+    path = run_dir / CHECKPOINT
     tensors, about = load_tensors(path)
     try:
         options = read_config(run_dir).options

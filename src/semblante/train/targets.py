@@ -31,7 +31,7 @@ from semblante.train.objective import N_EMOTIONS, smoothed
 from semblante.train.options import TrainOptions
 from semblante.train.processor import placed
 from semblante.train.reporter import Reporter
-from semblante.train.run_folder import ESTIMATES
+from semblante.train.run_folder import ESTIMATES, TARGETS
 
 _PENALTY: Final = 1e-4  # on the squared weights; there are some 250 of them for 28,709 faces
 _FLOOR: Final = 1e-4  # of an estimate, before its logarithm
@@ -53,7 +53,7 @@ def kept_targets(
     so that a run that goes on (`resume`) has the very same, at once."""
     if estimates is not None or not (options.relabel_weight and options.initial):
         return targets_of(faces, votes, options, estimates)
-    path = run_dir / "targets.safetensors"
+    path = run_dir / TARGETS
     if resume and path.exists():
         return load_tensors(path)[0]["targets"]
     reporter.looking()
