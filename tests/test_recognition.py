@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import itertools
 import json
 import os
 import pickle
@@ -12,6 +13,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -246,9 +248,8 @@ def test_of_many_pictures_each_comes_once_and_few_are_read_ahead(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Sixteen at once through the network, or fewer where they are large."""
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
     monkeypatch.setattr("semblante.recognise.pipeline._PATIENCE_S", 60.0)
-    analyzer = Analyzer("rcnn-small-int8", detector="none")
+    analyzer = Analyzer("rcnn-small-int8", detector="none", threads=2)
     read: list[int] = []
 
     def pictures() -> Iterator[np.ndarray]:
@@ -280,6 +281,37 @@ def test_what_is_known_does_not_wait_for_what_takes_long() -> None:
     assert [next(analyses).height for _ in range(2)] == [50, 50]
     may_go_on.set()
     assert [analysis.height for analysis in analyses] == [200, 50]
+
+
+def test_of_a_slow_source_each_result_comes_before_it_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Seconds pass between two looks at this clock: the source seems slow.
+    clock = itertools.count(0, 100)
+    monkeypatch.setattr(
+        "semblante.recognise.pipeline.time", SimpleNamespace(monotonic=clock.__next__)
+    )
+    events: list[str] = []
+
+    def pictures() -> Iterator[np.ndarray]:
+        for _ in range(3):
+            events.append("given")
+            yield np.zeros((8, 8, 3), np.uint8)
+
+    for analysis in Analyzer("rcnn-small-int8", detector="none").analyze_many(pictures()):
+        events.append(f"{analysis.width} wide")
+    assert events == ["given", "8 wide"] * 3
+
+
+def test_what_a_source_gave_before_it_failed_counts() -> None:
+    def pictures() -> Iterator[np.ndarray]:
+        yield from np.zeros((5, 8, 8, 3), np.uint8)
+        raise OSError("the disk is gone")
+
+    analyses = Analyzer("rcnn-small-int8", detector="none").analyze_many(pictures())
+    assert [next(analyses).width for _ in range(5)] == [8] * 5
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(analyses)
 
 
 def test_overlap_by_counting_pixels() -> None:

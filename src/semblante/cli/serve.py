@@ -12,6 +12,7 @@ from dataclasses import replace
 from types import FrameType
 from typing import Annotated
 
+import cv2
 import typer
 
 from semblante.cli.checks import complain, require
@@ -50,7 +51,10 @@ def serve_command(
     if token is None and "SEMBLANTE_TOKEN" in os.environ:
         token = ""  # set, but to nothing, which the options' reader takes for not set
     settings = Settings(
-        host=host, token=token, origins=tuple(origin or ()), workers=workers or os.cpu_count() or 1
+        host=host,
+        token=token,
+        origins=tuple(origin or ()),
+        workers=workers or cv2.getNumberOfCPUs(),
     )
     listening = listen(host, port)
     if not settings.is_local and token is None:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -50,7 +51,8 @@ class Classifier:
         steps: int | None = None,
         early_exit: float | None = None,
     ) -> None:
-        """`threads`: faces are divided among so many; None: one for each processor core.
+        """`threads`: faces are divided among so many; None: one for each processor that this
+        process may use.
 
         `steps`: of the last recurrent layer, 0 .. `max_steps`; None for all. `early_exit`: a face
         is done before that when its likeliest emotion has at least this probability (0 .. 1).
@@ -71,7 +73,7 @@ class Classifier:
             "steps": steps,
             "early_exit": early_exit,
         }
-        self._threads = threads or os.cpu_count() or 1
+        self._threads = threads or cv2.getNumberOfCPUs()
         self._pool = ThreadPoolExecutor(self._threads, "classifier")
         self._process = os.getpid()
         self._session = _load(self.path)

@@ -41,6 +41,7 @@ from semblante.results import Analysis, Box, Face
 _CHUNK: Final = 16
 _CHUNK_PIXELS: Final = 50_000_000
 _PATIENCE_S: Final = 0.2
+_MOST_READERS: Final = 16  # threads; each may hold a picture of 450 MB
 # Of a face that is followed, the detector sees its box so many times as large, at this size.
 _ROOM: Final = 2.0
 _NEAR_SIDE: Final = 128
@@ -91,7 +92,9 @@ class Analyzer:
         `model`: a name of `semblante.available_models()` or an exported ONNX file.
         `detector`: "haar", OpenCV's cascade; "yunet", where its file is (`semblante models pull
         yunet`); "none", each picture is a face; or a `Detector`.
-        `threads`: of the network, None for all.
+        `threads`: that estimate faces, and that read pictures and find faces where there are many
+        (OpenCV's own, see `cv2.setNumThreads`, help each); None: one for each processor that this
+        process may use, see `cv2.getNumberOfCPUs`.
         `steps`, `early_exit` (0..1): less work for each face, see `Classifier`.
         `tta`, test-time augmentation: "flip" averages each face of a picture with its mirror image,
         which is right up to 0.8 points more often (model card) and costs little beside finding the
@@ -108,6 +111,7 @@ class Analyzer:
                 f"found {detector!r}"
             )
         self.mirrored = tta == "flip"
+        self._readers = min(threads or cv2.getNumberOfCPUs(), _MOST_READERS)
         self.classifier = Classifier(
             model_path(model), threads=threads, steps=steps, early_exit=early_exit
         )
@@ -155,7 +159,9 @@ class Analyzer:
 
         A picture that cannot be read gives an `Analysis` with its `error`; the others go on. Some
         are read ahead of the one whose result is next, so an array must stay as it is until its
-        result has come. Raises `OptionError` for a single picture.
+        result has come, and a source that waits for a result before it gives more must use
+        `analyze`. What `images` raises is raised after the results of what it gave before.
+        Raises `OptionError` for a single picture.
         """
         return (analysis for analysis, _ in self.analyze_many_with_pixels(images))
 
@@ -164,9 +170,9 @@ class Analyzer:
     ) -> Generator[tuple[Analysis, RgbImage | None], None, None]:
         """As `analyze_many`, and the pixels of each picture for whoever draws on them.
 
-        Pictures are read ahead, and their faces found, by a thread for each processor core; the
-        faces of several pictures go through the network together, of those that are ready within a
-        fifth of a second.
+        Pictures are read ahead, and their faces found, by several threads; the faces of several
+        pictures go through the network together, of those that are ready within a fifth of a
+        second.
         """
         single = isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview))
         if single or (isinstance(images, np.ndarray) and images.ndim < 4):
@@ -183,9 +189,11 @@ class Analyzer:
         with closing(self._read_ahead(images)) as ahead:
             for future in ahead:
                 left = max(0.0, patient_until - time.monotonic())
-                if chunk and not wait([future], timeout=left).done:
+                if future is None or (chunk and not wait([future], timeout=left).done):
                     yield from self._estimated(chunk)
                     chunk.clear()
+                if future is None:
+                    continue
                 picture = future.result()
                 if not chunk:
                     patient_until = time.monotonic() + _PATIENCE_S
@@ -195,21 +203,41 @@ class Analyzer:
                     chunk.clear()
             yield from self._estimated(chunk)
 
-    def _read_ahead(self, images: Iterable[ImageSource]) -> Generator[Future[_Prepared]]:
-        """In order, while threads work on some that come after."""
-        workers = os.cpu_count() or 1
+    def _read_ahead(
+        self, images: Iterable[ImageSource]
+    ) -> Generator[Future[_Prepared] | None, None, None]:
+        """In order, while threads work on some that come after.
+
+        The source is asked on the caller's thread, which waits for it. Before one that takes long
+        is asked again there is some time to finish what it gave, and a None: nothing comes soon.
+        """
         ahead: deque[Future[_Prepared]] = deque()
-        with ThreadPoolExecutor(workers) as pool:
+        failure: Exception | None = None
+        with ThreadPoolExecutor(self._readers) as pool:
             try:
-                for image in images:
-                    ahead.append(pool.submit(self._prepared_or_error, image))
-                    if len(ahead) == workers + 2:
-                        yield ahead.popleft()
+                asked = time.monotonic()
+                try:
+                    for image in images:
+                        took_s = time.monotonic() - asked
+                        ahead.append(pool.submit(self._prepared_or_error, image))
+                        if len(ahead) == self._readers + 2:
+                            yield ahead.popleft()
+                        if took_s >= _PATIENCE_S:
+                            wait(ahead, timeout=took_s / 4)
+                            while ahead and ahead[0].done():
+                                yield ahead.popleft()
+                            yield None
+                        asked = time.monotonic()
+                except Exception as error:  # of the source: what it gave before still counts
+                    failure = error
                 while ahead:
                     yield ahead.popleft()
             finally:
                 for future in ahead:
                     future.cancel()
+        if failure is not None:
+            yield None
+            raise failure
 
     def _prepared_or_error(self, image: ImageSource) -> _Prepared:
         """As `_prepare`; what is wrong with one picture does not stop the others."""
