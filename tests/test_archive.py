@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 from typer.testing import CliRunner
 
 from conftest import EXAMPLE
@@ -25,12 +26,13 @@ from films import canvas, write_video
 from program import PROGRAM, semblante
 from semblante import Analysis, Analyzer
 from semblante.cli.app import app
-from semblante.cli.formats import COLUMNS, _clock
+from semblante.cli.formats import COLUMNS, write_table
 from semblante.cli.inputs import Clip, Picture, Unreadable, annotated_places, find_inputs
 from semblante.cli.journal import Journal
 from semblante.cli.views import Views
 from semblante.errors import OptionError
 from semblante.images import save_picture
+from semblante.recognise.sheets import clock
 
 
 @pytest.fixture(scope="module")
@@ -279,8 +281,8 @@ def test_what_is_chosen_in_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     os.mkfifo(full / "pipe.jpg")
     for name in ("sheet.png", "other.png"):
         save_picture(np.zeros((4, 4, 3), np.uint8), full / name)
-    # Of what this program has written only what it is about to write again is left out, and of
-    # that name only what it has written.
+    # What this program has drawn is left out, and what is called as what it is about to write only
+    # where it has drawn it.
     own = [full / "sheet.png", full / "b.jpg", full / "marked"]
     listed = os.scandir
 
@@ -291,19 +293,19 @@ def test_what_is_chosen_in_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(os, "scandir", refuses)
     found = find_inputs([full, empty, locked, full], own=iter(own))
-    half = found[:6]
+    half = found[:5]
     assert [item.path.relative_to(full).as_posix() for item in half] == [
-        "a/y.png", "b.jpg", "gone.jpg", "other.png", "pipe.jpg", "z.jpg",
+        "a/y.png", "b.jpg", "gone.jpg", "pipe.jpg", "z.jpg",
     ]  # fmt: skip
     assert str(half[0].below) == "a/y.png"  # type: ignore[union-attr]
     assert isinstance(half[2], Picture)  # which says that it is gone
-    assert isinstance(half[4], Unreadable)
-    assert half[4].error.endswith("expected a file, found a pipe or a device")
-    assert [item.error for item in found[6:8] if isinstance(item, Unreadable)] == [
+    assert isinstance(half[3], Unreadable)
+    assert half[3].error.endswith("expected a file, found a pipe or a device")
+    assert [item.error for item in found[5:7] if isinstance(item, Unreadable)] == [
         f"{empty}: no pictures or videos in this folder",
         f"{locked}: cannot be read: Permission denied",
     ]
-    assert found[8:] == half
+    assert found[7:] == half
 
 
 def test_a_pipe_in_the_folder_of_the_copies_is_not_waited_for(
@@ -321,7 +323,62 @@ def test_a_pipe_in_the_folder_of_the_copies_is_not_waited_for(
 
 
 def test_a_clock_does_not_say_sixty_seconds() -> None:
-    assert [_clock(s) for s in (0, 59.94, 59.97, 61.25)] == ["0:00.0", "0:59.9", "1:00.0", "1:01.2"]
+    times = [clock(s, tenths=True) for s in (0, 59.94, 59.97, 61.25, 3661)]
+    assert times == ["0:00.0", "0:59.9", "1:00.0", "1:01.2", "1:01:01.0"]
+    assert [clock(s) for s in (0, 59.97, 600, 7205)] == ["0:00", "1:00", "10:00", "2:00:05"]
+
+
+@pytest.mark.parametrize(
+    ("name", "begins"), [("x.CSV", "path,frame,"), ("x.jsonl", '{"path"'), ("x.txt", "picture ")]
+)
+def test_the_format_is_what_the_name_says(name: str, begins: str, tmp_path: Path) -> None:
+    assert semblante("analyze", EXAMPLE, "--out", tmp_path / name).returncode == 0
+    assert (tmp_path / name).read_text().startswith(begins)
+    done = semblante("analyze", EXAMPLE, "--out", tmp_path / name, "--format", "table")
+    assert done.returncode == 0
+    assert (tmp_path / name).read_text().startswith("picture ")
+
+
+def test_what_it_drew_on_is_no_input_of_a_later_run(archive: Path, tmp_path: Path) -> None:
+    for name in ("00.jpg", "10 clip.mp4"):
+        shutil.copy(archive / name, tmp_path)
+    command = ("analyze", tmp_path, "--format", "json", "--every", "1s")
+    before = semblante(*command)
+    made = ("--annotate", "marked", "--timeline", "lines", "--contact-sheet", "sheet.png")
+    assert semblante(*command, *made, cwd=tmp_path).returncode == 0
+    after = semblante(*command)
+    assert after.stdout == before.stdout
+    assert before.stderr == ""
+    left_out = f"{tmp_path}: 4 pictures or videos that semblante drew on are left out"
+    assert after.stderr == f"semblante: {left_out}\n"
+    named = semblante("analyze", tmp_path / "marked" / "00.jpg", "--format", "json")
+    assert json.loads(named.stdout)["path"].endswith("marked/00.jpg")
+
+
+def test_a_table_that_is_interrupted_shows_what_there_is(archive: Path) -> None:
+    process = subprocess.Popen(
+        [PROGRAM, "analyze", *sorted(archive.glob("*.jpg")), archive / "10 clip.mp4"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    process.stderr.readline()  # of a broken one: others are done
+    process.send_signal(signal.SIGINT)
+    stdout, _ = process.communicate()
+    assert process.returncode == 130
+    assert str(archive / "00.jpg") in stdout
+
+
+def test_the_end_of_a_long_path_is_shown(tmp_path: Path) -> None:
+    place = tmp_path / ("interviews-of-the-second-year" * 3)
+    place.mkdir()
+    shutil.copy(EXAMPLE, place / "participant-07.jpg")
+    out = io.StringIO()
+    console = Console(file=out, width=80, force_terminal=True, color_system=None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("semblante.cli.formats.Console", lambda **_: console)
+        write_table([Analysis(str(place / "participant-07.jpg"), 3, 4)], out, "en")
+    cells = "".join(line.split(" ")[0] for line in out.getvalue().splitlines()[1:])
+    assert cells.endswith("participant-07.jpg")
 
 
 def test_journal_by_itself(tmp_path: Path) -> None:

@@ -49,6 +49,14 @@ def test_a_marked_copy_keeps_the_sound_and_stays_with_it(uneven: Path, tmp_path:
 
 
 @needs_ffmpeg
+def test_a_copy_of_fewer_frames_keeps_the_sound_too(uneven: Path, tmp_path: Path) -> None:
+    done = program("analyze", uneven, "--annotate", tmp_path, "--every", "500ms")
+    assert done.returncode == 0, done.stderr
+    ffmpeg("-i", tmp_path / "uneven.mp4", "-vn", "-f", "wav", tmp_path / "sound.wav")
+    assert (tmp_path / "sound.wav").stat().st_size > 3 * 44_100  # 3 s, 2 bytes each, mono
+
+
+@needs_ffmpeg
 def test_sound_that_an_mp4_cannot_hold_is_encoded_anew(uneven: Path, tmp_path: Path) -> None:
     clip = tmp_path / "clip.avi"
     ffmpeg("-i", uneven, "-c:v", "mpeg4", "-c:a", "pcm_s16le", clip)
@@ -101,16 +109,18 @@ def test_a_killed_run_s_half_copy_is_no_input_and_is_replaced(moving: Path, tmp_
     assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
     shutil.copy(moving, tmp_path / ("\u3042" * 80 + ".mp4"))  # 244 bytes, of 255 that may be
     done = program("analyze", tmp_path, "--annotate", tmp_path / "marked")
-    assert (done.returncode, done.stderr) == (0, "")
+    left_out = f"semblante: {tmp_path}: 1 pictures or videos that semblante drew on are left out\n"
+    assert (done.returncode, done.stderr) == (0, left_out)
 
 
 def test_annotating_a_folder_of_films_twice_into_itself(tmp_path: Path) -> None:
     """So a run that was interrupted goes on."""
     for name in ("a.avi", "b.mov"):
         write_video(tmp_path / name, 3, lambda _: canvas())
-    for _ in range(2):
+    for left_out in (0, 2):
         done = program("analyze", tmp_path, "--annotate", tmp_path, "--format", "json")
-        assert (done.returncode, done.stderr, len(done.stdout.splitlines())) == (0, "", 6)
+        assert (done.returncode, len(done.stdout.splitlines())) == (0, 6)
+        assert (f"{left_out} pictures or videos" in done.stderr) == bool(left_out)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.avi", "a.mp4", "b.mov", "b.mp4"]
     assert is_whole(tmp_path / "a.mp4")
     assert len(list(Video(tmp_path / "a.mp4").frames())) == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -59,15 +60,26 @@ def test_timeline_has_a_strip_for_each_track() -> None:
         for n in range(10)
     ]  # fmt: skip
     picture = timeline(frames)
-    top = picture[20:64]
+    top = picture[46:90]
     happy = np.argwhere((top == COLOURS["happy"]).all(axis=2))
     sad = np.argwhere((top == COLOURS["sad"]).all(axis=2))
     assert happy[:, 1].max() <= sad[:, 1].min() + 1  # one after the other
     assert np.ptp(happy[:, 0]) > 30
-    second = picture[74:118]
+    second = picture[100:144]
     assert COLOURS["fear"] in colours(second)
     assert COLOURS["sad"] not in colours(second)
     assert timeline([]).shape[2] == 3
+
+
+def test_a_frame_is_seen_until_the_next_one_comes() -> None:
+    """Of a film with ten frames in its first second and one in each of the next."""
+    times = [*(n / 10 for n in range(10)), *range(1, 6)]
+    frames = [
+        Analysis("x.mp4", 9, 9, (face("happy"),), frame=n, time_s=float(time_s))
+        for n, time_s in enumerate(times)
+    ]
+    line = (timeline(frames)[88] == COLOURS["happy"]).all(axis=1)
+    assert np.diff(np.flatnonzero(line)).max() == 1
 
 
 @pytest.fixture
@@ -99,7 +111,7 @@ def test_a_timeline_begins_with_its_first_frame(written: list[tuple[float, str]]
         Analysis("x.mp4", 9, 9, (face("happy"),), frame=n, time_s=100.3 + n / 10) for n in range(40)
     ]
     picture = timeline(frames, "es")
-    rows, columns = np.nonzero((picture[:70] == COLOURS["happy"]).all(axis=2))
+    rows, columns = np.nonzero((picture[:96] == COLOURS["happy"]).all(axis=2))
     assert (columns.min(), columns.max()) == pytest.approx((110, 1180), abs=1)
     assert rows.max() - rows.min() == pytest.approx(0.82 * 44, abs=1)
     marks = [(x, text) for x, text in written if text.endswith(" s")]
@@ -108,7 +120,25 @@ def test_a_timeline_begins_with_its_first_frame(written: list[tuple[float, str]]
         [113 + 1070 * (0.2 + n / 2) / 4 for n in range(8)]
     )
     names = [text for _, text in written if not text.endswith(" s")]
-    assert names == ["pista 1", *(emotion_name(emotion, "es") for emotion in EMOTIONS)]
+    assert names == ["x.mp4", "pista 1", *(emotion_name(emotion, "es") for emotion in EMOTIONS)]
+
+
+def test_a_long_film_has_a_clock_and_one_without_faces_says_so(
+    written: list[tuple[float, str]],
+) -> None:
+    path = "interviews/" * 40 + "long.mp4"
+    timeline([Analysis(path, 9, 9, frame=n, time_s=600.0 * n) for n in range(11)])
+    (_, title), (_, nothing), *marks = written[: -len(EMOTIONS)]
+    assert title.startswith("…")
+    assert title.endswith("interviews/long.mp4")
+    assert nothing == "no face"
+    expected = ["0:00", *(f"{n}0:00" for n in range(1, 6)), *(f"1:{n}0:00" for n in range(6))]
+    assert [text for _, text in marks] == expected
+    written.clear()
+    timeline([Analysis("x.mp4", 9, 9, frame=n, time_s=float(n)) for n in range(100)])
+    left, last = written[-len(EMOTIONS) - 1]
+    assert last == "1:40"
+    assert left < 1175  # and not half beyond the edge
 
 
 def test_of_many_tracks_the_longest_are_shown_in_order(written: list[tuple[float, str]]) -> None:
@@ -250,6 +280,16 @@ def test_two_videos_of_one_name_have_a_timeline_each(tmp_path) -> None:
     found.write()
     names = sorted(path.name for path in (tmp_path / "lines").iterdir())
     assert names == ["clip-2-2.mp4.png", "clip-2.mp4.png", "clip-3.mp4.png", "clip.mp4.png"]
+
+
+def test_timelines_lie_as_the_videos_lay(tmp_path) -> None:
+    below = {"x/a/clip.mp4": Path("a/clip.mp4"), "x/b/clip.mp4": Path("b/clip.mp4")}
+    found = views.Views(None, tmp_path, "en", below)
+    for path in below:
+        found.add(Analysis(path, 9, 9, (face("happy"),), frame=0, time_s=0.0))
+    found.write()
+    names = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.png"))
+    assert names == ["a/clip.mp4.png", "b/clip.mp4.png"]
 
 
 def test_what_was_written_is_no_input(tmp_path) -> None:

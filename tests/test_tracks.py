@@ -14,9 +14,10 @@ import semblante
 from conftest import EXAMPLE
 from films import FPS, SIZE, canvas, write_video
 from semblante import Analyzer, Box, Face
+from semblante.preprocess import crop_face, to_grey
 from semblante.recognise.detectors import Detection, make_detector
 from semblante.recognise.pipeline import Following
-from semblante.recognise.tracks import Track, Tracker, median_flow, tracker_for
+from semblante.recognise.tracks import Track, Tracker, change, median_flow, tracker_for
 from semblante.recognise.video import Frame, Video, VideoWriter
 
 
@@ -183,6 +184,44 @@ def test_smoothing_is_an_exponential_average_in_time() -> None:
     assert Tracker(smoothing_s=0).smooth(track, start, 100.0).tolist() == start.tolist()
 
 
+def test_a_cut_ends_all_tracks_and_the_new_scene_is_searched_at_once() -> None:
+    rng = np.random.default_rng(0)
+    scenes = [
+        cv2.GaussianBlur(rng.integers(0, 256, (240, 320, 3)).astype(np.uint8), (0, 0), 20) * 2
+        for _ in range(2)
+    ]
+    searched: list[float] = []
+
+    class Notes:
+        """Sees a face in the same place of every picture."""
+
+        def detect(
+            self, image: np.ndarray, max_side: int | None = None, *, upright: bool = False
+        ) -> list[Detection]:
+            searched.append(time_s)
+            return [Detection(Box(100, 60, 80, 80), 0.9)]
+
+    following = Following(
+        Analyzer(detector=Notes()), Tracker(), look_every_s=99.0, search_every_s=99.0
+    )
+    numbers = []
+    for frame in range(6):
+        time_s = frame / 10
+        picture = np.roll(scenes[frame // 3], frame, axis=1)  # the camera moves a little
+        numbers.append([face.track for face in following.faces(picture, time_s)])
+    assert numbers == [[1], [1], [1], [2], [2], [2]]
+    assert searched == [0.0, 0.3]
+
+
+def test_how_much_changes_from_frame_to_frame(face: np.ndarray) -> None:
+    one, other = canvas((face, 60, 60))[:, :, 1], canvas((face, 200, 100))[:, :, 1]
+    assert change(one, one) == pytest.approx(0)
+    assert change(one, one // 2 + 20) < 0.01  # less light, and less contrast
+    assert change(one, 255 - one) == pytest.approx(2, abs=1e-3)
+    assert 0.5 < change(one, other) < 1.5
+    assert change(one, WALL) == change(WALL, WALL) == 0
+
+
 def test_a_face_in_a_large_frame_is_followed(face: np.ndarray) -> None:
     """Frames are followed at 640 pixels a side; boxes are in the frame's own."""
     frames = [cv2.cvtColor(canvas((face, x, 60)), cv2.COLOR_RGB2GRAY) for x in (60, 66)]
@@ -327,6 +366,28 @@ def test_frames_far_apart_are_as_pictures() -> None:
     assert tracker_for(0.5).update(there, 0.0)
     assert not tracker_for(0.1).update(there, 0.0)
     assert not tracker_for(None).update(there, 0.0)
+
+
+@pytest.mark.parametrize("every_s", [None, 0.5])
+def test_moments_far_apart_are_not_averaged_but_looked_at_twice(
+    face: np.ndarray, every_s: float | None
+) -> None:
+    analyzer = Analyzer("rcnn-small-int8", detector="none")
+    mirrored = face[:, ::-1].copy()
+    following = Following(analyzer, tracker_for(every_s), look_every_s=0.0, search_every_s=0.0)
+    found = [
+        [*following.faces(picture, time_s)[0].probabilities.values()]
+        for time_s, picture in ((0.0, face), (0.5, mirrored))
+    ]
+    views = analyzer.classifier.probabilities(
+        np.stack([crop_face(to_grey(picture), Box(0, 0, 110, 110)) for picture in (face, mirrored)])
+    )
+    if every_s is None:
+        share = np.exp(-0.5 / 0.4)
+        expected = [views[0], share * views[0] + (1 - share) * views[1]]
+    else:
+        expected = [views.mean(axis=0)] * 2
+    np.testing.assert_allclose(found, expected, atol=0.01)
 
 
 def test_every_frame_is_a_face_where_it_is_said_so(tmp_path: Path) -> None:

@@ -94,7 +94,8 @@ class Analysis:
     height: int | None
     faces: tuple[Face, ...] = ()
     frame: int | None = None  # number of the frame in a video, from 0; None for a picture
-    time_s: float | None = None  # seconds from the video's start; None for a picture
+    # Seconds since a video's first frame, which may come later than its sound; None for a picture.
+    time_s: float | None = None
     error: str | None = None  # one line: why it could not be read, or its copy not be written
 
     def to_dict(self) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from rich.progress import (
 
 from semblante.cli.checks import complain, not_an_input, output_file, output_folder, require
 from semblante.cli.formats import write_csv, write_json_lines, write_parquet, write_table
-from semblante.cli.inputs import annotated_places, find_inputs
+from semblante.cli.inputs import Clip, annotated_places, find_inputs
 from semblante.cli.journal import Journal
 from semblante.cli.language import said
 from semblante.cli.options import (
@@ -54,6 +54,15 @@ class Format(StrEnum):
     parquet = "parquet"
 
 
+_BY_SUFFIX: Final = {
+    ".csv": Format.csv,
+    ".json": Format.json,
+    ".jsonl": Format.json,
+    ".ndjson": Format.json,
+    ".parquet": Format.parquet,
+}
+
+
 class PictureTta(StrEnum):
     """Views of a face whose probabilities are averaged."""
 
@@ -78,7 +87,13 @@ def analyze_command(
             readable=False,
         ),
     ],
-    format: Annotated[Format, typer.Option(help="json is one object a line")] = Format.table,
+    format: Annotated[
+        Format | None,
+        typer.Option(
+            help="json is one object a line (default: as --out's name ends, else table)",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="write here instead of to the screen; - is the screen", readable=False),
@@ -145,6 +160,8 @@ def analyze_command(
     """
     if out in _STANDARD_OUTPUT:
         out = None
+    if format is None:
+        format = _BY_SUFFIX.get(out.suffix.lower(), Format.table) if out else Format.table
     streamed = out is None or (out.exists() and not out.is_file())  # a pipe, a device
     _check(format, out, annotate, contact_sheet, timeline, resume=resume, streamed=streamed)
     if min_face is not None and detector is DetectorName.none:
@@ -167,7 +184,8 @@ def analyze_command(
     )  # fmt: skip
     work = Work(analyzer, found, places, every_s, lang, blur=blur)
     others = [*(item.path for item in found), *places.values(), out, contact_sheet]
-    views = Views(contact_sheet, timeline, lang, filter(None, others))
+    below = {str(item.path): item.below for item in found if isinstance(item, Clip)}
+    views = Views(contact_sheet, timeline, lang, below, filter(None, others))
     if out is None:
         failed = _as_they_come(work, format, views, sys.stdout)
     elif streamed:
@@ -242,6 +260,7 @@ def _as_they_come(work: Work, format: Format, views: Views, file: IO[str]) -> in
     """Results, each as soon as it is there (a table when all are); returns how many inputs could
     not be read."""
     failed = 0
+    found: list[Analysis] = []  # where it becomes a table
     # A bar among lines that appear would tear them apart.
     with _progress(work, shown=format is Format.table or not file.isatty()) as done:
 
@@ -256,7 +275,11 @@ def _as_they_come(work: Work, format: Format, views: Views, file: IO[str]) -> in
                     done(step.input + 1)
 
         if format is Format.table:
-            found = list(analyses())  # all of it, before the bar goes and the table comes
+            try:
+                found.extend(analyses())  # all of it, before the bar goes and the table comes
+            except KeyboardInterrupt:
+                write_table(found, file, work.lang)
+                raise
         else:
             _write_text(analyses(), file, format, work.lang)
     if format is Format.table:

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from semblante.emotions import EMOTIONS, emotion_name
 from semblante.errors import MissingExtraError, printable
+from semblante.recognise.sheets import clock
 from semblante.results import COLUMNS, WHOLE_COLUMNS, Analysis, rows_of
 from semblante.translation import translated
 
@@ -78,6 +79,7 @@ def write_table(analyses: Iterable[Analysis], file: IO[str], language: str) -> N
     video a line a track, with the emotion it showed most."""
     columns = ("picture", "face", "emotion", "or else", "left,top size")
     table = Table(*(translated(name, language) for name in columns), box=None, pad_edge=False)
+    table.columns[0].overflow = "fold"  # the end of a path tells pictures apart
     for column in table.columns[2:]:
         column.no_wrap = True
     for _, group in itertools.groupby(analyses, key=_Inputs().number):
@@ -100,7 +102,7 @@ def write_table(analyses: Iterable[Analysis], file: IO[str], language: str) -> N
                     table.add_row(path, str(number), *guesses, box)
         for track, shown in clip.tracks.items():
             mean = {name: total / shown.frames for name, total in shown.totals.items()}
-            times = f"{_clock(shown.first_s)} - {_clock(shown.last_s)}"
+            times = " - ".join(clock(at, tenths=True) for at in (shown.first_s, shown.last_s))
             name = translated(f"track {track}", language)
             table.add_row(path, name, *_guesses(mean, language), times)
         if clip.frames and not clip.tracks:
@@ -166,8 +168,3 @@ class _Clip:
 def _guesses(probabilities: Mapping[str, float], language: str) -> tuple[str, ...]:
     ranked = sorted(probabilities.items(), key=lambda item: -item[1])
     return tuple(f"{emotion_name(name, language)} {p:.0%}" for name, p in ranked[:2])
-
-
-def _clock(seconds: float) -> str:
-    tenths = round(10 * seconds)
-    return f"{tenths // 600}:{tenths % 600 / 10:04.1f}"

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from semblante.cli.checks import complain
 from semblante.errors import OptionError
 from semblante.files import files_below, identity, key_of_name
 from semblante.images import SUFFIXES, is_own, is_picture, saved_name
@@ -48,8 +49,8 @@ def find_inputs(
     A file named by the user is tried whatever its name; where its suffix does not say so, its
     content tells whether it is a video. In folders, with their sub-folders, files are chosen by
     their suffix and sorted by name. Hidden ones are left out, and what lies in hidden sub-folders
-    (thumbnails, a bin); so is what this program has written: a contact sheet, or what lies in a
-    folder, among `own`, and copies that a killed run left half done. Without `videos` those in
+    (thumbnails, a bin); so is what this program has written: files and folders among `own`, copies
+    and plots of any earlier run, and what a killed one left half done. Without `videos` those in
     folders are left out as well.
     """
     written = list(own)
@@ -62,20 +63,21 @@ def _found(path: Path, own: Sequence[Path], videos: bool) -> Iterator[Input]:
         return
     denied: list[OSError] = []
     known = SUFFIXES | video.SUFFIXES if videos else SUFFIXES
-    ours = {identity(place) for place in own}
-    among = identity(path) in ours  # copies or plots go into the very folder that is searched
 
     def made_by_us(file: Path) -> bool:
-        """A copy or a plot of an earlier run. (Of a pipe the beginning would be waited for.)"""
-        if not (among or identity(file) in ours) or not os.path.isfile(file):  # noqa: PTH113
+        """A copy or a plot. (Of a pipe the beginning would be waited for.)"""
+        if not os.path.isfile(file):  # noqa: PTH113
             return False
         return video.is_own(file) if file.suffix.lower() in video.SUFFIXES else is_own(file)
 
-    files = [
+    there = [
         file
         for file in files_below(path, denied.append, leave_out=own)
-        if file.suffix.lower() in known and not made_by_us(file)
+        if file.suffix.lower() in known
     ]
+    files = [file for file in there if not made_by_us(file)]
+    if left_out := len(there) - len(files):
+        complain(f"{path}: {left_out} pictures or videos that semblante drew on are left out")
     for error in denied:
         yield Unreadable(path, f"{error.filename}: cannot be read: {error.strerror}")
     if not files and not denied:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from semblante.cli.checks import complain
 from semblante.cli.formats import follows
@@ -22,13 +23,20 @@ class Views:
     """Give it every result, in order, and let it write at the end."""
 
     def __init__(
-        self, sheet: Path | None, timelines: Path | None, language: str, others: Iterable[Path] = ()
+        self,
+        sheet: Path | None,
+        timelines: Path | None,
+        language: str,
+        below: Mapping[str, Path] = MappingProxyType({}),
+        others: Iterable[Path] = (),
     ) -> None:
-        """`sheet`: a `saved_name`. No timeline replaces one of the `others`: what is read or
-        written besides."""
+        """`sheet`: a `saved_name`. Timelines lie as the videos lay in their folders: `below` says
+        where, by path; those of others are called as these are. None replaces one of the `others`:
+        what is read or written besides."""
         self._sheet = sheet
         self._timelines = timelines
         self._language = language
+        self._below = below
         self._tiles: list[Tile] = []
         self._faces: Counter[str] = Counter()  # of each emotion, with those that get no tile
         self._clip: list[Analysis] = []  # the frames of the video at hand
@@ -70,12 +78,13 @@ class Views:
                 complain(f"--contact-sheet {self._sheet}: {hidden} more faces are not shown on it")
 
     def _write_timeline(self, folder: Path) -> None:
-        clip, number = Path(self._clip[0].path or ""), 1
-        place = folder / f"{clip.name}.png"
+        path = self._clip[0].path or ""
+        clip, number = self._below.get(path, Path(Path(path).name)), 1
+        place = folder / f"{clip}.png"
         # Of two with one name the second becomes NAME-2.
         while _known_as(place) & self._taken:
             number += 1
-            place = folder / f"{clip.stem}-{number}{clip.suffix}.png"
+            place = folder / f"{clip.with_stem(f'{clip.stem}-{number}')}.png"
         self._taken |= _known_as(place)
         try:
             save_picture(timeline(self._clip, self._language), place)

@@ -17,7 +17,7 @@ from semblante.images import RgbImage, save_picture
 from semblante.recognise.annotate import annotate, pixelated
 from semblante.recognise.pipeline import SEARCH_EVERY_S, Analyzer
 from semblante.recognise.tracks import tracker_for
-from semblante.recognise.video import Video, VideoWriter
+from semblante.recognise.video import LONGEST_GAP_S, Video, VideoWriter
 from semblante.results import Analysis, Box
 
 # Frames a second of a video's copy, at least: OpenCV writes none of a thousandth.
@@ -82,7 +82,7 @@ class Work:
                 rate = video.fps
                 if self.every_s is not None:
                     rate = min(rate, max(_LEAST_RATE, 1 / self.every_s))
-                sound = path if self.every_s is None else None
+                sound = path if (self.every_s or 0) <= LONGEST_GAP_S else None
                 writer = VideoWriter(self.places[number], rate, sound)
             tracker = tracker_for(self.every_s)
             frames = self.analyzer.analyze_video_with_pixels(

@@ -98,7 +98,8 @@ class Analyzer:
         `steps`, `early_exit` (0..1): less work for each face, see `Classifier`.
         `tta`, test-time augmentation: "flip" averages each face of a picture with its mirror image,
         which is right up to 0.8 points more often (model card) and costs little beside finding the
-        face; "none" does not. In videos the moments of a track are averaged instead.
+        face; "none" does not. In videos the moments of a track are averaged instead, unless frames
+        are half a second apart or more.
 
         Raises `ModelError` where the model cannot be used, `OptionError` for an option outside its
         range.
@@ -290,11 +291,12 @@ class Analyzer:
         """One `Analysis` for each frame of a video file, or of a camera given by its number; of a
         `Video` that is open already, which another thread may `stop`.
 
-        Faces carry the number of their track, which stays with a person, and probabilities averaged
-        over the last moments of that track. Memory does not grow with the video's length. Closing
-        the generator lets go of the camera or file.
+        Faces carry the number of their track, which stays with a person until the film is cut, and
+        probabilities averaged over the last moments of that track. Memory does not grow with the
+        video's length. Closing the generator lets go of the camera or file.
 
-        `every_s`: only a frame every so many seconds; `detect_every`: every so many frames of the
+        `every_s`: only a frame every so many seconds, from half a second on each by itself, like a
+        picture; `detect_every`: every so many frames of the
         video the detector looks again close to the faces that are known, which are followed in
         between; every `search_every_s` seconds, 0 for in each frame, it searches the whole frame
         for new ones. `tracker`: who tells faces from each other, a new one for each video; None for
@@ -396,11 +398,13 @@ class Following:
         grey = to_grey(image)
         if self._whole:  # which has nowhere to go
             self._tracker.lose()
-        else:
-            self._tracker.follow(grey)
+        elif self._tracker.follow(grey):  # another scene: who is in it?
+            self._searched_s = -math.inf
         tracks = self._tracker.update(self._detections(image, time_s), time_s)
         crops = self._analyzer._crops(grey, tracks)
-        estimates = self._analyzer.classifier.probabilities(crops)
+        # Two views where moments are not averaged.
+        mirrored = self._analyzer.mirrored and not self._tracker.smoothing_s
+        estimates = self._analyzer.classifier.probabilities(crops, mirrored=mirrored)
         return tuple(
             self._analyzer._face(
                 track.box, track.score, self._tracker.smooth(track, row, time_s), track.number

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from semblante.emotions import EMOTIONS, emotion_name
+from semblante.errors import printable
 from semblante.images import RgbImage
 from semblante.recognise.annotate import COLOURS, font
 from semblante.recognise.explain import STRIDE, Explanation
@@ -97,35 +98,41 @@ def contact_sheet(
 
 
 def timeline(frames: Sequence[Analysis], language: str = "en") -> RgbImage:
-    """A video's picture (H, W, 3): a strip for each track, at each moment in the colour of its
-    emotion and as high as that is probable; beneath, the time in seconds and the colours' names.
-    Of more than 60 tracks those that were seen in most frames are shown, and how many are not."""
-    tracks: dict[int, list[tuple[float, str, float]]] = {}
-    for analysis in frames:
+    """A video's picture (H, W, 3): its path, a strip for each track, at each moment in the colour
+    of its emotion and as high as that is probable; beneath, the time and the colours' names. Of
+    more than 60 tracks those that were seen in most frames are shown, and how many are not."""
+    times = [analysis.time_s or 0.0 for analysis in frames]
+    start, end = (times[0], times[-1]) if times else (0.0, 1.0)
+    span = end - start + ((end - start) / max(1, len(times) - 1) or 1.0)
+    tracks: dict[int, list[tuple[float, float, str, float]]] = {}
+    # A frame is seen until the next one, be it sooner or later.
+    for analysis, begins, ends in zip(frames, times, [*times[1:], start + span], strict=False):
         for face in analysis.faces:
-            shown = (analysis.time_s or 0.0, face.emotion, face.probabilities[face.emotion])
+            shown = (begins, ends, face.emotion, face.probabilities[face.emotion])
             tracks.setdefault(face.track or 0, []).append(shown)
     longest = sorted(tracks, key=lambda track: -len(tracks[track]))[:_MOST_STRIPS]
     hidden = len(tracks) - len(longest)
     tracks = {track: tracks[track] for track in sorted(longest)}
-    times = [analysis.time_s or 0.0 for analysis in frames]
-    start, end = (min(times), max(times)) if times else (0.0, 1.0)
-    gap = (end - start) / max(1, len(times) - 1) or 1.0
-    span = end - start + gap
     scale = (_WIDTH - _MARGIN - 20) / span
 
-    height = 20 + max(1, len(tracks)) * (_STRIP + 10) + 70 + (26 if hidden else 0)
+    height = 46 + max(1, len(tracks)) * (_STRIP + 10) + 70 + (26 if hidden else 0)
     page = Image.new("RGB", (_WIDTH, height), _BACKGROUND)
     draw = ImageDraw.Draw(page)
     text = font(15)
+    title = printable(frames[0].path or "") if frames else ""
+    while draw.textlength(title, font=text) > _WIDTH - 28:
+        title = "…" + title[2:]
+    draw.text((14, 14), title, font=text, fill=_INK)
+    if not tracks:
+        draw.text((_MARGIN, 58), translated("no face", language), font=text, fill=_INK)
     for number, (track, moments) in enumerate(tracks.items()):
-        top = 20 + number * (_STRIP + 10)
+        top = 46 + number * (_STRIP + 10)
         name = translated(f"track {track}", language)
         draw.text((14, top + _STRIP // 2 - 9), name, font=text, fill=_INK)
         draw.line((_MARGIN, top + _STRIP, _WIDTH - 20, top + _STRIP), fill=(190, 190, 190))
-        for time_s, emotion, probability in moments:
-            left = _MARGIN + (time_s - start) * scale
-            right = max(left + 1, left + gap * scale)
+        for begins, ends, emotion, probability in moments:
+            left = _MARGIN + (begins - start) * scale
+            right = max(left + 1, _MARGIN + (ends - start) * scale)
             tall = _STRIP * probability
             draw.rectangle((left, top + _STRIP - tall, right, top + _STRIP), fill=COLOURS[emotion])
     if hidden:
@@ -198,14 +205,24 @@ _UNITS: Final = (
 
 
 def _axis(draw: ImageDraw.ImageDraw, top: int, start: float, span: float, scale: float) -> None:
-    """Seconds at round places, at most twelve of them."""
+    """The time at round places, at most twelve of them: in seconds, from a minute on as a clock."""
     unit = next((unit for unit in _UNITS if 11 * unit >= span), _UNITS[-1])
     moment = ceil(start / unit) * unit
     while moment <= start + span:
         x = _MARGIN + (moment - start) * scale
         draw.line((x, top, x, top + 5), fill=_INK)
-        draw.text((x + 3, top + 2), f"{moment:g} s", font=font(12), fill=_INK)
+        text = f"{moment:g} s" if span <= 60 else clock(moment, tenths=unit < 1)
+        left = min(x + 3, _WIDTH - 2 - draw.textlength(text, font=font(12)))
+        draw.text((left, top + 2), text, font=font(12), fill=_INK)
         moment += unit
+
+
+def clock(seconds: float, *, tenths: bool = False) -> str:
+    """`1:05`, `1:00:00`; with tenths `1:05.3`."""
+    minutes, left = divmod(round(10 * seconds), 600)
+    hours, minutes = divmod(minutes, 60)
+    text = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
+    return f"{text}:{left / 10:04.1f}" if tenths else f"{text}:{left // 10:02d}"
 
 
 def _legend(draw: ImageDraw.ImageDraw, top: int, language: str) -> None:

@@ -25,6 +25,10 @@ _INNER: Final = 0.6  # of the box, where the points lie: on the face, not beside
 _BACK_ERROR: Final = 0.05  # of the box: a point that does not find back this well is dropped
 _FAR_S: Final = 0.5  # so far apart, a face that moves no longer overlaps its box in the last frame
 _FLOW_SIDE: Final = 640  # frames are followed at this size at most
+# From so much `change` on, at so many pixels a side, a frame in which hardly a face can be followed
+# begins another scene (docs/experiments.md, "where a film is cut").
+_CUT: Final = 0.5
+_CUT_SIDE: Final = 16
 Edges = npt.NDArray[np.float64]  # left, top, right, bottom
 
 
@@ -103,17 +107,28 @@ class Tracker:
         track.smoothed_s = time_s
         return track.probabilities
 
-    def follow(self, grey: npt.NDArray[np.uint8]) -> None:
-        """Move every track to where its face is in the next frame, grey (H, W)."""
+    def follow(self, grey: npt.NDArray[np.uint8]) -> bool:
+        """Move every track to where its face is in the next frame, grey (H, W).
+
+        Where another scene begins with it all tracks end, and the answer is True.
+        """
         small, shrink = _small(grey)
+        before, self._last = self._last, small
+        if before is not None and before.shape != small.shape:
+            before = None
+        known = [track for track in self._tracks if track.followed]
         for track in self._tracks:
             moved = None
-            if self._last is not None and self._last.shape == small.shape and track.followed:
-                moved = median_flow(self._last, small, track.edges * shrink)
+            if before is not None and track.followed:
+                moved = median_flow(before, small, track.edges * shrink)
             track.followed = moved is not None
             if moved is not None:
                 track.edges = moved / shrink
-        self._last = small
+        lost = sum(not track.followed for track in known)
+        if before is None or 2 * lost < len(known) or change(before, small) < _CUT:
+            return False
+        self._tracks.clear()
+        return True
 
     def lose(self) -> None:
         """Instead of `follow`: in the next frame faces are only where they are detected."""
@@ -155,11 +170,24 @@ class Tracker:
 def tracker_for(every_s: float | None) -> Tracker:
     """For frames `every_s` seconds apart (None: as a video has them).
 
-    Half a second apart, a face that moves is in another place each time: there every detection
-    counts by itself, as in pictures.
+    Half a second apart, a face that moves is in another place each time, and shows something else:
+    there every frame counts by itself, as a picture does.
     """
     far = every_s is not None and every_s >= _FAR_S
-    return Tracker(sure=0.0) if far else Tracker()
+    return Tracker(sure=0.0, smoothing_s=0.0) if far else Tracker()
+
+
+def change(before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8]) -> float:
+    """1 - the correlation of two grey frames, both made very small: 0 where they are the same or
+    lit differently, 1 where nothing connects them, at most 2."""
+    size = (_CUT_SIDE, _CUT_SIDE)
+    one, other = (
+        cv2.resize(frame, size, interpolation=cv2.INTER_AREA).astype(np.float64).ravel()
+        for frame in (before, after)
+    )
+    one, other = one - one.mean(), other - other.mean()
+    lengths = float(np.linalg.norm(one) * np.linalg.norm(other))
+    return 1 - float(one @ other) / lengths if lengths else 0.0
 
 
 def median_flow(

@@ -38,7 +38,7 @@ _USUAL_FPS: Final = 25.0  # where a stream does not say, or nothing that can be
 _MOST_FPS: Final = 240.0
 # A copy stays in time with its sound by repeating frames, but not over more than this: a stream's
 # clock may jump by hours.
-_LONGEST_GAP_S: Final = 300.0
+LONGEST_GAP_S: Final = 300.0
 # Stands at the end of the copies that this program writes: a box that players pass over (ISO/IEC
 # 14496-12, 8.1.2).
 _OWN: Final = b"\0\0\0\x11freesemblante"
@@ -55,7 +55,7 @@ class Frame:
     """One picture of a video."""
 
     number: int  # from 0, counting frames that were passed over as well
-    time_s: float  # seconds from the start, as the file says; of a camera, since its first frame
+    time_s: float  # seconds since the first frame, as the file says, to the microsecond
     image: RgbImage
 
 
@@ -234,9 +234,9 @@ class Video:
             if number == 0:
                 self._opened_s = time_s
             time_s -= self._opened_s
-        if time_s > before and (number == 0 or time_s > 0):
-            return time_s
-        return 0.0 if number == 0 else before + 1 / self.fps
+        if not (time_s > before and (number == 0 or time_s > 0)):
+            time_s = 0.0 if number == 0 else before + 1 / self.fps
+        return round(time_s, 6)
 
 
 def usable_rate(said: float) -> float:
@@ -301,7 +301,7 @@ class VideoWriter:
             image = np.asarray(cv2.resize(image, self._size), np.uint8)
         bgr = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), np.uint8)
         gap_s = time_s - self._skipped_s - self._written / self.fps
-        if gap_s > _LONGEST_GAP_S:
+        if gap_s > LONGEST_GAP_S:
             self._skipped_s += gap_s
         place = round((time_s - self._skipped_s) * self.fps)
         while self._written <= place:
