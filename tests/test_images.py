@@ -254,6 +254,25 @@ def test_arrays() -> None:
     assert load_image(clear).min() == 255  # transparent, so white shows
 
 
+def test_pillows_own_pictures_and_open_files() -> None:
+    """What `numpy.asarray` makes of a palette or of CMYK is no picture."""
+    expected = load_image(EXAMPLE).astype(int)
+    with Image.open(EXAMPLE) as picture:
+        assert np.array_equal(load_image(picture), expected)
+        assert np.abs(load_image(picture.quantize(256)) - expected).mean() < 6
+        assert np.abs(load_image(picture.convert("CMYK")) - expected).mean() < 2
+    turned = Image.new("RGB", (40, 20))
+    turned.getexif()[0x0112] = 6
+    assert load_image(turned).shape == (40, 20, 3)
+    with EXAMPLE.open("rb") as file:
+        assert np.array_equal(load_image(file), expected)
+    with pytest.raises(ImageError, match="40x20 pixels are too many"):
+        load_image(turned, max_pixels=700)
+    cut = Image.open(io.BytesIO(EXAMPLE.read_bytes()[:30_000]))
+    with pytest.raises(ImageError, match="damaged or cut off"):
+        load_image(cut)
+
+
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
@@ -275,8 +294,10 @@ def test_arrays() -> None:
         pytest.param(encoded(two_halves("F", 0.0, float("nan")), "TIFF"), "finite", id="NaN"),
         pytest.param(Path(__file__).parent, "cannot be read: Is a directory", id="folder"),
         pytest.param(np.array(5, np.uint8), "shape", id="a number"),
-        pytest.param(None, "expected a path, bytes or a uint8 array, found NoneType", id="None"),
-        pytest.param(io.BytesIO(b"x"), "found BytesIO", id="a file"),
+        pytest.param(None, "expected a path, bytes, a file .*, found NoneType", id="None"),
+        pytest.param(io.BytesIO(b"x"), "not a picture in a known format", id="a file"),
+        pytest.param(io.StringIO("x"), "a file open in binary, .* found StringIO", id="a text"),
+        pytest.param("https://example.org/a.jpg", "https://example.org/a.jpg: .* no URL", id="URL"),
     ],
 )
 def test_bad_input(source: object, expected: str) -> None:

@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import threading
@@ -312,6 +313,35 @@ def test_what_a_source_gave_before_it_failed_counts() -> None:
     assert [next(analyses).width for _ in range(5)] == [8] * 5
     with pytest.raises(OSError, match="the disk is gone"):
         next(analyses)
+
+
+def test_a_detector_of_ones_own_is_checked() -> None:
+    with pytest.raises(OptionError, match="or a Detector, found <class"):
+        Analyzer(detector=WholePicture)  # type: ignore[arg-type]
+    box = Box(*map(np.int64, (176, 65, 98, 98)))  # type: ignore[arg-type]
+    [face] = Analyzer(detector=Sees(Detection(box, 0.9))).analyze(EXAMPLE)
+    assert json.dumps(face.to_dict())
+    for wrong in (Box(176.0, 65.0, 98.0, 98.0), Box(5, 5, 0, 9)):  # type: ignore[arg-type]
+        with pytest.raises(OptionError, match="expected a face's box in whole pixels"):
+            Detection(wrong, 0.9)
+
+
+def test_what_of_a_box_lies_in_the_picture() -> None:
+    assert Box(-11, -10, 106, 107).within(200, 90) == Box(0, 0, 95, 90)
+    assert Box(190, 5, 20, 20).within(200, 90) == Box(190, 5, 10, 20)
+    for beyond in (Box(300, 5, 20, 20), Box(-30, 5, 20, 20)):
+        assert beyond.within(200, 90).width == 0
+
+
+def test_a_copied_model_is_found_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(model_path("rcnn-small-int8"), tmp_path / "mine.onnx")
+    monkeypatch.chdir(tmp_path)
+    analyzer = Analyzer("mine.onnx", detector="none")
+    monkeypatch.chdir("/")
+    again = pickle.loads(pickle.dumps(analyzer))
+    assert again.analyze(EXAMPLE) == analyzer.analyze(EXAMPLE)
 
 
 def test_overlap_by_counting_pixels() -> None:

@@ -17,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 from rich.console import Console
+from torch import nn
 from torch.nn import functional as F
 
 from semblante.cli.progress import RunProgress
@@ -29,6 +30,7 @@ from semblante.train.curves import describe_confusion, diagnose, draw_curves
 from semblante.train.loop import train, train_epoch
 from semblante.train.measure import logits_of, loss_and_accuracy
 from semblante.train.muon import Muon
+from semblante.train.networks import NETWORKS
 from semblante.train.objective import Objective, smoothed
 from semblante.train.options import PRESETS, TrainOptions, options_from
 from semblante.train.reporter import Reporter
@@ -218,6 +220,23 @@ def test_a_norm_over_one_face_is_refused(patterns: Dataset, tmp_path: Path) -> N
     for dataset, changed in ((patterns, replace(options, batch_size=1)), (one, options)):
         with pytest.raises(OptionError, match="expected at least 2 in each, found 1"):
             run(dataset, changed, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("network", "found"),
+    [
+        (lambda n: nn.Sequential(nn.Flatten(), nn.Linear(2304, 5)), r"found shape \(2, 5\)"),
+        (lambda n: nn.Conv2d(1, n, 48), r"found shape \(2, 7, 1, 1\)"),
+        (lambda n: nn.Conv2d(3, n, 48), r"takes no faces of shape \(2, 1, 48, 48\)"),
+    ],
+)
+def test_a_network_of_ones_own_that_does_not_fit_leaves_no_folder(
+    network: Any, found: str, patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(NETWORKS, "mine", network)
+    with pytest.raises(OptionError, match=f"mine.*{found}"):
+        run(patterns, replace(QUICK, network="mine"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -109,11 +109,28 @@ def test_a_name_that_is_not_utf8(tmp_path: Path, moving: Path) -> None:
         Video(path)
 
 
+def test_frames_are_read_once(moving: Path) -> None:
+    video = Video(moving)
+    assert len(list(video.frames())) == 60
+    with pytest.raises(VideoError, match="its frames have been read: open it again"):
+        list(video.frames())
+
+
+def test_what_is_wrong_is_said_before_the_first_frame(moving: Path) -> None:
+    analyzer = Analyzer("rcnn-small-int8")
+    with pytest.raises(OptionError, match="every_s"):
+        analyzer.analyze_video(moving, every_s=0)
+    with pytest.raises(VideoError, match=r"no\.mp4: cannot be read"):
+        analyzer.analyze_video("no.mp4")
+
+
 def test_a_file_that_breaks_off_gives_its_frames_first(tmp_path: Path, face: np.ndarray) -> None:
     whole = write_video(tmp_path / "whole.avi", 40, lambda n: canvas((face, 5 * n, 60)), "MJPG")
     cut = tmp_path / "cut.avi"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    with pytest.raises(VideoError, match=r"cut\.avi: breaks off after (0\.9|1\.0) of 2\.0 s, \d+ frames"):
+    with pytest.raises(
+        VideoError, match=r"cut\.avi: breaks off after (0\.9|1\.0) of 2\.0 s, \d+ frames"
+    ):
         list(Video(cut).frames())
     frames = Video(cut).frames()
     assert [next(frames).number for _ in range(11)] == list(range(11))

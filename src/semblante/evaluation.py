@@ -58,7 +58,7 @@ class FaceClassifier(Protocol):
         """Grey faces, uint8 (n, 48, 48) -> steps (n,), where it has a choice of them."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Evaluation:
     """Figures are fractions 0..1, but for `n`, which counts faces, and `mean_steps`."""
 

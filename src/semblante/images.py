@@ -36,7 +36,12 @@ from semblante.errors import ImageError, MissingExtraError, reason_of
 from semblante.files import write_atomically
 
 RgbImage = npt.NDArray[np.uint8]  # (H, W, 3), levels 0..255
-ImageSource = str | os.PathLike[str] | bytes | bytearray | memoryview | npt.NDArray[np.uint8]
+# A path, the bytes of a picture file, an open one, a picture of Pillow's, or an array of uint8: RGB
+# (H, W, 3), RGBA or grey.
+ImageSource = (
+    str | os.PathLike[str] | bytes | bytearray | memoryview
+    | IO[bytes] | Image.Image | npt.NDArray[Any]
+)  # fmt: skip
 
 # 150 megapixels, 450 MB once decoded: phones take pictures of 108. The size a file declares is
 # checked before anything is decoded.
@@ -76,17 +81,26 @@ SUFFIXES: Final = frozenset(
 def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> RgbImage:
     """Read a picture as RGB uint8 (H, W, 3), turned upright as its EXIF orientation says.
 
-    `source` is a path, the bytes of a picture file, or an array: uint8, (H, W, 3) RGB,
-    (H, W, 4) RGBA or (H, W) grey. Transparent parts are laid over white; 16-bit pictures
-    are scaled to 8 bits; of an animation the first frame is taken. Raises `ImageError` for
-    what is missing, empty, damaged, cut off, no picture, or larger than `max_pixels`.
+    `source` is a path, the bytes of a picture file, a file open for reading, a picture of Pillow's,
+    or an array: uint8, (H, W, 3) RGB, (H, W, 4) RGBA or (H, W) grey. Transparent parts are laid
+    over white; 16-bit pictures are scaled to 8 bits; of an animation the first frame is taken.
+    Raises `ImageError` for what is missing, empty, damaged, cut off, no picture, or larger than
+    `max_pixels`.
     """
     if isinstance(source, np.ndarray):
         return _from_array(source, max_pixels)
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _decode(io.BytesIO(bytes(source)), "picture", max_pixels)
+    if isinstance(source, Image.Image):
+        return _from_pillow(source, max_pixels)
     if not isinstance(source, (str, os.PathLike)):
-        raise ImageError(f"expected a path, bytes or a uint8 array, found {type(source).__name__}")
+        data = source.read(MAX_PIPE_BYTES) if hasattr(source, "read") else None
+        if isinstance(data, bytes):
+            return _decode(io.BytesIO(data), "picture", max_pixels)
+        raise ImageError(
+            "expected a path, bytes, a file open in binary, a picture of Pillow's or an array, "
+            f"found {type(source).__name__}"
+        )
     path = Path(source)
     try:
         with path.open("rb") as file:
@@ -95,6 +109,8 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> RgbImage
             # A pipe: Pillow needs to go back and forth.
             return _decode(io.BytesIO(file.read(MAX_PIPE_BYTES)), str(path), max_pixels)
     except OSError as error:
+        if "://" in str(source):
+            raise ImageError(f"{source}: expected a file's path, or its bytes: no URL") from None
         raise ImageError(f"{path}: cannot be read: {error.strerror or error}") from None
     except ValueError as error:  # a name that no file can have
         raise ImageError(f"{str(path)!r}: cannot be read: {error}") from None
@@ -279,6 +295,22 @@ def _from_deep_grey(levels: npt.NDArray[np.generic], tags: Mapping[int, Any]) ->
     return np.repeat(grey[:, :, None], 3, axis=2)
 
 
+def _from_pillow(image: Image.Image, max_pixels: int) -> RgbImage:
+    _check_size(*image.size, max_pixels)
+    try:
+        return _to_rgb(_upright(image), {})
+    except Exception as error:  # one that was opened, but not yet decoded
+        raise ImageError(f"damaged or cut off: {reason_of(error)}") from None
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise ImageError(
+            f"{width}x{height} pixels are too many; "
+            f"at most {max_pixels / 1e6:g} megapixels are read"
+        )
+
+
 def _from_array(array: npt.NDArray[np.uint8], max_pixels: int) -> RgbImage:
     if array.dtype != np.uint8:
         raise ImageError(f"expected a picture array of uint8, found {array.dtype}")
@@ -287,11 +319,7 @@ def _from_array(array: npt.NDArray[np.uint8], max_pixels: int) -> RgbImage:
         raise ImageError(
             f"expected a picture array (H, W), (H, W, 3) or (H, W, 4), found shape {array.shape}"
         )
-    if array.shape[0] * array.shape[1] > max_pixels:
-        raise ImageError(
-            f"{array.shape[1]}x{array.shape[0]} pixels are too many; "
-            f"at most {max_pixels / 1e6:g} megapixels are read"
-        )
+    _check_size(array.shape[1], array.shape[0], max_pixels)
     if array.ndim == 3 and channels == 3:
         return array
     return _to_rgb(Image.fromarray(array.reshape(array.shape[:2]) if channels == 1 else array), {})

@@ -22,6 +22,7 @@ from semblante.results import Box
 # numpy arrays here, torch tensors in training: `standardise` uses only what both share.
 _Array = TypeVar("_Array", bound=Any)
 
+FACE_SIZE: Final = 48  # FER2013's faces, in pixels a side
 PER_IMAGE: Final = "per-image"
 
 
@@ -29,7 +30,7 @@ PER_IMAGE: Final = "per-image"
 class InputSpec:
     """What a network expects at its input; it travels inside the exported file."""
 
-    size: int = 48  # side of the square grey face, in pixels
+    size: int = FACE_SIZE  # side of the square grey face, in pixels
     normalisation: str = PER_IMAGE  # subtract the image's mean, divide by its deviation
     variance_floor: float = 1.0  # added to the variance, in grey levels squared
 
@@ -73,7 +74,7 @@ def to_grey(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 
 def crop_face(
-    grey: npt.NDArray[np.uint8], box: Box, size: int = 48, roll: float = 0.0
+    grey: npt.NDArray[np.uint8], box: Box, size: int = FACE_SIZE, roll: float = 0.0
 ) -> npt.NDArray[np.uint8]:
     """Cut `box` out of a grey picture (H, W) and resize it to uint8 (size, size).
 

@@ -15,12 +15,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle in a picture, in pixels from its left upper corner."""
+    """A rectangle in pixels from a picture's left upper corner. A face's may reach beyond the
+    picture, see `within`."""
 
     left: int
     top: int
     width: int
     height: int
+
+    def within(self, width: int, height: int) -> Box:
+        """The part that lies in a picture of that size, maybe of 0 pixels."""
+        left, right = (min(max(0, x), width) for x in (self.left, self.left + self.width))
+        top, bottom = (min(max(0, y), height) for y in (self.top, self.top + self.height))
+        return Box(left, top, right - left, bottom - top)
 
     def to_list(self) -> list[int]:
         """`[left, top, width, height]`."""

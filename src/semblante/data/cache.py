@@ -25,9 +25,10 @@ from typing import Final
 
 import numpy as np
 
-from semblante.data.dataset import FACE_SIZE, SPLITS, UNLABELLED, Dataset
+from semblante.data.dataset import SPLITS, UNLABELLED, Dataset
 from semblante.emotions import EMOTIONS
 from semblante.files import user_folder, write_atomically
+from semblante.preprocess import FACE_SIZE
 
 # To be raised when the reading of any form changes its result.
 VERSION: Final = 6

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from semblante.data.dataset import FACE_SIZE, SPLITS, UNLABELLED, Dataset
+from semblante.data.dataset import SPLITS, UNLABELLED, Dataset
 from semblante.data.folders import face_name
 from semblante.data.parquet import write_parquet
 from semblante.emotions import EMOTIONS
 from semblante.errors import DataError, OptionError
 from semblante.files import write_atomically
 from semblante.images import RgbImage, encoded_png
+from semblante.preprocess import FACE_SIZE
 
 
 def convert(dataset: Dataset, out: Path) -> None:

@@ -17,11 +17,10 @@ from semblante.errors import DataError
 SPLITS: Final[tuple[str, ...]] = ("Training", "PublicTest", "PrivateTest")
 # Of a row that is on its way into a dataset: what others call test, see `collect`.
 TEST: Final = len(SPLITS)
-FACE_SIZE: Final = 48
 UNLABELLED: Final = -1  # the label of a face that came without one
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """n labelled grey faces."""
 

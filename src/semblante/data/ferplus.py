@@ -37,7 +37,7 @@ _LEAST_AGREEMENT: Final = 0.4
 _ENOUGH_ROWS: Final = 200
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FerPlus:
     """Votes for each row of FER2013, in its order."""
 

@@ -116,13 +116,13 @@ def form_of(path: str | os.PathLike[str]) -> str | None:
         return _survey(Path(path)).form
 
 
-def load_fer2013(path: str | os.PathLike[str]) -> Dataset:
+def load_fer2013(path: str | os.PathLike[str], *, cache: bool = False) -> Dataset:
     """FER2013 in any form that `load_dataset` reads, Kaggle's `fer2013.csv` (301 MB) the usual.
 
     Every row is checked: a label of 0..6, 2,304 pixels of 0..255, a Usage that is one of the
-    official splits. Raises `DataError` naming the line of the file.
+    official splits. `cache` as there. Raises `DataError` naming the line of the file.
     """
-    return load_dataset(path)
+    return load_dataset(path, cache=cache)
 
 
 def _survey(path: Path) -> _Contents:

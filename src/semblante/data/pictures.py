@@ -12,11 +12,11 @@ from typing import IO, Final
 import numpy as np
 import numpy.typing as npt
 
-from semblante.data.dataset import FACE_SIZE, SPLITS, TEST
+from semblante.data.dataset import SPLITS, TEST
 from semblante.emotions import EMOTIONS, emotion_called
 from semblante.errors import DataError, ImageError, OptionError, printable
 from semblante.images import RgbImage, load_image
-from semblante.preprocess import crop_face, to_grey
+from semblante.preprocess import FACE_SIZE, crop_face, to_grey
 from semblante.results import Box
 
 # What splits are called elsewhere, in small letters. FER2013's own names are understood too.

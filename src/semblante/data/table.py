@@ -16,11 +16,12 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from semblante.data.dataset import FACE_SIZE, SPLITS, UNLABELLED, Dataset, OnBad, Row, collect
+from semblante.data.dataset import SPLITS, UNLABELLED, Dataset, OnBad, Row, collect
 from semblante.data.pictures import PictureReader
 from semblante.data.text import csv_table
 from semblante.emotions import EMOTIONS
 from semblante.errors import DataError
+from semblante.preprocess import FACE_SIZE
 
 _N_PIXELS: Final = FACE_SIZE * FACE_SIZE
 _COLUMNS: Final = ("emotion", "pixels", "usage")

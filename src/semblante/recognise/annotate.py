@@ -160,10 +160,10 @@ def pixelated(image: RgbImage, boxes: Iterable[Box]) -> RgbImage:
     picture = image.copy()
     height, width = image.shape[:2]
     for box in boxes:
-        grown = round(0.2 * box.width), round(0.25 * box.height)
-        left, right = box.left - grown[0], box.left + box.width + grown[0]
-        top, bottom = box.top - grown[1], box.top + box.height + grown[1]
-        part = picture[max(0, top) : min(height, bottom), max(0, left) : min(width, right)]
+        wide, tall = round(0.2 * box.width), round(0.25 * box.height)
+        whole = Box(box.left - wide, box.top - tall, box.width + 2 * wide, box.height + 2 * tall)
+        seen = whole.within(width, height)
+        part = picture[seen.top : seen.top + seen.height, seen.left : seen.left + seen.width]
         if part.size:
             coarse = Image.fromarray(part).resize((8, 8), Image.Resampling.BOX)
             size = (part.shape[1], part.shape[0])

@@ -59,6 +59,7 @@ class Classifier:
         Both raise `OptionError` where the network has no such dial.
         """
         self.path = Path(path)
+        self._whole_path = self.path.absolute()
         if not self.path.is_file():
             raise ModelError(f"{self.path}: there is no such model file")
         for name, number in (("threads", threads), ("steps", steps)):
@@ -85,8 +86,8 @@ class Classifier:
         self._dial = self._checked_dial(steps, early_exit)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Into another process it goes by its file."""
-        return partial(Classifier, self.path, **self._made_with), ()
+        """Into another process it goes by its file, whatever folder that works in."""
+        return partial(Classifier, self._whole_path, **self._made_with), ()
 
     @property
     def max_steps(self) -> int | None:

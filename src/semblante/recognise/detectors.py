@@ -7,6 +7,7 @@ knows. Other detectors' boxes are brought to it.
 from __future__ import annotations
 
 import math
+import operator
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -45,12 +46,28 @@ class Landmarks:
 
 @dataclass(frozen=True)
 class Detection:
-    """A face's place and how sure the detector is of it."""
+    """A face's place and how sure the detector is of it.
 
-    box: Box  # as FER2013 frames faces
+    Raises `OptionError` unless the box is of whole numbers, and at least a pixel wide and high.
+    """
+
+    box: Box  # as FER2013 frames faces; it may reach beyond the picture
     score: float  # 0..1
     landmarks: Landmarks | None = None  # where the detector knows them
     roll: float = 0.0  # degrees by which the head is tilted clockwise; 0 where nobody knows
+
+    def __post_init__(self) -> None:
+        try:  # numpy's numbers become Python's
+            box = Box(*map(operator.index, self.box.to_list()))
+        except TypeError:
+            box = None
+        if box is None or box.width < 1 or box.height < 1:
+            raise OptionError(
+                "expected a face's box in whole pixels, at least one wide and high, "
+                f"found {self.box}"
+            )
+        object.__setattr__(self, "box", box)
+        object.__setattr__(self, "score", float(self.score))
 
 
 class Detector(Protocol):

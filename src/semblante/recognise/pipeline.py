@@ -15,6 +15,7 @@ from typing import Any, Final
 import cv2
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from semblante.emotions import EMOTIONS, emotion_name
 from semblante.errors import ImageError, OptionError, reason_of
@@ -33,7 +34,7 @@ from semblante.recognise.detectors import (
 )
 from semblante.recognise.explain import Explanation, explanation
 from semblante.recognise.tracks import Track, Tracker, tracker_for
-from semblante.recognise.video import Video
+from semblante.recognise.video import Video, check_every
 from semblante.results import Analysis, Box, Face
 
 # Faces of so many pictures, or of pictures of so many pixels, go through the network together; but
@@ -106,7 +107,8 @@ class Analyzer:
         """
         if tta not in TTA:
             raise OptionError(f"expected tta to be one of {', '.join(TTA)}, found {tta!r}")
-        if not isinstance(detector, str) and not callable(getattr(detector, "detect", None)):
+        finds = callable(getattr(detector, "detect", None)) and not isinstance(detector, type)
+        if not isinstance(detector, str) and not finds:
             raise OptionError(
                 f"expected a detector's name, one of {', '.join(DETECTORS)}, or a Detector, "
                 f"found {detector!r}"
@@ -121,9 +123,9 @@ class Analyzer:
     def analyze(self, image: ImageSource) -> list[Face]:
         """The faces of one picture, from left to right; without a face, an empty list.
 
-        `image`: a path, the bytes of a picture file, or a uint8 array, RGB (H, W, 3), RGBA
-        or grey (OpenCV reads BGR: turn it first). Raises `ImageError` where it is no picture, or
-        cannot be searched (too little memory, say).
+        `image`: a path, the bytes of a picture file, an open file, a picture of Pillow's, or an
+        array of uint8, RGB (H, W, 3), RGBA or grey (OpenCV reads BGR: turn it first). Raises
+        `ImageError` where it is no picture, or cannot be searched (too little memory, say).
         """
         [(analysis, _)] = self._estimated([self._prepare(image)])
         return list(analysis.faces)
@@ -175,8 +177,12 @@ class Analyzer:
         pictures go through the network together, of those that are ready within a fifth of a
         second.
         """
-        single = isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview))
-        if single or (isinstance(images, np.ndarray) and images.ndim < 4):
+        single = isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview, Image.Image))
+        if (
+            single
+            or hasattr(images, "read")
+            or (isinstance(images, np.ndarray) and images.ndim < 4)
+        ):
             raise OptionError(
                 "expected several pictures, in a list say, found a single one: `analyze` is for it"
             )
@@ -306,11 +312,11 @@ class Analyzer:
         `OptionError` for `every_s` that is not above 0, `detect_every` below 1, or `search_every_s`
         below 0.
         """
-        for analysis, _ in self.analyze_video_with_pixels(
+        frames = self.analyze_video_with_pixels(
             source, every_s=every_s, detect_every=detect_every, search_every_s=search_every_s,
             tracker=tracker,
-        ):  # fmt: skip
-            yield analysis
+        )  # fmt: skip
+        return (analysis for analysis, _ in frames)
 
     def analyze_video_with_pixels(
         self,
@@ -326,6 +332,7 @@ class Analyzer:
             raise OptionError(f"expected detect_every of at least 1, found {detect_every}")
         if not search_every_s >= 0:
             raise OptionError(f"expected search_every_s of 0 or more, found {search_every_s}")
+        check_every(every_s)
         video = source if isinstance(source, Video) else Video(source)
         look_every_s = 0.99 * detect_every / video.fps
         if every_s is not None and every_s >= search_every_s:
@@ -336,6 +343,12 @@ class Analyzer:
             look_every_s=look_every_s,
             search_every_s=search_every_s,
         )
+        return self._followed(video, every_s, following)
+
+    @staticmethod
+    def _followed(
+        video: Video, every_s: float | None, following: Following
+    ) -> Generator[tuple[Analysis, RgbImage], None, None]:
         path = None if video.is_camera else video.name
         for frame in video.frames(every_s):
             height, width = frame.image.shape[:2]

@@ -120,6 +120,7 @@ class Video:
         self._stretch_to = self._true_size()
         self._opened_s = 0.0  # a camera's own clock, at its first frame
         self._stopped = threading.Event()
+        self._read = False  # whether `frames` has begun
         if self.width * self.height > max_pixels:
             self._capture.release()
             raise VideoError(f"{self.name}: frames of {self.width}x{self.height} pixels")
@@ -151,10 +152,13 @@ class Video:
     def frames(self, every_s: float | None = None) -> Iterator[Frame]:
         """All frames in order, or one every `every_s` seconds; decoded on a thread of its own.
 
-        Once. Raises `VideoError` at the end where the file has no frame or breaks off.
+        Once. Raises `VideoError` the second time, and at the end where the file has no frame or
+        breaks off.
         """
-        if every_s is not None and not LEAST_EVERY_S <= every_s < math.inf:
-            raise OptionError(f"expected every_s of at least {LEAST_EVERY_S:g}, found {every_s}")
+        check_every(every_s)
+        if self._read:
+            raise VideoError(f"{self.name}: its frames have been read: open it again")
+        self._read = True
         ready: queue.Queue[Frame | VideoError | None] = queue.Queue(_AHEAD)
 
         def put(item: Frame | VideoError | None) -> bool:
@@ -237,6 +241,12 @@ class Video:
         if not (time_s > before and (number == 0 or time_s > 0)):
             time_s = 0.0 if number == 0 else before + 1 / self.fps
         return round(time_s, 6)
+
+
+def check_every(every_s: float | None) -> None:
+    """Raise `OptionError` for what is no time between frames; None is for all of them."""
+    if every_s is not None and not LEAST_EVERY_S <= every_s < math.inf:
+        raise OptionError(f"expected every_s of at least {LEAST_EVERY_S:g}, found {every_s}")
 
 
 def usable_rate(said: float) -> float:

@@ -26,7 +26,7 @@ from semblante.emotions import EMOTIONS
 from semblante.errors import DataError, ModelError, OptionError
 from semblante.files import write_atomically
 from semblante.metrics import accuracy
-from semblante.preprocess import InputSpec, network_input
+from semblante.preprocess import FACE_SIZE, InputSpec, network_input
 from semblante.recognise.classifier import (
     FACES_INPUT,
     FERPLUS_LOGITS,
@@ -52,14 +52,15 @@ _CALIBRATION_FACES: Final = 500
 
 
 def export(
-    run_dir: Path | Sequence[Path],
-    out: Path,
+    run_dir: Path | str | Sequence[Path],
+    out: Path | str,
     dataset: Dataset,
     precision: str = "fp32",
     votes: FerPlus | None = None,
     initial_share: float = 0.0,
 ) -> dict[str, Any]:
-    """Write the best network of `run_dir` to `out` as ONNX; returns what the file says of itself.
+    """Write the best network of `run_dir` to `out` as ONNX; returns what the file says of itself
+    (what `semblante models show` prints).
 
     `dataset` is the one the network was trained on. Its outputs are divided by temperatures that
     suit PublicTest best, so that probabilities mean what they say, see `calibration.py`. A network
@@ -75,7 +76,7 @@ def export(
     """
     if precision not in PRECISIONS:
         raise OptionError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
-    runs = [run_dir] if isinstance(run_dir, Path) else list(run_dir)
+    runs = [Path(run_dir)] if isinstance(run_dir, (Path, str)) else list(run_dir)
     trained, found = merged(runs, dataset, initial_share)
     _, config = found[0]
     if votes is not None and config.votes_sha256 is not None:
@@ -134,7 +135,7 @@ def export(
         beside.write_bytes(model.SerializeToString())
         _compare(beside, public, outputs, precision)
 
-    write_atomically(out, write_checked)
+    write_atomically(Path(out), write_checked)
     return about
 
 
@@ -224,9 +225,8 @@ def _step(t: int) -> str:
 
 def _onnx_model(network: nn.Module, steps: int) -> onnx.ModelProto:
     """With an output for each step."""
-    size = InputSpec().size
     # Two faces: an example batch of one would be taken for a fixed size.
-    example = torch.zeros(2, 1, size, size)
+    example = torch.zeros(2, 1, FACE_SIZE, FACE_SIZE)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch's exporter about its own inner parts

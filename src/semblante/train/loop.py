@@ -6,6 +6,7 @@ Read `train_epoch` first; `train` is what is around it.
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -30,7 +31,7 @@ from semblante.train.distributed import ALONE, Processes, all_processes, check_n
 from semblante.train.initial import network_of, start_from, weights_sha256
 from semblante.train.interrupt import interruptible
 from semblante.train.measure import autocast, logits_of, loss_and_accuracy
-from semblante.train.networks import build_network, check_fits
+from semblante.train.networks import build_network, check_fits, check_outputs
 from semblante.train.objective import N_EMOTIONS, Objective, class_weights, mixed
 from semblante.train.options import TrainOptions
 from semblante.train.processor import keep_freed_memory, placed, this_device, use_bf16
@@ -46,7 +47,7 @@ from semblante.train.run_folder import (
     holds_run,
     read_end,
 )
-from semblante.train.state import Epoch, TrainingState, load_best
+from semblante.train.state import Epoch, TrainingState, load_best, n_outputs
 from semblante.train.targets import kept_targets, read_estimates
 
 # Training accuracy is followed on this many of its faces, without augmentation and with the
@@ -58,7 +59,7 @@ _TRAINING_SAMPLE: Final = 2000
 def train(
     dataset: Dataset,
     options: TrainOptions,
-    run_dir: Path,
+    run_dir: str | os.PathLike[str],
     reporter: Reporter,
     *,
     source: Mapping[str, Any],
@@ -66,7 +67,10 @@ def train(
     resume: bool = False,
     language: str = "en",
 ) -> dict[str, Any]:
-    """Train `options.network` on the Training split; returns the run's summary.
+    """Train `options.network` on the Training split; returns the run's summary: `best_epoch` on
+    PublicTest; of its weights `training` and `public`, each `n`, `loss` and `accuracy`, and
+    `confusion` (7, 7) on PublicTest, true label by prediction; `diagnosis` and `by_emotion`, in
+    words; `hours`.
 
     The run folder (see `run_folder.py`) is made here; it notes `source`, where the dataset came
     from: `semblante export` reads it again, from the `path` in it or the one that --data names.
@@ -80,6 +84,7 @@ def train(
     Raises `ModelError` where the folder holds another run, or the loss is no longer finite.
     """
     emotion_name("neutral", language)  # is there such a language?
+    run_dir = Path(run_dir)
     together = all_processes()
     options = replace(
         options,
@@ -113,7 +118,8 @@ def train(
     device = this_device()
     faces, public_faces = Faces(training, device), Faces(public, device)
     teachers = [network_of(teacher, faces) for teacher in options.teachers]
-    untrained = build_network(options.network)
+    untrained = build_network(options.network, n_outputs(options))
+    check_outputs(options.network, untrained, n_outputs(options))
     check_fits(untrained, options, min(options.batch_size, len(training)), teachers)
     together.check_shares(options.batch_size, len(training))
     if together.count > 1:

@@ -9,8 +9,8 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from semblante.errors import OptionError
-from semblante.preprocess import InputSpec
+from semblante.errors import OptionError, reason_of
+from semblante.preprocess import FACE_SIZE
 from semblante.train.feedforward import (
     VggNetwork,
     course_cnn,
@@ -117,8 +117,22 @@ def check_fits(
         for name, one in named:
             _check_small(name, one, options.small_side)
     if batch == 1:
-        side = options.small_side if options.small_until else InputSpec().size
+        side = options.small_side if options.small_until else FACE_SIZE
         _check_one(options.network, network, side)
+
+
+def check_outputs(name: str, network: nn.Module, n: int) -> None:
+    """Raise `OptionError` where it does not give n numbers for each face."""
+    faces = torch.zeros(2, 1, FACE_SIZE, FACE_SIZE)
+    try:
+        with torch.no_grad():
+            found = tuple(copy.deepcopy(network).eval()(faces).shape)
+    except RuntimeError as error:
+        raise OptionError(
+            f"{name} takes no faces of shape {tuple(faces.shape)}: {reason_of(error)}"
+        ) from None
+    if found != (2, n):
+        raise OptionError(f"{name}: expected {n} numbers for each of 2 faces, found shape {found}")
 
 
 def _check_small(name: str, network: nn.Module, side: int) -> None:
@@ -171,7 +185,7 @@ def count_multiply_adds(network: nn.Module) -> int:
     was_training = network.training
     try:
         with torch.no_grad():
-            network.eval()(torch.zeros(1, 1, InputSpec().size, InputSpec().size))
+            network.eval()(torch.zeros(1, 1, FACE_SIZE, FACE_SIZE))
     finally:
         network.train(was_training)
         for hook in hooks:

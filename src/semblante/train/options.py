@@ -8,10 +8,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
 from semblante.errors import OptionError
-from semblante.preprocess import InputSpec
+from semblante.preprocess import FACE_SIZE
 
 MAX_SEED: Final = 1_000_000_000
-_SIDE: Final = InputSpec().size  # of the faces, in pixels
 
 
 def _option(default: Any, help: str) -> Any:
@@ -136,9 +135,9 @@ class TrainOptions:
             )
         if self.scale >= 1:
             raise OptionError(f"expected scale below 1, found {self.scale:g}")
-        if self.small_until > 0 and self.small_side > _SIDE:
+        if self.small_until > 0 and self.small_side > FACE_SIZE:
             raise OptionError(
-                f"small_side ({self.small_side}) is larger than the faces ({_SIDE} pixels)"
+                f"small_side ({self.small_side}) is larger than the faces ({FACE_SIZE} pixels)"
             )
         self._check_of_use(
             "teachers", bool(self.teachers), ("distill_weight", "temperature", "mirrored_teachers")

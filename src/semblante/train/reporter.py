@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-Record = dict[str, float]  # what is known of one epoch
+# What is known of one epoch: `epoch` (from 1); `alpha` (of its last step); `step_loss` and
+# `gradient_norm` (means over its steps); `training_loss`, `training_accuracy` (of some faces, as
+# they are), `public_loss` and `public_accuracy`, all four of the averaged weights; `seconds`.
+Record = dict[str, float]
 
 
 class Reporter:

@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from semblante.errors import ModelError
 from semblante.files import write_json
-from semblante.preprocess import InputSpec
+from semblante.preprocess import FACE_SIZE
 from semblante.train.checkpoint import load_tensors, prefixed, save_tensors, without_prefix
 from semblante.train.distributed import ALONE, Processes, synchronise_norms
 from semblante.train.muon import Muon
@@ -110,7 +110,7 @@ class TrainingState:
         Tan & Le, EfficientNetV2, ICML 2021, section 4).
         """
         small = epoch <= self.options.small_until * self.options.epochs
-        return self.options.small_side if small else InputSpec().size
+        return self.options.small_side if small else FACE_SIZE
 
     @torch.no_grad()
     def update_average(self) -> None:
