@@ -348,7 +348,7 @@ def test_version() -> None:
         (["train", "--data", "{csv}", "--out", "{empty}/run", "--learning-curve", "--initial",
           "rcnn-medium"], 2, "have seen all of it"),
         (["train", "--data", "{csv}", "--out", "{empty}/run", "--preset", "released"], 2,
-         "FER+'s votes are part of this recipe (ferplus_weight, relabel_weight): expected them in"),
+         "FER+'s votes are part of this recipe (ferplus_weight and relabel_weight are not both 0)"),
         (["data", "audit", "{csv}", "--network", "rcnn-tiny"], 2, "--network is of no use without"),
         (["data", "audit", "{csv}", "--folds", "2", "--model", "x"], 2, "--model is of no use"),
         (["data", "audit", "{csv}", "--folds", "1"], 2, "expected 2 or more, or 0, found 1"),
@@ -591,6 +591,11 @@ def test_a_dataset_without_splits_gets_them(tmp_path: Path, patterns: Dataset) -
     done = semblante("train", "--data", tmp_path / "faces", "--out", tmp_path / "run")
     assert done.returncode == 1
     assert "`semblante data convert DATA OUT --hold-out 0.2` puts some there" in done.stderr
+    done = semblante("evaluate", "--data", tmp_path / "faces", "--model", "rcnn-small-int8")
+    assert done.returncode == 0, done.stderr
+    assert "the dataset names no splits: all of its 84 faces are measured" in done.stderr
+    assert "rcnn-small-int8 on Training, n=84" in done.stdout
+    assert "a model is right more often about faces that it has learnt from" in done.stdout
     out = tmp_path / "faces.csv"
     done = semblante("data", "convert", tmp_path / "faces", out, "--hold-out", 0.25)
     assert done.returncode == 0, done.stderr
@@ -598,6 +603,25 @@ def test_a_dataset_without_splits_gets_them(tmp_path: Path, patterns: Dataset) -
     assert load_dataset(out).is_in("PublicTest").sum() == 21
     done = semblante("data", "convert", out, tmp_path / "three.csv", "--hold-out", 0.25)
     assert "84 faces, 14 held out; what was PublicTest is PrivateTest now" in done.stdout
+
+
+def test_a_run_that_stops_early_says_so_and_one_that_is_no_model_too(
+    tmp_path: Path, patterns_csv: Path
+) -> None:
+    done = semblante(
+        "train", "--data", patterns_csv, "--out", tmp_path / "run", "--network", "rcnn-tiny",
+        "--epochs", 20, "--patience", 1, "--learning-rate", 1e-9, "--ema-decay", 0,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    taken = json.loads((tmp_path / "run" / "log.json").read_text())["summary"]["epochs"]
+    assert f"stopped after epoch {taken} of 20: PublicTest has not improved for 1" in done.stdout
+    done = semblante("evaluate", "--data", patterns_csv, "--model", tmp_path / "run")
+    assert f"{tmp_path / 'run'} is a training run: `semblante export" in done.stderr
+    # A folder of several runs is none of one run.
+    for more in ((), ("--resume",)):
+        done = semblante("train", "--data", patterns_csv, "--out", tmp_path, *more)
+        assert done.returncode == 2
+        assert f"{tmp_path} holds several runs" in done.stderr
 
 
 def test_other_class_names_and_bad_rows(tmp_path: Path) -> None:

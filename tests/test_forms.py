@@ -92,17 +92,17 @@ def test_the_competition_archive_holds_several_tables(patterns: Dataset, tmp_pat
 def test_faces_of_ones_own(tmp_path: Path) -> None:
     """Colour, any size, other class names, no split."""
     rng = np.random.default_rng(0)
-    saved(rng.integers(0, 256, (100, 80, 3)).astype(np.uint8), tmp_path / "Sadness" / "anna.png")
+    saved(rng.integers(0, 256, (100, 80, 3)).astype(np.uint8), tmp_path / "Dejection" / "anna.png")
     saved(rng.integers(0, 256, (30, 30, 3)).astype(np.uint8), tmp_path / "3" / "ben.png")
     saved(rng.integers(0, 256, (48, 48, 3)).astype(np.uint8), tmp_path / "contempt" / "c.png")
-    with pytest.raises(DataError, match=r"anna.png: unknown class 'Sadness'.*--map Sadness="):
+    with pytest.raises(DataError, match=r"anna.png: unknown class 'Dejection'.*--map Dejection="):
         load_dataset(tmp_path)
-    mapping = {"sadness": "sad", "Contempt": "drop"}
+    mapping = {"dejection": "sad", "Contempt": "drop"}
     found = load_dataset(tmp_path, label_map=mapping)
     assert found.images.shape == (2, 48, 48)
     assert sorted(found.labels.tolist()) == [3, 4]
     assert found.splits.tolist() == [0, 0]
-    with pytest.raises(OptionError, match=r"named 'sadnes', since .*found 3, contempt, sadness"):
+    with pytest.raises(OptionError, match=r"named 'sadnes', since .*found 3, contempt, dejection"):
         load_dataset(tmp_path, label_map={**mapping, "sadnes": "sad"})
     numbered = load_dataset(tmp_path, label_map={**mapping, "happy": "drop"})
     assert numbered.labels.tolist() == [4]
@@ -313,6 +313,25 @@ def test_parquet_shards_of_a_hub(patterns: Dataset, tmp_path: Path) -> None:
     bad: list[DataError] = []
     assert len(load_dataset(tmp_path, on_bad=bad.append)) == 14
     assert [("cut.parquet: not a readable Parquet file" in str(error)) for error in bad] == [True]
+
+
+def test_numbers_of_others(patterns: Dataset, tmp_path: Path) -> None:
+    """As in RAF-DB, where 1 is surprise and 7 neutral; FER2013 goes from 0, angry, to 6."""
+    for number in range(1, 8):
+        saved(patterns.images[number], tmp_path / f"{number}" / "a.png")
+    with pytest.raises(DataError, match=r"unknown class '7'; expected 0 angry, .*, 6 neutral"):
+        load_dataset(tmp_path)
+    with pytest.raises(DataError, match="it must say what 1 is, too"):
+        load_dataset(tmp_path, label_map={"7": "neutral"})
+    mapping = dict(zip("1234567", EMOTIONS, strict=True))
+    notes: list[str] = []
+    found = load_dataset(tmp_path, label_map=mapping, on_note=notes.append)
+    assert sorted(found.labels.tolist()) == list(range(7))
+    assert notes == []
+    found = load_dataset(tmp_path, label_map={"7": "drop"}, on_note=notes.append)
+    assert sorted(found.labels.tolist()) == list(range(1, 7))
+    [note] = notes
+    assert "numbers are taken for FER2013's, 0 angry, 1 disgust, 2 fear," in note
 
 
 def test_parquet_that_is_not_supported(

@@ -114,6 +114,18 @@ def test_curve_of_runs_with_equal_steps(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("training", "n_public", "verdict"),
+    [(0.26, 3589, "The networks have hardly learnt"), (0.9, 70, "PublicTest has too few faces")],
+)
+def test_where_there_is_nothing_to_say_yet(training: float, n_public: int, verdict: str) -> None:
+    points = [
+        {"faces": faces, "public": 0.25, "training": training, "n_public": n_public}
+        for faces in (500, 1000)
+    ]
+    assert would_more_help(points).startswith(verdict)
+
+
+@pytest.mark.parametrize(
     ("public", "training", "verdict", "spanish"),
     [
         (

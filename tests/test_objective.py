@@ -228,7 +228,7 @@ def test_the_second_head_learns_ferplus_and_stays_at_home(
     with pytest.raises(OptionError, match="FER\\+'s votes are needed"):
         learnt(patterns, tmp_path / "run", options)
     few = votes_for(patterns).where(np.arange(9))
-    with pytest.raises(DataError, match="another order of splits"):
+    with pytest.raises(DataError, match="in their order"):
         learnt(patterns, tmp_path / "run", options, votes=few)
     learnt(patterns, tmp_path / "run", options, votes=votes_for(patterns))
     network, about = load_best(tmp_path / "run")

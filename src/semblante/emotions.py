@@ -33,6 +33,9 @@ LANGUAGES: Final[tuple[str, ...]] = tuple(_NAMES)
 _CALLED: Final = {word: emotion for names in _NAMES.values() for emotion, word in names.items()} | {
     "alegria": "happy",  # as many people type it
     "enojo": "angry",  # as it is called in America
+    # As FER+, CK+, RAF-DB and others call them.
+    **{"anger": "angry", "happiness": "happy", "sadness": "sad", "surprised": "surprise"},
+    **{"disgusted": "disgust", "fearful": "fear"},
 }
 
 

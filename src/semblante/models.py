@@ -114,6 +114,10 @@ def model_path(model: str | os.PathLike[str] = DEFAULT_MODEL) -> Path:
         check_sha256(entry.path, entry.sha256, "install semblante again")
         return entry.path
     path = Path(model)
+    if (path / "config.json").is_file():
+        raise ModelError(
+            f"{path} is a training run: `semblante export {path} --out FILE` makes a model of it"
+        )
     if not path.is_file():
         raise UnknownModelError(
             f"unknown model {str(model)!r}: expected one of {', '.join(MODELS)} or an ONNX file"

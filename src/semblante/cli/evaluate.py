@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from semblante.cli.checks import (
+    complain,
     not_a_part,
     not_among,
     not_an_input,
@@ -70,7 +71,10 @@ class Labels(StrEnum):
 
 def evaluate_command(
     data: DataOption,
-    split: Annotated[Split, typer.Option()] = Split.PublicTest,
+    split: Annotated[
+        Split | None,
+        typer.Option(help="(default: PublicTest; all faces of a dataset without splits)"),
+    ] = None,
     model: ModelOption = DEFAULT_MODEL,
     steps: StepsOption = None,
     early_exit: EarlyExitOption = None,
@@ -133,6 +137,11 @@ def evaluate_command(
     for option, picture in (("--confusion", confusion), ("--reliability", reliability)):
         if picture is not None:
             not_a_part(option, picture, data, dataset)
+    if split is None:
+        split = Split.PublicTest
+        if dataset.is_in("Training").all():
+            complain(f"the dataset names no splits: all of its {len(dataset):,} faces are measured")
+            split = Split.Training
     kept = source.kept(dataset)
     with Console(stderr=True).status(said(f"classifying {split}")):
         evaluation = evaluate(
@@ -178,7 +187,9 @@ def _figures(found: Evaluation) -> Iterator[str]:
         f"macro F1 {found.macro_f1:.4f}, calibration error (ECE) {found.ece:.4f}; exact "
         f"probabilities would show {chance:.4f} by chance, and {seldom:.4f} one time in twenty"
     )
-    if found.leak_free_n is None:
+    if found.split == Split.Training:
+        yield "a model is right more often about faces that it has learnt from"
+    elif found.leak_free_n is None:
         yield "leak-free accuracy unknown: the dataset has no Training rows"
     elif found.leak_free_accuracy is None:
         yield "leak-free accuracy unknown: every face that was measured is in Training"

@@ -88,6 +88,7 @@ class Source:
 
             find_face = largest_face(HaarDetector())
         bad: list[DataError] = []
+        notes: list[str] = []
         label_map = _label_map(self.mapping or [])
         with Console(stderr=True).status(said(f"reading {escape(str(self.path))}")):
             dataset = load_dataset(
@@ -96,7 +97,10 @@ class Source:
                 label_map=label_map,
                 find_face=find_face,
                 cache=True,
+                on_note=notes.append,
             )
+        for note in notes:
+            complain(note)
         if bad:
             complain(f"{len(bad)} bad rows left out; the first: {bad[0]}")
         return dataset
@@ -122,8 +126,8 @@ class Source:
         usual = votes_beside(self.path)
         if votes is None and not usual.exists():
             raise OptionError(
-                "FER+'s votes are part of this recipe (ferplus_weight, relabel_weight): expected "
-                f"them in {usual}, or in a file that --votes names; without them choose 0 for both"
+                "FER+'s votes are part of this recipe (ferplus_weight and relabel_weight are not "
+                f"both 0): expected them in {usual}, or in a file that --votes names"
             )
         dataset = self.read()
         ferplus = load_ferplus(votes or usual)

@@ -199,7 +199,7 @@ def train_command(
                     dataset, recipes[0], out, progress,
                     source=task.notes, votes=ferplus, resume=resume, language=lang,
                 )  # fmt: skip
-            report = functools.partial(_print_run, summary, out, lang)
+            report = functools.partial(_print_run, summary, recipes[0], out, lang)
     except KeyboardInterrupt:
         if first:
             begun = out.exists() and any(out.iterdir())
@@ -222,7 +222,13 @@ class _Task:
     language: str
 
 
-def _print_run(summary: dict[str, Any], out: Path, language: str) -> None:
+def _print_run(summary: dict[str, Any], recipe: TrainOptions, out: Path, language: str) -> None:
+    if (taken := summary.get("epochs", recipe.epochs)) < recipe.epochs:
+        stopped = (
+            f"stopped after epoch {taken} of {recipe.epochs}: PublicTest has not improved for "
+            f"{recipe.patience}"
+        )
+        print(translated(stopped, language))
     _print_summary(summary, language)
     print(translated(f"weights, log, curves and confusion matrix are in {out}", language))
 

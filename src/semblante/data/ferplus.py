@@ -65,9 +65,11 @@ class FerPlus:
         speak for as often as they do for FER2013's own: rows may be shuffled within their split.
         """
         if not np.array_equal(self.splits, dataset.splits):
+            if len(dataset) == len(self.splits):
+                raise DataError("FER+'s votes are for FER2013's rows in their order of splits")
             raise DataError(
                 f"FER+'s votes are for FER2013's {len(self.splits):,} rows in their order; the "
-                f"dataset has {len(dataset):,} rows, or another order of splits"
+                f"dataset has {len(dataset):,}"
             )
         majority = self.majority()
         for number, split in enumerate(SPLITS):

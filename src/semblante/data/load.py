@@ -8,7 +8,7 @@ import io
 import os
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -20,7 +20,7 @@ from semblante.data.folders import read_folders
 from semblante.data.listing import is_listing, read_archived_listing, read_listing
 from semblante.data.members import damage_named, members
 from semblante.data.parquet import MAGIC, parquet_rows
-from semblante.data.pictures import SPLIT_NAMES, FaceFinder, PictureReader, named_split
+from semblante.data.pictures import IN_ORDER, SPLIT_NAMES, FaceFinder, PictureReader, named_split
 from semblante.data.table import is_table, read_table
 from semblante.data.text import csv_reader
 from semblante.errors import DataError, OptionError
@@ -61,6 +61,7 @@ def load_dataset(
     label_map: Mapping[str, str] | None = None,
     find_face: FaceFinder | None = None,
     cache: bool = False,
+    on_note: Callable[[str], None] | None = None,
 ) -> Dataset:
     """Read labelled faces in any of `FORMS`, as files, in a folder, a .zip or a .tar.gz.
 
@@ -73,7 +74,8 @@ def load_dataset(
     `find_face` finds and crops the face of a picture (see `PictureReader`). The first bad row, file
     or member raises `DataError`; with `on_bad` it is handed over, and reading goes on. With `cache`
     a file is read once and opened at once from then on (see `cache.py`); a folder, a list, or a
-    call with any of the other options is always read.
+    call with any of the other options is always read. `on_note` is told, in a sentence, what had to
+    be assumed.
     """
     path = Path(path)
     reader = PictureReader(label_map, find_face)
@@ -89,6 +91,11 @@ def load_dataset(
                 return through_cache(path, lambda: _load(path, reader, on_bad), variant)
         dataset = _load(path, reader, on_bad)
     reader.check_map_used(str(path))
+    if on_note is not None and reader.guessed and dataset.names is not None:
+        on_note(
+            f"{path}: classes that are numbers are taken for FER2013's, {IN_ORDER}; "
+            "--map says what else they are"
+        )
     return dataset
 
 

@@ -30,6 +30,7 @@ SPLIT_NAMES: Final[dict[str, int]] = {
 GROUP_COLUMNS: Final = ("group", "subject", "person", "identity")
 DROPPED: Final = "drop"  # maps a class to nothing: its pictures are left out
 _NUMBERS: Final = {str(label): emotion for label, emotion in enumerate(EMOTIONS)}
+IN_ORDER: Final = ", ".join(f"{number} {emotion}" for number, emotion in _NUMBERS.items())
 _MAX_BYTES: Final = 50_000_000
 
 # Crops the face of a picture (H, W, 3) to grey (48, 48); None where there is none.
@@ -45,14 +46,16 @@ def _key(name: str) -> str:
 class PictureReader:
     """How labelled pictures are understood.
 
-    Classes are called by number, or by the word for their emotion in any of `emotions.LANGUAGES`.
-    `label_map` gives class names another meaning: its values are `EMOTIONS` or "drop". It may name
-    a class that is a number by its emotion as well. A picture is the face itself, unless
-    `find_face` finds one in it. Raises `OptionError` for another value of the map.
+    Classes are called by the word for their emotion in any of `emotions.LANGUAGES`, or by number,
+    which is FER2013's unless `label_map` says that a number above 6 is an emotion: then it must say
+    what all of them are. `label_map` gives class names another meaning: its values are `EMOTIONS`
+    or "drop". It may name a class that is a number by its emotion as well. A picture is the face
+    itself, unless `find_face` finds one in it. Raises `OptionError` for another value of the map.
     """
 
     label_map: Mapping[str, str] | None = None
     find_face: FaceFinder | None = None
+    guessed: set[str] = field(default_factory=set, init=False, repr=False, compare=False)  # numbers
     _met: set[str] = field(default_factory=set, init=False, repr=False, compare=False)  # classes
 
     def __post_init__(self) -> None:
@@ -63,18 +66,29 @@ class PictureReader:
                     f"expected {', '.join(EMOTIONS)} or {DROPPED}"
                 )
 
-    def label(self, name: str, where: str) -> int | None:
-        """The label of a class, by its name or number; None where it is to be left out."""
+    def label(self, name: str, where: str, *, in_order: bool = False) -> int | None:
+        """The label of a class, by its name or number; None where it is to be left out. `in_order`:
+        its numbers are FER2013's whatever the map says of others."""
         key = _key(name)
         self._met.add(key)
         usual = _NUMBERS.get(key, key)
         emotion = self._mapped.get(key) or self._mapped.get(usual)
+        if emotion is None and key in _NUMBERS:
+            if self._others_numbers and not in_order:
+                raise DataError(
+                    f"{where}: --map says that numbers are not FER2013's here: it must say what "
+                    f"{key} is, too"
+                )
+            self.guessed.add(key)
         if emotion is None:
             emotion = emotion_called(usual)
+        if emotion is None and not key:
+            raise DataError(f"{where}: expected a class, found none")
         if emotion is None:
             shown = printable(name[:40])
+            known = IN_ORDER if key.isdecimal() else ", ".join(EMOTIONS)
             raise DataError(
-                f"{where}: unknown class {shown!r}; expected {', '.join(EMOTIONS)}, "
+                f"{where}: unknown class {shown!r}; expected {known}, "
                 f"or say what it is with --map {shlex.quote(f'{shown}=EMOTION')}"
             )
         return None if emotion == DROPPED else EMOTIONS.index(emotion)
@@ -96,6 +110,14 @@ class PictureReader:
     @cached_property
     def _mapped(self) -> dict[str, str]:
         return {_key(name): to for name, to in (self.label_map or {}).items()}
+
+    @cached_property
+    def _others_numbers(self) -> bool:
+        """Is a number that FER2013 does not have an emotion?"""
+        return any(
+            name.isdecimal() and name not in _NUMBERS and to != DROPPED
+            for name, to in self._mapped.items()
+        )
 
     @staticmethod
     def data(stream: IO[bytes]) -> bytes:

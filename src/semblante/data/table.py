@@ -95,8 +95,12 @@ def _columns(header: list[str], where: str) -> dict[str, int]:
 def _label(text: str, place: str, reader: PictureReader) -> int | None:
     numbers = {str(label) for label in range(len(EMOTIONS))}
     if text.strip() not in numbers and not reader.maps(text):
-        raise DataError(f"{place}: expected a label 0..{len(EMOTIONS) - 1}, found {text[:20]!r}")
-    return reader.label(text, place)
+        found = text[:20]
+        raise DataError(
+            f"{place}: expected a label 0..{len(EMOTIONS) - 1}, found {found!r}; --map says what "
+            "another is"
+        )
+    return reader.label(text, place, in_order=True)
 
 
 def _face(text: str, place: str) -> npt.NDArray[np.uint8]:

@@ -18,7 +18,7 @@ from semblante.translation import translated
 
 # The two accuracies are estimates, of some thousand faces for FER2013: a gap of less than 4 points
 # may be nothing, one of more than 10 is certain. Of fewer faces neither is.
-_SMALL_GAP = 0.04
+SMALL_GAP = 0.04
 _LARGE_GAP = 0.10
 _ONE_ANSWER = 0.8  # of all answers, and twice its share of the faces
 _FEW = 20  # faces of an emotion
@@ -50,12 +50,12 @@ def diagnose(history: list[dict[str, float]], n_public: int, language: str = "en
             "The run knows its Training faces better than new ones, but this has not harmed "
             "PublicTest yet: it is at the edge of overfitting."
         )
-    elif noise > _SMALL_GAP:
+    elif noise > SMALL_GAP:
         verdict = (
             f"PublicTest has too few faces, {n_public}, to tell whether the run over- or "
             f"underfits: its accuracy is uncertain by +- {100 * noise:.0f} points."
         )
-    elif gap < _SMALL_GAP and last["training_accuracy"] < _ALMOST_ALL:
+    elif gap < SMALL_GAP and last["training_accuracy"] < _ALMOST_ALL:
         verdict = (
             "The run underfits: it knows its Training faces hardly better than new ones, so the "
             "network could learn more. More epochs, a larger network or less augmentation would "

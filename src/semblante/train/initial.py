@@ -71,14 +71,21 @@ def start_from(network: nn.Module, initial: str, faces: Faces) -> None:
         different = [name for name in ours if not torch.equal(loaded[name].cpu(), tensors[name])]
     if different or not ours:
         reason = (
-            f"{initial}: not the weights of this network: {', '.join(sorted(different)[:3])} "
-            "missing or of another shape or number"
+            f"{initial}: not the weights of this network, but of {_network_name(initial)}: "
+            f"{', '.join(sorted(different)[:3])} missing or of another shape or number"
         )
         lost = any(name.endswith(_MEAN) and name not in tensors for name in different)
         raise ModelError(reason + (_FOLDED if lost and not Path(initial).is_dir() else ""))
     if stem_bias is not None:
         assert isinstance(network, RecurrentNetwork)
         _unfold_stem(network, stem_bias, faces)
+
+
+def _network_name(place: str) -> str:
+    """As an option `network` would name it."""
+    if Path(place).is_dir():
+        return str(load_best(Path(place))[1]["network"])
+    return str(Classifier(model_path(place), threads=1).about.get("network"))
 
 
 def network_of(place: str, faces: Faces) -> nn.Module:

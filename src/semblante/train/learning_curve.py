@@ -16,7 +16,7 @@ from semblante.data.ferplus import FerPlus
 from semblante.files import write_atomically, write_json
 from semblante.metrics import wilson_interval
 from semblante.train.batches import Faces
-from semblante.train.curves import run_title
+from semblante.train.curves import SMALL_GAP, run_title
 from semblante.train.distributed import all_processes
 from semblante.train.loop import train
 from semblante.train.measure import logits_of, loss_and_accuracy
@@ -27,6 +27,7 @@ from semblante.train.state import load_last
 from semblante.translation import counted, translated
 
 SHARES: Final = (0.05, 0.10, 0.25, 0.50, 1.00)
+_HARDLY: Final = 0.3  # right on Training: a quarter of FER2013's faces have one label
 _SEED: Final = 2013  # the same faces for every run, whatever its seed
 
 
@@ -125,7 +126,11 @@ def would_more_help(points: list[dict[str, Any]], language: str = "en") -> str:
     gain = (last["public"] - before["public"]) / np.log2(last["faces"] / before["faces"])
     low, high = wilson_interval(last["public"], last["n_public"])
     noise = (high - low) / 2
-    if gain > noise:
+    if last["training"] < _HARDLY:
+        verdict = "The networks have hardly learnt: longer runs must tell."
+    elif noise > SMALL_GAP:
+        verdict = "PublicTest has too few faces to tell."
+    elif gain > noise:
         verdict = "More data would help: the curve still rises."
     elif last["training"] - last["public"] > 0.1:
         verdict = (

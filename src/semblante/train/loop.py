@@ -67,10 +67,10 @@ def train(
     resume: bool = False,
     language: str = "en",
 ) -> dict[str, Any]:
-    """Train `options.network` on the Training split; returns the run's summary: `best_epoch` on
-    PublicTest; of its weights `training` and `public`, each `n`, `loss` and `accuracy`, and
-    `confusion` (7, 7) on PublicTest, true label by prediction; `diagnosis` and `by_emotion`, in
-    words; `hours`.
+    """Train `options.network` on the Training split; returns the run's summary:
+    `epochs` and `hours` that it took; the `best_epoch` on PublicTest, and of its weights `training`
+    and `public`, each `n`, `loss` and `accuracy`, and `confusion` (7, 7) on PublicTest, true label
+    by prediction; `diagnosis` and `by_emotion`, in words.
 
     The run folder (see `run_folder.py`) is made here; it notes `source`, where the dataset came
     from: `semblante export` reads it again, from the `path` in it or the one that --data names.
@@ -257,8 +257,9 @@ def _at_a_standstill(history: list[Record], patience: int) -> bool:
     """Has PublicTest not improved for `patience` epochs? 0 is for ever."""
     if patience == 0 or not history:
         return False
-    best = int(np.argmax([record["public_accuracy"] for record in history]))
-    return len(history) - 1 - best >= patience
+    # The last of equals, whose weights are kept.
+    since = int(np.argmax([record["public_accuracy"] for record in reversed(history)]))
+    return since >= patience
 
 
 def _check_finite(value: float, what: str, epoch: int, step: int) -> None:
@@ -311,6 +312,7 @@ def _finish(
     said = logits[:, :N_EMOTIONS].argmax(dim=1).cpu().numpy()
     confusion = confusion_matrix(public.labels.cpu().numpy(), said, N_EMOTIONS)
     summary = {
+        "epochs": len(history),
         "best_epoch": int(record["epoch"]),
         "training": {"n": len(faces), "loss": training_loss, "accuracy": training_accuracy},
         "public": {"n": len(public), "loss": public_loss, "accuracy": public_accuracy},

@@ -75,10 +75,15 @@ def check_same_start(runs: Sequence[Path], configs: Sequence[RunConfig]) -> None
     if len({run.resolve() for run in runs}) < len(runs):
         raise OptionError("expected different runs to average, found one twice")
     first, ours = runs[0], configs[0].options
+    if len(runs) > 1 and not all(config.options.initial for config in configs):
+        raise OptionError(
+            f"{' and '.join(map(str, runs[:2]))} began with random weights: only runs of the same "
+            "--initial can be averaged"
+        )
     for run, config in zip(runs[1:], configs[1:], strict=True):
         for name in ("network", "initial"):
             before, now = getattr(ours, name), getattr(config.options, name)
-            if now != before or not now:
+            if now != before:
                 raise OptionError(
                     "runs to average must have started from the same weights (--initial): "
                     f"{name} is {before!r} in {first}, {now!r} in {run}"

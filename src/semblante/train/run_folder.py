@@ -59,7 +59,12 @@ def holds_run(run_dir: Path) -> bool:
 
 
 def check_free(run_dir: Path) -> None:
-    """Raise `RunFolderError` where the folder holds a run already."""
+    """Raise `RunFolderError` where the folder holds a run already, or runs."""
+    if (run_dir / ESTIMATES).exists() or any(run_dir.glob(f"*/{CONFIG}")):
+        raise RunFolderError(
+            f"{run_dir} holds several runs, of --preset released, --cross-fit or --learning-curve "
+            "perhaps: repeat that command with --resume, or choose another folder"
+        )
     if holds_run(run_dir):
         raise RunFolderError(
             f"{run_dir} already holds a run: continue it with --resume or choose another folder"
