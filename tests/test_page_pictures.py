@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 from pathlib import Path
@@ -141,6 +143,43 @@ def test_what_only_the_server_can_read(page: Any, tmp_path: Path) -> None:
     one_face(page)
     page.get_by_role("alert").filter(has_text="This browser cannot show this format").wait_for()
     assert page.get_by_role("button", name="Save as JSON").is_enabled()
+    assert page.get_by_role("button", name="Save the picture").is_disabled()
+
+
+@pytest.mark.parametrize("order", ["little", "big"])
+def test_a_webp_is_turned_as_the_server_turns_it(page: Any, tmp_path: Path, order: str) -> None:
+    portrait = Image.open(EXAMPLE).crop((86, 0, 427, 512))
+    # By which it comes to lie as a camera writes it down.
+    laid = [
+        Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180,
+        Image.Transpose.FLIP_TOP_BOTTOM, Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_90,
+        Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_270,
+    ]  # fmt: skip
+    for orientation, turn in enumerate(laid, 2):
+        exif = Image.Exif()
+        exif.endian = {"little": "<", "big": ">"}[order]
+        exif[0x010F] = "A camera"  # its maker, before the orientation
+        exif[0x0112] = orientation
+        path = tmp_path / f"{orientation}.webp"
+        portrait.transpose(turn).save(path, exif=exif)
+        page.set_input_files("#file", path)
+        page.locator("#picture:not(.hidden)").wait_for(timeout=20_000)
+        shown = page.evaluate("document.getElementById('picture').toDataURL()")
+        picture = Image.open(io.BytesIO(base64.b64decode(shown.partition(",")[2]))).convert("RGB")
+        assert picture.size == portrait.size
+        assert np.abs(np.subtract(picture, portrait, dtype=float)).mean() < 5, orientation
+        page.evaluate("document.getElementById('cancel').click()")
+    assert page.get_by_role("alert").inner_text() == ""
+
+
+def test_a_picture_that_the_browser_does_not_turn_is_not_shown_lying(
+    page: Any, tmp_path: Path
+) -> None:
+    """Its faces, as the server found them, would be beside them."""
+    about = b'<rdf:Description tiff:Orientation="6" />'  # XMP, which the server reads as well
+    Image.open(EXAMPLE).crop((0, 86, 512, 427)).save(tmp_path / "lying.jpg", xmp=about)
+    page.set_input_files("#file", tmp_path / "lying.jpg")
+    page.get_by_role("alert").filter(has_text="This browser cannot show this format").wait_for()
     assert page.get_by_role("button", name="Save the picture").is_disabled()
 
 

@@ -1,6 +1,8 @@
 // The page: camera, picture or video -> the server on this machine -> boxes, bars, a timeline.
 
-import { COLOURS, enlarged, numberOf, paintBoxes, paintEvidence, paintTimeline } from "./painting.js";
+import {
+  COLOURS, enlarged, numberOf, paintBoxes, paintEvidence, paintTimeline, readPicture,
+} from "./painting.js";
 import { EMOTIONS, name, percent, reason, speakIn, spoken, text } from "./words.js";
 
 const KEPT_ROWS = 20000; // results of the camera that can be saved
@@ -493,14 +495,14 @@ async function analyzePicture(file, mine) {
   form.append("file", file, file.name || "picture");
   const { results: [result] } = await call("/v1/analyze", { method: "POST", body: form, signal: mine.signal });
   // HEIC, say, which not every browser knows.
-  const bitmap = await createImageBitmap(file, { imageOrientation: "from-image" })
-    .catch(() => null);
+  const bitmap = await readPicture(file).catch(() => null);
   if (run !== mine) return;
   if (result.error) throw refusedFor(422, result.error);
   result.path = file.name || result.path; // a form has %22 for a quotation mark
   keep(result);
   still = { file, signal: mine.signal, explained: new Map() };
-  if (bitmap) showPicture(result, bitmap);
+  // Of another size it is not turned as the server's, and its faces are elsewhere.
+  if (bitmap?.width === result.width && bitmap.height === result.height) showPicture(result, bitmap);
   else showNoPicture(result);
 }
 
