@@ -359,10 +359,16 @@ function connect(ours) {
   };
 }
 
-// A server may also hang, and the connection stay.
+// A server may also hang, and the connection stay; or work on what others have sent.
 function expectAnswer(ours) {
   clearTimeout(ours.watchdog);
-  ours.watchdog = setTimeout(() => unanswered(ours), SILENT_MS);
+  const watchdog = ours.watchdog = setTimeout(async () => {
+    const works = await fetch("/healthz", { signal: AbortSignal.timeout(RETRY_MS) })
+      .then((answer) => answer.ok, () => false);
+    if (live !== ours || ours.watchdog !== watchdog) return; // it was answered meanwhile
+    unanswered(ours, works ? busy : retrying);
+    expectAnswer(ours); // what is true now need not stay so
+  }, SILENT_MS);
 }
 
 // What was found last is no longer true of what the camera shows.
@@ -388,7 +394,8 @@ async function refusal(signal) {
 
 function stopCamera() {
   if (!live) return;
-  const { media, socket } = live;
+  const { media, socket, watchdog } = live;
+  clearTimeout(watchdog);
   live = null;
   socket?.close();
   $("video").pause();
@@ -423,6 +430,7 @@ function sendFrame(ours) {
 function answered(ours, answer) {
   if (live !== ours) return;
   clearTimeout(ours.watchdog);
+  ours.watchdog = null;
   const { socket } = ours; // a frame held back while the tab was hidden may find another
   if (answer.error) { // it is too busy: asking at once would make it more so
     ours.sent.delete(answer.frame);
