@@ -538,33 +538,45 @@ function showNoPicture(result) {
   $("save-picture").disabled = true;
 }
 
-async function analyzeVideo(file, mine) {
+// The last state of the video's job, and its results as lines; null where the page has turned to
+// something else.
+async function workedOn(file, mine) {
   const { signal } = mine;
   let state = await call("/v1/analyze/video", { method: "POST", body: file, signal,
     headers: { "content-type": file.type || "application/octet-stream" } });
   const { id } = state;
-  let lines = "";
   try {
-    if (run !== mine) return;
+    if (run !== mine) return null;
     job = id;
     while (state.state === "waiting" || state.state === "running") {
       await pause(300);
       state = await insist(mine, () => call(`/v1/jobs/${id}`, { signal }));
-      if (run !== mine) return;
+      if (run !== mine) return null;
       tell(state.state === "waiting" ? "queued" : "working");
       if (state.progress) $("progress").value = state.progress; // 0 where the length is not known
       if (state.frames) $("frames").textContent = text("done") + state.frames;
     }
-    lines = await insist(mine, async () => {
+    const lines = await insist(mine, async () => {
       const answer = await fetch(`/v1/jobs/${id}/results`, { headers, signal });
       if (!answer.ok) throw refusedFor(answer.status, answer.statusText);
       return (await answer.text()).trim();
     });
+    return { state, lines };
   } finally {
     forget(id); // whatever happened: another video may be waiting
     if (job === id) job = null;
   }
+}
+
+async function analyzeVideo(file, mine) {
+  const done = await workedOn(file, mine).catch((error) => {
+    if (run !== mine || error.status !== 404) throw error;
+    showUnderWay(true);
+    tell("sending");
+    return workedOn(file, mine); // a server that was started anew knows nothing of the job
+  });
   if (run !== mine) return;
+  const { state, lines } = done;
   showUnderWay(false);
   tell(null);
   if (lines) lines.split("\n").forEach((line) => keep(JSON.parse(line)));
