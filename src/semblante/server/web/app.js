@@ -186,7 +186,7 @@ async function ask(number) {
   }
   button.ariaDisabled = "true"; // not `disabled`, which would take the focus away
   try {
-    const found = await call(`/v1/explain?face=${number + 1}`,
+    const found = await call(`v1/explain?face=${number + 1}`,
       { method: "POST", body: asked.file, signal: asked.signal });
     if (still !== asked) return;
     asked.explained.set(number, found);
@@ -324,9 +324,9 @@ async function startCamera() {
 // Where the server goes away the camera stays on, and the page asks again until it is back.
 function connect(ours) {
   if (live !== ours) return;
-  const socket = new WebSocket(
-    `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/v1/stream`,
-    token ? ["semblante", token] : ["semblante"]);
+  const address = new URL("v1/stream", document.baseURI);
+  address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+  const socket = new WebSocket(address, token ? ["semblante", token] : ["semblante"]);
   ours.socket = socket;
   expectAnswer(ours);
   ours.sent.clear();
@@ -363,7 +363,7 @@ function connect(ours) {
 function expectAnswer(ours) {
   clearTimeout(ours.watchdog);
   const watchdog = ours.watchdog = setTimeout(async () => {
-    const works = await fetch("/healthz", { signal: AbortSignal.timeout(RETRY_MS) })
+    const works = await fetch("healthz", { signal: AbortSignal.timeout(RETRY_MS) })
       .then((answer) => answer.ok, () => false);
     if (live !== ours || ours.watchdog !== watchdog) return; // it was answered meanwhile
     unanswered(ours, works ? busy : retrying);
@@ -383,13 +383,12 @@ function unanswered(ours, why = retrying) {
 // Why the server lets nobody in from here, which a socket does not tell; null where it would.
 async function refusal(signal) {
   try {
-    const answer = await fetch("/v1/models", { headers, signal });
-    if (![401, 403].includes(answer.status)) return null;
-    const { error } = await answer.json();
-    return () => reason(answer.status, error);
-  } catch {
-    return null;
+    await call("v1/models", { signal });
+  } catch (error) {
+    if (error.status === 404) return () => text("elsewhere");
+    if ([401, 403].includes(error.status)) return error.why;
   }
+  return null;
 }
 
 function stopCamera() {
@@ -501,7 +500,7 @@ function analyzeFirst(files) {
 async function analyzePicture(file, mine) {
   const form = new FormData();
   form.append("file", file, file.name || "picture");
-  const { results: [result] } = await call("/v1/analyze", { method: "POST", body: form, signal: mine.signal });
+  const { results: [result] } = await call("v1/analyze", { method: "POST", body: form, signal: mine.signal });
   // HEIC, say, which not every browser knows.
   const bitmap = await readPicture(file).catch(() => null);
   if (run !== mine) return;
@@ -542,7 +541,7 @@ function showNoPicture(result) {
 // something else.
 async function workedOn(file, mine) {
   const { signal } = mine;
-  let state = await call("/v1/analyze/video", { method: "POST", body: file, signal,
+  let state = await call("v1/analyze/video", { method: "POST", body: file, signal,
     headers: { "content-type": file.type || "application/octet-stream" } });
   const { id } = state;
   try {
@@ -550,14 +549,14 @@ async function workedOn(file, mine) {
     job = id;
     while (state.state === "waiting" || state.state === "running") {
       await pause(300);
-      state = await insist(mine, () => call(`/v1/jobs/${id}`, { signal }));
+      state = await insist(mine, () => call(`v1/jobs/${id}`, { signal }));
       if (run !== mine) return null;
       tell(state.state === "waiting" ? "queued" : "working");
       if (state.progress) $("progress").value = state.progress; // 0 where the length is not known
       if (state.frames) $("frames").textContent = text("done") + state.frames;
     }
     const lines = await insist(mine, async () => {
-      const answer = await fetch(`/v1/jobs/${id}/results`, { headers, signal });
+      const answer = await fetch(`v1/jobs/${id}/results`, { headers, signal });
       if (!answer.ok) throw refusedFor(answer.status, answer.statusText);
       return (await answer.text()).trim();
     });
@@ -624,7 +623,7 @@ async function insist(mine, ask) {
 
 // Also while the page goes away.
 function forget(id) {
-  fetch(`/v1/jobs/${id}`, { method: "DELETE", headers, keepalive: true }).catch(() => {});
+  fetch(`v1/jobs/${id}`, { method: "DELETE", headers, keepalive: true }).catch(() => {});
 }
 
 // The result of the frame that a playing video shows.
