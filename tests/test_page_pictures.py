@@ -16,6 +16,7 @@ from PIL import Image
 import semblante
 from browser import (
     needs_browser,
+    note_changes,
     one_face,
 )
 from conftest import EXAMPLE, SHARED, needs_photos
@@ -269,3 +270,25 @@ def test_what_speaks_for_an_estimate(page: Any) -> None:
     page.keyboard.press("Enter")
     face.wait_for(timeout=20_000)
     assert page.get_by_role("alert").inner_text() == ""
+
+
+def test_whoever_hears_the_page_is_told_whose_evidence_comes(page: Any, tmp_path: Path) -> None:
+    picture = semblante.load_image(EXAMPLE)
+    Image.fromarray(np.tile(picture[:300, 60:360], (1, 2, 1))).save(tmp_path / "two.png")
+    page.set_input_files("#file", tmp_path / "two.png")
+    playwright.expect(page.locator(".face")).to_have_count(2, timeout=20_000)
+    why = page.get_by_role("button", name="What speaks for it? Face 2", exact=True)
+    note_changes(page, "aloud")
+    why.click()
+    hide = page.get_by_role("button", name="Hide Face 2", exact=True)
+    hide.click(timeout=20_000)
+    page.route("**/v1/explain?face=2", lambda route: route.fulfill(status=503, json={"error": "x"}))
+    why.click()
+    page.get_by_role("alert").filter(has_text="It was not analysed: x").wait_for()
+    page.problems.clear()
+    looking = "Face 2: looking for what speaks for it"
+    shown = "Face 2: what speaks for it is shown"
+    playwright.expect(page.locator("#aloud")).to_have_text("")
+    assert page.evaluate("window.said") == [looking, shown, "", looking, ""]
+    assert page.locator("#aloud").get_attribute("aria-live") == "polite"
+    assert page.locator("#aloud").evaluate("(p) => getComputedStyle(p).display") == "block"

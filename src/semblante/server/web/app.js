@@ -61,6 +61,7 @@ function speak() {
     item.append(mark, name(emotion));
     return item;
   }));
+  retell($("aloud"), ""); // of what was done before, in the language of before
   told = -Infinity; // in another language it is news, also while a video plays
   if (shown) show(shown);
   if (doing) tell(doing);
@@ -140,7 +141,8 @@ function showBars(faces) {
 function newBlock(number) {
   const block = document.createElement("div");
   block.className = "face";
-  block.append(document.createElement("h3"), ...EMOTIONS.map(() => {
+  const title = Object.assign(document.createElement("h3"), { id: `face-${number}` });
+  block.append(title, ...EMOTIONS.map(() => {
     const bar = document.createElement("div");
     bar.className = "bar";
     bar.append(...["span", "meter", "span"].map((kind) => document.createElement(kind)));
@@ -154,6 +156,8 @@ function newWhy(number) {
   why.className = "why";
   why.append(...["button", "canvas", "ul"].map((kind) => document.createElement(kind)));
   why.firstChild.type = "button";
+  why.firstChild.id = `why-${number}`;
+  why.firstChild.setAttribute("aria-labelledby", `why-${number} face-${number}`); // all say the same
   why.firstChild.onclick = () => ask(number);
   why.children[1].role = "img";
   return why;
@@ -178,13 +182,16 @@ function showWhy(why, number) {
 // What speaks for the estimate of a face, or, where that is shown, no more of it.
 async function ask(number) {
   const asked = still;
-  const button = $("bars").children[number].querySelector("button");
+  const button = $(`why-${number}`);
   if (button.ariaDisabled) return;
+  const aloud = (key) => retell($("aloud"), key ? `${$(`face-${number}`).textContent}: ${text(key)}` : "");
   if (asked.explained.delete(number)) {
+    aloud(null);
     showBars(shown.faces);
     return;
   }
   button.ariaDisabled = "true"; // not `disabled`, which would take the focus away
+  aloud("explaining");
   try {
     const found = await call(`v1/explain?face=${number + 1}`,
       { method: "POST", body: asked.file, signal: asked.signal });
@@ -192,9 +199,12 @@ async function ask(number) {
     asked.explained.set(number, found);
     if (complaint === asked.refusal) complain(() => "");
     showBars(shown.faces);
+    aloud("explained");
   } catch (error) {
     asked.refusal = error.why ? () => text("refusal") + error.why() : () => text("lost");
-    if (still === asked) complain(asked.refusal);
+    if (still !== asked) return;
+    complain(asked.refusal);
+    aloud(null);
   } finally {
     button.ariaDisabled = null;
   }
@@ -237,6 +247,7 @@ function begin() {
   gist = "";
   complain(() => "");
   tell(null);
+  retell($("aloud"), "");
   showNothing();
   showUnderWay(false);
   offerSaving(false);

@@ -23,6 +23,7 @@ const TEXTS = {
     forgets: (n) => `Only the last ${n} results of the camera are kept for saving.`,
     nofile: "The browser cannot read this file.", first: "Only the first of these files was taken.",
     more: (n) => `and ${n} more`, why: "What speaks for it?", hide: "Hide",
+    explaining: "looking for what speaks for it", explained: "what speaks for it is shown",
     evidence: (emotion) => `Orange speaks for ${emotion}, blue against it.`,
     without: { eyes: "Eyes hidden", nose: "Nose hidden", mouth: "Mouth hidden" },
     reasons: {}, details: [], // the server's own words
@@ -58,6 +59,7 @@ const TEXTS = {
     nofile: "El navegador no puede leer este archivo.",
     first: "Solo se tomó el primero de estos archivos.", more: (n) => `y ${n} más`,
     why: "¿Qué habla a favor?", hide: "Ocultar",
+    explaining: "buscando qué habla a favor", explained: "ya se muestra qué habla a favor",
     evidence: (emotion) => `Lo naranja habla a favor de ${emotion}; lo azul, en contra.`,
     without: { eyes: "Ojos tapados", nose: "Nariz tapada", mouth: "Boca tapada" },
     // The server gives its reasons in English: here is what each status means.
