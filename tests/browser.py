@@ -33,14 +33,20 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    import uvicorn
-
     from semblante.recognise.pipeline import Analyzer
     from semblante.server.app import create_app
     from semblante.server.settings import Settings
 
+    with running(create_app(Settings(), Analyzer())) as address:
+        yield address
+
+
+@contextmanager
+def running(app: Any) -> Iterator[str]:
+    """The address of an ASGI application that is served by a thread."""
+    import uvicorn
+
     port = free_port()
-    app = create_app(Settings(), Analyzer())
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from browser import (
+    film,
     free_port,
     needs_browser,
     one_face,
+    running,
     serving,
 )
 from conftest import EXAMPLE
@@ -76,3 +80,57 @@ def test_a_page_that_is_not_let_in_says_so(browser: Any) -> None:
 def test_who_chose_larger_letters_gets_them(page: Any) -> None:
     page.evaluate("document.documentElement.style.fontSize = '32px'")
     assert page.evaluate("getComputedStyle(document.body).fontSize") == "32px"
+
+
+@pytest.fixture(scope="module")
+def below() -> Iterator[str]:
+    """The address of a server behind a proxy that gives it one path of its own, and no other; and
+    under another path the page alone."""
+    from semblante.server.app import create_app
+    from semblante.server.settings import Settings
+
+    app = create_app(Settings())
+
+    async def proxy(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "lifespan":
+            _, prefix, path = scope["path"].split("/", 2)
+            theirs = prefix == "faces" or (prefix == "page" and not path.startswith("v1"))
+            path = f"/{path}" if theirs else "/nowhere"
+            scope = {**scope, "path": path, "raw_path": path.encode()}
+        await app(scope, receive, send)
+
+    with running(proxy) as address:
+        yield address
+
+
+def test_below_a_path(browser: Any, below: str, tmp_path: Path) -> None:
+    context = browser.new_context(locale="en-GB", permissions=["camera"])
+    page = context.new_page()
+    requested: list[str] = []
+    page.on("request", lambda request: requested.append(request.url))
+    page.goto(f"{below}faces/")
+    page.get_by_role("button", name="Start the camera").click()
+    one_face(page)
+    page.set_input_files("#file", EXAMPLE)
+    page.get_by_role("button", name="What speaks for it?").click()
+    page.get_by_role("button", name="Hide").wait_for(timeout=20_000)
+    with page.expect_request(lambda request: request.method == "DELETE"):
+        page.set_input_files("#file", film(tmp_path / "film.webm", 1))
+    one_face(page)
+    assert all(url.startswith((f"{below}faces/", "blob:")) for url in requested)
+    context.close()
+
+
+def test_where_there_is_no_server_the_camera_does_not_try_for_ever(
+    browser: Any, below: str
+) -> None:
+    context = browser.new_context(locale="en-GB", permissions=["camera"])
+    page = context.new_page()
+    page.goto(f"{below}page/")
+    page.get_by_role("button", name="Start the camera").click()
+    alert = page.get_by_role("alert")
+    playwright.expect(alert).to_have_text("There is no semblante behind this address.")
+    assert page.get_by_role("button", name="Start the camera").is_visible()
+    page.select_option("#language", "es")
+    assert alert.inner_text() == "En esta dirección no hay ningún semblante."
+    context.close()

@@ -246,6 +246,27 @@ def test_a_busy_server_is_asked_more_slowly(page: Any) -> None:
     one_face(page)
 
 
+def test_a_server_that_works_on_what_others_sent_is_busy(page: Any) -> None:
+    """It is there, but has no time for the frame."""
+    sockets: list[Any] = []
+
+    def take(socket: Any) -> None:
+        sockets.append(socket)
+        socket.on_message(lambda frame: None)
+
+    page.route_web_socket("**/v1/stream", take)
+    note_changes(page, "error")
+    page.get_by_role("button", name="Start the camera").click()
+    alert = page.get_by_role("alert")
+    busy = "The server has too much to do; trying again."
+    playwright.expect(alert).to_have_text(busy, timeout=20_000)
+    assert [words for words in page.evaluate("window.said") if words] == [busy]
+    found = {"frame": 0, "time_s": 9, "width": 640, "height": 480, "faces": [], "error": None}
+    sockets[0].send(json.dumps(found))
+    playwright.expect(alert).to_have_text("")
+    assert len(sockets) == 1
+
+
 def test_what_is_told_anew_stays_in_its_place(page: Any) -> None:
     page.get_by_role("button", name="Start the camera").focus()
     page.keyboard.press("Enter")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 from pathlib import Path
@@ -14,6 +16,7 @@ from PIL import Image
 import semblante
 from browser import (
     needs_browser,
+    note_changes,
     one_face,
 )
 from conftest import EXAMPLE, SHARED, needs_photos
@@ -144,6 +147,43 @@ def test_what_only_the_server_can_read(page: Any, tmp_path: Path) -> None:
     assert page.get_by_role("button", name="Save the picture").is_disabled()
 
 
+@pytest.mark.parametrize("order", ["little", "big"])
+def test_a_webp_is_turned_as_the_server_turns_it(page: Any, tmp_path: Path, order: str) -> None:
+    portrait = Image.open(EXAMPLE).crop((86, 0, 427, 512))
+    # By which it comes to lie as a camera writes it down.
+    laid = [
+        Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180,
+        Image.Transpose.FLIP_TOP_BOTTOM, Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_90,
+        Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_270,
+    ]  # fmt: skip
+    for orientation, turn in enumerate(laid, 2):
+        exif = Image.Exif()
+        exif.endian = {"little": "<", "big": ">"}[order]
+        exif[0x010F] = "A camera"  # its maker, before the orientation
+        exif[0x0112] = orientation
+        path = tmp_path / f"{orientation}.webp"
+        portrait.transpose(turn).save(path, exif=exif)
+        page.set_input_files("#file", path)
+        page.locator("#picture:not(.hidden)").wait_for(timeout=20_000)
+        shown = page.evaluate("document.getElementById('picture').toDataURL()")
+        picture = Image.open(io.BytesIO(base64.b64decode(shown.partition(",")[2]))).convert("RGB")
+        assert picture.size == portrait.size
+        assert np.abs(np.subtract(picture, portrait, dtype=float)).mean() < 5, orientation
+        page.evaluate("document.getElementById('cancel').click()")
+    assert page.get_by_role("alert").inner_text() == ""
+
+
+def test_a_picture_that_the_browser_does_not_turn_is_not_shown_lying(
+    page: Any, tmp_path: Path
+) -> None:
+    """Its faces, as the server found them, would be beside them."""
+    about = b'<rdf:Description tiff:Orientation="6" />'  # XMP, which the server reads as well
+    Image.open(EXAMPLE).crop((0, 86, 512, 427)).save(tmp_path / "lying.jpg", xmp=about)
+    page.set_input_files("#file", tmp_path / "lying.jpg")
+    page.get_by_role("alert").filter(has_text="This browser cannot show this format").wait_for()
+    assert page.get_by_role("button", name="Save the picture").is_disabled()
+
+
 def test_nothing_of_the_last_picture_stays_beside_an_error(page: Any, tmp_path: Path) -> None:
     page.set_input_files("#file", EXAMPLE)
     one_face(page)
@@ -230,3 +270,25 @@ def test_what_speaks_for_an_estimate(page: Any) -> None:
     page.keyboard.press("Enter")
     face.wait_for(timeout=20_000)
     assert page.get_by_role("alert").inner_text() == ""
+
+
+def test_whoever_hears_the_page_is_told_whose_evidence_comes(page: Any, tmp_path: Path) -> None:
+    picture = semblante.load_image(EXAMPLE)
+    Image.fromarray(np.tile(picture[:300, 60:360], (1, 2, 1))).save(tmp_path / "two.png")
+    page.set_input_files("#file", tmp_path / "two.png")
+    playwright.expect(page.locator(".face")).to_have_count(2, timeout=20_000)
+    why = page.get_by_role("button", name="What speaks for it? Face 2", exact=True)
+    note_changes(page, "aloud")
+    why.click()
+    hide = page.get_by_role("button", name="Hide Face 2", exact=True)
+    hide.click(timeout=20_000)
+    page.route("**/v1/explain?face=2", lambda route: route.fulfill(status=503, json={"error": "x"}))
+    why.click()
+    page.get_by_role("alert").filter(has_text="It was not analysed: x").wait_for()
+    page.problems.clear()
+    looking = "Face 2: looking for what speaks for it"
+    shown = "Face 2: what speaks for it is shown"
+    playwright.expect(page.locator("#aloud")).to_have_text("")
+    assert page.evaluate("window.said") == [looking, shown, "", looking, ""]
+    assert page.locator("#aloud").get_attribute("aria-live") == "polite"
+    assert page.locator("#aloud").evaluate("(p) => getComputedStyle(p).display") == "block"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +194,39 @@ def test_a_network_that_fails_for_a_moment_costs_no_video(
     assert [words for words in page.evaluate("window.said") if words] == [again, again]
     assert page.get_by_role("alert").inner_text() == ""
     assert len(page.problems) == 2  # the browser's own words
+    page.problems.clear()
+
+
+@pytest.mark.parametrize("forgets", ["once", "always"])
+def test_a_server_that_was_started_anew_is_sent_the_video_once_more(
+    page: Any, tmp_path: Path, forgets: str
+) -> None:
+    """It knows nothing of the job, but the page still has the file."""
+    sent: list[str] = []
+    forgotten: set[str] = set()
+
+    def forget(route: Any) -> None:
+        url = route.request.url
+        if route.request.method == "GET" and (forgets == "always" or not forgotten):
+            forgotten.add(url)
+            urllib.request.urlopen(urllib.request.Request(url, method="DELETE")).close()
+        route.continue_()
+
+    page.on("request", lambda r: sent.append(r.url) if r.method == "POST" else None)
+    page.route("**/v1/jobs/*", forget)
+    page.set_input_files("#file", film(tmp_path / "film.webm", 1))
+    alert = page.get_by_role("alert")
+    if forgets == "once":
+        one_face(page)
+        assert alert.inner_text() == ""
+        with page.expect_download() as saved:
+            page.get_by_role("button", name="Save as JSON").click()
+        assert len(Path(saved.value.path()).read_text().splitlines()) == 10
+    else:
+        told = "It was not analysed: there is no such job"
+        playwright.expect(alert).to_have_text(told, timeout=20_000)
+    assert len(sent) == 2
+    assert all("404" in problem for problem in page.problems)  # the browser's own words
     page.problems.clear()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import signal
 import socket
@@ -9,12 +10,14 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 
 import cv2
 import numpy as np
 import pytest
 
 from program import PROGRAM, semblante
+from semblante.cli.serve import outside_host
 
 pytest.importorskip("fastapi")
 
@@ -29,10 +32,10 @@ def taken() -> Iterator[int]:
 
 
 @pytest.fixture
-def started() -> Iterator[tuple[subprocess.Popen[str], str]]:
+def started(request: pytest.FixtureRequest) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A server on a port of its own choice, and the first line that it writes."""
     process = subprocess.Popen(
-        [PROGRAM, "serve", "--port", "0"],
+        [PROGRAM, "serve", "--port", "0", *getattr(request, "param", ())],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
@@ -83,6 +86,51 @@ def test_a_free_port_is_said_and_ctrl_c_ends_it(
     _, complaints = process.communicate(timeout=30)
     assert process.returncode in (0, -signal.SIGINT, 130)
     assert complaints == ""
+
+
+def hears_ipv6() -> bool:
+    with suppress(OSError), socket.socket(socket.AF_INET6) as asking:
+        asking.bind(("::1", 0))
+        return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("started", "own"),
+    [
+        (("--host", "0.0.0.0", "--token", "abc"), "127.0.0.1"),
+        pytest.param(
+            ("--host", "::", "--token", "abc"),
+            "localhost",
+            marks=pytest.mark.skipif(not hears_ipv6(), reason="this machine has no IPv6"),
+        ),
+    ],
+    indirect=["started"],
+)
+def test_what_listens_everywhere_says_where_it_is_found(
+    started: tuple[subprocess.Popen[str], str], own: str
+) -> None:
+    """At 0.0.0.0 itself a browser lends no camera, and nobody else finds it."""
+    process, said = started
+    found = re.fullmatch(rf"semblante: (http://{own}:(\d+)/)#token=abc\n", said)
+    assert found, said
+    with urllib.request.urlopen(found[1] + "healthz", timeout=60) as answer:
+        assert answer.status == 200
+    assert process.stdout is not None
+    others = re.fullmatch(
+        rf"semblante: from other machines: http://(.+):{found[2]}/#token=abc\n",
+        process.stdout.readline(),
+    )
+    assert others
+    assert others[1] not in ("0.0.0.0", "[::]", own)
+
+
+def test_a_machine_without_a_way_out_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object) -> None:
+        raise OSError(errno.ENETUNREACH, "Network is unreachable")
+
+    monkeypatch.setattr(socket.socket, "connect", unreachable)
+    assert outside_host(socket.AF_INET) == socket.gethostname()
 
 
 @pytest.mark.parametrize("times", [1, 2])

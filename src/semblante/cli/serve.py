@@ -9,6 +9,7 @@ import socket
 import sys
 from contextlib import suppress
 from dataclasses import replace
+from ipaddress import ip_address
 from types import FrameType
 from typing import Annotated
 
@@ -16,6 +17,7 @@ import cv2
 import typer
 
 from semblante.cli.checks import complain, require
+from semblante.cli.language import said
 from semblante.cli.options import DetectorName, DetectorOption, ModelOption
 from semblante.errors import OptionError
 from semblante.models import DEFAULT_MODEL
@@ -64,9 +66,15 @@ def serve_command(
             "below. Without HTTPS before it, whoever listens can read it, and the pictures"
         )
     app = create_app(settings, Analyzer(model, detector=detector))
-    shown = f"[{host}]" if ":" in host else host
-    page = f"http://{shown}:{listening.getsockname()[1]}/"
-    print(f"semblante: {page}" + (f"#token={settings.token}" if settings.token else ""), flush=True)
+    bound, port = listening.getsockname()[:2]
+    rest = f":{port}/" + (f"#token={settings.token}" if settings.token else "")
+    everywhere = ip_address(bound).is_unspecified
+    if everywhere:  # a browser lends no camera to a page at 0.0.0.0, which others cannot open
+        host = "localhost" if listening.family == socket.AF_INET6 else "127.0.0.1"
+    print(f"semblante: http://{_in_url(host)}{rest}", flush=True)
+    if everywhere:
+        outside = f"http://{_in_url(outside_host(listening.family))}{rest}"
+        print("semblante:", said(f"from other machines: {outside}"), flush=True)
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -111,6 +119,19 @@ def listen(host: str, port: int) -> socket.socket:
         listening.close()
         raise OptionError(_why_not(error, host, port)) from None
     return listening
+
+
+def outside_host(family: int) -> str:
+    """By what other machines may reach this one: its address on the way to them, or its name."""
+    elsewhere = "2001:db8::1" if family == socket.AF_INET6 else "192.0.2.1"  # RFC 3849, RFC 5737
+    with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as way:
+        way.connect((elsewhere, 9))  # which of UDP sends nothing
+        return str(way.getsockname()[0])
+    return socket.gethostname()
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def _why_not(error: OSError, host: str, port: int) -> str:

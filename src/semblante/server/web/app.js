@@ -1,6 +1,8 @@
 // The page: camera, picture or video -> the server on this machine -> boxes, bars, a timeline.
 
-import { COLOURS, enlarged, numberOf, paintBoxes, paintEvidence, paintTimeline } from "./painting.js";
+import {
+  COLOURS, enlarged, numberOf, paintBoxes, paintEvidence, paintTimeline, readPicture,
+} from "./painting.js";
 import { EMOTIONS, name, percent, reason, speakIn, spoken, text } from "./words.js";
 
 const KEPT_ROWS = 20000; // results of the camera that can be saved
@@ -59,6 +61,7 @@ function speak() {
     item.append(mark, name(emotion));
     return item;
   }));
+  retell($("aloud"), ""); // of what was done before, in the language of before
   told = -Infinity; // in another language it is news, also while a video plays
   if (shown) show(shown);
   if (doing) tell(doing);
@@ -138,7 +141,8 @@ function showBars(faces) {
 function newBlock(number) {
   const block = document.createElement("div");
   block.className = "face";
-  block.append(document.createElement("h3"), ...EMOTIONS.map(() => {
+  const title = Object.assign(document.createElement("h3"), { id: `face-${number}` });
+  block.append(title, ...EMOTIONS.map(() => {
     const bar = document.createElement("div");
     bar.className = "bar";
     bar.append(...["span", "meter", "span"].map((kind) => document.createElement(kind)));
@@ -152,6 +156,8 @@ function newWhy(number) {
   why.className = "why";
   why.append(...["button", "canvas", "ul"].map((kind) => document.createElement(kind)));
   why.firstChild.type = "button";
+  why.firstChild.id = `why-${number}`;
+  why.firstChild.setAttribute("aria-labelledby", `why-${number} face-${number}`); // all say the same
   why.firstChild.onclick = () => ask(number);
   why.children[1].role = "img";
   return why;
@@ -176,23 +182,29 @@ function showWhy(why, number) {
 // What speaks for the estimate of a face, or, where that is shown, no more of it.
 async function ask(number) {
   const asked = still;
-  const button = $("bars").children[number].querySelector("button");
+  const button = $(`why-${number}`);
   if (button.ariaDisabled) return;
+  const aloud = (key) => retell($("aloud"), key ? `${$(`face-${number}`).textContent}: ${text(key)}` : "");
   if (asked.explained.delete(number)) {
+    aloud(null);
     showBars(shown.faces);
     return;
   }
   button.ariaDisabled = "true"; // not `disabled`, which would take the focus away
+  aloud("explaining");
   try {
-    const found = await call(`/v1/explain?face=${number + 1}`,
+    const found = await call(`v1/explain?face=${number + 1}`,
       { method: "POST", body: asked.file, signal: asked.signal });
     if (still !== asked) return;
     asked.explained.set(number, found);
     if (complaint === asked.refusal) complain(() => "");
     showBars(shown.faces);
+    aloud("explained");
   } catch (error) {
     asked.refusal = error.why ? () => text("refusal") + error.why() : () => text("lost");
-    if (still === asked) complain(asked.refusal);
+    if (still !== asked) return;
+    complain(asked.refusal);
+    aloud(null);
   } finally {
     button.ariaDisabled = null;
   }
@@ -235,6 +247,7 @@ function begin() {
   gist = "";
   complain(() => "");
   tell(null);
+  retell($("aloud"), "");
   showNothing();
   showUnderWay(false);
   offerSaving(false);
@@ -322,9 +335,9 @@ async function startCamera() {
 // Where the server goes away the camera stays on, and the page asks again until it is back.
 function connect(ours) {
   if (live !== ours) return;
-  const socket = new WebSocket(
-    `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/v1/stream`,
-    token ? ["semblante", token] : ["semblante"]);
+  const address = new URL("v1/stream", document.baseURI);
+  address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+  const socket = new WebSocket(address, token ? ["semblante", token] : ["semblante"]);
   ours.socket = socket;
   expectAnswer(ours);
   ours.sent.clear();
@@ -357,10 +370,16 @@ function connect(ours) {
   };
 }
 
-// A server may also hang, and the connection stay.
+// A server may also hang, and the connection stay; or work on what others have sent.
 function expectAnswer(ours) {
   clearTimeout(ours.watchdog);
-  ours.watchdog = setTimeout(() => unanswered(ours), SILENT_MS);
+  const watchdog = ours.watchdog = setTimeout(async () => {
+    const works = await fetch("healthz", { signal: AbortSignal.timeout(RETRY_MS) })
+      .then((answer) => answer.ok, () => false);
+    if (live !== ours || ours.watchdog !== watchdog) return; // it was answered meanwhile
+    unanswered(ours, works ? busy : retrying);
+    expectAnswer(ours); // what is true now need not stay so
+  }, SILENT_MS);
 }
 
 // What was found last is no longer true of what the camera shows.
@@ -375,18 +394,18 @@ function unanswered(ours, why = retrying) {
 // Why the server lets nobody in from here, which a socket does not tell; null where it would.
 async function refusal(signal) {
   try {
-    const answer = await fetch("/v1/models", { headers, signal });
-    if (![401, 403].includes(answer.status)) return null;
-    const { error } = await answer.json();
-    return () => reason(answer.status, error);
-  } catch {
-    return null;
+    await call("v1/models", { signal });
+  } catch (error) {
+    if (error.status === 404) return () => text("elsewhere");
+    if ([401, 403].includes(error.status)) return error.why;
   }
+  return null;
 }
 
 function stopCamera() {
   if (!live) return;
-  const { media, socket } = live;
+  const { media, socket, watchdog } = live;
+  clearTimeout(watchdog);
   live = null;
   socket?.close();
   $("video").pause();
@@ -421,6 +440,7 @@ function sendFrame(ours) {
 function answered(ours, answer) {
   if (live !== ours) return;
   clearTimeout(ours.watchdog);
+  ours.watchdog = null;
   const { socket } = ours; // a frame held back while the tab was hidden may find another
   if (answer.error) { // it is too busy: asking at once would make it more so
     ours.sent.delete(answer.frame);
@@ -491,16 +511,16 @@ function analyzeFirst(files) {
 async function analyzePicture(file, mine) {
   const form = new FormData();
   form.append("file", file, file.name || "picture");
-  const { results: [result] } = await call("/v1/analyze", { method: "POST", body: form, signal: mine.signal });
+  const { results: [result] } = await call("v1/analyze", { method: "POST", body: form, signal: mine.signal });
   // HEIC, say, which not every browser knows.
-  const bitmap = await createImageBitmap(file, { imageOrientation: "from-image" })
-    .catch(() => null);
+  const bitmap = await readPicture(file).catch(() => null);
   if (run !== mine) return;
   if (result.error) throw refusedFor(422, result.error);
   result.path = file.name || result.path; // a form has %22 for a quotation mark
   keep(result);
   still = { file, signal: mine.signal, explained: new Map() };
-  if (bitmap) showPicture(result, bitmap);
+  // Of another size it is not turned as the server's, and its faces are elsewhere.
+  if (bitmap?.width === result.width && bitmap.height === result.height) showPicture(result, bitmap);
   else showNoPicture(result);
 }
 
@@ -528,33 +548,45 @@ function showNoPicture(result) {
   $("save-picture").disabled = true;
 }
 
-async function analyzeVideo(file, mine) {
+// The last state of the video's job, and its results as lines; null where the page has turned to
+// something else.
+async function workedOn(file, mine) {
   const { signal } = mine;
-  let state = await call("/v1/analyze/video", { method: "POST", body: file, signal,
+  let state = await call("v1/analyze/video", { method: "POST", body: file, signal,
     headers: { "content-type": file.type || "application/octet-stream" } });
   const { id } = state;
-  let lines = "";
   try {
-    if (run !== mine) return;
+    if (run !== mine) return null;
     job = id;
     while (state.state === "waiting" || state.state === "running") {
       await pause(300);
-      state = await insist(mine, () => call(`/v1/jobs/${id}`, { signal }));
-      if (run !== mine) return;
+      state = await insist(mine, () => call(`v1/jobs/${id}`, { signal }));
+      if (run !== mine) return null;
       tell(state.state === "waiting" ? "queued" : "working");
       if (state.progress) $("progress").value = state.progress; // 0 where the length is not known
       if (state.frames) $("frames").textContent = text("done") + state.frames;
     }
-    lines = await insist(mine, async () => {
-      const answer = await fetch(`/v1/jobs/${id}/results`, { headers, signal });
+    const lines = await insist(mine, async () => {
+      const answer = await fetch(`v1/jobs/${id}/results`, { headers, signal });
       if (!answer.ok) throw refusedFor(answer.status, answer.statusText);
       return (await answer.text()).trim();
     });
+    return { state, lines };
   } finally {
     forget(id); // whatever happened: another video may be waiting
     if (job === id) job = null;
   }
+}
+
+async function analyzeVideo(file, mine) {
+  const done = await workedOn(file, mine).catch((error) => {
+    if (run !== mine || error.status !== 404) throw error;
+    showUnderWay(true);
+    tell("sending");
+    return workedOn(file, mine); // a server that was started anew knows nothing of the job
+  });
   if (run !== mine) return;
+  const { state, lines } = done;
   showUnderWay(false);
   tell(null);
   if (lines) lines.split("\n").forEach((line) => keep(JSON.parse(line)));
@@ -602,7 +634,7 @@ async function insist(mine, ask) {
 
 // Also while the page goes away.
 function forget(id) {
-  fetch(`/v1/jobs/${id}`, { method: "DELETE", headers, keepalive: true }).catch(() => {});
+  fetch(`v1/jobs/${id}`, { method: "DELETE", headers, keepalive: true }).catch(() => {});
 }
 
 // The result of the frame that a playing video shows.

@@ -1,4 +1,4 @@
-// What is painted: boxes and names over a picture, evidence over a face, emotions over time.
+// What is painted: a picture, boxes and names over it, evidence over a face, emotions over time.
 
 import { name, percent } from "./words.js";
 
@@ -12,8 +12,52 @@ const LABEL_ROWS = 8; // above a face, and below it, in which there may be a pla
 const LEAST_WIDTH = 256; // pixels, of which a label needs about half
 const TRACKS = 4; // of the timeline: those that were seen most
 const GAP_S = 1; // after so long without a result it shows none
+// Where the axes of a picture go, by its EXIF orientation, to turn it upright.
+const TURNS = { 2: [-1, 0, 0, 1], 3: [-1, 0, 0, -1], 4: [1, 0, 0, -1], 5: [0, 1, 1, 0],
+  6: [0, 1, -1, 0], 7: [0, -1, -1, 0], 8: [0, -1, 1, 0] };
 
 export const numberOf = (face, number) => String(face.track ?? number + 1);
+
+// The picture in a file, upright. A WebP by our own hand, since not every browser turns it by its EXIF.
+export async function readPicture(file) {
+  const data = await file.arrayBuffer();
+  const axes = TURNS[takeOrientation(new DataView(data))];
+  const bitmap = await createImageBitmap(axes ? new Blob([data]) : file, { imageOrientation: "from-image" });
+  if (!axes) return bitmap;
+  const [a, b, c, d] = axes;
+  const canvas = document.createElement("canvas");
+  canvas.width = a ? bitmap.width : bitmap.height;
+  canvas.height = a ? bitmap.height : bitmap.width;
+  const pen = canvas.getContext("2d");
+  pen.setTransform(a, b, c, d, a + c < 0 ? canvas.width : 0, b + d < 0 ? canvas.height : 0);
+  pen.drawImage(bitmap, 0, 0);
+  return canvas;
+}
+
+// A WebP's EXIF orientation. In `view` it becomes 1: a browser that does turn by it must not do so as well.
+function takeOrientation(view) {
+  const [WEBP, CHUNK, PREFIX] = [0x57454250, 0x45584946, 0x45786966]; // "WEBP", "EXIF", "Exif"
+  try {
+    if (view.getUint32(8) !== WEBP) return 1;
+    let chunk = 12;
+    while (view.getUint32(chunk) !== CHUNK) {
+      const size = view.getUint32(chunk + 4, true);
+      chunk += 8 + size + (size % 2);
+    }
+    const start = view.getUint32(chunk + 8) === PREFIX ? chunk + 14 : chunk + 8;
+    const little = view.getUint16(start) === 0x4949; // "II", Intel's order of bytes
+    const list = start + view.getUint32(start + 4, little);
+    const tags = Array.from({ length: view.getUint16(list, little) }, (_, number) => list + 2 + 12 * number);
+    const found = tags.find((tag) => view.getUint16(tag, little) === 0x0112);
+    if (!found) return 1;
+    const orientation = view.getUint16(found + 8, little);
+    view.setUint16(found + 8, 1, little);
+    return orientation;
+  } catch (error) {
+    if (error instanceof RangeError) return 1; // the file ends before: it has none
+    throw error;
+  }
+}
 
 // A picture so small that a label would cover it is shown, and saved, larger.
 export function enlarged(result) {

@@ -15,6 +15,7 @@ const TEXTS = {
     retry: "The server does not answer; trying again.",
     busy: "The server has too much to do; trying again.",
     gone: "The camera is gone.", full: "The server has too many live streams already.",
+    elsewhere: "There is no semblante behind this address.",
     invisible: "This browser cannot show this format; what was found in it can be saved.",
     sending: "Sending", queued: "Waiting for another video", working: "Working on the video",
     done: "frames: ", cancel: "Cancel", unread: "It cannot be read: ",
@@ -22,6 +23,7 @@ const TEXTS = {
     forgets: (n) => `Only the last ${n} results of the camera are kept for saving.`,
     nofile: "The browser cannot read this file.", first: "Only the first of these files was taken.",
     more: (n) => `and ${n} more`, why: "What speaks for it?", hide: "Hide",
+    explaining: "looking for what speaks for it", explained: "what speaks for it is shown",
     evidence: (emotion) => `Orange speaks for ${emotion}, blue against it.`,
     without: { eyes: "Eyes hidden", nose: "Nose hidden", mouth: "Mouth hidden" },
     reasons: {}, details: [], // the server's own words
@@ -48,6 +50,7 @@ const TEXTS = {
     retry: "El servidor no responde; se vuelve a intentar.",
     busy: "El servidor tiene demasiado trabajo; se vuelve a intentar.", gone: "La cámara ya no está.",
     full: "El servidor ya tiene demasiadas transmisiones en vivo.",
+    elsewhere: "En esta dirección no hay ningún semblante.",
     invisible: "Este navegador no puede mostrar este formato; lo encontrado se puede guardar.",
     sending: "Enviando", queued: "Esperando a que termine otro video", working: "Analizando el video",
     done: "fotogramas: ", cancel: "Cancelar",
@@ -56,6 +59,7 @@ const TEXTS = {
     nofile: "El navegador no puede leer este archivo.",
     first: "Solo se tomó el primero de estos archivos.", more: (n) => `y ${n} más`,
     why: "¿Qué habla a favor?", hide: "Ocultar",
+    explaining: "buscando qué habla a favor", explained: "ya se muestra qué habla a favor",
     evidence: (emotion) => `Lo naranja habla a favor de ${emotion}; lo azul, en contra.`,
     without: { eyes: "Ojos tapados", nose: "Nariz tapada", mouth: "Boca tapada" },
     // The server gives its reasons in English: here is what each status means.
