@@ -683,6 +683,67 @@ def test_what_nobody_waits_for_ends() -> None:
     assert sum(looked.acquire(blocking=False) for _ in range(20)) <= 3
 
 
+@pytest.mark.parametrize("call", ["analyze", "explain"])
+def test_whoever_leaves_is_no_longer_worked_for(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has its turn is not searched once it is read, and what waits is not even read."""
+    reading, go_on = threading.Semaphore(0), threading.Event()
+    searched: list[str] = []
+
+    class Searches(Analyzer):
+        def analyze(self, image):
+            searched.append("analyze")
+            return super().analyze(image)
+
+        def explain(self, image, *args, **options):
+            searched.append("explain")
+            return super().explain(image, *args, **options)
+
+    def read(*args: Any, **options: Any) -> np.ndarray:
+        reading.release()
+        go_on.wait()
+        return semblante.load_image(*args, **options)
+
+    monkeypatch.setattr("semblante.server.app.load_image", read)
+    app = create_app(Settings(workers=1), Searches())
+
+    async def ask(left: asyncio.Event) -> int:
+        statuses = []
+        sent = iter([{"type": "http.request", "body": EXAMPLE.read_bytes()}])
+
+        async def receive() -> Any:
+            for message in sent:
+                return message
+            await left.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            statuses.append(message.get("status"))
+
+        scope = {
+            "type": "http", "method": "POST", "path": f"/v1/{call}", "query_string": b"",
+            "headers": [(b"host", b"localhost")],
+        }  # fmt: skip
+        await app(scope, receive, send)
+        return statuses[0]
+
+    async def ask_three() -> tuple[list[int], int]:
+        left = asyncio.Event()
+        leaving = [asyncio.create_task(ask(left)) for _ in range(2)]
+        await asyncio.to_thread(reading.acquire)
+        left.set()
+        try:
+            told = await asyncio.wait_for(asyncio.gather(*leaving), 60)
+            staying = asyncio.create_task(ask(asyncio.Event()))
+        finally:
+            go_on.set()
+        return told, await staying
+
+    assert asyncio.run(ask_three()) == ([400, 400], 200)
+    assert searched == [call]
+    assert reading.acquire(blocking=False)  # for the last one
+    assert not reading.acquire(blocking=False)
+
+
 def test_what_goes_wrong_inside_is_in_the_log_and_not_shown(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -31,7 +32,7 @@ from semblante.server.guard import Guard
 from semblante.server.jobs import Job, Jobs
 from semblante.server.settings import Settings
 from semblante.server.stream import accept, stream
-from semblante.server.work import Workers
+from semblante.server.work import Workers, unless_left
 
 # Where a job's id, in the answer to a video, is of use.
 _JOB_LINKS: Final = {
@@ -88,7 +89,7 @@ def create_app(
         middleware=[Middleware(Guard, settings=settings, count_refused=figures.count_refused)],
     )
     app.state.jobs = jobs
-    app.state.is_busy = lambda: workers.under_way > 0 or jobs.is_busy
+    app.state.is_busy = lambda: workers.is_busy or jobs.is_busy
 
     @app.exception_handler(StarletteHTTPException)
     async def refused(request: Request, error: StarletteHTTPException) -> JSONResponse:
@@ -164,9 +165,8 @@ def create_app(
         be read has an `error`; where none can, the status is 422.
         """
         uploads = await read_uploads(request, settings, intake)
-        found = await workers.run(
-            lambda given_up: _analyzed(analyzer, uploads, settings.max_pixels, given_up)
-        )
+        work = partial(_analyzed, analyzer, uploads, settings.max_pixels)
+        found = await unless_left(request, workers.run(work))
         figures.pictures.inc(len(found))
         figures.faces.inc(sum(len(result["faces"]) for result in found))
         bad = all(result["error"] is not None for result in found)
@@ -193,13 +193,15 @@ def create_app(
         if len(uploads) > 1:
             raise HTTPException(422, f"expected one picture, found {len(uploads)}")
 
-        def explained(_: threading.Event) -> dict[str, Any]:
+        def explained(given_up: threading.Event) -> dict[str, Any]:
             image = load_image(bytes(uploads[0].data), max_pixels=settings.max_pixels)
+            if given_up.is_set():
+                return {}
             [found] = analyzer.explain(image, emotion, face=face)
             return found.to_dict()
 
         try:
-            return await workers.run(explained)
+            return await unless_left(request, workers.run(explained))
         except (ImageError, OptionError) as error:
             raise HTTPException(422, str(error)) from None
 
@@ -311,7 +313,7 @@ class _Figures:
             "semblante_refused", "requests refused", ["status"], registry=self.registry
         )
         gauge = prometheus.Gauge(
-            "semblante_under_way", "pictures in work or waiting", registry=self.registry
+            "semblante_under_way", "requests in work or waiting", registry=self.registry
         )
         gauge.set_function(lambda: workers.under_way)
 
@@ -336,6 +338,8 @@ def _analyzed(
             break
         try:
             image = load_image(bytes(upload.data), max_pixels=max_pixels)
+            if given_up.is_set():
+                break
             faces = tuple(analyzer.analyze(image))
         except ImageError as error:
             found.append(Analysis(upload.name, None, None, error=str(error)).to_dict())
