@@ -162,15 +162,22 @@ def create_app(
         """The faces of one picture, sent as it is, or of the pictures of a form.
 
         One result for each, as `semblante analyze --format json` writes them. A picture that cannot
-        be read has an `error`; where none can, the status is 422.
+        be read, or whose turn has not come when time is up, has an `error`; where none can be read,
+        the status is 422.
         """
         uploads = await read_uploads(request, settings, intake)
-        work = partial(_analyzed, analyzer, uploads, settings.max_pixels)
-        found = await unless_left(request, workers.run(work))
-        figures.pictures.inc(len(found))
-        figures.faces.inc(sum(len(result["faces"]) for result in found))
-        bad = all(result["error"] is not None for result in found)
-        return JSONResponse({"results": found}, 422 if bad else 200)
+        works = [partial(_analyzed, analyzer, one, settings.max_pixels) for one in uploads]
+        done = await unless_left(request, workers.run_each(works))
+        figures.pictures.inc(len(done))
+        figures.faces.inc(sum(len(one.faces) for one in done.values()))
+        late = f"not done in {settings.answer_s:g} s: send fewer pictures at a time"
+        found = [
+            done.get(number) or Analysis(upload.name, None, None, error=late)
+            for number, upload in enumerate(uploads)
+        ]
+        bad = len(done) == len(found) and all(one.error is not None for one in found)
+        answer = {"results": [one.to_dict() for one in found]}
+        return JSONResponse(answer, 422 if bad else 200)
 
     @app.post(
         "/v1/explain",
@@ -329,24 +336,16 @@ def _model_name(path: Path) -> str:
 
 
 def _analyzed(
-    analyzer: Analyzer, uploads: list[Upload], max_pixels: int, given_up: threading.Event
-) -> list[dict[str, Any]]:
-    """Of each picture what was found in it; of no more, once it is `given_up`."""
-    found = []
-    for upload in uploads:
-        if given_up.is_set():
-            break
-        try:
-            image = load_image(bytes(upload.data), max_pixels=max_pixels)
-            if given_up.is_set():
-                break
-            faces = tuple(analyzer.analyze(image))
-        except ImageError as error:
-            found.append(Analysis(upload.name, None, None, error=str(error)).to_dict())
-            continue
-        height, width = image.shape[:2]
-        found.append(Analysis(upload.name, width, height, faces).to_dict())
-    return found
+    analyzer: Analyzer, upload: Upload, max_pixels: int, given_up: threading.Event
+) -> Analysis:
+    """What is in a picture, or why it cannot be read; once it is `given_up`, it does not matter."""
+    try:
+        image = load_image(bytes(upload.data), max_pixels=max_pixels)
+        faces = () if given_up.is_set() else tuple(analyzer.analyze(image))
+    except ImageError as error:
+        return Analysis(upload.name, None, None, error=str(error))
+    height, width = image.shape[:2]
+    return Analysis(upload.name, width, height, faces)
 
 
 def _in_pieces(job: Job) -> Iterator[str]:

@@ -1,10 +1,10 @@
-"""A fixed number of workers, and a short queue before them."""
+"""A fixed number of workers, for which all requests wait in turn."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -37,25 +37,45 @@ class Workers:
         return self._at_work > 0
 
     async def run(self, work: Callable[[threading.Event], _Result]) -> _Result:
-        """The result of `work`; raises 503 where too many wait, 504 where it takes too long.
+        """The result of `work`, as from `run_each`."""
+        return (await self.run_each([work]))[0]
 
-        What nobody waits for any more, since time is up or this is cancelled, is not begun. A
-        thread cannot be stopped: so `work` is given an event, which is set then, and looks at it
-        wherever it can end early.
+    async def run_each(
+        self, works: Sequence[Callable[[threading.Event], _Result]]
+    ) -> dict[int, _Result]:
+        """The results by number, of all `works` or of those that are done when time is up.
+
+        One at a time waits for its turn among those of other requests; the next begins beside it
+        only where a worker has nothing else to do. Raises 503 where too many wait, 504 where none
+        is done in time. What nobody waits for any more, since time is up or this is cancelled, is
+        not begun. A thread cannot be stopped: so each work is given an event, which is set then,
+        and looks at it wherever it can end early.
         """
         if self.under_way >= self._most:
             raise HTTPException(503, "busy: come back in a moment", {"Retry-After": "1"})
         given_up = threading.Event()
         self._asked.add(given_up)
+        found: dict[int, _Result] = {}
+        running: dict[asyncio.Future[_Result], int] = {}
+        begun = 0
         try:
             async with asyncio.timeout(self._answer_s):
-                await self._free.acquire()
-                return await asyncio.shield(self._begin(work, given_up))
+                while len(found) < len(works):
+                    if begun < len(works) and not (running and self._free.locked()):
+                        await self._free.acquire()
+                        running[self._begin(works[begun], given_up)] = begun
+                        begun += 1
+                        continue
+                    done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                    for future in done:
+                        found[running.pop(future)] = future.result()
         except TimeoutError:
-            raise HTTPException(504, f"no answer in {self._answer_s:g} s") from None
+            if not found:
+                raise HTTPException(504, f"no answer in {self._answer_s:g} s") from None
         finally:
             given_up.set()
             self._asked.discard(given_up)
+        return found
 
     def _begin(
         self, work: Callable[[threading.Event], _Result], given_up: threading.Event
