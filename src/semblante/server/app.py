@@ -244,7 +244,7 @@ def create_app(
     # 422 stands there, though no id is refused with it, or FastAPI would tell of its own.
     @app.get("/v1/jobs/{id}", operation_id="job_state", responses=_errors(401, 403, 404, 422))
     async def job_state(id: str) -> dict[str, Any]:
-        """How far a job is."""
+        """How far a job is. One that is not asked about for five minutes is dropped."""
         return _known(jobs, id).to_dict()
 
     @app.get(
