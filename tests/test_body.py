@@ -109,3 +109,27 @@ def test_a_field_after_a_picture_is_no_part_of_it() -> None:
     form += b"--x\r\nContent-Disposition: form-data; name=note\r\n\r\nwords\r\n--x--\r\n"
     [upload] = body._parts(bytearray(form), b"x", 32)
     assert (upload.name, bytes(upload.data)) == ("a.jpg", b"pixels")
+
+
+@pytest.mark.parametrize(
+    ("headers", "name"),
+    [
+        (b"Content-Disposition: form-data; filename*=UTF-8''gr%C3%B6%C3%9Fe.jpg", "größe.jpg"),
+        (b"Content-Disposition: form-data; filename*=utf-8'de'a%20b.jpg; filename=c", "a b.jpg"),
+        (b"Content-Disposition: form-data; filename=c; filename*=iso-8859-1''%F1", "ñ"),
+        (b"Content-Disposition: form-data; filename=c; filename*=UTF-8''%F1", "\ufffd"),
+        (b"Content-Disposition: form-data; filename=c; filename*=x''d", "c"),
+        (b"Content-Disposition: form-data; name=a\r\nContent-Type: Image/jpeg", None),
+        (b"Content-Type: video/mp4", None),
+    ],
+)
+def test_what_is_a_file_and_its_name(headers: bytes, name: str | None) -> None:
+    text = b"Content-Disposition: form-data; name=note\r\nContent-Type: text/plain\r\n\r\nwords"
+    [upload] = body._parts(form_of(headers + b"\r\n\r\npixels", text), b"x", 2)
+    assert (upload.name, bytes(upload.data)) == (name, b"pixels")
+
+
+@pytest.mark.parametrize("before", [b"\r\n", b"for old readers\r\n", b"x\r\n--y\r\n\r\n"])
+def test_what_stands_before_the_first_boundary_is_passed_over(before: bytes) -> None:
+    [upload] = body._parts(bytearray(before) + form_of(FILE), b"x", 32)
+    assert (upload.name, bytes(upload.data)) == ("a.jpg", b"pixels")

@@ -8,6 +8,7 @@ import time
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -237,6 +238,34 @@ def test_results_go_though_nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     jobs.start(b"video", None)
     assert swept.wait(60)
     jobs.close()
+
+
+def test_a_job_that_nobody_asks_about_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("semblante.server.jobs.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(Jobs, "_work", lambda _: None)
+    jobs = Jobs(Finds(), 1)  # type: ignore[arg-type]
+    left, asked = (jobs.start(b"video", None) for _ in range(2))
+    assert left is not None
+    assert asked is not None
+    left.asked = asked.asked = now
+    for now in (299.0, 598.0):
+        assert jobs.get(asked.id) is asked
+        assert left.cancelled == (now > 300)
+    assert jobs.get(left.id) is None
+    now = 1000.0
+    assert jobs.get(asked.id) is asked  # late, but before anybody else came
+
+
+def test_a_video_that_nobody_asks_about_stops_though_no_other_comes(
+    clip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("semblante.server.jobs._UNASKED_S", 0.0)
+    jobs = Jobs(Finds(0, 1, 2), 40_000_000)  # type: ignore[arg-type]
+    job = Job("x", None)
+    jobs._jobs = {"x": job}
+    jobs._run(job, clip)
+    assert (job.cancelled, job.rows, jobs.get("x")) == (True, [], None)
 
 
 def test_a_video_stops_at_once(tmp_path: Path) -> None:

@@ -661,26 +661,102 @@ def test_no_answer_in_time() -> None:
     assert client.post("/v1/analyze", content=EXAMPLE.read_bytes()).status_code == 504
 
 
-def test_what_nobody_waits_for_ends() -> None:
+def form_of(n: int) -> list[Any]:
+    return [("file", (f"{number}.jpg", EXAMPLE.read_bytes())) for number in range(n)]
+
+
+def test_when_time_is_up_what_is_done_counts() -> None:
     """The picture at hand is looked at to its end, those that come after it are not."""
-    looked = threading.Semaphore(0)
+    looked: list[int] = []
+    go_on = threading.Event()
 
     class Slow(Analyzer):
         def analyze(self, image):
-            looked.release()
-            time.sleep(0.3)
+            looked.append(1)
+            if len(looked) == 2:
+                go_on.wait()
             return []
 
-    app = create_app(Settings(answer_s=0.1, workers=1), Slow())
+    app = create_app(Settings(answer_s=2.0, workers=1), Slow())
     with TestClient(app, base_url=HERE) as client:
-        pictures = [("file", (f"{n}.jpg", EXAMPLE.read_bytes())) for n in range(20)]
-        assert client.post("/v1/analyze", files=pictures).status_code == 504
+        answer = client.post("/v1/analyze", files=form_of(20))
+        assert answer.status_code == 200
+        first, *others = answer.json()["results"]
+        assert (first["width"], first["error"]) == (512, None)
+        late = "not done in 2 s: send fewer pictures at a time"
+        assert [(one["path"], one["error"]) for one in others] == [
+            (f"{number}.jpg", late) for number in range(1, 20)
+        ]
+        assert figure(client, "semblante_pictures_total") == 1
+        assert app.state.is_busy()
+        go_on.set()
         until = time.monotonic() + 20
         while app.state.is_busy() and time.monotonic() < until:
             time.sleep(0.05)
             client.get("/healthz")  # the loop notes that the thread is done
         assert not app.state.is_busy()
-    assert sum(looked.acquire(blocking=False) for _ in range(20)) <= 3
+    assert len(looked) == 2
+
+
+@pytest.mark.parametrize("call", ["analyze", "explain"])
+def test_whoever_leaves_is_no_longer_worked_for(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has its turn is not searched once it is read, and what waits is not even read."""
+    reading, go_on = threading.Semaphore(0), threading.Event()
+    searched: list[str] = []
+
+    class Searches(Analyzer):
+        def analyze(self, image):
+            searched.append("analyze")
+            return super().analyze(image)
+
+        def explain(self, image, *args, **options):
+            searched.append("explain")
+            return super().explain(image, *args, **options)
+
+    def read(*args: Any, **options: Any) -> np.ndarray:
+        reading.release()
+        go_on.wait()
+        return semblante.load_image(*args, **options)
+
+    monkeypatch.setattr("semblante.server.app.load_image", read)
+    app = create_app(Settings(workers=1), Searches())
+
+    async def ask(left: asyncio.Event) -> int:
+        statuses = []
+        sent = iter([{"type": "http.request", "body": EXAMPLE.read_bytes()}])
+
+        async def receive() -> Any:
+            for message in sent:
+                return message
+            await left.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            statuses.append(message.get("status"))
+
+        scope = {
+            "type": "http", "method": "POST", "path": f"/v1/{call}", "query_string": b"",
+            "headers": [(b"host", b"localhost")],
+        }  # fmt: skip
+        await app(scope, receive, send)
+        return statuses[0]
+
+    async def ask_three() -> tuple[list[int], int]:
+        left = asyncio.Event()
+        leaving = [asyncio.create_task(ask(left)) for _ in range(2)]
+        await asyncio.to_thread(reading.acquire)
+        left.set()
+        try:
+            told = await asyncio.wait_for(asyncio.gather(*leaving), 60)
+            staying = asyncio.create_task(ask(asyncio.Event()))
+        finally:
+            go_on.set()
+        return told, await staying
+
+    assert asyncio.run(ask_three()) == ([400, 400], 200)
+    assert searched == [call]
+    assert reading.acquire(blocking=False)  # for the last one
+    assert not reading.acquire(blocking=False)
 
 
 def test_what_goes_wrong_inside_is_in_the_log_and_not_shown(

@@ -7,12 +7,13 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import prometheus_client as prometheus
-from fastapi import FastAPI, HTTPException, Query, Request, WebSocket
+from fastapi import APIRouter, FastAPI, HTTPException, Query, Request, WebSocket
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
@@ -26,33 +27,34 @@ from semblante.models import DEFAULT_MODEL, MODELS
 from semblante.recognise.pipeline import Analyzer
 from semblante.recognise.video import LEAST_EVERY_S
 from semblante.results import Analysis
+from semblante.server import answers
 from semblante.server.body import Intake, Upload, read_body, read_uploads
 from semblante.server.guard import Guard
 from semblante.server.jobs import Job, Jobs
 from semblante.server.settings import Settings
 from semblante.server.stream import accept, stream
-from semblante.server.work import Workers
+from semblante.server.work import Workers, unless_left
 
 # Where a job's id, in the answer to a video, is of use.
 _JOB_LINKS: Final = {
     call: {"operationId": call, "parameters": {"id": "$response.body#/id"}}
     for call in ("job_state", "job_results", "job_forgotten")
 }
-_NONE_READ: Final = {
-    "description": "None of the pictures could be read: each result has its error",
-    "content": {
-        "application/json": {
-            "schema": {
-                "type": "object",
-                "properties": {"results": {"type": "array", "items": {"type": "object"}}},
-            }
-        }
-    },
+_FILE: Final = {"schema": {"type": "string", "format": "binary"}}
+_FORM: Final = {
+    "schema": {
+        "type": "object",
+        "properties": {"file": {"type": "array", "items": _FILE["schema"]}},
+    }
 }
-_ONE_FILE: Final = {
-    "required": True,
-    "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+_A_FILE: Final = {"requestBody": {"required": True, "content": {"application/octet-stream": _FILE}}}
+_FILES: Final = {
+    "requestBody": {
+        "required": True,
+        "content": {"multipart/form-data": _FORM, "application/octet-stream": _FILE},
+    }
 }
+_A_ROW: Final = {"schema": {"$ref": "#/components/schemas/Analysis"}}
 _ROWS_AT_ONCE: Final = 500  # of a job's results, that are sent
 _KINDS: Final = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 
@@ -88,7 +90,21 @@ def create_app(
         middleware=[Middleware(Guard, settings=settings, count_refused=figures.count_refused)],
     )
     app.state.jobs = jobs
-    app.state.is_busy = lambda: workers.under_way > 0 or jobs.is_busy
+    app.state.is_busy = lambda: workers.is_busy or jobs.is_busy
+    _add_refusals(app, figures)
+    for router in (
+        _about(analyzer, figures),
+        _pictures(settings, analyzer, workers, intake, figures),
+        _videos(settings, jobs, intake, figures),
+        _live(settings, analyzer, workers, figures),
+        _page(),
+    ):
+        app.include_router(router)
+    return app
+
+
+def _add_refusals(app: FastAPI, figures: _Figures) -> None:
+    """All of them are `{"error": "..."}`."""
 
     @app.exception_handler(StarletteHTTPException)
     async def refused(request: Request, error: StarletteHTTPException) -> JSONResponse:
@@ -104,19 +120,24 @@ def create_app(
         )
         return JSONResponse({"error": "; ".join(reasons)}, 422)
 
-    @app.get("/healthz", response_class=PlainTextResponse)
+
+def _about(analyzer: Analyzer, figures: _Figures) -> APIRouter:
+    """What the server says of itself."""
+    router = APIRouter()
+
+    @router.get("/healthz", response_class=PlainTextResponse, responses=_errors(403))
     async def healthz() -> str:
         """`ok` as long as it runs."""
         return "ok"
 
-    app.add_api_route("/healthz", healthz, methods=["HEAD"], include_in_schema=False)
+    router.add_api_route("/healthz", healthz, methods=["HEAD"], include_in_schema=False)
 
-    @app.get("/metrics", response_class=PlainTextResponse)
+    @router.get("/metrics", response_class=PlainTextResponse, responses=_errors(401, 403))
     async def metrics() -> Response:
         """Counters for Prometheus."""
         return Response(prometheus.generate_latest(figures.registry), media_type="text/plain")
 
-    @app.get("/v1/models")
+    @router.get("/v1/models", response_model=answers.Models, responses=_errors(401, 403))
     async def models() -> dict[str, Any]:
         """The shipped models and the one in use."""
         return {
@@ -134,47 +155,48 @@ def create_app(
             ],
         }
 
-    @app.post(
+    return router
+
+
+def _pictures(
+    settings: Settings, analyzer: Analyzer, workers: Workers, intake: Intake, figures: _Figures
+) -> APIRouter:
+    router = APIRouter()
+
+    @router.post(
         "/v1/analyze",
-        openapi_extra={
-            "requestBody": {
-                "required": True,
-                "content": {
-                    "multipart/form-data": {
-                        "schema": {
-                            "type": "object",
-                            "properties": {
-                                "file": {
-                                    "type": "array",
-                                    "items": {"type": "string", "format": "binary"},
-                                }
-                            },
-                        }
-                    },
-                    "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
-                },
-            }
+        openapi_extra=_FILES,
+        response_model=answers.Analyses,
+        responses={
+            **_errors(400, 401, 403, 408, 413, 503, 504),
+            422: {"model": answers.Analyses, "description": "none of the pictures could be read"},
         },
-        responses={**_errors(400, 401, 403, 408, 413, 503, 504), 422: _NONE_READ},
     )
-    async def analyze(request: Request) -> JSONResponse:
+    async def analyze(request: Request, response: Response) -> dict[str, Any]:
         """The faces of one picture, sent as it is, or of the pictures of a form.
 
         One result for each, as `semblante analyze --format json` writes them. A picture that cannot
-        be read has an `error`; where none can, the status is 422.
+        be read, or whose turn has not come when time is up, has an `error`; where none can be read,
+        the status is 422.
         """
         uploads = await read_uploads(request, settings, intake)
-        found = await workers.run(
-            lambda given_up: _analyzed(analyzer, uploads, settings.max_pixels, given_up)
-        )
-        figures.pictures.inc(len(found))
-        figures.faces.inc(sum(len(result["faces"]) for result in found))
-        bad = all(result["error"] is not None for result in found)
-        return JSONResponse({"results": found}, 422 if bad else 200)
+        works = [partial(_analyzed, analyzer, one, settings.max_pixels) for one in uploads]
+        done = await unless_left(request, workers.run_each(works))
+        figures.pictures.inc(len(done))
+        figures.faces.inc(sum(len(one.faces) for one in done.values()))
+        late = f"not done in {settings.answer_s:g} s: send fewer pictures at a time"
+        found = [
+            done.get(number) or Analysis(upload.name, None, None, error=late)
+            for number, upload in enumerate(uploads)
+        ]
+        if len(done) == len(found) and all(one.error is not None for one in found):
+            response.status_code = 422
+        return {"results": [one.to_dict() for one in found]}
 
-    @app.post(
+    @router.post(
         "/v1/explain",
-        openapi_extra={"requestBody": _ONE_FILE},
+        openapi_extra=_FILES,
+        response_model=answers.Explanation,
         responses=_errors(400, 401, 403, 408, 413, 422, 503, 504),
     )
     async def explain(
@@ -184,7 +206,7 @@ def create_app(
             str | None, Query(description="what speaks for this one; else for what it shows")
         ] = None,
     ) -> dict[str, Any]:
-        """What in a face of a picture speaks for the estimate.
+        """What in a face of a picture, sent as it is or in a form, speaks for the estimate.
 
         As `semblante explain --format json` writes it: what is left of the estimate when parts of
         the face are hidden, and the evidence by pixel.
@@ -193,20 +215,29 @@ def create_app(
         if len(uploads) > 1:
             raise HTTPException(422, f"expected one picture, found {len(uploads)}")
 
-        def explained(_: threading.Event) -> dict[str, Any]:
+        def explained(given_up: threading.Event) -> dict[str, Any]:
             image = load_image(bytes(uploads[0].data), max_pixels=settings.max_pixels)
+            if given_up.is_set():
+                return {}
             [found] = analyzer.explain(image, emotion, face=face)
             return found.to_dict()
 
         try:
-            return await workers.run(explained)
+            return await unless_left(request, workers.run(explained))
         except (ImageError, OptionError) as error:
             raise HTTPException(422, str(error)) from None
 
-    @app.post(
+    return router
+
+
+def _videos(settings: Settings, jobs: Jobs, intake: Intake, figures: _Figures) -> APIRouter:
+    router = APIRouter()
+
+    @router.post(
         "/v1/analyze/video",
         status_code=202,
-        openapi_extra={"requestBody": _ONE_FILE},
+        openapi_extra=_A_FILE,
+        response_model=answers.Job,
         responses={202: {"links": _JOB_LINKS}, **_errors(400, 401, 403, 408, 413, 422, 503)},
     )
     async def analyze_video(
@@ -233,17 +264,25 @@ def create_app(
         return job.to_dict()
 
     # 422 stands there, though no id is refused with it, or FastAPI would tell of its own.
-    @app.get("/v1/jobs/{id}", operation_id="job_state", responses=_errors(401, 403, 404, 422))
+    @router.get(
+        "/v1/jobs/{id}",
+        operation_id="job_state",
+        response_model=answers.Job,
+        responses=_errors(401, 403, 404, 422),
+    )
     async def job_state(id: str) -> dict[str, Any]:
-        """How far a job is."""
+        """How far a job is. One that is not asked about for five minutes is dropped."""
         return _known(jobs, id).to_dict()
 
-    @app.get(
+    @router.get(
         "/v1/jobs/{id}/results",
         operation_id="job_results",
         response_class=StreamingResponse,
         responses={
-            200: {"content": {"application/x-ndjson": {}}},
+            200: {
+                "description": "each line is one of these",
+                "content": {"application/x-ndjson": _A_ROW},
+            },
             **_errors(401, 403, 404, 409, 422),
         },
     )
@@ -256,7 +295,7 @@ def create_app(
             raise HTTPException(409, "not done yet")
         return StreamingResponse(_in_pieces(job), media_type="application/x-ndjson")
 
-    @app.delete(
+    @router.delete(
         "/v1/jobs/{id}",
         operation_id="job_forgotten",
         status_code=204,
@@ -268,9 +307,14 @@ def create_app(
             raise HTTPException(404, "there is no such job")
         return Response(status_code=204)
 
+    return router
+
+
+def _live(settings: Settings, analyzer: Analyzer, workers: Workers, figures: _Figures) -> APIRouter:
+    router = APIRouter()
     streams = 0
 
-    @app.websocket("/v1/stream")
+    @router.websocket("/v1/stream")
     async def live(websocket: WebSocket) -> None:
         nonlocal streams
         if streams >= settings.max_streams:
@@ -283,14 +327,19 @@ def create_app(
         finally:
             streams -= 1
 
+    return router
+
+
+def _page() -> APIRouter:
+    router = APIRouter()
     for name in ("index.html", "app.js", "painting.js", "words.js", "style.css"):
-        app.add_api_route(
+        router.add_api_route(
             "/" if name == "index.html" else f"/{name}",
-            _page(name),
+            _file(name),
             methods=["GET", "HEAD"],
             include_in_schema=False,
         )
-    return app
+    return router
 
 
 class _Figures:
@@ -311,7 +360,7 @@ class _Figures:
             "semblante_refused", "requests refused", ["status"], registry=self.registry
         )
         gauge = prometheus.Gauge(
-            "semblante_under_way", "pictures in work or waiting", registry=self.registry
+            "semblante_under_way", "requests in work or waiting", registry=self.registry
         )
         gauge.set_function(lambda: workers.under_way)
 
@@ -327,22 +376,16 @@ def _model_name(path: Path) -> str:
 
 
 def _analyzed(
-    analyzer: Analyzer, uploads: list[Upload], max_pixels: int, given_up: threading.Event
-) -> list[dict[str, Any]]:
-    """Of each picture what was found in it; of no more, once it is `given_up`."""
-    found = []
-    for upload in uploads:
-        if given_up.is_set():
-            break
-        try:
-            image = load_image(bytes(upload.data), max_pixels=max_pixels)
-            faces = tuple(analyzer.analyze(image))
-        except ImageError as error:
-            found.append(Analysis(upload.name, None, None, error=str(error)).to_dict())
-            continue
-        height, width = image.shape[:2]
-        found.append(Analysis(upload.name, width, height, faces).to_dict())
-    return found
+    analyzer: Analyzer, upload: Upload, max_pixels: int, given_up: threading.Event
+) -> Analysis:
+    """What is in a picture, or why it cannot be read; once it is `given_up`, it does not matter."""
+    try:
+        image = load_image(bytes(upload.data), max_pixels=max_pixels)
+        faces = () if given_up.is_set() else tuple(analyzer.analyze(image))
+    except ImageError as error:
+        return Analysis(upload.name, None, None, error=str(error))
+    height, width = image.shape[:2]
+    return Analysis(upload.name, width, height, faces)
 
 
 def _in_pieces(job: Job) -> Iterator[str]:
@@ -359,7 +402,7 @@ def _known(jobs: Jobs, id: str) -> Job:
     return job
 
 
-def _page(name: str) -> Any:
+def _file(name: str) -> Any:
     """One file of the page."""
     text = resources.files("semblante.server").joinpath("web", name).read_text(encoding="utf-8")
     kind = _KINDS[name[name.rindex(".") :]]
@@ -372,6 +415,4 @@ def _page(name: str) -> Any:
 
 def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """For the OpenAPI document."""
-    schema = {"type": "object", "properties": {"error": {"type": "string"}}}
-    content = {"application/json": {"schema": schema}}
-    return {status: {"description": "see `error`", "content": content} for status in statuses}
+    return {status: {"model": answers.Error, "description": "see `error`"} for status in statuses}

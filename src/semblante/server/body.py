@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass, field
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
-from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -14,6 +15,8 @@ from starlette.requests import ClientDisconnect, Request
 from semblante.server.settings import Settings
 
 _FIELDS: Final = 32  # of a form besides its pictures
+# A name in letters that a header cannot hold (RFC 5987), which the library passes over.
+_EXTENDED: Final = re.compile(rb"(?i);\s*filename\*=(utf-8|iso-8859-1)'[^']*'([^\s;]*)")
 
 
 @dataclass
@@ -93,22 +96,22 @@ async def read_body(request: Request, limit: int, seconds: float, intake: Intake
 
 
 def _parts(body: bytearray, boundary: bytes, most: int) -> list[Upload]:
-    """The files of a form, `most` of them; what has no file name is passed over.
+    """The files of a form, `most` of them: what has a file name, or says that it is a picture.
 
     Counted as they come: a body has room for a million parts of a few bytes.
     """
     uploads: list[Upload] = []
     header, headers = [bytearray(), bytearray()], dict[bytes, bytes]()
-    current: list[Upload | None] = [None]
+    current: Upload | None = None
     parts = 0
 
     def part_begin() -> None:
-        nonlocal parts
+        nonlocal parts, current
         parts += 1
         if parts > most + _FIELDS:
             raise HTTPException(413, f"at most {most} pictures in a request")
         headers.clear()
-        current[0] = None
+        current = None
 
     def header_end() -> None:
         headers[bytes(header[0]).lower()] = bytes(header[1])
@@ -116,19 +119,28 @@ def _parts(body: bytearray, boundary: bytes, most: int) -> list[Upload]:
         header[1].clear()
 
     def headers_finished() -> None:
-        _, options = parse_options_header(headers.get(b"content-disposition"))
-        if b"filename" in options:
+        nonlocal current
+        disposition = headers.get(b"content-disposition", b"")
+        _, options = parse_options_header(disposition)
+        if extended := _EXTENDED.search(disposition):
+            name = unquote_to_bytes(extended[2]).decode(extended[1].decode(), "replace")
+        elif b"filename" in options:
             name = options[b"filename"].decode("utf-8", "replace")
-            upload = Upload(name[:200])
-            current[0] = upload
-            uploads.append(upload)
-            if len(uploads) > most:
-                raise HTTPException(413, f"at most {most} pictures in a request")
+        elif headers.get(b"content-type", b"").lower().startswith((b"image/", b"video/")):
+            name = None
+        else:
+            return
+        current = Upload(name and name[:200])
+        uploads.append(current)
+        if len(uploads) > most:
+            raise HTTPException(413, f"at most {most} pictures in a request")
 
     def part_data(data: bytes, start: int, end: int) -> None:
-        if current[0] is not None:
-            current[0].data += data[start:end]
+        if current is not None:
+            current.data += data[start:end]
 
+    # What may stand before the first boundary (RFC 2046, section 5.1.1) the library does not skip.
+    first = 0 if body.startswith(b"--" + boundary) else body.find(b"\r\n--" + boundary)
     try:
         parser = MultipartParser(
             boundary,
@@ -141,8 +153,8 @@ def _parts(body: bytearray, boundary: bytes, most: int) -> list[Upload]:
                 "on_part_data": part_data,
             },
         )
-        parser.write(bytes(body))
+        parser.write(bytes(memoryview(body)[max(0, first) :]))
         parser.finalize()
-    except (FormParserError, ValueError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise HTTPException(400, f"not a valid multipart form: {error}") from None
     return uploads

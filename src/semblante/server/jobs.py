@@ -19,6 +19,7 @@ from semblante.recognise.pipeline import Analyzer
 from semblante.recognise.video import Video
 
 _KEPT_S: Final = 600.0  # results go after so long
+_UNASKED_S: Final = 300.0  # and a job whose client has not asked about it for so long
 _SWEEP_S: Final = 30.0  # how often it is looked whose time is over
 _GOODBYE_S: Final = 5.0  # in which the video at hand must let go when the server ends
 _MOST_JOBS: Final = 8  # under way, waiting, or done and kept
@@ -39,6 +40,7 @@ class Job:
     rows: list[dict[str, Any]] = field(default_factory=list)  # a frame each
     error: str | None = None
     ended: float | None = None
+    asked: float = field(default_factory=time.monotonic)  # about it, the last time
     cancelled: bool = False
 
     def to_dict(self) -> dict[str, Any]:
@@ -90,6 +92,9 @@ class Jobs:
 
     def get(self, id: str) -> Job | None:
         """A job that is known by this name."""
+        job = self._jobs.get(id)
+        if job is not None:
+            job.asked = time.monotonic()
         self._sweep()
         return self._jobs.get(id)
 
@@ -125,7 +130,8 @@ class Jobs:
     def _sweep(self) -> None:
         now = time.monotonic()
         for job in self._known():
-            if job.ended is not None and now - job.ended > _KEPT_S:
+            since, most = (job.asked, _UNASKED_S) if job.ended is None else (job.ended, _KEPT_S)
+            if now - since > most:
                 self.forget(job.id)
 
     def _work(self) -> None:
@@ -163,6 +169,7 @@ class Jobs:
             video.stop()
         announced = video.n_frames
         for analysis in self._analyzer.analyze_video(video, every_s=job.every_s):
+            self._sweep()
             if job.cancelled:
                 return
             if len(job.rows) >= _MOST_ROWS:
