@@ -27,6 +27,8 @@ from semblante.models import model_path
 from semblante.recognise.pipeline import Following
 
 pytest.importorskip("fastapi")
+from starlette.applications import Starlette
+from starlette.routing import Mount
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
@@ -577,6 +579,17 @@ def test_one_stream_too_many_hears_why(analyzer: Analyzer) -> None:
     with client.websocket_connect(STREAM) as socket, pytest.raises(WebSocketDisconnect) as caught:
         socket.receive_json()
     assert caught.value.code == 1013
+
+
+def test_a_token_counts_below_a_path_too(analyzer: Analyzer) -> None:
+    """Where this is mounted in another application."""
+    settings = Settings(token="secret")
+    whole = Starlette(routes=[Mount("/faces", create_app(settings, analyzer))])
+    client = TestClient(whole, base_url=HERE)
+    assert client.get("/faces/healthz").text == "ok"
+    assert client.get("/faces/v1/models").status_code == 401
+    right = {"authorization": "Bearer secret"}
+    assert client.get("/faces/v1/models", headers=right).status_code == 200
 
 
 def test_the_token(analyzer: Analyzer) -> None:

@@ -121,7 +121,9 @@ class Guard:
         ):
             return 403, "called by a page from elsewhere"
         needed = self._settings.token
-        if needed is not None and scope["path"].startswith(("/v1/", "/metrics")):
+        # Where this is a part of another application, or lies below a path, that comes first.
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        if needed is not None and path.startswith(("/v1/", "/metrics")):
             if scope.get("method") == "OPTIONS" or hmac.compare_digest(
                 self._token(scope, headers).encode(), needed.encode()
             ):
