@@ -375,7 +375,7 @@ def test_the_end_of_a_long_path_is_shown(tmp_path: Path) -> None:
     out = io.StringIO()
     console = Console(file=out, width=80, force_terminal=True, color_system=None)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("semblante.cli.formats.Console", lambda **_: console)
+        patch.setattr("semblante.cli.tables.Console", lambda **_: console)
         write_table([Analysis(str(place / "participant-07.jpg"), 3, 4)], out, "en")
     cells = "".join(line.split(" ")[0] for line in out.getvalue().splitlines()[1:])
     assert cells.endswith("participant-07.jpg")

@@ -24,14 +24,17 @@ from semblante.cli.checks import (
 )
 from semblante.cli.options import Language, LanguageOption
 from semblante.cli.reading import DataPath, FindFacesOption, MapOption, SkipBadOption, Source
+from semblante.cli.tables import print_table
+from semblante.data import Dataset
 from semblante.emotions import EMOTIONS, emotion_name
 from semblante.errors import DataError, OptionError
-from semblante.models import DEFAULT_MODEL
+from semblante.files import write_json
+from semblante.models import DEFAULT_MODEL, model_path
+from semblante.recognise.classifier import Classifier
 from semblante.translation import counted, translated
 
 if TYPE_CHECKING:
     from semblante.cli.progress import RunProgress
-    from semblante.data import Dataset
     from semblante.data.audit import Audit
     from semblante.data.ferplus import FerPlus
     from semblante.train.options import TrainOptions
@@ -114,7 +117,6 @@ def audit_command(
     from semblante.data.audit import audit
     from semblante.data.exclusion import write_exclusion
     from semblante.data.report import write_report
-    from semblante.files import write_json
 
     source = Source(path, mapping, skip_bad, find_faces)
     dataset = source.read()
@@ -162,8 +164,6 @@ def _votes(given: Path | None, data: Path, dataset: Dataset) -> FerPlus | None:
 def _by_model(dataset: Dataset, model: str, language: str) -> npt.NDArray[np.float32]:
     """Estimates for faces that Training holds no exact copy of; NaN for the others."""
     from semblante.data.duplicates import seen_in
-    from semblante.models import model_path
-    from semblante.recognise.classifier import Classifier
 
     classifier = Classifier(model_path(model))
     training = dataset.is_in("Training")
@@ -203,7 +203,7 @@ def _print(found: Audit, language: str) -> None:
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, value in _findings(found, language):
         table.add_row(translated(name, language), translated(value, language))
-    Console(highlight=False).print(table)
+    print_table(table)
 
 
 def _findings(found: Audit, language: str) -> Iterator[tuple[str, str]]:

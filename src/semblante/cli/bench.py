@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Column, Table
 
 from semblante.cli.language import said
 from semblante.cli.options import FiguresFormat
+from semblante.cli.tables import new_table, print_table
 from semblante.models import available_models
 
 
@@ -44,10 +44,8 @@ def bench_command(
         results = [timing.to_dict() for timing in timings]
         print(json.dumps({"machine": machine, "rounds": rounds, "timings": results}, indent=2))
         return
-    heads = ("threads", "faces at once", "ms a face", "at best", "faces a second")
-    table = Table(
-        Column(said("recogniser"), overflow="fold"), *map(said, heads), box=None, pad_edge=False
-    )
+    heads = ("recogniser", "threads", "faces at once", "ms a face", "at best", "faces a second")
+    table = new_table(*map(said, heads))
     for timing in timings:
         table.add_row(
             timing.name,
@@ -57,5 +55,4 @@ def bench_command(
             f"{timing.ms_a_face.fastest:.2f}",
             f"{1000 / timing.ms_a_face.median:,.0f}",
         )
-    # A model's path is shown as it is, whatever it holds.
-    Console(highlight=False, markup=False, emoji=False).print(table)
+    print_table(table)

@@ -5,15 +5,13 @@ from __future__ import annotations
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from semblante.cli.language import said
+from semblante.data import Dataset
+from semblante.data.load import form_of
 from semblante.errors import MissingExtraError, OptionError, printable
 from semblante.files import identity, is_hidden, lies_in
 from semblante.images import SUFFIXES
-
-if TYPE_CHECKING:
-    from semblante.data import Dataset
 
 
 def require(extra: str, what: str, *packages: str) -> None:
@@ -73,8 +71,6 @@ def not_among(option: str, path: Path, data: Path) -> None:
     below = lies_in(path, data) if data.is_dir() else None
     if below is None or is_hidden(str(below)):
         return
-    from semblante.data.load import form_of
-
     if form_of(data) == "folders":
         raise OptionError(
             f"{option} {path} lies in {data}, all pictures of which are read as faces: "

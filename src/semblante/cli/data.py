@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from semblante.cli.audit import audit_command
 from semblante.cli.checks import complain, not_a_part, not_among, not_an_input, output_file
@@ -21,8 +19,14 @@ from semblante.cli.reading import (
     SkipBadOption,
     Source,
 )
+from semblante.cli.tables import new_table, print_table
+from semblante.data import SPLITS
+from semblante.data.dataset import UNLABELLED
+from semblante.data.load import FORMS, form_of
+from semblante.emotions import EMOTIONS, emotion_name
 from semblante.errors import OptionError
 from semblante.files import lies_in
+from semblante.images import save_picture, saved_name
 from semblante.translation import counted, translated
 
 data_app = typer.Typer(
@@ -46,12 +50,7 @@ def inspect_command(
     lang: LanguageOption = Language.en,
 ) -> None:
     """Say in which form a dataset is, and count its faces by split and emotion."""
-    from semblante.data import SPLITS
     from semblante.data.convert import contact_sheet as draw
-    from semblante.data.dataset import UNLABELLED
-    from semblante.data.load import FORMS, form_of
-    from semblante.emotions import EMOTIONS, emotion_name
-    from semblante.images import save_picture, saved_name
 
     if contact_sheet is not None:
         contact_sheet = saved_name(contact_sheet)
@@ -65,7 +64,7 @@ def inspect_command(
     faces = translated(f"{len(dataset):,} faces", lang)
     print(f"{path}: {translated(FORMS[form], lang)}, {faces}")
     emotion, every = translated("emotion", lang), translated("all", lang)
-    table = Table(emotion, *SPLITS, every, box=None, pad_edge=False)
+    table = new_table(emotion, *SPLITS, every)
     names = [(label, emotion_name(emotion, lang)) for label, emotion in enumerate(EMOTIONS)]
     for label, name in [*names, (UNLABELLED, translated("without a label", lang))]:
         rows = dataset.labels == label
@@ -74,7 +73,7 @@ def inspect_command(
             table.add_row(name, *(counted(n, lang) for n in (*counts, sum(counts))))
     totals = [int((dataset.splits == split).sum()) for split in range(len(SPLITS))]
     table.add_row(every, *(counted(n, lang) for n in (*totals, sum(totals))))
-    Console(highlight=False).print(table)
+    print_table(table)
     if contact_sheet is not None:
         save_picture(draw(dataset), contact_sheet)
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from semblante.cli.checks import (
     complain,
@@ -38,8 +37,10 @@ from semblante.cli.reading import (
     SkipBadOption,
     Source,
 )
+from semblante.cli.tables import new_table, print_table
 from semblante.errors import OptionError
-from semblante.models import DEFAULT_MODEL
+from semblante.models import DEFAULT_MODEL, model_path
+from semblante.recognise.classifier import Classifier
 from semblante.translation import translated
 
 if TYPE_CHECKING:
@@ -124,8 +125,6 @@ def evaluate_command(
         draw_reliability,
         evaluate,
     )
-    from semblante.models import model_path
-    from semblante.recognise.classifier import Classifier
 
     classifier = Classifier(model_path(model), steps=steps, early_exit=early_exit)
     ferplus = None
@@ -158,18 +157,18 @@ def evaluate_command(
     for line in _figures(evaluation):
         print(translated(line, lang))
     columns = ("probability at least", "of the faces", "right", "leak-free")
-    sure = Table(*(translated(name, lang) for name in columns), box=None, pad_edge=False)
+    sure = new_table(*(translated(name, lang) for name in columns))
     for least, (share, *right) in evaluation.selective.items():
         shares = ("-" if value is None else f"{value:.1%}" for value in (share, *right))
         sure.add_row(f"{least:.0%}", *shares)
-    Console(highlight=False).print(sure)
+    print_table(sure)
     columns = ("emotion", "precision", "recall", "F1")
     shown = (translated(name, lang) for name in columns)
-    table = Table(*shown, "n", box=None, pad_edge=False)
+    table = new_table(*shown, "n")
     for emotion, row in evaluation.per_class.items():
         shares = (f"{row[figure]:.3f}" for figure in ("precision", "recall", "f1"))
         table.add_row(class_name(emotion, lang), *shares, f"{row['n']:.0f}")
-    Console(highlight=False).print(table)
+    print_table(table)
 
 
 def _figures(found: Evaluation) -> Iterator[str]:

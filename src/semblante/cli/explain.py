@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from semblante.cli.checks import complain, output_folder
 from semblante.cli.inputs import Clip, Input, Unreadable, annotated_places, find_inputs
@@ -22,6 +21,7 @@ from semblante.cli.options import (
     LanguageOption,
     ModelOption,
 )
+from semblante.cli.tables import new_table, print_table
 from semblante.emotions import EMOTIONS, emotion_called, emotion_name
 from semblante.errors import ImageError, OptionError, printable
 from semblante.images import save_picture
@@ -84,13 +84,10 @@ def explain_command(
                 rows += _rows(path, explanations, asked, lang, read=error is None)
     if format is FiguresFormat.table:
         columns = ("picture", "face", "emotion", *HIDDEN.values())
-        table = Table(*(translated(heading, lang) for heading in columns), box=None, pad_edge=False)
+        table = new_table(*(translated(heading, lang) for heading in columns))
         for row in rows:
             table.add_row(*row)
-        console = Console(highlight=False, markup=False, emoji=False)
-        if not console.is_terminal:
-            console.width = 10_000  # in a file, or in a pipe, as wide as it needs to be
-        console.print(table)
+        print_table(table)
     if failed:
         raise typer.Exit(1)
 

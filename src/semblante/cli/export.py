@@ -62,14 +62,13 @@ def export_command(
     """
     require("train", "exporting", "torch", "safetensors", "onnx", "onnxscript")
     output_file("--out", out)
-    from semblante.train.run_folder import BEST, CHECKPOINT, CONFIG, LOG
+    from semblante.train.run_folder import BEST, CHECKPOINT, CONFIG, LOG, read_config
 
     kept = (BEST, CHECKPOINT, CONFIG, LOG)
     not_an_input("--out", out, data, votes, *(run / name for run in run_dirs for name in kept))
 
     from semblante.train.export import export
     from semblante.train.learning_curve import share_of_training
-    from semblante.train.run_folder import read_config
 
     config = read_config(run_dirs[0])
     not_an_input("--out", out, Path(config.options.initial))

@@ -10,9 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from rich.console import Console
-from rich.table import Table
-
+from semblante.cli.tables import new_table, print_table
 from semblante.emotions import EMOTIONS, emotion_name
 from semblante.errors import MissingExtraError, printable
 from semblante.recognise.sheets import clock
@@ -78,8 +76,7 @@ def write_table(analyses: Iterable[Analysis], file: IO[str], language: str) -> N
     """For a person: a line a face, with the second guess, since the first is often unsure; of a
     video a line a track, with the emotion it showed most."""
     columns = ("picture", "face", "emotion", "or else", "left,top size")
-    table = Table(*(translated(name, language) for name in columns), box=None, pad_edge=False)
-    table.columns[0].overflow = "fold"  # the end of a path tells pictures apart
+    table = new_table(*(translated(name, language) for name in columns))
     for column in table.columns[2:]:
         column.no_wrap = True
     for _, group in itertools.groupby(analyses, key=_Inputs().number):
@@ -109,11 +106,7 @@ def write_table(analyses: Iterable[Analysis], file: IO[str], language: str) -> N
             table.add_row(path, "-", translated("no face", language))
         if broken:
             table.add_row(path, "-", translated(broken, language))
-    # A table in a file, or in a pipe, is as wide as it needs to be.
-    console = Console(file=file, highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console.width = 10_000
-    console.print(table)
+    print_table(table, file)
 
 
 def follows(analysis: Analysis, before: Analysis) -> bool:

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Column, Table
 
 from semblante.cli.language import said
+from semblante.cli.tables import new_table, print_table
 from semblante.errors import OptionError
-from semblante.models import DEFAULT_MODEL, DETECTOR_FILES, MODELS
+from semblante.models import DEFAULT_MODEL, DETECTOR_FILES, MODELS, model_path, sha256
+from semblante.recognise.classifier import Classifier
 
 models_app = typer.Typer(help="The trained models and detectors.", no_args_is_help=True)
 
@@ -20,10 +20,7 @@ models_app = typer.Typer(help="The trained models and detectors.", no_args_is_he
 @models_app.command("list")
 def list_command() -> None:
     """One line for each shipped model."""
-    table = Table(
-        Column(said("model"), overflow="fold"), said("parameters"), "MB", "PublicTest",
-        "PrivateTest", box=None, pad_edge=False,
-    )  # fmt: skip
+    table = new_table(said("model"), said("parameters"), "MB", "PublicTest", "PrivateTest")
     for entry in MODELS.values():
         table.add_row(
             entry.name,
@@ -32,7 +29,7 @@ def list_command() -> None:
             f"{entry.public_test:.2%}",
             f"{entry.private_test:.2%}",
         )
-    Console(highlight=False).print(table)
+    print_table(table)
 
 
 @models_app.command("pull")
@@ -57,8 +54,6 @@ def show_command(
     model: Annotated[str, typer.Argument(help="a shipped model or an ONNX file")] = DEFAULT_MODEL,
 ) -> None:
     """All that a model's file says of itself, as JSON."""
-    from semblante.models import model_path, sha256
-    from semblante.recognise.classifier import Classifier
 
     path = model_path(model)
     about = Classifier(path, threads=1).about

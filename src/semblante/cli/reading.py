@@ -16,10 +16,11 @@ from rich.markup import escape
 
 from semblante.cli.checks import complain, votes_beside
 from semblante.cli.language import said
+from semblante.data import Dataset, load_dataset
 from semblante.errors import DataError, ModelError, OptionError
+from semblante.recognise.detectors import HaarDetector, largest_face
 
 if TYPE_CHECKING:
-    from semblante.data import Dataset
     from semblante.data.ferplus import FerPlus
 
 _FORMS = "CSV, folder, Parquet, .zip or .tar.gz"
@@ -80,12 +81,8 @@ class Source:
 
         Excluded rows are among them: see `kept`.
         """
-        from semblante.data import load_dataset
-
         find_face = None
         if self.find_faces:
-            from semblante.recognise.detectors import HaarDetector, largest_face
-
             find_face = largest_face(HaarDetector())
         bad: list[DataError] = []
         notes: list[str] = []

@@ -21,6 +21,7 @@ from semblante.cli.language import said
 from semblante.cli.options import DetectorName, DetectorOption, ModelOption
 from semblante.errors import OptionError
 from semblante.models import DEFAULT_MODEL
+from semblante.recognise.pipeline import Analyzer
 
 
 def serve_command(
@@ -46,7 +47,6 @@ def serve_command(
     require("server", "serving", "fastapi", "uvicorn", "websockets", "prometheus_client")
     import uvicorn
 
-    from semblante.recognise.pipeline import Analyzer
     from semblante.server.app import create_app
     from semblante.server.settings import Settings
 

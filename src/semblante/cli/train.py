@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, get_type_hints
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from semblante.cli.checks import complain, not_among, output_folder, require
 from semblante.cli.options import Language, LanguageOption
@@ -24,13 +23,15 @@ from semblante.cli.reading import (
     SkipBadOption,
     Source,
 )
+from semblante.cli.tables import new_table, print_table
+from semblante.data import Dataset
 from semblante.errors import OptionError
+from semblante.recognise.classifier import Classifier
 from semblante.train.options import PRESETS, TrainOptions, options_from
 from semblante.train.released import RELEASED
 from semblante.translation import counted, translated
 
 if TYPE_CHECKING:
-    from semblante.data import Dataset
     from semblante.data.ferplus import FerPlus
 
 
@@ -249,7 +250,6 @@ def _released(task: _Task, changes: dict[str, Any]) -> Callable[[], None]:
     """Train all runs; returns what tells of them."""
     require("train", "exporting", "onnx", "onnxscript")
     from semblante.evaluation import draw_confusion, evaluate
-    from semblante.recognise.classifier import Classifier
     from semblante.train.series import train_released
 
     language = task.language
@@ -287,14 +287,14 @@ def _learning_curve(task: _Task, options: TrainOptions) -> Callable[[], None]:
 
     def report() -> None:
         faces = translated("faces", task.language)
-        table = Table(faces, "Training", "PublicTest", box=None, pad_edge=False)
+        table = new_table(faces, "Training", "PublicTest")
         for point in found["points"]:
             table.add_row(
                 counted(point["faces"], task.language),
                 f"{point['training']:.2%}",
                 f"{point['public']:.2%}",
             )
-        Console(highlight=False).print(table)
+        print_table(table)
         print(found["verdict"])
         print(translated(f"curve: {task.out / 'learning-curve.png'}", task.language))
 

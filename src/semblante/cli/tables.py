@@ -1,0 +1,22 @@
+"""Tables for people: on a terminal no wider than that, elsewhere as wide as they need to be."""
+
+from __future__ import annotations
+
+from typing import IO
+
+from rich.console import Console
+from rich.table import Column, Table
+
+
+def new_table(*headings: str) -> Table:
+    """Without lines. What is too long in the first column, a path say, goes on beneath."""
+    first = Column(headings[0], overflow="fold")
+    return Table(first, *headings[1:], box=None, pad_edge=False)
+
+
+def print_table(table: Table, file: IO[str] | None = None) -> None:
+    """To standard output, or to a file; what stands in it is shown as it is."""
+    console = Console(file=file, highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = 10_000
+    console.print(table)
