@@ -13,7 +13,7 @@ import pytest
 from films import FPS, SIZE, canvas, write_video
 from semblante import Analysis, Analyzer, Box, VideoError
 from semblante.cli.inputs import Clip
-from semblante.cli.work import Step, Work
+from semblante.cli.work import Result, Work
 from semblante.recognise.detectors import Detection
 from semblante.recognise.video import Video
 
@@ -73,11 +73,11 @@ def writes(monkeypatch: pytest.MonkeyPatch) -> type[Writes]:
     return Writes
 
 
-def steps_of(
+def results_of(
     film: Path, analyzer: Finds, every_s: float | None = None, *, blur: bool = False
-) -> list[Step]:
+) -> list[Result]:
     inputs, places = [Clip(film, Path(film.name))], {0: film.with_name("copy.mp4")}
-    return list(Work(cast(Analyzer, analyzer), inputs, places, every_s, "es", blur).steps())
+    return list(Work(cast(Analyzer, analyzer), inputs, places, every_s, "es", blur).results())
 
 
 @pytest.mark.parametrize("blur", [True, False])
@@ -93,7 +93,7 @@ def test_who_does_not_count_yet_is_hidden_as_well(
         "semblante.cli.work.annotate", lambda image, faces, language: languages.add(language)
     )
     analyzer = Finds()
-    steps_of(moving, analyzer, blur=blur)
+    results_of(moving, analyzer, blur=blur)
     assert hidden == [[Box(100, 60, 80, 80)]] * 60 * blur
     assert analyzer.asked["search_every_s"] == (0.0 if blur else 0.5)
     assert languages == {"es"}
@@ -111,13 +111,13 @@ def test_the_rate_and_the_sound_of_a_copy(
     n: int,
 ) -> None:
     analyzer = Finds()
-    steps = steps_of(moving, analyzer, every_s)
-    assert [step.ended for step in steps] == [False] * n + [True]
-    assert steps[-1].analysis is None
+    results = results_of(moving, analyzer, every_s)
+    assert [result.ended for result in results] == [False] * n + [True]
+    assert results[-1].analysis is None
     [writer] = writes.made
     assert (writer.fps, writer.done) == (rate, True)
-    assert writer.sound_of == (moving if every_s is None else None)
-    assert writer.times == [step.analysis.time_s for step in steps[:-1] if step.analysis]
+    assert writer.sound_of == (None if every_s == 1000 else moving)  # minutes apart
+    assert writer.times == [result.analysis.time_s for result in results[:-1] if result.analysis]
     assert analyzer.asked["every_s"] == every_s
     assert analyzer.asked["tracker"].sure == (0.8 if every_s in (None, 0.01) else 0.0)
     assert capsys.readouterr().err == (
@@ -137,7 +137,7 @@ def test_a_film_that_fails_on_the_way(
     moving: Path, writes: type[Writes], error: Exception, said: str, kept: bool
 ) -> None:
     """What could be read of it is worth keeping."""
-    *frames, last = steps_of(moving, Finds(error), 0.5)
+    *frames, last = results_of(moving, Finds(error), 0.5)
     assert (len(frames), last.ended) == (6, True)
     assert last.analysis is not None
     assert last.analysis.error == said.format(moving)
@@ -157,7 +157,7 @@ def test_a_copy_that_fails_costs_no_results(
     moving: Path, writes: type[Writes], fails: set[float | str], said: str, written: int
 ) -> None:
     writes.fails |= fails
-    *frames, last = steps_of(moving, Finds(), 0.5)
+    *frames, last = results_of(moving, Finds(), 0.5)
     assert len(frames) == 6
     assert len(writes.made[0].times) == written
     assert last.analysis == Analysis(str(moving), *SIZE, error=f"copy.mp4: {said}")

@@ -266,13 +266,13 @@ def _as_they_come(work: Work, format: Format, views: Views, file: IO[str]) -> in
 
         def analyses() -> Iterator[Analysis]:
             nonlocal failed
-            for step in work.steps():
-                if step.analysis is not None:
-                    failed += _told(step.analysis)
-                    views.add(step.analysis)
-                    yield step.analysis
-                if step.ended:
-                    done(step.input + 1)
+            for result in work.results():
+                if result.analysis is not None:
+                    failed += _told(result.analysis)
+                    views.add(result.analysis)
+                    yield result.analysis
+                if result.ended:
+                    done(result.input + 1)
 
         if format is Format.table:
             try:
@@ -313,12 +313,12 @@ def _to_file(work: Work, format: Format, out: Path, journal: Journal, views: Vie
     first = journal.next_input
     try:
         with _progress(work, first=first) as ended:
-            for step in work.steps(first):
-                journal.add(step.input, step.analysis, ended=step.ended)
-                if step.analysis is not None:
-                    _told(step.analysis)
-                if step.ended:
-                    ended(step.input + 1)
+            for result in work.results(first):
+                journal.add(result.input, result.analysis, ended=result.ended)
+                if result.analysis is not None:
+                    _told(result.analysis)
+                if result.ended:
+                    ended(result.input + 1)
         failed = 0
 
         def write(beside: Path) -> None:

@@ -25,7 +25,7 @@ _LEAST_RATE: Final = 0.1
 
 
 @dataclass(frozen=True)
-class Step:
+class Result:
     """What was found in an input, or in a frame of one."""
 
     input: int
@@ -44,7 +44,7 @@ class Work:
     lang: str
     blur: bool
 
-    def steps(self, first: int = 0) -> Iterator[Step]:
+    def results(self, first: int = 0) -> Iterator[Result]:
         """All that is found, from the input `first` on; annotated copies are written on the way."""
         numbered = list(enumerate(self.inputs))[first:]
         for kind, group in itertools.groupby(numbered, key=lambda item: type(item[1])):
@@ -54,11 +54,11 @@ class Work:
             for number, item in group:
                 if isinstance(item, Unreadable):
                     analysis = Analysis(str(item.path), None, None, error=item.error)
-                    yield Step(number, analysis, ended=True)
+                    yield Result(number, analysis, ended=True)
                 else:
                     yield from self._clip(number, item.path)
 
-    def _pictures(self, items: list[tuple[int, Input]]) -> Iterator[Step]:
+    def _pictures(self, items: list[tuple[int, Input]]) -> Iterator[Result]:
         results = self.analyzer.analyze_many_with_pixels(item.path for _, item in items)
         for (number, _), (analysis, pixels) in zip(items, results, strict=True):
             if number in self.places and pixels is not None:
@@ -67,9 +67,9 @@ class Work:
                     save_picture(drawn, self.places[number])
                 except ImageError as error:
                     analysis = replace(analysis, error=str(error))
-            yield Step(number, analysis, ended=True)
+            yield Result(number, analysis, ended=True)
 
-    def _clip(self, number: int, path: Path) -> Iterator[Step]:
+    def _clip(self, number: int, path: Path) -> Iterator[Result]:
         """Its frames as they come; what is wrong with it, or with its copy, is said at its end."""
         video: Video | None = None
         writer: VideoWriter | None = None
@@ -100,7 +100,7 @@ class Work:
                         writer.write(drawn, analysis.time_s or 0.0)
                     except VideoError as failure:
                         uncopied = str(failure)  # the results are still wanted
-                yield Step(number, analysis, ended=False)
+                yield Result(number, analysis, ended=False)
             done = True
         except VideoError as failure:
             unread = str(failure)
@@ -120,7 +120,7 @@ class Work:
             at_end = Analysis(str(path), None, None, error=unread)
         elif uncopied is not None:  # with its size, as of a picture that was read
             at_end = Analysis(str(path), video.width, video.height, error=uncopied)
-        yield Step(number, at_end, ended=True)
+        yield Result(number, at_end, ended=True)
 
     def _drawn(self, pixels: RgbImage, analysis: Analysis, hidden: Sequence[Box]) -> RgbImage:
         if self.blur:

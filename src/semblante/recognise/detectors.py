@@ -427,6 +427,6 @@ def _check(min_face: int | None, min_score: float, max_side: int) -> None:
         raise OptionError(f"expected min_face of at least 1, found {min_face}")
     if max_side < 1 or not 0 < min_score < 1:
         raise OptionError(
-            "expected min_face and max_side of at least 1 and min_score between 0 and 1, "
-            f"found {min_face}, {max_side} and {min_score}"
+            "expected max_side of at least 1 and min_score between 0 and 1, "
+            f"found {max_side} and {min_score}"
         )

@@ -117,7 +117,9 @@ class Video:
         self.n_frames = announced if announced > 0 and not self.is_camera else None
         self._announced_s = (self.n_frames or 0) / fps if fps > 0 else 0.0
         self.fps = usable_rate(fps)
-        self._stretch_to = self._true_size()
+        stored, shown = (self.width, self.height), self._true_size()
+        self._stretch_to = None if shown == stored else shown
+        self.width, self.height = shown
         self._opened_s = 0.0  # a camera's own clock, at its first frame
         self._stopped = threading.Event()
         self._read = False  # whether `frames` has begun
@@ -125,7 +127,7 @@ class Video:
             self._capture.release()
             raise VideoError(f"{self.name}: frames of {self.width}x{self.height} pixels")
 
-    def _true_size(self) -> tuple[int, int] | None:
+    def _true_size(self) -> tuple[int, int]:
         """Width and height at which pixels are as wide as high, where they are not in the file.
 
         Films for television have wider ones, or narrower. Enlarged, so that nothing is lost.
@@ -134,16 +136,10 @@ class Video:
             self._capture.get(what) for what in (cv2.CAP_PROP_SAR_NUM, cv2.CAP_PROP_SAR_DEN)
         )
         if self.is_camera or not (wide > 0 and tall > 0) or not 0.2 < wide / tall < 5:
-            return None
+            return self.width, self.height
         if self._capture.get(cv2.CAP_PROP_ORIENTATION_META) % 180:  # OpenCV turns the frames
             wide, tall = tall, wide
-        if wide > tall:
-            self.width = round(self.width * wide / tall)
-        elif tall > wide:
-            self.height = round(self.height * tall / wide)
-        else:
-            return None
-        return self.width, self.height
+        return round(self.width * max(1, wide / tall)), round(self.height * max(1, tall / wide))
 
     def stop(self) -> None:
         """From any thread: no further frame, and `frames` comes to its end."""
