@@ -19,17 +19,20 @@ import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
+from rich.progress import Progress
 from typer.testing import CliRunner
 
 from conftest import EXAMPLE
 from films import canvas, write_video
 from program import PROGRAM, semblante
 from semblante import Analysis, Analyzer
+from semblante.cli.analyze import _progress
 from semblante.cli.app import app
 from semblante.cli.formats import COLUMNS, write_table
-from semblante.cli.inputs import Clip, Picture, Unreadable, annotated_places, find_inputs
+from semblante.cli.inputs import Clip, Input, Picture, Unreadable, annotated_places, find_inputs
 from semblante.cli.journal import Journal
 from semblante.cli.views import Views
+from semblante.cli.work import Result, Work
 from semblante.errors import OptionError
 from semblante.images import save_picture
 from semblante.recognise.sheets import clock
@@ -366,6 +369,18 @@ def test_a_table_that_is_interrupted_shows_what_there_is(archive: Path) -> None:
     stdout, _ = process.communicate()
     assert process.returncode == 130
     assert str(archive / "00.jpg") in stdout
+
+
+def test_the_bar_says_how_far_a_film_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[int, str]] = []
+    monkeypatch.setattr(
+        Progress, "update", lambda *_, completed, how: told.append((completed, how))
+    )
+    films: list[Input] = [Clip(Path("x.mp4"), Path("x.mp4"))] * 2
+    with _progress(Work(Analyzer("rcnn-small-int8"), films, {}, None, "en", blur=False)) as tell:
+        tell(Result(0, Analysis("x.mp4", 3, 4, frame=9, time_s=83.4), ended=False))
+        tell(Result(0, None, ended=True))
+    assert told == [(0, "1:23"), (1, "")]
 
 
 def test_the_end_of_a_long_path_is_shown(tmp_path: Path) -> None:

@@ -205,7 +205,7 @@ def test_of_two_boxes_on_one_face_the_surer_is_kept() -> None:
 )
 @pytest.mark.parametrize("name", ["haar", "yunet"])
 def test_detector_options(name: str, options: dict[str, float]) -> None:
-    with pytest.raises(OptionError, match="expected (min_face|max_side)"):
+    with pytest.raises(OptionError, match=r"expected (min_face|max_side)"):
         make_detector(name, **options)
 
 

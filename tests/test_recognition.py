@@ -315,6 +315,11 @@ def test_what_a_source_gave_before_it_failed_counts() -> None:
         next(analyses)
 
 
+def test_a_model_is_a_name_or_a_file() -> None:
+    with pytest.raises(OptionError, match="expected a model's name or file, found NoneType"):
+        Analyzer(None)  # type: ignore[arg-type]
+
+
 def test_a_detector_of_ones_own_is_checked() -> None:
     with pytest.raises(OptionError, match="or a Detector, found <class"):
         Analyzer(detector=WholePicture)  # type: ignore[arg-type]
@@ -583,6 +588,8 @@ def test_a_table_of_pandas(analyzer: Analyzer, tmp_path: Path) -> None:
     assert "broken.jpg" in frame["error"][1]
     read = pandas.read_csv(io.StringIO(frame.to_csv(index=False)))
     assert list(read.columns) == list(frame.columns)
+    with pytest.raises(OptionError, match="an Analysis each, found Face"):
+        semblante.to_pandas(analyzer.analyze(EXAMPLE))  # type: ignore[arg-type]
     nothing = semblante.to_pandas([])
     assert len(nothing) == 0
     for some in (nothing, semblante.to_pandas(analyses[:1]), semblante.to_pandas(analyses[-1:])):

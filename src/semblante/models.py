@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Final
 
-from semblante.errors import ModelError, UnknownModelError
+from semblante.errors import ModelError, OptionError, UnknownModelError
 from semblante.files import user_folder
 
 
@@ -113,6 +113,8 @@ def model_path(model: str | os.PathLike[str] = DEFAULT_MODEL) -> Path:
         entry = MODELS[model]
         check_sha256(entry.path, entry.sha256, "install semblante again")
         return entry.path
+    if not isinstance(model, (str, os.PathLike)):
+        raise OptionError(f"expected a model's name or file, found {type(model).__name__}")
     path = Path(model)
     if (path / "config.json").is_file():
         raise ModelError(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from semblante.emotions import EMOTIONS
-from semblante.errors import MissingExtraError
+from semblante.errors import MissingExtraError, OptionError
 
 if TYPE_CHECKING:
     import pandas
@@ -136,6 +136,11 @@ COLUMNS: Final = (
 
 def rows_of(analysis: Analysis) -> Iterator[list[Any]]:
     """A row of `COLUMNS` for each face; a picture without any has one without face columns."""
+    if not isinstance(analysis, Analysis):  # a `Face`, say
+        raise OptionError(
+            "expected what `analyze_many` and `analyze_video` give, an Analysis each, found "
+            f"{type(analysis).__name__}"
+        )
     about = [analysis.path, analysis.frame, analysis.time_s, analysis.width, analysis.height]
     if not analysis.faces:
         yield [*about, *[None] * (len(COLUMNS) - len(about) - 1), analysis.error]

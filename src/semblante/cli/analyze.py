@@ -34,13 +34,14 @@ from semblante.cli.options import (
     StepsOption,
 )
 from semblante.cli.views import Views
-from semblante.cli.work import Work
+from semblante.cli.work import Result, Work
 from semblante.errors import OptionError
 from semblante.files import identity, write_atomically
 from semblante.images import saved_name
 from semblante.models import DEFAULT_MODEL
 from semblante.recognise.detectors import make_detector
 from semblante.recognise.pipeline import TTA, Analyzer
+from semblante.recognise.sheets import clock
 from semblante.recognise.video import LEAST_EVERY_S
 from semblante.results import Analysis
 
@@ -262,7 +263,7 @@ def _as_they_come(work: Work, format: Format, views: Views, file: IO[str]) -> in
     failed = 0
     found: list[Analysis] = []  # where it becomes a table
     # A bar among lines that appear would tear them apart.
-    with _progress(work, shown=format is Format.table or not file.isatty()) as done:
+    with _progress(work, shown=format is Format.table or not file.isatty()) as tell:
 
         def analyses() -> Iterator[Analysis]:
             nonlocal failed
@@ -271,8 +272,7 @@ def _as_they_come(work: Work, format: Format, views: Views, file: IO[str]) -> in
                     failed += _told(result.analysis)
                     views.add(result.analysis)
                     yield result.analysis
-                if result.ended:
-                    done(result.input + 1)
+                tell(result)
 
         if format is Format.table:
             try:
@@ -289,22 +289,28 @@ def _as_they_come(work: Work, format: Format, views: Views, file: IO[str]) -> in
 
 
 @contextmanager
-def _progress(work: Work, *, first: int = 0, shown: bool = True) -> Iterator[Callable[[int], None]]:
-    """A bar on the terminal, if that is one; it is to be told how many inputs are done."""
+def _progress(
+    work: Work, *, first: int = 0, shown: bool = True
+) -> Iterator[Callable[[Result], None]]:
+    """A bar on the terminal, if that is one: how many inputs are done, and how fast, or how far the
+    video at hand is. It is to be told of every result."""
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
+        TextColumn("{task.fields[how]}"), TimeRemainingColumn(),
     )  # fmt: skip
     silent = not (shown and console.is_terminal)
     with Progress(*columns, console=console, disable=silent, transient=True) as bar:
-        task = bar.add_task(said("inputs"), total=len(work.inputs), completed=first, rate="")
+        task = bar.add_task(said("inputs"), total=len(work.inputs), completed=first, how="")
 
-        def done(number: int) -> None:
+        def tell(result: Result) -> None:
             speed = bar.tasks[0].speed
-            bar.update(task, completed=number, rate=f"{speed:.1f}/s" if speed else "")
+            how = f"{speed:.1f}/s" if speed else ""
+            if not result.ended and result.analysis is not None:
+                how = clock(result.analysis.time_s or 0.0)
+            bar.update(task, completed=result.input + result.ended, how=how)
 
-        yield done
+        yield tell
 
 
 def _to_file(work: Work, format: Format, out: Path, journal: Journal, views: Views) -> int:
@@ -312,13 +318,12 @@ def _to_file(work: Work, format: Format, out: Path, journal: Journal, views: Vie
     done = False  # the results and the pages that are made of them
     first = journal.next_input
     try:
-        with _progress(work, first=first) as ended:
+        with _progress(work, first=first) as tell:
             for result in work.results(first):
                 journal.add(result.input, result.analysis, ended=result.ended)
                 if result.analysis is not None:
                     _told(result.analysis)
-                if result.ended:
-                    ended(result.input + 1)
+                tell(result)
         failed = 0
 
         def write(beside: Path) -> None:
