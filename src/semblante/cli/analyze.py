@@ -132,7 +132,11 @@ def analyze_command(
         ),
     ] = None,
     every: Annotated[
-        str | None, typer.Option(help="analyse one frame of a video every 0.5s, 200ms, ...")
+        str | None,
+        typer.Option(
+            help="analyse one frame of a video every 0.5s, 200ms, ...; from 0.5s on each counts by "
+            "itself, below that a track's last moments are averaged"
+        ),
     ] = None,
     model: ModelOption = DEFAULT_MODEL,
     steps: StepsOption = None,
