@@ -119,6 +119,10 @@ def test_a_field_after_a_picture_is_no_part_of_it() -> None:
         (b"Content-Disposition: form-data; filename=c; filename*=iso-8859-1''%F1", "ñ"),
         (b"Content-Disposition: form-data; filename=c; filename*=UTF-8''%F1", "\ufffd"),
         (b"Content-Disposition: form-data; filename=c; filename*=x''d", "c"),
+        (
+            b"Content-Disposition: form-data; filename=\"c; filename*=utf-8''d\"",
+            "c; filename*=utf-8''d",
+        ),
         (b"Content-Disposition: form-data; name=a\r\nContent-Type: Image/jpeg", None),
         (b"Content-Type: video/mp4", None),
     ],

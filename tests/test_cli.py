@@ -593,7 +593,7 @@ def test_a_dataset_without_splits_gets_them(tmp_path: Path, patterns: Dataset) -
     assert "`semblante data convert DATA OUT --hold-out 0.2` puts some there" in done.stderr
     done = semblante("evaluate", "--data", tmp_path / "faces", "--model", "rcnn-small-int8")
     assert done.returncode == 0, done.stderr
-    assert "the dataset names no splits: all of its 84 faces are measured" in done.stderr
+    assert "all faces are Training's: these 84 are measured" in done.stderr
     assert "rcnn-small-int8 on Training, n=84" in done.stdout
     assert "a model is right more often about faces that it has learnt from" in done.stdout
     out = tmp_path / "faces.csv"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -287,7 +288,7 @@ def test_runs_that_have_a_mean(
 
 def test_runs_that_started_from_nothing_or_are_one_have_no_mean() -> None:
     config = RunConfig(QUICK, "data", None, {}, False)
-    with pytest.raises(OptionError, match="initial is '' in a, '' in b"):
+    with pytest.raises(OptionError, match="a began with random weights"):
         check_same_start([Path("a"), Path("b")], [config] * 2)
     with pytest.raises(OptionError, match="found one twice"):
         check_same_start([Path("a"), Path("b/../a")], [config] * 2)
@@ -518,10 +519,10 @@ def test_a_norm_as_a_convolution_says_the_same() -> None:
 
 
 def other_onnx(path: Path, metadata: dict[str, str]) -> Path:
-    node = onnx.helper.make_node("Identity", ["x"], ["logits"])
+    node = onnx.helper.make_node("Identity", ["faces"], ["logits"])
     shape = onnx.helper.make_tensor_value_info
     graph = onnx.helper.make_graph(
-        [node], "g", [shape("x", 1, ["n", 1, 48, 48])], [shape("logits", 1, ["n", 1, 48, 48])]
+        [node], "g", [shape("faces", 1, ["n", 1, 48, 48])], [shape("logits", 1, ["n", 1, 48, 48])]
     )
     model = onnx.helper.make_model(
         graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10
@@ -531,22 +532,27 @@ def other_onnx(path: Path, metadata: dict[str, str]) -> Path:
     return path
 
 
+def described(labels: Iterable[str], spec: dict[str, object]) -> dict[str, str]:
+    return {"semblante": json.dumps({"labels": list(labels), "input": spec, "steps": []})}
+
+
 @pytest.mark.parametrize(
     ("metadata", "expected"),
     [
         ({}, "not one of semblante"),
         ({"semblante": "{"}, "damaged"),
         ({"semblante": "[]"}, "damaged"),
-        ({"semblante": '{"labels": ["a", "b"], "input": {}}'}, "expected the labels"),
+        ({"semblante": '{"labels": ["a", "b"], "input": {}}'}, "damaged"),
+        (described(["a", "b"], {}), "expected the labels"),
         ({"semblante": "[" * 100_000}, "damaged"),
-        ({"semblante": json.dumps({"labels": EMOTIONS[::-1], "input": {}})}, "expected the labels"),
-        ({"semblante": json.dumps({"labels": EMOTIONS, "input": {}})}, "description is incomplete"),
+        (described(EMOTIONS[::-1], {}), "expected the labels"),
+        (described(EMOTIONS, {}), "description is incomplete"),
         (
-            {"semblante": json.dumps({"labels": EMOTIONS, "input": asdict(InputSpec())})},
+            described(EMOTIONS, asdict(InputSpec())),
             r"expected outputs of shape \(1, 7\) for a face, found \(1, 1, 48, 48\)",
         ),
         (
-            {"semblante": json.dumps({"labels": EMOTIONS, "input": asdict(InputSpec(64))})},
+            described(EMOTIONS, asdict(InputSpec(64))),
             r"cannot classify a face of \(64, 64\)",
         ),
     ],

@@ -330,7 +330,15 @@ def test_numbers_of_others(patterns: Dataset, tmp_path: Path) -> None:
     assert notes == []
     found = load_dataset(tmp_path, label_map={"7": "drop"}, on_note=notes.append)
     assert sorted(found.labels.tolist()) == list(range(1, 7))
-    [note] = notes
+    zipped(tmp_path, tmp_path.with_suffix(".zip"))
+    for _ in range(2):  # the second time from the cache, were it there
+        with pytest.raises(DataError, match="unknown class '7'"):
+            load_dataset(tmp_path.with_suffix(".zip"), on_note=notes.append, cache=True)
+    shutil.rmtree(tmp_path / "7")
+    zipped(tmp_path, tmp_path.with_suffix(".zip"))
+    for _ in range(2):
+        load_dataset(tmp_path.with_suffix(".zip"), on_note=notes.append, cache=True)
+    note, _, _ = notes
     assert "numbers are taken for FER2013's, 0 angry, 1 disgust, 2 fear," in note
 
 

@@ -266,6 +266,11 @@ def test_pillows_own_pictures_and_open_files() -> None:
     assert load_image(turned).shape == (40, 20, 3)
     with EXAMPLE.open("rb") as file:
         assert np.array_equal(load_image(file), expected)
+    with pytest.raises(ImageError, match="the open file cannot be read: read of closed file"):
+        load_image(file)
+    deep = encoded(two_halves("I;16", 257, 25700), "TIFF", tiffinfo={262: 0})  # white is zero
+    with Image.open(io.BytesIO(deep)) as picture:
+        assert np.array_equal(load_image(picture), load_image(deep))
     with pytest.raises(ImageError, match="40x20 pixels are too many"):
         load_image(turned, max_pixels=700)
     cut = Image.open(io.BytesIO(EXAMPLE.read_bytes()[:30_000]))

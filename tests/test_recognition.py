@@ -20,7 +20,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageSequence
 
 import semblante
 from conftest import EXAMPLE, SHARED, needs_photos
@@ -304,6 +304,24 @@ def test_of_a_slow_source_each_result_comes_before_it_is_asked_again(
     assert events == ["given", "8 wide"] * 3
 
 
+def test_pictures_that_change_or_close_are_held() -> None:
+    """Pillow gives the frames of a film as one picture that changes."""
+    film = io.BytesIO()
+    frames = [Image.new("L", (20 + 0 * n, 20), 80 * n) for n in range(3)]
+    frames[0].save(film, "GIF", save_all=True, append_images=frames[1:])
+    analyzer = Analyzer("rcnn-small-int8", detector="none")
+
+    def files() -> Iterator[Any]:
+        with EXAMPLE.open("rb") as file:
+            yield file
+        yield file  # closed by now
+        yield from ImageSequence.Iterator(Image.open(film))
+
+    found = list(analyzer.analyze_many(files()))
+    assert [one.width for one in found] == [512, None, 20, 20, 20]
+    assert found[1].error == "the open file cannot be read: read of closed file"
+
+
 def test_what_a_source_gave_before_it_failed_counts() -> None:
     def pictures() -> Iterator[np.ndarray]:
         yield from np.zeros((5, 8, 8, 3), np.uint8)
@@ -329,6 +347,9 @@ def test_a_detector_of_ones_own_is_checked() -> None:
     for wrong in (Box(176.0, 65.0, 98.0, 98.0), Box(5, 5, 0, 9)):  # type: ignore[arg-type]
         with pytest.raises(OptionError, match="expected a face's box in whole pixels"):
             Detection(wrong, 0.9)
+    for score in (7.3, float("nan")):
+        with pytest.raises(OptionError, match="score between 0 and 1"):
+            Detection(Box(5, 5, 9, 9), score)
 
 
 def test_what_of_a_box_lies_in_the_picture() -> None:

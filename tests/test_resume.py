@@ -331,7 +331,11 @@ def test_an_interrupted_epoch_is_found_again_as_far_as_it_went(tmp_path: Path) -
     again = a_state()
     assert again.load(tmp_path) == records(0.3, 0.5)
     assert again.step == 2 * 2 + 1
-    assert (again.epoch.losses, again.epoch.norms, again.epoch.seconds) == ([3.0], [0.5], 7.0)
+    assert (again.epoch.losses, again.epoch.gradient_norms, again.epoch.seconds) == (
+        [3.0],
+        [0.5],
+        7.0,
+    )
     assert again.epoch.random_state is not None
     assert state.epoch.random_state is not None
     assert torch.equal(again.epoch.random_state, state.epoch.random_state)

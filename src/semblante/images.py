@@ -94,7 +94,10 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> RgbImage
     if isinstance(source, Image.Image):
         return _from_pillow(source, max_pixels)
     if not isinstance(source, (str, os.PathLike)):
-        data = source.read(MAX_PIPE_BYTES) if hasattr(source, "read") else None
+        try:
+            data = source.read(MAX_PIPE_BYTES) if hasattr(source, "read") else None
+        except (OSError, ValueError) as error:  # one that is closed, or for writing
+            raise ImageError(f"the open file cannot be read: {reason_of(error)}") from None
         if isinstance(data, bytes):
             return _decode(io.BytesIO(data), "picture", max_pixels)
         raise ImageError(
@@ -161,8 +164,7 @@ def _decode(file: IO[bytes], name: str, max_pixels: int) -> RgbImage:
             if image.format == "PNG" and not getattr(image, "is_animated", False):
                 # Decoding ends with the last row, and does not look at the sums after it.
                 _opened(file, ("PNG",)).verify()
-            tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
-            return _to_rgb(_upright(image), tags)
+            return _to_rgb(_upright(image), _tags(image))
     except UnidentifiedImageError:
         if formats != FORMATS:  # its first bytes did say what it is
             raise ImageError(f"{name}: damaged or cut off: no whole HEIC picture") from None
@@ -253,8 +255,13 @@ def _upright(image: Image.Image) -> Image.Image:
     return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
 
 
+def _tags(image: Image.Image) -> Mapping[int, Any]:
+    """A TIFF's, by number."""
+    return image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+
+
 def _to_rgb(image: Image.Image, tags: Mapping[int, Any]) -> RgbImage:
-    """`tags`: a TIFF's, by number."""
+    """`tags`: see `_tags`."""
     if image.mode.startswith(("I", "F")):  # 16 or 32 bits a level; Pillow's convert() would clip
         return _from_deep_grey(np.asarray(image), tags)
     if image.has_transparency_data:
@@ -298,7 +305,7 @@ def _from_deep_grey(levels: npt.NDArray[np.generic], tags: Mapping[int, Any]) ->
 def _from_pillow(image: Image.Image, max_pixels: int) -> RgbImage:
     _check_size(*image.size, max_pixels)
     try:
-        return _to_rgb(_upright(image), {})
+        return _to_rgb(_upright(image), _tags(image))
     except Exception as error:  # one that was opened, but not yet decoded
         raise ImageError(f"damaged or cut off: {reason_of(error)}") from None
 

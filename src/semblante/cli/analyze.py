@@ -266,28 +266,26 @@ def _as_they_come(work: Work, format: Format, views: Views, file: IO[str]) -> in
     not be read."""
     failed = 0
     found: list[Analysis] = []  # where it becomes a table
-    # A bar among lines that appear would tear them apart.
-    with _progress(work, shown=format is Format.table or not file.isatty()) as tell:
 
-        def analyses() -> Iterator[Analysis]:
-            nonlocal failed
-            for result in work.results():
-                if result.analysis is not None:
-                    failed += _told(result.analysis)
-                    views.add(result.analysis)
-                    yield result.analysis
-                tell(result)
+    def analyses(tell: Callable[[Result], None]) -> Iterator[Analysis]:
+        nonlocal failed
+        for result in work.results():
+            if result.analysis is not None:
+                failed += _told(result.analysis)
+                views.add(result.analysis)
+                yield result.analysis
+            tell(result)
 
+    try:
+        # A bar among lines that appear would tear them apart.
+        with _progress(work, shown=format is Format.table or not file.isatty()) as tell:
+            if format is Format.table:
+                found.extend(analyses(tell))
+            else:
+                _write_text(analyses(tell), file, format, work.lang)
+    finally:  # the bar is gone; what there is is shown when it was interrupted, too
         if format is Format.table:
-            try:
-                found.extend(analyses())  # all of it, before the bar goes and the table comes
-            except KeyboardInterrupt:
-                write_table(found, file, work.lang)
-                raise
-        else:
-            _write_text(analyses(), file, format, work.lang)
-    if format is Format.table:
-        write_table(found, file, work.lang)
+            write_table(found, file, work.lang)
     views.write()
     return failed
 

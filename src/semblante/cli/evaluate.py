@@ -74,7 +74,7 @@ def evaluate_command(
     data: DataOption,
     split: Annotated[
         Split | None,
-        typer.Option(help="(default: PublicTest; all faces of a dataset without splits)"),
+        typer.Option(help="(default: PublicTest; of a dataset without splits, all)"),
     ] = None,
     model: ModelOption = DEFAULT_MODEL,
     steps: StepsOption = None,
@@ -139,7 +139,7 @@ def evaluate_command(
     if split is None:
         split = Split.PublicTest
         if dataset.is_in("Training").all():
-            complain(f"the dataset names no splits: all of its {len(dataset):,} faces are measured")
+            complain(f"all faces are Training's: these {len(dataset):,} are measured")
             split = Split.Training
     kept = source.kept(dataset)
     with Console(stderr=True).status(said(f"classifying {split}")):

@@ -79,19 +79,27 @@ def load_dataset(
     """
     path = Path(path)
     reader = PictureReader(label_map, find_face)
+
+    def read() -> Dataset:
+        return _load(path, reader, on_bad)
+
+    def has_assumed(dataset: Dataset) -> bool:
+        return bool(reader.guessed) and dataset.names is not None
+
     with damage_named(path):
         plain = on_bad is None and not label_map and find_face is None
+        start = b""
         if cache and plain and path.is_file():
             with path.open("rb") as file:
                 start = file.read(_START)
-            # A list's pictures lie outside it: its own content does not tell whether they have
-            # changed.
-            if not is_listing(_first_line(start)):
-                variant = f"-{_split_of_parquet(path.name)}" if start.startswith(MAGIC) else ""
-                return through_cache(path, lambda: _load(path, reader, on_bad), variant)
-        dataset = _load(path, reader, on_bad)
-    reader.check_map_used(str(path))
-    if on_note is not None and reader.guessed and dataset.names is not None:
+        # A list's pictures lie outside it: its own content does not tell whether they have changed.
+        if start and not is_listing(_first_line(start)):
+            variant = f"-{_split_of_parquet(path.name)}" if start.startswith(MAGIC) else ""
+            dataset = through_cache(path, read, variant, lambda found: not has_assumed(found))
+        else:
+            dataset = read()
+            reader.check_map_used(str(path))
+    if on_note is not None and has_assumed(dataset):
         on_note(
             f"{path}: classes that are numbers are taken for FER2013's, {IN_ORDER}; "
             "--map says what else they are"

@@ -48,7 +48,8 @@ class Landmarks:
 class Detection:
     """A face's place and how sure the detector is of it.
 
-    Raises `OptionError` unless the box is of whole numbers, and at least a pixel wide and high.
+    Raises `OptionError` unless the box is of whole numbers, and at least a pixel wide and high, and
+    the score within its range.
     """
 
     box: Box  # as FER2013 frames faces; it may reach beyond the picture
@@ -66,6 +67,8 @@ class Detection:
                 "expected a face's box in whole pixels, at least one wide and high, "
                 f"found {self.box}"
             )
+        if not 0 <= self.score <= 1:
+            raise OptionError(f"expected a detection's score between 0 and 1, found {self.score}")
         object.__setattr__(self, "box", box)
         object.__setattr__(self, "score", float(self.score))
 

@@ -67,6 +67,17 @@ def _enough(chunk: Sequence[_Prepared]) -> bool:
     return len(chunk) >= _CHUNK or pixels >= _CHUNK_PIXELS
 
 
+def _held(image: ImageSource) -> ImageSource | ImageError:
+    """Of what may change, or be closed, before a thread comes to it, the pixels, or what is wrong
+    with them."""
+    if not isinstance(image, Image.Image) and not hasattr(image, "read"):
+        return image
+    try:
+        return load_image(image)
+    except ImageError as error:
+        return error
+
+
 class Analyzer:
     """Finds faces and estimates the emotion each shows.
 
@@ -226,7 +237,7 @@ class Analyzer:
                 try:
                     for image in images:
                         took_s = time.monotonic() - asked
-                        ahead.append(pool.submit(self._prepared_or_error, image))
+                        ahead.append(pool.submit(self._prepared_or_error, _held(image)))
                         if len(ahead) == self._readers + 2:
                             yield ahead.popleft()
                         if took_s >= _PATIENCE_S:
@@ -246,8 +257,10 @@ class Analyzer:
             yield None
             raise failure
 
-    def _prepared_or_error(self, image: ImageSource) -> _Prepared:
+    def _prepared_or_error(self, image: ImageSource | ImageError) -> _Prepared:
         """As `_prepare`; what is wrong with one picture does not stop the others."""
+        if isinstance(image, ImageError):
+            return _Prepared(None, error=str(image))
         path = str(image) if isinstance(image, (str, os.PathLike)) else None
         try:
             return self._prepare(image)
@@ -409,10 +422,10 @@ class Following:
     def faces(self, image: RgbImage, time_s: float) -> tuple[Face, ...]:
         """Of the next picture, RGB (H, W, 3), taken at `time_s`, which never goes back."""
         grey = to_grey(image)
+        if self._tracker.follow(grey):  # another scene: who is in it?
+            self._searched_s = -math.inf
         if self._whole:  # which has nowhere to go
             self._tracker.lose()
-        elif self._tracker.follow(grey):  # another scene: who is in it?
-            self._searched_s = -math.inf
         tracks = self._tracker.update(self._detections(image, time_s), time_s)
         crops = self._analyzer._crops(grey, tracks)
         # Two views where moments are not averaged.

@@ -29,6 +29,7 @@ _FLOW_SIDE: Final = 640  # frames are followed at this size at most
 # begins another scene (docs/experiments.md, "where a film is cut").
 _CUT: Final = 0.5
 _CUT_SIDE: Final = 16
+_FLAT: Final = 2.0  # grey levels: what deviates less from its mean shows no scene at all
 Edges = npt.NDArray[np.float64]  # left, top, right, bottom
 
 
@@ -75,6 +76,11 @@ class Tracker:
         self.sure = sure
         self._tracks: list[Track] = []
         self._last: npt.NDArray[np.uint8] | None = None  # the frame before, small and grey
+        self._scene: npt.NDArray[np.uint8] | None = None  # the last that was not all black, say
+        # The last frame of the scene before, and who was in it: a damaged frame, or one that was
+        # put in between, is no other scene.
+        self._before: tuple[npt.NDArray[np.uint8], list[Track]] | None = None
+        self._is_back = False  # that scene, in the frame at hand
         self._next = 1
 
     @property
@@ -85,14 +91,21 @@ class Tracker:
     def update(self, detections: Sequence[Detection], time_s: float) -> list[Track]:
         """Match `detections` in the frame that was last followed to with the tracks; returns those
         that count and are seen in it, from left to right."""
+        if self._is_back:
+            self._forget(time_s)
+            self._is_back = False
         self._match(detections, time_s)
-        self._tracks = [t for t in self._tracks if time_s - t.found_s <= self.patience_s]
+        self._forget(time_s)
         seen = [t for t in self._tracks if t.followed and (t.hits > 1 or t.score >= self.sure)]
         seen.sort(key=lambda track: float(track.edges[0]))  # from left to right
         for track in seen:
             if track.number == 0:
                 track.number, self._next = self._next, self._next + 1
         return seen
+
+    def _forget(self, time_s: float) -> None:
+        """Tracks that no detector has found for too long."""
+        self._tracks = [t for t in self._tracks if time_s - t.found_s <= self.patience_s]
 
     def smooth(
         self, track: Track, probabilities: npt.NDArray[np.floating], time_s: float
@@ -110,7 +123,8 @@ class Tracker:
     def follow(self, grey: npt.NDArray[np.uint8]) -> bool:
         """Move every track to where its face is in the next frame, grey (H, W).
 
-        Where another scene begins with it all tracks end, and the answer is True.
+        Where another scene begins with it the answer is True, and all tracks have ended; or those
+        of the scene before are back, where that has not been away for longer than their patience.
         """
         small, shrink = _small(grey)
         before, self._last = self._last, small
@@ -125,9 +139,15 @@ class Tracker:
             if moved is not None:
                 track.edges = moved / shrink
         lost = sum(not track.followed for track in known)
-        if before is None or 2 * lost < len(known) or change(before, small) < _CUT:
+        if _tiny(small).std() < _FLAT:
             return False
-        self._tracks.clear()
+        scene, self._scene = self._scene, small
+        if scene is None or 2 * lost < len(known) or change(scene, small) < _CUT:
+            return False
+        earlier, self._before = self._before, (scene, self._tracks)
+        self._is_back = earlier is not None and change(earlier[0], small) < _CUT
+        self._tracks = earlier[1] if earlier is not None and self._is_back else []
+        self.lose()
         return True
 
     def lose(self) -> None:
@@ -180,14 +200,15 @@ def tracker_for(every_s: float | None) -> Tracker:
 def change(before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8]) -> float:
     """1 - the correlation of two grey frames, both made very small: 0 where they are the same or
     lit differently, 1 where nothing connects them, at most 2."""
-    size = (_CUT_SIDE, _CUT_SIDE)
-    one, other = (
-        cv2.resize(frame, size, interpolation=cv2.INTER_AREA).astype(np.float64).ravel()
-        for frame in (before, after)
-    )
+    one, other = _tiny(before), _tiny(after)
     one, other = one - one.mean(), other - other.mean()
     lengths = float(np.linalg.norm(one) * np.linalg.norm(other))
     return 1 - float(one @ other) / lengths if lengths else 0.0
+
+
+def _tiny(frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    small = cv2.resize(frame, (_CUT_SIDE, _CUT_SIDE), interpolation=cv2.INTER_AREA)
+    return small.astype(np.float64).ravel()
 
 
 def median_flow(

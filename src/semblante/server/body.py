@@ -16,6 +16,7 @@ from semblante.server.settings import Settings
 
 _FIELDS: Final = 32  # of a form besides its pictures
 # A name in letters that a header cannot hold (RFC 5987), which the library passes over.
+_QUOTED: Final = re.compile(rb'"(?:\\.|[^"\\])*"')
 _EXTENDED: Final = re.compile(rb"(?i);\s*filename\*=(utf-8|iso-8859-1)'[^']*'([^\s;]*)")
 
 
@@ -122,7 +123,7 @@ def _parts(body: bytearray, boundary: bytes, most: int) -> list[Upload]:
         nonlocal current
         disposition = headers.get(b"content-disposition", b"")
         _, options = parse_options_header(disposition)
-        if extended := _EXTENDED.search(disposition):
+        if extended := _EXTENDED.search(_QUOTED.sub(b"", disposition)):
             name = unquote_to_bytes(extended[2]).decode(extended[1].decode(), "replace")
         elif b"filename" in options:
             name = options[b"filename"].decode("utf-8", "replace")

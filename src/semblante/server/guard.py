@@ -121,8 +121,9 @@ class Guard:
         ):
             return 403, "called by a page from elsewhere"
         needed = self._settings.token
-        # Where this is a part of another application, or lies below a path, that comes first.
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        path, above = scope["path"], scope.get("root_path", "").rstrip("/")
+        if path.startswith(above + "/"):  # this is a part of another application
+            path = path.removeprefix(above)
         if needed is not None and path.startswith(("/v1/", "/metrics")):
             if scope.get("method") == "OPTIONS" or hmac.compare_digest(
                 self._token(scope, headers).encode(), needed.encode()

@@ -75,10 +75,11 @@ def check_same_start(runs: Sequence[Path], configs: Sequence[RunConfig]) -> None
     if len({run.resolve() for run in runs}) < len(runs):
         raise OptionError("expected different runs to average, found one twice")
     first, ours = runs[0], configs[0].options
-    if len(runs) > 1 and not all(config.options.initial for config in configs):
+    at_random = [run for run, c in zip(runs, configs, strict=True) if not c.options.initial]
+    if len(runs) > 1 and at_random:
         raise OptionError(
-            f"{' and '.join(map(str, runs[:2]))} began with random weights: only runs of the same "
-            "--initial can be averaged"
+            f"{at_random[0]} began with random weights: only runs of the same --initial can be "
+            "averaged"
         )
     for run, config in zip(runs[1:], configs[1:], strict=True):
         for name in ("network", "initial"):
