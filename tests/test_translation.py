@@ -204,8 +204,8 @@ def test_a_translation_has_the_same_things_that_vary(language: str) -> None:
 
 @pytest.mark.parametrize("language", OTHERS)
 def test_no_text_is_taken_for_another(language: str) -> None:
-    values = {"{}": "a.jpg", "{#}": "7", "{@}": "c/d.csv", "{*}": "nothing"}
-    said = {**values, "{*}": translated("nothing", language)}
+    values = {"{}": "a.jpg", "{#}": "7", "{@}": "c/d.csv", "{*}": "not read"}
+    said = {**values, "{*}": translated("not read", language)}
     for texts in table(language).values():
         for key, other in texts.items():
             kinds = VARIES.findall(key)
@@ -215,7 +215,7 @@ def test_no_text_is_taken_for_another(language: str) -> None:
 
 def test_another_language() -> None:
     with pytest.raises(OptionError, match="unknown language 'fr'; known: en, es"):
-        translated("nothing", "fr")
+        translated("not read", "fr")
 
 
 def test_a_long_text() -> None:
@@ -278,7 +278,7 @@ def test_a_long_text() -> None:
         ("expected epochs at least 1, found 0", "se esperaba epochs de al menos 1, se encontró 0"),
         (
             "expected optimiser to be one of sgd, adam, found 'x'",
-            "se esperaba optimiser que fuera uno de sgd, adam, se encontró 'x'",
+            "se esperaba optimiser igual a uno de sgd, adam, se encontró 'x'",
         ),
     ],
 )

@@ -44,7 +44,9 @@ class _Reading(NamedTuple):
 
 @lru_cache(maxsize=1000)
 def _read(text: str, language: str, depth: int) -> _Reading:
-    """A text, which may hold others, and these others, `depth` times."""
+    """A text, which may hold others, and these others, `depth` times; or just a number."""
+    if _THOUSANDS.fullmatch(text):
+        return _value(text, language, depth)
     whole = _table(language)[0].get(text)
     return _filled(text, language, depth) if whole is None else _Reading(whole, len(text))
 

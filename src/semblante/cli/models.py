@@ -24,7 +24,7 @@ def list_command() -> None:
     for entry in MODELS.values():
         table.add_row(
             entry.name,
-            f"{entry.parameters:,}",
+            said(f"{entry.parameters:,}"),
             f"{entry.path.stat().st_size / 1e6:.2f}",
             f"{entry.public_test:.2%}",
             f"{entry.private_test:.2%}",

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from semblante.cli.checks import complain, not_among, output_folder, require
+from semblante.cli.language import spoken
 from semblante.cli.options import Language, LanguageOption
 from semblante.cli.progress import RunProgress, titled
 from semblante.cli.reading import (
@@ -25,6 +26,7 @@ from semblante.cli.reading import (
 )
 from semblante.cli.tables import new_table, print_table
 from semblante.data import Dataset
+from semblante.emotions import emotion_name
 from semblante.errors import OptionError
 from semblante.recognise.classifier import Classifier
 from semblante.train.options import PRESETS, TrainOptions, options_from
@@ -179,9 +181,10 @@ def train_command(
         dataset = source.read_kept()
     missing = dataset.split("Training").missing_emotions()
     if missing and first:
+        named = ", ".join(emotion_name(emotion, spoken()) for emotion in missing)
         complain(
-            f"Training holds no face that is labelled {', '.join(missing)}: "
-            "the network does not learn what that looks like"
+            f"Training holds no face that is labelled {named}: the network does not learn what "
+            "that looks like"
         )
     if modes and first and out.exists() and any(out.iterdir()) and not resume:
         raise OptionError(f"--out {out}: expected a new folder; --resume goes on in this one")

@@ -43,7 +43,7 @@ def watch_command(
     """
     camera = int(source) if source.isdecimal() else None
     if camera is None and not Path(source).exists():
-        raise OptionError(f"SOURCE: expected a camera's number or a video file, found {source!r}")
+        raise OptionError(f"expected a camera's number or a video file, found {source!r}")
     analyzer = Analyzer(model, detector=detector)
     frames = analyzer.analyze_video(source if camera is None else camera)
     console = Console()

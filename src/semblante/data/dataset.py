@@ -50,7 +50,7 @@ class Dataset:
         mask = self.is_in(name)
         if not mask.any():
             rows = np.bincount(self.splits, minlength=len(SPLITS))
-            held = ", ".join(f"{split} {n:,}" for split, n in zip(SPLITS, rows, strict=True) if n)
+            held = ", ".join(f"{split} {n}" for split, n in zip(SPLITS, rows, strict=True) if n)
             lacking = f"the dataset has no {name} rows: it has {held or 'nothing'}"
             if name == "PublicTest" and self.is_in("Training").any():
                 remedy = "`semblante data convert DATA OUT --hold-out 0.2` puts some there"

@@ -121,8 +121,10 @@ def _load(path: Path, reader: PictureReader, on_bad: OnBad | None) -> Dataset:
     if contents.form == "folders":
         pictures = (member for member in members(path) if member.suffix in SUFFIXES)
         return read_folders(pictures, path, reader, on_bad)
-    held = "; ".join(contents.others[:3]) or "nothing"
-    raise DataError(f"{path}: expected {'; or '.join(FORMS.values())}; found {held}")
+    expected = "; or ".join(FORMS.values())
+    if not contents.others:
+        raise DataError(f"{path}: expected {expected}; found nothing")
+    raise DataError(f"{path}: expected {expected}; found {'; '.join(contents.others[:3])}")
 
 
 def form_of(path: str | os.PathLike[str]) -> str | None:
