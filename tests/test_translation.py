@@ -235,7 +235,7 @@ def test_a_long_text() -> None:
         ),
         # What varies is left alone, though it may be a text, or hold braces, or lines.
         ("nothing: the file is empty", "nothing: el archivo está vacío"),
-        ("nothing: cannot be read: nothing", "nothing: no se puede leer: nada"),
+        ("not read: cannot be read: not read", "not read: no se puede leer: no leída"),
         ("{}/{0}\n.jpg: the file is empty", "{}/{0}\n.jpg: el archivo está vacío"),
         # But a number is written as in Spanish.
         ("28,709 of 35,887 judged", "28709 de 35887 juzgadas"),
