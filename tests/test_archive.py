@@ -338,7 +338,8 @@ def test_the_format_is_what_the_name_says(name: str, begins: str, tmp_path: Path
     assert semblante("analyze", EXAMPLE, "--out", tmp_path / name).returncode == 0
     assert (tmp_path / name).read_text().startswith(begins)
     done = semblante("analyze", EXAMPLE, "--out", tmp_path / name, "--format", "table")
-    assert done.returncode == 0
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not any(line.endswith(" ") for line in (tmp_path / name).read_text().splitlines())
     assert (tmp_path / name).read_text().startswith("picture ")
 
 

@@ -283,6 +283,16 @@ def test_odd_names(tmp_path: Path) -> None:
     assert done.returncode == 1
 
 
+def test_a_folder_that_is_gone(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    command = f"rmdir ../gone; '{PROGRAM}' analyze '{EXAMPLE}' --annotate marked"
+    done = subprocess.run(
+        command, shell=True, cwd=tmp_path / "gone", capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr == "semblante: the current folder does not exist any more\n"
+
+
 def test_closed_output() -> None:
     command = f"'{PROGRAM}' analyze '{EXAMPLE}' --format json >&-"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)

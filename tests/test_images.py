@@ -295,6 +295,7 @@ def test_pillows_own_pictures_and_open_files() -> None:
         pytest.param(np.zeros((4,), np.uint8), "shape", id="one dimension"),
         pytest.param(np.zeros((1, 4, 4, 3), np.uint8), "shape", id="a batch"),
         pytest.param(Path("no/such/file.jpg"), "cannot be read: No such file", id="missing"),
+        pytest.param("", "expected a file's name, found an empty one", id="no name"),
         pytest.param("a\0b.jpg", "cannot be read: embedded null", id="impossible name"),
         pytest.param(encoded(two_halves("F", 0.0, float("nan")), "TIFF"), "finite", id="NaN"),
         pytest.param(Path(__file__).parent, "cannot be read: Is a directory", id="folder"),

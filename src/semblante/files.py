@@ -10,6 +10,7 @@ import shutil
 import time
 import unicodedata
 from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -110,7 +111,8 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             raise  # of another file that `write` worked on
         raise OSError(error.errno or 0, error.strerror or str(error), str(path)) from error
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):  # of a disk that may not be written to
+            beside.unlink(missing_ok=True)
 
 
 def _replace(beside: Path, real: Path) -> None:

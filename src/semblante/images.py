@@ -104,6 +104,8 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> RgbImage
             "expected a path, bytes, a file open in binary, a picture of Pillow's or an array, "
             f"found {type(source).__name__}"
         )
+    if not os.fspath(source):
+        raise ImageError("expected a file's name, found an empty one")
     path = Path(source)
     try:
         with path.open("rb") as file:

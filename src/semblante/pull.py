@@ -29,9 +29,11 @@ def pull_detector(name: str, source: Path | None = None) -> Path:
         data = _fetched(entry.url) if source is None else source.read_bytes()
     except (OSError, HTTPException) as error:  # urllib's own errors are OSErrors
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+        if source is not None:
+            raise ModelError(f"{source}: cannot be read: {reason}") from None
         raise ModelError(
-            f"{source or entry.url}: cannot be read: {reason}. Without a connection: fetch that "
-            f"file elsewhere, then `semblante models pull {name} --from FILE`"
+            f"{entry.url}: cannot be read: {reason}. Without a connection: fetch that file "
+            f"elsewhere, then `semblante models pull {name} --from FILE`"
         ) from None
     found = hashlib.sha256(data).hexdigest()
     if found != entry.sha256:

@@ -9,7 +9,7 @@ def main() -> None:
     """The `semblante` program; see `app.main`.
 
     The commands are imported inside, which takes a part of a second: Ctrl-C during that must exit
-    with 130 as well.
+    with 130 as well. (While semblante itself is imported, before this, nobody can catch it.)
     """
     try:
         from semblante.cli import app

@@ -301,8 +301,10 @@ def _progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
         TextColumn("{task.fields[how]}"), TimeRemainingColumn(),
     )  # fmt: skip
-    silent = not (shown and console.is_terminal)
-    with Progress(*columns, console=console, disable=silent, transient=True) as bar:
+    if not shown or not console.is_terminal or console.is_dumb_terminal:
+        yield lambda _: None
+        return
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(said("inputs"), total=len(work.inputs), completed=first, how="")
 
         def tell(result: Result) -> None:

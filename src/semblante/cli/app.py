@@ -85,6 +85,14 @@ def _refuse_empty(arguments: Sequence[str]) -> None:
         before = argument
 
 
+def _is_somewhere() -> bool:
+    try:
+        Path.cwd()
+    except OSError:
+        return False
+    return True
+
+
 def main() -> None:
     """Exit codes: 0 done, 1 failed or partly failed, 2 wrong usage, 130 interrupted."""
     # A closed stream is None here; what is written to it goes nowhere.
@@ -117,6 +125,9 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
+        if not error.filename and not _is_somewhere():
+            complain("the current folder does not exist any more")
+            sys.exit(1)
         place = f"{error.filename}: " if error.filename else ""
         complain(f"{place}{error.strerror or error}")
         sys.exit(1)

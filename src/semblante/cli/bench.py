@@ -53,6 +53,6 @@ def bench_command(
             str(timing.batch),
             f"{timing.ms_a_face.median:.2f}",
             f"{timing.ms_a_face.fastest:.2f}",
-            f"{1000 / timing.ms_a_face.median:,.0f}",
+            said(f"{1000 / timing.ms_a_face.median:,.0f}"),
         )
     print_table(table)

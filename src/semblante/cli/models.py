@@ -34,7 +34,9 @@ def list_command() -> None:
 
 @models_app.command("pull")
 def pull_command(
-    name: Annotated[str, typer.Argument(help=f"one of {', '.join(DETECTOR_FILES)}")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help=f"one of {', '.join(DETECTOR_FILES)}")
+    ],
     file: Annotated[
         Path | None,
         typer.Option("--from", help="a file that was fetched by other means", readable=False),
@@ -51,10 +53,11 @@ def pull_command(
 
 @models_app.command("show")
 def show_command(
-    model: Annotated[str, typer.Argument(help="a shipped model or an ONNX file")] = DEFAULT_MODEL,
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="a shipped model or an ONNX file")
+    ] = DEFAULT_MODEL,
 ) -> None:
     """All that a model's file says of itself, as JSON."""
-
     path = model_path(model)
     about = Classifier(path, threads=1).about
     print(json.dumps({"file": path.name, "sha256": sha256(path), **about}, indent=2))

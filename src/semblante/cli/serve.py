@@ -44,7 +44,10 @@ def serve_command(
     ] = None,
 ) -> None:
     """Serve the page and the HTTP API on this machine. No picture is kept."""
-    require("server", "serving", "fastapi", "uvicorn", "websockets", "prometheus_client")
+    require(
+        "server", "serving", "fastapi", "uvicorn", "websockets", "prometheus_client",
+        "python_multipart",
+    )  # fmt: skip
     import uvicorn
 
     from semblante.server.app import create_app

@@ -17,6 +17,11 @@ def new_table(*headings: str) -> Table:
 def print_table(table: Table, file: IO[str] | None = None) -> None:
     """To standard output, or to a file; what stands in it is shown as it is."""
     console = Console(file=file, highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console.width = 10_000
-    console.print(table)
+    if console.is_terminal:
+        console.print(table)
+        return
+    console.width = 10_000
+    with console.capture() as printed:
+        console.print(table)
+    for line in printed.get().splitlines():
+        print(line.rstrip(), file=file)

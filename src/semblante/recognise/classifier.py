@@ -216,7 +216,12 @@ def import_onnxruntime() -> Any:
     imported. That happens here, late, since it is a quarter of the time of `import semblante`.
     """
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-    import onnxruntime
+    try:
+        import onnxruntime
+    except ImportError as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):  # Ctrl-C, as its own code sees it
+            raise KeyboardInterrupt from None
+        raise
 
     onnxruntime.disable_telemetry_events()  # where another import came first
     return onnxruntime

@@ -82,7 +82,9 @@ class Video:
         self.is_camera = isinstance(source, int)
         # OpenCV and FFmpeg would print what they find odd; what matters of it is in our errors.
         os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        getattr(cv2.utils, "logging", cv2).setLogLevel(
+            0
+        )  # in OpenCV before 4.13 it stands elsewhere
         if isinstance(source, int):
             if not 0 <= source <= _LAST_CAMERA:  # OpenCV crashes where it is asked for one
                 raise VideoError(f"{self.name}: there is no such camera")
