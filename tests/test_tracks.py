@@ -215,9 +215,9 @@ def test_a_cut_ends_all_tracks_and_the_new_scene_is_searched_at_once() -> None:
 
 def test_a_frame_put_in_between_is_no_other_scene_and_black_may_lie_between_two() -> None:
     rng = np.random.default_rng(0)
-    one, other, noise = (
+    one, other, noise, more = (
         cv2.GaussianBlur(rng.integers(0, 256, (240, 320)).astype(np.uint8), (0, 0), 20) * 2
-        for _ in range(3)
+        for _ in range(4)
     )
     there = [Detection(Box(100, 60, 80, 80), 0.9)]
 
@@ -231,19 +231,11 @@ def test_a_frame_put_in_between_is_no_other_scene_and_black_may_lie_between_two(
 
     black = np.full_like(one, 16)
     assert numbers((one, True), (noise, False), (one, True)) == [[1], [], [1]]
+    assert numbers((one, True), (noise, False), (more, False), (one, True))[-1] == [1]
     assert numbers((one, True), (black, False), (one, True)) == [[1], [], [1]]
     assert numbers((one, True), (black, False), (black, False), (other, True))[-1] == [2]
     # After a second it is no interlude.
     assert numbers((one, True), *[(other, True)] * 12, (one, True))[-2:] == [[2], [3]]
-
-
-def test_where_every_frame_is_a_face_a_cut_ends_the_track(face: np.ndarray) -> None:
-    following = Following(
-        Analyzer("rcnn-small-int8", detector="none"), Tracker(), look_every_s=0.1, search_every_s=0
-    )
-    pictures = [face, face, 255 - face, 255 - face]
-    tracks = [following.faces(picture, tenth / 10)[0] for tenth, picture in enumerate(pictures)]
-    assert [face.track for face in tracks] == [1, 1, 2, 2]
 
 
 def test_how_much_changes_from_frame_to_frame(face: np.ndarray) -> None:

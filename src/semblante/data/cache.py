@@ -37,14 +37,8 @@ _OPTIONAL: Final = ("names", "groups")
 _NUMBERS = itertools.count()
 
 
-def through_cache(
-    path: Path,
-    read: Callable[[], Dataset],
-    variant: str = "",
-    worth: Callable[[Dataset], bool] = lambda _: True,
-) -> Dataset:
-    """The dataset of the file `path`: from the cache, or by `read` and then, where it is `worth`
-    that, into the cache.
+def through_cache(path: Path, read: Callable[[], Dataset], variant: str = "") -> Dataset:
+    """The dataset of the file `path`: from the cache, or by `read` and then into the cache.
 
     `variant` tells apart what `read` makes of files with the same content, where their names have
     a say. Raises what `read` raises. A cache that cannot be written or read only costs time.
@@ -57,8 +51,7 @@ def through_cache(
     if found is not None:
         return found
     dataset = read()
-    if worth(dataset):
-        _store(dataset, place)
+    _store(dataset, place)
     return dataset
 
 

@@ -83,9 +83,6 @@ def load_dataset(
     def read() -> Dataset:
         return _load(path, reader, on_bad)
 
-    def has_assumed(dataset: Dataset) -> bool:
-        return bool(reader.guessed) and dataset.names is not None
-
     with damage_named(path):
         plain = on_bad is None and not label_map and find_face is None
         start = b""
@@ -95,16 +92,24 @@ def load_dataset(
         # A list's pictures lie outside it: its own content does not tell whether they have changed.
         if start and not is_listing(_first_line(start)):
             variant = f"-{_split_of_parquet(path.name)}" if start.startswith(MAGIC) else ""
-            dataset = through_cache(path, read, variant, lambda found: not has_assumed(found))
+            dataset = through_cache(path, read, variant)
+            guessed = _is_numbered(dataset)  # what comes from the cache does not tell it otherwise
         else:
             dataset = read()
+            guessed = bool(reader.guessed)
             reader.check_map_used(str(path))
-    if on_note is not None and has_assumed(dataset):
+    if on_note is not None and guessed and dataset.names is not None:
         on_note(
             f"{path}: classes that are numbers are taken for FER2013's, {IN_ORDER}; "
             "--map says what else they are"
         )
     return dataset
+
+
+def _is_numbered(dataset: Dataset) -> bool:
+    """Are its faces in folders that are called by numbers?"""
+    names = [] if dataset.names is None else dataset.names.tolist()
+    return any(PurePosixPath(name).parent.name.isdecimal() for name in names)
 
 
 def _load(path: Path, reader: PictureReader, on_bad: OnBad | None) -> Dataset:

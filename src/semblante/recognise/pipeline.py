@@ -422,10 +422,10 @@ class Following:
     def faces(self, image: RgbImage, time_s: float) -> tuple[Face, ...]:
         """Of the next picture, RGB (H, W, 3), taken at `time_s`, which never goes back."""
         grey = to_grey(image)
-        if self._tracker.follow(grey):  # another scene: who is in it?
-            self._searched_s = -math.inf
-        if self._whole:  # which has nowhere to go
+        if self._whole:  # which has nowhere to go, and no scene around it
             self._tracker.lose()
+        elif self._tracker.follow(grey):  # another scene: who is in it?
+            self._searched_s = -math.inf
         tracks = self._tracker.update(self._detections(image, time_s), time_s)
         crops = self._analyzer._crops(grey, tracks)
         # Two views where moments are not averaged.

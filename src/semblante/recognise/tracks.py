@@ -77,8 +77,8 @@ class Tracker:
         self._tracks: list[Track] = []
         self._last: npt.NDArray[np.uint8] | None = None  # the frame before, small and grey
         self._scene: npt.NDArray[np.uint8] | None = None  # the last that was not all black, say
-        # The last frame of the scene before, and who was in it: a damaged frame, or one that was
-        # put in between, is no other scene.
+        # The last frame of the scene before in which somebody was, and who: damaged frames, or some
+        # that were put in between, are no other scene.
         self._before: tuple[npt.NDArray[np.uint8], list[Track]] | None = None
         self._is_back = False  # that scene, in the frame at hand
         self._next = 1
@@ -144,7 +144,9 @@ class Tracker:
         scene, self._scene = self._scene, small
         if scene is None or 2 * lost < len(known) or change(scene, small) < _CUT:
             return False
-        earlier, self._before = self._before, (scene, self._tracks)
+        earlier = self._before
+        if self._tracks:
+            self._before = (scene, self._tracks)
         self._is_back = earlier is not None and change(earlier[0], small) < _CUT
         self._tracks = earlier[1] if earlier is not None and self._is_back else []
         self.lose()

@@ -121,10 +121,9 @@ class Guard:
         ):
             return 403, "called by a page from elsewhere"
         needed = self._settings.token
-        path, above = scope["path"], scope.get("root_path", "").rstrip("/")
-        if path.startswith(above + "/"):  # this is a part of another application
-            path = path.removeprefix(above)
-        if needed is not None and path.startswith(("/v1/", "/metrics")):
+        # Anywhere in the path: this may be a part of another application, below a path of its own.
+        guarded = any(place in scope["path"] for place in ("/v1/", "/metrics"))
+        if needed is not None and guarded:
             if scope.get("method") == "OPTIONS" or hmac.compare_digest(
                 self._token(scope, headers).encode(), needed.encode()
             ):
