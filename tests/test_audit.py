@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from conftest import SHARED, needs_fer2013, pattern_dataset
-from semblante.data import Dataset
+from semblante.data import SPLITS, Dataset
 from semblante.data.audit import audit
 from semblante.data.exclusion import read_exclusion, write_exclusion
 from semblante.data.ferplus import VOTES, FerPlus, load_ferplus
@@ -19,7 +19,7 @@ from semblante.emotions import LANGUAGES
 from semblante.errors import DataError
 
 pytest.importorskip("cleanlab")
-from semblante.data.report import write_report
+from semblante.data.report import _Page, write_report
 
 
 @pytest.fixture
@@ -86,6 +86,26 @@ def test_a_class_that_no_face_has(dirty: Dataset) -> None:
     found = audit(dirty.where(rows), probabilities=sure(dirty)[rows])
     assert found.suspects is not None
     assert [int(rows[suspect.row]) for suspect in found.suspects] == [15]
+
+
+def test_without_training_nobody_knows_what_leaked(dirty: Dataset, tmp_path: Path) -> None:
+    tests = dirty.where(dirty.splits != 0)
+    found = audit(tests, probabilities=np.full((len(tests), 7), 1 / 7), judge="mine.onnx")
+    told = found.to_dict()
+    assert [told["leaks"][split]["leak_free_n"] for split in SPLITS[1:]] == [None, None]
+    assert told["mislabelled"]["judge"] == "mine.onnx"
+    write_report(found, tmp_path / "report.html", "mine")
+    assert "faces that are in Training too" not in (tmp_path / "report.html").read_text()
+
+
+def test_of_a_large_group_faces_of_all_splits_are_shown(patterns: Dataset) -> None:
+    found = replace(audit(patterns), near=[[*range(8), 90, 200]])
+    [near] = [one for one in _Page(found, "en").findings() if one.name == "near"]
+    [faces] = near.groups
+    assert [face.detail.split(",")[0] for face in faces] == [
+        "Training", "PublicTest", "PrivateTest", "Training", "Training", "Training",
+    ]  # fmt: skip
+    assert faces[-1].detail.endswith("; and 4 more")
 
 
 def test_ferplus_says_where_no_face_is(dirty: Dataset) -> None:

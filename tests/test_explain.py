@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import typer
-from PIL import Image
+from PIL import Image, ImageDraw
 
 import semblante
 from conftest import EXAMPLE
@@ -159,6 +161,20 @@ def test_the_sheet_shows_where(astronaut: Explanation, picture: np.ndarray) -> N
     page = semblante.evidence_sheet([astronaut, seen])
     assert page.shape == (6 + 2 * 198 + 30, 726, 3)
     assert page.flags.writeable
+    said: list[str] = []
+    write = ImageDraw.ImageDraw.text
+
+    def text(self: ImageDraw.ImageDraw, place: Any, text: str, **how: Any) -> None:
+        said.append(text)
+        write(self, place, text, **how)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ImageDraw.ImageDraw, "text", text)
+        semblante.evidence_sheet([replace(astronaut, emotion="fear")])
+        semblante.evidence_sheet([])
+    assert said[0].startswith("1: happy 9")
+    assert [line.split(" ")[2] for line in said[2:5]] == ["fear"] * 3
+    assert "no face" in said
     plain, over = page[6:198, 6:198].astype(int), page[6:198, 204:396].astype(int)
     assert (plain.max(axis=2) - plain.min(axis=2)).max() == 0
     warmth = over[:, :, 0] - over[:, :, 2]  # orange rather than blue

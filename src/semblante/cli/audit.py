@@ -123,14 +123,17 @@ def audit_command(
     ferplus = _votes(votes, path, dataset)
     out.mkdir(parents=True, exist_ok=True)
     if folds:
+        judge = f"{folds} folds of {recipe.network}, {recipe.epochs} epochs"
         estimates = _by_folds(dataset, recipe, folds, work or out / "runs", source, lang)
     else:
+        judge = Path(model or DEFAULT_MODEL).name
         estimates = _by_model(dataset, model or DEFAULT_MODEL, lang)
     with Console(stderr=True).status("") as status:
         found = audit(
             dataset,
             votes=ferplus,
             probabilities=estimates,
+            judge=judge,
             progress=lambda doing: status.update(translated(doing, lang)),
         )
         write_json(out / "rows.json", found.to_dict())
@@ -213,14 +216,16 @@ def _findings(found: Audit, language: str) -> Iterator[tuple[str, str]]:
     yield "exact copies", f"{exact['n_extra_copies']:,} in {exact['n_groups']:,} groups"
     yield "  with different labels", f"{shown['conflicting_labels']['n_groups']:,} groups"
     yield "near copies", f"{near['n_groups']:,} groups (correlation {near['correlation']})"
+    size = shown["splits"]
     for split, leak in shown["leaks"].items():
-        if shown["splits"][split]:
+        if size["Training"] and size[split]:
             yield (
                 f"{split} in Training too",
                 f"{leak['n']:,} exact, {len(leak['near_rows']):,} near; {leak['leak_free_n']:,} "
                 "without the exact ones",
             )
-    yield "PrivateTest in PublicTest", f"{shown['private_test_in_public_test']['n']:,}"
+    if size["PrivateTest"] and size["PublicTest"]:
+        yield "PrivateTest in PublicTest", f"{shown['private_test_in_public_test']['n']:,}"
     if found.dataset.groups is not None:
         yield "groups in several splits", f"{len(found.groups_across):,}"
     yield "constant images", f"{shown['constant']['n']:,}"

@@ -28,7 +28,7 @@ from semblante.images import save_picture
 from semblante.models import DEFAULT_MODEL
 from semblante.recognise.explain import PARTS, Explanation
 from semblante.recognise.pipeline import Analyzer
-from semblante.recognise.sheets import HIDDEN, evidence_sheet
+from semblante.recognise.sheets import HIDDEN, evidence_sheet, guess
 from semblante.translation import translated
 
 
@@ -126,14 +126,10 @@ def _rows(
 ) -> Iterator[tuple[str, ...]]:
     """A line a face: what it shows, and what it shows without each part; of the emotion that was
     asked for, or of the likeliest."""
-
-    def guess(probabilities: Mapping[str, float]) -> str:
-        emotion = asked or max(probabilities, key=lambda name: probabilities[name])
-        return f"{emotion_name(emotion, lang)} {probabilities[emotion]:.0%}"
-
     for number, explained in enumerate(explanations, start=1):
-        without = (guess(explained.without[part]) for part in PARTS)
-        yield printable(str(path)), str(number), guess(explained.face.probabilities), *without
+        shown = guess(explained.face.probabilities, lang, asked)
+        without = (guess(explained.without[part], lang, asked) for part in PARTS)
+        yield printable(str(path)), str(number), shown, *without
     if not explanations:
         nothing = translated("no face" if read else "not read", lang)
         yield printable(str(path)), "-", nothing

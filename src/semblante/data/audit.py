@@ -56,6 +56,7 @@ class Audit:
     drawn: list[int]  # sharper than photographs are: drawings and writing, mostly
     suspects: list[Suspect] | None  # surest first; None where nobody judged
     n_judged: int
+    judge: str = ""  # who judged: a model's name, or what was trained for it
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Faces of each split, by emotion."""
@@ -72,6 +73,7 @@ class Audit:
     def to_dict(self) -> dict[str, Any]:
         """What `semblante data audit` writes to rows.json: row numbers, from 0."""
         size = {split: int((self.dataset.splits == n).sum()) for n, split in enumerate(SPLITS)}
+        has_training = size["Training"] > 0
         return {
             "dataset_sha256": self.dataset.fingerprint(),
             "n": len(self.dataset),
@@ -94,7 +96,8 @@ class Audit:
             "leaks": {
                 split: {
                     "n": len(self.leaks[split]),
-                    "leak_free_n": size[split] - len(self.leaks[split]),
+                    # Nobody knows where there is no Training.
+                    "leak_free_n": size[split] - len(self.leaks[split]) if has_training else None,
                     "rows": self.leaks[split],
                     "near_rows": self.near_leaks[split],
                 }
@@ -114,6 +117,7 @@ class Audit:
             "mislabelled": None
             if self.suspects is None
             else {
+                "judge": self.judge,
                 "n_judged": self.n_judged,
                 "n": len(self.suspects),
                 "rows": [
@@ -161,13 +165,15 @@ def audit(
     *,
     votes: FerPlus | None = None,
     probabilities: npt.NDArray[np.floating[Any]] | None = None,
+    judge: str = "",
     progress: Callable[[str], None] = lambda _: None,
 ) -> Audit:
     """Look for everything that `Audit` names.
 
     `votes`: FER+'s, for its faces that are none. `probabilities` (n, 7): what a network that has
     not learnt from a face says of it, NaN in rows of which there is no such estimate; without them
-    labels are not judged. `progress` is told what is being done.
+    labels are not judged; `judge` is what that network is called in the findings. `progress` is
+    told what is being done.
     """
     if votes is not None:
         votes.check_rows_of(dataset)
@@ -206,6 +212,7 @@ def audit(
         drawn=_below(-sharpness),
         suspects=suspects,
         n_judged=n_judged,
+        judge=judge,
     )
 
 

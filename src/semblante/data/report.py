@@ -73,10 +73,10 @@ _FINDINGS: Final = {
     "mislabelled": (
         "Likely mislabelled",
         "{:,} of {:,} judged",
-        "Confident learning: a network that has not learnt from these faces, but perhaps from near "
-        "copies of some, gives their label so little, and another so much, that the label is "
-        "likely to be wrong. Surest first. A second opinion, no verdict: look before you believe "
-        "it. --drop leaves out those in Training.",
+        "Confident learning: a network gives their label so little, and another so much, that the "
+        "label is likely to be wrong. It must not have learnt from these faces, or it finds too "
+        "few. Surest first. A second opinion, no verdict: look before you believe it. --drop "
+        "leaves out those in Training.",
     ),
     "dark": ("Very dark", "{:,} images", "Mean grey level far below the others'."),
     "bright": ("Very bright", "{:,} images", "Mean grey level far above the others'."),
@@ -164,7 +164,9 @@ class _Page:
             self._copies("conflicting", audit.conflicting, len(audit.conflicting)),
             self._groups("near", audit.near),
         ]
-        found += [self._leaks(split) for split in SPLITS[1:] if audit.dataset.is_in(split).any()]
+        if audit.dataset.is_in("Training").any():
+            tests = (split for split in SPLITS[1:] if audit.dataset.is_in(split).any())
+            found += map(self._leaks, tests)
         if audit.across_tests:
             found.append(self._rows("across-tests", audit.across_tests))
         if audit.dataset.groups is not None:
@@ -199,11 +201,24 @@ class _Page:
         return self._finding(name, (len(rows),), shown, len(rows))
 
     def _groups(self, name: str, groups: list[list[int]]) -> _Finding:
-        shown = [
-            [self._picture(row) for row in group[:_GROUP_FACES_SHOWN]]
-            for group in sorted(groups, key=len, reverse=True)[:_GROUPS_SHOWN]
-        ]
+        shown = []
+        for group in sorted(groups, key=len, reverse=True)[:_GROUPS_SHOWN]:
+            faces = [self._picture(row) for row in self._of_all_splits(group)[:_GROUP_FACES_SHOWN]]
+            if more := self._more(len(group) - len(faces)):
+                faces[-1] = replace(faces[-1], detail=f"{faces[-1].detail}; {more}")
+            shown.append(faces)
         return self._finding(name, (len(groups),), shown, len(groups))
+
+    def _of_all_splits(self, group: list[int]) -> list[int]:
+        """Its rows, each split's in turn: that several have some is what matters."""
+        splits = self._audit.dataset.splits
+        met: Counter[int] = Counter()
+        places = {}
+        for row in group:
+            split = int(splits[row])
+            places[row] = met[split], split
+            met[split] += 1
+        return sorted(group, key=places.__getitem__)
 
     def _copies(self, name: str, groups: list[list[int]], *counts: int) -> _Finding:
         """Of each group one picture: they are the same."""

@@ -153,13 +153,16 @@ def evidence_sheet(explanations: Sequence[Explanation], language: str = "en") ->
     height = _GAP + max(1, len(explanations)) * step + 30
     page = Image.new("RGB", (2 * step + 330, height), _BACKGROUND)
     draw = ImageDraw.Draw(page)
+    if not explanations:
+        draw.text((_GAP, _GAP), translated("no face", language), font=font(18), fill=_INK)
     for number, explained in enumerate(explanations):
         top, left = _GAP + number * step, 2 * step + 12
         nothing, most = np.zeros_like(explained.evidence), float(np.abs(explained.evidence).max())
         for place, evidence in ((_GAP, nothing), (_GAP + step, explained.evidence)):
             tile = overlaid(explained.picture, evidence, _LARGE_TILE, max(1.0, most))
             page.paste(Image.fromarray(tile), (place, top))
-        title = f"{number + 1}: {_likeliest(explained.face.probabilities, language)}"
+        asked = explained.emotion if explained.emotion != explained.face.emotion else None
+        title = f"{number + 1}: {guess(explained.face.probabilities, language)}"
         draw.text((left, top), title, font=font(18), fill=_INK)
         most_for = f"{max(0.0, float(explained.evidence.max())):.1f}"
         if language == "es":
@@ -168,7 +171,7 @@ def evidence_sheet(explanations: Sequence[Explanation], language: str = "en") ->
         lines = [translated(f"for {emotion}: up to {most_for} bits", language)]
         for part, found in explained.without.items():
             hidden = translated(HIDDEN[part], language)
-            lines.append(f"{hidden}: {_likeliest(found, language)}")
+            lines.append(f"{hidden}: {guess(found, language, asked)}")
         for place, line in enumerate(lines):
             draw.text((left, top + 34 + 24 * place), line, font=font(14), fill=_INK)
     meanings = ((_GAP, _FOR, "speaks for it"), (_GAP + step, _AGAINST, "against it"))
@@ -193,9 +196,11 @@ def overlaid(
     return np.asarray(np.rint(over), np.uint8)
 
 
-def _likeliest(probabilities: Mapping[str, float], language: str) -> str:
-    emotion = max(probabilities, key=lambda name: probabilities[name])
-    return f"{emotion_name(emotion, language)} {probabilities[emotion]:.0%}"
+def guess(probabilities: Mapping[str, float], language: str, asked: str | None = None) -> str:
+    """An emotion that is `asked` for, or the likeliest, and how probable it is."""
+    emotion = asked or max(probabilities, key=lambda name: probabilities[name])
+    share = probabilities[emotion]
+    return f"{emotion_name(emotion, language)} {share:.{0 if share >= 0.01 else 2}%}"
 
 
 # Seconds between two marks of a time axis, up to a day.
