@@ -191,10 +191,13 @@ def audit(
     constant = flat.min(axis=1) == flat.max(axis=1)
     brightness = _deviations(flat.mean(axis=1), ~constant)
     sharpness = _deviations(_log_sharpness(dataset.images), ~constant)
+    no_face = None if votes is None else votes.no_face()
     suspects, n_judged = None, 0
     if probabilities is not None:
         progress("judging labels")
-        suspects, n_judged = _suspects(dataset, probabilities)
+        empty = constant if no_face is None else constant | no_face  # no label of theirs is right
+        judged = np.where(empty[:, None], np.nan, probabilities)
+        suspects, n_judged = _suspects(dataset, judged)
     return Audit(
         dataset=dataset,
         exact=exact,
@@ -205,7 +208,7 @@ def audit(
         across_tests=across_tests.tolist(),
         groups_across=_groups_across(dataset),
         constant=np.flatnonzero(constant).tolist(),
-        no_face=None if votes is None else np.flatnonzero(votes.no_face()).tolist(),
+        no_face=None if no_face is None else np.flatnonzero(no_face).tolist(),
         dark=_below(brightness),
         bright=_below(-brightness),
         blurred=_below(sharpness),
