@@ -315,11 +315,10 @@ class Analyzer:
         video's length. Closing the generator lets go of the camera or file.
 
         `every_s`: only a frame every so many seconds, from half a second on each by itself, like a
-        picture; `detect_every`: every so many frames of the
-        video the detector looks again close to the faces that are known, which are followed in
-        between; every `search_every_s` seconds, 0 for in each frame, it searches the whole frame
-        for new ones. `tracker`: who tells faces from each other, a new one for each video; None for
-        `tracker_for(every_s)`.
+        picture; `detect_every`: every so many frames of the video the detector looks again close to
+        the faces that are known, which are followed in between; every `search_every_s` seconds, 0
+        for in each frame, it searches the whole frame for new ones. `tracker`: who tells faces from
+        each other, a new one for each video; None for `tracker_for(every_s)`.
 
         Raises `VideoError` where it cannot be read; one that breaks off gives its frames first; and
         `OptionError` for `every_s` that is not above 0, `detect_every` below 1, or `search_every_s`
