@@ -170,6 +170,19 @@ def test_other_containers(uneven: Path, tmp_path: Path, ending: str) -> None:
     assert [len(row.faces) for row in rows] == [1] * len(rows)
 
 
+@needs_ffmpeg
+def test_what_lies_behind_damage(tmp_path: Path) -> None:
+    film, size = tmp_path / "film.mp4", 50_000
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=size=320x240:rate=20:duration=5", "-g", 20, film)
+    data = bytearray(film.read_bytes())
+    assert len(data) > 3 * size
+    data[size : size + 10_000] = np.random.default_rng(0).bytes(10_000)
+    film.write_bytes(data)
+    frames = list(Video(film).frames())
+    assert 60 <= len(frames) < 100
+    assert frames[-1].time_s == pytest.approx(4.95, abs=0.01)
+
+
 def test_frames_of_changing_size(tmp_path: Path, face: np.ndarray) -> None:
     """Motion JPEG holds pictures of any size one after the other."""
     data = b""
@@ -416,6 +429,29 @@ def test_when_a_film_breaks_off(
             next(frames)
     else:
         assert list(frames) == []
+
+
+@pytest.mark.parametrize(
+    ("n", "said", "camera", "taken"),
+    [
+        (40, {}, False, [0, 0.1, 4.2]),
+        (60, {}, False, [0, 0.1]),  # nothing says that there is more
+        (60, {"frame_count": 63}, False, [0, 0.1, 6.2]),
+        (20_000, {"frame_count": 90_000}, False, [0, 0.1]),
+        (1, {}, True, [0, 0.1]),
+    ],
+)
+def test_packets_without_a_picture(
+    opened: Callable[..., Video], n: int, said: dict[str, float], camera: bool, taken: list[float]
+) -> None:
+    """Theora repeats a picture by them, and damaged ones give none: grab fails, and goes on."""
+
+    class Empty(Capture):
+        def grab(self) -> bool:
+            return super().grab() and not 2 <= self.at < 2 + n
+
+    video = opened(Empty(*(k / 10 for k in range(n + 3)), **said), WHOLE, camera=camera)
+    assert [frame.time_s for frame in video.frames()] == pytest.approx(taken)
 
 
 def test_a_frame_that_cannot_be_decoded_is_the_end(opened: Callable[..., Video]) -> None:
