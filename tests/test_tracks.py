@@ -17,7 +17,14 @@ from semblante import Analyzer, Box, Face
 from semblante.preprocess import crop_face, to_grey
 from semblante.recognise.detectors import Detection, make_detector
 from semblante.recognise.pipeline import Following
-from semblante.recognise.tracks import Track, Tracker, change, median_flow, tracker_for
+from semblante.recognise.tracks import (
+    Track,
+    Tracker,
+    change,
+    looks,
+    median_flow,
+    tracker_for,
+)
 from semblante.recognise.video import Frame, Video, VideoWriter
 
 
@@ -245,6 +252,38 @@ def test_how_much_changes_from_frame_to_frame(face: np.ndarray) -> None:
     assert change(one, 255 - one) == pytest.approx(2, abs=1e-3)
     assert 0.5 < change(one, other) < 1.5
     assert change(one, WALL) == change(WALL, WALL) == 0
+
+
+def test_no_box_stays_on_what_passes_before_a_face(face: np.ndarray) -> None:
+    """A board: the points within the box would go on with its edge."""
+    board = np.random.default_rng(1).integers(80, 140, (8, 5, 3)).astype(np.uint8)
+    board = cv2.resize(board, (100, 160), interpolation=cv2.INTER_NEAREST)
+    tracker, found = Tracker(), [Detection(Box(118, 68, 95, 95), 0.9)]
+    seen: dict[int, list[int]] = {}  # at how many pixels from the left the board stands
+    for left in range(-100, 321, 5):
+        tracker.follow(to_grey(canvas((face, 110, 60), (board, left, 40))))
+        is_free = left < 20 or left > 220
+        tracks = tracker.update(found if is_free else [], (left + 100) / 500)
+        seen[left] = [track.number for track in tracks]
+    for left, numbers in seen.items():
+        if not 20 <= left < 100:  # there it is half covered, or less
+            assert numbers == ([1] if left < 20 or left > 220 else []), left
+    assert seen[30] == [1]
+
+
+def test_a_head_that_is_turned_looks_the_same(face: np.ndarray) -> None:
+    grey = to_grey(canvas((face, 100, 60)))
+    edges = np.array([100.0, 60, 210, 170])
+    known = looks(grey, edges, range(-75, 76, 15))
+    np.testing.assert_allclose(np.linalg.norm(known, axis=1), 1)
+    for turn in (-70, -20, 0, 45):
+        turned = cv2.warpAffine(grey, cv2.getRotationMatrix2D((155, 115), turn, 1), SIZE)
+        assert (known @ looks(turned, edges)[0]).max() > 0.85
+    assert (known @ looks(grey, edges + 110)[0]).max() < 0.5
+    assert (known @ looks(np.full_like(grey, 90), edges)[0]).max() == 0
+    # Over the frame's edges, too, and where nothing is left of it.
+    for beyond in (edges - 120, edges + 500, np.zeros(4)):
+        assert np.isfinite(looks(grey, beyond)).all()
 
 
 def test_a_face_in_a_large_frame_is_followed(face: np.ndarray) -> None:

@@ -9,7 +9,7 @@ detections a face is followed by the median flow of points in it (Kalal, Mikolaj
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -30,6 +30,14 @@ _FLOW_SIDE: Final = 640  # frames are followed at this size at most
 _CUT: Final = 0.5
 _CUT_SIDE: Final = 16
 _FLAT: Final = 2.0  # grey levels: what deviates less from its mean shows no scene at all
+# A face that is followed is compared with itself as a detector last found it: the circle within its
+# box, at so many pixels a side, turned by up to 75 degrees. From so much `change` on something else
+# is there (docs/experiments.md, "who has left").
+_FACE_SIDE: Final = 24
+_TURNS: Final = range(-75, 76, 15)
+_OTHER: Final = 0.5
+_Y, _X = np.mgrid[:_FACE_SIDE, :_FACE_SIDE] - (_FACE_SIDE - 1) / 2
+_CIRCLE: Final = np.hypot(_X, _Y) <= _FACE_SIDE / 2
 Edges = npt.NDArray[np.float64]  # left, top, right, bottom
 
 
@@ -44,6 +52,7 @@ class Track:
     number: int = 0  # from 1, in the order of appearance; 0 until it counts
     hits: int = 1  # detections so far
     followed: bool = True  # seen in the frame at hand, by the detector or by the flow
+    face: npt.NDArray[np.float64] | None = field(default=None, repr=False)  # see `looks`
     probabilities: npt.NDArray[np.float64] | None = field(default=None, repr=False)  # smoothed
     smoothed_s: float = 0.0  # when they were last brought up to date
 
@@ -76,6 +85,7 @@ class Tracker:
         self.sure = sure
         self._tracks: list[Track] = []
         self._last: npt.NDArray[np.uint8] | None = None  # the frame before, small and grey
+        self._shrink = 1.0  # its size, of the frame's
         self._scene: npt.NDArray[np.uint8] | None = None  # the last that was not all black, say
         # The last frame of the scene before in which somebody was, and who: damaged frames, or some
         # that were put in between, are no other scene.
@@ -96,6 +106,9 @@ class Tracker:
             self._is_back = False
         self._match(detections, time_s)
         self._forget(time_s)
+        for track in self._tracks:
+            if self._last is not None and track.found_s == time_s:
+                track.face = looks(self._last, track.edges * self._shrink, _TURNS)
         seen = [t for t in self._tracks if t.followed and (t.hits > 1 or t.score >= self.sure)]
         seen.sort(key=lambda track: float(track.edges[0]))  # from left to right
         for track in seen:
@@ -127,7 +140,7 @@ class Tracker:
         of the scene before are back, where that has not been away for longer than their patience.
         """
         small, shrink = _small(grey)
-        before, self._last = self._last, small
+        before, self._last, self._shrink = self._last, small, shrink
         if before is not None and before.shape != small.shape:
             before = None
         known = [track for track in self._tracks if track.followed]
@@ -135,6 +148,9 @@ class Tracker:
             moved = None
             if before is not None and track.followed:
                 moved = median_flow(before, small, track.edges * shrink)
+            if moved is not None and track.face is not None:
+                alike = float((track.face @ looks(small, moved)[0]).max())
+                moved = moved if 1 - alike < _OTHER else None
             track.followed = moved is not None
             if moved is not None:
                 track.edges = moved / shrink
@@ -247,6 +263,37 @@ def median_flow(
     if not (0 <= centre[0] < wide and 0 <= centre[1] < tall):
         return None
     return np.concatenate([low, high])
+
+
+def looks(
+    frame: npt.NDArray[np.uint8], edges: Edges, turns: Iterable[int] = (0,)
+) -> npt.NDArray[np.float64]:
+    """The circle in a box of a grey frame, made small: a row for each of `turns`, degrees, of mean
+    0 and length 1, so that the product of two is their correlation.
+
+    What lies beyond the frame is as grey as the rest; one that is all of one grey is like nothing.
+    """
+    left, top, right, bottom = (round(edge) for edge in edges.tolist())
+    margin = (right - left) // 10  # hair, and what lies beside the face
+    left, top = left + margin, top + margin
+    right, bottom = max(left + 1, right - margin), max(top + 1, bottom - margin)
+    tall, wide = frame.shape
+    inside = frame[max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
+    if not inside.size:
+        inside = np.zeros((1, 1), np.uint8)
+    whole = cv2.copyMakeBorder(
+        inside, max(0, -top), max(0, bottom - tall), max(0, -left), max(0, right - wide),
+        cv2.BORDER_CONSTANT, value=float(inside.mean()),
+    )  # fmt: skip
+    side, middle = (_FACE_SIDE, _FACE_SIDE), ((_FACE_SIDE - 1) / 2, (_FACE_SIDE - 1) / 2)
+    small = cv2.resize(whole, side, interpolation=cv2.INTER_AREA)
+    rows = []
+    for turn in turns:
+        turned = cv2.warpAffine(small, cv2.getRotationMatrix2D(middle, turn, 1), side)
+        row = turned[_CIRCLE].astype(np.float64)
+        row -= row.mean()
+        rows.append(row / max(float(np.linalg.norm(row)), 1e-6))
+    return np.stack(rows)
 
 
 def _edges(box: Box) -> Edges:
