@@ -77,7 +77,7 @@ class Classifier:
         self._threads = threads or cv2.getNumberOfCPUs()
         self._pool = ThreadPoolExecutor(self._threads, "classifier")
         self._process = os.getpid()
-        self._session = _load(self.path)
+        self._session = load_session(self.path)
         self.about = _read_metadata(self._session, self.path)
         self.spec = InputSpec.from_mapping(self.about["input"])
         self._outputs = [output.name for output in self._session.get_outputs()]
@@ -189,7 +189,7 @@ class Classifier:
         return [np.concatenate(columns) for columns in zip(*parts, strict=True)]
 
 
-def _load(path: Path) -> onnxruntime.InferenceSession:
+def load_session(path: Path) -> onnxruntime.InferenceSession:
     """To be run on the thread that asks for it.
 
     Several threads in one run would divide every layer's work and wait for each other after each,

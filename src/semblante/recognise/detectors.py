@@ -21,7 +21,8 @@ import numpy.typing as npt
 from semblante.errors import ModelError, OptionError, reason_of
 from semblante.images import RgbImage
 from semblante.models import DETECTOR_FILES, detector_path
-from semblante.preprocess import crop_face, to_grey
+from semblante.preprocess import FACE_SIZE, crop_face, to_grey
+from semblante.recognise.last_stage import face_probabilities
 from semblante.results import Box
 
 # Of two boxes with an IoU above the first, or of which more than the second of the smaller one lies
@@ -98,24 +99,32 @@ class HaarDetector:
     """The cascade `haarcascade_frontalface_alt2` (Viola & Jones 2001; Lienhart 2002).
 
     It slides a window over the picture at many sizes; a face is where several neighbouring
-    windows agree. On a face of the usual size 10 to 60 of them do, on a chance pattern 1 to
-    5, so the count is its score: votes / (votes + 4), which is 0.5 at the threshold. With fewer
-    than 12 votes a place is looked at again, closely, by another cascade, `frontalface_alt`.
+    windows agree. On a face of the usual size 5 to 60 of them do, on a chance pattern 2 to
+    25, so the count is its score: votes / (votes + 2), which is 0.5 with the fewest. A small
+    network then looks at each place (`last_stage.py`), and votes and network decide together.
 
-    The cascade knows upright faces in good light of 20 pixels or more, and trusts larger ones. So
-    small pictures are enlarged, dark ones lit, and the picture is searched in turned copies as
-    well, for tilted heads, whose `roll` lets them be levelled (`benchmarks/detection.py` says what
-    each is worth).
+    The cascade knows upright faces in good light of 20 pixels or more, with something around them.
+    So small pictures are enlarged, dark ones lit, and the picture is searched in turned copies as
+    well, for tilted heads, whose `roll` lets them be levelled, and in a small one with its edges
+    continued, for a face that fills it (`benchmarks/detection.py` says what is found).
     """
 
-    VOTES_AT_HALF: Final = 4
-    SURE: Final = 12  # votes that need no second look
-    SECOND: Final = 3  # votes that the other cascade must have in that
+    VOTES_AT_HALF: Final = 2
+    # A place is a face where the network's odds, times (votes / 4) ** 3, are 1 or more, in a
+    # turned copy 3: most heads are upright (docs/experiments.md, "is it a face?").
+    _EVEN_VOTES: Final = 4
+    _WORTH_OF_VOTES: Final = 3
+    _WORTH_OF_TILT: Final = 1 / 3
     TILTS: Final = (-30.0, 30.0)  # degrees; the cascade itself bears about 15 either way
-    # Turned copies are searched at this size, in steps of 1.2 instead of 1.1, from 30 pixels on.
+    _STEP: Final = 1.2  # from one size of the window to the next
+    # Turned copies are searched at this size, from 30 pixels on.
     _TILTED_SIDE: Final = 640
     _TILTED_FACE: Final = 30
     _LEAST_SIDE: Final = 640  # smaller pictures are enlarged to this, four times at most
+    # Faces of half the picture and more are looked for at this size, beyond its edges too.
+    _CLOSE_SIDE: Final = 160
+    _CLOSE_STEP: Final = 1.1
+    _CLOSE_MARGIN: Final = 0.3  # of its shorter side
 
     def __init__(
         self,
@@ -135,76 +144,98 @@ class HaarDetector:
         self.max_side = max_side
         self.tilted = tilted
         self._cascades = _PerThread()  # one keeps its place while it looks
-        self._cascade()  # whatever is wrong with its file shows now
+        # Whatever is wrong with their files shows now.
+        self._cascade()
+        face_probabilities(np.zeros((1, FACE_SIZE, FACE_SIZE), np.uint8))
 
     def detect(
         self, image: RgbImage, max_side: int | None = None, *, upright: bool = False
     ) -> list[Detection]:
         """See `Detector.detect`."""
         grey = _lit(to_grey(image))
-        smallest = smallest_face(image, self.min_face)
+        places = self.proposals(grey, max_side, upright=upright)
+        cuts = [crop_face(grey, place.box, roll=place.roll) for place in places]
+        likely = face_probabilities(np.array(cuts, np.uint8))
+        return non_maximum_suppression(
+            place
+            for place, probability in zip(places, likely, strict=True)
+            if self._is_face(place, float(probability))
+        )
+
+    def votes(self, place: Detection) -> int:
+        """How many windows agreed on what it found."""
+        return round(self.VOTES_AT_HALF * place.score / (1 - place.score))
+
+    def _is_face(self, place: Detection, probability: float) -> bool:
+        odds = (self.votes(place) / self._EVEN_VOTES) ** self._WORTH_OF_VOTES
+        odds *= self._WORTH_OF_TILT if place.roll else 1
+        return probability * odds >= 1 - probability
+
+    def proposals(
+        self, grey: npt.NDArray[np.uint8], max_side: int | None = None, *, upright: bool = False
+    ) -> list[Detection]:
+        """All that the cascade takes for a face in a grey picture, uint8 (H, W), however often, the
+        surest first; the options as in `Detector.detect`."""
+        smallest = smallest_face(grey, self.min_face)
         side = min(self.max_side, max_side or self.max_side)
-        found = self._search(grey, side, smallest, 1.1)
+        found = self._search(grey, side, smallest) + self._close(grey, side, smallest)
         if self.tilted and not upright:
             least = max(smallest, round(self._TILTED_FACE * max(grey.shape) / self._TILTED_SIDE))
             for roll in self.TILTS:
                 copy, scale, back = _turned(grey, roll)
                 smaller = max(1, round(least * scale))
-                for one in self._search(copy, min(side, self._TILTED_SIDE), smaller, 1.2):
+                for one in self._search(copy, min(side, self._TILTED_SIDE), smaller):
                     found.append(replace(one, box=_moved(one.box, back, 1 / scale), roll=roll))
-        return non_maximum_suppression(sorted(found, key=lambda detection: -detection.score))
+        return sorted(found, key=lambda detection: -detection.score)
 
-    def _search(
-        self, grey: npt.NDArray[np.uint8], side: int, smallest: int, step: float
-    ) -> list[Detection]:
-        """All that the cascade takes for an upright face, in steps of so many times the size."""
+    def _search(self, grey: npt.NDArray[np.uint8], side: int, smallest: int) -> list[Detection]:
+        """Upright faces."""
         searched, scale = _scaled(grey, side, self._LEAST_SIDE)
-        least = max(20, round(smallest * scale))  # the cascade's own window is 20x20
+        return self._windows(searched, scale, 0, round(smallest * scale), self._STEP)
+
+    def _close(self, grey: npt.NDArray[np.uint8], side: int, smallest: int) -> list[Detection]:
+        """Upright faces of half the picture's shorter side and more, beyond its edges too."""
+        small, scale = _scaled(grey, min(side, self._CLOSE_SIDE), self._CLOSE_SIDE)
+        margin = round(self._CLOSE_MARGIN * min(small.shape))
+        least = max(min(small.shape) // 2, round(smallest * scale))
+        return self._windows(np.pad(small, margin, "edge"), scale, margin, least, self._CLOSE_STEP)
+
+    def _windows(
+        self, searched: npt.NDArray[np.uint8], scale: float, margin: int, least: int, step: float
+    ) -> list[Detection]:
+        """What the cascade finds in a picture whose size was changed by `scale`, before `margin`
+        pixels were put around it; boxes of the picture as it was."""
+        least = max(20, least)  # the cascade's own window is 20x20
         if min(searched.shape) < least:
             return []
         boxes, votes = self._cascade().detectMultiScale2(
             searched, scaleFactor=step, minNeighbors=1, minSize=(least, least)
         )
         found = []
-        for box, count in zip(boxes, votes, strict=True):
+        for (left, top, width, height), count in zip(boxes, votes, strict=True):
             score = float(count / (count + self.VOTES_AT_HALF))
-            if score < self.min_score:
-                continue
-            if count >= self.SURE or self._confirmed(searched, *box):
-                place = Box(*(round(float(value) / scale) for value in box))
-                found.append(Detection(place, score))
+            if score >= self.min_score:
+                place = (left - margin, top - margin, width, height)
+                found.append(Detection(Box(*(round(float(v) / scale) for v in place)), score))
         return found
 
-    def _confirmed(
-        self, grey: npt.NDArray[np.uint8], left: int, top: int, width: int, height: int
-    ) -> bool:
-        """Does the other cascade see a face there as well, at about 72 pixels a side?"""
-        margin = width // 3
-        rows = slice(max(0, top - margin), top + height + margin)
-        columns = slice(max(0, left - margin), left + width + margin)
-        near, _ = _scaled(grey[rows, columns], 120, 120)
-        _, votes = self._cascade("frontalface_alt").detectMultiScale2(
-            near, scaleFactor=1.05, minNeighbors=1, minSize=(50, 50), maxSize=(105, 105)
-        )
-        return max(votes, default=0) >= self.SECOND
-
-    def _cascade(self, name: str = "frontalface_alt2") -> cv2.CascadeClassifier:
+    def _cascade(self) -> cv2.CascadeClassifier:
         """This thread's own."""
-        cascades: dict[str, cv2.CascadeClassifier] = self._cascades.__dict__
-        if name not in cascades:
-            path = Path(cv2.__file__).parent / "data" / f"haarcascade_{name}.xml"
-            cascades[name] = cv2.CascadeClassifier()
+        if not hasattr(self._cascades, "cascade"):
+            path = Path(cv2.__file__).parent / "data" / "haarcascade_frontalface_alt2.xml"
+            cascade = cv2.CascadeClassifier()
             try:
                 # Not by OpenCV itself, which on Windows opens no file whose folder has an accent.
                 text = path.read_text(encoding="utf-8")
                 file = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
-                known = cascades[name].read(file.getFirstTopLevelNode())
+                known = cascade.read(file.getFirstTopLevelNode())
             except (OSError, ValueError, cv2.error):
                 known = False
             if not known:
-                del cascades[name]
                 raise ModelError(f"{path}: OpenCV's face cascade is missing")
-        return cascades[name]
+            self._cascades.cascade = cascade
+        found: cv2.CascadeClassifier = self._cascades.cascade
+        return found
 
 
 class YuNetDetector:
@@ -367,7 +398,7 @@ def non_maximum_suppression(detections: Iterable[Detection]) -> list[Detection]:
     return kept
 
 
-def smallest_face(image: RgbImage, min_face: int | None = None) -> int:
+def smallest_face(image: npt.NDArray[np.uint8], min_face: int | None = None) -> int:
     """Pixels a side from which a face is looked for: `min_face`, else 24, or in a picture that is
     small itself an eighth of its shorter side."""
     return min_face or max(1, min(24, min(image.shape[:2]) // 8))

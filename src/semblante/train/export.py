@@ -124,7 +124,7 @@ def export(
     }
 
     def write_checked(beside: Path) -> None:
-        model = _onnx_model(network, len(outputs))
+        model = onnx_model(network, [_step(t) for t in range(len(outputs))])
         if precision == "fp16":
             halve(model)
         if precision == "int8":
@@ -223,8 +223,8 @@ def _step(t: int) -> str:
     return f"step_{t}"
 
 
-def _onnx_model(network: nn.Module, steps: int) -> onnx.ModelProto:
-    """With an output for each step."""
+def onnx_model(network: nn.Module, outputs: Sequence[str]) -> onnx.ModelProto:
+    """Any number of faces, float32 (n, 1, 48, 48), in; the network's tensors, so named, out."""
     # Two faces: an example batch of one would be taken for a fixed size.
     example = torch.zeros(2, 1, FACE_SIZE, FACE_SIZE)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -234,7 +234,7 @@ def _onnx_model(network: nn.Module, steps: int) -> onnx.ModelProto:
             network,
             (example,),
             input_names=[FACES_INPUT],
-            output_names=[_step(t) for t in range(steps)],
+            output_names=list(outputs),
             dynamic_shapes=({0: torch.export.Dim("n")},),
             opset_version=OPSET,
             dynamo=True,
