@@ -671,9 +671,8 @@ def test_audit_and_exclude(tmp_path: Path, patterns: Dataset) -> None:
     numbers = json.loads((out / "rows.json").read_text())
     assert numbers["leaks"]["PublicTest"]["rows"] == [100]
     assert numbers["constant"]["rows"] == [84]
-    assert (
-        numbers["mislabelled"]["n_judged"] == 168 - 2
-    )  # the tests, less a leaked and a constant face
+    # The tests, less a leaked and a constant face.
+    assert numbers["mislabelled"]["n_judged"] == 168 - 2
     assert "data:image/png;base64" in (out / "report.html").read_text()
     assert [line.split(",")[0] for line in drop.read_text().splitlines()[2:]] == ["9", "50", "84"]
 

@@ -113,7 +113,7 @@ def test_a_picture_longer_than_opencv_turns() -> None:
 def test_the_cascade_finds_and_levels_tilted_heads(astronaut: np.ndarray, degrees: int) -> None:
     picture = turned(astronaut, degrees)
     place = Box(177, 66, 97, 97)
-    if abs(degrees) == 40:
+    if degrees != -30:  # there few windows agree without turning, too
         assert HaarDetector().detect(picture, upright=True) == []
     assert all(d.roll == 0 for d in HaarDetector(tilted=False).detect(picture))
     [found] = HaarDetector().detect(picture)
@@ -311,7 +311,7 @@ def test_a_last_stage_that_is_damaged_says_so(
 ) -> None:
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "last-stage.onnx").write_bytes(b"damaged")
-    monkeypatch.setattr("semblante.recognise.last_stage.resources.files", lambda _: tmp_path)
+    monkeypatch.setattr("semblante.models.resources.files", lambda _: tmp_path)
     last_stage._session.cache_clear()
     with pytest.raises(
         ModelError, match=r"last-stage\.onnx: its sha256 .* install semblante again"

@@ -27,7 +27,7 @@ class ModelEntry:
     @property
     def path(self) -> Path:
         """Where the file lies."""
-        return Path(str(resources.files("semblante") / "weights" / self.file))
+        return _shipped(self.file)
 
 
 MODELS: Final[dict[str, ModelEntry]] = {
@@ -62,6 +62,10 @@ MODELS: Final[dict[str, ModelEntry]] = {
     )
 }
 DEFAULT_MODEL: Final = "rcnn-medium-int8"
+
+# The network by which the cascade's finds are checked; see `recognise/last_stage.py`.
+_LAST_STAGE: Final = "last-stage.onnx"
+_LAST_STAGE_SHA256: Final = "120ba20562c21c8fd98d6748f923f18b002d25704a3d9b1e7379851a33028884"
 
 
 @dataclass(frozen=True)
@@ -125,6 +129,17 @@ def model_path(model: str | os.PathLike[str] = DEFAULT_MODEL) -> Path:
             f"unknown model {str(model)!r}: expected one of {', '.join(MODELS)} or an ONNX file"
         )
     return path
+
+
+def last_stage_path() -> Path:
+    """The ONNX file of the cascade's last stage; raises `ModelError` for another than released."""
+    path = _shipped(_LAST_STAGE)
+    check_sha256(path, _LAST_STAGE_SHA256, "install semblante again")
+    return path
+
+
+def _shipped(file: str) -> Path:
+    return Path(str(resources.files("semblante") / "weights" / file))
 
 
 def check_sha256(path: Path, expected: str, remedy: str) -> None:

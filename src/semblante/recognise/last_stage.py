@@ -10,22 +10,17 @@ learnt from FER2013's Training faces, and from what the cascade found in picture
 from __future__ import annotations
 
 import functools
-from importlib import resources
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from semblante.models import check_sha256
+from semblante.models import last_stage_path
 from semblante.preprocess import network_input
 from semblante.recognise.classifier import FACES_INPUT, LOGITS, load_session
 
 if TYPE_CHECKING:
     import onnxruntime
-
-FILE: Final = "last-stage.onnx"
-SHA256: Final = "120ba20562c21c8fd98d6748f923f18b002d25704a3d9b1e7379851a33028884"
 
 
 def face_probabilities(places: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -42,6 +37,4 @@ def face_probabilities(places: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]
 
 @functools.cache
 def _session() -> onnxruntime.InferenceSession:
-    path = Path(str(resources.files("semblante") / "weights" / FILE))
-    check_sha256(path, SHA256, "install semblante again")
-    return load_session(path)
+    return load_session(last_stage_path())
