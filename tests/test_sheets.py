@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 import semblante
 from conftest import EXAMPLE
-from films import canvas, write_video
+from films import FPS, SIZE, canvas, write_video
 from program import semblante as run
 from semblante import EMOTIONS, Analysis, Analyzer, Box, Face
 from semblante.cli import views
@@ -382,6 +382,56 @@ def test_a_timeline_replaces_nothing_else_that_is_written(tmp_path) -> None:
     names = ["film-2.mp4.png", "film.mp4", "film.mp4.png"]
     assert sorted(path.name for path in both.iterdir()) == names
     assert semblante.load_image(both / "film.mp4.png").shape == (512, 512, 3)
+
+
+def test_a_contact_sheet_of_a_film_shows_each_track_where_it_is_clearest(
+    tmp_path, monkeypatch, written: list[tuple[float, str]]
+) -> None:
+    shades = [(250, 0, 0), (0, 250, 0), (0, 0, 250)]
+    film = write_video(
+        tmp_path / "film.mp4",
+        30,
+        lambda n: np.full((SIZE[1], SIZE[0], 3), shades[n // 10], np.uint8),
+    )
+
+    def one(emotion: str, probability: float, track: int) -> Face:
+        rest = (1 - probability) / (len(EMOTIONS) - 1)
+        return Face(
+            Box(20, 20, 60, 60), 0.9, emotion,
+            {name: probability if name == emotion else rest for name in EMOTIONS}, track,
+        )  # fmt: skip
+
+    shown = {
+        2: (one("happy", 0.6, 1),),
+        12: (one("happy", 0.9, 1), one("happy", 0.7, 2)),
+        15: (one("happy", 0.8, 1),),
+        25: (one("sad", 0.5, 1),),
+    }
+    sheets: list[list[Tile]] = []
+    drawn = views.contact_sheet
+    monkeypatch.setattr(
+        views,
+        "contact_sheet",
+        lambda tiles, *about: (sheets.append(tiles), drawn(tiles, *about))[1],
+    )
+    found = views.Views(tmp_path / "sheet.png", None, "en")
+    for number in range(30):
+        faces = shown.get(number, ())
+        found.add(Analysis(str(film), 320, 240, faces, frame=number, time_s=number / FPS))
+    found.add(Analysis(str(EXAMPLE), 512, 512, (face("happy"),)))
+    found.write()
+    [tiles] = sheets
+    assert [(tile.emotion, tile.probability, tile.when) for tile in tiles] == [
+        ("happy", 0.9, "0:00"), ("happy", 0.7, "0:00"), ("sad", 0.5, "0:01"), ("happy", 0.82, ""),
+    ]  # fmt: skip
+    for tile, colour in zip(tiles, [shades[1], shades[1], shades[2]], strict=False):
+        assert np.abs(tile.picture.mean(axis=(0, 1)) - colour).max() < 25
+    assert "happy (3)" in [text for _, text in written]
+
+
+def test_a_contact_sheet_without_faces_says_so(written: list[tuple[float, str]]) -> None:
+    contact_sheet([], "es")
+    assert [text for _, text in written] == ["sin rostros"]
 
 
 def test_a_contact_sheet_that_cannot_be_written_costs_no_timeline(tmp_path) -> None:

@@ -120,8 +120,8 @@ def analyze_command(
     contact_sheet: Annotated[
         Path | None,
         typer.Option(
-            help="image to write: thumbnails of the faces found in pictures (the first 2,000), "
-            "grouped by emotion",
+            help="image to write: thumbnails of the faces (the first 2,000), grouped by emotion; "
+            "of a video's tracks each emotion where it is clearest",
             readable=False,
         ),
     ] = None,
@@ -190,7 +190,7 @@ def analyze_command(
     work = Work(analyzer, found, places, every_s, lang, blur=blur)
     others = [*(item.path for item in found), *places.values(), out, contact_sheet]
     below = {str(item.path): item.below for item in found if isinstance(item, Clip)}
-    views = Views(contact_sheet, timeline, lang, below, filter(None, others))
+    views = Views(contact_sheet, timeline, lang, below, filter(None, others), every_s)
     if out is None:
         failed = _as_they_come(work, format, views, sys.stdout)
     elif streamed:

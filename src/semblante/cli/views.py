@@ -10,11 +10,12 @@ from types import MappingProxyType
 
 from semblante.cli.checks import complain
 from semblante.cli.formats import follows
-from semblante.errors import ImageError
+from semblante.errors import ImageError, VideoError
 from semblante.files import identity, key_of_name
-from semblante.images import load_image, save_picture
-from semblante.recognise.sheets import Tile, contact_sheet, tile_of, timeline
-from semblante.results import Analysis
+from semblante.images import RgbImage, load_image, save_picture
+from semblante.recognise.sheets import Tile, clock, contact_sheet, tile_of, timeline
+from semblante.recognise.video import Video
+from semblante.results import Analysis, Face
 
 _MOST_TILES = 2000  # they are kept in memory until the end
 
@@ -29,29 +30,37 @@ class Views:
         language: str,
         below: Mapping[str, Path] = MappingProxyType({}),
         others: Iterable[Path] = (),
+        every_s: float | None = None,
     ) -> None:
         """`sheet`: a `saved_name`. Timelines lie as the videos lay in their folders: `below` says
         where, by path; those of others are called as these are. None replaces one of the `others`:
-        what is read or written besides."""
+        what is read or written besides. `every_s`: between the frames of videos that are given."""
         self._sheet = sheet
         self._timelines = timelines
         self._language = language
         self._below = below
         self._tiles: list[Tile] = []
         self._faces: Counter[str] = Counter()  # of each emotion, with those that get no tile
-        self._clip: list[Analysis] = []  # the frames of the video at hand
+        self._every_s = every_s
+        self._clip: list[Analysis] = []  # the frames of the video at hand, for its timeline
+        self._frame: Analysis | None = None  # the last of them
+        # When each of its tracks showed each emotion most clearly.
+        self._moments: dict[tuple[int | None, str], tuple[Analysis, Face]] = {}
         self._taken = {name for path in others for name in _known_as(path)} if timelines else set()
         self.failed = 0  # timelines that could not be written
 
     def add(self, analysis: Analysis) -> None:
         """A picture, or a frame of a video."""
+        if self._frame is not None and not follows(analysis, self._frame):
+            self._end_clip()
         if analysis.path is None:
             return
         if analysis.frame is not None:
+            self._frame = analysis
             if self._timelines is not None:
-                if self._clip and not follows(analysis, self._clip[-1]):
-                    self._write_timeline(self._timelines)
                 self._clip.append(analysis)
+            if self._sheet is not None:
+                self._keep_moments(analysis)
         elif self._sheet is not None and analysis.faces:
             self._faces.update(face.emotion for face in analysis.faces)
             if len(self._tiles) >= _MOST_TILES:
@@ -62,20 +71,49 @@ class Views:
                 image = load_image(analysis.path)
             except ImageError:
                 return  # it was there a moment ago, and its faces are in the results
-            self._tiles += [
-                tile_of(image, face.box, face.emotion, face.probabilities[face.emotion])
-                for face in analysis.faces
-            ]
+            self._tiles += [_tile(image, face) for face in analysis.faces]
 
     def write(self) -> None:
         """Whatever was asked for and is not written yet."""
-        if self._timelines is not None and self._clip:
-            self._write_timeline(self._timelines)
+        self._end_clip()
         if self._sheet is not None:
             page = contact_sheet(self._tiles, self._language, self._faces)
             save_picture(page, self._sheet)
             if hidden := self._faces.total() - len(self._tiles):
                 complain(f"--contact-sheet {self._sheet}: {hidden} more faces are not shown on it")
+
+    def _keep_moments(self, analysis: Analysis) -> None:
+        for face in analysis.faces:
+            shown = (face.track, face.emotion)
+            before = self._moments.get(shown)
+            if before is None or _how_clearly(face) > _how_clearly(before[1]):
+                self._moments[shown] = analysis, face
+
+    def _end_clip(self) -> None:
+        """No more frames of the video at hand will come."""
+        if self._timelines is not None and self._clip:
+            self._write_timeline(self._timelines)
+        if self._frame is not None and self._frame.path is not None:
+            self._add_moments(Path(self._frame.path))
+        self._frame, self._moments = None, {}
+
+    def _add_moments(self, clip: Path) -> None:
+        """A tile for each, of its frame: the video is read once more, as far as is needed."""
+        self._faces.update(emotion for _, emotion in self._moments)
+        wanted: dict[int | None, list[Face]] = {}
+        for analysis, face in self._moments.values():
+            wanted.setdefault(analysis.frame, []).append(face)
+        if not wanted or len(self._tiles) >= _MOST_TILES:
+            return
+        try:
+            for frame in Video(clip).frames(self._every_s):
+                when = clock(frame.time_s)
+                for face in wanted.pop(frame.number, []):
+                    self._tiles.append(_tile(frame.image, face, when))
+                if not wanted:
+                    break
+        except VideoError:
+            return  # as with pictures
 
     def _write_timeline(self, folder: Path) -> None:
         path = self._clip[0].path or ""
@@ -92,6 +130,14 @@ class Views:
             complain(str(error))
             self.failed += 1
         self._clip = []
+
+
+def _how_clearly(face: Face) -> float:
+    return face.probabilities[face.emotion]
+
+
+def _tile(image: RgbImage, face: Face, when: str = "") -> Tile:
+    return tile_of(image, face.box, face.emotion, _how_clearly(face), when)
 
 
 def _known_as(path: Path) -> set[Hashable]:

@@ -44,16 +44,17 @@ class Tile:
     picture: RgbImage  # the face alone, of any size
     emotion: str
     probability: float
+    when: str = ""  # of a video's: its time
 
 
-def tile_of(image: RgbImage, box: Box, emotion: str, probability: float) -> Tile:
+def tile_of(image: RgbImage, box: Box, emotion: str, probability: float, when: str = "") -> Tile:
     """The face in `box` of a picture (H, W, 3); what lies beyond the edge is left out."""
     height, width = image.shape[:2]
     top, left = max(0, box.top), max(0, box.left)
     bottom, right = min(height, box.top + box.height), min(width, box.left + box.width)
     face = image[top : max(bottom, top + 1), left : max(right, left + 1)]
     small = cv2.resize(face, (_TILE, _TILE), interpolation=cv2.INTER_AREA)
-    return Tile(np.asarray(small, np.uint8), emotion, probability)
+    return Tile(np.asarray(small, np.uint8), emotion, probability, when)
 
 
 def contact_sheet(
@@ -78,6 +79,8 @@ def contact_sheet(
     note = 30 if hidden else 0
     page = Image.new("RGB", (width, max(60, sum(heights) + note + _GAP)), _BACKGROUND)
     draw = ImageDraw.Draw(page)
+    if not found:
+        draw.text((_GAP, _GAP), translated("no face", language), font=font(18), fill=_INK)
     top = 0
     for (emotion, faces), height in zip(blocks.items(), heights, strict=True):
         if not height:
@@ -90,6 +93,9 @@ def contact_sheet(
             x, y = _GAP + column * step, top + 36 + row * (step + 18)
             page.paste(Image.fromarray(tile.picture), (x, y))
             draw.text((x, y + _TILE + 1), f"{tile.probability:.0%}", font=caption, fill=_INK)
+            if tile.when:
+                left = x + _TILE - draw.textlength(tile.when, font=caption)
+                draw.text((left, y + _TILE + 1), tile.when, font=caption, fill=_INK)
         top += height
     if hidden:
         text = translated(f"{hidden} more faces are not shown", language)
