@@ -28,7 +28,8 @@ from machine import describe
 from semblante import Analyzer, Detector, load_fer2013
 from semblante.files import write_json
 from semblante.images import load_image
-from semblante.recognise.detectors import HaarDetector, YuNetDetector
+from semblante.recognise.haar import HaarDetector
+from semblante.recognise.yunet import YuNetDetector
 from semblante.results import Box
 
 ROOT = Path(__file__).resolve().parents[1]

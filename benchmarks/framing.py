@@ -23,7 +23,9 @@ from semblante.files import write_json
 from semblante.models import DEFAULT_MODEL, model_path
 from semblante.preprocess import crop_face, to_grey
 from semblante.recognise.classifier import Classifier
-from semblante.recognise.detectors import Detector, HaarDetector, YuNetDetector
+from semblante.recognise.detection import Detector
+from semblante.recognise.haar import HaarDetector
+from semblante.recognise.yunet import YuNetDetector
 from semblante.results import Box
 
 N_FITTED = 1500

@@ -31,7 +31,8 @@ from semblante.files import write_json
 from semblante.models import sha256
 from semblante.preprocess import FACE_SIZE, InputSpec, crop_face, standardise, to_grey
 from semblante.recognise.classifier import LOGITS
-from semblante.recognise.detectors import HaarDetector, YuNetDetector
+from semblante.recognise.haar import HaarDetector
+from semblante.recognise.yunet import YuNetDetector
 from semblante.train.export import onnx_model
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -27,7 +27,8 @@ from semblante.errors import ModelError
 from semblante.files import write_json
 from semblante.images import load_image
 from semblante.preprocess import network_input
-from semblante.recognise.detectors import HaarDetector, largest_face
+from semblante.recognise.detectors import largest_face
+from semblante.recognise.haar import HaarDetector
 from semblante.train.batches import augment
 from semblante.train.curves import run_title
 from semblante.train.learning_curve import draw_learning_curve, share_of_training

@@ -17,21 +17,23 @@ from conftest import EXAMPLE, SHARED, needs_fer2013, needs_photos
 from semblante import Analyzer, Box, Dataset, ModelError, OptionError
 from semblante.preprocess import crop_face, to_grey
 from semblante.pull import pull_detector
-from semblante.recognise import detectors, last_stage
-from semblante.recognise.detectors import (
-    DETECTORS,
+from semblante.recognise import haar, last_stage
+from semblante.recognise.detection import (
     Detection,
     Detector,
-    HaarDetector,
     Landmarks,
+    non_maximum_suppression,
+)
+from semblante.recognise.detectors import (
+    DETECTORS,
     WholePicture,
-    YuNetDetector,
     detected_in,
     largest_face,
     make_detector,
-    non_maximum_suppression,
 )
+from semblante.recognise.haar import HaarDetector
 from semblante.recognise.last_stage import face_probabilities
+from semblante.recognise.yunet import YuNetDetector
 
 YUNET = SHARED / "models" / "face_detection_yunet_2023mar.onnx"
 needs_yunet = pytest.mark.skipif(not YUNET.is_file(), reason="YuNet's file is not at hand")
@@ -257,7 +259,7 @@ def test_windows_that_agree_and_the_network_decide_together(
         places.append(cuts)
         return np.full(len(cuts), likely, np.float32)
 
-    monkeypatch.setattr("semblante.recognise.detectors.face_probabilities", face_probabilities)
+    monkeypatch.setattr("semblante.recognise.haar.face_probabilities", face_probabilities)
     detector = HaarDetector(min_score=min_score)
     picture = np.repeat(np.arange(640, dtype=np.float32)[None], 640, 0) / 2.51
     found = detector.detect(np.stack([picture] * 3, axis=2).astype(np.uint8), upright=True)
@@ -276,7 +278,7 @@ def test_a_tilted_head_takes_more(monkeypatch: pytest.MonkeyPatch) -> None:
     picture, rolls = np.zeros((640, 640, 3), np.uint8), {}
     for likely in (0.7, 0.8):
         monkeypatch.setattr(
-            detectors, "face_probabilities", lambda cuts, p=likely: np.full(len(cuts), p)
+            haar, "face_probabilities", lambda cuts, p=likely: np.full(len(cuts), p)
         )
         rolls[likely] = [one.roll for one in HaarDetector().detect(picture)]
     assert rolls == {0.7: [0.0], 0.8: [0.0, -30.0, 30.0]}
@@ -511,13 +513,13 @@ def test_in_videos_too_a_detector_searches_at_its_own_size_at_most(
 ) -> None:
     detector = HaarDetector(max_side=200)
     searched: list[int] = []
-    scaled = detectors._scaled
+    scaled = haar.scaled
 
     def spy(image, max_side, least_side):
         searched.append(max_side)
         return scaled(image, max_side, least_side)
 
-    monkeypatch.setattr(detectors, "_scaled", spy)
+    monkeypatch.setattr(haar, "scaled", spy)
     detector.detect(np.zeros((480, 640, 3), np.uint8), 640, upright=True)
     detector.detect(np.zeros((480, 640, 3), np.uint8), 128, upright=True)
     assert searched == [200, 160, 128, 128]

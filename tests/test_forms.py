@@ -24,7 +24,8 @@ from semblante.data.load import form_of
 from semblante.data.parquet import write_parquet
 from semblante.images import encoded_png, load_image
 from semblante.preprocess import crop_face, to_grey
-from semblante.recognise.detectors import HaarDetector, largest_face
+from semblante.recognise.detectors import largest_face
+from semblante.recognise.haar import HaarDetector
 
 pytest.importorskip("pyarrow")
 

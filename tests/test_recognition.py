@@ -40,7 +40,8 @@ from semblante.recognise.annotate import (
     font,
 )
 from semblante.recognise.classifier import Classifier, import_onnxruntime, softmax
-from semblante.recognise.detectors import Detection, WholePicture
+from semblante.recognise.detection import Detection
+from semblante.recognise.detectors import WholePicture
 from semblante.results import COLUMNS, rows_of
 
 

@@ -15,7 +15,8 @@ from conftest import EXAMPLE
 from films import FPS, SIZE, canvas, write_video
 from semblante import Analyzer, Box, Face
 from semblante.preprocess import crop_face, to_grey
-from semblante.recognise.detectors import Detection, make_detector
+from semblante.recognise.detection import Detection
+from semblante.recognise.detectors import make_detector
 from semblante.recognise.pipeline import Following
 from semblante.recognise.tracks import (
     Track,

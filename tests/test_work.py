@@ -14,7 +14,7 @@ from films import FPS, SIZE, canvas, write_video
 from semblante import Analysis, Analyzer, Box, VideoError
 from semblante.cli.inputs import Clip
 from semblante.cli.work import Result, Work
-from semblante.recognise.detectors import Detection
+from semblante.recognise.detection import Detection
 from semblante.recognise.video import Video
 
 

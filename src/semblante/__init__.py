@@ -21,7 +21,7 @@ from semblante.errors import (
 from semblante.images import load_image
 from semblante.models import available_models
 from semblante.recognise.annotate import annotate
-from semblante.recognise.detectors import Detection, Detector
+from semblante.recognise.detection import Detection, Detector
 from semblante.recognise.explain import Explanation
 from semblante.recognise.pipeline import Analyzer
 from semblante.recognise.sheets import evidence_sheet

@@ -18,7 +18,8 @@ from semblante.cli.checks import complain, votes_beside
 from semblante.cli.language import said
 from semblante.data import Dataset, load_dataset
 from semblante.errors import DataError, ModelError, OptionError
-from semblante.recognise.detectors import HaarDetector, largest_face
+from semblante.recognise.detectors import largest_face
+from semblante.recognise.haar import HaarDetector
 
 if TYPE_CHECKING:
     from semblante.data.ferplus import FerPlus

@@ -23,15 +23,8 @@ from semblante.images import ImageSource, RgbImage, load_image
 from semblante.models import DEFAULT_MODEL, model_path
 from semblante.preprocess import crop_face, to_grey
 from semblante.recognise.classifier import Classifier
-from semblante.recognise.detectors import (
-    DETECTORS,
-    Detection,
-    Detector,
-    WholePicture,
-    detected_in,
-    make_detector,
-    non_maximum_suppression,
-)
+from semblante.recognise.detection import Detection, Detector, non_maximum_suppression
+from semblante.recognise.detectors import DETECTORS, WholePicture, detected_in, make_detector
 from semblante.recognise.explain import Explanation, explanation
 from semblante.recognise.tracks import Track, Tracker, tracker_for
 from semblante.recognise.video import Video, check_every

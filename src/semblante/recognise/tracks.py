@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from semblante.recognise.detectors import Detection
+from semblante.recognise.detection import Detection
 from semblante.results import Box
 
 _GRID: Final = 6  # points a side that are followed in each face

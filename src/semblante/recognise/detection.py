@@ -1,0 +1,136 @@
+"""A face's place in a picture, and what those who look for one share."""
+
+from __future__ import annotations
+
+import math
+import operator
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from semblante.errors import OptionError
+from semblante.images import RgbImage
+from semblante.results import Box
+
+# Of two boxes with an IoU above the first, or of which more than the second of the smaller one lies
+# in the other, one is no face.
+OVERLAP: Final = 0.3
+_MOST_OF_ONE: Final = 0.5
+Point = tuple[float, float]  # x to the right and y down, in pixels
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """Places in a face; left and right as the picture shows them."""
+
+    left_eye: Point
+    right_eye: Point
+    nose: Point
+    left_mouth: Point
+    right_mouth: Point
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A face's place and how sure the detector is of it.
+
+    Raises `OptionError` unless the box is of whole numbers, and at least a pixel wide and high, and
+    the score within its range.
+    """
+
+    box: Box  # as FER2013 frames faces; it may reach beyond the picture
+    score: float  # 0..1
+    landmarks: Landmarks | None = None  # where the detector knows them
+    roll: float = 0.0  # degrees by which the head is tilted clockwise; 0 where nobody knows
+
+    def __post_init__(self) -> None:
+        try:  # numpy's numbers become Python's
+            box = Box(*map(operator.index, self.box.to_list()))
+        except TypeError:
+            box = None
+        if box is None or box.width < 1 or box.height < 1:
+            raise OptionError(
+                "expected a face's box in whole pixels, at least one wide and high, "
+                f"found {self.box}"
+            )
+        if not 0 <= self.score <= 1:
+            raise OptionError(f"expected a detection's score between 0 and 1, found {self.score}")
+        object.__setattr__(self, "box", box)
+        object.__setattr__(self, "score", float(self.score))
+
+
+class Detector(Protocol):
+    """Anything that finds faces in a picture."""
+
+    def detect(
+        self, image: RgbImage, max_side: int | None = None, *, upright: bool = False
+    ) -> list[Detection]:
+        """RGB uint8 (H, W, 3) -> the faces in it, surest first; none is an empty list.
+
+        Where that can save time: `max_side`, pixels a side at which it is enough to look;
+        `upright`, heads that are not tilted are enough. A detector with an attribute `tilted` that
+        is false finds the same with and without `upright`, and is asked once.
+        """
+
+
+class PerThread(threading.local):
+    """What each thread has of its own; into another process it goes empty."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PerThread, ()
+
+
+def non_maximum_suppression(detections: Iterable[Detection]) -> list[Detection]:
+    """Of boxes, the surest first, those that have no IoU above 0.3 with one before them, nor share
+    most of the smaller one with it: a mouth is no second face."""
+    kept: list[Detection] = []
+    for detection in detections:
+        box = detection.box
+        if all(
+            box.iou(other.box) <= OVERLAP and box.shared(other.box) <= _MOST_OF_ONE
+            for other in kept
+        ):
+            kept.append(detection)
+    return kept
+
+
+def smallest_face(image: npt.NDArray[np.uint8], min_face: int | None = None) -> int:
+    """Pixels a side from which a face is looked for: `min_face`, else 24, or in a picture that is
+    small itself an eighth of its shorter side."""
+    return min_face or max(1, min(24, min(image.shape[:2]) // 8))
+
+
+def scaled(
+    image: npt.NDArray[np.uint8], max_side: int, least_side: int
+) -> tuple[npt.NDArray[np.uint8], float]:
+    """A picture whose longer side is at most `max_side`, and at least `least_side` if four times
+    its size are enough for that; and by what factor its size was changed.
+
+    A panorama, of which that would leave too little to see, keeps as many pixels as a picture that
+    is twice as long as high.
+    """
+    height, width = image.shape[:2]
+    longer = max(height, width)
+    most = max(max_side / longer, max_side / math.sqrt(2 * height * width))
+    scale = min(most, max(1.0, min(4.0, least_side / longer)))
+    if scale != 1:
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+        image = np.asarray(cv2.resize(image, size, interpolation=method), np.uint8)
+    return image, scale
+
+
+def check_limits(min_face: int | None, min_score: float, max_side: int) -> None:
+    """Raise `OptionError` for options of a detector that are outside their range."""
+    if min_face is not None and min_face < 1:
+        raise OptionError(f"expected min_face of at least 1, found {min_face}")
+    if max_side < 1 or not 0 < min_score < 1:
+        raise OptionError(
+            "expected max_side of at least 1 and min_score between 0 and 1, "
+            f"found {max_side} and {min_score}"
+        )
