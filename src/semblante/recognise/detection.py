@@ -73,8 +73,9 @@ class Detector(Protocol):
         """RGB uint8 (H, W, 3) -> the faces in it, surest first; none is an empty list.
 
         Where that can save time: `max_side`, pixels a side at which it is enough to look;
-        `upright`, heads that are not tilted are enough. A detector with an attribute `tilted` that
-        is false finds the same with and without `upright`, and is asked once.
+        `upright`, heads that are neither tilted nor turned aside are enough. A detector with an
+        attribute `tilted` that is false finds the same with and without `upright`, and is asked
+        once.
         """
 
 
