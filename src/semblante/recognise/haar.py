@@ -28,6 +28,7 @@ from semblante.results import Box
 
 # OpenCV turns no picture of 32,767 pixels a side, and this is more than is searched anyway.
 _MOST_TURNED: Final = 8192
+_MOST_PIXELS_TURNED: Final = 900**2  # more than is searched of them
 
 
 _FRONTAL: Final = "haarcascade_frontalface_alt2.xml"
@@ -59,9 +60,10 @@ class HaarDetector:
     _WINDOW: Final = 20  # pixels a side, the cascades' own
     _STEP: Final = 1.2  # from one size of the window to the next
     _LEAST_SIDE: Final = 640  # smaller pictures are enlarged to this, four times at most
-    # Tilted heads and profiles are looked for at this size, from 30 pixels on.
+    # Tilted heads and profiles are looked for at this size, from so many pixels on.
     _SECOND_SIDE: Final = 640
-    _SECOND_FACE: Final = 30
+    _TILTED_FACE: Final = 30
+    _PROFILE_FACE: Final = 34
     # And where a window was taken, once more: so far around, at such sizes, both in its sides, and
     # at so many pixels a side, since only windows of 40 and more are moved by single pixels.
     _CLOSER_ROOM: Final = 1.6
@@ -134,10 +136,9 @@ class HaarDetector:
         found = self._search(grey, side, smallest) + self._close(grey, side, smallest)
         profiles: list[Detection] = []
         if self.tilted and not upright:
-            second = round(self._SECOND_FACE * max(grey.shape) / self._SECOND_SIDE)
-            side, smallest = min(side, self._SECOND_SIDE), max(smallest, second)
-            found += self._tilted(grey, side, smallest)
-            profiles += self._profiles(grey, side, smallest)
+            side, shown = min(side, self._SECOND_SIDE), max(grey.shape) / self._SECOND_SIDE
+            found += self._tilted(grey, side, max(smallest, round(self._TILTED_FACE * shown)))
+            profiles += self._profiles(grey, side, max(smallest, round(self._PROFILE_FACE * shown)))
         surest = [sorted(some, key=lambda place: -place.score) for some in (found, profiles)]
         return surest[0] + surest[1]
 
@@ -292,7 +293,7 @@ def _turned(
 ) -> tuple[npt.NDArray[np.uint8], float, npt.NDArray[np.float64]]:
     """All of a picture turned anticlockwise, a very large one made smaller first; by what factor
     its size was changed for that; and the map (2, 3) that leads back."""
-    scale = min(1.0, _MOST_TURNED / max(grey.shape))
+    scale = min(1.0, _MOST_TURNED / max(grey.shape), math.sqrt(_MOST_PIXELS_TURNED / grey.size))
     height, width = (max(1, round(side * scale)) for side in grey.shape)
     small = grey if scale == 1 else cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA)
     there = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0)
