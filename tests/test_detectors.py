@@ -312,6 +312,7 @@ def test_profiles_of_both_sides_in_the_frame_of_fer2013(
     cascades = {haar._FRONTAL: Cascade(), haar._PROFILE: Cascade(30)}
     monkeypatch.setattr(HaarDetector, "_cascade", lambda _, name: cascades[name])
     monkeypatch.setattr(haar, "face_probabilities", lambda cuts: np.full(len(cuts), likely))
+    monkeypatch.setattr(HaarDetector, "_PROFILE_FACE", 24)
     monkeypatch.setattr(HaarDetector, "_CLOSER_SIDE", 50)
     monkeypatch.setattr(HaarDetector, "_CLOSER_ROOM", 5)  # all from the left upper corner
     picture = np.zeros((640, 640, 3), np.uint8)
