@@ -29,8 +29,6 @@ from semblante.results import Box
 # OpenCV turns no picture of 32,767 pixels a side, and this is more than is searched anyway.
 _MOST_TURNED: Final = 8192
 _MOST_PIXELS_TURNED: Final = 900**2  # more than is searched of them
-
-
 _FRONTAL: Final = "haarcascade_frontalface_alt2.xml"
 _PROFILE: Final = "haarcascade_profileface.xml"
 
@@ -64,8 +62,8 @@ class HaarDetector:
     _SECOND_SIDE: Final = 640
     _TILTED_FACE: Final = 30
     _PROFILE_FACE: Final = 34
-    # And where a window was taken, once more: so far around, at such sizes, both in its sides, and
-    # at so many pixels a side, since only windows of 40 and more are moved by single pixels.
+    # Where a glance shows one, a closer look follows: so far around, at such sizes, both in its
+    # sides, and at so many pixels a side, since only windows of 40 and more move by single pixels.
     _CLOSER_ROOM: Final = 1.6
     _CLOSER_SIZES: Final = (0.75, 1.4)
     _CLOSER_SIDE: Final = 44
@@ -90,7 +88,7 @@ class HaarDetector:
         """`min_face`: smallest side of a face in pixels, None as in `smallest_face`; `min_score`:
         0..1, exclusive of both; `max_side`: larger pictures are searched at this size
         (panoramas at more for their length), so that time is bounded; `tilted`: search for tilted
-        heads and profiles too, which takes longer than all the rest."""
+        heads and profiles too, which takes about as long again."""
         check_limits(min_face, min_score, max_side)
         self.min_face = min_face
         self.min_score = min_score
@@ -98,7 +96,8 @@ class HaarDetector:
         self.tilted = tilted
         self._cascades = PerThread()  # one keeps its place while it looks
         # Whatever is wrong with their files shows now.
-        self._cascade(_FRONTAL), self._cascade(_PROFILE)
+        for name in (_FRONTAL, _PROFILE):
+            self._cascade(name)
         face_probabilities(np.zeros((1, FACE_SIZE, FACE_SIZE), np.uint8))
 
     def detect(
