@@ -44,8 +44,8 @@ class Views:
         self._every_s = every_s
         self._clip: list[Analysis] = []  # the frames of the video at hand, for its timeline
         self._frame: Analysis | None = None  # the last of them
-        # When each of its tracks showed each emotion most clearly.
-        self._moments: dict[tuple[int | None, str], tuple[Analysis, Face]] = {}
+        # In which frame each of its tracks showed each emotion most clearly.
+        self._moments: dict[tuple[int | None, str], tuple[int, Face]] = {}
         self._taken = {name for path in others for name in _known_as(path)} if timelines else set()
         self.failed = 0  # timelines that could not be written
 
@@ -60,7 +60,7 @@ class Views:
             if self._timelines is not None:
                 self._clip.append(analysis)
             if self._sheet is not None:
-                self._keep_moments(analysis)
+                self._keep_moments(analysis.frame, analysis.faces)
         elif self._sheet is not None and analysis.faces:
             self._faces.update(face.emotion for face in analysis.faces)
             if len(self._tiles) >= _MOST_TILES:
@@ -82,12 +82,12 @@ class Views:
             if hidden := self._faces.total() - len(self._tiles):
                 complain(f"--contact-sheet {self._sheet}: {hidden} more faces are not shown on it")
 
-    def _keep_moments(self, analysis: Analysis) -> None:
-        for face in analysis.faces:
+    def _keep_moments(self, frame: int, faces: Iterable[Face]) -> None:
+        for face in faces:
             shown = (face.track, face.emotion)
             before = self._moments.get(shown)
             if before is None or _how_clearly(face) > _how_clearly(before[1]):
-                self._moments[shown] = analysis, face
+                self._moments[shown] = frame, face
 
     def _end_clip(self) -> None:
         """No more frames of the video at hand will come."""
@@ -100,9 +100,9 @@ class Views:
     def _add_moments(self, clip: Path) -> None:
         """A tile for each, of its frame: the video is read once more, as far as is needed."""
         self._faces.update(emotion for _, emotion in self._moments)
-        wanted: dict[int | None, list[Face]] = {}
-        for analysis, face in self._moments.values():
-            wanted.setdefault(analysis.frame, []).append(face)
+        wanted: dict[int, list[Face]] = {}
+        for number, face in self._moments.values():
+            wanted.setdefault(number, []).append(face)
         if not wanted or len(self._tiles) >= _MOST_TILES:
             return
         try:
