@@ -1,4 +1,4 @@
-"""Faces by OpenCV's Haar cascade, in whose boxes FER2013's own faces were cut."""
+"""Faces by OpenCV's Haar cascades; FER2013's own faces were cut in the boxes of one."""
 
 from __future__ import annotations
 
@@ -137,9 +137,10 @@ class HaarDetector:
         if self.tilted and not upright:
             side, shown = min(side, self._SECOND_SIDE), max(grey.shape) / self._SECOND_SIDE
             found += self._tilted(grey, side, max(smallest, round(self._TILTED_FACE * shown)))
-            profiles += self._profiles(grey, side, max(smallest, round(self._PROFILE_FACE * shown)))
-        surest = [sorted(some, key=lambda place: -place.score) for some in (found, profiles)]
-        return surest[0] + surest[1]
+            profiles = self._profiles(grey, side, max(smallest, round(self._PROFILE_FACE * shown)))
+        for places in (found, profiles):
+            places.sort(key=lambda place: -place.score)
+        return found + profiles
 
     def _search(self, grey: npt.NDArray[np.uint8], side: int, smallest: int) -> list[Detection]:
         """Upright faces from the front."""
