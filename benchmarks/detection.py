@@ -28,6 +28,7 @@ from machine import describe
 from semblante import Analyzer, Detector, load_fer2013
 from semblante.files import write_json
 from semblante.images import load_image
+from semblante.recognise.cnn import CnnDetector
 from semblante.recognise.haar import HaarDetector
 from semblante.recognise.yunet import YuNetDetector
 from semblante.results import Box
@@ -47,7 +48,11 @@ def main() -> None:
     arguments = parser.parse_args()
     photos = photographs(arguments.photos)
     pictures = {**photos, **variations(), **without_faces(photos)}
-    detectors = {"haar": HaarDetector, "yunet": lambda **o: YuNetDetector(arguments.yunet, **o)}
+    detectors = {
+        "cnn": CnnDetector,
+        "haar": HaarDetector,
+        "yunet": lambda **o: YuNetDetector(arguments.yunet, **o),
+    }
     results: dict[str, Any] = {}
     for name, make in detectors.items():
         analyzer = Analyzer(detector=make())

@@ -23,6 +23,7 @@ from semblante.files import write_json
 from semblante.models import DEFAULT_MODEL, model_path
 from semblante.preprocess import crop_face, to_grey
 from semblante.recognise.classifier import Classifier
+from semblante.recognise.cnn import CnnDetector
 from semblante.recognise.detection import Detector
 from semblante.recognise.haar import HaarDetector
 from semblante.recognise.yunet import YuNetDetector
@@ -43,6 +44,7 @@ def main() -> None:
     print(f"fitted on {fitted['n']} Training faces: {fitted}")
     classifier = Classifier(model_path())
     detectors = {
+        "cnn": CnnDetector(),
         "haar": HaarDetector(),
         "yunet": YuNetDetector(arguments.yunet),
     }

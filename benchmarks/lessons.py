@@ -27,8 +27,8 @@ from semblante.errors import ModelError
 from semblante.files import write_json
 from semblante.images import load_image
 from semblante.preprocess import network_input
+from semblante.recognise.cnn import CnnDetector
 from semblante.recognise.detectors import largest_face
-from semblante.recognise.haar import HaarDetector
 from semblante.train.batches import augment
 from semblante.train.curves import run_title
 from semblante.train.learning_curve import draw_learning_curve, share_of_training
@@ -112,7 +112,7 @@ def main() -> None:
 
 def example_face() -> np.ndarray:
     """Eileen Collins, as the network sees her: grey, (48, 48)."""
-    face = largest_face(HaarDetector())(load_image(ROOT / "examples" / "eileen-collins.jpg"))
+    face = largest_face(CnnDetector())(load_image(ROOT / "examples" / "eileen-collins.jpg"))
     assert face is not None
     return face
 

@@ -24,8 +24,8 @@ from semblante.data.load import form_of
 from semblante.data.parquet import write_parquet
 from semblante.images import encoded_png, load_image
 from semblante.preprocess import crop_face, to_grey
+from semblante.recognise.cnn import CnnDetector
 from semblante.recognise.detectors import largest_face
-from semblante.recognise.haar import HaarDetector
 
 pytest.importorskip("pyarrow")
 
@@ -448,10 +448,10 @@ def test_faces_are_found_on_request(tmp_path: Path) -> None:
         wide = Image.new("RGB", (picture.width * 2, picture.height), "white")
         wide.paste(picture, (picture.width, 0))
     wide.save(tmp_path / "happy" / "eileen.png")
-    find = largest_face(HaarDetector())
+    find = largest_face(CnnDetector())
     found = load_dataset(tmp_path, find_face=find)
     image = load_image(tmp_path / "happy" / "eileen.png")
-    [face] = Analyzer(detector=HaarDetector()).analyze(image)
+    [face] = Analyzer(detector=CnnDetector()).analyze(image)
     assert face.box.left > wide.width // 2
     assert np.array_equal(found.images, crop_face(to_grey(image), face.box)[None])
 

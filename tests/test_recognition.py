@@ -98,9 +98,7 @@ class Sees:
     def __init__(self, *found: Detection) -> None:
         self.found = found
 
-    def detect(
-        self, image: np.ndarray, max_side: int | None = None, *, upright: bool = False
-    ) -> list[Detection]:
+    def detect(self, image: np.ndarray, max_side: int | None = None) -> list[Detection]:
         return list(self.found)
 
 
@@ -229,9 +227,7 @@ def test_one_bad_picture_does_not_stop_the_others(analyzer: Analyzer) -> None:
 @pytest.mark.parametrize("error", [cv2.error("too large"), MemoryError("too large")])
 def test_a_picture_that_cannot_be_searched_does_not_stop_the_others(error: Exception) -> None:
     class Fails(Sees):
-        def detect(
-            self, image: np.ndarray, max_side: int | None = None, *, upright: bool = False
-        ) -> list[Detection]:
+        def detect(self, image: np.ndarray, max_side: int | None = None) -> list[Detection]:
             if len(image) > 100:
                 raise error
             return []
@@ -272,9 +268,7 @@ def test_what_is_known_does_not_wait_for_what_takes_long() -> None:
     may_go_on = threading.Event()
 
     class Slow(Sees):
-        def detect(
-            self, image: np.ndarray, max_side: int | None = None, *, upright: bool = False
-        ) -> list[Detection]:
+        def detect(self, image: np.ndarray, max_side: int | None = None) -> list[Detection]:
             assert len(image) < 100 or may_go_on.wait(60)
             return []
 

@@ -203,9 +203,7 @@ def test_a_cut_ends_all_tracks_and_the_new_scene_is_searched_at_once() -> None:
     class Notes:
         """Sees a face in the same place of every picture."""
 
-        def detect(
-            self, image: np.ndarray, max_side: int | None = None, *, upright: bool = False
-        ) -> list[Detection]:
+        def detect(self, image: np.ndarray, max_side: int | None = None) -> list[Detection]:
             searched.append(time_s)
             return [Detection(Box(100, 60, 80, 80), 0.9)]
 
@@ -306,9 +304,7 @@ def test_when_the_detector_looks_again() -> None:
     class Notes:
         """Sees one face that stays, surer from close by, and notes how wide its pictures are."""
 
-        def detect(
-            self, image: np.ndarray, max_side: int | None = None, *, upright: bool = False
-        ) -> list[Detection]:
+        def detect(self, image: np.ndarray, max_side: int | None = None) -> list[Detection]:
             widths.append(image.shape[1])
             whole = image.shape[1] == SIZE[0]
             place = Box(100, 60, 80, 80) if whole else Box(40, 40, 80, 80)
@@ -324,36 +320,6 @@ def test_when_the_detector_looks_again() -> None:
         seen.append((widths.copy(), face.detection_score))
     assert [asked for asked, _ in seen] == [[320], [], [160], [], [160], [320], [], [160]]
     assert [score for _, score in seen] == [0.9, 0.9, 0.95, 0.95, 0.95, 0.9, 0.9, 0.95]
-
-
-@pytest.mark.parametrize("tilted", [True, False, None])
-def test_whether_tilted_heads_need_a_look_of_their_own_says_the_detector(
-    tilted: bool | None,
-) -> None:
-    looks: list[tuple[int, bool]] = []
-
-    class Notes:
-        """Sees one face, close by only where it need not be upright."""
-
-        def detect(
-            self, image: np.ndarray, max_side: int | None = None, *, upright: bool = False
-        ) -> list[Detection]:
-            looks.append((image.shape[1], upright))
-            if image.shape[1] == SIZE[0]:
-                return [Detection(Box(100, 60, 80, 80), 0.9)]
-            return [] if upright else [Detection(Box(40, 40, 80, 80), 0.85)]
-
-    detector = Notes()
-    if tilted is not None:
-        detector.tilted = tilted  # type: ignore[attr-defined]
-    following = Following(
-        Analyzer(detector=detector), Tracker(), look_every_s=0.1, search_every_s=9.0
-    )
-    following.faces(canvas(), 0.0)
-    [face] = following.faces(canvas(), 0.2)
-    again = [] if tilted is False else [(160, False)]
-    assert looks == [(320, True), (160, True), *again]
-    assert face.detection_score == (0.9 if tilted is False else 0.85)
 
 
 class Film(Video):
@@ -412,7 +378,7 @@ def test_what_is_asked_of_a_video_is_done(
 
 @pytest.mark.parametrize("search_every_s", [0.5, 0.0])
 def test_a_head_that_tilts_is_followed(tmp_path: Path, search_every_s: float) -> None:
-    """Also where every frame is searched, as for a copy with hidden faces: upright heads only."""
+    """Also where every frame is searched, as for a copy with hidden faces."""
     picture = cv2.resize(semblante.load_image(EXAMPLE), (240, 240))
 
     def frame(number: int) -> np.ndarray:
@@ -478,9 +444,7 @@ class Counts:
     def __init__(self) -> None:
         self.asked = 0
 
-    def detect(
-        self, image: np.ndarray, max_side: int | None = None, *, upright: bool = False
-    ) -> list[Detection]:
+    def detect(self, image: np.ndarray, max_side: int | None = None) -> list[Detection]:
         self.asked += 1
         return []
 

@@ -353,7 +353,7 @@ def test_help_in_spanish() -> None:
     done = semblante("explain", "--help", SEMBLANTE_LANG="es")
     assert "Uso: semblante explain [OPCIONES] {RUTA}..." in done.stdout
     assert "imágenes, o carpetas de imágenes [obligatorio]" in done.stdout
-    assert "[por omisión: haar]" in done.stdout
+    assert "[por omisión: cnn]" in done.stdout
     assert "Muestra esta ayuda y termina." in done.stdout
     # A paragraph is as wide as the terminal, not as the code.
     assert "se ve como se ve. Tarda hasta un segundo por " in done.stdout

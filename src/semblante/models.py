@@ -63,9 +63,11 @@ MODELS: Final[dict[str, ModelEntry]] = {
 }
 DEFAULT_MODEL: Final = "rcnn-medium-int8"
 
-# The network by which the cascade's finds are checked; see `recognise/last_stage.py`.
-_LAST_STAGE: Final = "last-stage.onnx"
-_LAST_STAGE_SHA256: Final = "120ba20562c21c8fd98d6748f923f18b002d25704a3d9b1e7379851a33028884"
+# The two networks of `CnnDetector`, and the sha256 of their files.
+_DETECTION_NETWORKS: Final = {
+    "proposals": "fb2b748724e75663800616458aed0c7a4ef9264823ceb0f3aa9f86dc9cfe0f27",
+    "frames": "198d78c5928fbb9824055e9f52a6e35a6bfd5f43777870be52e52864e66cbb81",
+}
 
 
 @dataclass(frozen=True)
@@ -131,10 +133,11 @@ def model_path(model: str | os.PathLike[str] = DEFAULT_MODEL) -> Path:
     return path
 
 
-def last_stage_path() -> Path:
-    """The ONNX file of the cascade's last stage; raises `ModelError` for another than released."""
-    path = _shipped(_LAST_STAGE)
-    check_sha256(path, _LAST_STAGE_SHA256, "install semblante again")
+def detection_network_path(name: str) -> Path:
+    """The ONNX file of a network of `CnnDetector`, "proposals" or "frames"; raises `ModelError` for
+    another than released."""
+    path = _shipped(f"face-{name}.onnx")
+    check_sha256(path, _DETECTION_NETWORKS[name], "install semblante again")
     return path
 
 

@@ -90,7 +90,8 @@ def crop_face(
         square = Box(box.left - wide // 2, box.top - tall // 2, longer, longer)
         face = _cut(grey, square.grown(1.5))
         height, width = face.shape
-        level = cv2.getRotationMatrix2D((width / 2, height / 2), roll, 1.0)
+        # About the middle, where pixels have whole numbers.
+        level = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), roll, 1.0)
         level[:, 2] -= (width - box.width) / 2, (height - box.height) / 2
         face = np.asarray(cv2.warpAffine(face, level, (box.width, box.height)), np.uint8)
     else:

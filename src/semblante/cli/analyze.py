@@ -143,7 +143,7 @@ def analyze_command(
     early_exit: EarlyExitOption = None,
     detector: Annotated[
         DetectorName, typer.Option(help="what finds the faces; none: each picture is a face")
-    ] = DetectorName.haar,
+    ] = DetectorName.cnn,
     min_face: Annotated[
         int | None,
         typer.Option(

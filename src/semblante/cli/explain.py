@@ -50,7 +50,7 @@ def explain_command(
         typer.Option(help="what speaks for this one (default: for what each face shows)"),
     ] = None,
     model: ModelOption = DEFAULT_MODEL,
-    detector: DetectorOption = DetectorName.haar,
+    detector: DetectorOption = DetectorName.cnn,
     lang: LanguageOption = Language.en,
     format: Annotated[
         FiguresFormat, typer.Option(help="json is one object a picture, with the evidence by pixel")

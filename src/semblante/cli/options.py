@@ -31,6 +31,7 @@ assert tuple(Language) == LANGUAGES
 class DetectorName(StrEnum):
     """Who finds the faces."""
 
+    cnn = "cnn"
     haar = "haar"
     yunet = "yunet"
     none = "none"

@@ -18,8 +18,8 @@ from semblante.cli.checks import complain, votes_beside
 from semblante.cli.language import said
 from semblante.data import Dataset, load_dataset
 from semblante.errors import DataError, ModelError, OptionError
+from semblante.recognise.cnn import CnnDetector
 from semblante.recognise.detectors import largest_face
-from semblante.recognise.haar import HaarDetector
 
 if TYPE_CHECKING:
     from semblante.data.ferplus import FerPlus
@@ -84,7 +84,7 @@ class Source:
         """
         find_face = None
         if self.find_faces:
-            find_face = largest_face(HaarDetector())
+            find_face = largest_face(CnnDetector())
         bad: list[DataError] = []
         notes: list[str] = []
         label_map = _label_map(self.mapping or [])

@@ -38,7 +38,7 @@ def serve_command(
         list[str] | None, typer.Option(help="another page that may call: https://example.org")
     ] = None,
     model: ModelOption = DEFAULT_MODEL,
-    detector: DetectorOption = DetectorName.haar,
+    detector: DetectorOption = DetectorName.cnn,
     workers: Annotated[
         int | None, typer.Option(min=1, help="pictures analysed at a time (default: one a core)")
     ] = None,

@@ -34,7 +34,7 @@ def watch_command(
         str, typer.Argument(metavar="SOURCE", help="a camera's number, or a video file")
     ] = "0",
     model: ModelOption = DEFAULT_MODEL,
-    detector: DetectorOption = DetectorName.haar,
+    detector: DetectorOption = DetectorName.cnn,
     lang: LanguageOption = Language.en,
 ) -> None:
     """Show the faces of a camera as live bars in the terminal, over SSH too. Ctrl-C ends it.

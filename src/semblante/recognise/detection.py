@@ -67,15 +67,10 @@ class Detection:
 class Detector(Protocol):
     """Anything that finds faces in a picture."""
 
-    def detect(
-        self, image: RgbImage, max_side: int | None = None, *, upright: bool = False
-    ) -> list[Detection]:
+    def detect(self, image: RgbImage, max_side: int | None = None) -> list[Detection]:
         """RGB uint8 (H, W, 3) -> the faces in it, surest first; none is an empty list.
 
-        Where that can save time: `max_side`, pixels a side at which it is enough to look;
-        `upright`, heads that are neither tilted nor turned aside are enough. A detector with an
-        attribute `tilted` that is false finds the same with and without `upright`, and is asked
-        once.
+        `max_side`: pixels a side at which it is enough to look, where that can save time.
         """
 
 
@@ -104,6 +99,14 @@ def smallest_face(image: npt.NDArray[np.uint8], min_face: int | None = None) -> 
     """Pixels a side from which a face is looked for: `min_face`, else 24, or in a picture that is
     small itself an eighth of its shorter side."""
     return min_face or max(1, min(24, min(image.shape[:2]) // 8))
+
+
+def lit(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """A dark picture made light: its lightest pixels, but for 0.5 %, become white."""
+    lightest = float(np.percentile(grey[::4, ::4], 99.5))
+    if lightest >= 128:
+        return grey
+    return np.asarray(cv2.convertScaleAbs(grey, alpha=255 / max(lightest, 8)), np.uint8)
 
 
 def scaled(

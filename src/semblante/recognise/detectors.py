@@ -1,7 +1,7 @@
 """Where are the faces? Boxes in the framing of FER2013, whoever finds them.
 
 FER2013's own faces were cut by OpenCV's Haar cascade, so its boxes are the framing that the network
-knows. Other detectors' boxes are brought to it.
+knows. semblante's own detector learnt it, other detectors' boxes are brought to it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from semblante.errors import OptionError
 from semblante.images import RgbImage
 from semblante.models import DETECTOR_FILES
 from semblante.preprocess import crop_face, to_grey
+from semblante.recognise.cnn import CnnDetector
 from semblante.recognise.detection import Detection, Detector
 from semblante.recognise.haar import HaarDetector
 from semblante.recognise.yunet import YuNetDetector
@@ -26,15 +27,14 @@ from semblante.results import Box
 class WholePicture:
     """Every picture is a face, cropped already."""
 
-    def detect(
-        self, image: RgbImage, max_side: int | None = None, *, upright: bool = False
-    ) -> list[Detection]:
+    def detect(self, image: RgbImage, max_side: int | None = None) -> list[Detection]:
         """See `Detector.detect`."""
         height, width = image.shape[:2]
         return [Detection(Box(0, 0, width, height), 1.0)]
 
 
-DETECTORS: Final = ("haar", *DETECTOR_FILES, "none")
+DEFAULT_DETECTOR: Final = "cnn"
+DETECTORS: Final = (DEFAULT_DETECTOR, "haar", *DETECTOR_FILES, "none")
 
 
 def make_detector(name: str, **options: Any) -> Detector:
@@ -42,6 +42,8 @@ def make_detector(name: str, **options: Any) -> Detector:
 
     Raises `OptionError` for another name.
     """
+    if name == "cnn":
+        return CnnDetector(**options)
     if name == "haar":
         return HaarDetector(**options)
     if name == "yunet":
@@ -51,9 +53,7 @@ def make_detector(name: str, **options: Any) -> Detector:
     raise OptionError(f"unknown detector {name!r}; known: {', '.join(DETECTORS)}")
 
 
-def detected_in(
-    detector: Detector, image: RgbImage, part: Box, max_side: int, *, upright: bool = False
-) -> list[Detection]:
+def detected_in(detector: Detector, image: RgbImage, part: Box, max_side: int) -> list[Detection]:
     """Faces in a part of a picture, their boxes in the whole picture's pixels; no landmarks."""
     left, top = max(0, part.left), max(0, part.top)
     seen = image[top : max(0, part.top + part.height), left : max(0, part.left + part.width)]
@@ -65,7 +65,7 @@ def detected_in(
             box=replace(found.box, left=left + found.box.left, top=top + found.box.top),
             landmarks=None,
         )
-        for found in detector.detect(seen, max_side, upright=upright)
+        for found in detector.detect(seen, max_side)
     ]
 
 

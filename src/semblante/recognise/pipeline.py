@@ -24,7 +24,13 @@ from semblante.models import DEFAULT_MODEL, model_path
 from semblante.preprocess import crop_face, to_grey
 from semblante.recognise.classifier import Classifier
 from semblante.recognise.detection import Detection, Detector, non_maximum_suppression
-from semblante.recognise.detectors import DETECTORS, WholePicture, detected_in, make_detector
+from semblante.recognise.detectors import (
+    DEFAULT_DETECTOR,
+    DETECTORS,
+    WholePicture,
+    detected_in,
+    make_detector,
+)
 from semblante.recognise.explain import Explanation, explanation
 from semblante.recognise.tracks import Track, Tracker, tracker_for
 from semblante.recognise.video import Video, check_every
@@ -86,7 +92,7 @@ class Analyzer:
         self,
         model: str | os.PathLike[str] = DEFAULT_MODEL,
         *,
-        detector: Detector | str = "haar",
+        detector: Detector | str = DEFAULT_DETECTOR,
         threads: int | None = None,
         steps: int | None = None,
         early_exit: float | None = None,
@@ -95,8 +101,8 @@ class Analyzer:
         """Read the model; one for many pictures.
 
         `model`: a name of `semblante.available_models()` or an exported ONNX file.
-        `detector`: "haar", OpenCV's cascade; "yunet", where its file is (`semblante models pull
-        yunet`); "none", each picture is a face; or a `Detector`.
+        `detector`: "cnn", semblante's own; "haar", OpenCV's cascade; "yunet", where its file is
+        (`semblante models pull yunet`); "none", each picture is a face; or a `Detector`.
         `threads`: that estimate faces, and that read pictures and find faces where there are many
         (OpenCV's own, see `cv2.setNumThreads`, help each); None: one for each processor that this
         process may use, see `cv2.getNumberOfCPUs`.
@@ -408,8 +414,6 @@ class Following:
         self._search_side = search_side
         self._looked_s = self._searched_s = -math.inf
         self._whole = isinstance(analyzer.detector, WholePicture)
-        # Does a second look, for heads that were tilted meanwhile, find more than the first?
-        self._tilted = getattr(analyzer.detector, "tilted", True)
 
     def faces(self, image: RgbImage, time_s: float) -> tuple[Face, ...]:
         """Of the next picture, RGB (H, W, 3), taken at `time_s`, which never goes back."""
@@ -438,8 +442,8 @@ class Following:
         if time_s - self._searched_s >= self._search_every_s:
             self._searched_s = time_s
             whole = Box(0, 0, image.shape[1], image.shape[0])
-            found = detected_in(detector, image, whole, self._search_side, upright=True)
-        # Upright heads only: close to the others, the detector looks again.
+            found = detected_in(detector, image, whole, self._search_side)
+        # Close to the others the detector looks again.
         missed = [box for box in self._tracker.boxes if not self._among(found, box)]
         if found and not missed:
             self._looked_s = time_s
@@ -447,11 +451,8 @@ class Following:
             return found
         self._looked_s = time_s
         for box in missed:
-            for upright in (True, False) if self._tilted else (True,):
-                near = detected_in(detector, image, box.grown(_ROOM), _NEAR_SIDE, upright=upright)
-                if again := self._among(near, box):
-                    found += again
-                    break
+            near = detected_in(detector, image, box.grown(_ROOM), _NEAR_SIDE)
+            found += self._among(near, box)
         return non_maximum_suppression(sorted(found, key=lambda detection: -detection.score))
 
     def _among(self, found: Sequence[Detection], box: Box) -> list[Detection]:

@@ -37,7 +37,6 @@ class YuNetDetector:
 
     SIDE: Final = 1.30  # of FER2013's frame, in widths of YuNet's box
     RISE: Final = 0.065  # of the frame's centre above the middle between eyes and mouth, in sides
-    tilted: Final = False  # tilted heads take no search of their own
     _LEAST_SIDE: Final = 320  # smaller pictures are enlarged to this, four times at most
     _THINNEST: Final = 64  # pixels a side; OpenCV reads beyond a picture of 32 and less
     _LEAST_FACE: Final = 10  # pixels a side, of those that the network has learnt from
@@ -52,7 +51,7 @@ class YuNetDetector:
         max_side: int = 640,
     ) -> None:
         """`path`: the network's file, else the one that `semblante models pull yunet` fetched;
-        the others as in `HaarDetector`. Raises `ModelError` where there is no such file."""
+        the others as in `CnnDetector`. Raises `ModelError` where there is no such file."""
         check_limits(min_face, min_score, max_side)
         self.min_face = min_face
         self.min_score = min_score
@@ -61,9 +60,7 @@ class YuNetDetector:
         self._networks = PerThread()  # the input's size is set before each picture
         self._network()  # whatever is wrong with its file shows now
 
-    def detect(
-        self, image: RgbImage, max_side: int | None = None, *, upright: bool = False
-    ) -> list[Detection]:
+    def detect(self, image: RgbImage, max_side: int | None = None) -> list[Detection]:
         """See `Detector.detect`."""
         side = min(self.max_side, max_side or self.max_side)
         searched, scale = scaled(image, side, self._LEAST_SIDE)

@@ -223,8 +223,13 @@ def _step(t: int) -> str:
     return f"step_{t}"
 
 
-def onnx_model(network: nn.Module, outputs: Sequence[str]) -> onnx.ModelProto:
-    """Any number of faces, float32 (n, 1, 48, 48), in; the network's tensors, so named, out."""
+def onnx_model(
+    network: nn.Module, outputs: Sequence[str], any_size: bool = False
+) -> onnx.ModelProto:
+    """Any number of faces, float32 (n, 1, 48, 48), in, or of pictures of `any_size`; the network's
+    tensors, so named, out."""
+    dynamic = torch.export.Dim.DYNAMIC
+    shape = {0: dynamic, 2: dynamic, 3: dynamic} if any_size else {0: torch.export.Dim("n")}
     # Two faces: an example batch of one would be taken for a fixed size.
     example = torch.zeros(2, 1, FACE_SIZE, FACE_SIZE)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -235,7 +240,7 @@ def onnx_model(network: nn.Module, outputs: Sequence[str]) -> onnx.ModelProto:
             (example,),
             input_names=[FACES_INPUT],
             output_names=list(outputs),
-            dynamic_shapes=({0: torch.export.Dim("n")},),
+            dynamic_shapes=(shape,),
             opset_version=OPSET,
             dynamo=True,
             verbose=False,

@@ -1,0 +1,374 @@
+"""Trains the two networks of semblante's own detector, see `recognise/cnn.py`.
+
+    python benchmarks/detector.py --data fer2013.csv --pictures PICTURES
+
+PICTURES: a folder of pictures in which no face is. Each network learns FER2013's Training faces,
+moved, resized, turned, in other light, with parts hidden, with their edges continued or in front of
+a part of a picture; beside parts of faces, squares from anywhere in the pictures and, in rounds,
+what it took for a face in them so far (hard negatives): the first anywhere, the second of what the
+first proposes. Every fifth picture is kept for measuring, as PublicTest's faces are. Writes the
+networks to where the package has them, says their sha256, and results/detector.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnx
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from semblante import load_fer2013, load_image, models
+from semblante.files import write_json
+from semblante.preprocess import FACE_SIZE, InputSpec, standardise, to_grey
+from semblante.recognise import cnn
+from semblante.train.export import onnx_model
+
+WEIGHTS = Path(models.__file__).parent / "weights"
+LONGEST = 900  # pixels a side of a picture
+RANDOM = 80  # squares from anywhere in each
+HELD_OUT = 5  # every so many pictures one is for measuring
+ASKED = 1200  # pictures after each round
+PROPOSED = 60  # places of each that are kept
+TURNED = 45.0  # degrees, by which faces are turned at most, most of them by less than
+LITTLE = 18.0
+SHOWN = {"proposals": (0.15, 0.22), "frames": (0.25, 0.4)}  # moved and resized by so much at most
+ROUNDS = {"proposals": 5, "frames": 6}
+STEPS = {"proposals": 1500, "frames": 900}  # a round
+BATCH = {"proposals": 512, "frames": 384}
+ALPHA = 0.004
+
+# While they are trained, their sha256 is not the one that the package believes.
+cnn.detection_network_path = lambda name: WEIGHTS / f"face-{name}.onnx"
+# What it nearly takes for a face is worth learning from, too.
+cnn.CnnDetector._PROPOSED = 0.3  # type: ignore[misc]
+
+
+# -- pictures without a face ----------------------------------------------------------------------
+
+
+def grey_of(path: Path) -> np.ndarray:
+    cv2.setNumThreads(1)
+    grey = to_grey(load_image(path))
+    scale = min(1.0, LONGEST / max(grey.shape))
+    return cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+
+
+def squares(number: int, path: Path) -> np.ndarray:
+    """Squares uint8 (n, 48, 48) from anywhere in a picture, of any size, a little turned."""
+    sizes = cnn.halved(grey_of(path))
+    height, width = sizes[0].shape
+    rng = np.random.default_rng(number)
+    sides = np.exp(rng.uniform(np.log(20), np.log(max(21, min(height, width))), RANDOM))
+    columns = rng.uniform(0, width, RANDOM), rng.uniform(0, height, RANDOM), sides
+    rolls = rng.uniform(-20, 20, RANDOM)
+    return np.array([cnn.seen_in(sizes, place) for place in np.stack([*columns, rolls], axis=1)])
+
+
+def taken(network: str, seed: int, number: int, path: Path) -> np.ndarray:
+    """Places uint8 (n, 48, 48) of a picture, as it is or turned by quarters, that the networks so
+    far take for a face: both what the second was shown and what it made of that."""
+    quarter = np.random.default_rng((seed, number)).integers(4)
+    grey = np.ascontiguousarray(np.rot90(grey_of(path), quarter))
+    sizes = cnn.halved(grey)
+    places = cnn.CnnDetector().proposals(grey)[:PROPOSED]
+    if network == "frames":
+        looked = cnn.framed(sizes, places)
+        likely = looked[:, 4] > 0.1
+        places = np.concatenate([places[likely], looked[likely]])
+    cuts = [cnn.seen_in(sizes, place) for place in places]
+    return np.array(cuts, np.uint8).reshape(-1, FACE_SIZE, FACE_SIZE)
+
+
+def boxes(number: int, path: Path) -> np.ndarray:
+    """How many faces both find in a picture (1,)."""
+    return np.array([len(cnn.CnnDetector().detect(np.stack([grey_of(path)] * 3, axis=2)))])
+
+
+def gathered(of: Callable[[int, Path], np.ndarray], paths: list[Path]) -> Tensor:
+    # Not forked: of the threads that OpenCV and torch have begun a copy would wait for some.
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(os.cpu_count(), spawn) as pool:
+        found = list(pool.map(of, range(len(paths)), paths, chunksize=8))
+    return torch.from_numpy(np.concatenate(found))
+
+
+# -- faces in windows -----------------------------------------------------------------------------
+
+
+def windows(faces: Tensor, behind: Tensor, moves: Tensor) -> Tensor:
+    """Faces uint8 (n, 48, 48), or their mirror images, in front of `behind` (n, 48, 48) or with
+    their edges continued: float (n, 1, 48, 48), 0..255.
+
+    `moves` (n, 4): how far the face's frame is to the right of the window's middle and below it, in
+    windows; log of its side in windows; by how many times 45 degrees it is turned clockwise.
+    """
+    n = len(faces)
+    right, down, larger, turned = moves.unbind(1)
+    angle, size = torch.deg2rad(turned * cnn.ROLL_UNIT), larger.exp()
+    cos, sin = angle.cos() / size, angle.sin() / size
+    back = torch.stack([torch.stack([cos, sin], 1), torch.stack([-sin, cos], 1)], 1)
+    shift = -2 * back @ torch.stack([right, down], 1)[:, :, None]
+    matrix = torch.cat([back, shift], 2)
+    matrix[:, 0] *= torch.randint(0, 2, (n, 1)) * 2.0 - 1
+    grid = F.affine_grid(matrix, [n, 1, FACE_SIZE, FACE_SIZE], align_corners=False)
+    seen = F.grid_sample(faces[:, None].float(), grid, padding_mode="border", align_corners=False)
+    beyond = grid.abs().amax(3)[:, None] - 1  # 0 at the frame's edge
+    soft = 10 ** (torch.rand(n, 1, 1, 1) * 2 - 2)
+    share = (0.5 - beyond / soft).clamp(0, 1)
+    share[torch.rand(n) < 0.5] = 1.0
+    return share * seen + (1 - share) * behind[:, None].float()
+
+
+def spread(n: int, shifted: float, resized: float) -> Tensor:
+    """Moves of faces that a window shows well enough."""
+    turned = torch.where(torch.rand(n) < 0.6, LITTLE, TURNED) / cnn.ROLL_UNIT
+    most = [torch.full((n,), value) for value in (shifted, shifted, resized)]
+    return (torch.rand(n, 4) * 2 - 1) * torch.stack([*most, turned], 1)
+
+
+def elsewhere(n: int) -> Tensor:
+    """Moves of faces of which a window shows a part (0.4), which are too small (0.3), or aside."""
+    moves, kind = spread(n, 0.3, 0.1), torch.rand(n)
+    part, small, aside = kind < 0.4, (kind >= 0.4) & (kind < 0.7), kind >= 0.7
+    moves[part, :2] *= 3
+    moves[part, 2] = torch.rand(int(part.sum())) * 0.9 + 0.5
+    moves[small, :2] *= 1.3
+    moves[small, 2] = -torch.rand(int(small.sum())) * 0.9 - 0.55
+    direction, far = torch.rand(n) * 2 * torch.pi, torch.rand(n) * 0.35 + 0.4
+    moves[aside, 0] = (far * direction.cos())[aside]
+    moves[aside, 1] = (far * direction.sin())[aside]
+    return moves
+
+
+def in_sunglasses(faces: Tensor) -> Tensor:
+    """Faces uint8 (n, 48, 48), the eyes of each twelfth behind dark glasses: FER2013 has few."""
+    n = len(faces)
+    rows = torch.arange(FACE_SIZE)[:, None] / FACE_SIZE
+    columns = torch.arange(FACE_SIZE) / FACE_SIZE
+    x, y, wide, high, shade = torch.rand(5, n, 1, 1)
+    aside = (columns - 0.5 - (x - 0.5) * 0.1).abs() - (0.17 + 0.04 * x)
+    below = rows - 0.36 - 0.08 * y
+    lens = (aside / (0.13 + 0.06 * wide)).abs() ** 3 + (below / (0.08 + 0.07 * high)).abs() ** 3 < 1
+    return torch.where(lens & (torch.rand(n, 1, 1) < 1 / 12), (shade * 70).to(torch.uint8), faces)
+
+
+def covered(images: Tensor, behind: Tensor) -> Tensor:
+    """Of each third window (n, 1, 48, 48) a part is hidden, by grey or by something else."""
+    n = len(images)
+    (top, left), (height, width) = torch.rand(2, n, 1, 1) * 40, torch.rand(2, n, 1, 1) * 20 + 5
+    rows, columns = torch.arange(FACE_SIZE)[:, None], torch.arange(FACE_SIZE)
+    hidden = (rows >= top) & (rows < top + height) & (columns >= left) & (columns < left + width)
+    hidden &= torch.rand(n, 1, 1) < 0.33
+    over = torch.where(torch.rand(n, 1, 1) < 0.5, torch.rand(n, 1, 1) * 255, behind.float())
+    return torch.where(hidden[:, None], over[:, None], images)
+
+
+def degraded(images: Tensor) -> Tensor:
+    """Sometimes of few pixels, noisy, in other light: float (n, 1, 48, 48)."""
+    n = len(images)
+    chance = torch.rand(3)
+    if chance[0] < 0.4:
+        small = F.interpolate(images, int(torch.randint(12, 40, (1,))), mode="area")
+        images = F.interpolate(small, FACE_SIZE, mode="bilinear")
+    if chance[1] < 0.3:
+        images = images + 15 * torch.rand(n, 1, 1, 1) * torch.randn_like(images)
+    if chance[2] < 0.3:
+        gamma = ((torch.rand(n, 1, 1, 1) * 2 - 1) * 0.7).exp()
+        images = 255 * (images.clamp(0, 255) / 255) ** gamma
+    mean = images.mean((2, 3), keepdim=True)
+    contrast = (torch.rand(n, 1, 1, 1) * 1.4 - 1.0).exp()
+    brightness = torch.randn(n, 1, 1, 1) * 25
+    return (mean + brightness + contrast * (images - mean)).clamp(0, 255)
+
+
+def drawn(images: Tensor, count: int) -> Tensor:
+    return images[torch.randint(len(images), (count,))]
+
+
+# -- the networks ---------------------------------------------------------------------------------
+
+
+def convolution(before: int, after: int, side: int, stride: int = 1, padding: int = 0) -> Any:
+    kernels = nn.Conv2d(before, after, side, stride, padding, bias=False)
+    return kernels, nn.BatchNorm2d(after), nn.ReLU()
+
+
+def proposing() -> nn.Module:
+    """Grey pictures (n, 1, H, W) -> of each window of 24 pixels, every 4 of them, (n, 4, h, w): a
+    logit, above 0 for a face, and its first three moves, see `windows`."""
+    return nn.Sequential(
+        *convolution(1, 12, 3, stride=2),
+        *convolution(12, 16, 3),
+        *convolution(16, 24, 3, stride=2),
+        *convolution(24, 32, 4),
+        nn.Conv2d(32, 4, 1),
+    )
+
+
+def framing() -> nn.Module:
+    """Standardised grey windows (n, 1, 48, 48) -> (n, 5): a logit, and all four moves."""
+    return nn.Sequential(
+        *convolution(1, 20, 5, stride=2, padding=2),
+        *convolution(20, 20, 3, padding=1),
+        nn.MaxPool2d(2),
+        *convolution(20, 40, 3, padding=1),
+        *convolution(40, 40, 3, padding=1),
+        nn.MaxPool2d(2),
+        *convolution(40, 80, 3, padding=1),
+        *convolution(80, 80, 3, padding=1),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Dropout(0.2),
+        nn.Linear(80 * 9, 64),
+        nn.ReLU(),
+        nn.Linear(64, 5),
+    )
+
+
+MADE = {"proposals": proposing, "frames": framing}
+
+
+def seen(name: str, images: Tensor) -> Tensor:
+    """Windows float (n, 1, 48, 48) as a network's input."""
+    if name == "proposals":  # as `cnn.proposal_input`
+        return (F.avg_pool2d(images, 2) - 128) / 64
+    return standardise(images, InputSpec())
+
+
+def save(network: nn.Module, name: str) -> str:
+    """Its file's sha256, which the package is to believe from now on."""
+    model = onnx_model(network.eval(), [cnn.PLACES_OUTPUT], any_size=name == "proposals")
+    path = WEIGHTS / f"face-{name}.onnx"
+    onnx.save(model, path)
+    return models.sha256(path)
+
+
+# -- training -------------------------------------------------------------------------------------
+
+
+def train(arguments: argparse.Namespace) -> None:
+    torch.manual_seed(arguments.seed)
+    dataset = load_fer2013(arguments.data)
+    faces = torch.from_numpy(dataset.images[dataset.is_in("Training")])
+    public = torch.from_numpy(dataset.images[dataset.is_in("PublicTest")])
+    paths = sorted(arguments.pictures.iterdir())
+    learnt = [path for place, path in enumerate(paths) if place % HELD_OUT]
+    held_out = paths[::HELD_OUT]
+    anywhere, elsewhere_squares = gathered(squares, learnt), gathered(squares, held_out)
+    results: dict[str, Any] = {"pictures": len(paths), "squares": len(anywhere)}
+    for name in arguments.only:
+        save(MADE[name](), name)
+    for name in arguments.only:
+        network = MADE[name]().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimiser = torch.optim.AdamW(network.parameters(), ALPHA, weight_decay=1e-3)
+        steps = STEPS[name] * ROUNDS[name]
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, ALPHA, total_steps=steps, pct_start=0.1
+        )
+        mistaken = torch.empty(0, FACE_SIZE, FACE_SIZE, dtype=torch.uint8)
+        hard = anywhere
+        if name == "frames":
+            mistaken = hard = gathered(partial(taken, "proposals", 0), learnt)
+        for number in range(1, ROUNDS[name] + 1):
+            for _ in range(STEPS[name]):
+                optimiser.zero_grad()
+                loss_of(network, name, faces, anywhere, hard).backward()
+                optimiser.step()
+                schedule.step()
+            sha256 = save(network, name)
+            some = [learnt[place] for place in torch.randperm(len(learnt))[:ASKED].tolist()]
+            new = gathered(partial(taken, name, number), some)
+            mistaken = torch.cat([mistaken, new])
+            # Those of which it is unsure or wrong, and a tenth of the others.
+            kept = (answers(network, name, mistaken)[:, 0] > -3) | (torch.rand(len(mistaken)) < 0.1)
+            hard = mistaken[kept]
+            figures = measured(network, name, public, elsewhere_squares)
+            figures |= {"places a picture": round(len(new) / len(some), 2)}
+            print(name, number, figures, len(hard), flush=True)
+        count = sum(weights.numel() for weights in network.parameters())
+        results[name] = {"sha256": sha256, "parameters": count, **figures}
+    found = gathered(boxes, held_out)
+    results["held-out pictures"] = {"n": len(held_out), "boxes": int(found.sum())}
+    print(results)
+    write_json(Path(__file__).parent / "results" / "detector.json", results)
+
+
+def loss_of(network: nn.Module, name: str, faces: Tensor, anywhere: Tensor, hard: Tensor) -> Tensor:
+    """Of a batch: three eighths faces, an eighth parts of them and squares each, and hard ones."""
+    network.train()
+    n = BATCH[name]
+    shown, wrong, easy = n * 3 // 8, n // 8, n // 8
+    moves = spread(shown, *SHOWN[name])
+    some, behind, over = (drawn(images, shown + wrong) for images in (faces, anywhere, anywhere))
+    images = windows(in_sunglasses(some), behind, torch.cat([moves, elsewhere(wrong)]))
+    others = torch.cat([drawn(anywhere, easy), drawn(hard, n - shown - wrong - easy)])
+    others = torch.where(torch.rand(len(others), 1, 1) < 0.5, others, others.flip(2))
+    inputs = seen(name, degraded(torch.cat([covered(images, over), others[:, None].float()])))
+    # The small one would be slower in half precision, on a processor.
+    with torch.autocast("cpu", torch.bfloat16, enabled=name == "frames"):
+        said = network(inputs.contiguous(memory_format=torch.channels_last)).flatten(1)
+    said = said.float()
+    wanted = torch.full((n,), 0.002)
+    wanted[:shown] = 0.98  # some of FER2013's faces are none
+    weight = torch.ones(n)
+    if name == "frames":  # what is far from its frame is to be moved, but not yet to be judged
+        near = (moves[:, :2].abs().amax(1) < 0.18) & (moves[:, 2].abs() < 0.3)
+        weight[:shown] = near.float()
+    entropy = F.binary_cross_entropy_with_logits(said[:, 0], wanted, reduction="none")
+    off = F.smooth_l1_loss(said[:shown, 1:], moves[:, : said.shape[1] - 1], beta=0.05)
+    return (weight * entropy).mean() + 1.5 * off
+
+
+@torch.no_grad()
+def answers(network: nn.Module, name: str, images: Tensor) -> Tensor:
+    """What a network says of grey windows (n, 48, 48)."""
+    network.eval()
+    inputs = (seen(name, some[:, None].float()) for some in images.split(512))
+    return torch.cat([network(some).flatten(1) for some in inputs])
+
+
+@torch.no_grad()
+def measured(network: nn.Module, name: str, public: Tensor, others: Tensor) -> dict[str, Any]:
+    """Of PublicTest's faces, as they are and moved a little: how many it takes for faces (logit
+    above 0), and by how much its moves are wrong, mean; and of squares how many it takes for one.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        places = {"as they are": torch.zeros(len(public), 4)}
+        places["moved"] = spread(len(public), 0.1, 0.15)
+        behind = drawn(others, len(public))
+        figures: dict[str, Any] = {"faces": len(public), "squares": len(others)}
+        for title, moves in places.items():
+            said = answers(network, name, windows(public, behind, moves)[:, 0])
+            off = (said[:, 1:] - moves[:, : said.shape[1] - 1]).abs().mean(0)
+            figures[f"{title}, taken"] = _share(said[:, 0] > 0)
+            figures[f"{title}, off"] = [round(value, 3) for value in off.tolist()]
+    return figures | {"squares taken": _share(answers(network, name, others)[:, 0] > 0)}
+
+
+def _share(of: Tensor) -> float:
+    return round(of.float().mean().item(), 5)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--pictures", type=Path, required=True)
+    parser.add_argument("--only", nargs="+", choices=MADE, default=list(MADE))
+    parser.add_argument("--seed", type=int, default=0)
+    train(parser.parse_args())
+
+
+if __name__ == "__main__":
+    main()
