@@ -127,7 +127,7 @@ def ferplus_votes(dataset: Dataset) -> FerPlus:
 
 @pytest.fixture(scope="session")
 def face() -> np.ndarray:
-    """Eileen Collins's head, 110 pixels a side; the cascade boxes its middle."""
+    """Eileen Collins's head, 110 pixels a side; the detector boxes its middle."""
     picture = load_image(EXAMPLE)
     return cv2.resize(picture[30:200, 140:310], (110, 110), interpolation=cv2.INTER_AREA)
 

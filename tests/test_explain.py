@@ -109,12 +109,13 @@ def test_certainty_has_no_endless_evidence(picture: np.ndarray) -> None:
 
 @pytest.fixture(scope="module")
 def astronaut() -> Explanation:
-    [found] = Analyzer().explain(EXAMPLE)
+    """Framed closely, so that the network is not as sure of it as can be."""
+    [found] = Analyzer(detector="haar").explain(EXAMPLE)
     return found
 
 
 def test_of_a_smile_the_mouth_speaks(astronaut: Explanation) -> None:
-    assert [astronaut.face] == Analyzer().analyze(EXAMPLE)
+    assert [astronaut.face] == Analyzer(detector="haar").analyze(EXAMPLE)
     assert astronaut.emotion == astronaut.face.emotion == "happy"
     assert astronaut.picture.shape == astronaut.evidence.shape == (48, 48)
     row, _ = np.unravel_index(astronaut.evidence.argmax(), (48, 48))
