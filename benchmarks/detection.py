@@ -1,14 +1,16 @@
 """Which faces each detector finds, what it takes wrongly for one, what they show, in what time.
 
     python benchmarks/detection.py --photos photos/ --yunet YUNET.onnx --without PICTURES
-        --data fer2013.csv
+        --data fer2013.csv --varied FOLDER...
 
 `--photos`: pictures with a boxes.json of hand-drawn boxes. Besides these: the astronaut of
 examples/, turned, mirrored, dimmed, small, cut out along her face, and sixteen times in one
 picture; and pictures without a face, twenty parts of the photographs that no face is in and ten of
 patterns. A box is right from an IoU of 0.4. Emotions are those of the default model. `--without`:
 more pictures in which no face is. `--data`: of every seventh face of PublicTest, enlarged to 240
-pixels, as a picture of its own, how many are found. Writes results/detection.json.
+pixels, as a picture of its own, how many are found. `--varied`: folders of photographs in which
+YuNet says where the faces are, by its word of 0.8 and more at 640 or at 1280 pixels; a box is
+elsewhere where it has not even 0.5. Writes results/detection.json.
 """
 
 from __future__ import annotations
@@ -29,12 +31,16 @@ from semblante import Analyzer, Detector, load_fer2013
 from semblante.files import write_json
 from semblante.images import load_image
 from semblante.recognise.cnn import CnnDetector
+from semblante.recognise.detection import non_maximum_suppression
 from semblante.recognise.haar import HaarDetector
 from semblante.recognise.yunet import YuNetDetector
 from semblante.results import Box
 
 ROOT = Path(__file__).resolve().parents[1]
 RIGHT = 0.4  # IoU
+# With boxes that another detector has framed.
+NEAR = 0.35  # to be the same face
+APART = 0.25  # less, to be elsewhere
 ROUNDS = 15
 FACE = Box(170, 60, 108, 108)  # of the astronaut: between what both detectors say
 
@@ -45,6 +51,7 @@ def main() -> None:
     parser.add_argument("--yunet", type=Path, required=True)
     parser.add_argument("--without", type=Path)
     parser.add_argument("--data", type=Path)
+    parser.add_argument("--varied", type=Path, nargs="+", default=[])
     arguments = parser.parse_args()
     photos = photographs(arguments.photos)
     pictures = {**photos, **variations(), **without_faces(photos)}
@@ -71,6 +78,10 @@ def main() -> None:
             results[name]["more without a face"] = falsely_found(make(), arguments.without)
         if arguments.data:
             results[name]["faces alone"] = found_alone(make(), arguments.data)
+        if name != "yunet":
+            results[name]["varied"] = [
+                beside_yunet(make(), arguments.yunet, folder) for folder in arguments.varied
+            ]
         print(name, {key: value for key, value in results[name].items() if key != "pictures"})
     write_json(
         Path(__file__).parent / "results" / "detection.json",
@@ -159,6 +170,25 @@ def found_alone(detector: Detector, data: Path) -> dict[str, Any]:
         boxes = [one.box for one in detector.detect(np.stack([large] * 3, axis=2))]
         found += any(box.iou(Box(0, 0, 240, 240)) >= RIGHT for box in boxes)
     return {"faces": len(faces), "found": found}
+
+
+def beside_yunet(detector: Detector, yunet: Path, folder: Path) -> dict[str, Any]:
+    """Of the faces that YuNet is sure of in a folder's pictures, how many another detector finds;
+    and how many boxes it has where YuNet sees nothing."""
+    judges = [YuNetDetector(yunet, min_score=0.5, max_side=side) for side in (640, 1280)]
+    row = {"folder": folder.name, "pictures": 0, "faces": 0, "found": 0, "elsewhere": 0}
+    for path in sorted(folder.iterdir()):
+        image = load_image(path)
+        seen = sorted(
+            (one for judge in judges for one in judge.detect(image)), key=lambda one: -one.score
+        )
+        sure = non_maximum_suppression(one for one in seen if one.score >= 0.8)
+        boxes = [one.box for one in detector.detect(image)]
+        row["pictures"] += 1
+        row["faces"] += len(sure)
+        row["found"] += sum(any(box.iou(one.box) >= NEAR for box in boxes) for one in sure)
+        row["elsewhere"] += sum(all(box.iou(one.box) < APART for one in seen) for box in boxes)
+    return row
 
 
 def counted(analyzer: Analyzer, image: np.ndarray, true: list[Box]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from semblante.recognise.classifier import Classifier, import_onnxruntime
 from semblante.train import export as export_module
 from semblante.train import merge as merge_module
 from semblante.train.calibration import calibrated
-from semblante.train.export import export, too_many
+from semblante.train.export import export, onnx_model, too_many
 from semblante.train.merge import average, check_same_start, merged
 from semblante.train.networks import NETWORKS, build_network
 from semblante.train.precision import _norms_as_convolutions, quantise
@@ -597,3 +597,13 @@ def test_no_onnx_file(tmp_path: Path) -> None:
 def test_faces_of_another_shape(exported: Path, faces: np.ndarray) -> None:
     with pytest.raises(ModelError, match=r"expected faces of uint8 \(n, 48, 48\)"):
         Classifier(exported).probabilities(faces)
+
+
+def test_a_network_for_pictures_of_any_size() -> None:
+    network = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3, 2), torch.nn.Conv2d(2, 4, 4)).eval()
+    model = onnx_model(network, ["places"], any_size=True)
+    session = import_onnxruntime().InferenceSession(model.SerializeToString())
+    for shape in ((1, 1, 9, 9), (3, 1, 70, 41)):
+        pictures = torch.rand(shape)
+        [found] = session.run(["places"], {"faces": pictures.numpy()})
+        np.testing.assert_allclose(found, network(pictures).detach().numpy(), atol=1e-5)
