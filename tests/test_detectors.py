@@ -19,7 +19,7 @@ from semblante import Analyzer, Box, Dataset, ModelError, OptionError
 from semblante.preprocess import crop_face, to_grey
 from semblante.pull import pull_detector
 from semblante.recognise import cnn
-from semblante.recognise.cnn import CnnDetector, framed, halved, seen_in, surest
+from semblante.recognise.cnn import CnnDetector, fused, halved, nms, patch_at, refined
 from semblante.recognise.detection import (
     Detection,
     Detector,
@@ -101,7 +101,7 @@ def test_faces_of_a_panorama(astronaut: np.ndarray) -> None:
     assert len(HaarDetector().detect(panorama)) == 12
 
 
-@pytest.mark.parametrize("degrees", [-40, -25, 0, 25, 40])
+@pytest.mark.parametrize("degrees", [-40, -30, 0, 30, 40])
 def test_tilted_heads_are_found_and_levelled(astronaut: np.ndarray, degrees: int) -> None:
     picture = turned(astronaut, degrees)
     [found] = CnnDetector().detect(picture)
@@ -256,7 +256,7 @@ def test_what_is_proposed_is_in_the_pixels_of_the_picture(monkeypatch: pytest.Mo
 def test_a_second_look_moves_resizes_and_turns_the_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     frames = Session(lambda seen: np.array([[logit(0.9), 0.5, 0.25, math.log(2), 1 / 3]]))
     monkeypatch.setattr(cnn, "_session", lambda _: frames)
-    found = framed(halved(waves(300, 400)), np.array([[200.0, 150, 80, 90, 0.5]]))
+    found = refined(halved(waves(300, 400)), np.array([[200.0, 150, 80, 90, 0.5]]))
     # To the right of a head that lies on its right ear is down, and below it is to the left.
     assert found == pytest.approx(np.array([[200 - 20, 150 + 40, 160, 105, 0.9]]))
     assert frames.seen[0].shape == (1, 1, 48, 48)
@@ -278,9 +278,61 @@ def test_a_place_is_seen_as_it_will_be_cut(box: Box, roll: float) -> None:
     place = np.array([box.left + box.width / 2, box.top + box.width / 2, box.width, roll, 1])
     seen, expected = (
         picture.astype(float)
-        for picture in (seen_in(halved(grey), place), crop_face(grey, box, roll=roll))
+        for picture in (patch_at(halved(grey), place), crop_face(grey, box, roll=roll))
     )
     assert np.abs(seen - expected).mean() < 3
+
+
+def test_patches_of_places_are_centred() -> None:
+    """Of a surface whose values are its coordinates, whatever the size, the place and the tilt."""
+    rows, columns = np.mgrid[:127, :127]
+    for place in ([60.0, 80, 31, 0, 1], [65.5, 62.25, 67, 30, 1], [64, 59.5, 80, -50, 1]):
+        for of, at in ((columns, place[0]), (rows, place[1])):
+            patch = patch_at(halved((2 * of).astype(np.uint8)), np.array(place))
+            assert patch.mean() / 2 == pytest.approx(at - 0.5, abs=0.15)
+
+
+def test_of_large_places_no_pixel_is_skipped() -> None:
+    board = (np.indices((480, 480)).sum(axis=0) % 2 * 255).astype(np.uint8)
+    assert np.ptp(patch_at(halved(board), np.array([240.0, 240, 400, 0, 1])).astype(int)) < 9
+
+
+def test_heads_are_levelled_by_degrees() -> None:
+    """Not from one degree to the next, lest a head that sways is turned to and fro."""
+    detector = CnnDetector()
+
+    def levelled(roll: float) -> float:
+        return detector._detection(np.array([50.0, 50, 40, roll, 0.9])).roll
+
+    assert [levelled(roll) for roll in (0, -5, 12, 20, -20, 28, 40, -44)] == pytest.approx(
+        [0, 0, 0, 10, -10, 28, 40, -44]
+    )
+
+
+def test_levels_are_continued_by_their_edges(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By as many pixels as `MARGIN`, so that a face which the picture cuts is a whole one."""
+    proposals = Session(lambda seen: np.full((1, 4, 1, 1), -9.0))
+    monkeypatch.setattr(cnn, "_session", lambda _: proposals)
+    CnnDetector(min_face=24).proposals(waves(48, 64))
+    seen = proposals.seen[0][0, 0]
+    assert seen.shape == (48 + 16, 64 + 16)
+    assert np.array_equal(seen[:8], np.repeat(seen[8:9], 8, axis=0))
+    assert np.array_equal(seen[:, -8:], np.repeat(seen[:, -9:-8], 8, axis=1))
+    assert seen.std() > 0.5
+
+
+def test_every_face_of_a_crowd_is_found(small_face: np.ndarray) -> None:
+    """There are as many as there are, not a hundred at most."""
+    crowd = np.tile(small_face, (12, 13, 1))
+    assert len(CnnDetector().detect(crowd)) == 12 * 13
+
+
+@pytest.fixture(scope="module")
+def small_face(astronaut: np.ndarray) -> np.ndarray:
+    """Her face with its surroundings, 60 pixels a side."""
+    return np.asarray(
+        cv2.resize(astronaut[10:180, 140:310], (60, 60), interpolation=cv2.INTER_AREA)
+    )
 
 
 def test_it_looks_twice_and_a_face_must_be_likely_each_time(
@@ -291,25 +343,54 @@ def test_it_looks_twice_and_a_face_must_be_likely_each_time(
     places = np.array([[x, 200.0, 80, 0, 0.5] for x in (100, 300, 500)])
     monkeypatch.setattr(CnnDetector, "proposals", lambda *_: places)
 
-    def framed(_: list[np.ndarray], some: np.ndarray) -> np.ndarray:
+    def refined(_: list[np.ndarray], some: np.ndarray) -> np.ndarray:
         moved = np.add(some, (10, 0, 0, 15, 0))
         moved[:, 4] = next(looks)
         return moved
 
-    monkeypatch.setattr(cnn, "framed", framed)
+    monkeypatch.setattr(cnn, "refined", refined)
     found = CnnDetector(min_score=0.2).detect(np.zeros((400, 640, 3), np.uint8))
-    # The surest goes first, so the second look's 0.7 is the third place's.
-    assert [(one.box, one.score, one.roll) for one in found] == [
-        (Box(480, 160, 80, 80), 0.7, 30.0), (Box(80, 160, 80, 80), 0.3, 30.0)
+    # The surest goes first, so the second look's 0.7 is the third place's; the mean is its score.
+    assert [(one.box, one.roll) for one in found] == [
+        (Box(480, 160, 80, 80), 30.0), (Box(80, 160, 80, 80), 30.0)
     ]  # fmt: skip
+    assert [one.score for one in found] == pytest.approx([0.8, 0.45])
 
 
 def test_faces_that_are_too_small_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     places = np.array([[100, 200, 79.4, 0, 0.9], [300, 200, 79.6, 0, 0.9]])
     monkeypatch.setattr(CnnDetector, "proposals", lambda *_: places)
-    monkeypatch.setattr(cnn, "framed", lambda _, some: some)
+    monkeypatch.setattr(cnn, "refined", lambda _, some: some)
     [found] = CnnDetector(min_face=80).detect(np.zeros((400, 640, 3), np.uint8))
     assert found.box == Box(260, 160, 80, 80)
+
+
+def test_the_surer_of_two_frames_decides_whether_a_face_is_large_enough(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    places = np.array([[100, 200, 60, 0, 0.9], [110, 200, 90, 0, 0.8]])
+    monkeypatch.setattr(CnnDetector, "proposals", lambda *_: places)
+    monkeypatch.setattr(cnn, "refined", lambda _, some: some)
+    picture = np.zeros((400, 640, 3), np.uint8)
+    [found] = CnnDetector().detect(picture)
+    assert found.box.width == 60
+    assert CnnDetector(min_face=80).detect(picture) == []
+
+
+def test_frames_on_one_face_become_their_mean() -> None:
+    """Weighted by their scores; what is elsewhere counts for nothing."""
+    places = np.array(
+        [
+            [100, 200, 60, -4, 0.6],
+            [106, 200, 60, 8, 0.9],
+            [100, 206, 66, 0, 0.3],
+            [300, 9, 20, 1, 0.7],
+        ]
+    )
+    assert fused(places, 0.5) == pytest.approx(
+        np.array([[103, 201, 61, (7.2 - 2.4) / 1.8, 0.9], [300, 9, 20, 1, 0.7]])
+    )
+    assert fused(np.empty((0, 5)), 0.5).shape == (0, 5)
 
 
 def test_of_places_on_one_face_the_surest_is_kept() -> None:
@@ -326,21 +407,20 @@ def test_of_places_on_one_face_the_surest_is_kept() -> None:
         if all(box(place).iou(box(other)) <= 0.5 for other in kept):
             kept.append(place)
     assert len(kept) > 20
-    assert surest(some, 500, 0.5).tolist() == some[kept].tolist()
-    assert surest(some, 7, 0.5).tolist() == some[kept[:7]].tolist()
-    assert surest(np.empty((0, 5)), 7, 0.5).shape == (0, 5)
+    assert nms(some, 0.5).tolist() == some[kept].tolist()
+    assert nms(np.empty((0, 5)), 0.5).shape == (0, 5)
 
 
 @needs_fer2013
 def test_the_second_look_knows_the_faces_of_fer2013_and_their_frames(fer2013: Dataset) -> None:
     some = fer2013.images[fer2013.is_in("PublicTest")][::12]
     middle = np.array([[24.0, 24, 48, 0, 1]])
-    found = np.concatenate([framed([face], middle) for face in some])
+    found = np.concatenate([refined([face], middle) for face in some])
     faces = found[found[:, 4] >= 0.5]
     assert len(faces) > 0.93 * len(some)
     assert np.abs(faces[:, :2] - 24).mean() < 2.5
     assert np.abs(np.log(faces[:, 2] / 48)).mean() < 0.12
-    mouths = [framed([cv2.resize(face[24:, 12:36], (48, 48))], middle)[0, 4] for face in some]
+    mouths = [refined([cv2.resize(face[24:, 12:36], (48, 48))], middle)[0, 4] for face in some]
     assert np.mean(np.array(mouths) >= 0.5) < 0.03
 
 

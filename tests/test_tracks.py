@@ -153,7 +153,7 @@ def test_where_the_flow_leads_counts_as_much_as_what_is_found() -> None:
     tracker.update([Detection(Box(0, 0, 40, 40), 0.9, roll=30.0)], 0.0)
     [track] = tracker.update([Detection(Box(10, 0, 50, 40), 0.8)], 0.1)
     assert track.box == Box(5, 0, 45, 40)
-    assert (track.score, track.roll) == (0.8, 0.0)
+    assert (track.score, track.roll) == (0.8, 15.0)
     tracker.lose()
     [track] = tracker.update([Detection(Box(15, 0, 40, 40), 0.9, roll=-30.0)], 0.2)
     assert (track.box, track.roll) == (Box(15, 0, 40, 40), -30)

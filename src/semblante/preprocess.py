@@ -88,11 +88,13 @@ def crop_face(
         longer = max(box.width, box.height)
         wide, tall = longer - box.width, longer - box.height
         square = Box(box.left - wide // 2, box.top - tall // 2, longer, longer)
-        face = _cut(grey, square.grown(1.5))
-        height, width = face.shape
-        # About the middle, where pixels have whole numbers.
-        level = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), roll, 1.0)
-        level[:, 2] -= (width - box.width) / 2, (height - box.height) / 2
+        around = square.grown(1.5)
+        face = _cut(grey, around)
+        # About the middle of the box; of pixels, whole numbers are the middles.
+        left, top = box.left - around.left, box.top - around.top
+        middle = left + (box.width - 1) / 2, top + (box.height - 1) / 2
+        level = cv2.getRotationMatrix2D(middle, roll, 1.0)
+        level[:, 2] -= left, top
         face = np.asarray(cv2.warpAffine(face, level, (box.width, box.height)), np.uint8)
     else:
         face = _cut(grey, box)

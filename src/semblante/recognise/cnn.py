@@ -16,9 +16,10 @@ from semblante.preprocess import FACE_SIZE, network_input, to_grey
 from semblante.recognise.classifier import FACES_INPUT, load_session
 from semblante.recognise.detection import (
     Detection,
+    brightened,
     check_limits,
-    lit,
     non_maximum_suppression,
+    search_scale,
     smallest_face,
 )
 from semblante.results import Box
@@ -31,11 +32,15 @@ WINDOW: Final = 24
 STRIDE: Final = 4
 PLACES_OUTPUT: Final = "places"  # of both networks
 ROLL_UNIT: Final = 45.0  # degrees, in which the framing network says how far a head is tilted
+_BATCH: Final = 64  # places that it looks at together, lest memory grows with their number
 
 Grey = npt.NDArray[np.uint8]  # (H, W)
-# Squares in a picture, float64 (n, 5): the middle's x and y and the side, in pixels; by how many
-# degrees each is turned clockwise; and how sure a network is of a face there, 0..1.
+# Squares in a picture, float64 (n, 5): the centre's x and y and the side, in pixels; by how many
+# degrees each is turned clockwise; and the score of a face there, 0..1.
 Places = npt.NDArray[np.float64]
+Place = npt.NDArray[np.float64]  # (5,)
+_SIDE: Final = 2
+_ROLL: Final = 3
 _SCORE: Final = 4
 
 
@@ -45,17 +50,26 @@ class CnnDetector:
 
     The first slides over the picture at many sizes and proposes places. The second looks at each
     more closely, twice: it says whether it is a face, and moves, resizes and turns the frame to
-    where FER2013 would have it, from where it looks again. `benchmarks/detector.py` trains both.
+    where FER2013 would have it, from where it looks again. Of the frames that it comes to around
+    one face the mean is taken (weighted boxes fusion: Solovyev et al., Image and Vision Computing
+    107, 2021), which shakes less than any. `benchmarks/detector.py` trains both networks.
     """
 
-    _STEP: Final = 1.3  # from one size of the picture to the next
+    # Chosen on photographs, docs/experiments.md, "a detector of our own".
+    _SCALE_STEP: Final = 1.3  # from one level of the picture to the next
     _MARGIN: Final = 8  # pixels by which each is continued, for faces that its edge cuts
-    _PROPOSED: Final = 0.5  # the least that the first network must say
-    _WORTH_A_LOOK: Final = 0.1  # the least that the second must say at first
-    _MOST: Final = 100  # places that the second looks at
-    _OVERLAP: Final = 0.5  # IoU of places from which on they are one
-    # Degrees from which on a head is levelled: FER2013's own are tilted by nearly as much.
-    _TILTED: Final = 20.0
+    _PROPOSAL_SCORE: Final = 0.5  # the least of the first network's
+    _FIRST_LOOK_SCORE: Final = 0.1  # the least of the second's, at first
+    # So many places that the second network looks at bound the time, not the faces: of the pictures
+    # of a crowd, or of a wall of leaves, it sees half a thousand, of most less than 60.
+    _MAX_PROPOSALS: Final = 1000
+    _PROPOSAL_IOU: Final = 0.5  # of places from which on only the surest is looked at
+    _SECOND_LOOK_IOU: Final = 0.8  # the same for the second look, where several come to one face
+    _FUSION_IOU: Final = 0.5  # of frames from which on they are of one face
+    # Degrees of tilt from which on a head is levelled, and from which it is levelled wholly.
+    # FER2013's own heads are tilted by nearly as much; between the two it is done by degrees, lest
+    # a head that sways around one of them is turned to and fro.
+    _TILTED: Final = (12.0, 28.0)
 
     def __init__(
         self,
@@ -65,7 +79,7 @@ class CnnDetector:
         max_side: int = 1280,
     ) -> None:
         """`min_face`: smallest side of a face in pixels, None as in `smallest_face`; `min_score`:
-        0..1, exclusive of both; `max_side`: larger pictures are searched at this size
+        above 0, below 1, of both looks' mean; `max_side`: larger pictures are searched at this size
         (panoramas at more for their length), so that time is bounded."""
         check_limits(min_face, min_score, max_side)
         self.min_face = min_face
@@ -76,53 +90,60 @@ class CnnDetector:
 
     def detect(self, image: RgbImage, max_side: int | None = None) -> list[Detection]:
         """See `Detector.detect`."""
-        grey = lit(to_grey(image))
-        sizes = halved(grey)
-        found = framed(sizes, self.proposals(grey, max_side))
-        found = found[found[:, _SCORE] >= self._WORTH_A_LOOK]
-        found = framed(sizes, surest(found, self._MOST, self._OVERLAP))
+        grey = brightened(to_grey(image))
+        pyramid = halved(grey)
+        looked = refined(pyramid, self.proposals(grey, max_side))
+        looked = looked[looked[:, _SCORE] >= self._FIRST_LOOK_SCORE]
+        looked = nms(looked, self._SECOND_LOOK_IOU)
+        again = refined(pyramid, looked)
+        again[:, _SCORE] = (looked[:, _SCORE] + again[:, _SCORE]) / 2
+        faces = fused(again[again[:, _SCORE] >= self.min_score], self._FUSION_IOU)
+        found = non_maximum_suppression(map(self._detection, faces))
         smallest = smallest_face(grey, self.min_face)
-        found = found[(found[:, _SCORE] >= self.min_score) & (found[:, 2].round() >= smallest)]
-        found = found[np.argsort(-found[:, _SCORE], kind="stable")]
-        return non_maximum_suppression(map(self._detection, found))
+        return [one for one in found if one.box.width >= smallest]
 
     def proposals(self, grey: Grey, max_side: int | None = None) -> Places:
-        """What the first network takes for a face in a grey picture, surest first."""
+        """What the first network takes for a face in a grey picture (H, W), surest first."""
         height, width = grey.shape
-        side = min(self.max_side, max_side or self.max_side)
-        # Of a panorama, of which that leaves little, as much as of one twice as long as high.
-        most = max(side / max(grey.shape), side / math.sqrt(2 * height * width))
+        most = search_scale(grey, min(self.max_side, max_side or self.max_side))
         scale = min(most, WINDOW / smallest_face(grey, self.min_face))
-        seen, found = grey, [np.empty((0, 5))]
+        level, found = grey, [np.empty((0, 5))]
         while min(height, width) * scale + 2 * self._MARGIN >= WINDOW:
             size = (max(1, round(width * scale)), max(1, round(height * scale)))
-            method = cv2.INTER_AREA if size[0] < seen.shape[1] else cv2.INTER_LINEAR
-            seen = np.asarray(cv2.resize(seen, size, interpolation=method), np.uint8)
-            found.append(self._proposed(seen) / (scale, scale, scale, 1, 1))
-            scale /= self._STEP
-        return surest(np.concatenate(found), self._MOST, self._OVERLAP)
+            method = cv2.INTER_AREA if size[0] < level.shape[1] else cv2.INTER_LINEAR
+            level = np.asarray(cv2.resize(level, size, interpolation=method), np.uint8)
+            # Whole pixels: a level may be a little wider or higher than `scale` says.
+            x, y = size[0] / width, size[1] / height
+            found.append(self._proposed(level) / (x, y, math.sqrt(x * y), 1, 1))
+            scale /= self._SCALE_STEP
+        return nms(np.concatenate(found), self._PROPOSAL_IOU)[: self._MAX_PROPOSALS]
 
-    def _proposed(self, seen: Grey) -> Places:
-        """The same at one size of the picture, in its pixels."""
-        wide = np.pad(seen, self._MARGIN, "edge")
-        out = _session("proposals").run([PLACES_OUTPUT], {FACES_INPUT: proposal_input(wide[None])})
-        said = np.asarray(out[0][0], np.float64)
-        score = _sigmoid(said[0])
-        rows, columns = np.nonzero(score >= self._PROPOSED)
-        right, down, larger = said[1:, rows, columns]
+    def _proposed(self, level: Grey) -> Places:
+        """The same at one size of the picture (H, W), in its pixels."""
+        padded = np.pad(level, self._MARGIN, "edge")
+        inputs = {FACES_INPUT: proposal_input(padded[None])}
+        # (4, rows, columns) of windows: logit; dx, dy in windows; log of the side in windows.
+        outputs = np.asarray(_session("proposals").run([PLACES_OUTPUT], inputs)[0][0], np.float64)
+        score = _sigmoid(outputs[0])
+        rows, columns = np.nonzero(score >= self._PROPOSAL_SCORE)
+        dx, dy, log_side = outputs[1:, rows, columns]
+        # A window begins every STRIDE pixels of the padded level; its middle is half of it on.
         x, y = (
-            STRIDE * place - self._MARGIN + WINDOW * (0.5 + moved)
-            for place, moved in ((columns, right), (rows, down))
+            STRIDE * window - self._MARGIN + WINDOW * (0.5 + moved)
+            for window, moved in ((columns, dx), (rows, dy))
         )
-        level = np.zeros(len(rows))
-        places = np.stack([x, y, WINDOW * np.exp(larger), level, score[rows, columns]], axis=1)
-        return surest(places, self._MOST, self._OVERLAP)
+        level_head = np.zeros(len(rows))  # it does not know of tilts
+        side = WINDOW * np.exp(log_side)
+        places = np.stack([x, y, side, level_head, score[rows, columns]], axis=1)
+        return nms(places, self._PROPOSAL_IOU)[: self._MAX_PROPOSALS]
 
-    def _detection(self, place: Places) -> Detection:
+    def _detection(self, place: Place) -> Detection:
         x, y, side, roll, score = place.tolist()
         whole = max(1, round(side))
         box = Box(round(x - side / 2), round(y - side / 2), whole, whole)
-        return Detection(box, score, roll=roll if abs(roll) >= self._TILTED else 0.0)
+        start, end = self._TILTED
+        levelled = min(1.0, max(0.0, (abs(roll) - start) / (end - start)))
+        return Detection(box, score, roll=roll * levelled)
 
 
 def proposal_input(pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -130,21 +151,25 @@ def proposal_input(pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     return np.asarray((pictures[:, None].astype(np.float32) - 128) / 64, np.float32)
 
 
-def framed(sizes: list[Grey], places: Places) -> Places:
-    """Where the second network has the faces that it sees in such places of a picture, given as it
-    is and in halves, and what it says of each."""
-    if not len(places):
-        return places
-    cuts = np.array([seen_in(sizes, place) for place in places])
-    out = _session("frames").run([PLACES_OUTPUT], {FACES_INPUT: network_input(cuts)})
-    logit, right, down, larger, turned = np.asarray(out[0], np.float64).T
+def refined(pyramid: list[Grey], places: Places) -> Places:
+    """Where the second network has the faces that it sees in such places of a picture, and how sure
+    it is of each: (n, 5), in the same order. `pyramid`: the picture, see `halved`."""
+    looks = [_looked(pyramid, places[k : k + _BATCH]) for k in range(0, len(places), _BATCH)]
+    return np.concatenate([np.empty((0, 5)), *looks])
+
+
+def _looked(pyramid: list[Grey], places: Places) -> Places:
+    patches = np.array([patch_at(pyramid, place) for place in places])
+    out = _session("frames").run([PLACES_OUTPUT], {FACES_INPUT: network_input(patches)})
+    # dx and dy in sides of the patch, along its own axes; log of the side in these; roll in 45s.
+    logit, dx, dy, log_side, turned = np.asarray(out[0], np.float64).T
     x, y, side, roll, _ = places.T
     cos, sin = np.cos(np.radians(roll)), np.sin(np.radians(roll))
     return np.stack(
         [
-            x + side * (right * cos - down * sin),
-            y + side * (right * sin + down * cos),
-            side * np.exp(larger),
+            x + side * (dx * cos - dy * sin),
+            y + side * (dx * sin + dy * cos),
+            side * np.exp(log_side),
             roll + ROLL_UNIT * turned,
             _sigmoid(logit),
         ],
@@ -152,23 +177,48 @@ def framed(sizes: list[Grey], places: Places) -> Places:
     )
 
 
-def surest(places: Places, most: int, overlap: float) -> Places:
-    """The `most` surest of which none has an IoU above `overlap` with a surer one, these first."""
-    x, y, side, _, score = places.T
-    boxes = np.stack([x - side / 2, y - side / 2, side, side], axis=1)
-    kept = cv2.dnn.NMSBoxes(boxes.tolist(), score.tolist(), 0.0, overlap)
-    return places[np.array(kept, np.int64).reshape(-1)[:most]]
+def nms(places: Places, iou: float) -> Places:
+    """Non-maximum suppression: those (n, 5) of which none has an IoU above `iou` with a surer one,
+    surest first. They are taken for upright."""
+    kept = cv2.dnn.NMSBoxes(_boxes(places).tolist(), places[:, _SCORE].tolist(), 0.0, iou)
+    return places[np.array(kept, np.int64).reshape(-1)]
 
 
-def seen_in(sizes: list[Grey], place: Places) -> Grey:
+def fused(places: Places, iou: float) -> Places:
+    """As `nms`, but each with the mean of the frames that have such an IoU with it, weighted by
+    their scores; its own score stays."""
+    kept = nms(places, iou)
+    weights = (_iou(kept, places) >= iou) * places[:, _SCORE]
+    mean = weights @ places / weights.sum(axis=1, keepdims=True)
+    mean[:, _SCORE] = kept[:, _SCORE]
+    return np.asarray(mean)
+
+
+def _boxes(places: Places) -> npt.NDArray[np.float64]:
+    """Left, top, width, height (n, 4)."""
+    x, y, side, _, _ = places.T
+    return np.stack([x - side / 2, y - side / 2, side, side], axis=1)
+
+
+def _iou(some: Places, others: Places) -> npt.NDArray[np.float64]:
+    """Of each with each of the others (n, m), all taken for upright."""
+    half = some[:, None, _SIDE:_ROLL] / 2, others[:, _SIDE:_ROLL] / 2
+    middle = some[:, None, :_SIDE], others[:, :_SIDE]
+    near = np.maximum(middle[0] - half[0], middle[1] - half[1])
+    far = np.minimum(middle[0] + half[0], middle[1] + half[1])
+    both = np.maximum(0, far - near).prod(axis=2)
+    return np.asarray(both / (some[:, None, _SIDE] ** 2 + others[:, _SIDE] ** 2 - both))
+
+
+def patch_at(pyramid: list[Grey], place: Place) -> Grey:
     """A place of a picture, levelled, as uint8 (48, 48)."""
     x, y, side, roll = place[:4].tolist()
-    times = min(len(sizes) - 1, max(0, round(math.log2(max(1.0, side / FACE_SIZE)))))
+    times = min(len(pyramid) - 1, max(0, round(math.log2(max(1.0, side / FACE_SIZE)))))
     x, y, side = (value * 0.5**times for value in (x, y, side))
     # Only what is around it: OpenCV knows no pictures of 32,767 pixels a side.
-    height, width = sizes[times].shape
+    height, width = pyramid[times].shape
     left, top = (int(min(max(0, at - side), most - 1)) for at, most in ((x, width), (y, height)))
-    around = sizes[times][top : max(top + 1, int(y + side) + 2), left:]
+    around = pyramid[times][top : max(top + 1, int(y + side) + 2), left:]
     around = around[:, : max(1, int(x + side) + 2 - left)]
     step = side / FACE_SIZE
     cos, sin = step * math.cos(math.radians(roll)), step * math.sin(math.radians(roll))
@@ -176,23 +226,24 @@ def seen_in(sizes: list[Grey], place: Places) -> Grey:
     half = (FACE_SIZE - 1) / 2
     x, y = x - 0.5 - left, y - 0.5 - top
     there = [[cos, -sin, x - half * (cos - sin)], [sin, cos, y - half * (sin + cos)]]
-    cut = cv2.warpAffine(
+    patch = cv2.warpAffine(
         around,
         np.array(there),
         (FACE_SIZE, FACE_SIZE),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     )
-    return np.asarray(cut, np.uint8)
+    return np.asarray(patch, np.uint8)
 
 
 def halved(grey: Grey) -> list[Grey]:
-    """A picture as it is, and halved as long as a face fits into it."""
-    sizes = [grey]
-    while min(sizes[-1].shape) >= 2 * FACE_SIZE:
-        small = cv2.resize(sizes[-1], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-        sizes.append(np.asarray(small, np.uint8))
-    return sizes
+    """A picture (H, W) as it is, and halved as long as a face fits into it: an image pyramid, from
+    which a face of any size is cut without skipping pixels."""
+    pyramid = [grey]
+    while min(pyramid[-1].shape) >= 2 * FACE_SIZE:
+        small = cv2.resize(pyramid[-1], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        pyramid.append(np.asarray(small, np.uint8))
+    return pyramid
 
 
 def _sigmoid(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""A face's place in a picture, and what those who look for one share."""
+"""A face's place in a picture, the `Detector` protocol, and what detectors share."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ class Landmarks:
 class Detection:
     """A face's place and how sure the detector is of it.
 
-    Raises `OptionError` unless the box is of whole numbers, and at least a pixel wide and high, and
-    the score within its range.
+    Raises `OptionError` unless the box is of whole numbers, and at least a pixel wide and high, the
+    score within its range, and the roll a number.
     """
 
     box: Box  # as FER2013 frames faces; it may reach beyond the picture
     score: float  # 0..1
     landmarks: Landmarks | None = None  # where the detector knows them
-    roll: float = 0.0  # degrees by which the head is tilted clockwise; 0 where nobody knows
+    roll: float = 0.0  # degrees clockwise by which the head is to be levelled; 0 where nobody knows
 
     def __post_init__(self) -> None:
         try:  # numpy's numbers become Python's
@@ -60,8 +60,15 @@ class Detection:
             )
         if not 0 <= self.score <= 1:
             raise OptionError(f"expected a detection's score between 0 and 1, found {self.score}")
+        try:
+            roll = float(self.roll)
+        except (TypeError, ValueError):
+            roll = math.nan
+        if not math.isfinite(roll):
+            raise OptionError(f"expected a detection's roll in degrees, found {self.roll!r}")
         object.__setattr__(self, "box", box)
         object.__setattr__(self, "score", float(self.score))
+        object.__setattr__(self, "roll", roll)
 
 
 class Detector(Protocol):
@@ -101,7 +108,7 @@ def smallest_face(image: npt.NDArray[np.uint8], min_face: int | None = None) -> 
     return min_face or max(1, min(24, min(image.shape[:2]) // 8))
 
 
-def lit(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def brightened(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """A dark picture made light: its lightest pixels, but for 0.5 %, become white."""
     lightest = float(np.percentile(grey[::4, ::4], 99.5))
     if lightest >= 128:
@@ -109,19 +116,24 @@ def lit(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return np.asarray(cv2.convertScaleAbs(grey, alpha=255 / max(lightest, 8)), np.uint8)
 
 
-def scaled(
-    image: npt.NDArray[np.uint8], max_side: int, least_side: int
-) -> tuple[npt.NDArray[np.uint8], float]:
-    """A picture whose longer side is at most `max_side`, and at least `least_side` if four times
-    its size are enough for that; and by what factor its size was changed.
+def search_scale(image: npt.NDArray[np.uint8], max_side: int) -> float:
+    """The factor by which a picture (H, W) or (H, W, 3) is made `max_side` pixels long.
 
     A panorama, of which that would leave too little to see, keeps as many pixels as a picture that
     is twice as long as high.
     """
     height, width = image.shape[:2]
-    longer = max(height, width)
-    most = max(max_side / longer, max_side / math.sqrt(2 * height * width))
-    scale = min(most, max(1.0, min(4.0, least_side / longer)))
+    return float(max(max_side / max(height, width), max_side / math.sqrt(2 * height * width)))
+
+
+def resized_for_search(
+    image: npt.NDArray[np.uint8], max_side: int, least_side: int
+) -> tuple[npt.NDArray[np.uint8], float]:
+    """A picture of at most `search_scale`, whose longer side has at least `least_side` pixels if
+    four times its size are enough for that; and by what factor its size was changed."""
+    height, width = image.shape[:2]
+    enlarged = max(1.0, min(4.0, least_side / max(height, width)))
+    scale = min(search_scale(image, max_side), enlarged)
     if scale != 1:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
@@ -131,6 +143,9 @@ def scaled(
 
 def check_limits(min_face: int | None, min_score: float, max_side: int) -> None:
     """Raise `OptionError` for options of a detector that are outside their range."""
+    for name, number in (("min_face", min_face), ("max_side", max_side)):
+        if number is not None and not isinstance(number, (int, np.integer)):
+            raise OptionError(f"expected {name} to be a whole number, found {number!r}")
     if min_face is not None and min_face < 1:
         raise OptionError(f"expected min_face of at least 1, found {min_face}")
     if max_side < 1 or not 0 < min_score < 1:

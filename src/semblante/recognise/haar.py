@@ -13,10 +13,10 @@ from semblante.preprocess import to_grey
 from semblante.recognise.detection import (
     Detection,
     PerThread,
+    brightened,
     check_limits,
-    lit,
     non_maximum_suppression,
-    scaled,
+    resized_for_search,
     smallest_face,
 )
 from semblante.results import Box
@@ -56,8 +56,8 @@ class HaarDetector:
     def detect(self, image: RgbImage, max_side: int | None = None) -> list[Detection]:
         """See `Detector.detect`."""
         side = min(self.max_side, max_side or self.max_side)
-        grey = lit(to_grey(image))
-        searched, scale = scaled(grey, side, self._LEAST_SIDE)
+        grey = brightened(to_grey(image))
+        searched, scale = resized_for_search(grey, side, self._LEAST_SIDE)
         least = max(self._WINDOW, round(smallest_face(grey, self.min_face) * scale))
         if min(searched.shape) < least:
             return []

@@ -48,7 +48,7 @@ class Track:
     edges: Edges
     score: float  # of the last detection
     found_s: float  # when a detector last found it
-    roll: float = 0.0  # of the last detection, see `Detection`
+    roll: float = 0.0  # as a detection's; like the edges, the mean of what was and what is found
     number: int = 0  # from 1, in the order of appearance; 0 until it counts
     hits: int = 1  # detections so far
     followed: bool = True  # seen in the frame at hand, by the detector or by the flow
@@ -192,10 +192,11 @@ class Tracker:
             matched.add(place)
             track, detection = self._tracks[place], detections[number]
             # Where the flow has brought the face counts as much as the box found now, so that boxes
-            # do not jump with each detection.
+            # do not jump with each detection; likewise its tilt.
             found = _edges(detection.box)
             track.edges = (track.edges + found) / 2 if track.followed else found
-            track.score, track.found_s, track.roll = detection.score, time_s, detection.roll
+            track.roll = (track.roll + detection.roll) / 2 if track.followed else detection.roll
+            track.score, track.found_s = detection.score, time_s
             track.hits += 1
             track.followed = True
         for number, detection in enumerate(detections):

@@ -18,7 +18,7 @@ from semblante.recognise.detection import (
     Landmarks,
     PerThread,
     check_limits,
-    scaled,
+    resized_for_search,
     smallest_face,
 )
 from semblante.results import Box
@@ -63,7 +63,7 @@ class YuNetDetector:
     def detect(self, image: RgbImage, max_side: int | None = None) -> list[Detection]:
         """See `Detector.detect`."""
         side = min(self.max_side, max_side or self.max_side)
-        searched, scale = scaled(image, side, self._LEAST_SIDE)
+        searched, scale = resized_for_search(image, side, self._LEAST_SIDE)
         if min(searched.shape[:2]) < self._LEAST_FACE:
             return []  # of one pixel by millions, padding would make gigabytes
         missing = [max(0, self._THINNEST - side) for side in searched.shape[:2]]
