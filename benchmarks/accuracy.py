@@ -50,9 +50,11 @@ def main() -> None:
                 if (name, split, tta) == (DEFAULT_MODEL, "PrivateTest", "none"):
                     draw_confusion(found, RESULTS / "confusion.png")
                     draw_reliability(found, RESULTS / "reliability.png")
-        strict = evaluate(classifier, dataset, "PrivateTest", model=name, votes=votes)
-        results.append({**strict.to_dict(), "sha256": sha256})
-        print(f"{name} PrivateTest, FER+ majority: {strict.accuracy:.4f} (n={strict.n})")
+        by_majority = Classifier(model_path(name), head="ferplus")
+        for tta in ("none", "flip"):
+            strict = evaluate(by_majority, dataset, "PrivateTest", tta=tta, model=name, votes=votes)
+            results.append({**strict.to_dict(), "sha256": sha256})
+            print(f"FER+'s majority: {summary(strict)}")
         if name == DEFAULT_MODEL:
             found = {"model": name, "sha256": sha256, "rows": failures(classifier, dataset, votes)}
             write_json(RESULTS / "failures.json", found)

@@ -32,7 +32,7 @@ SIDE = 64  # of the faces that fer's network takes
 class Fer:
     """`fer`'s network alone; it has the emotions in FER2013's order."""
 
-    knows_ferplus = False
+    head = "fer2013"
     max_steps = None
 
     def __init__(self) -> None:

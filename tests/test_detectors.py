@@ -191,11 +191,21 @@ def test_of_two_boxes_on_one_face_the_surer_is_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"min_face": 0}, {"min_score": 0.0}, {"min_score": 1.0}, {"max_side": 0}]
+    "options",
+    [
+        {"min_face": 0},
+        {"min_face": "40"},
+        {"min_face": 24.5},
+        {"min_score": 0.0},
+        {"min_score": 1.0},
+        {"min_score": "x"},
+        {"max_side": 0},
+        {"max_side": math.inf},
+    ],
 )
 @pytest.mark.parametrize("name", ["cnn", "haar", "yunet"])
 def test_detector_options(name: str, options: dict[str, float]) -> None:
-    with pytest.raises(OptionError, match=r"expected (min_face|max_side)"):
+    with pytest.raises(OptionError, match=r"expected (min_face|min_score|max_side)"):
         make_detector(name, **options)
 
 

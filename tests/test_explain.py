@@ -19,7 +19,7 @@ from films import canvas, write_video
 from program import semblante as run
 from semblante import EMOTIONS, Analyzer, Explanation, ImageError, OptionError
 from semblante.cli.explain import explain_command
-from semblante.cli.options import DetectorName, Language
+from semblante.cli.options import DetectorName, Head, Language
 from semblante.recognise.annotate import COLOURS
 from semblante.recognise.explain import PARTS, explanation
 from test_sheets import colours, face
@@ -213,7 +213,7 @@ def test_the_table_and_the_pages(tmp_path: Path) -> None:
         ["a.jpg", "1", "alegría"], ["broken.png", "-", "no"], ["nobody.png", "-", "sin"],
         ["film.mp4", "-", "no"],
     ]  # fmt: skip
-    assert rows[0].split()[3] == "97%"
+    assert rows[0].split()[3] == "99%"
     assert "film.mp4: se esperaba una imagen, se encontró un video" in done.stderr
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.jpg", "nobody.png"]
     assert semblante.load_image(tmp_path / "out" / "a.jpg").shape == (234, 726, 3)
@@ -265,11 +265,12 @@ def test_what_is_refused(tmp_path: Path, options: list[str], reason: str) -> Non
 class Explains:
     """Of every picture one face, which is happy, and something else without each of its parts."""
 
-    def __init__(self, model: str, *, detector: str) -> None:
-        self.model, self.detector = model, detector
+    def __init__(self, model: str, *, detector: str, head: str | None) -> None:
+        self.model, self.detector, self.head = model, detector, head
 
     def explain(self, path: Path, emotion: str | None = None) -> list[Explanation]:
         assert (self.model, self.detector, emotion) == ("mine.onnx", "none", None)
+        assert self.head == "fer2013"
         if path.stem == "huge":
             raise ImageError(f"{path}: could not be searched: too large")
         without = dict(zip(PARTS, ("sad", "angry", "fear"), strict=True))
@@ -294,8 +295,8 @@ def test_a_picture_that_cannot_be_searched_and_one_of_an_odd_name(
         (tmp_path / name).touch()
     with pytest.raises(typer.Exit):
         explain_command(
-            [tmp_path], tmp_path / "pages", model="mine.onnx", detector=DetectorName.none,
-            lang=Language.es,
+            [tmp_path], tmp_path / "pages", model="mine.onnx", head=Head.fer2013,
+            detector=DetectorName.none, lang=Language.es,
         )  # fmt: skip
     said = capsys.readouterr()
     first, *others = (line.split() for line in said.out.splitlines()[1:])

@@ -49,6 +49,14 @@ def exported(run_dir: Path, patterns: Dataset) -> Path:
     return out
 
 
+def test_a_network_without_votes_answers_by_fer2013s_labels(exported: Path) -> None:
+    assert Classifier(exported, head=None).head == "fer2013"
+    with pytest.raises(
+        OptionError, match="model has not learnt FER\\+'s votes: expected a network"
+    ):
+        Classifier(exported, head="ferplus")
+
+
 def test_outputs_equal_torch_for_any_number_of_faces(
     run_dir: Path, exported: Path, patterns: Dataset
 ) -> None:

@@ -23,8 +23,9 @@ import pytest
 from PIL import Image, ImageDraw, ImageSequence
 
 import semblante
-from conftest import EXAMPLE, SHARED, needs_photos
-from semblante import EMOTIONS, Analysis, Analyzer, Box, Face, ImageError, ModelError
+from conftest import EXAMPLE, SHARED, needs_fer2013, needs_photos
+from semblante import EMOTIONS, Analysis, Analyzer, Box, Dataset, Face, ImageError, ModelError
+from semblante.data.ferplus import FERPLUS_EMOTIONS, load_ferplus
 from semblante.emotions import LANGUAGES, emotion_name
 from semblante.errors import MissingExtraError, OptionError
 from semblante.images import load_image
@@ -42,7 +43,7 @@ from semblante.recognise.annotate import (
 from semblante.recognise.classifier import Classifier, import_onnxruntime, softmax
 from semblante.recognise.detection import Detection
 from semblante.recognise.detectors import WholePicture
-from semblante.results import COLUMNS, rows_of
+from semblante.results import COLUMNS, percent, rows_of
 
 
 @pytest.fixture(scope="module")
@@ -79,14 +80,16 @@ def test_faces_are_those_of_the_detector_from_left_to_right(analyzer: Analyzer) 
 
 def test_what_the_classifier_sees_is_the_cut_out_face_and_its_mirror_image() -> None:
     for tta in ("none", "flip"):
-        analyzer = Analyzer(tta=tta)
+        analyzer = Analyzer(tta=tta, head="fer2013")
         [face] = analyzer.analyze(EXAMPLE)
         crop = crop_face(to_grey(semblante.load_image(EXAMPLE)), face.box)
         one, mirrored = analyzer.classifier.probabilities(np.stack([crop, crop[:, ::-1]]))
         assert np.abs(one - mirrored).max() > 1e-3
         expected = one if tta == "none" else (one + mirrored) / 2
         assert list(face.probabilities.values()) == pytest.approx(expected.tolist(), abs=1e-5)
-    [other_way] = Analyzer(detector=WholePicture()).analyze(np.ascontiguousarray(crop[:, ::-1]))
+    [other_way] = Analyzer(detector=WholePicture(), head="fer2013").analyze(
+        np.ascontiguousarray(crop[:, ::-1])
+    )
     assert list(other_way.probabilities.values()) == pytest.approx(expected.tolist(), abs=1e-5)
     with pytest.raises(OptionError, match="expected tta to be one of none, flip, found 'mirror'"):
         Analyzer(tta="mirror")
@@ -403,6 +406,54 @@ def test_shipped_files_are_what_the_table_says(name: str) -> None:
     assert about["training"]["public_test"]["accuracy"] == pytest.approx(
         entry.public_test, abs=lost
     )
+
+
+def test_no_estimate_is_certain() -> None:
+    assert [percent(p) for p in (0.0, 0.004, 0.426, 0.985, 0.9999, 1.0)] == [
+        "0%", "0%", "43%", "98%", "99%", "99%"
+    ]  # fmt: skip
+
+
+def test_either_head_answers() -> None:
+    faces = np.random.default_rng(0).integers(0, 256, (5, 48, 48)).astype(np.uint8)
+    by_default = Classifier(model_path())
+    by_label, by_majority = (Classifier(model_path(), head=head) for head in ("fer2013", None))
+    assert (by_default.head, by_majority.head) == ("fer2013", "ferplus")
+    assert np.array_equal(by_default.probabilities(faces), by_label.probabilities(faces))
+    eight = dict(zip(FERPLUS_EMOTIONS, by_label.ferplus_probabilities(faces).T, strict=True))
+    names = {"angry": "anger", "happy": "happiness", "sad": "sadness"}
+    seven = np.stack([eight[names.get(name, name)] for name in semblante.EMOTIONS], axis=1)
+    expected = seven / (1 - eight["contempt"])[:, None]
+    found = by_majority.probabilities(faces)
+    assert found == pytest.approx(expected, abs=1e-5)
+    other = by_majority.probabilities(np.ascontiguousarray(faces[:, :, ::-1]))
+    both = by_majority.probabilities(faces, mirrored=True)
+    assert both == pytest.approx((found + other) / 2, abs=1e-5)
+    assert by_majority.probabilities(faces[:0]).shape == (0, 7)
+    assert pickle.loads(pickle.dumps(by_majority)).head == "ferplus"
+
+
+def test_pictures_are_judged_by_ten_people_unless_told_otherwise() -> None:
+    assert Analyzer().classifier.head == "ferplus"
+    by_label = Analyzer(head="fer2013")
+    [one], [other] = (analyzer.analyze(EXAMPLE) for analyzer in (Analyzer(), by_label))
+    assert one.box == other.box
+    assert one.probabilities != other.probabilities
+    with pytest.raises(OptionError, match="expected head to be one of fer2013, ferplus, found 'x'"):
+        Analyzer(head="x")
+
+
+@needs_fer2013
+def test_most_people_call_fewer_faces_sad(fer2013: Dataset) -> None:
+    """Of the neutral faces of ten people, on PublicTest, FER2013's labels make many something
+    else."""
+    votes = load_ferplus(SHARED / "fer2013" / "fer2013new.csv").majority()
+    neutral = fer2013.images[fer2013.is_in("PublicTest") & (votes == 0)][::6]
+    by_label, by_majority = (
+        (Classifier(model_path(), head=head).probabilities(neutral).argmax(axis=1) == 6).mean()
+        for head in ("fer2013", "ferplus")
+    )
+    assert by_majority > 0.8 > 0.6 > by_label
 
 
 def test_unknown_and_damaged_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

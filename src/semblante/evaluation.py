@@ -41,8 +41,8 @@ class FaceClassifier(Protocol):
     """What can be evaluated."""
 
     @property
-    def knows_ferplus(self) -> bool:
-        """Can it tell FER+'s eight emotions from each other?"""
+    def head(self) -> str:
+        """Which of `HEADS` gives its `probabilities`."""
 
     @property
     def max_steps(self) -> int | None:
@@ -52,7 +52,7 @@ class FaceClassifier(Protocol):
         """Grey faces, uint8 (n, 48, 48) -> probabilities (n, 7)."""
 
     def ferplus_probabilities(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Grey faces, uint8 (n, 48, 48) -> probabilities (n, 8), where it `knows_ferplus`."""
+        """Grey faces, uint8 (n, 48, 48) -> probabilities (n, 8), where its head is FER+'s."""
 
     def steps_taken(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
         """Grey faces, uint8 (n, 48, 48) -> steps (n,), where it has a choice of them."""
@@ -66,6 +66,7 @@ class Evaluation:
     split: str
     tta: str
     labels: str  # whose: "fer2013", or "ferplus" where FER+'s majority was asked
+    head: str  # which of the network's outputs answered, see `HEADS`
     n: int
     accuracy: float
     accuracy_ci95: tuple[float, float]  # Wilson
@@ -93,6 +94,7 @@ class Evaluation:
             "split": self.split,
             "tta": self.tta,
             "labels": self.labels,
+            "head": self.head,
             "n": self.n,
             "accuracy": self.accuracy,
             "accuracy_ci95": list(self.accuracy_ci95),
@@ -127,8 +129,8 @@ def evaluate(
     and the centre, 44x44 each, enlarged to 48x48, and their mirror images.
 
     With `votes` the labels are FER+'s by its official rule for testing (`FerPlus.majority`): top-1
-    over its eight classes, on the rows that have a majority for one of them. A network that has
-    learnt FER+'s votes answers by these, another by its seven emotions. Of the rows of
+    over its eight classes, on the rows that have a majority for one of them. A classifier whose
+    `head` is FER+'s answers with one of these, another with its seven emotions. Of the rows of
     `dataset` only those in `kept` (n,) are classified; copies are looked for in all of Training.
     `model` is the name that stands in the result. Raises `OptionError` for an unknown `tta`,
     `DataError` where no face is left or the votes are of other rows.
@@ -147,7 +149,7 @@ def evaluate(
     if not rows.any():
         raise DataError(f"not one face of {split} is left to evaluate on")
     faces, labels = dataset.where(rows), labels[rows]
-    by_votes = votes is not None and classifier.knows_ferplus
+    by_votes = votes is not None and classifier.head == "ferplus"
     classify = classifier.ferplus_probabilities if by_votes else classifier.probabilities
     views = [classify(view) for view in _views(faces.images, tta)]
     probabilities = np.mean(np.stack(views), axis=0)
@@ -166,6 +168,7 @@ def evaluate(
         split=split,
         tta=tta,
         labels="fer2013" if votes is None else "ferplus",
+        head=classifier.head,
         n=len(faces),
         accuracy=share,
         accuracy_ci95=wilson_interval(share, len(faces)),

@@ -124,6 +124,11 @@ class Analysis:
         return cls(**{**values, "faces": faces})
 
 
+def percent(probability: float) -> str:
+    """As a person reads it, and 99% at most: no estimate is certain."""
+    return f"{min(probability, 0.99):.0%}"
+
+
 # -- as a table ---------------------------------------------------------------------------------
 
 BOX_COLUMNS: Final = ("left", "top", "face_width", "face_height")

@@ -28,6 +28,7 @@ from semblante.cli.language import said
 from semblante.cli.options import (
     DetectorName,
     EarlyExitOption,
+    HeadOption,
     Language,
     LanguageOption,
     ModelOption,
@@ -141,6 +142,7 @@ def analyze_command(
     model: ModelOption = DEFAULT_MODEL,
     steps: StepsOption = None,
     early_exit: EarlyExitOption = None,
+    head: HeadOption = None,
     detector: Annotated[
         DetectorName, typer.Option(help="what finds the faces; none: each picture is a face")
     ] = DetectorName.cnn,
@@ -149,6 +151,14 @@ def analyze_command(
         typer.Option(
             help="smallest face to look for, pixels a side (default: 24, in small pictures an "
             "eighth of the shorter side)",
+            show_default=False,
+        ),
+    ] = None,
+    min_score: Annotated[
+        float | None,
+        typer.Option(
+            help="how sure the detector must be of a face, above 0 and below 1 (default: cnn 0.6, "
+            "haar 0.5, yunet 0.7)",
             show_default=False,
         ),
     ] = None,
@@ -169,8 +179,11 @@ def analyze_command(
         format = _BY_SUFFIX.get(out.suffix.lower(), Format.table) if out else Format.table
     streamed = out is None or (out.exists() and not out.is_file())  # a pipe, a device
     _check(format, out, annotate, contact_sheet, timeline, resume=resume, streamed=streamed)
-    if min_face is not None and detector is DetectorName.none:
-        raise OptionError("--min-face is of no use with --detector none: each picture is a face")
+    sought = {"min_face": min_face, "min_score": min_score}
+    options: dict[str, Any] = {name: value for name, value in sought.items() if value is not None}
+    if options and detector is DetectorName.none:
+        name = next(iter(options)).replace("_", "-")
+        raise OptionError(f"--{name} is of no use with --detector none: each picture is a face")
     if blur and annotate is None:
         raise OptionError("--blur needs --annotate DIR, where the copies go")
     every_s = None if every is None else _seconds(every)
@@ -182,10 +195,9 @@ def analyze_command(
             not_an_input(option, written, Path(model), *(item.path for item in found))
     places = annotated_places(found, annotate) if annotate is not None else {}
     _check_apart(out, contact_sheet, *places.values())
-    options: dict[str, Any] = {} if detector is DetectorName.none else {"min_face": min_face}
     analyzer = Analyzer(
         model, detector=make_detector(detector, **options), steps=steps, early_exit=early_exit,
-        tta=tta,
+        tta=tta, head=head,
     )  # fmt: skip
     work = Work(analyzer, found, places, every_s, lang, blur=blur)
     others = [*(item.path for item in found), *places.values(), out, contact_sheet]
@@ -199,8 +211,9 @@ def analyze_command(
     else:
         about = {
             "inputs": [str(item.path) for item in found], "model": analyzer.classifier.about,
-            "detector": detector, "min_face": min_face, "every_s": every_s,
+            "detector": detector, **sought, "every_s": every_s,
             "steps": steps, "early_exit": early_exit, "tta": tta,
+            "head": analyzer.classifier.head,
             "annotate": None if annotate is None else str(annotate), "lang": lang, "blur": blur,
         }  # fmt: skip
         journal = Journal(out, about, resume=resume)

@@ -24,6 +24,7 @@ from semblante.cli.language import said
 from semblante.cli.options import (
     EarlyExitOption,
     FiguresFormat,
+    Head,
     Language,
     LanguageOption,
     ModelOption,
@@ -98,6 +99,13 @@ def evaluate_command(
             readable=False,
         ),
     ] = None,
+    head: Annotated[
+        Head | None,
+        typer.Option(
+            help="the network's output that answers; analyze takes ferplus (default: that of the "
+            "labels, if the model has learnt it)"
+        ),
+    ] = None,
     mapping: MapOption = None,
     skip_bad: SkipBadOption = False,
     find_faces: FindFacesOption = False,
@@ -126,7 +134,9 @@ def evaluate_command(
         evaluate,
     )
 
-    classifier = Classifier(model_path(model), steps=steps, early_exit=early_exit)
+    if head is None and labels is Labels.fer2013:
+        head = Head.fer2013
+    classifier = Classifier(model_path(model), steps=steps, early_exit=early_exit, head=head)
     ferplus = None
     if labels is Labels.ferplus:
         assert votes is not None  # given, or beside the dataset
@@ -176,7 +186,7 @@ def _figures(found: Evaluation) -> Iterator[str]:
     low, high = found.accuracy_ci95
     yield (
         f"{found.model} on {found.split}, n={found.n}, test-time views: {found.tta}, labels: "
-        f"{found.labels}"
+        f"{found.labels}, head: {found.head}"
     )
     yield f"accuracy {found.accuracy:.2%} (95 % interval {low:.2%} to {high:.2%})"
     if found.mean_steps is not None:

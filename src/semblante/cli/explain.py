@@ -17,6 +17,7 @@ from semblante.cli.options import (
     DetectorName,
     DetectorOption,
     FiguresFormat,
+    HeadOption,
     Language,
     LanguageOption,
     ModelOption,
@@ -50,6 +51,7 @@ def explain_command(
         typer.Option(help="what speaks for this one (default: for what each face shows)"),
     ] = None,
     model: ModelOption = DEFAULT_MODEL,
+    head: HeadOption = None,
     detector: DetectorOption = DetectorName.cnn,
     lang: LanguageOption = Language.en,
     format: Annotated[
@@ -69,7 +71,7 @@ def explain_command(
         output_folder("--out", out)
     found = find_inputs(paths, filter(None, [out]), videos=False)
     places = {} if out is None else annotated_places(found, out, "--out")
-    analyzer = Analyzer(model, detector=detector)
+    analyzer = Analyzer(model, detector=detector, head=head)
     rows: list[tuple[str, ...]] = []
     failed = False
     with Console(stderr=True).status(said("explaining")):

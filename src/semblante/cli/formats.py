@@ -14,7 +14,7 @@ from semblante.cli.tables import new_table, print_table
 from semblante.emotions import EMOTIONS, emotion_name
 from semblante.errors import MissingExtraError, printable
 from semblante.recognise.sheets import clock
-from semblante.results import COLUMNS, WHOLE_COLUMNS, Analysis, rows_of
+from semblante.results import COLUMNS, WHOLE_COLUMNS, Analysis, percent, rows_of
 from semblante.translation import translated
 
 
@@ -160,4 +160,4 @@ class _Clip:
 
 def _guesses(probabilities: Mapping[str, float], language: str) -> tuple[str, ...]:
     ranked = sorted(probabilities.items(), key=lambda item: -item[1])
-    return tuple(f"{emotion_name(name, language)} {p:.0%}" for name, p in ranked[:2])
+    return tuple(f"{emotion_name(name, language)} {percent(p)}" for name, p in ranked[:2])

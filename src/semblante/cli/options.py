@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from semblante.emotions import LANGUAGES
+from semblante.recognise.classifier import HEADS
 from semblante.recognise.detectors import DETECTORS
 
 
@@ -40,6 +41,16 @@ class DetectorName(StrEnum):
 assert tuple(DetectorName) == DETECTORS
 
 
+class Head(StrEnum):
+    """Which of a network's outputs answers."""
+
+    fer2013 = "fer2013"
+    ferplus = "ferplus"
+
+
+assert tuple(Head) == HEADS
+
+
 LanguageOption = Annotated[
     Language,
     typer.Option(
@@ -54,6 +65,13 @@ StepsOption = Annotated[
     typer.Option(help="steps of the last recurrent layer: fewer are quicker (default: all)"),
 ]
 DetectorOption = Annotated[DetectorName, typer.Option(help="what finds the faces")]
+HeadOption = Annotated[
+    Head | None,
+    typer.Option(
+        help="the output that answers: ferplus, what most of ten people would say; fer2013, what "
+        "that dataset's label would be (default: ferplus, if the model has learnt it)",
+    ),
+]
 EarlyExitOption = Annotated[
     float | None,
     typer.Option(

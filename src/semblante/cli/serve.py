@@ -18,7 +18,7 @@ import typer
 
 from semblante.cli.checks import complain, require
 from semblante.cli.language import said
-from semblante.cli.options import DetectorName, DetectorOption, ModelOption
+from semblante.cli.options import DetectorName, DetectorOption, HeadOption, ModelOption
 from semblante.errors import OptionError
 from semblante.models import DEFAULT_MODEL
 from semblante.recognise.pipeline import Analyzer
@@ -38,6 +38,7 @@ def serve_command(
         list[str] | None, typer.Option(help="another page that may call: https://example.org")
     ] = None,
     model: ModelOption = DEFAULT_MODEL,
+    head: HeadOption = None,
     detector: DetectorOption = DetectorName.cnn,
     workers: Annotated[
         int | None, typer.Option(min=1, help="pictures analysed at a time (default: one a core)")
@@ -68,7 +69,7 @@ def serve_command(
             f"other machines can reach {host}: they need the token that is part of the address "
             "below. Without HTTPS before it, whoever listens can read it, and the pictures"
         )
-    app = create_app(settings, Analyzer(model, detector=detector))
+    app = create_app(settings, Analyzer(model, detector=detector, head=head))
     bound, port = listening.getsockname()[:2]
     rest = f":{port}/" + (f"#token={settings.token}" if settings.token else "")
     everywhere = ip_address(bound).is_unspecified

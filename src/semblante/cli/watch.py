@@ -14,6 +14,7 @@ from rich.text import Text
 from semblante.cli.options import (
     DetectorName,
     DetectorOption,
+    HeadOption,
     Language,
     LanguageOption,
     ModelOption,
@@ -23,7 +24,7 @@ from semblante.errors import OptionError
 from semblante.models import DEFAULT_MODEL
 from semblante.recognise.annotate import COLOURS
 from semblante.recognise.pipeline import Analyzer
-from semblante.results import Analysis
+from semblante.results import Analysis, percent
 from semblante.translation import translated
 
 _BAR = 30  # characters
@@ -34,6 +35,7 @@ def watch_command(
         str, typer.Argument(metavar="SOURCE", help="a camera's number, or a video file")
     ] = "0",
     model: ModelOption = DEFAULT_MODEL,
+    head: HeadOption = None,
     detector: DetectorOption = DetectorName.cnn,
     lang: LanguageOption = Language.en,
 ) -> None:
@@ -44,7 +46,7 @@ def watch_command(
     camera = int(source) if source.isdecimal() else None
     if camera is None and not Path(source).exists():
         raise OptionError(f"expected a camera's number or a video file, found {source!r}")
-    analyzer = Analyzer(model, detector=detector)
+    analyzer = Analyzer(model, detector=detector, head=head)
     frames = analyzer.analyze_video(source if camera is None else camera)
     console = Console()
     last: Analysis | None = None
@@ -75,6 +77,6 @@ def shown(analysis: Analysis, language: str) -> Group:
             full = round(probability * _BAR)
             bar = Text("\N{FULL BLOCK}" * full, style=f"rgb({red},{green},{blue})")
             bar.append("\N{MIDDLE DOT}" * (_BAR - full), style="dim")
-            table.add_row(emotion_name(emotion, language), bar, f"{probability:4.0%}")
+            table.add_row(emotion_name(emotion, language), bar, f"{percent(probability):>4}")
         parts.append(table)
     return Group(*parts)

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from semblante.emotions import EMOTIONS, emotion_name
 from semblante.images import ImageSource, RgbImage, load_image
-from semblante.results import Box, Face
+from semblante.results import Box, Face, percent
 
 # Okabe & Ito's palette, told apart with every common colour blindness; dark or light text
 # is chosen by what stands out on it.
@@ -74,8 +74,8 @@ def _draw_label(
 ) -> Box:
     """Emotion and probability on its colour; returns where."""
     colour = COLOURS[face.emotion]
-    probability = face.probabilities[face.emotion]
-    text = f"{emotion_name(face.emotion, language)} {probability:.0%}"
+    shown = percent(face.probabilities[face.emotion])
+    text = f"{emotion_name(face.emotion, language)} {shown}"
     letters = font(text_size)
     left, top, right, bottom = draw.textbbox((0, 0), text, font=letters)
     pad = max(2, text_size // 6)

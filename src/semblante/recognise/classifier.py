@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from semblante.data.ferplus import FROM_FER2013
 from semblante.emotions import EMOTIONS
 from semblante.errors import ModelError, OptionError, reason_of
 from semblante.preprocess import InputSpec, network_input
@@ -31,6 +32,9 @@ SETTLED_INPUT: Final = "settled_at"
 LOGITS: Final = "logits"
 FERPLUS_LOGITS: Final = "ferplus_logits"
 STEPS_OUTPUT: Final = "steps_taken"  # of each face, int64 (n,)
+# Its outputs: what FER2013's label would be, one person's word, or what most of the ten people
+# would say whom FER+ asked about the same faces.
+HEADS: Final = ("fer2013", "ferplus")
 # At once: so many faces' maps stay in a core's cache, and more are not quicker
 # (docs/experiments.md, "sixteen faces at once").
 _BATCH: Final = 16
@@ -50,6 +54,7 @@ class Classifier:
         threads: int | None = None,
         steps: int | None = None,
         early_exit: float | None = None,
+        head: str | None = "fer2013",
     ) -> None:
         """`threads`: faces are divided among so many; None: one for each processor that this
         process may use.
@@ -57,6 +62,9 @@ class Classifier:
         `steps`: of the last recurrent layer, 0 .. `max_steps`; None for all. `early_exit`: a face
         is done before that when its likeliest emotion has at least this probability (0 .. 1).
         Both raise `OptionError` where the network has no such dial.
+
+        `head`: which of `HEADS` gives its `probabilities`; None: FER+'s where it has learnt these,
+        else FER2013's.
         """
         self.path = Path(path)
         self._whole_path = self.path.absolute()
@@ -69,10 +77,13 @@ class Classifier:
             raise OptionError(f"expected early_exit to be a number, found {early_exit!r}")
         if threads is not None and threads < 1:
             raise OptionError(f"expected threads of at least 1, found {threads}")
+        if head not in (*HEADS, None):
+            raise OptionError(f"expected head to be one of {', '.join(HEADS)}, found {head!r}")
         self._made_with: dict[str, Any] = {
             "threads": threads,
             "steps": steps,
             "early_exit": early_exit,
+            "head": head,
         }
         self._threads = threads or cv2.getNumberOfCPUs()
         self._pool = ThreadPoolExecutor(self._threads, "classifier")
@@ -84,6 +95,12 @@ class Classifier:
         self._dial: dict[str, Any] = {}
         self._try()
         self._dial = self._checked_dial(steps, early_exit)
+        if head == "ferplus" and not self.knows_ferplus:
+            raise OptionError(
+                f"{self.path.stem} has not learnt FER+'s votes: expected a network that has, or "
+                "the head fer2013"
+            )
+        self.head = head or ("ferplus" if self.knows_ferplus else "fer2013")
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Into another process it goes by its file, whatever folder that works in."""
@@ -138,12 +155,19 @@ class Classifier:
     ) -> npt.NDArray[np.float32]:
         """Grey faces, uint8 (n, size, size) -> (n, 7), in the order of `EMOTIONS`.
 
-        `mirrored`: the mean of each face's and its mirror image's, for twice the work.
+        Of FER+'s eight contempt, which FER2013 does not know, is left out. `mirrored`: the mean of
+        each face's and its mirror image's, for twice the work.
         """
+        if mirrored:
+            faces = np.concatenate([faces, faces[:, :, ::-1]])
+        if self.head == "ferplus":
+            views = softmax(self._run(faces, FERPLUS_LOGITS)[0][:, FROM_FER2013])
+        else:
+            views = softmax(self.logits(faces))
         if not mirrored:
-            return softmax(self.logits(faces))
-        views = softmax(self.logits(np.concatenate([faces, faces[:, :, ::-1]])))
-        return np.asarray((views[: len(faces)] + views[len(faces) :]) / 2, np.float32)
+            return views
+        half = len(faces) // 2
+        return np.asarray((views[:half] + views[half:]) / 2, np.float32)
 
     def logits(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Grey faces, uint8 (n, size, size) -> the network's outputs (n, 7) before softmax."""

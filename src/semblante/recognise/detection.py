@@ -148,8 +148,7 @@ def check_limits(min_face: int | None, min_score: float, max_side: int) -> None:
             raise OptionError(f"expected {name} to be a whole number, found {number!r}")
     if min_face is not None and min_face < 1:
         raise OptionError(f"expected min_face of at least 1, found {min_face}")
-    if max_side < 1 or not 0 < min_score < 1:
-        raise OptionError(
-            "expected max_side of at least 1 and min_score between 0 and 1, "
-            f"found {max_side} and {min_score}"
-        )
+    if max_side < 1:
+        raise OptionError(f"expected max_side of at least 1, found {max_side}")
+    if not isinstance(min_score, (int, float, np.floating)) or not 0 < min_score < 1:
+        raise OptionError(f"expected min_score above 0 and below 1, found {min_score!r}")

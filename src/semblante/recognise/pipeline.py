@@ -97,6 +97,7 @@ class Analyzer:
         steps: int | None = None,
         early_exit: float | None = None,
         tta: str = "flip",
+        head: str | None = None,
     ) -> None:
         """Read the model; one for many pictures.
 
@@ -111,6 +112,9 @@ class Analyzer:
         which is right up to 0.8 points more often (model card) and costs little beside finding the
         face; "none" does not. In videos the moments of a track are averaged instead, unless frames
         are half a second apart or more.
+        `head`: which of the network's outputs answers: "ferplus", what most of ten people would
+        say, or "fer2013", what that dataset's label would be, one person's word; None: FER+'s where
+        the model has learnt it, else FER2013's. Neutral faces it calls sad or angry far less often.
 
         Raises `ModelError` where the model cannot be used, `OptionError` for an option outside its
         range.
@@ -126,7 +130,7 @@ class Analyzer:
         self.mirrored = tta == "flip"
         self._readers = min(threads or cv2.getNumberOfCPUs(), _MOST_READERS)
         self.classifier = Classifier(
-            model_path(model), threads=threads, steps=steps, early_exit=early_exit
+            model_path(model), threads=threads, steps=steps, early_exit=early_exit, head=head
         )
         self.detector = make_detector(detector) if isinstance(detector, str) else detector
 

@@ -18,7 +18,7 @@ from semblante.errors import printable
 from semblante.images import RgbImage
 from semblante.recognise.annotate import COLOURS, font
 from semblante.recognise.explain import STRIDE, Explanation
-from semblante.results import Analysis, Box
+from semblante.results import Analysis, Box, percent
 from semblante.translation import translated
 
 _TILE: Final = 96  # pixels a side
@@ -92,7 +92,7 @@ def contact_sheet(
             row, column = divmod(number, _COLUMNS)
             x, y = _GAP + column * step, top + 36 + row * (step + 18)
             page.paste(Image.fromarray(tile.picture), (x, y))
-            draw.text((x, y + _TILE + 1), f"{tile.probability:.0%}", font=caption, fill=_INK)
+            draw.text((x, y + _TILE + 1), percent(tile.probability), font=caption, fill=_INK)
             if tile.when:
                 left = x + _TILE - draw.textlength(tile.when, font=caption)
                 draw.text((left, y + _TILE + 1), tile.when, font=caption, fill=_INK)
@@ -206,7 +206,8 @@ def guess(probabilities: Mapping[str, float], language: str, asked: str | None =
     """An emotion that is `asked` for, or the likeliest, and how probable it is."""
     emotion = asked or max(probabilities, key=lambda name: probabilities[name])
     share = probabilities[emotion]
-    return f"{emotion_name(emotion, language)} {share:.{0 if share >= 0.01 else 2}%}"
+    shown = percent(share) if share >= 0.01 else f"{share:.2%}"
+    return f"{emotion_name(emotion, language)} {shown}"
 
 
 # Seconds between two marks of a time axis, up to a day.

@@ -100,7 +100,8 @@ export const name = (emotion) => text("names")[emotion];
 // Why the server refused; `words` are its own.
 export const reason = (status, words) => text("details").find(([known]) => known.test(words))?.[1]
   ?? text("reasons")[status] ?? words;
-export const percent = (p) => `${Math.round(100 * p)}\u00a0%`; // no line breaks within it
+// No estimate is certain; no line breaks within it.
+export const percent = (p) => `${Math.min(99, Math.round(100 * p))}\u00a0%`;
 
 export function speakIn(chosen) {
   language = chosen;
