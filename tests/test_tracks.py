@@ -44,6 +44,26 @@ def test_one_face_one_track(moving: Path) -> None:
         assert sum(seen.probabilities.values()) == pytest.approx(1, abs=1e-5)
 
 
+def test_frames_far_apart_do_not_give_one_person_the_place_of_another(
+    tmp_path: Path, face: np.ndarray
+) -> None:
+    """The camera pans along a row of people, by one place from each analysed frame to the next."""
+    apart = 140
+
+    def frame(n: int) -> np.ndarray:
+        return canvas(*((face, 30 + apart * person - 14 * n, 60) for person in range(7)))
+
+    path = write_video(tmp_path / "pan.mp4", 41, frame)
+    people: dict[int | None, set[int]] = {}
+    for analysis in Analyzer().analyze_video(path, every_s=0.5):
+        assert analysis.frame is not None
+        for found in analysis.faces:
+            middle = found.box.left + found.box.width / 2 + 14 * analysis.frame
+            people.setdefault(found.track, set()).add(round((middle - 30 - 55) / apart))
+    assert len(people) >= 5
+    assert all(len(who) == 1 for who in people.values())
+
+
 def test_two_people_one_leaves_and_comes_back(tmp_path: Path, face: np.ndarray) -> None:
     """The one who stays keeps the number; the other, after two seconds, is somebody new."""
     mirrored = np.ascontiguousarray(face[:, ::-1])
@@ -328,7 +348,9 @@ class Film(Video):
     def __init__(self) -> None:
         self.name, self.is_camera, self.fps = "camera 0", True, 20.0
 
-    def frames(self, every_s: float | None = None) -> Iterator[Frame]:
+    def frames(
+        self, every_s: float | None = None, passed_s: float | None = None
+    ) -> Iterator[Frame]:
         for number, time_s in ((3, 0.1), (8, 0.7)):
             yield Frame(number, time_s, np.zeros((50, 60, 3), np.uint8))
 

@@ -60,6 +60,12 @@ def test_a_frame_every_so_often(moving: Path, every_s: float, numbers: list[int]
     assert [frame.number for frame in Video(moving).frames(every_s)] == numbers
 
 
+def test_frames_that_are_passed_by_are_marked(moving: Path) -> None:
+    found = [(frame.number, frame.passed) for frame in Video(moving).frames(0.5, 0.15)][:12]
+    assert found == [(n, n % 10 != 0) for n in (0, 3, 6, 9, 10, 13, 16, 19, 20, 23, 26, 29)]
+    assert not any(frame.passed for frame in Video(moving).frames(None, 0.1))
+
+
 def test_cameras_and_files_that_are_none(tmp_path: Path, moving: Path) -> None:
     for number in (99, -1, 2**31):
         with pytest.raises(VideoError, match=f"camera {number}: there is no such camera"):

@@ -47,6 +47,7 @@ _ROOM: Final = 2.0
 _NEAR_SIDE: Final = 128
 
 SEARCH_EVERY_S: Final = 0.5  # in a video, for faces that are new in it
+_FOLLOW_EVERY_S: Final = 0.1  # between frames that are asked for, lest another be in a face's place
 TTA: Final = ("none", "flip")  # test-time augmentation of a picture's faces
 
 
@@ -318,10 +319,11 @@ class Analyzer:
         video's length. Closing the generator lets go of the camera or file.
 
         `every_s`: only a frame every so many seconds, from half a second on each by itself, like a
-        picture; `detect_every`: every so many frames of the video the detector looks again close to
-        the faces that are known, which are followed in between; every `search_every_s` seconds, 0
-        for in each frame, it searches the whole frame for new ones. `tracker`: who tells faces from
-        each other, a new one for each video; None for `tracker_for(every_s)`.
+        picture, though faces are followed from each to the next; `detect_every`: every so many
+        frames of the video the detector looks again close to the faces that are known, which are
+        followed in between; every `search_every_s` seconds, 0 for in each frame, it searches the
+        whole frame for new ones. `tracker`: who tells faces from each other, a new one for each
+        video; None for `tracker_for(every_s)`.
 
         Raises `VideoError` where it cannot be read; one that breaks off gives its frames first; and
         `OptionError` for `every_s` that is not above 0, `detect_every` below 1, or `search_every_s`
@@ -365,7 +367,10 @@ class Analyzer:
         video: Video, every_s: float | None, following: Following
     ) -> Generator[tuple[Analysis, RgbImage], None, None]:
         path = None if video.is_camera else video.name
-        for frame in video.frames(every_s):
+        for frame in video.frames(every_s, _FOLLOW_EVERY_S):
+            if frame.passed:
+                following.pass_by(frame.image)
+                continue
             height, width = frame.image.shape[:2]
             faces = following.faces(frame.image, frame.time_s)
             yield Analysis(path, width, height, faces, frame.number, frame.time_s), frame.image
@@ -422,10 +427,7 @@ class Following:
     def faces(self, image: RgbImage, time_s: float) -> tuple[Face, ...]:
         """Of the next picture, RGB (H, W, 3), taken at `time_s`, which never goes back."""
         grey = to_grey(image)
-        if self._whole:  # which has nowhere to go, and no scene around it
-            self._tracker.lose()
-        elif self._tracker.follow(grey):  # another scene: who is in it?
-            self._searched_s = -math.inf
+        self._follow(grey)
         tracks = self._tracker.update(self._detections(image, time_s), time_s)
         crops = self._analyzer._crops(grey, tracks)
         # Two views where moments are not averaged.
@@ -437,6 +439,16 @@ class Following:
             )
             for track, row in zip(tracks, estimates, strict=True)
         )
+
+    def pass_by(self, image: RgbImage) -> None:
+        """A picture between two whose faces are asked for: they are followed through it."""
+        self._follow(to_grey(image))
+
+    def _follow(self, grey: npt.NDArray[np.uint8]) -> None:
+        if self._whole:  # which has nowhere to go, and no scene around it
+            self._tracker.lose()
+        elif self._tracker.follow(grey):  # another scene: who is in it?
+            self._searched_s = -math.inf
 
     def _detections(self, image: RgbImage, time_s: float) -> list[Detection]:
         detector = self._analyzer.detector

@@ -62,6 +62,7 @@ class Frame:
     number: int  # from 0, counting frames that were passed over as well
     time_s: float  # seconds since the first frame, as the file says, to the microsecond
     image: RgbImage
+    passed: bool = False  # between two that were asked for, see `Video.frames`
 
 
 def is_video(path: Path) -> bool:
@@ -152,11 +153,14 @@ class Video:
         """From any thread: no further frame, and `frames` comes to its end."""
         self._stopped.set()
 
-    def frames(self, every_s: float | None = None) -> Iterator[Frame]:
+    def frames(
+        self, every_s: float | None = None, passed_s: float | None = None
+    ) -> Iterator[Frame]:
         """All frames in order, or one every `every_s` seconds; decoded on a thread of its own.
 
-        Once. Raises `VideoError` the second time, and at the end where the file has no frame or
-        breaks off.
+        With `passed_s` there is one every so many seconds between them too, which is marked as
+        `passed`. Once. Raises `VideoError` the second time, and at the end where the file has no
+        frame or breaks off.
         """
         check_every(every_s)
         if self._read:
@@ -175,7 +179,7 @@ class Video:
 
         def decode() -> None:
             try:
-                for frame in self._decoded(every_s):
+                for frame in self._decoded(every_s, passed_s):
                     if not put(frame):
                         return
                 put(None)
@@ -202,24 +206,25 @@ class Video:
             thread.join()
             self._capture.release()
 
-    def _decoded(self, every_s: float | None) -> Iterator[Frame]:
-        number, due, time_s = -1, 0.0, -1.0
+    def _decoded(self, every_s: float | None, passed_s: float | None) -> Iterator[Frame]:
+        number, due, time_s, seen_s = -1, 0.0, -1.0, -math.inf
         while not self._stopped.is_set() and self._grab(number + 1):
             number += 1
             time_s = self._time_of(number, time_s)
-            if every_s is not None:
-                if time_s + 1e-6 < due:
-                    continue
+            passed = time_s + 1e-6 < due
+            if passed and (passed_s is None or time_s + 1e-6 < seen_s + passed_s):
+                continue
+            if every_s is not None and not passed:
                 # Counted from the start, so that no error adds up.
                 due = (int((time_s + 1e-6) / every_s) + 1) * every_s
+            seen_s = time_s
             read, pixels = self._capture.retrieve()
             if not read:
                 break
             if self._stretch_to is not None:
                 pixels = cv2.resize(pixels, self._stretch_to, interpolation=cv2.INTER_LINEAR)
-            yield Frame(
-                number, time_s, np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
-            )
+            image = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
+            yield Frame(number, time_s, image, passed)
         if number < 0:
             raise VideoError(f"{self.name}: no frame in it can be read")
         # By time too: where the frame rate varies, or frames are empty, the number is an estimate.
