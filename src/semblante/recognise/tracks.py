@@ -149,8 +149,7 @@ class Tracker:
             if before is not None and track.followed:
                 moved = median_flow(before, small, track.edges * shrink)
             if moved is not None and track.face is not None:
-                alike = float((track.face @ looks(small, moved)[0]).max())
-                moved = moved if 1 - alike < _OTHER else None
+                moved = moved if _alike(track.face, looks(small, moved)) else None
             track.followed = moved is not None
             if moved is not None:
                 track.edges = moved / shrink
@@ -186,11 +185,13 @@ class Tracker:
         detected: set[int] = set()
         matched: set[int] = set()
         for overlap, number, place in pairs:
+            track, detection = self._tracks[place], detections[number]
             if overlap < self.overlap or number in detected or place in matched:
+                continue
+            if self._is_another(track, detection):
                 continue
             detected.add(number)
             matched.add(place)
-            track, detection = self._tracks[place], detections[number]
             # Where the flow has brought the face counts as much as the box found now, so that boxes
             # do not jump with each detection; likewise its tilt.
             found = _edges(detection.box)
@@ -204,6 +205,13 @@ class Tracker:
                 self._tracks.append(
                     Track(_edges(detection.box), detection.score, time_s, detection.roll)
                 )
+
+    def _is_another(self, track: Track, detection: Detection) -> bool:
+        """Who is now where the track's face was when the flow lost it?"""
+        if track.followed or track.face is None or self._last is None:
+            return False
+        seen = looks(self._last, _edges(detection.box) * self._shrink)
+        return bool(seen.any()) and not _alike(track.face, seen)  # of all one grey nobody can tell
 
 
 def tracker_for(every_s: float | None) -> Tracker:
@@ -295,6 +303,11 @@ def looks(
         row -= row.mean()
         rows.append(row / max(float(np.linalg.norm(row)), 1e-6))
     return np.stack(rows)
+
+
+def _alike(some: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> bool:
+    """Do they show the same face, in one of its turns? See `looks`."""
+    return 1 - float((some @ other[0]).max()) < _OTHER
 
 
 def _edges(box: Box) -> Edges:
