@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -116,10 +117,10 @@ def test_annotating_a_folder_twice_into_itself_finds_the_same(
         ["B", "A", "--annotate", "A"],  # a copy of B's would take the place of A's picture
         ["B/face.jpg", "A/face.jpg", "--annotate", "A"],
         ["A/face.jpg", "--annotate", "link"],
-        ["A", "--out", "A/face.jpg"],
+        ["A", "--format", "table", "--out", "A/face.jpg"],
         ["B", "A", "--contact-sheet", "A/face.jpg"],
         ["B", "A", "--format", "csv", "--out", "A/face.jpg"],
-        ["B", "--model", "A/face.jpg", "--out", "A/face.jpg"],
+        ["B", "--model", "A/face.jpg", "--format", "json", "--out", "A/face.jpg"],
     ],
 )
 def test_no_picture_is_ever_overwritten(arguments: list[str], tmp_path: Path) -> None:
@@ -157,8 +158,8 @@ def test_an_original_under_another_name_is_not_overwritten(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["--out", "r.png", "--contact-sheet", "r.png"],
-        ["--annotate", "copies", "--out", "copies/face.jpg"],
+        ["--format", "csv", "--out", "r.png", "--contact-sheet", "r.png"],
+        ["--annotate", "copies", "--format", "csv", "--out", "copies/face.jpg"],
         ["--annotate", "copies", "--contact-sheet", "copies/face.jpg"],
     ],
 )
@@ -319,6 +320,8 @@ def test_version() -> None:
         (["analyze", "{face}", "--model", "vgg"], 2, "unknown model 'vgg'"),
         (["analyze", "{face}", "--model", "{face}"], 1, "not a usable ONNX model"),
         (["analyze", "{face}", "--lang", "de"], 2, "de"),
+        (["analyze", "{face}", "--out", "faces.xlsx"], 2, "expected a name that ends in .csv, "),
+        (["analyze", "{face}", "--min-score", "1"], 2, "expected min_score above 0 and below 1"),
         (["evaluate", "--data", "missing.csv"], 1, "missing.csv: cannot be read"),
         (["evaluate", "--data", "{face}"], 1, "found eileen-collins.jpg outside a folder"),
         (["evaluate", "--data", "{csv}", "--split", "Test"], 2, "Test"),
@@ -702,6 +705,23 @@ def test_a_mapping_file_and_faces_to_find(tmp_path: Path) -> None:
     done = semblante(*arguments, "--find-faces", "--skip-bad")
     assert "1 faces" in done.stdout
     assert "2.png: no face was found in it" in done.stderr
+
+
+def test_on_a_terminal_it_says_what_was_done(tmp_path: Path) -> None:
+    ours, its = os.openpty()
+    (tmp_path / "broken.jpg").write_bytes(b"x")
+    command = [PROGRAM, "analyze", EXAMPLE, "broken.jpg", "--out", "faces.csv"]
+    with os.fdopen(ours, "rb", buffering=0) as terminal:
+        subprocess.run(command, stderr=its, cwd=tmp_path)
+        os.close(its)
+        said = b""
+        with suppress(OSError):  # Linux says so at the end of a terminal
+            while part := terminal.read(4096):
+                said += part
+    assert (
+        "faces.csv: 2 inputs, 1 faces in 1 of their pictures and frames, 1 could not be read"
+        in said.decode()
+    )
 
 
 def test_models_list() -> None:

@@ -46,7 +46,9 @@ def declared_png(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels)
 
 
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF"])
+@pytest.mark.parametrize(
+    "format", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000"]
+)
 def test_every_format_gives_the_same_picture(format: str) -> None:
     picture = two_halves("RGB", (250, 10, 10), (10, 10, 250))
     found = load_image(encoded(picture, format))

@@ -227,6 +227,25 @@ def test_one_bad_picture_does_not_stop_the_others(analyzer: Analyzer) -> None:
         analyzer.analyze("missing.jpg")
 
 
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        (
+            [(1, 2, 30, 30)],
+            "expected each face that the detector finds to be a semblante.Detection",
+        ),
+        (None, "expected a list of detections from the detector, found NoneType"),
+    ],
+)
+def test_a_detector_that_gives_something_else(found: Any, reason: str) -> None:
+    class Odd(Sees):
+        def detect(self, image: np.ndarray, max_side: int | None = None) -> Any:
+            return found
+
+    with pytest.raises(OptionError, match=reason):
+        Analyzer(detector=Odd()).analyze(EXAMPLE)
+
+
 @pytest.mark.parametrize("error", [cv2.error("too large"), MemoryError("too large")])
 def test_a_picture_that_cannot_be_searched_does_not_stop_the_others(error: Exception) -> None:
     class Fails(Sees):

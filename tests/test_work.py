@@ -161,3 +161,13 @@ def test_a_copy_that_fails_costs_no_results(
     assert len(frames) == 6
     assert len(writes.made[0].times) == written
     assert last.analysis == Analysis(str(moving), *SIZE, error=f"copy.mp4: {said}")
+
+
+def test_how_far_a_video_is(moving: Path) -> None:
+    """What the bar on a terminal shows."""
+    work = Work(
+        Analyzer(detector="none"), [Clip(moving, Path(moving.name))], {}, 0.5, "en", blur=False
+    )
+    results = list(work.results())
+    assert [result.share for result in results] == pytest.approx([n / 6 for n in range(6)] + [0])
+    assert [result.ended for result in results] == [False] * 6 + [True]

@@ -24,6 +24,7 @@ from PIL import (
     GifImagePlugin,
     Image,
     ImageFile,
+    Jpeg2KImagePlugin,
     JpegImagePlugin,
     PngImagePlugin,
     PpmImagePlugin,
@@ -63,6 +64,7 @@ _READERS: Final = (
     GifImagePlugin.GifImageFile,
     TiffImagePlugin.TiffImageFile,
     PpmImagePlugin.PpmImageFile,
+    Jpeg2KImagePlugin.Jpeg2KImageFile,
 )
 FORMATS: Final = tuple(reader.format for reader in _READERS)
 # HEIF pictures with HEVC inside name one of these in their first bytes; AVIF ones name others.
@@ -73,7 +75,7 @@ SUFFIXES: Final = frozenset(
     {
         *_JPEG_SUFFIXES,
         *(".png", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff"),
-        *(".ppm", ".pgm", ".pnm", ".heic", ".heif"),
+        *(".ppm", ".pgm", ".pnm", ".jp2", ".j2k", ".jpx", ".heic", ".heif"),
     }
 )
 
@@ -322,7 +324,9 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
 
 def _from_array(array: npt.NDArray[np.uint8], max_pixels: int) -> RgbImage:
     if array.dtype != np.uint8:
-        raise ImageError(f"expected a picture array of uint8, found {array.dtype}")
+        raise ImageError(
+            f"expected a picture array of uint8, levels from 0 to 255, found {array.dtype}"
+        )
     channels = array.shape[2] if array.ndim == 3 else int(array.ndim == 2)
     if channels not in (1, 3, 4) or array.size == 0:
         raise ImageError(

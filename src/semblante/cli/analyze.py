@@ -62,6 +62,7 @@ _BY_SUFFIX: Final = {
     ".jsonl": Format.json,
     ".ndjson": Format.json,
     ".parquet": Format.parquet,
+    ".txt": Format.table,
 }
 
 
@@ -170,14 +171,15 @@ def analyze_command(
 ) -> None:
     """Find the faces in pictures and videos and estimate the emotion each shows.
 
-    Reads JPEG, PNG, WebP, AVIF, BMP, GIF, TIFF and PPM, HEIC with the extra "heic", and the videos
-    that FFmpeg reads. Exits with 1 when some inputs could not be read; the others are still done.
+    Reads JPEG, PNG, WebP, AVIF, BMP, GIF, TIFF, PPM and JPEG 2000, HEIC with the extra "heic", and
+    the videos that FFmpeg reads. Exits with 1 when some inputs could not be read; the others are
+    still done.
     """
     if out in _STANDARD_OUTPUT:
         out = None
-    if format is None:
-        format = _BY_SUFFIX.get(out.suffix.lower(), Format.table) if out else Format.table
     streamed = out is None or (out.exists() and not out.is_file())  # a pipe, a device
+    if format is None:
+        format = Format.table if out is None or streamed else _format_of(out)
     _check(format, out, annotate, contact_sheet, timeline, resume=resume, streamed=streamed)
     sought = {"min_face": min_face, "min_score": min_score}
     options: dict[str, Any] = {name: value for name, value in sought.items() if value is not None}
@@ -245,6 +247,15 @@ def _check(
     for option, folder in (("--annotate", annotate), ("--timeline", timeline)):
         if folder is not None:
             output_folder(option, folder)
+
+
+def _format_of(out: Path) -> Format:
+    suffix = out.suffix.lower()
+    if suffix and suffix not in _BY_SUFFIX:
+        raise OptionError(
+            f"--out {out}: expected a name that ends in {', '.join(_BY_SUFFIX)}, or --format"
+        )
+    return _BY_SUFFIX.get(suffix, Format.table)
 
 
 def _seconds(text: str) -> float:
@@ -325,7 +336,8 @@ def _progress(
             how = f"{speed:.1f}/s" if speed else ""
             if not result.ended and result.analysis is not None:
                 how = clock(result.analysis.time_s or 0.0)
-            bar.update(task, completed=result.input + result.ended, how=how)
+            done = 1.0 if result.ended else result.share
+            bar.update(task, completed=result.input + done, how=how)
 
         yield tell
 
@@ -351,11 +363,18 @@ def _to_file(work: Work, format: Format, out: Path, journal: Journal, views: Vie
                 _write_text(journal.analyses(), file, format, work.lang)
 
         write_atomically(out, write)
+        faces = showing = 0
         for analysis in journal.analyses():
             failed += analysis.error is not None
+            faces, showing = faces + len(analysis.faces), showing + bool(analysis.faces)
             views.add(analysis)
         views.write()
         done = True
+        if sys.stderr.isatty():  # where the bar was
+            complain(
+                f"{out}: {len(work.inputs):,} inputs, {faces:,} faces in {showing:,} of their "
+                f"pictures and frames, {failed:,} could not be read"
+            )
     except KeyboardInterrupt:
         complain(f"interrupted: {out} can be gone on with by the same command and --resume")
         raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +32,7 @@ class Result:
     input: int
     analysis: Analysis | None  # None where it only says that a video has ended
     ended: bool
+    share: float = 0.0  # of the input, 0..1, that is done, as far as a video says how long it is
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ class Work:
                         writer.write(drawn, analysis.time_s or 0.0)
                     except VideoError as failure:
                         uncopied = str(failure)  # the results are still wanted
-                yield Result(number, analysis, ended=False)
+                share = (analysis.time_s or 0.0) / (video.duration_s or math.inf)
+                yield Result(number, analysis, ended=False, share=min(1.0, share))
             done = True
         except VideoError as failure:
             unread = str(failure)

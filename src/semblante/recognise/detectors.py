@@ -6,7 +6,7 @@ knows. semblante's own detector learnt it, other detectors' boxes are brought to
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -53,6 +53,24 @@ def make_detector(name: str, **options: Any) -> Detector:
     raise OptionError(f"unknown detector {name!r}; known: {', '.join(DETECTORS)}")
 
 
+def checked(found: Iterable[Detection]) -> list[Detection]:
+    """What a detector gave, of whoever's making; raises `OptionError` where that is something else
+    than detections."""
+    try:
+        detections = list(found)
+    except TypeError:
+        raise OptionError(
+            f"expected a list of detections from the detector, found {type(found).__name__}"
+        ) from None
+    for one in detections:
+        if not isinstance(one, Detection):
+            raise OptionError(
+                "expected each face that the detector finds to be a semblante.Detection, found "
+                f"{type(one).__name__}"
+            )
+    return detections
+
+
 def detected_in(detector: Detector, image: RgbImage, part: Box, max_side: int) -> list[Detection]:
     """Faces in a part of a picture, their boxes in the whole picture's pixels; no landmarks."""
     left, top = max(0, part.left), max(0, part.top)
@@ -65,7 +83,7 @@ def detected_in(detector: Detector, image: RgbImage, part: Box, max_side: int) -
             box=replace(found.box, left=left + found.box.left, top=top + found.box.top),
             landmarks=None,
         )
-        for found in detector.detect(seen, max_side)
+        for found in checked(detector.detect(seen, max_side))
     ]
 
 
@@ -73,7 +91,7 @@ def largest_face(detector: Detector) -> Callable[[RgbImage], npt.NDArray[np.uint
     """A function that crops the largest face of a picture, (48, 48); None where none is."""
 
     def crop(image: RgbImage) -> npt.NDArray[np.uint8] | None:
-        found = detector.detect(image)
+        found = checked(detector.detect(image))
         if not found:
             return None
         largest = max(found, key=lambda detection: detection.box.width * detection.box.height)

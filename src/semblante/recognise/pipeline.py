@@ -28,6 +28,7 @@ from semblante.recognise.detectors import (
     DEFAULT_DETECTOR,
     DETECTORS,
     WholePicture,
+    checked,
     detected_in,
     make_detector,
 )
@@ -276,7 +277,8 @@ class Analyzer:
         path = str(image) if isinstance(image, (str, os.PathLike)) else None
         try:
             pixels = load_image(image)
-            detections = sorted(self.detector.detect(pixels), key=lambda d: (d.box.left, d.box.top))
+            found = checked(self.detector.detect(pixels))
+            detections = sorted(found, key=lambda d: (d.box.left, d.box.top))
             crops = self._crops(to_grey(pixels), detections)
         except (cv2.error, MemoryError) as error:  # of a picture's size, say
             raise ImageError(

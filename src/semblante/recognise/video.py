@@ -149,6 +149,11 @@ class Video:
             wide, tall = tall, wide
         return round(self.width * max(1, wide / tall)), round(self.height * max(1, tall / wide))
 
+    @property
+    def duration_s(self) -> float | None:
+        """Seconds, as the file announces them; None where it does not."""
+        return self._announced_s or None
+
     def stop(self) -> None:
         """From any thread: no further frame, and `frames` comes to its end."""
         self._stopped.set()
