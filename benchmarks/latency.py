@@ -21,6 +21,7 @@ from machine import describe
 import semblante
 from semblante.files import write_json
 from semblante.models import MODELS
+from semblante.recognise.detectors import DEFAULT_DETECTOR
 from semblante.recognise.timing import THREADS, Milliseconds, time_in_turn, time_recognisers
 
 RESULTS = Path(__file__).parent / "results"
@@ -66,7 +67,11 @@ def main() -> None:
     ]
     for result in results:
         print(result)
-    about = {**describe("numpy", "opencv-python-headless", "onnxruntime"), "rounds": ROUNDS}
+    about = {
+        **describe("numpy", "opencv-python-headless", "onnxruntime"),
+        "detector": DEFAULT_DETECTOR,
+        "rounds": ROUNDS,
+    }
     weights = {name: entry.sha256 for name, entry in MODELS.items()}
     name = f"latency-{machine}.json" if machine else "latency.json"
     write_json(RESULTS / name, {"machine": about, "sha256": weights, "results": results})

@@ -305,6 +305,8 @@ def learning_curve_table(results: dict[str, Any], words: dict[str, Any]) -> str:
 def latency_table(results: dict[str, Any]) -> str:
     about = results["machine"]
     kinds = list(results["results"][0]["ms"])
+    finder = about.get("detector", "OpenCV's cascade, the detector then")
+    heads = [kind.replace("detection", f"detection ({finder})") for kind in kinds]
     rows = [
         [row["model"], str(row["threads"] or "its own"),
          *(f"{ms['median']:.2f} ({ms['fastest']:.2f})" if (ms := row["ms"].get(kind)) else ""
@@ -316,7 +318,7 @@ def latency_table(results: dict[str, Any]) -> str:
         f"{about['cores']} cores ({about['processor']}), Python {about['python']}, ONNX Runtime "
         f"{about['onnxruntime']}, OpenCV {about['opencv-python-headless']}."
     )
-    return f"{table(['model', 'threads', *kinds], rows)}\n\n{where}"
+    return f"{table(['model', 'threads', *heads], rows)}\n\n{where}"
 
 
 def dial_table(results: dict[str, Any]) -> str:

@@ -311,6 +311,7 @@ def test_version() -> None:
     [
         (["analyze", "missing.jpg"], 1, "missing.jpg: cannot be read: No such file"),
         (["analyze", "{empty}"], 1, "no pictures or videos in this folder"),
+        (["analyze", "https://example.org/a.jpg"], 1, "expected a file or a folder, no address on"),
         (["analyze"], 2, "Missing argument"),
         (["analyze", "{face}", "--format", "xml"], 2, "xml"),
         (["analyze", "{face}", "--out", "no/such/folder/x"], 2, "no folder no/such"),

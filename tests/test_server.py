@@ -812,7 +812,8 @@ def test_the_model_in_use_is_the_one_asked_for(tmp_path: Path) -> None:
     other.write_bytes(path.read_bytes())
     for model, name in (("rcnn-small-int8", "rcnn-small-int8"), (other, "mine.onnx")):
         app = create_app(Settings(), Analyzer(model))
-        assert TestClient(app, base_url=HERE).get("/v1/models").json()["in_use"] == name
+        said = TestClient(app, base_url=HERE).get("/v1/models").json()
+        assert (said["in_use"], said["head"]) == (name, "ferplus")
 
 
 def test_openapi_names_every_call(client: TestClient) -> None:

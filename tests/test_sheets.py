@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -159,6 +160,18 @@ def test_a_contact_sheet_in_spanish(written: list[tuple[float, str]]) -> None:
     assert [text for _, text in written] == [
         "alegría (3)", "50%", "tristeza (1)", "3 rostros más no se muestran"
     ]  # fmt: skip
+
+
+def test_each_face_of_a_contact_sheet_says_what_file_it_is_in(
+    written: list[tuple[float, str]],
+) -> None:
+    grey = np.zeros((96, 96, 3), np.uint8)
+    names = ["short.jpg", "material-kit-2.0.4--card-profile6-square.jpg"]
+    page = contact_sheet([Tile(grey, "sad", 0.5, "0:01", name) for name in names])
+    assert page.shape[0] == 36 + 96 + 6 + 30 + 6
+    _, *texts = [text for _, text in written]
+    assert texts[:3] == ["50%", "0:01", "short.jpg"]
+    assert re.fullmatch(r"materia\S*…\S*are\.jpg", texts[5])
 
 
 @pytest.mark.parametrize(
@@ -337,7 +350,8 @@ def test_faces_beyond_the_contact_sheet_are_counted(tmp_path, monkeypatch, capsy
     for emotion in ("happy", "happy", "happy", "sad"):
         found.add(Analysis(str(EXAMPLE), 512, 512, (face(emotion),)))
     found.write()
-    assert said == ["happy (3)", "82%", "82%", "sad (1)", "2 more faces are not shown"]
+    seen = ("82%", EXAMPLE.name)
+    assert said == ["happy (3)", *seen, *seen, "sad (1)", "2 more faces are not shown"]
     assert capsys.readouterr().err == (
         f"semblante: --contact-sheet {tmp_path / 'sheet.png'}: 2 more faces are not shown on it\n"
     )

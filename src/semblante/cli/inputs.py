@@ -92,6 +92,8 @@ def _found(path: Path, own: Sequence[Path], videos: bool) -> Iterator[Input]:
 
 def _named(path: Path, below: Path) -> Input:
     suffix = path.suffix.lower()
+    if path.parts[:1] in (("http:",), ("https:",)) and not os.path.exists(path):  # noqa: PTH110
+        return Unreadable(path, f"{path}: expected a file or a folder, no address on the web")
     if suffix in video.SUFFIXES:
         return Clip(path, below)
     if suffix in SUFFIXES or not os.path.isfile(path) or is_picture(path):  # noqa: PTH113

@@ -71,7 +71,8 @@ class Views:
                 image = load_image(analysis.path)
             except ImageError:
                 return  # it was there a moment ago, and its faces are in the results
-            self._tiles += [_tile(image, face) for face in analysis.faces]
+            name = Path(analysis.path).name
+            self._tiles += [_tile(image, face, name) for face in analysis.faces]
 
     def write(self) -> None:
         """Whatever was asked for and is not written yet."""
@@ -109,7 +110,7 @@ class Views:
             for frame in Video(clip).frames(self._every_s):
                 when = clock(frame.time_s)
                 for face in wanted.pop(frame.number, []):
-                    self._tiles.append(_tile(frame.image, face, when))
+                    self._tiles.append(_tile(frame.image, face, clip.name, when))
                 if not wanted:
                     break
         except VideoError:
@@ -136,8 +137,8 @@ def _how_clearly(face: Face) -> float:
     return face.probabilities[face.emotion]
 
 
-def _tile(image: RgbImage, face: Face, when: str = "") -> Tile:
-    return tile_of(image, face.box, face.emotion, _how_clearly(face), when)
+def _tile(image: RgbImage, face: Face, name: str, when: str = "") -> Tile:
+    return tile_of(image, face.box, face.emotion, _how_clearly(face), when, name)
 
 
 def _known_as(path: Path) -> set[Hashable]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 from typing import Final
 
@@ -45,16 +46,19 @@ class Tile:
     emotion: str
     probability: float
     when: str = ""  # of a video's: its time
+    name: str = ""  # of the file that it is in
 
 
-def tile_of(image: RgbImage, box: Box, emotion: str, probability: float, when: str = "") -> Tile:
+def tile_of(
+    image: RgbImage, box: Box, emotion: str, probability: float, when: str = "", name: str = ""
+) -> Tile:
     """The face in `box` of a picture (H, W, 3); what lies beyond the edge is left out."""
     height, width = image.shape[:2]
     top, left = max(0, box.top), max(0, box.left)
     bottom, right = min(height, box.top + box.height), min(width, box.left + box.width)
     face = image[top : max(bottom, top + 1), left : max(right, left + 1)]
     small = cv2.resize(face, (_TILE, _TILE), interpolation=cv2.INTER_AREA)
-    return Tile(np.asarray(small, np.uint8), emotion, probability, when)
+    return Tile(np.asarray(small, np.uint8), emotion, probability, when, name)
 
 
 def contact_sheet(
@@ -68,12 +72,12 @@ def contact_sheet(
     found = found if found is not None else Counter(tile.emotion for tile in tiles)
     hidden = sum(found.values()) - len(tiles)
     blocks = {emotion: [t for t in tiles if t.emotion == emotion] for emotion in EMOTIONS}
-    heading = font(22)
-    caption = font(13)
+    heading, caption, small = font(22), font(13), font(10)
+    beneath = 30 if any(tile.name for tile in tiles) else 18
     step = _TILE + _GAP
     width = _COLUMNS * step + _GAP
     heights = [
-        (36 + ceil(len(faces) / _COLUMNS) * (step + 18)) if found.get(emotion) else 0
+        (36 + ceil(len(faces) / _COLUMNS) * (step + beneath)) if found.get(emotion) else 0
         for emotion, faces in blocks.items()
     ]
     note = 30 if hidden else 0
@@ -90,17 +94,30 @@ def contact_sheet(
         draw.text((_GAP + 22, top + 4), title, font=heading, fill=_INK)
         for number, tile in enumerate(sorted(faces, key=lambda t: -t.probability)):
             row, column = divmod(number, _COLUMNS)
-            x, y = _GAP + column * step, top + 36 + row * (step + 18)
+            x, y = _GAP + column * step, top + 36 + row * (step + beneath)
             page.paste(Image.fromarray(tile.picture), (x, y))
             draw.text((x, y + _TILE + 1), percent(tile.probability), font=caption, fill=_INK)
             if tile.when:
                 left = x + _TILE - draw.textlength(tile.when, font=caption)
                 draw.text((left, y + _TILE + 1), tile.when, font=caption, fill=_INK)
+            if tile.name:
+                name = shortened(printable(tile.name), partial(draw.textlength, font=small))
+                draw.text((x, y + _TILE + 16), name, font=small, fill=_INK)
         top += height
     if hidden:
         text = translated(f"{hidden} more faces are not shown", language)
         draw.text((_GAP, top + 6), text, font=font(18), fill=_INK)
     return np.array(page, dtype=np.uint8)
+
+
+def shortened(name: str, length: Callable[[str], float]) -> str:
+    """As much of a name's beginning and end as fits beneath a tile, by its `length` in pixels."""
+    short = name
+    for kept in range(len(name) - 1, 1, -1):
+        if length(short) <= _TILE:
+            break
+        short = f"{name[: kept - kept // 2]}…{name[-(kept // 2) :]}"
+    return short
 
 
 def timeline(frames: Sequence[Analysis], language: str = "en") -> RgbImage:

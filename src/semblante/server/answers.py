@@ -78,9 +78,11 @@ class Model(BaseModel):
 
 
 class Models(BaseModel):
-    """The shipped models, the emotions that they tell apart, and the model in use."""
+    """The shipped models, the emotions that they tell apart, and the model in use, with which of
+    its heads answers."""
 
     emotions: list[str]
     default: str
     in_use: str
+    head: str
     models: list[Model]

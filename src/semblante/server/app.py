@@ -144,6 +144,7 @@ def _about(analyzer: Analyzer, figures: _Figures) -> APIRouter:
             "emotions": list(EMOTIONS),
             "default": DEFAULT_MODEL,
             "in_use": _model_name(analyzer.classifier.path),
+            "head": analyzer.classifier.head,
             "models": [
                 {
                     "name": entry.name,
