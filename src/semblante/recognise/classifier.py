@@ -60,8 +60,8 @@ class Classifier:
         process may use.
 
         `steps`: of the last recurrent layer, 0 .. `max_steps`; None for all. `early_exit`: a face
-        is done before that when its likeliest emotion has at least this probability (0 .. 1).
-        Both raise `OptionError` where the network has no such dial.
+        is done before that when its likeliest emotion, by FER2013's head, has at least this
+        probability (0 .. 1). Both raise `OptionError` where the network has no such dial.
 
         `head`: which of `HEADS` gives its `probabilities`; None: FER+'s where it has learnt these,
         else FER2013's.

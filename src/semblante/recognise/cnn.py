@@ -20,6 +20,7 @@ from semblante.recognise.detection import (
     brightened,
     check_limits,
     non_maximum_suppression,
+    resized_for_search,
     search_scale,
     smallest_face,
 )
@@ -98,7 +99,7 @@ class CnnDetector:
         """See `Detector.detect`. A picture in which no face is sure may lie on its side, or upside
         down: it is looked at so too, unless time is to be saved."""
         grey = brightened(to_grey(image))
-        found = self._upright(grey, max_side)
+        found = self._upright(grey, max_side, self.min_face)
         if max_side is not None or _surest_score(found) >= self._STANDING_SCORE:
             return found
         return self._lying(grey) or found
@@ -106,36 +107,40 @@ class CnnDetector:
     def _lying(self, grey: Grey) -> list[Detection]:
         """Those of a picture (H, W) that is to be turned by a quarter or two. Most have none, so a
         glance at each must do, where only large faces are seen."""
-        turned = {quarter: np.ascontiguousarray(np.rot90(grey, quarter)) for quarter in (1, 2, 3)}
+        small, scale = resized_for_search(grey, self._GLANCE_SIDE, 0)
+        min_face = None if self.min_face is None else max(1, round(scale * self.min_face))
         glimpsed = {
-            quarter: _surest_score(self._upright(picture, self._GLANCE_SIDE))
-            for quarter, picture in turned.items()
+            quarter: _surest_score(self._upright(_turned(small, quarter), None, min_face))
+            for quarter in (1, 2, 3)
         }
         best = max(glimpsed, key=lambda quarter: glimpsed[quarter])
         if glimpsed[best] < self._LYING_SCORE:
             return []
-        found = self._upright(turned[best], None)
+        found = self._upright(_turned(grey, best), None, self.min_face)
         if _surest_score(found) < self._LYING_SCORE:
             return []
         return [_turned_back(one, best, grey.shape) for one in found]
 
-    def _upright(self, grey: Grey, max_side: int | None) -> list[Detection]:
+    def _upright(self, grey: Grey, max_side: int | None, min_face: int | None) -> list[Detection]:
+        smallest = smallest_face(grey, min_face)
         pyramid = halved(grey)
-        looked = refined(pyramid, self.proposals(grey, max_side))
+        looked = refined(pyramid, self.proposals(grey, max_side, smallest))
         looked = looked[looked[:, _SCORE] >= self._FIRST_LOOK_SCORE]
         looked = nms(looked, self._SECOND_LOOK_IOU)
         again = refined(pyramid, looked)
         again[:, _SCORE] = (looked[:, _SCORE] + again[:, _SCORE]) / 2
         faces = fused(again[again[:, _SCORE] >= self.min_score], self._FUSION_IOU)
         found = non_maximum_suppression(map(self._detection, faces))
-        smallest = smallest_face(grey, self.min_face)
         return [one for one in found if one.box.width >= smallest]
 
-    def proposals(self, grey: Grey, max_side: int | None = None) -> Places:
-        """What the first network takes for a face in a grey picture (H, W), surest first."""
+    def proposals(
+        self, grey: Grey, max_side: int | None = None, smallest: int | None = None
+    ) -> Places:
+        """What the first network takes for a face in a grey picture (H, W), surest first;
+        `smallest`: pixels a side of such a face, None as `min_face` says."""
         height, width = grey.shape
         most = search_scale(grey, min(self.max_side, max_side or self.max_side))
-        scale = min(most, WINDOW / smallest_face(grey, self.min_face))
+        scale = min(most, WINDOW / (smallest or smallest_face(grey, self.min_face)))
         level, found = grey, [np.empty((0, 5))]
         while min(height, width) * scale + 2 * self._MARGIN >= WINDOW:
             size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -173,6 +178,11 @@ class CnnDetector:
         start, end = self._TILTED
         levelled = min(1.0, max(0.0, (abs(roll) - start) / (end - start)))
         return Detection(box, score, roll=roll * levelled)
+
+
+def _turned(grey: Grey, quarter: int) -> Grey:
+    """A picture turned to the left by so many quarters."""
+    return np.ascontiguousarray(np.rot90(grey, quarter))
 
 
 def _surest_score(found: list[Detection]) -> float:
