@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="fer2013.csv as Kaggle ships it")
     arguments = parser.parse_args()
     public = load_fer2013(arguments.data).split("PublicTest")
-    analyzer = Analyzer(detector="none", tta="none")
+    analyzer = Analyzer(detector="none", tta="none", head="fer2013")
     shipped = round(explain.SIDE * 48)
     kept: list[dict[str, Any]] = []
     for side in sorted(SIDES, key=lambda side: side == shipped):  # the shipped one last

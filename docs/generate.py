@@ -170,7 +170,8 @@ _WORDS: dict[str, dict[str, Any]] = {
         "under": "too small", "first": "first stage", "over": "too few faces",
         "sure": "- **How far to trust it.** On PrivateTest `analyze` gives its answer {} or more "
         "for {} of the faces, and most people\n  agree with {} of these (FER+'s majority, n={}, "
-        "two views; leak-free {}). `semblante evaluate` says it of your own faces.",
+        "two views; leak-free {}). `semblante evaluate\n  --head ferplus --tta flip` says it of "
+        "your own faces.",
     },
     "es": {
         "head": ["modelo", "partición", "vistas al evaluar", "exactitud", "intervalo del 95 %",
@@ -183,8 +184,8 @@ _WORDS: dict[str, dict[str, Any]] = {
         "under": "red pequeña", "first": "primera etapa", "over": "pocos rostros",
         "sure": "- **Hasta dónde confiar.** En PrivateTest `analyze` da a su respuesta {} o más en "
         "{} de los rostros, y en {} de ellos\n  la mayoría de la gente coincide (mayoría de FER+, "
-        "n={}, dos vistas; sin copias, {}). `semblante evaluate` lo dice de\n  sus propios "
-        "rostros.",
+        "n={}, dos vistas; sin copias, {}). `semblante evaluate --head ferplus\n  --tta flip` lo "
+        "dice de sus propios rostros.",
     },
 }  # fmt: skip
 

@@ -311,7 +311,7 @@ def test_version() -> None:
     [
         (["analyze", "missing.jpg"], 1, "missing.jpg: cannot be read: No such file"),
         (["analyze", "{empty}"], 1, "no pictures or videos in this folder"),
-        (["analyze", "https://example.org/a.jpg"], 1, "expected a file or a folder, no address on"),
+        (["analyze", "https://example.org/a.jpg"], 1, "expected a file or a folder, not an"),
         (["analyze"], 2, "Missing argument"),
         (["analyze", "{face}", "--format", "xml"], 2, "xml"),
         (["analyze", "{face}", "--out", "no/such/folder/x"], 2, "no folder no/such"),
@@ -720,7 +720,7 @@ def test_on_a_terminal_it_says_what_was_done(tmp_path: Path) -> None:
             while part := terminal.read(4096):
                 said += part
     assert (
-        "faces.csv: 2 inputs, 1 faces in 1 of their pictures and frames, 1 could not be read"
+        "faces.csv: inputs 2; faces 1, in 1 of their pictures and frames; not read 1"
         in said.decode()
     )
 

@@ -117,6 +117,25 @@ def test_tilted_heads_are_found_and_levelled(astronaut: np.ndarray, degrees: int
 
 
 @pytest.mark.parametrize("quarter", [1, 2, 3])
+def test_beside_one_who_lies_the_others_stay(monkeypatch: pytest.MonkeyPatch, quarter: int) -> None:
+    """One sure face in the turned picture does not take away those that are less sure as it
+    stands."""
+
+    def upright(_: CnnDetector, grey: np.ndarray, *__: object) -> list[Detection]:
+        turned = grey.shape[0] > grey.shape[1] if quarter % 2 else grey[0, 0] == 9
+        if turned:
+            return [Detection(Box(10, 20, 30, 30), 0.98)]
+        return [Detection(Box(150, 20, 40, 40), 0.7)]
+
+    monkeypatch.setattr(CnnDetector, "_upright", upright)
+    picture = np.full((100, 240, 3), 200, np.uint8)
+    picture[-1, -1] = 9
+    found = CnnDetector().detect(picture)
+    assert [one.score for one in found] == [0.98, 0.7]
+    assert found[0].roll % 180 == 90 * quarter % 180
+
+
+@pytest.mark.parametrize("quarter", [1, 2, 3])
 def test_pictures_that_lie_on_their_side(astronaut: np.ndarray, quarter: int) -> None:
     """Turned to the right by so many quarters, as scans are, and phones' whose EXIF is lost."""
     picture = astronaut[:400]

@@ -64,6 +64,39 @@ def test_frames_far_apart_do_not_give_one_person_the_place_of_another(
     assert all(len(who) == 1 for who in people.values())
 
 
+@pytest.mark.parametrize(("aside", "grown"), [(0, 0), (5, 0), (-6, 4), (3, -8)])
+def test_who_is_found_again_keeps_the_number_however_framed(
+    face: np.ndarray, aside: int, grown: int
+) -> None:
+    frame = to_grey(canvas((face, 100, 60)))
+    tracker = Tracker()
+    tracker.follow(frame)
+    [before] = tracker.update([Detection(Box(110, 70, 90, 90), 0.9)], 0.0)
+    tracker.follow(frame)
+    tracker.lose()
+    box = Box(110 + aside - grown, 70 + aside - grown, 90 + 2 * grown, 90 + 2 * grown)
+    [after] = tracker.update([Detection(box, 0.9)], 0.1)
+    assert after.number == before.number
+    # Somebody else there is somebody else.
+    tracker.follow(to_grey(canvas((np.ascontiguousarray(face[::-1]), 100, 60))))
+    tracker.lose()
+    [other] = tracker.update([Detection(Box(110, 70, 90, 90), 0.9)], 0.2)
+    assert other.number != before.number
+
+
+def test_a_tilt_is_averaged_where_it_was_seen_a_moment_ago() -> None:
+    def rolls(*found: tuple[float, float]) -> list[float]:
+        tracker = Tracker()
+        return [
+            tracker.update([Detection(Box(0, 0, 40, 40), 0.9, roll=roll)], time_s)[0].roll
+            for roll, time_s in found
+        ]
+
+    assert rolls((30, 0.0), (10, 0.1), (10, 0.2)) == [30, 20, 15]
+    assert rolls((30, 0.0), (10, 1.0)) == [30, 10]
+    assert [roll % 360 for roll in rolls((175, 0.0), (-175, 0.1))] == [175, 180]
+
+
 def test_two_people_one_leaves_and_comes_back(tmp_path: Path, face: np.ndarray) -> None:
     """The one who stays keeps the number; the other, after two seconds, is somebody new."""
     mirrored = np.ascontiguousarray(face[:, ::-1])
@@ -377,6 +410,8 @@ def test_what_is_asked_of_a_video_is_done(
     times: list[float] = []
 
     class Follows:
+        passed_s = None
+
         def __init__(self, _: Analyzer, tracker: Tracker, **how: float) -> None:
             made.append((tracker, how))
 

@@ -372,8 +372,8 @@ def _to_file(work: Work, format: Format, out: Path, journal: Journal, views: Vie
         done = True
         if sys.stderr.isatty():  # where the bar was
             complain(
-                f"{out}: {len(work.inputs):,} inputs, {faces:,} faces in {showing:,} of their "
-                f"pictures and frames, {failed:,} could not be read"
+                f"{out}: inputs {len(work.inputs):,}; faces {faces:,}, in {showing:,} of their "
+                f"pictures and frames; not read {failed:,}"
             )
     except KeyboardInterrupt:
         complain(f"interrupted: {out} can be gone on with by the same command and --resume")

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from semblante.cli.checks import complain
 from semblante.errors import OptionError
@@ -39,6 +40,7 @@ class Unreadable:
 
 
 Input = Picture | Clip | Unreadable
+_ADDRESSES: Final = ("http:", "https:", "ftp:", "file:")  # how they begin
 
 
 def find_inputs(
@@ -92,8 +94,8 @@ def _found(path: Path, own: Sequence[Path], videos: bool) -> Iterator[Input]:
 
 def _named(path: Path, below: Path) -> Input:
     suffix = path.suffix.lower()
-    if path.parts[:1] in (("http:",), ("https:",)) and not os.path.exists(path):  # noqa: PTH110
-        return Unreadable(path, f"{path}: expected a file or a folder, no address on the web")
+    if path.parts[0].lower() in _ADDRESSES and not os.path.exists(path):  # noqa: PTH110
+        return Unreadable(path, f"{path}: expected a file or a folder, not an address on the web")
     if suffix in video.SUFFIXES:
         return Clip(path, below)
     if suffix in SUFFIXES or not os.path.isfile(path) or is_picture(path):  # noqa: PTH113

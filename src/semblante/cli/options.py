@@ -77,6 +77,6 @@ EarlyExitOption = Annotated[
     typer.Option(
         metavar="P",
         help="take no further step with a face whose likeliest emotion has a probability of at "
-        "least P",
+        "least P, by FER2013's head",
     ),
 ]

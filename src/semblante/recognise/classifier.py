@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from semblante.data.ferplus import FROM_FER2013
+from semblante.data.ferplus import FERPLUS_EMOTIONS, FROM_FER2013
 from semblante.emotions import EMOTIONS
 from semblante.errors import ModelError, OptionError, reason_of
 from semblante.preprocess import InputSpec, network_input
@@ -136,18 +136,18 @@ class Classifier:
         return dial
 
     def _try(self) -> None:
-        """Raise `ModelError` unless one face in gives seven numbers out."""
+        """Raise `ModelError` unless one face in gives seven numbers out, and FER+'s eight."""
         face = np.zeros((1, self.spec.size, self.spec.size), np.uint8)
         try:
-            found = self.logits(face).shape
+            found = self.all_logits(face).shape
         except Exception as error:  # ONNX Runtime's own have no common class
             raise ModelError(
                 f"{self.path}: cannot classify a face of {face.shape[1:]}: {reason_of(error)}"
             ) from None
-        if found != (1, len(EMOTIONS)):
+        n = len(EMOTIONS) + (len(FERPLUS_EMOTIONS) if self.knows_ferplus else 0)
+        if found != (1, n):
             raise ModelError(
-                f"{self.path}: expected outputs of shape (1, {len(EMOTIONS)}) for a face, "
-                f"found {found}"
+                f"{self.path}: expected outputs of shape (1, {n}) for a face, found {found}"
             )
 
     def probabilities(

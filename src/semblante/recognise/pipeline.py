@@ -111,12 +111,12 @@ class Analyzer:
         process may use, see `cv2.getNumberOfCPUs`.
         `steps`, `early_exit` (0..1): less work for each face, see `Classifier`.
         `tta`, test-time augmentation: "flip" averages each face of a picture with its mirror image,
-        which is right up to 0.8 points more often (model card) and costs little beside finding the
-        face; "none" does not. In videos the moments of a track are averaged instead, unless frames
-        are half a second apart or more.
+        which is right up to 0.8 points more often (model card; FER+'s head 0.3) and costs little
+        beside finding the face; "none" does not. In videos the moments of a track are averaged
+        instead, unless frames are half a second apart or more.
         `head`: which of the network's outputs answers: "ferplus", what most of ten people would
-        say, or "fer2013", what that dataset's label would be, one person's word; None: FER+'s where
-        the model has learnt it, else FER2013's. Neutral faces it calls sad or angry far less often.
+        say, or "fer2013", what that dataset's label would be, one person's word, which calls many
+        neutral faces sad or angry; None: FER+'s where the model has learnt it, else FER2013's.
 
         Raises `ModelError` where the model cannot be used, `OptionError` for an option outside its
         range.
@@ -369,7 +369,7 @@ class Analyzer:
         video: Video, every_s: float | None, following: Following
     ) -> Generator[tuple[Analysis, RgbImage], None, None]:
         path = None if video.is_camera else video.name
-        for frame in video.frames(every_s, _FOLLOW_EVERY_S):
+        for frame in video.frames(every_s, following.passed_s):
             if frame.passed:
                 following.pass_by(frame.image)
                 continue
@@ -425,6 +425,8 @@ class Following:
         self._search_side = search_side
         self._looked_s = self._searched_s = -math.inf
         self._whole = isinstance(analyzer.detector, WholePicture)
+        # How far apart pictures are to be that are passed by; None where nothing is followed.
+        self.passed_s = None if self._whole else _FOLLOW_EVERY_S
 
     def faces(self, image: RgbImage, time_s: float) -> tuple[Face, ...]:
         """Of the next picture, RGB (H, W, 3), taken at `time_s`, which never goes back."""

@@ -8,8 +8,9 @@ detections a face is followed by the median flow of points in it (Kalal, Mikolaj
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -193,10 +194,13 @@ class Tracker:
             detected.add(number)
             matched.add(place)
             # Where the flow has brought the face counts as much as the box found now, so that boxes
-            # do not jump with each detection; likewise its tilt.
+            # do not jump with each detection.
             found = _edges(detection.box)
             track.edges = (track.edges + found) / 2 if track.followed else found
-            track.roll = (track.roll + detection.roll) / 2 if track.followed else detection.roll
+            # Its tilt likewise, which the flow does not tell: only where it was found a moment ago.
+            apart = (detection.roll - track.roll + 180) % 360 - 180
+            lately = track.followed and time_s - track.found_s < _FAR_S
+            track.roll = track.roll + apart / 2 if lately else detection.roll
             track.score, track.found_s = detection.score, time_s
             track.hits += 1
             track.followed = True
@@ -210,7 +214,9 @@ class Tracker:
         """Who is now where the track's face was when the flow lost it?"""
         if track.followed or track.face is None or self._last is None:
             return False
-        seen = looks(self._last, _edges(detection.box) * self._shrink)
+        # Found anew, a face is framed a little differently.
+        edges = _edges(detection.box) * self._shrink
+        seen = np.concatenate([looks(self._last, frame) for frame in _around(edges)])
         return bool(seen.any()) and not _alike(track.face, seen)  # of all one grey nobody can tell
 
 
@@ -305,9 +311,19 @@ def looks(
     return np.stack(rows)
 
 
-def _alike(some: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> bool:
-    """Do they show the same face, in one of its turns? See `looks`."""
-    return 1 - float((some @ other[0]).max()) < _OTHER
+def _alike(some: npt.NDArray[np.float64], others: npt.NDArray[np.float64]) -> bool:
+    """Does a row of the one show the same face as a row of the others? See `looks`."""
+    return 1 - float((some @ others.T).max()) < _OTHER
+
+
+def _around(edges: Edges) -> Iterator[Edges]:
+    """A box, and boxes a little beside it, larger and smaller."""
+    left, top, right, bottom = edges
+    width, height = right - left, bottom - top
+    for grown, right_by, down_by in itertools.product((0.87, 1, 1.15), *2 * [(-0.1, 0, 0.1)]):
+        x, y = (left + right) / 2 + right_by * width, (top + bottom) / 2 + down_by * height
+        wide, tall = grown * width / 2, grown * height / 2
+        yield np.array([x - wide, y - tall, x + wide, y + tall])
 
 
 def _edges(box: Box) -> Edges:

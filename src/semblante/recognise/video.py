@@ -224,6 +224,8 @@ class Video:
                 due = (int((time_s + 1e-6) / every_s) + 1) * every_s
             seen_s = time_s
             read, pixels = self._capture.retrieve()
+            if not read and passed:
+                continue
             if not read:
                 break
             if self._stretch_to is not None:
