@@ -453,7 +453,7 @@ def test_either_head_answers() -> None:
 
 
 def test_pictures_are_judged_by_ten_people_unless_told_otherwise() -> None:
-    assert Analyzer().classifier.head == "ferplus"
+    assert repr(Analyzer()) == "Analyzer('rcnn-medium-int8', detector=CnnDetector, head='ferplus')"
     by_label = Analyzer(head="fer2013")
     [one], [other] = (analyzer.analyze(EXAMPLE) for analyzer in (Analyzer(), by_label))
     assert one.box == other.box

@@ -172,8 +172,8 @@ def analyze_command(
     """Find the faces in pictures and videos and estimate the emotion each shows.
 
     Reads JPEG, PNG, WebP, AVIF, BMP, GIF, TIFF, PPM and JPEG 2000, HEIC with the extra "heic", and
-    the videos that FFmpeg reads. Exits with 1 when some inputs could not be read; the others are
-    still done.
+    the videos that FFmpeg reads; of animations, and of TIFFs with several pages, the first picture.
+    Exits with 1 when some inputs could not be read; the others are still done.
     """
     if out in _STANDARD_OUTPUT:
         out = None

@@ -136,6 +136,12 @@ class Analyzer:
         )
         self.detector = make_detector(detector) if isinstance(detector, str) else detector
 
+    def __repr__(self) -> str:
+        return (
+            f"Analyzer({self.classifier.path.stem!r}, detector={type(self.detector).__name__}, "
+            f"head={self.classifier.head!r})"
+        )
+
     def analyze(self, image: ImageSource) -> list[Face]:
         """The faces of one picture, from left to right; without a face, an empty list.
 
