@@ -69,6 +69,18 @@ def write_csv(path: Path, dataset: Dataset) -> Path:
     return path
 
 
+def turned(picture: np.ndarray, degrees: float) -> np.ndarray:
+    """Her face stays where it is and is tilted clockwise."""
+    turn = cv2.getRotationMatrix2D((225.5, 114.5), -degrees, 1)
+    return cv2.warpAffine(picture, turn, (512, 512), borderMode=cv2.BORDER_REPLICATE)
+
+
+@pytest.fixture(scope="session")
+def astronaut() -> np.ndarray:
+    """The example's pixels."""
+    return load_image(EXAMPLE)
+
+
 @pytest.fixture(autouse=True)
 def _no_pictures_of_figures(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch

@@ -167,9 +167,9 @@ class CnnDetector:
             STRIDE * window - self._MARGIN + WINDOW * (0.5 + moved)
             for window, moved in ((columns, dx), (rows, dy))
         )
-        level_head = np.zeros(len(rows))  # it does not know of tilts
+        roll = np.zeros(len(rows))  # it does not know of tilts
         side = WINDOW * np.exp(log_side)
-        places = np.stack([x, y, side, level_head, score[rows, columns]], axis=1)
+        places = np.stack([x, y, side, roll, score[rows, columns]], axis=1)
         return nms(places, self._PROPOSAL_IOU)[: self._MAX_PROPOSALS]
 
     def _detection(self, place: Place) -> Detection:
