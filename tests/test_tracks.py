@@ -15,6 +15,7 @@ from conftest import EXAMPLE
 from films import FPS, SIZE, canvas, write_video
 from semblante import Analyzer, Box, Face
 from semblante.preprocess import crop_face, to_grey
+from semblante.recognise.copies import VideoWriter
 from semblante.recognise.detection import Detection
 from semblante.recognise.detectors import make_detector
 from semblante.recognise.pipeline import Following
@@ -26,7 +27,7 @@ from semblante.recognise.tracks import (
     median_flow,
     tracker_for,
 )
-from semblante.recognise.video import Frame, Video, VideoWriter
+from semblante.recognise.video import Frame, Video
 
 
 def test_one_face_one_track(moving: Path) -> None:

@@ -12,7 +12,7 @@ from semblante.cli.checks import complain
 from semblante.errors import OptionError
 from semblante.files import files_below, identity, key_of_name
 from semblante.images import SUFFIXES, is_own, is_picture, saved_name
-from semblante.recognise import video
+from semblante.recognise import copies, video
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def _found(path: Path, own: Sequence[Path], videos: bool) -> Iterator[Input]:
         """A copy or a plot. (Of a pipe the beginning would be waited for.)"""
         if not os.path.isfile(file):  # noqa: PTH113
             return False
-        return video.is_own(file) if file.suffix.lower() in video.SUFFIXES else is_own(file)
+        return copies.is_own(file) if file.suffix.lower() in video.SUFFIXES else is_own(file)
 
     there = [
         file

@@ -16,12 +16,13 @@ from semblante.cli.inputs import Input, Picture, Unreadable
 from semblante.errors import ImageError, VideoError, reason_of
 from semblante.images import RgbImage, save_picture
 from semblante.recognise.annotate import annotate, pixelated
+from semblante.recognise.copies import LONGEST_GAP_S, VideoWriter
 from semblante.recognise.pipeline import SEARCH_EVERY_S, Analyzer
 from semblante.recognise.tracks import tracker_for
-from semblante.recognise.video import LONGEST_GAP_S, Video, VideoWriter
+from semblante.recognise.video import Video
 from semblante.results import Analysis, Box
 
-# Frames a second of a video's copy, at least: OpenCV writes none of a thousandth.
+# Frames a second of a video's copy, at least: its last one is shown for so long.
 _LEAST_RATE: Final = 0.1
 
 
@@ -84,7 +85,7 @@ class Work:
                 rate = video.fps
                 if self.every_s is not None:
                     rate = min(rate, max(_LEAST_RATE, 1 / self.every_s))
-                sound = path if (self.every_s or 0) <= LONGEST_GAP_S else None
+                sound = video if (self.every_s or 0) <= LONGEST_GAP_S else None
                 writer = VideoWriter(self.places[number], rate, sound)
             tracker = tracker_for(self.every_s)
             frames = self.analyzer.analyze_video_with_pixels(

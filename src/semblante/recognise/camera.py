@@ -1,0 +1,70 @@
+"""The pictures of a camera, as they come, by OpenCV."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import cv2
+import numpy as np
+
+from semblante.errors import VideoError
+from semblante.images import RgbImage
+from semblante.recognise.film import next_time, usable_rate
+
+_LAST: Final = 2**31 - 1
+
+
+class Camera:
+    """A camera of this computer, by its number."""
+
+    n_frames = None
+    duration_s = None
+    late_s = 0.0
+
+    def __init__(self, number: int) -> None:
+        """Raises `VideoError` where there is none."""
+        self.name = f"camera {number}"
+        # OpenCV would print what it finds odd; what matters of it is in our errors.
+        getattr(cv2.utils, "logging", cv2).setLogLevel(
+            0
+        )  # in OpenCV before 4.13 it stands elsewhere
+        if not 0 <= number <= _LAST:  # OpenCV crashes where it is asked for one
+            raise VideoError(f"{self.name}: there is no such camera")
+        self._capture = cv2.VideoCapture(number)
+        if not self._capture.isOpened():
+            raise VideoError(
+                f"{self.name}: there is no such camera, another program uses it, or the system's "
+                "privacy settings keep it from us"
+            )
+        self.width, self.height = (
+            int(self._capture.get(what))
+            for what in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
+        )
+        self.fps = usable_rate(float(self._capture.get(cv2.CAP_PROP_FPS)))
+
+    def pictures(self) -> Iterator[tuple[float, Callable[[], RgbImage]]]:
+        """Of each frame the time in seconds, the first one's being 0, and how to get its pixels."""
+        began_s = time_s = 0.0
+        number = -1
+        while self._capture.grab():
+            number += 1
+            # Of a clock that may have been started with the computer.
+            now_s = float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000
+            if number == 0:
+                began_s = now_s
+            else:
+                time_s = next_time(now_s - began_s, time_s, self.fps)
+            yield time_s, self._pixels
+        if number < 0:
+            raise VideoError(f"{self.name}: no frame of it can be read")
+
+    def _pixels(self) -> RgbImage:
+        read, pixels = self._capture.retrieve()
+        if not read:
+            raise VideoError(f"{self.name}: no further frame of it can be read")
+        return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
+
+    def close(self) -> None:
+        """Let go of it, for other programs."""
+        self._capture.release()

@@ -1,0 +1,290 @@
+"""Annotated copies of films: H.264 in an .mp4 file, as all players and browsers show it."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import cv2
+import numpy as np
+
+from semblante.errors import VideoError, reason_of
+from semblante.images import RgbImage
+from semblante.recognise.film import open_container
+from semblante.recognise.video import Video
+
+if TYPE_CHECKING:
+    from av import AudioFrame, VideoFrame
+    from av.audio.stream import AudioStream
+    from av.container import OutputContainer
+    from av.packet import Packet
+    from av.video.stream import VideoStream
+
+# What half-written copies are called: hidden, and no inputs of a later run.
+_UNFINISHED: Final = ".semblante-"
+# Stands at the end of the copies that this program writes: a box that players pass over (ISO/IEC
+# 14496-12, 8.1.2).
+_OWN: Final = b"\0\0\0\x11freesemblante"
+# A frame is shown until the next one's time, but not over more than this: a stream's clock may jump
+# by hours.
+LONGEST_GAP_S: Final = 300.0
+_CLOCK: Final = 90_000  # in a second, in which frames' times are written
+# Constant quality, which eyes hardly tell from the original, at a speed that leaves the time to the
+# search for faces; no frame waits for a later one, whose time may be far away.
+_QUALITY: Final = {"crf": "20", "preset": "veryfast", "bf": "0"}
+_BT709: Final = 1  # how colours are stored (ITU-T H.273), as for all films of today
+# Sound that all players expect in an .mp4 file is taken as it is, other kinds are encoded anew.
+_USUAL_SOUND: Final = frozenset({"aac", "mp3", "mp3float"})
+_USUAL_HZ: Final = 48_000
+_LONGEST_DRIFT_S: Final = 0.1  # of sound that is encoded anew, against its own times
+
+
+class VideoWriter:
+    """Writes frames as an .mp4 file that appears whole, with the sound of another film."""
+
+    def __init__(self, path: Path, fps: float, sound_of: Video | None = None) -> None:
+        """`fps`: about so many frames a second are to come; each is shown at its own time."""
+        self.path = path
+        self.fps = fps
+        self.sound_of = sound_of
+        self.lost_sound = False  # whether there was some that could not be taken over
+        # The same in every run, so that one that goes on replaces what a killed one has left, and
+        # short, however long the path's own name is.
+        name = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
+        self._beside = path.with_name(f"{_UNFINISHED}{name}.mp4")
+        self._container: OutputContainer | None = None
+        self._pictures: VideoStream
+        self._sound: _Sound | None = None
+        self._late_s = 0.0  # by which the picture begins after the sound
+        self._size = (0, 0)  # of the first frame, which others are brought to
+        self._last_s = -math.inf  # when the last frame is shown
+        self._skipped_s = 0.0  # of gaps that are not filled
+        self._failed = False
+
+    def write(self, image: RgbImage, time_s: float) -> None:
+        """The frame shown from `time_s` on; one of another size is brought to the first one's.
+
+        Raises `VideoError` where the file cannot be written.
+        """
+        import av
+
+        try:
+            if self._container is None:
+                self._open(image)
+            # In the copy, which begins with the film, be it by sound before the first picture.
+            shown_s = self._late_s + time_s - self._skipped_s
+            gap_s = shown_s - max(self._late_s, self._last_s)
+            if gap_s > LONGEST_GAP_S:
+                self._skipped_s += gap_s - 1 / self.fps
+                shown_s -= gap_s - 1 / self.fps
+            if shown_s <= self._last_s:
+                return
+            self._last_s = shown_s
+            self._take_sound(shown_s)
+            self._put(self._pictures.encode(self._frame(image, shown_s)))
+        except (OSError, av.FFmpegError) as error:
+            self._failed = True
+            raise self._unwritten(error) from error
+
+    def close(self, *, done: bool) -> None:
+        """Where all frames are `done`, and there were any, the file appears, else nothing stays.
+
+        Raises `VideoError` where it could not be written to its end.
+        """
+        import av
+
+        if self._container is None:
+            return
+        done = done and not self._failed and self._last_s >= 0
+        try:
+            if done:
+                self._take_sound(math.inf)
+                self._put(self._pictures.encode(None))
+            self._container.close()
+            if done:
+                with self._beside.open("ab") as file:
+                    file.write(_OWN)
+                self._beside.replace(self.path)
+        except (OSError, av.FFmpegError) as error:
+            if done:
+                raise self._unwritten(error) from error
+        finally:
+            self._beside.unlink(missing_ok=True)
+
+    def _unwritten(self, error: Exception) -> VideoError:
+        reason = getattr(error, "strerror", None) or reason_of(error)
+        return VideoError(f"{self.path}: cannot be written: {reason}")
+
+    def _open(self, image: RgbImage) -> None:
+        import av
+
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # What players need to begin stands at the file's beginning, for those that fetch it.
+        self._container = av.open(
+            f"file:{self._beside}", "w", format="mp4", options={"movflags": "+faststart"}
+        )
+        rate = Fraction(self.fps).limit_denominator(1001)
+        self._pictures = pictures = self._container.add_stream("h264", rate=rate, options=_QUALITY)
+        self._size = (image.shape[1], image.shape[0])
+        # Colours are stored for two pixels by two.
+        pictures.width, pictures.height = (side + side % 2 for side in self._size)
+        pictures.pix_fmt = "yuv420p"
+        pictures.colorspace = pictures.color_primaries = pictures.color_trc = _BT709
+        pictures.codec_context.time_base = Fraction(1, _CLOCK)
+        if self.sound_of is not None:
+            self._sound = _Sound(self.sound_of, self._container)
+            self._late_s = self._sound.before_s
+            self.lost_sound = self._sound.incomplete
+
+    def _frame(self, image: RgbImage, shown_s: float) -> VideoFrame:
+        import av
+
+        if (image.shape[1], image.shape[0]) != self._size:
+            image = np.asarray(cv2.resize(image, self._size), np.uint8)
+        odd = [(0, side % 2) for side in image.shape[:2]]
+        if any(more for _, more in odd):
+            image = np.pad(image, [*odd, (0, 0)], "edge")
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+        frame = frame.reformat(format="yuv420p", dst_colorspace=_BT709)
+        frame.pts = round(shown_s * _CLOCK)
+        frame.time_base = Fraction(1, _CLOCK)
+        return frame
+
+    def _put(self, packets: list[Packet[VideoStream]]) -> None:
+        assert self._container is not None
+        for packet in packets:
+            packet.duration = round(_CLOCK / self.fps)  # counts for the last one
+            self._container.mux(packet)
+
+    def _take_sound(self, until_s: float) -> None:
+        """Up to the time that the picture has come to, so that neither waits for the other."""
+        import av
+
+        if self._sound is None or self._container is None:
+            return
+        try:
+            for packet in self._sound.packets(until_s):
+                self._container.mux(packet)
+        except (av.FFmpegError, ValueError) as error:
+            if isinstance(error, OSError):  # of the copy, on a full disk say
+                raise
+            self.lost_sound, self._sound = True, None
+
+
+class _Sound:
+    """The sound of a film, all tracks of it, as it goes into a copy."""
+
+    def __init__(self, film: Video, copy: OutputContainer) -> None:
+        import av
+
+        self._container = open_container(Path(film.name))
+        # Of a kind that nobody knows there is no decoder.
+        tracks = [one for one in self._container.streams.audio if one.codec_context is not None]
+        self.incomplete = len(tracks) < len(self._container.streams.audio)
+        self._tracks = {
+            track.index: (
+                _Copied(track, copy)
+                if track.codec_context.name in _USUAL_SOUND
+                else _Encoded(track, copy)
+            )
+            for track in tracks
+        }
+        self.before_s = film.late_s if tracks else 0.0  # the first frame
+        self._began_s = (self._container.start_time or 0) / av.time_base
+        self._coming = self._container.demux(*tracks) if tracks else iter(())
+        self._waiting = self._next_packet()
+
+    def packets(self, until_s: float) -> Iterator[Packet[AudioStream]]:
+        """What is to be written of it, up to so many seconds after the film's beginning."""
+        while self._waiting is not None:
+            packet = self._waiting
+            if packet.dts is not None and float(packet.dts * packet.time_base) > until_s:
+                return
+            yield from self._tracks[packet.stream.index].packets(packet)
+            self._waiting = self._next_packet()
+
+    def _next_packet(self) -> Packet[Any] | None:
+        """None at the end. Times count from the film's beginning, which may be any in the file."""
+        import av
+
+        try:
+            packet = next(self._coming, None)
+        except av.FFmpegError:  # the film breaks off
+            return None
+        if packet is not None and packet.dts is not None:
+            began = round(self._began_s / packet.time_base)
+            packet.dts -= began
+            packet.pts = packet.dts if packet.pts is None else packet.pts - began
+        return packet
+
+
+class _Copied:
+    """A track as it is."""
+
+    def __init__(self, track: AudioStream, copy: OutputContainer) -> None:
+        self._track = copy.add_stream_from_template(track)
+
+    def packets(self, packet: Packet[AudioStream]) -> Iterator[Packet[AudioStream]]:
+        if packet.dts is not None:
+            packet.stream = self._track
+            yield packet
+
+
+class _Encoded:
+    """A track as AAC, of at most two channels: more do not play everywhere."""
+
+    def __init__(self, track: AudioStream, copy: OutputContainer) -> None:
+        import av
+
+        known = av.Codec("aac", "w").audio_rates or ()
+        rate = track.rate if track.rate in known else _USUAL_HZ
+        self._from = track
+        layout = "mono" if track.channels == 1 else "stereo"
+        self._track = copy.add_stream("aac", rate=rate, layout=layout)
+        self._track.codec_context.open()
+        self._resampler = av.AudioResampler(
+            format=self._track.format, layout=layout, rate=rate, frame_size=self._track.frame_size
+        )
+        self._samples = -math.inf  # so far, by the copy's clock
+
+    def packets(self, packet: Packet[AudioStream]) -> Iterator[Packet[AudioStream]]:
+        """The last one is empty: it asks for all that is left."""
+        import av
+
+        try:
+            heard: list[AudioFrame | None] = [*self._from.decode(packet)]
+        except av.FFmpegError:  # damaged
+            heard = []
+        if packet.dts is None:
+            heard.append(None)
+        for frame in heard:
+            for even in self._resampler.resample(frame):
+                even.pts, even.time_base = self._place(even), Fraction(1, even.sample_rate)
+                yield from self._track.encode(even)
+        if packet.dts is None:
+            yield from self._track.encode(None)
+
+    def _place(self, frame: AudioFrame) -> int:
+        """Its first sample: after the last one, unless there is a gap. The resampler's own times
+        are those of the frames that it was given, which are longer or shorter."""
+        said = round((frame.time or 0.0) * frame.sample_rate)
+        if abs(said - self._samples) > _LONGEST_DRIFT_S * frame.sample_rate:
+            self._samples = max(said, self._samples)
+        place = self._samples
+        self._samples += frame.samples
+        return int(place)
+
+
+def is_own(path: Path) -> bool:
+    """Was it written by a `VideoWriter`?"""
+    try:
+        with path.open("rb") as file:
+            file.seek(-len(_OWN), os.SEEK_END)
+            return file.read() == _OWN
+    except OSError:  # unreadable, or shorter than that
+        return False

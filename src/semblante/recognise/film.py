@@ -1,0 +1,202 @@
+"""The pictures of a video file, one after the other, by FFmpeg's libraries (PyAV)."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from semblante.errors import VideoError
+from semblante.images import RgbImage
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.video.stream import VideoStream
+
+_USUAL_FPS: Final = 25.0  # where a file does not say, or nothing that can be
+_MOST_FPS: Final = 240.0
+# A file that ends before this share of what it announces breaks off; some only estimate it.
+_ENOUGH: Final = 0.9
+
+
+class Film:
+    """A video file. Its sizes are those at which it is to be seen: turned as its camera was held,
+    and with pixels that are as wide as high, enlarged so that nothing is lost."""
+
+    def __init__(self, path: Path, max_pixels: int) -> None:
+        """`max_pixels` of a frame. Raises `VideoError` where no frame can be read."""
+        import av  # not above: it takes a while, and most inputs are pictures
+
+        self.name = str(path)
+        _check_readable(path)
+        self._container: InputContainer | None = None
+        try:
+            self._container = open_container(path)
+            self._stream = self._picture_stream(self._container)
+            self._check_size(self._stream.width, self._stream.height, max_pixels)
+            self._starts_s = (self._container.start_time or 0) / av.time_base
+            self._reached_s = self._pictures_reached_s = 0.0  # by all packets, and by the pictures'
+            self._decoded = self._frames(self._container)
+            first = next(self._decoded, None)
+            if first is None:
+                raise VideoError(f"{path}: no frame in it can be read")
+        except av.FFmpegError:
+            self.close()
+            raise VideoError(f"{path}: not a video that can be read") from None
+        except BaseException:
+            self.close()
+            raise
+        self._first = first
+        self._stored = self._true_size(first)
+        turned = first.rotation % 180 != 0
+        self.width, self.height = self._stored[::-1] if turned else self._stored
+        self.fps = usable_rate(float(self._stream.guessed_rate or 0))
+        self.duration_s = self._announced_s(self._container)
+        estimated = round((self.duration_s or 0.0) * self.fps)
+        self.n_frames = self._stream.frames or estimated or None
+        # From the file's beginning, which may be sound, to its first frame.
+        self.late_s = max(0.0, (first.time or 0.0) - self._starts_s)
+
+    def _picture_stream(self, container: InputContainer) -> VideoStream:
+        from av.stream import Disposition
+
+        for stream in container.streams.video:
+            is_cover = bool(stream.disposition & Disposition.attached_pic)  # of a song
+            if not is_cover and stream.codec_context is not None:  # None: of an unknown kind
+                stream.thread_type = "AUTO"
+                return stream
+        raise VideoError(f"{self.name}: not a video that can be read")
+
+    def _check_size(self, width: int, height: int, max_pixels: int) -> None:
+        if width * height > max_pixels:
+            raise VideoError(f"{self.name}: frames of {width}x{height} pixels")
+
+    def _true_size(self, frame: VideoFrame) -> tuple[int, int]:
+        """Width and height at which pixels are as wide as high, before it is turned. Films for
+        television have wider ones, or narrower."""
+        aspect = self._stream.sample_aspect_ratio or Fraction(1)
+        if not 0.2 < aspect < 5:  # nobody films like that
+            return frame.width, frame.height
+        wide, tall = aspect.limit_denominator(1000).as_integer_ratio()
+        return round(frame.width * max(1, wide / tall)), round(frame.height * max(1, tall / wide))
+
+    def _announced_s(self, container: InputContainer) -> float | None:
+        """How long it is, by its own word."""
+        import av
+
+        announced_s = (container.duration or 0) / av.time_base
+        if container.format.name == "avi":  # of which FFmpeg takes what is there
+            announced_s = max(announced_s, self._stream.frames / self.fps)
+        return announced_s or None
+
+    def pictures(self) -> Iterator[tuple[float, Callable[[], RgbImage]]]:
+        """Of each frame the time in seconds, the first one's being 0, and how to get its pixels,
+        which costs time. Raises `VideoError` at the end where the file breaks off."""
+        began_s, time_s = self._first.time, 0.0
+        for number, frame in enumerate(itertools.chain([self._first], self._decoded)):
+            if number:
+                said = None if frame.time is None or began_s is None else frame.time - began_s
+                time_s = next_time(said, time_s, self.fps)
+            yield time_s, functools.partial(self._pixels, frame)
+        if self._breaks_off(frame):
+            raise VideoError(
+                f"{self.name}: breaks off after {time_s:.1f} of {self.duration_s or 0.0:.1f} s, "
+                f"{number + 1} frames"
+            )
+
+    def _frames(self, container: InputContainer) -> Iterator[VideoFrame]:
+        """All that can be decoded; behind damage they begin again."""
+        import av
+
+        try:
+            for packet in container.demux():
+                self._note(packet)
+                if packet.stream.index == self._stream.index:
+                    yield from self._of(packet)
+        except av.FFmpegError:  # the file ends in the midst of a packet
+            yield from self._of(None)
+
+    def _of(self, packet: Packet[Any] | None) -> list[VideoFrame]:
+        """The frames that follow from a packet; from None those that threads still hold."""
+        import av
+
+        try:
+            return self._stream.decode(packet)
+        except av.FFmpegError:  # it is damaged
+            return []
+
+    def _note(self, packet: Packet[Any]) -> None:
+        """How far the file goes, by the times of what is in it."""
+        at = packet.dts if packet.pts is None else packet.pts
+        if at is None:
+            return
+        ends_s = float((at + (packet.duration or 0)) * packet.time_base) - self._starts_s
+        self._reached_s = max(self._reached_s, ends_s)
+        if packet.stream.index == self._stream.index:
+            self._pictures_reached_s = max(self._pictures_reached_s, ends_s)
+
+    def _breaks_off(self, last: VideoFrame) -> bool:
+        """Has it less than it announces, or behind its last frame much that cannot be decoded?
+
+        Sound may go on after the picture, and a stream may not say how long it is.
+        """
+        frame_s = 1 / self.fps
+        if self._reached_s + frame_s < _ENOUGH * (self.duration_s or 0.0):
+            return True
+        if last.time is None:
+            return False
+        return last.time - self._starts_s + frame_s < _ENOUGH * self._pictures_reached_s
+
+    def _pixels(self, frame: VideoFrame) -> RgbImage:
+        width, height = self._stored  # of the first one, which others may differ from
+        pixels = frame.to_ndarray(format="rgb24", width=width, height=height)
+        return np.ascontiguousarray(np.rot90(pixels, frame.rotation // 90), np.uint8)
+
+    def close(self) -> None:
+        """Let go of the file. No thread may be decoding it."""
+        if self._container is not None:
+            self._container.close()
+
+
+def open_container(path: Path) -> InputContainer:
+    """A file of pictures and sound; raises `av.FFmpegError`."""
+    import av
+
+    # By its protocol: of a name with a colon FFmpeg would take half for another one. What is inside
+    # may name no others either, as playlists do.
+    return av.open(f"file:{path}", "r", options={"protocol_whitelist": "file"})
+
+
+def _check_readable(path: Path) -> None:
+    try:
+        if path.is_fifo():  # in which nothing can be looked for
+            raise VideoError(f"{path}: expected a file, found a pipe")
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise VideoError(f"{path}: an empty file")
+    except OSError as error:
+        raise VideoError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:  # a NUL in its name
+        raise VideoError(f"{str(path)!r}: cannot be read: {error}") from None
+
+
+def next_time(said: float | None, before: float, fps: float) -> float:
+    """A frame's time in seconds: what the file says, where that moves on, else by the rate."""
+    if said is None or said <= before:
+        said = before + 1 / fps
+    return round(said, 6)
+
+
+def usable_rate(said: float) -> float:
+    """Frames a second, or a usual rate where nobody films like that.
+
+    Of a stream whose frames come as they like a file says the unit of their times, 1000 a second.
+    """
+    return said if 0 < said <= _MOST_FPS else _USUAL_FPS
