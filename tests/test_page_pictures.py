@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import io
 import json
 import re
@@ -15,6 +16,7 @@ from PIL import Image
 
 import semblante
 from browser import (
+    film,
     needs_browser,
     note_changes,
     one_face,
@@ -123,16 +125,19 @@ def test_of_several_files_and_of_many_faces_it_says_what_is_left_out(
 ) -> None:
     picture = semblante.load_image(EXAMPLE)
     Image.fromarray(np.tile(picture[:300, 60:360], (2, 4, 1))).save(tmp_path / "eight.png")
-    data = [list((tmp_path / "eight.png").read_bytes()), list(EXAMPLE.read_bytes())]
+    film(tmp_path / "film.webm", 1)
+    data = [list((tmp_path / name).read_bytes()) for name in ("eight.png", "film.webm")]
     page.evaluate(
-        """(contents) => { const drop = new DataTransfer();
-        contents.forEach((content, n) => drop.items.add(
-          new File([new Uint8Array(content)], `${n}.png`, { type: 'image/png' })));
+        """([picture, film]) => { const drop = new DataTransfer();
+        drop.items.add(new File([new Uint8Array(picture)], 'eight.png', { type: 'image/png' }));
+        drop.items.add(new File([new Uint8Array(film)], 'film.webm', { type: 'video/webm' }));
         const event = new DragEvent('drop', { dataTransfer: drop, bubbles: true });
         document.body.dispatchEvent(event); }""",
         data,
     )
-    page.get_by_role("alert").filter(has_text="Only the first of these files was taken.").wait_for()
+    page.get_by_role("alert").filter(
+        has_text="one at a time, and not with pictures; left out: 1."
+    ).wait_for()
     playwright.expect(page.locator(".face")).to_have_count(6, timeout=20_000)
     playwright.expect(page.locator("#summary")).to_have_text(re.compile("^8 faces: "))
     assert page.locator("#rest").inner_text() == "and 2 more"
@@ -292,3 +297,77 @@ def test_whoever_hears_the_page_is_told_whose_evidence_comes(page: Any, tmp_path
     assert page.evaluate("window.said") == [looking, shown, "", looking, ""]
     assert page.locator("#aloud").get_attribute("aria-live") == "polite"
     assert page.locator("#aloud").evaluate("(p) => getComputedStyle(p).display") == "block"
+
+
+def saved_as(page: Any, button: str) -> str:
+    with page.expect_download() as saved:
+        page.get_by_role("button", name=button).click()
+    return Path(saved.value.path()).read_text()
+
+
+def test_several_pictures(page: Any, tmp_path: Path) -> None:
+    """One after the other, each to be looked at again, and one table of all."""
+    picture = semblante.load_image(EXAMPLE)
+    Image.fromarray(np.hstack([picture, picture])).save(tmp_path / "two.png")
+    Image.fromarray(np.full((64, 64, 3), 90, np.uint8)).save(tmp_path / "nobody.png")
+    (tmp_path / "notes.png").write_text("no picture")
+    film(tmp_path / "film.webm", 1)
+    names = ["two.png", "nobody.png", "notes.png", "film.webm"]
+    page.set_input_files("#file", [EXAMPLE, *(tmp_path / name for name in names)])
+    entries = page.locator("#album button")
+    playwright.expect(entries).to_have_count(4, timeout=20_000)
+    playwright.expect(page.locator("#under-way")).to_be_hidden()
+    said = [entries.nth(n).inner_text().split("\n") for n in range(4)]
+    assert said == [
+        ["eileen-collins.jpg", "happy"], ["two.png", "2 faces"], ["nobody.png", "No face found."],
+        ["notes.png", "not read"],
+    ]  # fmt: skip
+    one_face(page)  # the first one is shown
+    assert entries.nth(0).get_attribute("aria-current") == "true"
+    left = "Videos are taken one at a time, and not with pictures; left out: 1."
+    assert page.locator("#error").inner_text() == left
+
+    entries.nth(1).click()
+    playwright.expect(page.locator("#summary")).to_contain_text("2 faces: 1: happy")
+    assert page.evaluate("document.getElementById('picture').width") == 1024
+    assert entries.nth(0).get_attribute("aria-current") is None
+    page.locator("#why-1").click()  # of the picture that is shown
+    playwright.expect(page.locator(".why.open")).to_have_count(1, timeout=20_000)
+    entries.nth(3).click()
+    playwright.expect(page.locator("#error")).to_contain_text(f"{left} It cannot be read: ")
+    assert page.locator("#picture").is_hidden()
+    assert page.get_by_role("button", name="Save the picture").is_disabled()
+    entries.nth(1).click()
+    playwright.expect(page.locator(".why.open")).to_have_count(1)  # still
+    assert page.locator("#error").inner_text() == left
+
+    lines = [json.loads(line) for line in saved_as(page, "Save as JSON").splitlines()]
+    assert [line["path"] for line in lines] == [EXAMPLE.name, *names[:3]]
+    assert [len(line["faces"]) for line in lines] == [1, 2, 0, 0]
+    assert [line["error"] is None for line in lines] == [True, True, True, False]
+    table = list(csv.DictReader(saved_as(page, "Save as CSV").splitlines()))
+    assert [row["path"] for row in table] == [EXAMPLE.name, "two.png", *names[:3]]
+    page.select_option("#language", "es")
+    assert entries.nth(0).inner_text().endswith("alegría")
+    assert entries.nth(3).inner_text().endswith("no se pudo leer")
+
+    page.set_input_files("#file", EXAMPLE)  # and nothing of them stays
+    one_face(page)
+    assert page.locator("#album").is_hidden()
+    assert len(saved_as(page, "Guardar como JSON").splitlines()) == 1
+    assert [problem.count("422") for problem in page.problems] == [1]  # of notes.png
+    page.problems.clear()
+
+
+def test_what_was_done_of_several_pictures_stays_when_it_is_cancelled(
+    page: Any, tmp_path: Path
+) -> None:
+    for number in range(60):
+        Image.open(EXAMPLE).resize((900 + number, 900)).save(tmp_path / f"{number:02}.jpg")
+    page.set_input_files("#file", sorted(tmp_path.iterdir()))
+    one_face(page)
+    page.get_by_role("button", name="Cancel").click()
+    playwright.expect(page.locator("#under-way")).to_be_hidden()
+    done = page.locator("#album button").count()
+    assert 0 < done < 60
+    assert len(saved_as(page, "Save as JSON").splitlines()) == done

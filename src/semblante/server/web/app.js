@@ -1,7 +1,8 @@
 // The page: camera, picture or video -> the server on this machine -> boxes, bars, a timeline.
 
 import {
-  COLOURS, enlarged, numberOf, paintBoxes, paintEvidence, paintTimeline, readPicture,
+  COLOURS, enlarged, numberOf, paintBoxes, paintEvidence, paintSmall,
+  paintTimeline, readPicture,
 } from "./painting.js";
 import { EMOTIONS, name, percent, reason, speakIn, spoken, text } from "./words.js";
 
@@ -10,6 +11,7 @@ const KEPT_ROWS = 20000; // results of the camera that can be saved
 const SURE = 0.5;
 const FRAME_WIDTH = 640; // pixels sent of a camera's frame
 const ITS_OWN = [400, 413, 422]; // statuses that say something of the file
+const NOT_READ = { width: null, height: null, faces: [], frame: null, time_s: null }; // a result
 const RETRY_MS = 1000; // before the server is asked again
 const SILENT_MS = 5000; // after so long without an answer the page says so
 const LISTED = 6; // faces with bars; the summary has the first word of all
@@ -21,7 +23,8 @@ const token = /^[\w.~-]+$/.test(given) ? given : null; // no other stands in a h
 const headers = token ? { authorization: `Bearer ${token}` } : {};
 let rows = []; // results, as the API gives them
 let shown = null; // the result on the page
-let still = null; // the picture on the page: its file, and what was asked of its faces
+let still = null; // the picture on the page: its file, its result, and what was asked of its faces
+let album = null; // several pictures, those that have been analysed so far
 let live = null; // the camera at work
 let run = new AbortController(); // of what the page works on: what belongs to an earlier one gives up
 let told = -Infinity; // when the summary was last said
@@ -61,6 +64,7 @@ function speak() {
     item.append(mark, name(emotion));
     return item;
   }));
+  album?.pictures.forEach(nameInAlbum);
   retell($("aloud"), ""); // of what was done before, in the language of before
   told = -Infinity; // in another language it is news, also while a video plays
   if (shown) show(shown);
@@ -242,7 +246,9 @@ function begin() {
   run.abort();
   run = new AbortController();
   rows = [];
-  still = null;
+  still = album = null;
+  reveal("album", false);
+  $("album").replaceChildren();
   told = -Infinity;
   gist = "";
   complain(() => "");
@@ -259,11 +265,15 @@ function begin() {
   video.removeAttribute("src");
   video.srcObject = null;
   video.controls = false; // or the keyboard would still reach them
+  empty();
+  drawTimeline();
+  return run;
+}
+
+function empty() {
   for (const id of ["video", "picture"]) $(id).classList.add("hidden");
   $("stage").classList.remove("filled");
   reveal("large", false);
-  drawTimeline();
-  return run;
 }
 
 function showNothing() {
@@ -476,25 +486,29 @@ function median(values) {
 
 // -- pictures and videos ------------------------------------------------------------------------
 
-async function analyze(file) {
+const isVideo = (file) => file.type.startsWith("video/") || VIDEO.test(file.name);
+
+// All pictures among them, or a video by itself.
+function open(files) {
+  const pictures = [...files].filter((file) => !isVideo(file));
+  const several = pictures.length > 1;
+  if (several) work((mine) => analyzeAlbum(pictures, mine));
+  else if (files.length) work((mine) => (isVideo(files[0]) ? analyzeVideo : analyzePicture)(files[0], mine));
+  const left = files.length - (several ? pictures.length : 1);
+  if (left > 0) complain(() => text("left")(left));
+}
+
+async function work(onIt) {
   stopCamera();
   const mine = begin();
   showUnderWay(true);
   tell("sending");
   try {
-    const isVideo = file.type.startsWith("video/") || VIDEO.test(file.name);
-    if (isVideo) await analyzeVideo(file, mine);
-    else await analyzePicture(file, mine);
+    await onIt(mine);
   } catch (error) {
-    const unreached = error instanceof TypeError;
-    // A folder, say, or a file that was deleted since.
-    const unreadable = unreached && await file.slice(0, 1).arrayBuffer().then(() => false, () => true);
     if (run !== mine) return;
     tell(null);
-    // Of the picture or video itself, or of the server and its limits?
-    const start = () => (ITS_OWN.includes(error.status ?? 422) ? text("unread") : text("refusal"));
-    complain(() => (unreadable ? text("nofile") : unreached ? text("lost")
-      : start() + (error.why?.() ?? error.message)));
+    complain(() => why(error));
   } finally {
     if (run === mine) {
       doing = null;
@@ -503,25 +517,105 @@ async function analyze(file) {
   }
 }
 
-function analyzeFirst(files) {
-  if (files.length) analyze(files[0]);
-  if (files.length > 1) complain(() => text("first"));
+function why(error) {
+  if (error.unreadable) return text("nofile");
+  if (error instanceof TypeError) return text("lost");
+  // Of the picture or video itself, or of the server and its limits?
+  const start = ITS_OWN.includes(error.status ?? 422) ? text("unread") : text("refusal");
+  return start + (error.why?.() ?? error.message);
+}
+
+// A folder, say, or a file that was deleted since, looks as if the server could not be reached.
+async function checkReadable(file) {
+  await file.slice(0, 1).arrayBuffer().catch(() => { throw Object.assign(new Error(), { unreadable: true }); });
 }
 
 async function analyzePicture(file, mine) {
-  const form = new FormData();
-  form.append("file", file, file.name || "picture");
-  const { results: [result] } = await call("v1/analyze", { method: "POST", body: form, signal: mine.signal });
-  // HEIC, say, which not every browser knows.
-  const bitmap = await readPicture(file).catch(() => null);
+  const result = await analyzed(file, mine.signal);
   if (run !== mine) return;
   if (result.error) throw refusedFor(422, result.error);
-  result.path = file.name || result.path; // a form has %22 for a quotation mark
   keep(result);
-  still = { file, signal: mine.signal, explained: new Map() };
+  await showStill({ file, result, signal: mine.signal, explained: new Map() });
+}
+
+async function analyzed(file, signal) {
+  await checkReadable(file);
+  const form = new FormData();
+  form.append("file", file, file.name || "picture");
+  const { results: [result] } = await call("v1/analyze", { method: "POST", body: form, signal });
+  result.path = file.name || result.path; // a form has %22 for a quotation mark
+  return result;
+}
+
+async function showStill(picture) {
+  still = picture;
+  // HEIC, say, which not every browser knows.
+  const bitmap = await readPicture(picture.file).catch(() => null);
+  if (still !== picture) return;
+  const { result } = picture;
   // Of another size it is not turned as the server's, and its faces are elsewhere.
   if (bitmap?.width === result.width && bitmap.height === result.height) showPicture(result, bitmap);
   else showNoPicture(result);
+}
+
+// One after the other. A picture that cannot be read does not keep the others from it, and what was
+// done until it is cancelled stays.
+async function analyzeAlbum(files, mine) {
+  const ours = album = { pictures: [], stopped: false };
+  reveal("album", true);
+  for (const [number, file] of files.entries()) {
+    $("progress").value = number / files.length;
+    $("frames").textContent = `${number} / ${files.length}`;
+    const result = await insist(mine, () => analyzed(file, mine.signal)).catch((error) => {
+      if (!error.unreadable && !ITS_OWN.includes(error.status)) throw error;
+      return { ...NOT_READ, path: file.name, error: error.message || "unreadable" };
+    });
+    if (run !== mine) return;
+    keep(result);
+    const picture = { file, result, signal: mine.signal, explained: new Map(), words: complaint };
+    ours.pictures.push(picture);
+    addToAlbum(picture);
+    if (number === 0) {
+      doing = null;
+      await choosePicture(picture);
+    }
+    if (ours.stopped || run !== mine) return;
+  }
+}
+
+function addToAlbum(picture) {
+  picture.button = document.createElement("button");
+  picture.button.type = "button";
+  picture.button.onclick = () => choosePicture(picture);
+  picture.button.append(...["canvas", "span", "span"].map((kind) => document.createElement(kind)));
+  nameInAlbum(picture);
+  const entry = document.createElement("li");
+  entry.append(picture.button);
+  $("album").append(entry);
+  paintSmall(picture.button.firstChild, picture.file);
+}
+
+function nameInAlbum({ button, file, result }) {
+  const [, title, said] = button.children;
+  const count = result.faces.length;
+  title.textContent = button.title = file.name;
+  said.textContent = result.error ? text("unreadable") : !count ? text("none")
+    : count === 1 ? name(result.faces[0].emotion) : `${count} ${text("people")}`;
+}
+
+async function choosePicture(picture) {
+  for (const { button } of album.pictures) button.ariaCurrent = button === picture.button ? "true" : null;
+  complain(picture.words);
+  if (picture.result.error) {
+    still = picture;
+    empty();
+    showNothing();
+    say(picture.file.name);
+    $("save-picture").disabled = true;
+    complain(() => `${picture.words()} ${text("unread")}${reason(422, picture.result.error)}`.trim());
+  } else {
+    await showStill(picture);
+  }
 }
 
 function showPicture(result, bitmap) {
@@ -529,6 +623,7 @@ function showPicture(result, bitmap) {
   paintPicture(canvas, bitmap, enlarged(result));
   display(canvas);
   show(result);
+  $("save-picture").disabled = false;
 }
 
 function paintPicture(canvas, source, { width, height }) {
@@ -552,6 +647,7 @@ function showNoPicture(result) {
 // something else.
 async function workedOn(file, mine) {
   const { signal } = mine;
+  await checkReadable(file);
   let state = await call("v1/analyze/video", { method: "POST", body: file, signal,
     headers: { "content-type": file.type || "application/octet-stream" } });
   const { id } = state;
@@ -713,13 +809,16 @@ function savePicture() {
 
 $("camera").onclick = () => (live ? stopCamera() : startCamera());
 $("choose").onclick = () => $("file").click();
-$("cancel").onclick = begin;
+$("cancel").onclick = () => {
+  if (album) album.stopped = true;
+  else begin();
+};
 // Of picture and boxes together: a video's own button shows the video alone.
 $("large").onclick = () => $("stage").requestFullscreen();
 $("file").onchange = (event) => {
-  const [file] = event.target.files;
+  const files = [...event.target.files];
   event.target.value = ""; // or the same file could not be chosen again
-  if (file) analyze(file);
+  open(files);
 };
 $("language").value = spoken();
 $("language").onchange = (event) => {
@@ -739,10 +838,10 @@ document.addEventListener("dragleave", () => $("stage").classList.remove("over")
 document.addEventListener("drop", (event) => {
   event.preventDefault();
   $("stage").classList.remove("over");
-  analyzeFirst(event.dataTransfer.files);
+  open(event.dataTransfer.files);
 });
 document.addEventListener("paste", (event) => {
-  analyzeFirst(event.clipboardData.files);
+  open(event.clipboardData.files);
 });
 window.addEventListener("hashchange", () => location.reload()); // another token
 window.addEventListener("pagehide", () => { if (job) forget(job); });

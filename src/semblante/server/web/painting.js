@@ -9,6 +9,7 @@ export const COLOURS = {
 };
 const FOR = [230, 159, 0], AGAINST = [0, 114, 178]; // of the evidence: two of them
 const LABEL_ROWS = 8; // above a face, and below it, in which there may be a place for its label
+const SMALL = 72; // pixels, the height of a picture in a list
 const LEAST_WIDTH = 256; // pixels, of which a label needs about half
 const TRACKS = 4; // of the timeline: those that were seen most
 const GAP_S = 1; // after so long without a result it shows none
@@ -32,6 +33,18 @@ export async function readPicture(file) {
   pen.setTransform(a, b, c, d, a + c < 0 ? canvas.width : 0, b + d < 0 ? canvas.height : 0);
   pen.drawImage(bitmap, 0, 0);
   return canvas;
+}
+
+// The same, as large as a list of many has room for; nothing where the browser does not know the format.
+export async function paintSmall(canvas, file) {
+  const picture = await readPicture(file).catch(() => null);
+  const scale = picture ? SMALL / picture.height : 1;
+  canvas.height = SMALL;
+  canvas.width = picture ? Math.max(1, Math.min(3 * SMALL, Math.round(scale * picture.width))) : SMALL;
+  const pen = canvas.getContext("2d");
+  pen.imageSmoothingQuality = "high";
+  if (picture) pen.drawImage(picture, 0, 0, canvas.width, canvas.height);
+  picture?.close?.();
 }
 
 // A WebP's EXIF orientation. In `view` it becomes 1: a browser that does turn by it must not do so as well.

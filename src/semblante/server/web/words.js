@@ -5,7 +5,7 @@ const TEXTS = {
   en: {
     local: "What the camera sees stays on the machine that runs semblante.", language: "Language",
     view: "Picture", camera: "Start the camera", stop: "Stop the camera",
-    choose: "Choose a picture or a video", large: "Full screen", hint: "Drop a picture or a video here, or paste one.",
+    choose: "Choose pictures or a video", large: "Full screen", hint: "Drop pictures or a video here, or paste one.",
     faces: "Faces", nobody: "No face yet.", time: "Over time",
     certainty: "How the model divides its probability among seven expressions. It describes what "
       + "the face shows, not what the person feels, and it is often wrong.",
@@ -21,7 +21,9 @@ const TEXTS = {
     done: "frames: ", cancel: "Cancel", unread: "It cannot be read: ",
     refusal: "It was not analysed: ",
     forgets: (n) => `Only the last ${n} results of the camera are kept for saving.`,
-    nofile: "The browser cannot read this file.", first: "Only the first of these files was taken.",
+    nofile: "The browser cannot read this file.",
+    left: (n) => `Videos are taken one at a time, and not with pictures; left out: ${n}.`,
+    people: "faces", unreadable: "not read",
     more: (n) => `and ${n} more`, why: "What speaks for it?", hide: "Hide",
     explaining: "looking for what speaks for it", explained: "what speaks for it is shown",
     evidence: (emotion) => `Orange speaks for ${emotion}, blue against it.`,
@@ -38,8 +40,8 @@ const TEXTS = {
   es: {
     local: "Lo que ve la cámara no sale del equipo en el que corre semblante.", language: "Idioma",
     view: "Imagen", camera: "Encender la cámara", stop: "Apagar la cámara",
-    choose: "Elegir una imagen o un video", large: "Pantalla completa",
-    hint: "Suelte aquí una imagen o un video, o péguelo.",
+    choose: "Elegir imágenes o un video", large: "Pantalla completa",
+    hint: "Suelte aquí imágenes o un video, o péguelos.",
     faces: "Rostros", nobody: "Todavía no hay rostros.", time: "En el tiempo",
     certainty: "Cómo reparte el modelo su probabilidad entre siete expresiones. Describe lo que "
       + "muestra el rostro, no lo que siente la persona, y a menudo se equivoca.",
@@ -57,7 +59,8 @@ const TEXTS = {
     unread: "No se puede leer: ", refusal: "No se analizó: ",
     forgets: (n) => `Solo se guardan los últimos ${n} resultados de la cámara.`,
     nofile: "El navegador no puede leer este archivo.",
-    first: "Solo se tomó el primero de estos archivos.", more: (n) => `y ${n} más`,
+    left: (n) => `Los videos se toman de uno en uno, y no junto con imágenes; no se tomaron: ${n}.`,
+    people: "rostros", unreadable: "no se pudo leer", more: (n) => `y ${n} más`,
     why: "¿Qué habla a favor?", hide: "Ocultar",
     explaining: "buscando qué habla a favor", explained: "ya se muestra qué habla a favor",
     evidence: (emotion) => `Lo naranja habla a favor de ${emotion}; lo azul, en contra.`,
