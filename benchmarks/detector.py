@@ -7,8 +7,8 @@ moved, resized, turned, in other light, with parts hidden, with their edges cont
 a part of a picture; beside parts of faces, squares from anywhere in the pictures and, in rounds,
 what it took for a face in them so far (hard negatives): the first anywhere, the second of what the
 first proposes. Every fifth picture is kept for measuring, as PublicTest's faces are. Puts the
-networks, once both are done, to where the package has them, says their sha256, and writes
-results/detector.json.
+networks, once both are done, in eight bits to where the package has them, says their sha256, and
+writes results/detector.json. `--trained` begins where both have been trained, in runs/detector.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from semblante.files import write_json
 from semblante.preprocess import FACE_SIZE, InputSpec, standardise, to_grey
 from semblante.recognise import cnn
 from semblante.train.export import onnx_model
+from semblante.train.precision import quantise
 
 WEIGHTS = Path(models.__file__).parent / "weights"
 RESULTS = Path(__file__).parent / "results" / "detector.json"
@@ -51,6 +52,7 @@ ROUNDS = {"proposals": 5, "frames": 6}
 STEPS = {"proposals": 1500, "frames": 900}  # a round
 BATCH = {"proposals": 512, "frames": 384}
 ALPHA = 0.004
+CALIBRATED = 2500  # faces, and squares, by which activations get their eight bits
 
 # While they are trained they lie here, and have not the sha256 that the package believes.
 WORK = Path(__file__).parents[1] / "runs" / "detector"
@@ -313,9 +315,26 @@ def train(arguments: argparse.Namespace) -> None:
         results[name] = {"sha256": sha256, "parameters": count, **figures}
     found = gathered(boxes, held_out)
     results["held-out pictures"] = {"n": len(held_out), "boxes": int(found.sum())}
-    for name in arguments.only:
-        shutil.copy(WORK / f"face-{name}.onnx", WEIGHTS)
     print(results)
+    write_json(RESULTS, results)
+
+
+def ship(arguments: argparse.Namespace) -> None:
+    """The networks in eight bits, calibrated on as many faces as squares, as they learnt them."""
+    torch.manual_seed(arguments.seed)
+    dataset = load_fer2013(arguments.data)
+    faces = torch.from_numpy(dataset.images[dataset.is_in("Training")])
+    paths = [path for k, path in enumerate(sorted(arguments.pictures.iterdir())) if k % HELD_OUT]
+    anywhere = gathered(squares, paths[:CALIBRATED])
+    results = json.loads(RESULTS.read_text())
+    for name in arguments.only:
+        some, behind, others = (drawn(images, CALIBRATED) for images in (faces, anywhere, anywhere))
+        shown = windows(some, behind, spread(CALIBRATED, *SHOWN[name]))
+        inputs = seen(name, degraded(torch.cat([shown, others[:, None].float()])))
+        shuffled = inputs[torch.randperm(len(inputs))].numpy()
+        quantise(WORK / f"face-{name}.onnx", WEIGHTS / f"face-{name}.onnx", shuffled)
+        results[name]["sha256"] = models.sha256(WEIGHTS / f"face-{name}.onnx")
+        print(name, results[name]["sha256"])
     write_json(RESULTS, results)
 
 
@@ -382,7 +401,11 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path, required=True)
     parser.add_argument("--only", nargs="+", choices=MADE, default=list(MADE))
     parser.add_argument("--seed", type=int, default=0)
-    train(parser.parse_args())
+    parser.add_argument("--trained", action="store_true")
+    arguments = parser.parse_args()
+    if not arguments.trained:
+        train(arguments)
+    ship(arguments)
 
 
 if __name__ == "__main__":

@@ -394,7 +394,7 @@ def test_int8_of_a_run_on_few_faces(run_dir: Path, tmp_path: Path, n: int) -> No
     whole, out = tmp_path / "whole.onnx", tmp_path / "int8.onnx"
     export(run_dir, whole, pattern_dataset(), "fp32")
     level = logging.getLogger().level
-    quantise(whole, out, np.tile(pattern_dataset().images, (2, 1, 1))[:n])
+    quantise(whole, out, network_input(np.tile(pattern_dataset().images, (2, 1, 1))[:n]))
     assert logging.getLogger().level == level
     graph, whole_step = onnx.load(out).graph, np.zeros(1)
     tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
@@ -441,6 +441,7 @@ def test_int8_is_calibrated_on_faces_of_training(
         target.write_bytes(source.read_bytes())
 
     monkeypatch.setattr(export_module, "quantise", quantised)
+    monkeypatch.setattr(export_module, "network_input", lambda faces: faces)
     images = np.zeros((1800, 48, 48), np.uint8)
     images[:, 0, 0], images[:, 0, 1] = np.arange(1800) % 256, np.arange(1800) // 256
     splits = (np.arange(1800) // 600).astype(np.uint8)
@@ -490,7 +491,7 @@ def test_steps_of_eight_bits_are_as_fine_as_the_faces_and_each_map_allow(tmp_pat
     onnx.save(model, tmp_path / "whole.onnx")
     faces = rng.integers(0, 256, (100, 48, 48)).astype(np.uint8)
     level = logging.getLogger().level
-    quantise(tmp_path / "whole.onnx", tmp_path / "int8.onnx", faces)
+    quantise(tmp_path / "whole.onnx", tmp_path / "int8.onnx", network_input(faces))
     assert logging.getLogger().level == level
     graph = onnx.load(tmp_path / "int8.onnx").graph
     held = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}

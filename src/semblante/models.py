@@ -65,8 +65,8 @@ DEFAULT_MODEL: Final = "rcnn-medium-int8"
 
 # The two networks of `CnnDetector`, and the sha256 of their files.
 _DETECTION_NETWORKS: Final = {
-    "proposals": "fb2b748724e75663800616458aed0c7a4ef9264823ceb0f3aa9f86dc9cfe0f27",
-    "frames": "198d78c5928fbb9824055e9f52a6e35a6bfd5f43777870be52e52864e66cbb81",
+    "proposals": "0fcb911b2b6b576320eef85771137cd24f20b04186fe2d9712e9a50d15cac450",
+    "frames": "c2fd771795fc811645e6966348e0e01f6f49be05c3ff4119adfb45e2e8220a5f",
 }
 
 

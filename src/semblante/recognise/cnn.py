@@ -155,13 +155,13 @@ class CnnDetector:
 
     def _proposed(self, level: Grey) -> Places:
         """The same at one size of the picture (H, W), in its pixels."""
-        padded = np.pad(level, self._MARGIN, "edge")
-        inputs = {FACES_INPUT: proposal_input(padded[None])}
+        by = self._MARGIN
+        padded = cv2.copyMakeBorder(level, by, by, by, by, cv2.BORDER_REPLICATE)
+        inputs = {FACES_INPUT: proposal_input(np.asarray(padded[None], np.uint8))}
         # (4, rows, columns) of windows: logit; dx, dy in windows; log of the side in windows.
-        outputs = np.asarray(_session("proposals").run([PLACES_OUTPUT], inputs)[0][0], np.float64)
-        score = _sigmoid(outputs[0])
-        rows, columns = np.nonzero(score >= self._PROPOSAL_SCORE)
-        dx, dy, log_side = outputs[1:, rows, columns]
+        outputs = _session("proposals").run([PLACES_OUTPUT], inputs)[0][0]
+        rows, columns = np.nonzero(outputs[0] >= _logit(self._PROPOSAL_SCORE))
+        logits, dx, dy, log_side = outputs[:, rows, columns].astype(np.float64)
         # A window begins every STRIDE pixels of the padded level; its middle is half of it on.
         x, y = (
             STRIDE * window - self._MARGIN + WINDOW * (0.5 + moved)
@@ -169,7 +169,7 @@ class CnnDetector:
         )
         roll = np.zeros(len(rows))  # it does not know of tilts
         side = WINDOW * np.exp(log_side)
-        places = np.stack([x, y, side, roll, score[rows, columns]], axis=1)
+        places = np.stack([x, y, side, roll, _sigmoid(logits)], axis=1)
         return nms(places, self._PROPOSAL_IOU)[: self._MAX_PROPOSALS]
 
     def _detection(self, place: Place) -> Detection:
@@ -205,7 +205,10 @@ def _turned_back(face: Detection, quarter: int, shape: tuple[int, ...]) -> Detec
 
 def proposal_input(pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """Grey pictures uint8 (n, H, W) -> the first network's input (n, 1, H, W)."""
-    return np.asarray((pictures[:, None].astype(np.float32) - 128) / 64, np.float32)
+    inputs = pictures[:, None].astype(np.float32)
+    inputs -= 128
+    inputs /= 64
+    return inputs
 
 
 def refined(pyramid: list[Grey], places: Places) -> Places:
@@ -305,6 +308,10 @@ def halved(grey: Grey) -> list[Grey]:
 
 def _sigmoid(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.asarray(1 / (1 + np.exp(-logits)), np.float64)
+
+
+def _logit(score: float) -> float:
+    return math.log(score / (1 - score))
 
 
 @functools.cache

@@ -287,7 +287,7 @@ def _quantised(model: onnx.ModelProto, dataset: Dataset) -> None:
     with tempfile.TemporaryDirectory() as folder:
         whole, small = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
         onnx.save(model, whole)
-        quantise(whole, small, training.images[rows])
+        quantise(whole, small, network_input(training.images[rows]))
         model.CopyFrom(onnx.load(small))
 
 

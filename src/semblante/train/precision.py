@@ -15,7 +15,6 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
-from semblante.preprocess import network_input
 from semblante.recognise.classifier import FACES_INPUT, import_onnxruntime
 from semblante.train.objective import N_WITH_FERPLUS
 
@@ -47,11 +46,11 @@ def halve(model: onnx.ModelProto) -> None:
         graph.node.insert(0, cast)
 
 
-def quantise(source: Path, target: Path, faces: npt.NDArray[np.uint8]) -> None:
+def quantise(source: Path, target: Path, inputs: npt.NDArray[np.float32]) -> None:
     """Static int8 quantisation of an ONNX file (QDQ), by ONNX Runtime's own tool.
 
     Weights get a scale for each output channel, activations one for each tensor, from what they are
-    on `faces`, uint8 (n, 48, 48), of Training: 500 are enough. The first convolution, the dense
+    on `inputs` (n, 1, height, width) of Training: 500 are enough. The first convolution, the last
     layer and the calibration stay in fp32: they are a hundredth of the work, and what the first
     one loses all others inherit.
     """
@@ -70,14 +69,14 @@ def quantise(source: Path, target: Path, faces: npt.NDArray[np.uint8]) -> None:
 
         def __init__(self) -> None:
             # Of one size, which the tool needs: the last few faces are left out.
-            each = min(_CALIBRATION_BATCH, len(faces))
-            self.batches: Iterator[npt.NDArray[np.uint8]] = iter(
-                np.split(faces[: len(faces) // each * each], len(faces) // each)
+            each = min(_CALIBRATION_BATCH, len(inputs))
+            self.batches: Iterator[npt.NDArray[np.float32]] = iter(
+                np.split(inputs[: len(inputs) // each * each], len(inputs) // each)
             )
 
         def get_next(self) -> dict[str, Any] | None:
             batch = next(self.batches, None)
-            return None if batch is None else {FACES_INPUT: network_input(batch)}
+            return None if batch is None else {FACES_INPUT: batch}
 
     # It logs, and prints, advice about what was just done here.
     root = logging.getLogger()
@@ -141,21 +140,23 @@ def _norms_as_convolutions(graph: onnx.GraphProto) -> None:
 
 
 def _in_full(graph: onnx.GraphProto) -> list[str]:
-    """Names of the nodes that stay in fp32: the first convolution and what is before it, the dense
-    layer that classifies and what follows it."""
+    """Names of the nodes that stay in fp32: the first convolution and what is before it, the layer
+    that classifies and what follows it."""
     shapes = {tensor.name: tensor.dims for tensor in graph.initializer}
     names: list[str] = []
     seen = {FACES_INPUT}  # the faces, and what is made of them before the first convolution
-    said: set[str] = set()  # results of the dense layer, and what is computed from them
+    said: set[str] = set()  # results of the last layer, and what is computed from them
+    outputs = {output.name for output in graph.output}
     for node in graph.node:
         first = bool(seen & set(node.input))
         if first and node.op_type != "Conv":
             seen.update(node.output)
         # One of more outputs is hidden, and may hold most of a network's weights.
-        classifies = node.op_type == "Gemm" and min(shapes[node.input[1]]) <= N_WITH_FERPLUS
-        dense = classifies or bool(said & set(node.input))
-        if dense:
+        dense = node.op_type == "Gemm" and min(shapes[node.input[1]]) <= N_WITH_FERPLUS
+        classifies = dense or (node.op_type == "Conv" and outputs >= set(node.output))
+        last = classifies or bool(said & set(node.input))
+        if last:
             said.update(node.output)
-        if first or dense:
+        if first or last:
             names.append(node.name)
     return names
