@@ -132,6 +132,54 @@ def test_sound_of_any_kind_comes_when_it_should(
     assert (heard[0], heard[-1]) == pytest.approx((2 + late_s, 3 + late_s), abs=0.08)
 
 
+PATTERN = ("-f", "lavfi", "-i", "testsrc2=size=160x120:rate=25:duration=4")
+TONE = ("-f", "lavfi", "-i", "sine=440:duration=4")
+
+
+def sound_of_a_copy(film: Path) -> tuple[float, float]:
+    """From when on there is some in it, and until when."""
+    copy, raw = film.with_name("copy.mp4"), film.with_name("sound.raw")
+    writer = VideoWriter(copy, 25, Video(film))
+    for frame in Video(film).frames():
+        writer.write(frame.image, frame.time_s)
+    writer.close(done=True)
+    assert not writer.lost_sound
+    ffmpeg(
+        "-i", copy, "-vn", "-ar", 48_000, "-ac", 1, "-af", "aresample=async=1:first_pts=0",
+        "-f", "s16le", raw,
+    )  # fmt: skip
+    heard = np.flatnonzero(np.abs(np.frombuffer(raw.read_bytes(), np.int16)) > 1000) / 48_000
+    return float(heard[0]), float(heard[-1])
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(("codec", "channels"), [("aac", (1, 1)), ("ac3", (6, 2))])
+@pytest.mark.parametrize("offset", [0, 4])
+def test_sound_of_films_that_were_joined(
+    tmp_path: Path, codec: str, channels: tuple[int, int], offset: int
+) -> None:
+    """Their clock is put back, or their sound overlaps; and television changes its channels."""
+    joined = tmp_path / "joined.ts"
+    for part, many in enumerate(channels):
+        ffmpeg(
+            *PATTERN, *TONE, "-c:v", "mpeg2video", "-c:a", codec, "-ac", many,
+            "-output_ts_offset", part * offset, tmp_path / "part.ts",
+        )  # fmt: skip
+        with joined.open("ab") as file:
+            file.write((tmp_path / "part.ts").read_bytes())
+    assert sound_of_a_copy(joined) == pytest.approx((0, 8), abs=0.25)
+
+
+@needs_ffmpeg
+def test_sound_that_begins_so_late_that_nobody_knows_what_it_is(tmp_path: Path) -> None:
+    ffmpeg(
+        "-f", "lavfi", "-i", "testsrc2=size=320x240:rate=25:duration=14", "-itsoffset", 10, *TONE,
+        "-map", 0, "-map", 1, "-c:v", "mpeg2video", "-b:v", "4M", "-c:a", "aac",
+        tmp_path / "late.ts",
+    )  # fmt: skip
+    assert sound_of_a_copy(tmp_path / "late.ts") == pytest.approx((10, 14), abs=0.25)
+
+
 def test_sound_of_a_kind_that_nobody_knows_is_missed(
     moving: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,15 +195,6 @@ def test_sound_of_a_kind_that_nobody_knows_is_missed(
     assert len(list(Video(writer.path).frames())) == 60
 
 
-def test_a_clock_that_jumps_is_not_followed(tmp_path: Path) -> None:
-    writer = VideoWriter(tmp_path / "copy.mp4", 10)
-    for time_s in (3600.0, 3600.1, 3602.1, 90_000.0, 90_000.1):
-        writer.write(canvas(), time_s)
-    writer.close(done=True)
-    shown = [frame.time_s for frame in Video(tmp_path / "copy.mp4").frames()]
-    assert shown == pytest.approx([0, 0.1, 2.1, 2.2, 2.3], abs=1e-4)
-
-
 def test_a_frame_is_shown_in_the_copy_from_its_own_time_on(tmp_path: Path) -> None:
     writer = VideoWriter(tmp_path / "copy.mp4", 10)
     levels, times_s = (50, 100, 150, 200), (0.0, 1.0, 1.02, 1.5)
@@ -167,6 +206,17 @@ def test_a_frame_is_shown_in_the_copy_from_its_own_time_on(tmp_path: Path) -> No
     assert [time_s for time_s, _ in shown] == pytest.approx(times_s, abs=1e-4)
     assert [level for _, level in shown] == pytest.approx(levels, abs=6)
     assert video.duration_s == pytest.approx(1.6)
+
+
+@pytest.mark.parametrize(("fps", "lasts_s"), [(0.1, 3.0), (2.0, 2.5)])
+def test_a_copy_is_no_longer_than_its_film(
+    moving: Path, tmp_path: Path, fps: float, lasts_s: float
+) -> None:
+    writer = VideoWriter(tmp_path / "copy.mp4", fps, Video(moving))
+    for time_s in (0.0, 2.0):
+        writer.write(canvas(), time_s)
+    writer.close(done=True)
+    assert Video(tmp_path / "copy.mp4").duration_s == pytest.approx(lasts_s)
 
 
 def test_a_copy_plays_everywhere(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from conftest import ffmpeg, needs_ffmpeg
 from films import FPS, SIZE, canvas, write_video
 from semblante import Analyzer, OptionError, VideoError
 from semblante.recognise.copies import VideoWriter
-from semblante.recognise.film import Film, next_time, usable_rate
+from semblante.recognise.film import Clock, Film, usable_rate
 from semblante.recognise.video import Video
 
 
@@ -192,6 +192,58 @@ def test_what_lies_behind_damage(tmp_path: Path) -> None:
     assert frames[-1].time_s == pytest.approx(4.95, abs=0.01)
 
 
+TONE = ("-f", "lavfi", "-i", "sine=440:duration=4")
+
+
+def moving_pattern(seconds: int) -> tuple[str, ...]:
+    return ("-f", "lavfi", "-i", f"testsrc2=size=320x240:rate=25:duration={seconds}")
+
+
+@needs_ffmpeg
+def test_a_stream_with_a_hole(tmp_path: Path) -> None:
+    """As of a recording that was disturbed: FFmpeg gives up for a while, and there is more."""
+    film = tmp_path / "film.ts"
+    ffmpeg(*moving_pattern(20), "-g", 25, "-b:v", "400k", film)
+    data = bytearray(film.read_bytes())
+    middle, size = len(data) // 2 // 188 * 188, 188 * 800
+    data[middle : middle + size] = bytes(size)
+    film.write_bytes(data)
+    times = [frame.time_s for frame in Video(film).frames()]
+    assert len(times) > 300
+    assert np.all(np.diff(times) > 0)
+    assert times[-1] == pytest.approx(19.96, abs=0.1)
+    film.write_bytes(bytes(data[: middle + size]))  # and where nothing comes behind it
+    times = [frame.time_s for frame in Video(film).frames()]
+    assert np.isfinite(times).all()
+    assert times[-1] == pytest.approx(10, abs=1)
+
+
+@needs_ffmpeg
+def test_whole_films_that_look_as_if_they_broke_off(tmp_path: Path) -> None:
+    pause = "select='lt(t,2)+gt(t,3.7)',setpts='if(gt(T,2),PTS+10/TB,PTS)'"
+    ffmpeg(*moving_pattern(4), "-vf", pause, "-vsync", "vfr", "-c:v", "libx264", tmp_path / "a.mp4")
+    assert [frame.time_s for frame in Video(tmp_path / "a.mp4").frames()][-1] == 13.96
+    ffmpeg(*moving_pattern(4), *TONE, "-output_ts_offset", 5, "-c:v", "mpeg4", tmp_path / "b.mkv")
+    assert len(list(Video(tmp_path / "b.mkv").frames())) == 100
+    assert Video(tmp_path / "b.mkv").duration_s == pytest.approx(4, abs=0.1)
+    for ending in ("mpg", "ts"):  # joined, the longer one first
+        parts = [tmp_path / f"{seconds}.{ending}" for seconds in (8, 2)]
+        for part, seconds in zip(parts, (8, 2), strict=True):
+            ffmpeg(*moving_pattern(seconds), "-c:v", "mpeg2video", part)
+        joined = tmp_path / f"joined.{ending}"
+        joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+        times = [frame.time_s for frame in Video(joined).frames()]
+        np.testing.assert_allclose(np.diff(times), 0.04, atol=1e-4)
+        assert times[-1] == pytest.approx(10, abs=0.3)
+
+
+@needs_ffmpeg
+def test_an_avi_says_when_frames_are_decoded_not_when_they_are_shown(tmp_path: Path) -> None:
+    ffmpeg(*moving_pattern(2), "-c:v", "libx264", "-bf", 3, tmp_path / "film.avi")
+    times = [frame.time_s for frame in Video(tmp_path / "film.avi").frames()]
+    assert times == pytest.approx([n / 25 for n in range(50)])
+
+
 def test_frames_of_changing_size(tmp_path: Path, face: np.ndarray) -> None:
     """Motion JPEG holds pictures of any size one after the other."""
     data = b""
@@ -339,17 +391,16 @@ def test_a_camera_s_time_starts_when_it_is_opened(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("said", "taken"),
     [
-        ([0.1, 0.1, 0.3], [0.1, 0.2, 0.3]),
-        ([5, 5, 5.3], [5, 5.1, 5.3]),
-        ([None, None], [0.1, 0.2]),  # the file does not know
-        ([-2, -1.9, 0.5], [0.1, 0.2, 0.5]),
+        ([0, 0.1, 0.1, 0.3], [0, 0.1, 0.2, 0.3]),
+        ([0, 5, 5, 5.3], [0, 5, 5.1, 5.3]),
+        ([None, None, None], [0, 0.1, 0.2]),  # nothing is known
+        ([100, 100.5, None, 100.7], [0, 0.5, 0.6, 0.7]),
+        ([8, 8.4, 3, 3.3, 3.2, 3.5], [0, 0.4, 0.5, 0.8, 0.9, 1.0]),  # films that were joined
     ],
 )
 def test_time_goes_on(said: list[float | None], taken: list[float]) -> None:
-    found = [0.0]
-    for one in said:
-        found.append(next_time(one, found[-1], 10))
-    assert found[1:] == pytest.approx(taken)
+    clock = Clock(10)
+    assert [clock.next(one) for one in said] == pytest.approx(taken)
 
 
 @pytest.mark.parametrize(("said", "taken"), [(24, 24), (240, 240), (1000, 25), (0, 25), (-1, 25)])

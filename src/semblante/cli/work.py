@@ -16,7 +16,7 @@ from semblante.cli.inputs import Input, Picture, Unreadable
 from semblante.errors import ImageError, VideoError, reason_of
 from semblante.images import RgbImage, save_picture
 from semblante.recognise.annotate import annotate, pixelated
-from semblante.recognise.copies import LONGEST_GAP_S, VideoWriter
+from semblante.recognise.copies import VideoWriter
 from semblante.recognise.pipeline import SEARCH_EVERY_S, Analyzer
 from semblante.recognise.tracks import tracker_for
 from semblante.recognise.video import Video
@@ -85,8 +85,7 @@ class Work:
                 rate = video.fps
                 if self.every_s is not None:
                     rate = min(rate, max(_LEAST_RATE, 1 / self.every_s))
-                sound = video if (self.every_s or 0) <= LONGEST_GAP_S else None
-                writer = VideoWriter(self.places[number], rate, sound)
+                writer = VideoWriter(self.places[number], rate, video)
             tracker = tracker_for(self.every_s)
             frames = self.analyzer.analyze_video_with_pixels(
                 video,

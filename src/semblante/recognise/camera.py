@@ -10,7 +10,7 @@ import numpy as np
 
 from semblante.errors import VideoError
 from semblante.images import RgbImage
-from semblante.recognise.film import next_time, usable_rate
+from semblante.recognise.film import Clock, usable_rate
 
 _LAST: Final = 2**31 - 1
 
@@ -45,17 +45,12 @@ class Camera:
 
     def pictures(self) -> Iterator[tuple[float, Callable[[], RgbImage]]]:
         """Of each frame the time in seconds, the first one's being 0, and how to get its pixels."""
-        began_s = time_s = 0.0
+        clock = Clock(self.fps)  # the camera's own may have been started with the computer
         number = -1
         while self._capture.grab():
             number += 1
-            # Of a clock that may have been started with the computer.
-            now_s = float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000
-            if number == 0:
-                began_s = now_s
-            else:
-                time_s = next_time(now_s - began_s, time_s, self.fps)
-            yield time_s, self._pixels
+            said_s = float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000
+            yield clock.next(said_s), self._pixels
         if number < 0:
             raise VideoError(f"{self.name}: no frame of it can be read")
 

@@ -15,11 +15,11 @@ import numpy as np
 
 from semblante.errors import VideoError, reason_of
 from semblante.images import RgbImage
-from semblante.recognise.film import open_container
+from semblante.recognise.film import PUT_BACK_S, open_container, packets_of
 from semblante.recognise.video import Video
 
 if TYPE_CHECKING:
-    from av import AudioFrame, VideoFrame
+    from av import AudioFrame, AudioResampler, VideoFrame
     from av.audio.stream import AudioStream
     from av.container import OutputContainer
     from av.packet import Packet
@@ -30,10 +30,9 @@ _UNFINISHED: Final = ".semblante-"
 # Stands at the end of the copies that this program writes: a box that players pass over (ISO/IEC
 # 14496-12, 8.1.2).
 _OWN: Final = b"\0\0\0\x11freesemblante"
-# A frame is shown until the next one's time, but not over more than this: a stream's clock may jump
-# by hours.
-LONGEST_GAP_S: Final = 300.0
-_CLOCK: Final = 90_000  # in a second, in which frames' times are written
+# In a second, in which frames' times are written. By finer ones a day between two frames would not
+# fit into 32 bits, and a clock may jump by that.
+_CLOCK: Final = 16_000
 # Constant quality, which eyes hardly tell from the original, at a speed that leaves the time to the
 # search for faces; no frame waits for a later one, whose time may be far away.
 _QUALITY: Final = {"crf": "20", "preset": "veryfast", "bf": "0"}
@@ -45,13 +44,14 @@ _LONGEST_DRIFT_S: Final = 0.1  # of sound that is encoded anew, against its own 
 
 
 class VideoWriter:
-    """Writes frames as an .mp4 file that appears whole, with the sound of another film."""
+    """Writes frames as an .mp4 file that appears whole, with the sound of the film it copies."""
 
-    def __init__(self, path: Path, fps: float, sound_of: Video | None = None) -> None:
-        """`fps`: about so many frames a second are to come; each is shown at its own time."""
+    def __init__(self, path: Path, fps: float, film: Video | None = None) -> None:
+        """`fps`: about so many frames a second are to come; each is shown at its own time, the last
+        for as long as one lasts on average, though not beyond the film's end."""
         self.path = path
         self.fps = fps
-        self.sound_of = sound_of
+        self.film = film
         self.lost_sound = False  # whether there was some that could not be taken over
         # The same in every run, so that one that goes on replaces what a killed one has left, and
         # short, however long the path's own name is.
@@ -63,7 +63,6 @@ class VideoWriter:
         self._late_s = 0.0  # by which the picture begins after the sound
         self._size = (0, 0)  # of the first frame, which others are brought to
         self._last_s = -math.inf  # when the last frame is shown
-        self._skipped_s = 0.0  # of gaps that are not filled
         self._failed = False
 
     def write(self, image: RgbImage, time_s: float) -> None:
@@ -77,11 +76,7 @@ class VideoWriter:
             if self._container is None:
                 self._open(image)
             # In the copy, which begins with the film, be it by sound before the first picture.
-            shown_s = self._late_s + time_s - self._skipped_s
-            gap_s = shown_s - max(self._late_s, self._last_s)
-            if gap_s > LONGEST_GAP_S:
-                self._skipped_s += gap_s - 1 / self.fps
-                shown_s -= gap_s - 1 / self.fps
+            shown_s = self._late_s + time_s
             if shown_s <= self._last_s:
                 return
             self._last_s = shown_s
@@ -104,7 +99,7 @@ class VideoWriter:
         try:
             if done:
                 self._take_sound(math.inf)
-                self._put(self._pictures.encode(None))
+                self._put(self._pictures.encode(None), self._left_s())
             self._container.close()
             if done:
                 with self._beside.open("ab") as file:
@@ -136,8 +131,8 @@ class VideoWriter:
         pictures.pix_fmt = "yuv420p"
         pictures.colorspace = pictures.color_primaries = pictures.color_trc = _BT709
         pictures.codec_context.time_base = Fraction(1, _CLOCK)
-        if self.sound_of is not None:
-            self._sound = _Sound(self.sound_of, self._container)
+        if self.film is not None:
+            self._sound = _Sound(self.film, self._container)
             self._late_s = self._sound.before_s
             self.lost_sound = self._sound.incomplete
 
@@ -155,11 +150,18 @@ class VideoWriter:
         frame.time_base = Fraction(1, _CLOCK)
         return frame
 
-    def _put(self, packets: list[Packet[VideoStream]]) -> None:
+    def _put(self, packets: list[Packet[VideoStream]], lasts_s: float = 0.0) -> None:
+        """`lasts_s`: seconds for which the last one is shown; others are until the next."""
         assert self._container is not None
         for packet in packets:
-            packet.duration = round(_CLOCK / self.fps)  # counts for the last one
+            packet.duration = round(lasts_s * _CLOCK)
             self._container.mux(packet)
+
+    def _left_s(self) -> float:
+        """Of the film, from the last frame on, as far as anybody knows."""
+        ends_s = (self.film.duration_s if self.film is not None else None) or math.inf
+        left_s = ends_s - self._last_s
+        return min(1 / self.fps, left_s if left_s > 0 else math.inf)
 
     def _take_sound(self, until_s: float) -> None:
         """Up to the time that the picture has come to, so that neither waits for the other."""
@@ -189,14 +191,16 @@ class _Sound:
         self._tracks = {
             track.index: (
                 _Copied(track, copy)
-                if track.codec_context.name in _USUAL_SOUND
-                else _Encoded(track, copy)
+                if track.codec_context.name in _USUAL_SOUND and track.rate and track.channels
+                else _Encoded(track, copy)  # also where the file does not say enough for a copy
             )
             for track in tracks
         }
         self.before_s = film.late_s if tracks else 0.0  # the first frame
         self._began_s = (self._container.start_time or 0) / av.time_base
-        self._coming = self._container.demux(*tracks) if tracks else iter(())
+        self._coming = packets_of(self._container, *tracks) if tracks else iter(())
+        self._ended: dict[int, int] = {}  # where the last packet of each track did
+        self._put_back = dict.fromkeys(self._tracks, 0)  # by how much later its times count
         self._waiting = self._next_packet()
 
     def packets(self, until_s: float) -> Iterator[Packet[AudioStream]]:
@@ -209,17 +213,21 @@ class _Sound:
             self._waiting = self._next_packet()
 
     def _next_packet(self) -> Packet[Any] | None:
-        """None at the end. Times count from the film's beginning, which may be any in the file."""
-        import av
-
-        try:
-            packet = next(self._coming, None)
-        except av.FFmpegError:  # the film breaks off
-            return None
-        if packet is not None and packet.dts is not None:
-            began = round(self._began_s / packet.time_base)
-            packet.dts -= began
-            packet.pts = packet.dts if packet.pts is None else packet.pts - began
+        """None at the end. Times count from the film's beginning, which may be any in the file, and
+        where its clock is put back, since films were joined, from there on."""
+        packet = next(self._coming, None)
+        if packet is None or packet.size == 0:
+            return packet
+        index, began = packet.stream.index, round(self._began_s / packet.time_base)
+        ended = self._ended.get(index)
+        if packet.dts is None:  # a stream says it of some only
+            packet.dts = began if ended is None else ended
+        if ended is not None and (ended - packet.dts) * packet.time_base > PUT_BACK_S:
+            self._put_back[index] += ended - packet.dts
+        self._ended[index] = packet.dts + (packet.duration or 0)
+        shift = self._put_back[index] - began
+        packet.pts = (packet.dts if packet.pts is None else packet.pts) + shift
+        packet.dts += shift
         return packet
 
 
@@ -228,11 +236,14 @@ class _Copied:
 
     def __init__(self, track: AudioStream, copy: OutputContainer) -> None:
         self._track = copy.add_stream_from_template(track)
+        self._last = -math.inf
 
     def packets(self, packet: Packet[AudioStream]) -> Iterator[Packet[AudioStream]]:
-        if packet.dts is not None:
-            packet.stream = self._track
-            yield packet
+        if packet.size == 0 or packet.dts is None or packet.dts <= self._last:
+            return  # it is the last one, or overlaps the one before, as where films were joined
+        self._last = packet.dts
+        packet.stream = self._track
+        yield packet
 
 
 class _Encoded:
@@ -247,9 +258,8 @@ class _Encoded:
         layout = "mono" if track.channels == 1 else "stereo"
         self._track = copy.add_stream("aac", rate=rate, layout=layout)
         self._track.codec_context.open()
-        self._resampler = av.AudioResampler(
-            format=self._track.format, layout=layout, rate=rate, frame_size=self._track.frame_size
-        )
+        self._resampler: AudioResampler | None = None
+        self._kind: tuple[str, str, int] | None = None  # of what it is given
         self._samples = -math.inf  # so far, by the copy's clock
 
     def packets(self, packet: Packet[AudioStream]) -> Iterator[Packet[AudioStream]]:
@@ -257,17 +267,34 @@ class _Encoded:
         import av
 
         try:
-            heard: list[AudioFrame | None] = [*self._from.decode(packet)]
+            heard = self._from.decode(packet)
         except av.FFmpegError:  # damaged
             heard = []
-        if packet.dts is None:
-            heard.append(None)
         for frame in heard:
-            for even in self._resampler.resample(frame):
-                even.pts, even.time_base = self._place(even), Fraction(1, even.sample_rate)
-                yield from self._track.encode(even)
-        if packet.dts is None:
+            kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+            if kind != self._kind:  # as between a film in television and what interrupts it
+                yield from self._even(None)
+                self._kind, self._resampler = kind, self._new_resampler()
+            yield from self._even(frame)
+        if packet.size == 0:
+            yield from self._even(None)
             yield from self._track.encode(None)
+
+    def _new_resampler(self) -> AudioResampler:
+        import av
+
+        return av.AudioResampler(
+            format=self._track.format,
+            layout=self._track.layout,
+            rate=self._track.rate,
+            frame_size=self._track.frame_size,
+        )
+
+    def _even(self, frame: AudioFrame | None) -> Iterator[Packet[AudioStream]]:
+        """From a frame, or at the end from None, those of the size that AAC needs."""
+        for even in self._resampler.resample(frame) if self._resampler else ():
+            even.pts, even.time_base = self._place(even), Fraction(1, even.sample_rate)
+            yield from self._track.encode(even)
 
     def _place(self, frame: AudioFrame) -> int:
         """Its first sample: after the last one, unless there is a gap. The resampler's own times

@@ -16,6 +16,7 @@ from semblante.images import RgbImage
 
 if TYPE_CHECKING:
     from av import VideoFrame
+    from av.audio.stream import AudioStream
     from av.container import InputContainer
     from av.packet import Packet
     from av.video.stream import VideoStream
@@ -24,6 +25,8 @@ _USUAL_FPS: Final = 25.0  # where a file does not say, or nothing that can be
 _MOST_FPS: Final = 240.0
 # A file that ends before this share of what it announces breaks off; some only estimate it.
 _ENOUGH: Final = 0.9
+PUT_BACK_S: Final = 1.0  # by which a clock goes back where films were joined, at least
+_MOST_HOLES: Final = 1000  # without a packet
 
 
 class Film:
@@ -39,10 +42,12 @@ class Film:
         self._container: InputContainer | None = None
         try:
             self._container = open_container(path)
+            self._container_name = self._container.format.name
             self._stream = self._picture_stream(self._container)
             self._check_size(self._stream.width, self._stream.height, max_pixels)
             self._starts_s = (self._container.start_time or 0) / av.time_base
-            self._reached_s = self._pictures_reached_s = 0.0  # by all packets, and by the pictures'
+            # How far it goes from its beginning: all of it, its pictures, and those decoded.
+            self._reached_s = self._pictures_reached_s = self._decoded_s = 0.0
             self._decoded = self._frames(self._container)
             first = next(self._decoded, None)
             if first is None:
@@ -62,7 +67,7 @@ class Film:
         estimated = round((self.duration_s or 0.0) * self.fps)
         self.n_frames = self._stream.frames or estimated or None
         # From the file's beginning, which may be sound, to its first frame.
-        self.late_s = max(0.0, (first.time or 0.0) - self._starts_s)
+        self.late_s = max(0.0, (self._time_of(first) or 0.0) - self._starts_s)
 
     def _picture_stream(self, container: InputContainer) -> VideoStream:
         from av.stream import Disposition
@@ -94,65 +99,75 @@ class Film:
         announced_s = (container.duration or 0) / av.time_base
         if container.format.name == "avi":  # of which FFmpeg takes what is there
             announced_s = max(announced_s, self._stream.frames / self.fps)
+        elif "matroska" in container.format.name and announced_s > self._starts_s:
+            announced_s -= max(0.0, self._starts_s)  # it counts from 0, wherever its times begin
         return announced_s or None
 
     def pictures(self) -> Iterator[tuple[float, Callable[[], RgbImage]]]:
         """Of each frame the time in seconds, the first one's being 0, and how to get its pixels,
         which costs time. Raises `VideoError` at the end where the file breaks off."""
-        began_s, time_s = self._first.time, 0.0
-        for number, frame in enumerate(itertools.chain([self._first], self._decoded)):
-            if number:
-                said = None if frame.time is None or began_s is None else frame.time - began_s
-                time_s = next_time(said, time_s, self.fps)
+        clock = Clock(self.fps)
+        time_s, count = 0.0, 0
+        for frame in itertools.chain([self._first], self._decoded):
+            time_s = clock.next(self._time_of(frame))
+            count += 1
             yield time_s, functools.partial(self._pixels, frame)
-        if self._breaks_off(frame):
+        if self._breaks_off():
             raise VideoError(
                 f"{self.name}: breaks off after {time_s:.1f} of {self.duration_s or 0.0:.1f} s, "
-                f"{number + 1} frames"
+                f"{count} frames"
             )
+
+    def _time_of(self, frame: VideoFrame) -> float | None:
+        """In seconds, by the file's clock, where it says."""
+        # An AVI file has times of decoding only, from which FFmpeg makes wrong ones of showing.
+        at = frame.dts if self._container_name == "avi" else frame.pts
+        return None if at is None else float(at * (self._stream.time_base or 0))
 
     def _frames(self, container: InputContainer) -> Iterator[VideoFrame]:
         """All that can be decoded; behind damage they begin again."""
-        import av
-
-        try:
-            for packet in container.demux():
-                self._note(packet)
-                if packet.stream.index == self._stream.index:
-                    yield from self._of(packet)
-        except av.FFmpegError:  # the file ends in the midst of a packet
+        ended = False
+        for packet in packets_of(container):
+            self._note(packet)
+            if packet.stream.index == self._stream.index:
+                ended = packet.size == 0  # the last one, which asks for what is left
+                yield from self._of(packet)
+        if not ended:
             yield from self._of(None)
 
-    def _of(self, packet: Packet[Any] | None) -> list[VideoFrame]:
+    def _of(self, packet: Packet[Any] | None) -> Iterator[VideoFrame]:
         """The frames that follow from a packet; from None those that threads still hold."""
         import av
 
         try:
-            return self._stream.decode(packet)
+            frames = self._stream.decode(packet)
         except av.FFmpegError:  # it is damaged
-            return []
+            return
+        for frame in frames:
+            self._decoded_s = max(self._decoded_s, (self._time_of(frame) or 0.0) - self._starts_s)
+            yield frame
 
     def _note(self, packet: Packet[Any]) -> None:
         """How far the file goes, by the times of what is in it."""
         at = packet.dts if packet.pts is None else packet.pts
         if at is None:
             return
-        ends_s = float((at + (packet.duration or 0)) * packet.time_base) - self._starts_s
-        self._reached_s = max(self._reached_s, ends_s)
+        begins_s = float(at * packet.time_base) - self._starts_s
+        lasts_s = float((packet.duration or 0) * packet.time_base)
+        self._reached_s = max(self._reached_s, begins_s + lasts_s)
         if packet.stream.index == self._stream.index:
-            self._pictures_reached_s = max(self._pictures_reached_s, ends_s)
+            self._pictures_reached_s = max(self._pictures_reached_s, begins_s)
 
-    def _breaks_off(self, last: VideoFrame) -> bool:
+    def _breaks_off(self) -> bool:
         """Has it less than it announces, or behind its last frame much that cannot be decoded?
 
         Sound may go on after the picture, and a stream may not say how long it is.
         """
         frame_s = 1 / self.fps
-        if self._reached_s + frame_s < _ENOUGH * (self.duration_s or 0.0):
-            return True
-        if last.time is None:
-            return False
-        return last.time - self._starts_s + frame_s < _ENOUGH * self._pictures_reached_s
+        return (
+            self._reached_s + frame_s < _ENOUGH * (self.duration_s or 0.0)
+            or self._decoded_s + frame_s < _ENOUGH * self._pictures_reached_s
+        )
 
     def _pixels(self, frame: VideoFrame) -> RgbImage:
         width, height = self._stored  # of the first one, which others may differ from
@@ -187,11 +202,41 @@ def _check_readable(path: Path) -> None:
         raise VideoError(f"{str(path)!r}: cannot be read: {error}") from None
 
 
-def next_time(said: float | None, before: float, fps: float) -> float:
-    """A frame's time in seconds: what the file says, where that moves on, else by the rate."""
-    if said is None or said <= before:
-        said = before + 1 / fps
-    return round(said, 6)
+class Clock:
+    """Makes times that move on of those that a file or camera says."""
+
+    def __init__(self, fps: float) -> None:
+        self._frame_s = 1 / fps
+        self._now_s: float | None = None
+        self._began_s = 0.0  # what was said of the first one; later if the clock was put back
+
+    def next(self, said_s: float | None) -> float:
+        """A frame's time in seconds, from the first one's on, to the microsecond; by the rate where
+        nothing is said, or nothing that moves on."""
+        if self._now_s is None:
+            self._now_s, self._began_s = 0.0, said_s or 0.0
+            return 0.0
+        by_rate = self._now_s + self._frame_s
+        if said_s is not None and said_s - self._began_s < self._now_s - PUT_BACK_S:
+            self._began_s = said_s - by_rate  # another recording begins: films were joined
+        time_s = by_rate if said_s is None else said_s - self._began_s
+        self._now_s = round(time_s if time_s > self._now_s else by_rate, 6)
+        return self._now_s
+
+
+def packets_of(container: InputContainer, *streams: AudioStream) -> Iterator[Packet[Any]]:
+    """All of a file, or of some streams, as far as it can be read. Of each stream the last is
+    empty, unless the file breaks off."""
+    import av
+
+    for _ in range(_MOST_HOLES):
+        try:
+            yield from container.demux(*streams)
+            return
+        except av.error.BlockingIOError:  # nothing for a while, but there may be more behind it
+            continue
+        except av.FFmpegError:  # it ends in the midst of a packet
+            return
 
 
 def usable_rate(said: float) -> float:
