@@ -371,3 +371,94 @@ def test_what_was_done_of_several_pictures_stays_when_it_is_cancelled(
     done = page.locator("#album button").count()
     assert 0 < done < 60
     assert len(saved_as(page, "Save as JSON").splitlines()) == done
+
+
+def test_what_is_wrong_with_one_of_several_pictures_is_said_of_that_one(
+    page: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "notes.png").write_text("no picture")
+    Image.open(EXAMPLE).save(tmp_path / "face.tiff")
+    Image.new("RGB", (2000, 50)).save(tmp_path / "wide.png")
+    files = [tmp_path / "notes.png", EXAMPLE, tmp_path / "face.tiff", tmp_path / "wide.png"]
+    page.set_input_files("#file", files)
+    entries, error = page.locator("#album button"), page.get_by_role("alert")
+    playwright.expect(entries).to_have_count(4, timeout=20_000)
+    save = page.get_by_role("button", name="Save the picture")
+    for entry, said in ((0, "It cannot be read: "), (1, ""), (2, "This browser cannot"), (1, "")):
+        entries.nth(entry).click()
+        playwright.expect(entries.nth(entry)).to_have_attribute("aria-current", "true")
+        assert error.inner_text().startswith(said)
+        assert bool(error.inner_text()) == bool(said)
+        assert save.is_disabled() == bool(said)
+    assert page.evaluate(
+        "[...document.querySelectorAll('#album canvas')].map((c) => [c.width, c.height])[3]"
+    ) == [216, 5]
+    page.problems.clear()
+
+
+def test_a_server_that_fails_for_some_of_several_pictures(page: Any, tmp_path: Path) -> None:
+    statuses = iter([503, None, 413, 500, None])
+
+    def answer(route: Any) -> None:
+        status = next(statuses)
+        if status is None:
+            route.continue_()
+        else:
+            route.fulfill(status=status, json={"error": "more than it takes"})
+
+    page.route("**/v1/analyze", answer)
+    page.select_option("#language", "es")
+    for name in "abcd":
+        (tmp_path / f"{name}.jpg").write_bytes(EXAMPLE.read_bytes())
+    page.set_input_files("#file", sorted(tmp_path.iterdir()))
+    page.get_by_role("alert").filter(has_text="tiene demasiado trabajo").wait_for()
+    entries = page.locator("#album button")
+    playwright.expect(entries).to_have_count(4, timeout=20_000)
+    assert [entries.nth(n).inner_text().split("\n")[1] for n in range(4)] == [
+        "alegría", "no se pudo leer", "no se pudo leer", "alegría"
+    ]  # fmt: skip
+    assert page.get_by_role("alert").inner_text() == ""
+    entries.nth(1).click()
+    assert page.get_by_role("alert").inner_text() == "No se puede leer: es demasiado grande."
+    playwright.expect(page.locator("#aloud")).to_have_text("")
+    page.problems.clear()
+
+
+def test_several_pictures_can_be_cancelled_while_the_server_is_away(
+    page: Any, tmp_path: Path
+) -> None:
+    count = iter(range(1000))
+    page.route("**/v1/analyze", lambda r: r.continue_() if next(count) < 2 else r.abort())
+    for name in "abcd":
+        (tmp_path / f"{name}.jpg").write_bytes(EXAMPLE.read_bytes())
+    page.set_input_files("#file", sorted(tmp_path.iterdir()))
+    page.get_by_role("alert").filter(has_text="trying again").wait_for()
+    page.get_by_role("button", name="Cancel").click()
+    playwright.expect(page.locator("#under-way")).to_be_hidden()
+    assert page.get_by_role("alert").inner_text() == ""
+    assert page.locator("#album button").count() == 2
+    one_face(page)
+    page.problems.clear()
+
+
+def test_what_speaks_for_it_comes_to_the_picture_that_was_asked_about(
+    page: Any, tmp_path: Path
+) -> None:
+    held: list[Any] = []
+    page.route("**/v1/explain*", lambda route: held.append(route))
+    for name in "ab":
+        (tmp_path / f"{name}.jpg").write_bytes(EXAMPLE.read_bytes())
+    page.set_input_files("#file", sorted(tmp_path.iterdir()))
+    entries, why = page.locator("#album button"), page.locator("#why-0")
+    playwright.expect(entries).to_have_count(2, timeout=20_000)
+    why.click()
+    assert why.get_attribute("aria-disabled") == "true"
+    entries.nth(1).click()
+    playwright.expect(entries.nth(1)).to_have_attribute("aria-current", "true")
+    assert why.get_attribute("aria-disabled") is None
+    assert page.locator("#aloud").inner_text() == ""
+    held[0].continue_()
+    page.wait_for_timeout(1500)
+    assert page.locator(".why.open").count() == 0
+    entries.nth(0).click()
+    playwright.expect(page.locator(".why.open")).to_have_count(1, timeout=20_000)

@@ -11,6 +11,7 @@ const KEPT_ROWS = 20000; // results of the camera that can be saved
 const SURE = 0.5;
 const FRAME_WIDTH = 640; // pixels sent of a camera's frame
 const ITS_OWN = [400, 413, 422]; // statuses that say something of the file
+const OF_ONE = [...ITS_OWN, 408, 500, 504]; // of one picture of several: the others may do better
 const NOT_READ = { width: null, height: null, faces: [], frame: null, time_s: null }; // a result
 const RETRY_MS = 1000; // before the server is asked again
 const SILENT_MS = 5000; // after so long without an answer the page says so
@@ -24,6 +25,7 @@ const headers = token ? { authorization: `Bearer ${token}` } : {};
 let rows = []; // results, as the API gives them
 let shown = null; // the result on the page
 let still = null; // the picture on the page: its file, its result, and what was asked of its faces
+let wanted = null; // the one that is to be shown, as soon as it has been read
 let album = null; // several pictures, those that have been analysed so far
 let live = null; // the camera at work
 let run = new AbortController(); // of what the page works on: what belongs to an earlier one gives up
@@ -33,11 +35,14 @@ let waiting = null; // for the next frame of a video that plays
 let begins = 0; // the time of a video's first frame, by the browser's clock
 let job = null; // the video that the server works on
 let doing = null; // the key of the words for what is under way
-let complaint = () => ""; // what is wrong, in the language of the moment
+// What is wrong, in the language of the moment: with the run as a whole, with what is shown, and with
+// the server for now.
+let complaints = {};
 // Those of a video, for files whose kind the browser does not know, or takes for something else: .ts
 // for a translator's text, .mxf and .asf for programs' data.
 const VIDEO = /\.(mp4|m4v|mov|mkv|webm|avi|mpe?g|wmv|flv|3gp|m?ts|m2ts|m2v|ogv|asf|vob|f4v|mxf)$/i;
 
+const nothing = () => "";
 const retrying = () => text("retry");
 const busy = () => text("busy");
 const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
@@ -69,7 +74,7 @@ function speak() {
   told = -Infinity; // in another language it is news, also while a video plays
   if (shown) show(shown);
   if (doing) tell(doing);
-  $("error").textContent = complaint();
+  tellComplaints();
 }
 
 // -- showing a result ---------------------------------------------------------------------------
@@ -172,6 +177,7 @@ function showWhy(why, number) {
   const found = still?.explained.get(number);
   why.classList.toggle("hidden", !still); // a camera and a video go on too fast
   why.classList.toggle("open", Boolean(found));
+  button.ariaDisabled = still?.pending.has(number) ? "true" : null; // `disabled` takes the focus away
   retell(button, text(found ? "hide" : "why"));
   button.ariaExpanded = String(Boolean(found));
   if (!found) return;
@@ -186,23 +192,22 @@ function showWhy(why, number) {
 // What speaks for the estimate of a face, or, where that is shown, no more of it.
 async function ask(number) {
   const asked = still;
-  const button = $(`why-${number}`);
-  if (button.ariaDisabled) return;
+  if (asked.pending.has(number)) return;
   const aloud = (key) => retell($("aloud"), key ? `${$(`face-${number}`).textContent}: ${text(key)}` : "");
   if (asked.explained.delete(number)) {
     aloud(null);
     showBars(shown.faces);
     return;
   }
-  button.ariaDisabled = "true"; // not `disabled`, which would take the focus away
+  asked.pending.add(number);
   aloud("explaining");
+  showBars(shown.faces);
   try {
     const found = await call(`v1/explain?face=${number + 1}`,
       { method: "POST", body: asked.file, signal: asked.signal });
+    asked.explained.set(number, found); // it may be shown again
     if (still !== asked) return;
-    asked.explained.set(number, found);
-    if (complaint === asked.refusal) complain(() => "");
-    showBars(shown.faces);
+    if (complaints.shown === asked.refusal) complain(nothing);
     aloud("explained");
   } catch (error) {
     asked.refusal = error.why ? () => text("refusal") + error.why() : () => text("lost");
@@ -210,7 +215,8 @@ async function ask(number) {
     complain(asked.refusal);
     aloud(null);
   } finally {
-    button.ariaDisabled = null;
+    asked.pending.delete(number);
+    if (still === asked) showBars(shown.faces);
   }
 }
 
@@ -231,14 +237,15 @@ function keep(result) {
   rows.push(result);
   if (live && rows.length > KEPT_ROWS) {
     rows.shift();
-    if (!live.forgets) complain(() => text("forgets")(KEPT_ROWS));
+    if (!live.forgets) complain(() => text("forgets")(KEPT_ROWS), "run");
     live.forgets = true;
   }
   offerSaving(true);
 }
 
 function offerSaving(yes) {
-  for (const id of ["save-json", "save-csv", "save-picture"]) $(id).disabled = !yes;
+  for (const id of ["save-json", "save-csv"]) $(id).disabled = !yes;
+  if (!yes || !album) $("save-picture").disabled = !yes; // of several it depends on which is shown
 }
 
 // Turn to something else: nothing of what was there before stays. Returns what stands for this run.
@@ -246,12 +253,14 @@ function begin() {
   run.abort();
   run = new AbortController();
   rows = [];
-  still = album = null;
+  album?.stop.abort();
+  still = wanted = album = null;
   reveal("album", false);
   $("album").replaceChildren();
   told = -Infinity;
   gist = "";
-  complain(() => "");
+  complaints = {};
+  tellComplaints();
   tell(null);
   retell($("aloud"), "");
   showNothing();
@@ -286,6 +295,7 @@ function showNothing() {
 function showUnderWay(yes) {
   reveal("under-way", yes);
   $("progress").removeAttribute("value"); // nobody knows how long it takes to send
+  $("progress").setAttribute("aria-labelledby", "summary");
   $("frames").textContent = "";
 }
 
@@ -300,9 +310,14 @@ function tell(key) {
   say(key ? text(key) : "");
 }
 
-function complain(message) {
-  complaint = message;
-  retell($("error"), message());
+function complain(message, about = "shown") {
+  complaints[about] = message;
+  tellComplaints();
+}
+
+function tellComplaints() {
+  const said = ["run", "shown", "server"].map((about) => complaints[about]?.()).filter(Boolean);
+  retell($("error"), said.join(" "));
 }
 
 // -- camera -------------------------------------------------------------------------------------
@@ -360,7 +375,7 @@ function connect(ours) {
     time_s: rows.length ? (performance.now() - ours.started) / 1000 : 0,
   };
   let opened = false;
-  socket.onopen = () => { opened = true; complain(() => ""); sendFrame(ours); };
+  socket.onopen = () => { opened = true; complain(nothing, "server"); sendFrame(ours); };
   socket.onmessage = (event) => answered(ours, JSON.parse(event.data));
   socket.onclose = async (event) => {
     const full = () => text("full");
@@ -398,7 +413,7 @@ function unanswered(ours, why = retrying) {
   showNothing();
   say("");
   $("save-picture").disabled = true;
-  complain(why);
+  complain(why, "server");
 }
 
 // Why the server lets nobody in from here, which a socket does not tell; null where it would.
@@ -422,7 +437,7 @@ function stopCamera() {
   if (shown) showPicture(shown, $("video")); // the last frame stays, and can be saved
   media.getTracks().forEach((track) => track.stop());
   $("camera").textContent = text("camera");
-  if ([retrying, busy].includes(complaint)) complain(() => "");
+  complain(nothing, "server");
 }
 
 // The next frame goes out when the last has been answered: what is shown is never old.
@@ -458,7 +473,7 @@ function answered(ours, answer) {
     setTimeout(() => { if (ours.socket === socket) sendFrame(ours); }, RETRY_MS);
     return;
   }
-  if ([retrying, busy].includes(complaint)) complain(() => "");
+  complain(nothing, "server");
   requestAnimationFrame(() => { if (ours.socket === socket) sendFrame(ours); });
   const result = { path: null, frame: ours.before.frame + answer.frame,
     time_s: Math.round(1000 * (ours.before.time_s + answer.time_s)) / 1000, width: answer.width, height: answer.height,
@@ -495,7 +510,7 @@ function open(files) {
   if (several) work((mine) => analyzeAlbum(pictures, mine));
   else if (files.length) work((mine) => (isVideo(files[0]) ? analyzeVideo : analyzePicture)(files[0], mine));
   const left = files.length - (several ? pictures.length : 1);
-  if (left > 0) complain(() => text("left")(left));
+  if (left > 0) complain(() => text("left")(left), "run");
 }
 
 async function work(onIt) {
@@ -507,8 +522,8 @@ async function work(onIt) {
     await onIt(mine);
   } catch (error) {
     if (run !== mine) return;
-    tell(null);
-    complain(() => why(error));
+    if (!shown) tell(null);
+    complain(() => why(error), "run");
   } finally {
     if (run === mine) {
       doing = null;
@@ -527,7 +542,8 @@ function why(error) {
 
 // A folder, say, or a file that was deleted since, looks as if the server could not be reached.
 async function checkReadable(file) {
-  await file.slice(0, 1).arrayBuffer().catch(() => { throw Object.assign(new Error(), { unreadable: true }); });
+  const unread = () => { throw Object.assign(new Error("unreadable"), { unreadable: true }); };
+  await file.slice(0, 1).arrayBuffer().catch(unread);
 }
 
 async function analyzePicture(file, mine) {
@@ -535,7 +551,7 @@ async function analyzePicture(file, mine) {
   if (run !== mine) return;
   if (result.error) throw refusedFor(422, result.error);
   keep(result);
-  await showStill({ file, result, signal: mine.signal, explained: new Map() });
+  await showStill(asStill(file, result, mine.signal));
 }
 
 async function analyzed(file, signal) {
@@ -547,40 +563,56 @@ async function analyzed(file, signal) {
   return result;
 }
 
+const asStill = (file, result, signal) => (
+  { file, result, signal, explained: new Map(), pending: new Set(), wrong: null });
+
 async function showStill(picture) {
-  still = picture;
+  wanted = picture;
   // HEIC, say, which not every browser knows.
   const bitmap = await readPicture(picture.file).catch(() => null);
-  if (still !== picture) return;
-  const { result } = picture;
-  // Of another size it is not turned as the server's, and its faces are elsewhere.
-  if (bitmap?.width === result.width && bitmap.height === result.height) showPicture(result, bitmap);
-  else showNoPicture(result);
+  if (wanted === picture) {
+    still = picture;
+    const { result } = picture;
+    // Of another size it is not turned as the server's, and its faces are elsewhere.
+    if (bitmap?.width === result.width && bitmap.height === result.height) showPicture(result, bitmap);
+    else showNoPicture(result);
+  }
+  bitmap?.close?.(); // or memory grows with every look
 }
 
 // One after the other. A picture that cannot be read does not keep the others from it, and what was
 // done until it is cancelled stays.
 async function analyzeAlbum(files, mine) {
-  const ours = album = { pictures: [], stopped: false };
+  const ours = album = { pictures: [], stop: new AbortController() };
+  const { signal } = ours.stop;
   reveal("album", true);
+  $("progress").setAttribute("aria-labelledby", "frames");
   for (const [number, file] of files.entries()) {
     $("progress").value = number / files.length;
-    $("frames").textContent = `${number} / ${files.length}`;
-    const result = await insist(mine, () => analyzed(file, mine.signal)).catch((error) => {
-      if (!error.unreadable && !ITS_OWN.includes(error.status)) throw error;
-      return { ...NOT_READ, path: file.name, error: error.message || "unreadable" };
-    });
-    if (run !== mine) return;
+    $("frames").textContent = `${text("pictures")}: ${number} / ${files.length}`;
+    let result, wrong = null;
+    try {
+      // Not for ever where it takes the server too long, which the next time may as well.
+      const again = (error) => isAway(error) && error.status !== 504;
+      result = await insist(mine, () => analyzed(file, signal), again);
+      if (result.error) wrong = () => text("unread") + reason(422, result.error);
+    } catch (error) {
+      if (signal.aborted) return;
+      if (!error.unreadable && !OF_ONE.includes(error.status)) throw error;
+      result = { ...NOT_READ, path: file.name, error: error.message };
+      wrong = () => why(error);
+    }
+    if (signal.aborted || run !== mine) return;
     keep(result);
-    const picture = { file, result, signal: mine.signal, explained: new Map(), words: complaint };
+    const picture = Object.assign(asStill(file, result, mine.signal), { wrong });
     ours.pictures.push(picture);
     addToAlbum(picture);
     if (number === 0) {
       doing = null;
       await choosePicture(picture);
     }
-    if (ours.stopped || run !== mine) return;
   }
+  retell($("aloud"), text("through")(files.length));
 }
 
 function addToAlbum(picture) {
@@ -595,27 +627,29 @@ function addToAlbum(picture) {
   paintSmall(picture.button.firstChild, picture.file);
 }
 
-function nameInAlbum({ button, file, result }) {
+function nameInAlbum({ button, file, result, wrong }) {
   const [, title, said] = button.children;
   const count = result.faces.length;
   title.textContent = button.title = file.name;
-  said.textContent = result.error ? text("unreadable") : !count ? text("none")
+  said.textContent = wrong ? text("unreadable") : !count ? text("none")
     : count === 1 ? name(result.faces[0].emotion) : `${count} ${text("people")}`;
 }
 
 async function choosePicture(picture) {
-  for (const { button } of album.pictures) button.ariaCurrent = button === picture.button ? "true" : null;
-  complain(picture.words);
-  if (picture.result.error) {
-    still = picture;
+  complain(nothing);
+  retell($("aloud"), "");
+  if (picture.wrong) {
+    still = wanted = picture;
     empty();
     showNothing();
     say(picture.file.name);
     $("save-picture").disabled = true;
-    complain(() => `${picture.words()} ${text("unread")}${reason(422, picture.result.error)}`.trim());
+    complain(picture.wrong);
   } else {
     await showStill(picture);
   }
+  if (wanted !== picture) return;
+  for (const { button } of album.pictures) button.ariaCurrent = button === picture.button ? "true" : null;
 }
 
 function showPicture(result, bitmap) {
@@ -638,8 +672,7 @@ function paintPicture(canvas, source, { width, height }) {
 // Of what the server could read, but this browser cannot.
 function showNoPicture(result) {
   showPicture(result, null);
-  const before = complaint; // that a video breaks off, say
-  complain(() => `${before()} ${text("invisible")}`.trim());
+  complain(() => text("invisible"));
   $("save-picture").disabled = true;
 }
 
@@ -686,7 +719,7 @@ async function analyzeVideo(file, mine) {
   showUnderWay(false);
   tell(null);
   if (lines) lines.split("\n").forEach((line) => keep(JSON.parse(line)));
-  if (state.error) complain(() => text("unread") + reason(422, state.error));
+  if (state.error) complain(() => text("unread") + reason(422, state.error), "run");
   if (!rows.length) return;
   const video = $("video");
   video.ontimeupdate = () => follow(video);
@@ -711,20 +744,23 @@ async function analyzeVideo(file, mine) {
   await video.play().catch(() => {});
 }
 
+// Nobody is there, or too much to do, perhaps by a proxy's word.
+const isAway = (error) => error instanceof TypeError || [502, 503, 504].includes(error.status);
+
 // Asks until the server is reached: that it is away for a moment must not cost a whole video.
-async function insist(mine, ask) {
-  const before = complaint;
-  for (;;) {
-    try {
-      const answer = await ask();
-      if (run === mine && complaint === retrying) complain(before);
-      return answer;
-    } catch (error) {
-      const away = error instanceof TypeError || [502, 503, 504].includes(error.status); // by a proxy, too
-      if (run !== mine || !away) throw error;
+async function insist(mine, ask, again = isAway) {
+  try {
+    for (;;) {
+      try {
+        return await ask();
+      } catch (error) {
+        if (run !== mine || !again(error)) throw error;
+        complain(error.status === 503 ? busy : retrying, "server");
+      }
+      await pause(RETRY_MS);
     }
-    complain(retrying);
-    await pause(RETRY_MS);
+  } finally {
+    if (run === mine) complain(nothing, "server");
   }
 }
 
@@ -810,7 +846,7 @@ function savePicture() {
 $("camera").onclick = () => (live ? stopCamera() : startCamera());
 $("choose").onclick = () => $("file").click();
 $("cancel").onclick = () => {
-  if (album) album.stopped = true;
+  if (album?.pictures.length) album.stop.abort();
   else begin();
 };
 // Of picture and boxes together: a video's own button shows the video alone.

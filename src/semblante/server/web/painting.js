@@ -38,9 +38,9 @@ export async function readPicture(file) {
 // The same, as large as a list of many has room for; nothing where the browser does not know the format.
 export async function paintSmall(canvas, file) {
   const picture = await readPicture(file).catch(() => null);
-  const scale = picture ? SMALL / picture.height : 1;
-  canvas.height = SMALL;
-  canvas.width = picture ? Math.max(1, Math.min(3 * SMALL, Math.round(scale * picture.width))) : SMALL;
+  const { width, height } = picture ?? { width: 1, height: 1 };
+  const scale = Math.min(SMALL / height, 3 * SMALL / width);
+  [canvas.width, canvas.height] = [width, height].map((side) => Math.max(1, Math.round(scale * side)));
   const pen = canvas.getContext("2d");
   pen.imageSmoothingQuality = "high";
   if (picture) pen.drawImage(picture, 0, 0, canvas.width, canvas.height);
