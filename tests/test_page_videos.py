@@ -22,6 +22,7 @@ from browser import (
     until,
 )
 from conftest import EXAMPLE, ffmpeg, needs_ffmpeg
+from program import semblante as program
 from semblante.emotions import EMOTIONS
 
 pytest.importorskip("fastapi")
@@ -403,3 +404,24 @@ def test_a_film_of_which_the_browser_knows_the_sound_alone(page: Any, tmp_path: 
     page.get_by_role("alert").filter(has_text="This browser cannot show this format").wait_for()
     assert page.locator("#picture").is_visible()
     assert page.locator("#video").is_hidden()
+
+
+@needs_ffmpeg
+def test_an_annotated_copy_plays_in_a_browser(page: Any, tmp_path: Path) -> None:
+    """With the sound of its film."""
+    with_sound = tmp_path / "film.webm"
+    film(tmp_path / "silent.webm", 2)
+    tone = ("-f", "lavfi", "-i", "sine=duration=2")
+    ffmpeg("-i", tmp_path / "silent.webm", *tone, "-c:v", "copy", "-c:a", "libopus", with_sound)
+    done = program("analyze", with_sound, "--annotate", tmp_path / "marked")
+    assert done.returncode == 0, done.stderr
+    page.set_input_files("#file", tmp_path / "marked" / "film.mp4")
+    one_face(page)
+    until(page, "document.getElementById('video').ended")
+    playing = (
+        "(({ videoWidth, duration }) => [videoWidth, duration])(document.getElementById('video'))"
+    )
+    width, seconds = page.evaluate(playing)
+    assert (width, seconds) == (320, pytest.approx(2, abs=0.1))
+    assert page.evaluate("document.getElementById('video').webkitAudioDecodedByteCount") > 0
+    assert page.get_by_role("alert").inner_text() == ""
