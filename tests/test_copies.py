@@ -171,6 +171,49 @@ def test_sound_of_films_that_were_joined(
 
 
 @needs_ffmpeg
+def test_sound_of_fewer_hertz_than_an_mp4_may_have(tmp_path: Path) -> None:
+    old = ("-ar", 8000, "-c:v", "mpeg4", "-c:a", "libmp3lame")
+    ffmpeg(*PATTERN, *TONE, *old, tmp_path / "old.avi")
+    assert sound_of_a_copy(tmp_path / "old.avi") == pytest.approx((0, 4), abs=0.25)
+
+
+@needs_ffmpeg
+def test_where_sound_keeps_a_copy_from_beginning_it_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ffmpeg(*PATTERN, *TONE, "-c:v", "mpeg4", "-c:a", "libmp3lame", "-ar", 8000, tmp_path / "f.avi")
+    monkeypatch.setattr("semblante.recognise.copies._LEAST_HZ", 1)
+    film = Video(tmp_path / "f.avi")
+    writer = VideoWriter(tmp_path / "copy.mp4", 25, film)
+    for frame in film.frames():
+        writer.write(frame.image, frame.time_s)
+    writer.close(done=True)
+    assert writer.lost_sound
+    assert len(list(Video(tmp_path / "copy.mp4").frames())) == 100
+
+
+def test_of_frames_at_one_time_the_first_is_taken(tmp_path: Path) -> None:
+    writer = VideoWriter(tmp_path / "copy.mp4", 25)
+    for time_s in (0.0, 0.04, 0.04001, 0.08):
+        writer.write(canvas(), time_s)
+    writer.close(done=True)
+    assert len(list(Video(tmp_path / "copy.mp4").frames())) == 3
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="not a Linux")
+@needs_ffmpeg
+def test_a_film_is_let_go_of_when_its_copy_is_written(tmp_path: Path) -> None:
+    ffmpeg(*PATTERN, *TONE, tmp_path / "film.mp4")
+    film = Video(tmp_path / "film.mp4")
+    writer = VideoWriter(tmp_path / "copy.mp4", 25, film)
+    for frame in film.frames():
+        writer.write(frame.image, frame.time_s)
+    writer.close(done=True)
+    held = [one.resolve() for one in Path("/proc/self/fd").iterdir()]
+    assert (tmp_path / "film.mp4").resolve() not in held
+
+
+@needs_ffmpeg
 def test_sound_that_begins_so_late_that_nobody_knows_what_it_is(tmp_path: Path) -> None:
     ffmpeg(
         "-f", "lavfi", "-i", "testsrc2=size=320x240:rate=25:duration=14", "-itsoffset", 10, *TONE,

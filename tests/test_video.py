@@ -395,11 +395,12 @@ def test_a_camera_s_time_starts_when_it_is_opened(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("said", "taken"),
     [
-        ([0, 0.1, 0.1, 0.3], [0, 0.1, 0.2, 0.3]),
-        ([0, 5, 5, 5.3], [0, 5, 5.1, 5.3]),
+        ([0, 0.1, 0.1, 0.2], [0, 0.1, 0.101, 0.2]),  # none after it is late for that
+        ([0, 5, 4.9, 5.3], [0, 5, 5.001, 5.3]),
         ([None, None, None], [0, 0.1, 0.2]),  # nothing is known
+        ([0, 0, 0, 0, 0, 0], [0, 0.001, 0.002, 0.102, 0.202, 0.302]),  # or nothing that is true
         ([100, 100.5, None, 100.7], [0, 0.5, 0.6, 0.7]),
-        ([8, 8.4, 3, 3.3, 3.2, 3.5], [0, 0.4, 0.5, 0.8, 0.9, 1.0]),  # films that were joined
+        ([8, 8.4, 3, 3.3, 3.2, 3.5], [0, 0.4, 0.5, 0.8, 0.801, 1.0]),  # films that were joined
     ],
 )
 def test_time_goes_on(said: list[float | None], taken: list[float]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import os
@@ -39,6 +40,7 @@ _QUALITY: Final = {"crf": "20", "preset": "veryfast", "bf": "0"}
 _BT709: Final = 1  # how colours are stored (ITU-T H.273), as for all films of today
 # Sound that all players expect in an .mp4 file is taken as it is, other kinds are encoded anew.
 _USUAL_SOUND: Final = frozenset({"aac", "mp3", "mp3float"})
+_LEAST_HZ: Final = 16_000  # of MP3 in an .mp4 file
 _USUAL_HZ: Final = 48_000
 _LONGEST_DRIFT_S: Final = 0.1  # of sound that is encoded anew, against its own times
 
@@ -62,7 +64,7 @@ class VideoWriter:
         self._sound: _Sound | None = None
         self._late_s = 0.0  # by which the picture begins after the sound
         self._size = (0, 0)  # of the first frame, which others are brought to
-        self._last_s = -math.inf  # when the last frame is shown
+        self._last_tick = -1  # of the clock, when the last frame is shown
         self._failed = False
 
     def write(self, image: RgbImage, time_s: float) -> None:
@@ -74,14 +76,14 @@ class VideoWriter:
 
         try:
             if self._container is None:
-                self._open(image)
+                self._begin(image)
             # In the copy, which begins with the film, be it by sound before the first picture.
-            shown_s = self._late_s + time_s
-            if shown_s <= self._last_s:
+            tick = round((self._late_s + time_s) * _CLOCK)
+            if tick <= self._last_tick:
                 return
-            self._last_s = shown_s
-            self._take_sound(shown_s)
-            self._put(self._pictures.encode(self._frame(image, shown_s)))
+            self._last_tick = tick
+            self._take_sound(tick / _CLOCK)
+            self._put(self._pictures.encode(self._frame(image, tick)))
         except (OSError, av.FFmpegError) as error:
             self._failed = True
             raise self._unwritten(error) from error
@@ -95,7 +97,7 @@ class VideoWriter:
 
         if self._container is None:
             return
-        done = done and not self._failed and self._last_s >= 0
+        done = done and not self._failed and self._last_tick >= 0
         try:
             if done:
                 self._take_sound(math.inf)
@@ -109,13 +111,29 @@ class VideoWriter:
             if done:
                 raise self._unwritten(error) from error
         finally:
+            self._drop_sound()
             self._beside.unlink(missing_ok=True)
 
     def _unwritten(self, error: Exception) -> VideoError:
         reason = getattr(error, "strerror", None) or reason_of(error)
         return VideoError(f"{self.path}: cannot be written: {reason}")
 
-    def _open(self, image: RgbImage) -> None:
+    def _begin(self, image: RgbImage) -> None:
+        """Open the file with the film's sound, or, where that cannot be, without."""
+        import av
+
+        try:
+            self._open(image, self.film)
+        except av.FFmpegError as error:
+            if self._sound is None or isinstance(error, OSError):
+                raise
+            self._drop_sound()
+            with contextlib.suppress(av.FFmpegError):  # it has no header
+                self._container.close()  # type: ignore[union-attr]
+            self.lost_sound, self._late_s = True, 0.0
+            self._open(image, None)
+
+    def _open(self, image: RgbImage, film: Video | None) -> None:
         import av
 
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -131,12 +149,14 @@ class VideoWriter:
         pictures.pix_fmt = "yuv420p"
         pictures.colorspace = pictures.color_primaries = pictures.color_trc = _BT709
         pictures.codec_context.time_base = Fraction(1, _CLOCK)
-        if self.film is not None:
-            self._sound = _Sound(self.film, self._container)
+        if film is not None:
+            self._sound = _Sound(film)
             self._late_s = self._sound.before_s
             self.lost_sound = self._sound.incomplete
+            self._sound.begin(self._container)
+        self._container.start_encoding()
 
-    def _frame(self, image: RgbImage, shown_s: float) -> VideoFrame:
+    def _frame(self, image: RgbImage, tick: int) -> VideoFrame:
         import av
 
         if (image.shape[1], image.shape[0]) != self._size:
@@ -146,7 +166,7 @@ class VideoWriter:
             image = np.pad(image, [*odd, (0, 0)], "edge")
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
         frame = frame.reformat(format="yuv420p", dst_colorspace=_BT709)
-        frame.pts = round(shown_s * _CLOCK)
+        frame.pts = tick
         frame.time_base = Fraction(1, _CLOCK)
         return frame
 
@@ -160,7 +180,7 @@ class VideoWriter:
     def _left_s(self) -> float:
         """Of the film, from the last frame on, as far as anybody knows."""
         ends_s = (self.film.duration_s if self.film is not None else None) or math.inf
-        left_s = ends_s - self._last_s
+        left_s = ends_s - self._last_tick / _CLOCK
         return min(1 / self.fps, left_s if left_s > 0 else math.inf)
 
     def _take_sound(self, until_s: float) -> None:
@@ -175,33 +195,48 @@ class VideoWriter:
         except (av.FFmpegError, ValueError) as error:
             if isinstance(error, OSError):  # of the copy, on a full disk say
                 raise
-            self.lost_sound, self._sound = True, None
+            self.lost_sound = True
+            self._drop_sound()
+
+    def _drop_sound(self) -> None:
+        if self._sound is not None:
+            self._sound.close()
+            self._sound = None
 
 
 class _Sound:
     """The sound of a film, all tracks of it, as it goes into a copy."""
 
-    def __init__(self, film: Video, copy: OutputContainer) -> None:
+    def __init__(self, film: Video) -> None:
         import av
 
         self._container = open_container(Path(film.name))
         # Of a kind that nobody knows there is no decoder.
-        tracks = [one for one in self._container.streams.audio if one.codec_context is not None]
-        self.incomplete = len(tracks) < len(self._container.streams.audio)
-        self._tracks = {
-            track.index: (
-                _Copied(track, copy)
-                if track.codec_context.name in _USUAL_SOUND and track.rate and track.channels
-                else _Encoded(track, copy)  # also where the file does not say enough for a copy
-            )
-            for track in tracks
-        }
-        self.before_s = film.late_s if tracks else 0.0  # the first frame
+        known = [one for one in self._container.streams.audio if one.codec_context is not None]
+        self.incomplete = len(known) < len(self._container.streams.audio)
+        self._streams = known
+        self.before_s = film.late_s if known else 0.0  # the first frame
         self._began_s = (self._container.start_time or 0) / av.time_base
-        self._coming = packets_of(self._container, *tracks) if tracks else iter(())
+        self._tracks: dict[int, _Copied | _Encoded] = {}
+        self._coming = packets_of(self._container, *known) if known else iter(())
         self._ended: dict[int, int] = {}  # where the last packet of each track did
-        self._put_back = dict.fromkeys(self._tracks, 0)  # by how much later its times count
+        self._put_back: dict[int, int] = {}  # by how much later its times count
+        self._waiting: Packet[Any] | None = None
+
+    def begin(self, copy: OutputContainer) -> None:
+        """Make its tracks in a copy whose file has not begun."""
+        for stream in self._streams:
+            usual = stream.codec_context.name in _USUAL_SOUND and stream.channels
+            least_hz = 1 if stream.codec_context.name == "aac" else _LEAST_HZ
+            # Encoded anew also where the file does not say enough of it.
+            as_it_is = usual and stream.rate >= least_hz
+            self._tracks[stream.index] = (_Copied if as_it_is else _Encoded)(stream, copy)
         self._waiting = self._next_packet()
+
+    def close(self) -> None:
+        """Let go of the film."""
+        self._coming = iter(())
+        self._container.close()
 
     def packets(self, until_s: float) -> Iterator[Packet[AudioStream]]:
         """What is to be written of it, up to so many seconds after the film's beginning."""
@@ -223,9 +258,9 @@ class _Sound:
         if packet.dts is None:  # a stream says it of some only
             packet.dts = began if ended is None else ended
         if ended is not None and (ended - packet.dts) * packet.time_base > PUT_BACK_S:
-            self._put_back[index] += ended - packet.dts
+            self._put_back[index] = self._put_back.get(index, 0) + ended - packet.dts
         self._ended[index] = packet.dts + (packet.duration or 0)
-        shift = self._put_back[index] - began
+        shift = self._put_back.get(index, 0) - began
         packet.pts = (packet.dts if packet.pts is None else packet.pts) + shift
         packet.dts += shift
         return packet

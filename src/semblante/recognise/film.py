@@ -25,6 +25,8 @@ _USUAL_FPS: Final = 25.0  # where a file does not say, or nothing that can be
 _MOST_FPS: Final = 240.0
 # A file that ends before this share of what it announces breaks off; some only estimate it.
 _ENOUGH: Final = 0.9
+_LEAST_STEP_S: Final = 0.001  # from frame to frame
+_STANDS_STILL: Final = 3  # frames of the same time, from which on a clock tells nothing
 PUT_BACK_S: Final = 1.0  # by which a clock goes back where films were joined, at least
 _MOST_HOLES: Final = 1000  # without a packet
 
@@ -67,7 +69,9 @@ class Film:
         estimated = round((self.duration_s or 0.0) * self.fps)
         self.n_frames = self._stream.frames or estimated or None
         # From the file's beginning, which may be sound, to its first frame.
-        self.late_s = max(0.0, (self._time_of(first) or 0.0) - self._starts_s)
+        late_s = (self._time_of(first) or 0.0) - self._starts_s
+        # In an AVI file both begin together; its first frame is only decoded later.
+        self.late_s = 0.0 if self._container_name == "avi" else max(0.0, late_s)
 
     def _picture_stream(self, container: InputContainer) -> VideoStream:
         from av.stream import Disposition
@@ -209,18 +213,26 @@ class Clock:
         self._frame_s = 1 / fps
         self._now_s: float | None = None
         self._began_s = 0.0  # what was said of the first one; later if the clock was put back
+        self._said_s: float | None = None
+        self._still = 0  # frames since that changed
 
     def next(self, said_s: float | None) -> float:
         """A frame's time in seconds, from the first one's on, to the microsecond; by the rate where
-        nothing is said, or nothing that moves on."""
+        nothing is said, or the same over and over."""
         if self._now_s is None:
-            self._now_s, self._began_s = 0.0, said_s or 0.0
+            self._now_s, self._began_s, self._said_s = 0.0, said_s or 0.0, said_s
             return 0.0
+        self._still = self._still + 1 if said_s == self._said_s else 0
+        self._said_s = said_s
         by_rate = self._now_s + self._frame_s
-        if said_s is not None and said_s - self._began_s < self._now_s - PUT_BACK_S:
-            self._began_s = said_s - by_rate  # another recording begins: films were joined
-        time_s = by_rate if said_s is None else said_s - self._began_s
-        self._now_s = round(time_s if time_s > self._now_s else by_rate, 6)
+        if said_s is None or self._still >= _STANDS_STILL:
+            time_s = by_rate
+        else:
+            if said_s - self._began_s < self._now_s - PUT_BACK_S:
+                self._began_s = said_s - by_rate  # another recording begins: films were joined
+            # A frame that is said to come too early waits little, or all after it would be late.
+            time_s = max(said_s - self._began_s, self._now_s + min(self._frame_s, _LEAST_STEP_S))
+        self._now_s = round(time_s, 6)
         return self._now_s
 
 

@@ -35,8 +35,8 @@ let waiting = null; // for the next frame of a video that plays
 let begins = 0; // the time of a video's first frame, by the browser's clock
 let job = null; // the video that the server works on
 let doing = null; // the key of the words for what is under way
-// What is wrong, in the language of the moment: with the run as a whole, with what is shown, and with
-// the server for now.
+// What is wrong, in the language of the moment: with what was left out, with the run as a whole, with
+// what is shown, with what was asked of it, and with the server for now.
 let complaints = {};
 // Those of a video, for files whose kind the browser does not know, or takes for something else: .ts
 // for a translator's text, .mxf and .asf for programs' data.
@@ -206,13 +206,13 @@ async function ask(number) {
     const found = await call(`v1/explain?face=${number + 1}`,
       { method: "POST", body: asked.file, signal: asked.signal });
     asked.explained.set(number, found); // it may be shown again
-    if (still !== asked) return;
-    if (complaints.shown === asked.refusal) complain(nothing);
+    if (still !== asked || wanted !== asked) return;
+    complain(nothing, "why");
     aloud("explained");
   } catch (error) {
     asked.refusal = error.why ? () => text("refusal") + error.why() : () => text("lost");
     if (still !== asked) return;
-    complain(asked.refusal);
+    complain(asked.refusal, "why");
     aloud(null);
   } finally {
     asked.pending.delete(number);
@@ -316,7 +316,7 @@ function complain(message, about = "shown") {
 }
 
 function tellComplaints() {
-  const said = ["run", "shown", "server"].map((about) => complaints[about]?.()).filter(Boolean);
+  const said = ["left", "run", "shown", "why", "server"].map((about) => complaints[about]?.()).filter(Boolean);
   retell($("error"), said.join(" "));
 }
 
@@ -510,7 +510,7 @@ function open(files) {
   if (several) work((mine) => analyzeAlbum(pictures, mine));
   else if (files.length) work((mine) => (isVideo(files[0]) ? analyzeVideo : analyzePicture)(files[0], mine));
   const left = files.length - (several ? pictures.length : 1);
-  if (left > 0) complain(() => text("left")(left), "run");
+  if (left > 0) complain(() => text("left")(left), "left");
 }
 
 async function work(onIt) {
@@ -522,7 +522,7 @@ async function work(onIt) {
     await onIt(mine);
   } catch (error) {
     if (run !== mine) return;
-    if (!shown) tell(null);
+    if (!still) tell(null);
     complain(() => why(error), "run");
   } finally {
     if (run === mine) {
@@ -637,6 +637,7 @@ function nameInAlbum({ button, file, result, wrong }) {
 
 async function choosePicture(picture) {
   complain(nothing);
+  complain(nothing, "why");
   retell($("aloud"), "");
   if (picture.wrong) {
     still = wanted = picture;
@@ -795,8 +796,9 @@ async function call(path, options = {}) {
 
 // Why, in the language of the moment.
 function refusedFor(status, words) {
-  const error = Object.assign(new Error(words), { status });
-  error.why = () => reason(status, words || `HTTP ${status}`);
+  const said = words || `HTTP ${status}`; // over HTTP/2 a status has no words
+  const error = Object.assign(new Error(said), { status });
+  error.why = () => reason(status, said);
   return error;
 }
 
