@@ -39,7 +39,11 @@ _CODE = re.compile(r'\(\.\./(src/[^)#\s]+)#L\d+ "([^"]+)"\)')
 def main() -> None:
     for path, text in pages().items():
         (ROOT / path).write_text(text, encoding="utf-8")
-    printed(str(PROGRAM), "analyze", "examples", "--annotate", "docs/images", "--lang", "en")
+    annotated = ("analyze", "examples", "--annotate", "docs/images", "--lang")
+    images = ROOT / "docs" / "images"
+    printed(str(PROGRAM), *annotated, "es")
+    (images / "eileen-collins.jpg").replace(images / "eileen-collins.es.jpg")
+    printed(str(PROGRAM), *annotated, "en")
 
 
 def pages() -> dict[str, str]:

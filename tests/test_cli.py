@@ -134,6 +134,14 @@ def test_no_picture_is_ever_overwritten(arguments: list[str], tmp_path: Path) ->
     assert all((tmp_path / n / "face.jpg").read_bytes() == EXAMPLE.read_bytes() for n in "AB")
 
 
+def test_a_contact_sheet_s_name_says_its_format(tmp_path: Path) -> None:
+    done = semblante("analyze", EXAMPLE, "--contact-sheet", tmp_path / "sheet.gif")
+    assert done.returncode == 2
+    assert f"{tmp_path}/sheet.gif: expected a name that ends in .png or .jpg" in done.stderr
+    assert semblante("analyze", EXAMPLE, "--contact-sheet", tmp_path / "sheet").returncode == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["sheet.png"]
+
+
 def test_names_that_differ_in_case_alone(tmp_path: Path) -> None:
     """Are one file on a Mac and on Windows: each copy gets a name of its own everywhere."""
     found: list[Input] = [

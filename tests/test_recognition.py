@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -577,20 +578,52 @@ def test_labels_and_bars_speak_the_language(monkeypatch: pytest.MonkeyPatch) -> 
     )
     face = Face(Box(20, 60, 140, 140), 0.9, "happy", dict.fromkeys(EMOTIONS, 0.1) | {"happy": 0.4})
     annotate(np.zeros((260, 480, 3), np.uint8), [face], "es")
-    assert said == ["alegría 40%", *(emotion_name(emotion, "es") for emotion in EMOTIONS)]
+    assert said == [*(emotion_name(emotion, "es") for emotion in EMOTIONS), "alegría 40%"]
+
+
+def test_faces_are_numbered_as_in_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(
+        ImageDraw.ImageDraw, "text", lambda _, place, text, **how: said.append(text)
+    )
+    sure = dict.fromkeys(EMOTIONS, 0.0) | {"sad": 1.0}
+    one, other = (Face(Box(x, 60, 40, 40), 0.9, "sad", sure) for x in (20, 120))
+    ground = np.zeros((200, 200, 3), np.uint8)
+    annotate(ground, [one, other])
+    annotate(ground, [one])
+    annotate(ground, [replace(one, track=7)])
+    assert said == ["1: sad 99%", "2: sad 99%", "sad 99%", "7: sad 99%"]
+
+
+def test_no_frame_runs_through_a_label() -> None:
+    """Another face is close, at the place of the label."""
+    sure = dict.fromkeys(EMOTIONS, 0.0) | {"sad": 1.0}
+    boxes = [Box(60, 60, 60, 60), Box(80, 10, 60, 60), Box(30, 100, 60, 60)]
+    faces = [Face(box, 0.9, "sad", sure) for box in boxes]
+    faces[0] = replace(faces[0], emotion="happy", probabilities=dict.fromkeys(EMOTIONS, 1 / 7))
+    marked = annotate(np.full((200, 200, 3), 128, np.uint8), faces)
+    yellow = (marked == COLOURS["happy"]).all(axis=2)
+    rows = np.flatnonzero(yellow.sum(axis=1) > 25)
+    label = marked[
+        rows[0] : rows[0] + 8
+    ]  # above, beneath or inside: none of the others' blue in it
+    columns = np.flatnonzero((label == COLOURS["happy"]).all(axis=2).all(axis=0))
+    inside = label[:, columns[0] : columns[-1]]
+    assert not (inside == COLOURS["sad"]).all(axis=2).any()
+
+
+def test_a_frame_is_seen_on_its_own_colour() -> None:
+    sure = dict.fromkeys(EMOTIONS, 0.0) | {"neutral": 1.0}
+    ground = np.full((200, 200, 3), COLOURS["neutral"], np.uint8)
+    marked = annotate(ground, [Face(Box(60, 60, 60, 60), 0.9, "neutral", sure)])
+    assert marked[60:120, 59].max() < 50 < marked[60:120, 60].min()
 
 
 def test_bars_hide_no_face_no_name_and_no_other_bars(monkeypatch: pytest.MonkeyPatch) -> None:
     module = importlib.import_module("semblante.recognise.annotate")
     labels: list[Box] = []
     panels: list[Box] = []
-    draw_label = module._draw_label
-
-    def label(*words: Any) -> Box:
-        labels.append(draw_label(*words))
-        return labels[-1]
-
-    monkeypatch.setattr(module, "_draw_label", label)
+    monkeypatch.setattr(module, "_draw_label", lambda _, label: labels.append(label.place))
     monkeypatch.setattr(module, "_draw_bars", lambda *words: panels.append(words[2]))
     rng = np.random.default_rng(0)
     picture, n = np.zeros((600, 900, 3), np.uint8), 0
@@ -628,7 +661,14 @@ def test_bars_hide_no_face_no_name_and_no_other_bars(monkeypatch: pytest.MonkeyP
 )
 def test_where_a_name_stands(box: Box, taken: list[Box], place: tuple[int, int]) -> None:
     """60 by 15 pixels, in a picture of 200 by 100."""
-    assert _free_place(box, 60, 15, (200, 100), taken) == Box(*place, 60, 15)
+    assert _free_place(box, 60, 15, (200, 100), taken, []) == Box(*place, 60, 15)
+
+
+def test_a_name_stands_on_no_other_face_where_it_can() -> None:
+    box, other = Box(50, 50, 40, 30), Box(95, 20, 40, 30)
+    assert _free_place(box, 60, 15, (200, 100), [], [other]) == Box(30, 35, 60, 15)
+    everywhere = Box(0, 0, 200, 100)
+    assert _free_place(box, 60, 15, (200, 100), [], [everywhere]) == Box(50, 35, 60, 15)
 
 
 def test_names_stand_out_on_their_colours() -> None:

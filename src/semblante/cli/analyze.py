@@ -20,7 +20,14 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from semblante.cli.checks import complain, not_an_input, output_file, output_folder, require
+from semblante.cli.checks import (
+    complain,
+    not_an_input,
+    output_file,
+    output_folder,
+    picture_file,
+    require,
+)
 from semblante.cli.formats import write_csv, write_json_lines, write_parquet, write_table
 from semblante.cli.inputs import Clip, annotated_places, find_inputs
 from semblante.cli.journal import Journal
@@ -38,7 +45,6 @@ from semblante.cli.views import Views
 from semblante.cli.work import Result, Work
 from semblante.errors import OptionError
 from semblante.files import identity, write_atomically
-from semblante.images import saved_name
 from semblante.models import DEFAULT_MODEL
 from semblante.recognise.detectors import make_detector
 from semblante.recognise.pipeline import TTA, Analyzer
@@ -190,7 +196,7 @@ def analyze_command(
         raise OptionError("--blur needs --annotate DIR, where the copies go")
     every_s = None if every is None else _seconds(every)
     if contact_sheet is not None:
-        contact_sheet = saved_name(contact_sheet)
+        contact_sheet = picture_file("--contact-sheet", contact_sheet)
     found = find_inputs(paths, filter(None, (annotate, timeline, contact_sheet)))
     for option, written in (("--out", out), ("--contact-sheet", contact_sheet)):
         if written is not None:
@@ -376,7 +382,7 @@ def _to_file(work: Work, format: Format, out: Path, journal: Journal, views: Vie
                 f"pictures and frames; not read {failed:,}"
             )
     except KeyboardInterrupt:
-        complain(f"interrupted: {out} can be gone on with by the same command and --resume")
+        complain(f"interrupted: the same command with --resume goes on with {journal.path}")
         raise
     finally:
         journal.close(done=done)

@@ -11,7 +11,7 @@ from semblante.data import Dataset
 from semblante.data.load import form_of
 from semblante.errors import MissingExtraError, OptionError, printable
 from semblante.files import identity, is_hidden, lies_in
-from semblante.images import SUFFIXES
+from semblante.images import SUFFIXES, saved_name
 
 
 def require(extra: str, what: str, *packages: str) -> None:
@@ -39,6 +39,16 @@ def png_file(option: str, path: Path) -> None:
     output_file(option, path)
     if path.suffix.lower() != ".png":
         raise OptionError(f"{option} {path}: expected a name that ends in .png")
+
+
+def picture_file(option: str, path: Path) -> Path:
+    """Where a picture is to be written: a name without an ending gets .png; raises `OptionError`
+    for that of another format."""
+    if not path.suffix:
+        return saved_name(path)
+    if saved_name(path) != path:
+        raise OptionError(f"{option} {path}: expected a name that ends in .png or .jpg")
+    return path
 
 
 def not_an_input(option: str, path: Path, *inputs: Path | None) -> None:

@@ -8,7 +8,14 @@ from typing import Annotated
 import typer
 
 from semblante.cli.audit import audit_command
-from semblante.cli.checks import complain, not_a_part, not_among, not_an_input, output_file
+from semblante.cli.checks import (
+    complain,
+    not_a_part,
+    not_among,
+    not_an_input,
+    output_file,
+    picture_file,
+)
 from semblante.cli.language import said
 from semblante.cli.options import Language, LanguageOption
 from semblante.cli.reading import (
@@ -26,7 +33,7 @@ from semblante.data.load import FORMS, form_of
 from semblante.emotions import EMOTIONS, emotion_name
 from semblante.errors import OptionError
 from semblante.files import lies_in
-from semblante.images import save_picture, saved_name
+from semblante.images import save_picture
 from semblante.translation import counted, translated
 
 data_app = typer.Typer(
@@ -53,7 +60,7 @@ def inspect_command(
     from semblante.data.convert import contact_sheet as draw
 
     if contact_sheet is not None:
-        contact_sheet = saved_name(contact_sheet)
+        contact_sheet = picture_file("--contact-sheet", contact_sheet)
         output_file("--contact-sheet", contact_sheet)
         not_an_input("--contact-sheet", contact_sheet, path, exclude)
         not_among("--contact-sheet", contact_sheet, path)

@@ -112,15 +112,17 @@ def annotated_places(
 ) -> dict[int, Path]:
     """For the position of each input in `found`, where its annotated copy is to be written.
 
-    The copies lie as the pictures lay in their folders; of two with one name the second becomes
-    NAME-2. Raises `OptionError` where a copy would overwrite one of the pictures.
+    The copies lie as the pictures lay in their folders; of two with one name the one that had it
+    keeps it, else the first, and the other becomes NAME-2. Raises `OptionError` where a copy would
+    overwrite one of the pictures.
     """
     originals = {identity(item.path) for item in found if not isinstance(item, Unreadable)}
+    items = [(k, item) for k, item in enumerate(found) if not isinstance(item, Unreadable)]
+    # Stable: first those that keep their whole name. A copy of `a.avi` is called `a.mp4`.
+    items.sort(key=lambda one: _copy_name(one[1], one[1].below) != one[1].below)
     places: dict[int, Path] = {}
     taken: dict[str, int] = {}  # and the last number that was tried for each
-    for position, item in enumerate(found):
-        if isinstance(item, Unreadable):
-            continue
+    for position, item in items:
         place = _copy_name(item, folder / item.below)
         wanted = key_of_name(str(place))
         number = taken.get(wanted, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 from math import ceil
@@ -35,63 +36,94 @@ def annotate(image: ImageSource, faces: Sequence[Face], language: str = "en") ->
 
     `image` is whatever `Analyzer.analyze` takes; raises `ImageError` where it is no picture.
 
-    Beside a face that is large enough stands a bar for each emotion, where there is room; of the
-    others the probabilities are parts of a strip along the lower edge of the box. `language`: "en"
-    or "es", else `OptionError`.
+    Among several faces each has its number, in a video always that of its track. Beside a face
+    that is large enough stands a bar for each emotion, where there is room; of the others, and in
+    videos, where bars would jump from place to place, the probabilities are parts of a strip along
+    the lower edge of the box. `language`: "en" or "es", else `OptionError`.
     """
     picture = Image.fromarray(load_image(image)).copy()
     draw = ImageDraw.Draw(picture)
-    shorter = min(picture.size)
-    taken = [face.box for face in faces]
-    labels: list[Box] = []
+    labels: list[_Label] = []
+    for number, face in enumerate(faces, start=1):
+        text = _said_of(face, number if len(faces) > 1 else None, language)
+        labels.append(_label(draw, face, text, picture.size, faces, labels))
+    taken = [*(face.box for face in faces), *(label.place for label in labels)]
     for face in faces:
-        box = face.box
-        text_size = min(max(12, round(shorter / 30)), max(12, round(box.width / 5)))
-        labels.append(_draw_label(draw, face, language, text_size, picture.size, labels))
-    taken += labels
-    for face in faces:
-        panel = _panel(face.box, picture.size, taken)
+        panel = None if face.track is not None else _panel(face.box, picture.size, taken)
         if panel is None:
             _draw_strip(draw, face)
         else:
             taken.append(panel)
             _draw_bars(picture, face, panel, language)
     for face in faces:  # over the strips
-        box = face.box
-        corners = (box.left, box.top, box.left + box.width - 1, box.top + box.height - 1)
-        line = max(2, round(box.width / 50))
-        draw.rectangle(corners, outline=COLOURS[face.emotion], width=line)
+        _draw_frame(draw, face)
+    for label in labels:  # over others' frames
+        _draw_label(draw, label)
     return np.array(picture, dtype=np.uint8)
 
 
-def _draw_label(
+@dataclass(frozen=True)
+class _Label:
+    """What is written of a face, and where, on the colour of its emotion."""
+
+    text: str
+    text_size: int  # pixels
+    place: Box
+    at: tuple[int, int]  # the text's own place
+    colour: tuple[int, int, int]
+
+
+def _said_of(face: Face, number: int | None, language: str) -> str:
+    number = number if face.track is None else face.track
+    which = "" if number is None else f"{number}: "
+    shown = percent(face.probabilities[face.emotion])
+    return f"{which}{emotion_name(face.emotion, language)} {shown}"
+
+
+def _label(
     draw: ImageDraw.ImageDraw,
     face: Face,
-    language: str,
-    text_size: int,
+    text: str,
     size: tuple[int, int],
-    labels: Sequence[Box],
-) -> Box:
-    """Emotion and probability on its colour; returns where."""
-    colour = COLOURS[face.emotion]
-    shown = percent(face.probabilities[face.emotion])
-    text = f"{emotion_name(face.emotion, language)} {shown}"
-    letters = font(text_size)
-    left, top, right, bottom = draw.textbbox((0, 0), text, font=letters)
+    faces: Sequence[Face],
+    labels: Sequence[_Label],
+) -> _Label:
+    """Of a picture's size; `labels` have their places already."""
+    text_size = min(max(12, round(min(size) / 30)), max(12, round(face.box.width / 5)))
+    if face.track is not None:  # it should not breathe with a box that grows and shrinks a little
+        text_size -= text_size % 4
+    left, top, right, bottom = draw.textbbox((0, 0), text, font=font(text_size))
     pad = max(2, text_size // 6)
     wide, tall = ceil(right - left) + 2 * pad, ceil(bottom - top) + 2 * pad
-    label = _free_place(face.box, wide, tall, size, labels)
-    x, y = label.left, label.top
-    draw.rectangle((x, y, x + wide - 1, y + tall - 1), fill=colour)
-    draw.text((x + pad - left, y + pad - top), text, font=letters, fill=_text_colour(colour))
-    return label
+    others = [other.box for other in faces if other is not face]
+    place = _free_place(face.box, wide, tall, size, [label.place for label in labels], others)
+    at = (place.left + pad - round(left), place.top + pad - round(top))
+    return _Label(text, text_size, place, at, COLOURS[face.emotion])
+
+
+def _draw_label(draw: ImageDraw.ImageDraw, label: _Label) -> None:
+    place = label.place
+    corners = (place.left, place.top, place.left + place.width - 1, place.top + place.height - 1)
+    draw.rectangle(corners, fill=label.colour)
+    draw.text(label.at, label.text, font=font(label.text_size), fill=_text_colour(label.colour))
+
+
+def _draw_frame(draw: ImageDraw.ImageDraw, face: Face) -> None:
+    """In the emotion's colour, with a dark line around it: neutral is grey, as many a wall is."""
+    box = face.box
+    right, bottom = box.left + box.width - 1, box.top + box.height - 1
+    line = max(2, round(box.width / 50))
+    dark = max(1, line // 3)
+    around = (box.left - dark, box.top - dark, right + dark, bottom + dark)
+    draw.rectangle(around, outline=_DARK, width=dark)
+    draw.rectangle((box.left, box.top, right, bottom), outline=COLOURS[face.emotion], width=line)
 
 
 # A row of the bars is at least this high, or its name could not be read.
 _ROW: Final = 13
 _LARGEST_ROW: Final = 26
 _WIDE: Final = 9  # rows: the bars' width
-_PANEL: Final = (20, 20, 22)
+_DARK: Final = (20, 20, 22)
 
 
 def _panel(box: Box, size: tuple[int, int], taken: Sequence[Box]) -> Box | None:
@@ -114,7 +146,7 @@ def _draw_bars(picture: Image.Image, face: Face, place: Box, language: str) -> N
     """Names and bars, in the order of `EMOTIONS`, on a ground that lets the picture through."""
     corners = (place.left, place.top, place.left + place.width, place.top + place.height)
     ground = picture.crop(corners)
-    ground = Image.blend(ground, Image.new("RGB", ground.size, _PANEL), 0.72)
+    ground = Image.blend(ground, Image.new("RGB", ground.size, _DARK), 0.72)
     draw = ImageDraw.Draw(ground)
     row = place.width // _WIDE
     letters = font(max(9, round(0.72 * row)))
@@ -171,13 +203,23 @@ def pixelated(image: RgbImage, boxes: Iterable[Box]) -> RgbImage:
     return picture
 
 
-def _free_place(box: Box, wide: int, tall: int, size: tuple[int, int], taken: Sequence[Box]) -> Box:
-    """Above the face, beneath it, or at its upper edge: the first that hides no other label."""
-    left = min(max(0, box.left), max(0, size[0] - wide))
+def _free_place(
+    box: Box,
+    wide: int,
+    tall: int,
+    size: tuple[int, int],
+    labels: Sequence[Box],
+    faces: Sequence[Box],
+) -> Box:
+    """Above the face, beneath it, or at its upper edge, from its left or to its right: the first
+    that hides no other label and no other face, or else no other label."""
+    farthest = max(0, size[0] - wide)
+    lefts = [min(max(0, x), farthest) for x in (box.left, box.left + box.width - wide)]
     tops = (box.top - tall, box.top + box.height, max(0, box.top))
-    places = [Box(left, top, wide, tall) for top in tops if 0 <= top <= size[1] - tall]
-    free = [place for place in places if all(place.iou(other) == 0 for other in taken)]
-    return (free or places or [Box(left, 0, wide, tall)])[0]
+    places = [Box(x, y, wide, tall) for y in tops for x in lefts if 0 <= y <= size[1] - tall]
+    legible = [place for place in places if all(place.iou(other) == 0 for other in labels)]
+    free = [place for place in legible if all(place.iou(other) == 0 for other in faces)]
+    return (free or legible or places or [Box(lefts[0], 0, wide, tall)])[0]
 
 
 @lru_cache(maxsize=32)

@@ -161,7 +161,7 @@ def timeline(frames: Sequence[Analysis], language: str = "en") -> RgbImage:
     if hidden:
         note = translated(f"{hidden} shorter tracks are not shown", language)
         draw.text((14, height - 92), note, font=text, fill=_INK)
-    _axis(draw, height - 64, start, span, scale)
+    _axis(draw, height - 64, start, span, scale, language)
     _legend(draw, height - 30, language)
     return np.array(page, dtype=np.uint8)
 
@@ -233,7 +233,14 @@ _UNITS: Final = (
 )  # fmt: skip
 
 
-def _axis(draw: ImageDraw.ImageDraw, top: int, start: float, span: float, scale: float) -> None:
+def _axis(
+    draw: ImageDraw.ImageDraw,
+    top: int,
+    start: float,
+    span: float,
+    scale: float,
+    language: str = "en",
+) -> None:
     """The time at round places, at most twelve of them: in seconds, from a minute on as a clock."""
     unit = next((unit for unit in _UNITS if 11 * unit >= span), _UNITS[-1])
     moment = ceil(start / unit) * unit
@@ -241,6 +248,8 @@ def _axis(draw: ImageDraw.ImageDraw, top: int, start: float, span: float, scale:
         x = _MARGIN + (moment - start) * scale
         draw.line((x, top, x, top + 5), fill=_INK)
         text = f"{moment:g} s" if span <= 60 else clock(moment, tenths=unit < 1)
+        if language == "es":
+            text = text.replace(".", ",")
         left = min(x + 3, _WIDTH - 2 - draw.textlength(text, font=font(12)))
         draw.text((left, top + 2), text, font=font(12), fill=_INK)
         moment += unit

@@ -210,9 +210,9 @@ async function ask(number) {
     complain(nothing, "why");
     aloud("explained");
   } catch (error) {
-    asked.refusal = error.why ? () => text("refusal") + error.why() : () => text("lost");
+    const refusal = error.why ? () => text("refusal") + error.why() : () => text("lost");
     if (still !== asked) return;
-    complain(asked.refusal, "why");
+    complain(refusal, "why");
     aloud(null);
   } finally {
     asked.pending.delete(number);

@@ -11,7 +11,7 @@ const FOR = [230, 159, 0], AGAINST = [0, 114, 178]; // of the evidence: two of t
 const LABEL_ROWS = 8; // above a face, and below it, in which there may be a place for its label
 const SMALL = 72; // pixels, the height of a picture in a list
 const LEAST_WIDTH = 256; // pixels, of which a label needs about half
-const TRACKS = 4; // of the timeline: those that were seen most
+const TRACKS = 8; // of the timeline: those that were seen most
 const GAP_S = 1; // after so long without a result it shows none
 // Where the axes of a picture go, by its EXIF orientation, to turn it upright.
 const TURNS = { 2: [-1, 0, 0, 1], 3: [-1, 0, 0, -1], 4: [1, 0, 0, -1], 5: [0, 1, 1, 0],
