@@ -25,6 +25,7 @@ from PIL import Image, ImageDraw, ImageSequence
 
 import semblante
 from conftest import EXAMPLE, SHARED, needs_fer2013, needs_photos
+from program import semblante as program
 from semblante import EMOTIONS, Analysis, Analyzer, Box, Dataset, Face, ImageError, ModelError
 from semblante.data.ferplus import FERPLUS_EMOTIONS, load_ferplus
 from semblante.emotions import LANGUAGES, emotion_name
@@ -42,6 +43,7 @@ from semblante.recognise.annotate import (
     font,
 )
 from semblante.recognise.classifier import Classifier, import_onnxruntime, softmax
+from semblante.recognise.cnn import CnnDetector
 from semblante.recognise.detection import Detection
 from semblante.recognise.detectors import WholePicture
 from semblante.results import COLUMNS, percent, rows_of
@@ -482,6 +484,24 @@ def test_unknown_and_damaged_models(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("semblante.models.sha256", lambda path: "0" * 64)
     with pytest.raises(ModelError, match="damaged; install semblante again"):
         model_path("rcnn-medium")
+
+
+def test_which_faces_are_looked_for(tmp_path: Path) -> None:
+    image = semblante.load_image(EXAMPLE)
+    assert len(Analyzer("rcnn-small-int8", min_face=60).analyze(image)) == 1
+    assert Analyzer("rcnn-small-int8", min_face=160).analyze(image) == []
+    score = Analyzer("rcnn-small-int8").analyze(image)[0].detection_score
+    assert Analyzer("rcnn-small-int8", min_score=(1 + score) / 2).analyze(image) == []
+    with pytest.raises(OptionError, match="expected min_score above 0"):
+        Analyzer("rcnn-small-int8", min_score=2)
+    for detector in ("none", CnnDetector()):
+        with pytest.raises(OptionError, match="min_face is for a detector that is given by its"):
+            Analyzer("rcnn-small-int8", detector=detector, min_face=40)
+    for command in (("analyze", "--format", "json"), ("explain", "--format", "json")):
+        done = program(*command, EXAMPLE, "--min-face", 160)
+        assert json.loads(done.stdout)["faces"] == []
+        done = program(*command, EXAMPLE, "--min-face", 160, "--detector", "none")
+        assert "--min-face is of no use with --detector none" in done.stderr
 
 
 # -- drawing ----------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, Annotated, Any, Final
+from typing import IO, Annotated, Final
 
 import typer
 from rich.console import Console
@@ -27,6 +27,7 @@ from semblante.cli.checks import (
     output_folder,
     picture_file,
     require,
+    sought,
 )
 from semblante.cli.formats import write_csv, write_json_lines, write_parquet, write_table
 from semblante.cli.inputs import Clip, annotated_places, find_inputs
@@ -38,6 +39,8 @@ from semblante.cli.options import (
     HeadOption,
     Language,
     LanguageOption,
+    MinFaceOption,
+    MinScoreOption,
     ModelOption,
     StepsOption,
 )
@@ -46,7 +49,6 @@ from semblante.cli.work import Result, Work
 from semblante.errors import OptionError
 from semblante.files import identity, write_atomically
 from semblante.models import DEFAULT_MODEL
-from semblante.recognise.detectors import make_detector
 from semblante.recognise.pipeline import TTA, Analyzer
 from semblante.recognise.sheets import clock
 from semblante.recognise.video import LEAST_EVERY_S
@@ -153,22 +155,8 @@ def analyze_command(
     detector: Annotated[
         DetectorName, typer.Option(help="what finds the faces; none: each picture is a face")
     ] = DetectorName.cnn,
-    min_face: Annotated[
-        int | None,
-        typer.Option(
-            help="smallest face to look for, pixels a side (default: 24, in small pictures an "
-            "eighth of the shorter side)",
-            show_default=False,
-        ),
-    ] = None,
-    min_score: Annotated[
-        float | None,
-        typer.Option(
-            help="how sure the detector must be of a face, above 0 and below 1 (default: cnn 0.6, "
-            "haar 0.5, yunet 0.7)",
-            show_default=False,
-        ),
-    ] = None,
+    min_face: MinFaceOption = None,
+    min_score: MinScoreOption = None,
     tta: Annotated[
         PictureTta,
         typer.Option(help="views of a picture's face that are averaged; flip: mirrored, too"),
@@ -187,11 +175,7 @@ def analyze_command(
     if format is None:
         format = Format.table if out is None or streamed else _format_of(out)
     _check(format, out, annotate, contact_sheet, timeline, resume=resume, streamed=streamed)
-    sought = {"min_face": min_face, "min_score": min_score}
-    options: dict[str, Any] = {name: value for name, value in sought.items() if value is not None}
-    if options and detector is DetectorName.none:
-        name = next(iter(options)).replace("_", "-")
-        raise OptionError(f"--{name} is of no use with --detector none: each picture is a face")
+    asked = sought(detector, min_face, min_score)
     if blur and annotate is None:
         raise OptionError("--blur needs --annotate DIR, where the copies go")
     every_s = None if every is None else _seconds(every)
@@ -204,8 +188,7 @@ def analyze_command(
     places = annotated_places(found, annotate) if annotate is not None else {}
     _check_apart(out, contact_sheet, *places.values())
     analyzer = Analyzer(
-        model, detector=make_detector(detector, **options), steps=steps, early_exit=early_exit,
-        tta=tta, head=head,
+        model, detector=detector, **asked, steps=steps, early_exit=early_exit, tta=tta, head=head,
     )  # fmt: skip
     work = Work(analyzer, found, places, every_s, lang, blur=blur)
     others = [*(item.path for item in found), *places.values(), out, contact_sheet]
@@ -219,7 +202,7 @@ def analyze_command(
     else:
         about = {
             "inputs": [str(item.path) for item in found], "model": analyzer.classifier.about,
-            "detector": detector, **sought, "every_s": every_s,
+            "detector": detector, **asked, "every_s": every_s,
             "steps": steps, "early_exit": early_exit, "tta": tta,
             "head": analyzer.classifier.head,
             "annotate": None if annotate is None else str(annotate), "lang": lang, "blur": blur,

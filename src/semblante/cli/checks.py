@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from semblante.cli.language import said
 from semblante.data import Dataset
@@ -49,6 +50,17 @@ def picture_file(option: str, path: Path) -> Path:
     if saved_name(path) != path:
         raise OptionError(f"{option} {path}: expected a name that ends in .png or .jpg")
     return path
+
+
+def sought(detector: str, min_face: int | None, min_score: float | None) -> dict[str, Any]:
+    """What is asked of a detector, as `Analyzer` takes it; raises `OptionError` where that is of no
+    use to it."""
+    asked = {"min_face": min_face, "min_score": min_score}
+    given = [name for name, value in asked.items() if value is not None]
+    if given and detector == "none":
+        name = given[0].replace("_", "-")
+        raise OptionError(f"--{name} is of no use with --detector none: each picture is a face")
+    return asked
 
 
 def not_an_input(option: str, path: Path, *inputs: Path | None) -> None:

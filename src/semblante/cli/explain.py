@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from semblante.cli.checks import complain, output_folder
+from semblante.cli.checks import complain, output_folder, sought
 from semblante.cli.inputs import Clip, Input, Unreadable, annotated_places, find_inputs
 from semblante.cli.language import said
 from semblante.cli.options import (
@@ -20,6 +20,8 @@ from semblante.cli.options import (
     HeadOption,
     Language,
     LanguageOption,
+    MinFaceOption,
+    MinScoreOption,
     ModelOption,
 )
 from semblante.cli.tables import new_table, print_table
@@ -53,6 +55,8 @@ def explain_command(
     model: ModelOption = DEFAULT_MODEL,
     head: HeadOption = None,
     detector: DetectorOption = DetectorName.cnn,
+    min_face: MinFaceOption = None,
+    min_score: MinScoreOption = None,
     lang: LanguageOption = Language.en,
     format: Annotated[
         FiguresFormat, typer.Option(help="json is one object a picture, with the evidence by pixel")
@@ -71,7 +75,9 @@ def explain_command(
         output_folder("--out", out)
     found = find_inputs(paths, filter(None, [out]), videos=False)
     places = {} if out is None else annotated_places(found, out, "--out")
-    analyzer = Analyzer(model, detector=detector, head=head)
+    analyzer = Analyzer(
+        model, detector=detector, **sought(detector, min_face, min_score), head=head
+    )
     rows: list[tuple[str, ...]] = []
     failed = False
     with Console(stderr=True).status(said("explaining")):

@@ -65,6 +65,22 @@ StepsOption = Annotated[
     typer.Option(help="steps of the last recurrent layer: fewer are quicker (default: all)"),
 ]
 DetectorOption = Annotated[DetectorName, typer.Option(help="what finds the faces")]
+MinFaceOption = Annotated[
+    int | None,
+    typer.Option(
+        help="smallest face to look for, pixels a side (default: 24, in small pictures an eighth "
+        "of the shorter side)",
+        show_default=False,
+    ),
+]
+MinScoreOption = Annotated[
+    float | None,
+    typer.Option(
+        help="how sure the detector must be of a face, above 0 and below 1 (default: cnn 0.6, "
+        "haar 0.5, yunet 0.7)",
+        show_default=False,
+    ),
+]
 HeadOption = Annotated[
     Head | None,
     typer.Option(

@@ -16,9 +16,16 @@ from typing import Annotated
 import cv2
 import typer
 
-from semblante.cli.checks import complain, require
+from semblante.cli.checks import complain, require, sought
 from semblante.cli.language import said
-from semblante.cli.options import DetectorName, DetectorOption, HeadOption, ModelOption
+from semblante.cli.options import (
+    DetectorName,
+    DetectorOption,
+    HeadOption,
+    MinFaceOption,
+    MinScoreOption,
+    ModelOption,
+)
 from semblante.errors import OptionError
 from semblante.models import DEFAULT_MODEL
 from semblante.recognise.pipeline import Analyzer
@@ -40,6 +47,8 @@ def serve_command(
     model: ModelOption = DEFAULT_MODEL,
     head: HeadOption = None,
     detector: DetectorOption = DetectorName.cnn,
+    min_face: MinFaceOption = None,
+    min_score: MinScoreOption = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="pictures analysed at a time (default: one a core)")
     ] = None,
@@ -69,7 +78,10 @@ def serve_command(
             f"other machines can reach {host}: they need the token that is part of the address "
             "below. Without HTTPS before it, whoever listens can read it, and the pictures"
         )
-    app = create_app(settings, Analyzer(model, detector=detector, head=head))
+    app = create_app(
+        settings,
+        Analyzer(model, detector=detector, **sought(detector, min_face, min_score), head=head),
+    )
     bound, port = listening.getsockname()[:2]
     rest = f":{port}/" + (f"#token={settings.token}" if settings.token else "")
     everywhere = ip_address(bound).is_unspecified

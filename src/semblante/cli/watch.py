@@ -11,12 +11,15 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from semblante.cli.checks import sought
 from semblante.cli.options import (
     DetectorName,
     DetectorOption,
     HeadOption,
     Language,
     LanguageOption,
+    MinFaceOption,
+    MinScoreOption,
     ModelOption,
 )
 from semblante.emotions import EMOTIONS, emotion_name
@@ -37,6 +40,8 @@ def watch_command(
     model: ModelOption = DEFAULT_MODEL,
     head: HeadOption = None,
     detector: DetectorOption = DetectorName.cnn,
+    min_face: MinFaceOption = None,
+    min_score: MinScoreOption = None,
     lang: LanguageOption = Language.en,
 ) -> None:
     """Show the faces of a camera as live bars in the terminal, over SSH too. Ctrl-C ends it.
@@ -46,7 +51,9 @@ def watch_command(
     camera = int(source) if source.isdecimal() else None
     if camera is None and not Path(source).exists():
         raise OptionError(f"expected a camera's number or a video file, found {source!r}")
-    analyzer = Analyzer(model, detector=detector, head=head)
+    analyzer = Analyzer(
+        model, detector=detector, **sought(detector, min_face, min_score), head=head
+    )
     frames = analyzer.analyze_video(source if camera is None else camera)
     console = Console()
     last: Analysis | None = None

@@ -95,6 +95,8 @@ class Analyzer:
         model: str | os.PathLike[str] = DEFAULT_MODEL,
         *,
         detector: Detector | str = DEFAULT_DETECTOR,
+        min_face: int | None = None,
+        min_score: float | None = None,
         threads: int | None = None,
         steps: int | None = None,
         early_exit: float | None = None,
@@ -106,6 +108,8 @@ class Analyzer:
         `model`: a name of `semblante.available_models()` or an exported ONNX file.
         `detector`: "cnn", semblante's own; "haar", OpenCV's cascade; "yunet", where its file is
         (`semblante models pull yunet`); "none", each picture is a face; or a `Detector`.
+        `min_face`: the smallest side of a face in pixels, and `min_score`, above 0 and below 1, how
+        sure a detector that is given by its name must be of it; None: as its class has it.
         `threads`: that estimate faces, and that read pictures and find faces where there are many
         (OpenCV's own, see `cv2.setNumThreads`, help each); None: one for each processor that this
         process may use, see `cv2.getNumberOfCPUs`.
@@ -134,7 +138,14 @@ class Analyzer:
         self.classifier = Classifier(
             model_path(model), threads=threads, steps=steps, early_exit=early_exit, head=head
         )
-        self.detector = make_detector(detector) if isinstance(detector, str) else detector
+        asked = {"min_face": min_face, "min_score": min_score}
+        given = {name: value for name, value in asked.items() if value is not None}
+        if given and (not isinstance(detector, str) or detector == "none"):
+            raise OptionError(
+                f"{next(iter(given))} is for a detector that is given by its name and looks for "
+                f"faces, found {detector!r}"
+            )
+        self.detector = make_detector(detector, **given) if isinstance(detector, str) else detector
 
     def __repr__(self) -> str:
         return (
