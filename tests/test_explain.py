@@ -265,8 +265,9 @@ def test_what_is_refused(tmp_path: Path, options: list[str], reason: str) -> Non
 class Explains:
     """Of every picture one face, which is happy, and something else without each of its parts."""
 
-    def __init__(self, model: str, *, detector: str, head: str | None) -> None:
+    def __init__(self, model: str, *, detector: str, head: str | None, **sought: None) -> None:
         self.model, self.detector, self.head = model, detector, head
+        assert sought == {"min_face": None, "min_score": None}
 
     def explain(self, path: Path, emotion: str | None = None) -> list[Explanation]:
         assert (self.model, self.detector, emotion) == ("mine.onnx", "none", None)
