@@ -268,17 +268,25 @@ def save(network: nn.Module, name: str) -> None:
 # -- training -------------------------------------------------------------------------------------
 
 
-def train(arguments: argparse.Namespace) -> None:
+class Material:
+    """What is learnt from, and what is kept for measuring."""
+
+    def __init__(self, data: Path, pictures: Path) -> None:
+        dataset = load_fer2013(data)
+        self.faces = torch.from_numpy(dataset.images[dataset.is_in("Training")])
+        self.public = torch.from_numpy(dataset.images[dataset.is_in("PublicTest")])
+        paths = sorted(pictures.iterdir())
+        self.learnt = [path for place, path in enumerate(paths) if place % HELD_OUT]
+        self.held_out = paths[::HELD_OUT]
+        self.anywhere = gathered(squares, self.learnt)
+        self.others = gathered(squares, self.held_out)
+
+
+def train(arguments: argparse.Namespace, material: Material) -> None:
     torch.manual_seed(arguments.seed)
-    dataset = load_fer2013(arguments.data)
-    faces = torch.from_numpy(dataset.images[dataset.is_in("Training")])
-    public = torch.from_numpy(dataset.images[dataset.is_in("PublicTest")])
-    paths = sorted(arguments.pictures.iterdir())
-    learnt = [path for place, path in enumerate(paths) if place % HELD_OUT]
-    held_out = paths[::HELD_OUT]
-    anywhere, elsewhere_squares = gathered(squares, learnt), gathered(squares, held_out)
+    faces, anywhere, learnt = material.faces, material.anywhere, material.learnt
     results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    results |= {"pictures": len(paths), "squares": len(anywhere)}
+    results |= {"pictures": len(learnt) + len(material.held_out), "squares": len(anywhere)}
     WORK.mkdir(parents=True, exist_ok=True)
     for name in MADE:
         if name in arguments.only:
@@ -309,56 +317,12 @@ def train(arguments: argparse.Namespace) -> None:
             # Those of which it is unsure or wrong, and a tenth of the others.
             kept = (answers(network, name, mistaken)[:, 0] > -3) | (torch.rand(len(mistaken)) < 0.1)
             hard = mistaken[kept]
-            figures = measured(network, name, public, elsewhere_squares)
+            figures = measured(network, name, material.public, material.others)
             figures |= {"places a picture": round(len(new) / len(some), 2)}
             print(name, number, figures, len(hard), flush=True)
         count = sum(weights.numel() for weights in network.parameters())
         results[name] = {"parameters": count, "fp32": figures}
         write_json(RESULTS, results)
-
-
-class InEightBits(nn.Module):
-    """A network as it ships, for `measured`."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.session = load_session(path)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        said = self.session.run([cnn.PLACES_OUTPUT], {FACES_INPUT: inputs.numpy()})
-        return torch.from_numpy(said[0])
-
-
-def ship(arguments: argparse.Namespace) -> None:
-    """The networks in eight bits, calibrated on as many faces as squares, as they learnt them."""
-    torch.manual_seed(arguments.seed)
-    dataset = load_fer2013(arguments.data)
-    faces = torch.from_numpy(dataset.images[dataset.is_in("Training")])
-    public = torch.from_numpy(dataset.images[dataset.is_in("PublicTest")])
-    paths = sorted(arguments.pictures.iterdir())
-    learnt = [path for place, path in enumerate(paths) if place % HELD_OUT]
-    held_out = paths[::HELD_OUT]
-    anywhere, elsewhere_squares = gathered(squares, learnt), gathered(squares, held_out)
-    results = json.loads(RESULTS.read_text())
-    for name in MADE:
-        whole, small = WORK / f"face-{name}.onnx", WORK / f"face-{name}-int8.onnx"
-        if any(node.op_type == "QuantizeLinear" for node in onnx.load(whole).graph.node):
-            shutil.copy(whole, small)  # the package's, which was not trained here
-            continue
-        some, behind, others = (drawn(images, CALIBRATED) for images in (faces, anywhere, anywhere))
-        shown = windows(some, behind, spread(CALIBRATED, *SHOWN[name]))
-        inputs = seen(name, degraded(torch.cat([shown, others[:, None].float()])))
-        shuffled = inputs[torch.randperm(len(inputs))].numpy()
-        quantise(whole, small, shuffled)
-        figures = measured(InEightBits(small), name, public, elsewhere_squares)
-        results[name] |= {"sha256": models.sha256(small), **figures}
-        print(name, results[name])
-    found = gathered(boxes, held_out)
-    results["held-out pictures"] = {"n": len(held_out), "boxes": int(found.sum())}
-    print(results["held-out pictures"])
-    for name in MADE:
-        shutil.copy(WORK / f"face-{name}-int8.onnx", WEIGHTS / f"face-{name}.onnx")
-    write_json(RESULTS, results)
 
 
 def loss_of(network: nn.Module, name: str, faces: Tensor, anywhere: Tensor, hard: Tensor) -> Tensor:
@@ -418,6 +382,47 @@ def _share(of: Tensor) -> float:
     return round(of.float().mean().item(), 5)
 
 
+# -- as they ship -------------------------------------------------------------------------------
+
+
+class InEightBits(nn.Module):
+    """A network as it ships, for `measured`."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.session = load_session(path)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        said = self.session.run([cnn.PLACES_OUTPUT], {FACES_INPUT: inputs.numpy()})
+        return torch.from_numpy(said[0])
+
+
+def ship(arguments: argparse.Namespace, material: Material) -> None:
+    """The networks in eight bits, calibrated on as many faces as squares, as they learnt them."""
+    torch.manual_seed(arguments.seed)
+    faces, anywhere = material.faces, material.anywhere
+    results = json.loads(RESULTS.read_text())
+    for name in MADE:
+        whole, small = WORK / f"face-{name}.onnx", WORK / f"face-{name}-int8.onnx"
+        if any(node.op_type == "QuantizeLinear" for node in onnx.load(whole).graph.node):
+            shutil.copy(whole, small)  # the package's, which was not trained here
+            continue
+        some, behind, others = (drawn(images, CALIBRATED) for images in (faces, anywhere, anywhere))
+        shown = windows(some, behind, spread(CALIBRATED, *SHOWN[name]))
+        inputs = seen(name, degraded(torch.cat([shown, others[:, None].float()])))
+        shuffled = inputs[torch.randperm(len(inputs))].numpy()
+        quantise(whole, small, shuffled)
+        figures = measured(InEightBits(small), name, material.public, material.others)
+        results[name] |= {"sha256": models.sha256(small), **figures}
+        print(name, results[name])
+    found = gathered(boxes, material.held_out)
+    results["held-out pictures"] = {"n": len(found), "boxes": int(found.sum())}
+    print(results["held-out pictures"])
+    for name in MADE:
+        shutil.copy(WORK / f"face-{name}-int8.onnx", WEIGHTS / f"face-{name}.onnx")
+    write_json(RESULTS, results)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
@@ -426,9 +431,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--trained", action="store_true")
     arguments = parser.parse_args()
+    material = Material(arguments.data, arguments.pictures)
     if not arguments.trained:
-        train(arguments)
-    ship(arguments)
+        train(arguments, material)
+    ship(arguments, material)
 
 
 if __name__ == "__main__":

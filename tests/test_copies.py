@@ -16,7 +16,7 @@ from films import FPS, canvas, write_video
 from program import PROGRAM
 from program import semblante as program
 from semblante import VideoError
-from semblante.recognise.copies import VideoWriter
+from semblante.recognise.copies import _LEAST_HZ, VideoWriter
 from semblante.recognise.video import Video
 
 
@@ -182,7 +182,7 @@ def test_where_sound_keeps_a_copy_from_beginning_it_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ffmpeg(*PATTERN, *TONE, "-c:v", "mpeg4", "-c:a", "libmp3lame", "-ar", 8000, tmp_path / "f.avi")
-    monkeypatch.setattr("semblante.recognise.copies._LEAST_HZ", 1)
+    monkeypatch.setitem(_LEAST_HZ, "mp3float", 1)
     film = Video(tmp_path / "f.avi")
     writer = VideoWriter(tmp_path / "copy.mp4", 25, film)
     for frame in film.frames():

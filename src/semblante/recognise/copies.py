@@ -1,4 +1,4 @@
-"""Annotated copies of films: H.264 in an .mp4 file, as all players and browsers show it."""
+"""Annotated copies of films: H.264 in an .mp4 file, as browsers and telephones play it."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ _CLOCK: Final = 16_000
 # search for faces; no frame waits for a later one, whose time may be far away.
 _QUALITY: Final = {"crf": "20", "preset": "veryfast", "bf": "0"}
 _BT709: Final = 1  # how colours are stored (ITU-T H.273), as for all films of today
-# Sound that all players expect in an .mp4 file is taken as it is, other kinds are encoded anew.
-_USUAL_SOUND: Final = frozenset({"aac", "mp3", "mp3float"})
-_LEAST_HZ: Final = 16_000  # of MP3 in an .mp4 file
+# Sound that all players expect in an .mp4 file is taken as it is, by its decoder's name, if it has
+# as many samples a second as it must have there; other kinds are encoded anew.
+_LEAST_HZ: Final = {"aac": 1, "mp3": 16_000, "mp3float": 16_000}
 _USUAL_HZ: Final = 48_000
 _LONGEST_DRIFT_S: Final = 0.1  # of sound that is encoded anew, against its own times
 
@@ -226,11 +226,10 @@ class _Sound:
     def begin(self, copy: OutputContainer) -> None:
         """Make its tracks in a copy whose file has not begun."""
         for stream in self._streams:
-            usual = stream.codec_context.name in _USUAL_SOUND and stream.channels
-            least_hz = 1 if stream.codec_context.name == "aac" else _LEAST_HZ
-            # Encoded anew also where the file does not say enough of it.
-            as_it_is = usual and stream.rate >= least_hz
-            self._tracks[stream.index] = (_Copied if as_it_is else _Encoded)(stream, copy)
+            usual = stream.rate >= _LEAST_HZ.get(stream.codec_context.name, math.inf)
+            # A file may not say how many channels there are, without which none can be copied.
+            kind = _Copied if usual and stream.channels else _Encoded
+            self._tracks[stream.index] = kind(stream, copy)
         self._waiting = self._next_packet()
 
     def close(self) -> None:

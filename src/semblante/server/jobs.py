@@ -114,7 +114,7 @@ class Jobs:
         return self._thread is not None and self._thread.is_alive()
 
     def close(self) -> None:
-        """Stop all of them. Without it Python would end while OpenCV works on a video."""
+        """Stop all of them. Without it Python would end while FFmpeg works on a video."""
         for id in list(self._jobs):
             self.forget(id)
         if self._thread is not None:
