@@ -26,6 +26,7 @@ from semblante.recognise.explain import Explanation
 from semblante.recognise.pipeline import Analyzer
 from semblante.recognise.sheets import evidence_sheet
 from semblante.results import Analysis, Box, Face, to_pandas
+from semblante.summary import TrackSummary, VideoSummary, summarize
 
 __version__ = "0.1.0"
 
@@ -45,7 +46,9 @@ __all__ = [
     "ModelError",
     "OptionError",
     "SemblanteError",
+    "TrackSummary",
     "VideoError",
+    "VideoSummary",
     "annotate",
     "available_models",
     "emotion_name",
@@ -53,5 +56,6 @@ __all__ = [
     "load_dataset",
     "load_fer2013",
     "load_image",
+    "summarize",
     "to_pandas",
 ]

@@ -29,7 +29,13 @@ from semblante.cli.checks import (
     require,
     sought,
 )
-from semblante.cli.formats import write_csv, write_json_lines, write_parquet, write_table
+from semblante.cli.formats import (
+    text_file,
+    write_csv,
+    write_json_lines,
+    write_parquet,
+    write_table,
+)
 from semblante.cli.inputs import Clip, annotated_places, find_inputs
 from semblante.cli.journal import Journal
 from semblante.cli.language import said
@@ -141,6 +147,14 @@ def analyze_command(
             help="folder for plots of emotions over time, a PNG for each video", readable=False
         ),
     ] = None,
+    tracks: Annotated[
+        Path | None,
+        typer.Option(
+            help="table to write, .csv, .parquet or .json: when each track of a video was seen, "
+            "what it showed on average, and for what share of its frames each emotion",
+            readable=False,
+        ),
+    ] = None,
     every: Annotated[
         str | None,
         typer.Option(
@@ -174,30 +188,31 @@ def analyze_command(
     streamed = out is None or (out.exists() and not out.is_file())  # a pipe, a device
     if format is None:
         format = Format.table if out is None or streamed else _format_of(out)
-    _check(format, out, annotate, contact_sheet, timeline, resume=resume, streamed=streamed)
+    _check(format, out, annotate, contact_sheet, timeline, tracks, resume=resume, streamed=streamed)
     asked = sought(detector, min_face, min_score)
     if blur and annotate is None:
         raise OptionError("--blur needs --annotate DIR, where the copies go")
     every_s = None if every is None else _seconds(every)
     if contact_sheet is not None:
         contact_sheet = picture_file("--contact-sheet", contact_sheet)
-    found = find_inputs(paths, filter(None, (annotate, timeline, contact_sheet)))
-    for option, written in (("--out", out), ("--contact-sheet", contact_sheet)):
+    found = find_inputs(paths, filter(None, (annotate, timeline, contact_sheet, tracks)))
+    files = {"--out": out, "--contact-sheet": contact_sheet, "--tracks": tracks}
+    for option, written in files.items():
         if written is not None:
             not_an_input(option, written, Path(model), *(item.path for item in found))
     places = annotated_places(found, annotate) if annotate is not None else {}
-    _check_apart(out, contact_sheet, *places.values())
+    _check_apart(*files.values(), *places.values())
     analyzer = Analyzer(
         model, detector=detector, **asked, steps=steps, early_exit=early_exit, tta=tta, head=head,
     )  # fmt: skip
     work = Work(analyzer, found, places, every_s, lang, blur=blur)
-    others = [*(item.path for item in found), *places.values(), out, contact_sheet]
+    others = [*(item.path for item in found), *places.values(), *files.values()]
     below = {str(item.path): item.below for item in found if isinstance(item, Clip)}
-    views = Views(contact_sheet, timeline, lang, below, filter(None, others), every_s)
+    views = Views(contact_sheet, timeline, lang, below, filter(None, others), every_s, tracks)
     if out is None:
         failed = _as_they_come(work, format, views, sys.stdout)
     elif streamed:
-        with _text_file(out) as file:
+        with text_file(out) as file:
             failed = _as_they_come(work, format, views, file)
     else:
         about = {
@@ -219,6 +234,7 @@ def _check(
     annotate: Path | None,
     contact_sheet: Path | None,
     timeline: Path | None,
+    tracks: Path | None,
     *,
     resume: bool,
     streamed: bool,
@@ -227,10 +243,15 @@ def _check(
         output_file("--out", out)
     if resume and streamed:
         raise OptionError("--resume needs the --out FILE of the run that was interrupted")
-    if format is Format.parquet:
+    if tracks is not None:
+        output_file("--tracks", tracks)
+        if _BY_SUFFIX.get(tracks.suffix.lower(), Format.table) is Format.table:
+            endings = ", ".join(end for end, kind in _BY_SUFFIX.items() if kind != Format.table)
+            raise OptionError(f"--tracks {tracks}: expected a name that ends in {endings}")
+    if Format.parquet in (format, tracks and _BY_SUFFIX[tracks.suffix.lower()]):
         require("parquet", "writing Parquet", "pyarrow")
-        if streamed:
-            raise OptionError("--format parquet needs --out FILE")
+    if format is Format.parquet and streamed:
+        raise OptionError("--format parquet needs --out FILE")
     if contact_sheet is not None:
         output_file("--contact-sheet", contact_sheet)
     for option, folder in (("--annotate", annotate), ("--timeline", timeline)):
@@ -269,7 +290,7 @@ def _check_apart(*written: Path | None) -> None:
             if this in seen:
                 raise OptionError(
                     f"{path} is the place of two things: choose others for --out, "
-                    "--contact-sheet or --annotate"
+                    "--contact-sheet, --tracks or --annotate"
                 )
             seen.add(this)
 
@@ -348,7 +369,7 @@ def _to_file(work: Work, format: Format, out: Path, journal: Journal, views: Vie
             if format is Format.parquet:
                 write_parquet(journal.analyses(), beside)
                 return
-            with _text_file(beside) as file:
+            with text_file(beside) as file:
                 _write_text(journal.analyses(), file, format, work.lang)
 
         write_atomically(out, write)
@@ -377,10 +398,6 @@ def _told(analysis: Analysis) -> bool:
     if analysis.error is not None:
         complain(analysis.error)
     return analysis.error is not None
-
-
-def _text_file(path: Path) -> IO[str]:
-    return path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
 
 
 def _write_text(analyses: Iterable[Analysis], file: IO[str], format: Format, lang: str) -> None:

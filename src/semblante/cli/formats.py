@@ -5,33 +5,40 @@ from __future__ import annotations
 import csv
 import itertools
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from semblante.cli.tables import new_table, print_table
-from semblante.emotions import EMOTIONS, emotion_name
+from semblante.emotions import emotion_name
 from semblante.errors import MissingExtraError, printable
 from semblante.recognise.sheets import clock
 from semblante.results import COLUMNS, WHOLE_COLUMNS, Analysis, percent, rows_of
+from semblante.summary import TRACK_COLUMNS, Summing, VideoSummary, track_rows
 from semblante.translation import translated
 
+Row = list[Any]
 
-def write_json_lines(analyses: Iterable[Analysis], file: IO[str]) -> None:
+
+def write_json_lines(found: Iterable[Analysis | VideoSummary], file: IO[str]) -> None:
     """One object a line, as soon as it is known; plain ASCII, whatever the file names hold."""
-    for analysis in analyses:
-        file.write(json.dumps(analysis.to_dict()) + "\n")
+    for one in found:
+        file.write(json.dumps(one.to_dict()) + "\n")
         file.flush()
 
 
 def write_csv(analyses: Iterable[Analysis], file: IO[str]) -> None:
     """One row a face; a picture without a face, or not read, has one row without face columns."""
+    _write_csv(COLUMNS, map(rows_of, analyses), file)
+
+
+def _write_csv(columns: Sequence[str], groups: Iterable[Iterable[Row]], file: IO[str]) -> None:
+    """Each group of rows as soon as it is known."""
     # Python 3.11 quotes only what ends a row, and a file's name may hold a carriage return.
     rows = csv.writer(_UnixLines(file), lineterminator="\r\n")
-    rows.writerow(COLUMNS)
-    for analysis in analyses:
-        rows.writerows(rows_of(analysis))
+    rows.writerow(columns)
+    for group in groups:
+        rows.writerows(group)
         file.flush()
 
 
@@ -47,12 +54,16 @@ class _UnixLines:
 
 def write_parquet(analyses: Iterable[Analysis], path: Path) -> None:
     """The rows of the CSV, with their types (extra `parquet`)."""
+    _write_parquet(COLUMNS, itertools.chain.from_iterable(map(rows_of, analyses)), path)
+
+
+def _write_parquet(columns: Sequence[str], rows: Iterator[Row], path: Path) -> None:
     try:
         import pyarrow
         from pyarrow import parquet
     except ImportError:
         raise MissingExtraError("writing Parquet", "parquet") from None
-    kinds = {name: pyarrow.int32() for name in WHOLE_COLUMNS}
+    kinds = {name: pyarrow.int32() for name in (*WHOLE_COLUMNS, "frames")}
     kinds |= {name: pyarrow.string() for name in ("path", "emotion", "error")}
 
     def text(value: Any) -> Any:
@@ -60,16 +71,33 @@ def write_parquet(analyses: Iterable[Analysis], path: Path) -> None:
         known = isinstance(value, str)
         return value.encode(errors="backslashreplace").decode() if known else value
 
-    schema = pyarrow.schema([(name, kinds.get(name, pyarrow.float64())) for name in COLUMNS])
+    schema = pyarrow.schema([(name, kinds.get(name, pyarrow.float64())) for name in columns])
     with parquet.ParquetWriter(path, schema) as writer:
-        rows = (row for analysis in analyses for row in rows_of(analysis))
         while some := list(itertools.islice(rows, 10_000)):
-            columns = zip(*some, strict=True)
             arrays = [
                 pyarrow.array(map(text, column), kind)
-                for column, kind in zip(columns, schema.types, strict=True)
+                for column, kind in zip(zip(*some, strict=True), schema.types, strict=True)
             ]
             writer.write_batch(pyarrow.record_batch(arrays, schema=schema))
+
+
+def write_tracks(summaries: Iterable[VideoSummary], path: Path, kind: str) -> None:
+    """As `kind`, how a name ends, says: CSV or Parquet with a row a track, or JSON with a line a
+    video."""
+    if kind == ".parquet":
+        rows = itertools.chain.from_iterable(map(track_rows, summaries))
+        _write_parquet(TRACK_COLUMNS, rows, path)
+        return
+    with text_file(path) as file:
+        if kind == ".csv":
+            _write_csv(TRACK_COLUMNS, map(track_rows, summaries), file)
+        else:
+            write_json_lines(summaries, file)
+
+
+def text_file(path: Path) -> IO[str]:
+    """A new one, to which names can be written that are not UTF-8."""
+    return path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
 
 
 def write_table(analyses: Iterable[Analysis], file: IO[str], language: str) -> None:
@@ -80,16 +108,16 @@ def write_table(analyses: Iterable[Analysis], file: IO[str], language: str) -> N
     for column in table.columns[2:]:
         column.no_wrap = True
     for _, group in itertools.groupby(analyses, key=_Inputs().number):
-        clip, broken = _Clip(), ""
+        summing, broken = Summing(), ""
         for analysis in group:
             path = printable(analysis.path or "")
             # What was read may have an error as well: that of its annotated copy.
             if analysis.error is not None and analysis.width is None:
-                broken = "incomplete" if clip.frames else "not read"
-            elif analysis.error is not None and clip.frames:
+                broken = "incomplete" if summing.frames else "not read"
+            elif analysis.error is not None and summing.frames:
                 broken = "copy not written"
             elif analysis.frame is not None:
-                clip.add(analysis)
+                summing.add(analysis)
             elif not analysis.faces:
                 table.add_row(path, "-", translated("no face", language))
             else:
@@ -97,11 +125,11 @@ def write_table(analyses: Iterable[Analysis], file: IO[str], language: str) -> N
                     box = f"{face.box.left},{face.box.top} {face.box.width}x{face.box.height}"
                     guesses = _guesses(face.probabilities, language)
                     table.add_row(path, str(number), *guesses, box)
-        for track, shown in clip.tracks.items():
-            mean = {name: total / shown.frames for name, total in shown.totals.items()}
-            times = " - ".join(clock(at, tenths=True) for at in (shown.first_s, shown.last_s))
-            name = translated(f"track {track}", language)
-            table.add_row(path, name, *_guesses(mean, language), times)
+        clip = summing.summary()
+        for track in clip.tracks:
+            times = " - ".join(clock(at, tenths=True) for at in (track.first_s, track.last_s))
+            name = translated(f"track {track.track}", language)
+            table.add_row(path, name, *_guesses(track.probabilities, language), times)
         if clip.frames and not clip.tracks:
             table.add_row(path, "-", translated("no face", language))
         if broken:
@@ -128,34 +156,6 @@ class _Inputs:
             self._count += 1
         self._before = analysis
         return self._count
-
-
-@dataclass
-class _Shown:
-    """One track of a video."""
-
-    first_s: float
-    last_s: float = 0.0
-    frames: int = 0
-    totals: dict[str, float] = field(default_factory=lambda: dict.fromkeys(EMOTIONS, 0.0))
-
-
-@dataclass
-class _Clip:
-    """A video, a frame at a time."""
-
-    frames: int = 0
-    tracks: dict[int, _Shown] = field(default_factory=dict)
-
-    def add(self, analysis: Analysis) -> None:
-        self.frames += 1
-        time_s = analysis.time_s or 0.0
-        for face in analysis.faces:
-            shown = self.tracks.setdefault(face.track or 0, _Shown(time_s))
-            shown.last_s = time_s
-            shown.frames += 1
-            for name, probability in face.probabilities.items():
-                shown.totals[name] += probability
 
 
 def _guesses(probabilities: Mapping[str, float], language: str) -> tuple[str, ...]:

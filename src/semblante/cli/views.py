@@ -1,4 +1,4 @@
-"""The pictures that `semblante analyze` makes of all it found: contact sheet and timelines."""
+"""What `semblante analyze` makes of all it found: contact sheet, timelines, a table of tracks."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from pathlib import Path
 from types import MappingProxyType
 
 from semblante.cli.checks import complain
-from semblante.cli.formats import follows
+from semblante.cli.formats import follows, write_tracks
 from semblante.errors import ImageError, VideoError
-from semblante.files import identity, key_of_name
+from semblante.files import identity, key_of_name, write_atomically
 from semblante.images import RgbImage, load_image, save_picture
 from semblante.recognise.sheets import Tile, clock, contact_sheet, tile_of, timeline
 from semblante.recognise.video import Video
 from semblante.results import Analysis, Face
+from semblante.summary import Summing, VideoSummary
 
 _MOST_TILES = 2000  # they are kept in memory until the end
 
@@ -31,10 +32,12 @@ class Views:
         below: Mapping[str, Path] = MappingProxyType({}),
         others: Iterable[Path] = (),
         every_s: float | None = None,
+        tracks: Path | None = None,
     ) -> None:
         """`sheet`: a `saved_name`. Timelines lie as the videos lay in their folders: `below` says
         where, by path; those of others are called as these are. None replaces one of the `others`:
-        what is read or written besides. `every_s`: between the frames of videos that are given."""
+        what is read or written besides. `every_s`: between the frames of videos that are given.
+        `tracks`: see `write_tracks`."""
         self._sheet = sheet
         self._timelines = timelines
         self._language = language
@@ -43,23 +46,27 @@ class Views:
         self._faces: Counter[str] = Counter()  # of each emotion, with those that get no tile
         self._every_s = every_s
         self._clip: list[Analysis] = []  # the frames of the video at hand, for its timeline
-        self._frame: Analysis | None = None  # the last of them
+        self._last: Analysis | None = None  # of its frames, or what says why it broke off
         # In which frame each of its tracks showed each emotion most clearly.
         self._moments: dict[tuple[int | None, str], tuple[int, Face]] = {}
+        self._tracks = tracks
+        self._summing = Summing()  # the video at hand
+        self._summaries: list[VideoSummary] = []
         self._taken = {name for path in others for name in _known_as(path)} if timelines else set()
         self.failed = 0  # timelines that could not be written
 
     def add(self, analysis: Analysis) -> None:
         """A picture, or a frame of a video."""
-        if self._frame is not None and not follows(analysis, self._frame):
+        if self._last is not None and not follows(analysis, self._last):
             self._end_clip()
         if analysis.path is None:
             return
-        if analysis.frame is not None:
-            self._frame = analysis
-            if self._timelines is not None:
+        if analysis.frame is not None or analysis.path in self._below:
+            self._last = analysis
+            self._summing.add(analysis)
+            if self._timelines is not None and analysis.frame is not None:
                 self._clip.append(analysis)
-            if self._sheet is not None:
+            if self._sheet is not None and analysis.frame is not None:
                 self._keep_moments(analysis.frame, analysis.faces)
         elif self._sheet is not None and analysis.faces:
             self._faces.update(face.emotion for face in analysis.faces)
@@ -82,6 +89,12 @@ class Views:
             save_picture(page, self._sheet)
             if hidden := self._faces.total() - len(self._tiles):
                 complain(f"--contact-sheet {self._sheet}: {hidden} more faces are not shown on it")
+        if (tracks := self._tracks) is not None:
+            kind = tracks.suffix.lower()
+            write_atomically(tracks, lambda beside: write_tracks(self._summaries, beside, kind))
+        for option, place in (("--timeline", self._timelines), ("--tracks", self._tracks)):
+            if place is not None and not self._summaries:
+                complain(f"{option} {place}: there is no video among the inputs")
 
     def _keep_moments(self, frame: int, faces: Iterable[Face]) -> None:
         for face in faces:
@@ -94,9 +107,10 @@ class Views:
         """No more frames of the video at hand will come."""
         if self._timelines is not None and self._clip:
             self._write_timeline(self._timelines)
-        if self._frame is not None and self._frame.path is not None:
-            self._add_moments(Path(self._frame.path))
-        self._frame, self._moments = None, {}
+        if self._last is not None and self._last.path is not None:
+            self._add_moments(Path(self._last.path))
+            self._summaries.append(self._summing.summary())
+        self._last, self._moments, self._summing = None, {}, Summing()
 
     def _add_moments(self, clip: Path) -> None:
         """A tile for each, of its frame: the video is read once more, as far as is needed."""

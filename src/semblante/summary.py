@@ -1,0 +1,146 @@
+"""What each person in a video showed, over all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from semblante.emotions import EMOTIONS
+from semblante.errors import OptionError
+from semblante.results import Analysis
+
+_DIGITS: Final = 5  # of shares and probabilities in files
+
+
+@dataclass(frozen=True)
+class TrackSummary:
+    """One track: a person, for as long as they could be followed."""
+
+    track: int
+    first_s: float  # when it was seen first and last
+    last_s: float
+    frames: int  # in so many of those that were analysed
+    emotion: str  # the most probable on average
+    # For each of `semblante.EMOTIONS`, over these frames; each of the two adds up to 1.
+    probabilities: dict[str, float] = field(hash=False)  # on average
+    shares: dict[str, float] = field(hash=False)  # of the frames, in which it was the most probable
+
+    def to_dict(self) -> dict[str, Any]:
+        """As it stands in JSON; probabilities and shares are rounded to 5 digits."""
+        return {
+            "track": self.track,
+            "first_s": self.first_s,
+            "last_s": self.last_s,
+            "frames": self.frames,
+            "emotion": self.emotion,
+            "probabilities": _rounded(self.probabilities),
+            "shares": _rounded(self.shares),
+        }
+
+
+@dataclass(frozen=True)
+class VideoSummary:
+    """A video, as far as it could be read."""
+
+    path: str | None  # None of a camera
+    frames: int  # that were analysed
+    tracks: tuple[TrackSummary, ...]
+    error: str | None = None  # one line: why it could not be read to its end, or its copy written
+
+    def to_dict(self) -> dict[str, Any]:
+        """As it stands in JSON."""
+        return {
+            "path": self.path,
+            "frames": self.frames,
+            "tracks": [track.to_dict() for track in self.tracks],
+            "error": self.error,
+        }
+
+
+class Summing:
+    """Adds up a video's frames as they come; memory grows only with its tracks."""
+
+    def __init__(self) -> None:
+        self._tracks: dict[int, _Sums] = {}
+        self._path: str | None = None
+        self.frames = 0  # so far
+        self._error: str | None = None
+
+    def add(self, analysis: Analysis) -> None:
+        """The next frame, or what says at the end why the video could not be read."""
+        self._path = analysis.path
+        self._error = self._error or analysis.error
+        if analysis.frame is None:
+            return
+        self.frames += 1
+        time_s = analysis.time_s or 0.0
+        for face in analysis.faces:
+            number = face.track or 0  # all in one, where they were made without tracks
+            sums = self._tracks.setdefault(number, _Sums(time_s))
+            sums.last_s = time_s
+            sums.frames += 1
+            sums.showing[face.emotion] += 1
+            for emotion, probability in face.probabilities.items():
+                sums.probabilities[emotion] += probability
+
+    def summary(self) -> VideoSummary:
+        """Of all that was added, tracks in the order of their numbers."""
+        tracks = tuple(sums.summary(track) for track, sums in sorted(self._tracks.items()))
+        return VideoSummary(self._path, self.frames, tracks, self._error)
+
+
+def summarize(frames: Iterable[Analysis]) -> VideoSummary:
+    """What each person showed in a video, of which `Analyzer.analyze_video` gives the `frames`.
+
+    Raises `OptionError` for the `Analysis` of a picture.
+    """
+    summing = Summing()
+    for analysis in frames:
+        found = None if isinstance(analysis, Analysis) else type(analysis).__name__
+        if found is None and analysis.frame is None and analysis.error is None:
+            found = "a picture"
+        if found is not None:
+            raise OptionError(f"expected the frames that `analyze_video` gives, found {found}")
+        summing.add(analysis)
+    return summing.summary()
+
+
+@dataclass
+class _Sums:
+    """What was added up of one track."""
+
+    first_s: float
+    last_s: float = 0.0
+    frames: int = 0
+    showing: dict[str, float] = field(default_factory=lambda: dict.fromkeys(EMOTIONS, 0.0))
+    probabilities: dict[str, float] = field(default_factory=lambda: dict.fromkeys(EMOTIONS, 0.0))
+
+    def summary(self, track: int) -> TrackSummary:
+        mean = {emotion: total / self.frames for emotion, total in self.probabilities.items()}
+        shares = {emotion: frames / self.frames for emotion, frames in self.showing.items()}
+        likeliest = max(EMOTIONS, key=lambda emotion: mean[emotion])
+        return TrackSummary(track, self.first_s, self.last_s, self.frames, likeliest, mean, shares)
+
+
+def _rounded(values: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, _DIGITS) for name, value in values.items()}
+
+
+# -- as a table ---------------------------------------------------------------------------------
+
+TRACK_COLUMNS: Final = (
+    "path", "track", "first_s", "last_s", "frames", "emotion", *EMOTIONS,
+    *(f"{emotion}_share" for emotion in EMOTIONS), "error",
+)  # fmt: skip
+
+
+def track_rows(summary: VideoSummary) -> Iterator[list[Any]]:
+    """A row of `TRACK_COLUMNS` for each track; a video without any has one without its columns."""
+    if not summary.tracks:
+        yield [summary.path, *[None] * (len(TRACK_COLUMNS) - 2), summary.error]
+    for track in summary.tracks:
+        values = track.to_dict()
+        of_emotions = (values.pop("probabilities"), values.pop("shares"))
+        each = [of_each[emotion] for of_each in of_emotions for emotion in EMOTIONS]
+        yield [summary.path, *values.values(), *each, summary.error]

@@ -1,0 +1,162 @@
+"""What each person in a video showed over all of it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import semblante
+from conftest import EXAMPLE
+from films import FPS, canvas, write_video
+from program import PROGRAM
+from program import semblante as run
+from semblante import EMOTIONS, Analysis, Box, Face
+from semblante.errors import OptionError
+
+MISSING = "semblante: {}: there is no video among the inputs\n"
+
+
+def frames(path: str = "a.mp4", n: int = 40) -> Iterator[Analysis]:
+    """Of two people, of whom the second comes later and is hidden in between."""
+    rng = np.random.default_rng(0)
+    for number in range(n):
+        seen = [1] if number < 10 or 20 <= number < 25 else [1, 2]
+        faces = []
+        for track in seen:
+            values = rng.dirichlet(np.ones(7))
+            probabilities = dict(zip(EMOTIONS, values.tolist(), strict=True))
+            emotion = EMOTIONS[int(values.argmax())]
+            faces.append(Face(Box(3, 4, 20, 20), 0.9, emotion, probabilities, track))
+        yield Analysis(path, 60, 60, tuple(faces), number, number / FPS)
+
+
+def test_each_track_has_its_times_means_and_shares() -> None:
+    found = semblante.summarize(frames())
+    assert (found.path, found.frames, found.error) == ("a.mp4", 40, None)
+    assert [track.track for track in found.tracks] == [1, 2]
+    for track in found.tracks:
+        own = [(f.time_s, face) for f in frames() for face in f.faces if face.track == track.track]
+        assert (track.first_s, track.last_s) == (own[0][0], own[-1][0])
+        assert track.frames == len(own)
+        for emotion in EMOTIONS:
+            mean = np.mean([face.probabilities[emotion] for _, face in own])
+            share = np.mean([face.emotion == emotion for _, face in own])
+            assert track.probabilities[emotion] == pytest.approx(mean)
+            assert track.shares[emotion] == pytest.approx(share)
+        assert track.emotion == max(EMOTIONS, key=lambda name: track.probabilities[name])
+    assert (found.tracks[1].first_s, found.tracks[1].frames) == (0.5, 25)
+
+
+def test_a_video_that_breaks_off_says_so() -> None:
+    found = semblante.summarize([*frames(n=5), Analysis("a.mp4", None, None, error="breaks off")])
+    assert (found.frames, found.error, len(found.tracks)) == (5, "breaks off", 1)
+
+
+def test_pictures_are_no_frames() -> None:
+    with pytest.raises(OptionError, match="`analyze_video` gives, found a picture"):
+        semblante.summarize([Analysis("a.png", 60, 60)])
+    with pytest.raises(OptionError, match="`analyze_video` gives, found Face"):
+        semblante.summarize(face for frame in frames() for face in frame.faces)  # type: ignore[misc]
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A film of one head and then two, one of nobody, and one that is none."""
+    folder = tmp_path_factory.mktemp("films")
+    picture = semblante.load_image(EXAMPLE)
+    head = np.asarray(Image.fromarray(picture[0:270, 90:360]).resize((130, 130)))
+
+    def one_or_two(number: int) -> np.ndarray:
+        return canvas((head, 10, 40), *([(head, 170, 60)] if number >= 10 else []))
+
+    write_video(folder / "a.mp4", 30, one_or_two)
+    write_video(folder / "b.mp4", 5, lambda _: canvas())
+    (folder / "c.mp4").write_bytes(b"no film" * 100)
+    (folder / "d.jpg").write_bytes(EXAMPLE.read_bytes())
+    return folder
+
+
+def test_a_table_of_tracks(films: Path, tmp_path: Path) -> None:
+    table = tmp_path / "tracks.csv"
+    done = run("analyze", films, "--tracks", table, "--format", "json")
+    assert done.returncode == 1  # c.mp4
+    with table.open(newline="", encoding="utf-8") as file:
+        first, second, nobody, broken = csv.DictReader(file)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    own = [line for line in lines if line["path"] == str(films / "a.mp4")]
+    for row, track in ((first, 1), (second, 2)):
+        seen = [(f["time_s"], g) for f in own for g in f["faces"] if g["track"] == track]
+        assert (row["path"], row["track"]) == (str(films / "a.mp4"), str(track))
+        assert (float(row["first_s"]), float(row["last_s"])) == (seen[0][0], seen[-1][0])
+        assert int(row["frames"]) == len(seen)
+        happy = [g["probabilities"]["happy"] for _, g in seen]
+        assert float(row["happy"]) == pytest.approx(np.mean(happy), abs=1e-4)
+        assert row["emotion"] == "happy"
+        assert row["happy_share"] == "1.0"
+        assert row["error"] == ""
+    assert float(second["first_s"]) >= 0.5
+    assert (nobody["path"], nobody["track"], nobody["frames"]) == (str(films / "b.mp4"), "", "")
+    assert (broken["path"], broken["track"]) == (str(films / "c.mp4"), "")
+    assert broken["error"].startswith(str(films / "c.mp4"))
+
+
+def test_its_other_forms(films: Path, tmp_path: Path) -> None:
+    done = run("analyze", films, "--tracks", tmp_path / "t.json", "--out", tmp_path / "faces.csv")
+    assert done.returncode == 1
+    lines = [json.loads(line) for line in (tmp_path / "t.json").read_text().splitlines()]
+    assert [Path(line["path"]).name for line in lines] == ["a.mp4", "b.mp4", "c.mp4"]
+    assert [len(line["tracks"]) for line in lines] == [2, 0, 0]
+    assert [line["frames"] for line in lines] == [30, 5, 0]
+    assert lines[0]["tracks"][0]["probabilities"]["happy"] > 0.5
+    parquet = pytest.importorskip("pyarrow.parquet")
+    run("analyze", films / "a.mp4", "--tracks", tmp_path / "t.parquet", "--every", "0.5s")
+    table = parquet.read_table(tmp_path / "t.parquet")
+    assert table["track"].to_pylist() == [1, 2]
+    assert table["frames"].to_pylist() == [3, 2]
+    assert table["error"].null_count == 2
+
+
+def test_a_run_that_was_killed_has_all_tracks_in_the_end(films: Path, tmp_path: Path) -> None:
+    long = write_video(tmp_path / "long.mp4", 400, lambda _: canvas())
+    out, table = tmp_path / "f.csv", tmp_path / "t.csv"
+    both = ("analyze", films / "a.mp4", long, "--out", out, "--tracks", table, "--resume")
+    process = subprocess.Popen([PROGRAM, *map(str, both)], stdout=subprocess.DEVNULL)
+    partial = out.with_name("f.csv.partial")
+    while not partial.exists() or b'"ended": true' not in partial.read_bytes():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() < 0
+    assert not table.exists()
+    assert run(*both).returncode == 0
+    rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))
+    assert [Path(row["path"]).name for row in rows] == ["a.mp4", "a.mp4", "long.mp4"]
+
+
+def test_where_it_cannot_be(films: Path, tmp_path: Path) -> None:
+    done = run("analyze", films, "--tracks", tmp_path / "t.txt")
+    assert done.returncode == 2
+    assert (
+        "t.txt: expected a name that ends in .csv, .json, .jsonl, .ndjson, .parquet" in done.stderr
+    )
+    done = run("analyze", films, "--tracks", tmp_path / "no" / "t.csv")
+    assert (done.returncode, "there is no folder" in done.stderr) == (2, True)
+    done = run("analyze", films, "--tracks", tmp_path / "t.csv", "--out", tmp_path / "t.csv")
+    assert (done.returncode, "the place of two things" in done.stderr) == (2, True)
+
+
+def test_pictures_alone_have_no_tracks(tmp_path: Path) -> None:
+    table, lines = tmp_path / "t.csv", tmp_path / "lines"
+    done = run("analyze", EXAMPLE, "--tracks", table, "--timeline", lines)
+    assert done.returncode == 0
+    assert MISSING.format(f"--tracks {table}") in done.stderr
+    assert MISSING.format(f"--timeline {lines}") in done.stderr
+    assert len(table.read_text().splitlines()) == 1
