@@ -1,8 +1,8 @@
 """Write the generated parts of the documentation: `make docs`.
 
     docs/command-line.md       from the program's own help, and command-line.es.md
-    README.md, README.es.md,   what stands between the marks `<!-- name -->` and `<!-- /name -->`:
-    docs/model-card.md         what commands print, and tables from benchmarks/results/*.json
+    `PAGES` below              what stands between the marks `<!-- name -->` and `<!-- /name -->`:
+                               what commands print, and tables from benchmarks/results/*.json
     docs/images/               the annotated example, and pictures of the released training
 
 A test compares the text parts with what this program would write.
@@ -23,14 +23,16 @@ from typer.cli import get_docs_for_click
 from semblante.cli.app import app
 from semblante.cli.language import localise
 from semblante.emotions import emotion_name
+from semblante.evaluation import class_name
 from semblante.models import DEFAULT_MODEL
+from semblante.translation import translated
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PROGRAM = Path(sys.executable).parent / "semblante"
 PAGES = (
-    "README.md", "README.es.md", "docs/model-card.md", "docs/data.md", "docs/how-it-learns.md",
-    "docs/how-it-learns.es.md",
+    "README.md", "README.es.md", "docs/model-card.md", "docs/model-card.es.md", "docs/data.md",
+    "docs/data.es.md", "docs/how-it-learns.md", "docs/how-it-learns.es.md",
 )  # fmt: skip
 # A link to a line of code, found again by what stands in it: (../src/x.py#L12 "def f(").
 _CODE = re.compile(r'\(\.\./(src/[^)#\s]+)#L\d+ "([^"]+)"\)')
@@ -110,11 +112,9 @@ def generated_parts() -> dict[str, str]:
             for path in sorted(RESULTS.glob("latency*.json"), reverse=True)
         ),
         "robustness": robustness_table(json.loads((RESULTS / "robustness.json").read_text())),
-        "per-class": per_class_table(accuracy, ("PrivateTest", "none", "fer2013")),
-        "per-class:ferplus": per_class_table(accuracy, ("PrivateTest", "flip", "ferplus")),
-        "selective": selective_table(accuracy),
         "failures": failures_table(json.loads((RESULTS / "failures.json").read_text())),
         "audit": f"```text\n{trimmed(audit)}\n```",
+        "audit:es": f"```text\n{audit_in(audit, 'es')}\n```",
     }
     for name in dict.fromkeys(row["model"] for row in accuracy):
         dial = json.loads((RESULTS / f"dial-{name}.json").read_text())
@@ -128,6 +128,10 @@ def generated_parts() -> dict[str, str]:
         parts[f"learning-curve:{language}"] = learning_curve_table(curve, words)
         shown = printed(str(PROGRAM), "analyze", "examples", "--lang", language)
         parts[f"analyze:{language}"] = f"```text\n{trimmed(shown)}\n```"
+        for labels, tta in (("fer2013", "none"), ("ferplus", "flip")):
+            wanted = ("PrivateTest", tta, labels)
+            parts[f"per-class:{labels}:{language}"] = per_class_table(accuracy, wanted, language)
+        parts[f"selective:{language}"] = selective_table(accuracy, words)
         usual = [row for row in accuracy + peers if in_readme(row)]
         parts[f"accuracy:{language}"] = accuracy_table(usual, words)
         parts[f"sure:{language}"] = surest(accuracy, words)
@@ -142,6 +146,22 @@ def printed(*command: str) -> str:
 
 def trimmed(text: str) -> str:
     return "\n".join(line.rstrip() for line in text.splitlines())
+
+
+def audit_in(audit: str, language: str) -> str:
+    """What `data audit` prints with `--lang`, from what it printed in English."""
+    rows = []
+    for line in audit.splitlines():
+        name, value = re.split(r"(?<=\S)\s{2,}", line.rstrip(), maxsplit=1)
+        if name == "class balance":
+            told = (each.split() for each in value.split(", "))
+            value = ", ".join(
+                f"{emotion_name(emotion, language)} {translated(n, language)}"
+                for emotion, n in told
+            )
+        rows.append((translated(name, language), translated(value, language)))
+    wide = max(len(name) for name, _ in rows) + 2
+    return "\n".join(f"{name:{wide}}{value}" for name, value in rows)
 
 
 def as_spanish(text: str) -> str:
@@ -169,6 +189,8 @@ _WORDS: dict[str, dict[str, Any]] = {
         "none": "1 (as it is)", "flip": "2 (and mirrored)", "ten-crop": "10 crops",
         "fer2013": "", "ferplus": ", FER+ labels",
         "lessons": ["run", "epochs", "faces", "at the end: Training", "PublicTest"],
+        "per-class": ["emotion", "precision", "recall", "F1", "n"],
+        "selective": ["probability at least", "of the faces", "right", "leak-free"],
         "figure": str, "count": "{:,}".format,
         "evidence": ["emotion", "whole face", "eyes hidden", "nose hidden", "mouth hidden"],
         "under": "too small", "first": "first stage", "over": "too few faces",
@@ -183,6 +205,8 @@ _WORDS: dict[str, dict[str, Any]] = {
         "none": "1 (tal cual)", "flip": "2 (y reflejada)", "ten-crop": "10 recortes",
         "fer2013": "", "ferplus": ", etiquetas FER+",
         "lessons": ["corrida", "épocas", "rostros", "al final: Training", "PublicTest"],
+        "per-class": ["emoción", "precisión", "exhaustividad", "F1", "n"],
+        "selective": ["probabilidad de al menos", "de los rostros", "aciertos", "sin copias"],
         "figure": as_spanish, "count": counted_in_spanish,
         "evidence": ["emoción", "rostro entero", "ojos tapados", "nariz tapada", "boca tapada"],
         "under": "red pequeña", "first": "primera etapa", "over": "pocos rostros",
@@ -229,29 +253,32 @@ def in_readme(row: dict[str, Any]) -> bool:
     return row["tta"] == "none" and there and row["labels"] == "fer2013"
 
 
-def per_class_table(results: list[dict[str, Any]], wanted: tuple[str, str, str]) -> str:
+def per_class_table(
+    results: list[dict[str, Any]], wanted: tuple[str, str, str], language: str
+) -> str:
     """Of the default model, the first one measured; `wanted`: split, views and labels."""
     row = next(row for row in results if (row["split"], row["tta"], row["labels"]) == wanted)
+    figure = _WORDS[language]["figure"]
     lines = [
-        [emotion, *(f"{figures[key]:.3f}" for key in ("precision", "recall", "f1")),
+        [class_name(emotion, language),
+         *(figure(f"{figures[key]:.3f}") for key in ("precision", "recall", "f1")),
          str(figures["n"])]
         for emotion, figures in row["per_class"].items()
     ]  # fmt: skip
-    return table(["emotion", "precision", "recall", "F1", "n"], lines)
+    return table(_WORDS[language]["per-class"], lines)
 
 
-def selective_table(results: list[dict[str, Any]]) -> str:
+def selective_table(results: list[dict[str, Any]], words: dict[str, Any]) -> str:
     """Of the default model as `analyze` looks at pictures, and of the others."""
     rows = [row for row in results if is_usual(row)]
     lines = [
-        [f"{at['confidence']:.0%}", *(f"{row['selective'][k][part]:.1%}" for row in rows
-                                      for part in ("share", "accuracy", "leak_free"))]
+        [words["figure"](f"{at['confidence']:.0%}"),
+         *(words["figure"](f"{row['selective'][k][part]:.1%}") for row in rows
+           for part in ("share", "accuracy", "leak_free"))]
         for k, at in enumerate(rows[0]["selective"])
     ]  # fmt: skip
-    heads = (
-        f"{row['model']}: {part}" for row in rows for part in ("of the faces", "right", "leak-free")
-    )
-    return table(["probability at least", *heads], lines)
+    heads = (f"{row['model']}: {part}" for row in rows for part in words["selective"][1:])
+    return table([words["selective"][0], *heads], lines)
 
 
 def is_usual(row: dict[str, Any]) -> bool:
