@@ -28,14 +28,15 @@ from program import PROGRAM, semblante
 from semblante import Analysis, Analyzer
 from semblante.cli.analyze import _progress
 from semblante.cli.app import app
-from semblante.cli.formats import COLUMNS, write_table
+from semblante.cli.formats import write_table
 from semblante.cli.inputs import Clip, Input, Picture, Unreadable, annotated_places, find_inputs
 from semblante.cli.journal import Journal
-from semblante.cli.views import Views
+from semblante.cli.overviews import Overviews
 from semblante.cli.work import Result, Work
 from semblante.errors import OptionError
 from semblante.images import save_picture
 from semblante.recognise.sheets import clock
+from semblante.tabular import COLUMNS
 
 
 @pytest.fixture(scope="module")
@@ -184,14 +185,14 @@ def test_interrupted_while_the_pages_are_made(
 ) -> None:
     """The results are written by then; what is made of them is still to come."""
 
-    def interrupted(self: Views) -> None:
+    def interrupted(self: Overviews) -> None:
         raise KeyboardInterrupt
 
     out, sheet = tmp_path / "x.json", tmp_path / "sheet.png"
     arguments = ["analyze", str(archive), "--format", "json", "--out", str(out)]
     arguments += ["--contact-sheet", str(sheet)]
     with monkeypatch.context() as patch:
-        patch.setattr(Views, "write", interrupted)
+        patch.setattr(Overviews, "write", interrupted)
         assert CliRunner().invoke(app, arguments).exit_code == 130
     whole = out.read_text()
     assert not sheet.exists()
@@ -395,7 +396,7 @@ def test_the_end_of_a_long_path_is_shown(tmp_path: Path) -> None:
     console = Console(file=out, width=80, force_terminal=True, color_system=None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("semblante.cli.tables.Console", lambda **_: console)
-        write_table([Analysis(str(place / "participant-07.jpg"), 3, 4)], out, "en")
+        write_table([(0, Analysis(str(place / "participant-07.jpg"), 3, 4))], out, "en")
     cells = "".join(line.split(" ")[0] for line in out.getvalue().splitlines()[1:])
     assert cells.endswith("participant-07.jpg")
 
@@ -409,10 +410,10 @@ def test_journal_by_itself(tmp_path: Path) -> None:
     journal.close(done=False)
     again = Journal(out, {"a": 1}, resume=True)
     assert again.next_input == 1  # the video starts again
-    assert list(again.analyses()) == [picture]
+    assert list(again.found()) == [(0, picture)]
     again.add(1, frame, ended=False)
     again.add(1, None, ended=True)
-    assert list(again.analyses()) == [picture, frame]
+    assert list(again.found()) == [(0, picture), (1, frame)]
     again.close(done=True)
     Journal(out, {"a": 1}, resume=True).close(done=True)  # not begun yet: it begins
     out.touch()
@@ -485,7 +486,7 @@ def test_what_a_run_left_that_found_nothing_is_in_nobody_s_way(
         partial.write_bytes(left)
     journal = Journal(tmp_path / "out.csv", {"inputs": ["a", "b"]}, resume=False)
     assert partial.read_bytes() == HEAD
-    assert list(journal.analyses()) == []
+    assert list(journal.found()) == []
     journal.close(done=True)
     assert not partial.exists()
 

@@ -45,7 +45,7 @@ def test_a_name_that_is_not_utf8_in_parquet(tmp_path: Path) -> None:
 def test_a_video_that_was_named_twice_has_two_rows_in_the_table() -> None:
     frames = [Analysis("a.mp4", 60, 60, (), frame, frame / 25) for frame in (0, 1)]
     file = io.StringIO()
-    write_table([*frames, *frames], file, "en")
+    write_table([(n, frame) for n in (0, 1) for frame in frames], file, "en")
     assert len(file.getvalue().splitlines()) == 3
 
 
@@ -57,7 +57,8 @@ def test_what_was_read_is_not_called_unread_in_the_table() -> None:
     whole = [replace(frame, path="d.mp4") for frame in clip]
     uncopied = Analysis("d.mp4", 60, 60, error="marked/d.mp4: cannot be written")  # likewise
     unread = Analysis("c.png", None, None, error="-")
-    write_table([*clip, broken, picture, unread, *whole, uncopied], file, "en")
+    each = ([*clip, broken], [picture], [unread], [*whole, uncopied])
+    write_table([(n, one) for n, found in enumerate(each) for one in found], file, "en")
     assert [
         line.split(maxsplit=2) for line in map(str.strip, file.getvalue().splitlines()[1:])
     ] == [
@@ -84,7 +85,7 @@ def test_what_was_read_is_not_called_unread_in_the_table() -> None:
 )
 def test_names_in_the_table_are_what_they_are(path: str, shown: str) -> None:
     file = io.StringIO()
-    write_table([Analysis(path, 60, 60)], file, "en")
+    write_table([(0, Analysis(path, 60, 60))], file, "en")
     _, row = file.getvalue().splitlines()
     assert row.split("  ")[0] == shown
 
@@ -92,5 +93,5 @@ def test_names_in_the_table_are_what_they_are(path: str, shown: str) -> None:
 def test_a_broken_video_that_was_named_twice_has_two_rows() -> None:
     broken = Analysis("x.mp4", None, None, error="x.mp4: cannot be read")
     file = io.StringIO()
-    write_table([broken, broken], file, "en")
+    write_table([(0, broken), (1, broken)], file, "en")
     assert file.getvalue().count("not read") == 2

@@ -46,7 +46,8 @@ from semblante.recognise.classifier import Classifier, import_onnxruntime, softm
 from semblante.recognise.cnn import CnnDetector
 from semblante.recognise.detection import Detection
 from semblante.recognise.detectors import WholePicture
-from semblante.results import COLUMNS, percent, rows_of
+from semblante.results import percent
+from semblante.tabular import COLUMNS, face_rows
 
 
 @pytest.fixture(scope="module")
@@ -734,7 +735,7 @@ def test_a_table_of_pandas(analyzer: Analyzer, tmp_path: Path) -> None:
     assert "broken.jpg" in frame["error"][1]
     read = pandas.read_csv(io.StringIO(frame.to_csv(index=False)))
     assert list(read.columns) == list(frame.columns)
-    with pytest.raises(OptionError, match="an Analysis each, found Face"):
+    with pytest.raises(OptionError, match="a VideoSummary each, found Face"):
         semblante.to_pandas(analyzer.analyze(EXAMPLE))  # type: ignore[arg-type]
     nothing = semblante.to_pandas([])
     assert len(nothing) == 0
@@ -746,5 +747,5 @@ def test_probabilities_stand_under_their_names() -> None:
     """In whatever order somebody's own face has them."""
     others = dict.fromkeys(reversed(EMOTIONS), 0.05) | {"sad": 0.7}
     face = Face(Box(0, 0, 9, 9), 0.9, "sad", others)
-    [row] = rows_of(Analysis("a.png", 10, 10, (face,)))
+    [row] = face_rows(Analysis("a.png", 10, 10, (face,)))
     assert dict(zip(COLUMNS, row, strict=True))["sad"] == 0.7

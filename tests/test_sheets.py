@@ -17,7 +17,9 @@ from conftest import EXAMPLE
 from films import FPS, SIZE, canvas, write_video
 from program import semblante as run
 from semblante import EMOTIONS, Analysis, Analyzer, Box, Face
-from semblante.cli import views
+from semblante.cli import overviews
+from semblante.cli.inputs import Clip, Picture
+from semblante.cli.overviews import ContactSheet, Overviews, Timelines
 from semblante.emotions import emotion_name
 from semblante.recognise.annotate import COLOURS, pixelated
 from semblante.recognise.sheets import Tile, _axis, contact_sheet, tile_of, timeline
@@ -288,19 +290,23 @@ def test_a_timeline_needs_a_folder(tmp_path) -> None:
 
 
 def test_two_videos_of_one_name_have_a_timeline_each(tmp_path) -> None:
-    found = views.Views(None, tmp_path / "lines", "en")
-    for path in ("a/clip.mp4", "b/clip.mp4", "clip-2.mp4", "c/clip.mp4"):
-        found.add(Analysis(path, 9, 9, (face("happy"),), frame=0, time_s=0.0))
+    clips = [
+        Clip(Path(path), Path(Path(path).name))
+        for path in ("a/clip.mp4", "b/clip.mp4", "clip-2.mp4", "c/clip.mp4")
+    ]
+    found = Overviews(clips, [Timelines(tmp_path / "lines", "en")])
+    for number, clip in enumerate(clips):
+        found.add(number, Analysis(str(clip.path), 9, 9, (face("happy"),), frame=0, time_s=0.0))
     found.write()
     names = sorted(path.name for path in (tmp_path / "lines").iterdir())
     assert names == ["clip-2-2.mp4.png", "clip-2.mp4.png", "clip-3.mp4.png", "clip.mp4.png"]
 
 
 def test_timelines_lie_as_the_videos_lay(tmp_path) -> None:
-    below = {"x/a/clip.mp4": Path("a/clip.mp4"), "x/b/clip.mp4": Path("b/clip.mp4")}
-    found = views.Views(None, tmp_path, "en", below)
-    for path in below:
-        found.add(Analysis(path, 9, 9, (face("happy"),), frame=0, time_s=0.0))
+    clips = [Clip(Path("x", name, "clip.mp4"), Path(name, "clip.mp4")) for name in "ab"]
+    found = Overviews(clips, [Timelines(tmp_path, "en")])
+    for number, clip in enumerate(clips):
+        found.add(number, Analysis(str(clip.path), 9, 9, (face("happy"),), frame=0, time_s=0.0))
     found.write()
     names = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.png"))
     assert names == ["a/clip.mp4.png", "b/clip.mp4.png"]
@@ -332,9 +338,10 @@ def test_a_film_of_many_people(tmp_path) -> None:
 
 
 def test_a_video_looked_at_twice_has_two_timelines(tmp_path) -> None:
-    found = views.Views(None, tmp_path, "en")
-    for frame in (0, 1, 0, 1):
-        found.add(Analysis("clip.mp4", 9, 9, (face("happy"),), frame=frame, time_s=frame / 5))
+    found = Overviews([Clip(Path("clip.mp4"), Path("clip.mp4"))] * 2, [Timelines(tmp_path, "en")])
+    for number, frame in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        seen = Analysis("clip.mp4", 9, 9, (face("happy"),), frame=frame, time_s=frame / 5)
+        found.add(number, seen)
     found.write()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clip-2.mp4.png", "clip.mp4.png"]
 
@@ -346,10 +353,11 @@ def test_faces_beyond_the_contact_sheet_are_counted(tmp_path, monkeypatch, capsy
         ImageDraw.ImageDraw, "text",
         lambda self, place, text, **how: (said.append(text), write(self, place, text, **how)),
     )  # fmt: skip
-    monkeypatch.setattr(views, "_MOST_TILES", 2)
-    found = views.Views(tmp_path / "sheet.png", None, "en")
-    for emotion in ("happy", "happy", "happy", "sad"):
-        found.add(Analysis(str(EXAMPLE), 512, 512, (face(emotion),)))
+    monkeypatch.setattr(overviews, "_MOST_TILES", 2)
+    pictures = [Picture(EXAMPLE, Path(EXAMPLE.name))] * 4
+    found = Overviews(pictures, [ContactSheet(tmp_path / "sheet.png", "en")])
+    for number, emotion in enumerate(("happy", "happy", "happy", "sad")):
+        found.add(number, Analysis(str(EXAMPLE), 512, 512, (face(emotion),)))
     found.write()
     seen = ("82%", EXAMPLE.name)
     assert said == ["happy (3)", *seen, *seen, "sad (1)", "2 more faces are not shown"]
@@ -423,21 +431,23 @@ def test_a_contact_sheet_of_a_film_shows_each_track_where_it_is_clearest(
         25: (one("sad", 0.5, 1),),
     }
     sheets: list[list[Tile]] = []
-    drawn = views.contact_sheet
+    drawn = overviews.contact_sheet
     monkeypatch.setattr(
-        views,
+        overviews,
         "contact_sheet",
         lambda tiles, *about: (sheets.append(tiles), drawn(tiles, *about))[1],
     )
-    found = views.Views(tmp_path / "sheet.png", None, "en")
+    inputs = [Clip(film, Path("a/film.mp4")), Picture(EXAMPLE, Path(EXAMPLE.name))]
+    found = Overviews(inputs, [ContactSheet(tmp_path / "sheet.png", "en")])
     for number in range(30):
         faces = shown.get(number, ())
-        found.add(Analysis(str(film), 320, 240, faces, frame=number, time_s=number / FPS))
-    found.add(Analysis(str(EXAMPLE), 512, 512, (face("happy"),)))
+        found.add(0, Analysis(str(film), 320, 240, faces, frame=number, time_s=number / FPS))
+    found.add(1, Analysis(str(EXAMPLE), 512, 512, (face("happy"),)))
     found.write()
     [tiles] = sheets
     assert [(tile.emotion, tile.probability, tile.when) for tile in tiles] == [
-        ("happy", 0.9, "0:00"), ("happy", 0.7, "0:00"), ("sad", 0.5, "0:01"), ("happy", 0.82, ""),
+        ("happy", 0.9, "#1 0:00"), ("happy", 0.7, "#2 0:00"), ("sad", 0.5, "#1 0:01"),
+        ("happy", 0.82, ""),
     ]  # fmt: skip
     for tile, colour in zip(tiles, [shades[1], shades[1], shades[2]], strict=False):
         assert np.abs(tile.picture.mean(axis=(0, 1)) - colour).max() < 25

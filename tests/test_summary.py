@@ -19,9 +19,9 @@ from films import FPS, canvas, write_video
 from program import PROGRAM
 from program import semblante as run
 from semblante import EMOTIONS, Analysis, Box, Face
-from semblante.errors import OptionError
+from semblante.errors import OptionError, VideoError
 
-MISSING = "semblante: {}: there is no video among the inputs\n"
+MISSING = "semblante: {}: not written: no video among the inputs\n"
 
 
 def frames(path: str = "a.mp4", n: int = 40) -> Iterator[Analysis]:
@@ -59,12 +59,44 @@ def test_a_video_that_breaks_off_says_so() -> None:
     found = semblante.summarize([*frames(n=5), Analysis("a.mp4", None, None, error="breaks off")])
     assert (found.frames, found.error, len(found.tracks)) == (5, "breaks off", 1)
 
+    def breaks_off(n: int) -> Iterator[Analysis]:
+        yield from frames(n=n)
+        raise VideoError("a.mp4: breaks off")
+
+    found = semblante.summarize(breaks_off(5))
+    assert (found.frames, found.error, len(found.tracks)) == (5, "a.mp4: breaks off", 1)
+    with pytest.raises(VideoError, match="breaks off"):
+        semblante.summarize(breaks_off(0))
+
 
 def test_pictures_are_no_frames() -> None:
+    with pytest.raises(OptionError, match="found a single Analysis"):
+        semblante.summarize(Analysis("a.png", 60, 60))  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match=r"found frame 0 of b\.mp4 after frame 39 of a\.mp4"):
+        semblante.summarize([*frames(), *frames("b.mp4")])
     with pytest.raises(OptionError, match="`analyze_video` gives, found a picture"):
         semblante.summarize([Analysis("a.png", 60, 60)])
     with pytest.raises(OptionError, match="`analyze_video` gives, found Face"):
         semblante.summarize(face for frame in frames() for face in frame.faces)  # type: ignore[misc]
+
+
+def test_as_a_table_of_pandas(films: Path, tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    analyzer = semblante.Analyzer()
+    clips = [films / "a.mp4", films / "b.mp4"]
+    table = semblante.to_pandas(semblante.summarize(analyzer.analyze_video(p)) for p in clips)
+    run("analyze", *clips, "--tracks", tmp_path / "t.csv")
+    run("analyze", *clips, "--tracks", tmp_path / "u.csv", "--out", tmp_path / "f.csv")
+    assert (tmp_path / "t.csv").read_bytes() == (tmp_path / "u.csv").read_bytes()
+    read = pandas.read_csv(tmp_path / "t.csv")
+    assert list(table.columns) == list(read.columns)
+    assert table["of_frames"].tolist() == read["of_frames"].tolist() == [30, 30, 5]
+    assert table["happy"].dropna().tolist() == read["happy"].dropna().tolist()
+    one = semblante.to_pandas(semblante.summarize(frames()))
+    assert one["track"].tolist() == [1, 2]
+    assert len(semblante.to_pandas(next(frames()))) == 1
+    with pytest.raises(OptionError, match="a VideoSummary each, found Analysis"):
+        semblante.to_pandas([semblante.summarize(frames()), next(frames())])
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +136,7 @@ def test_a_table_of_tracks(films: Path, tmp_path: Path) -> None:
         assert row["error"] == ""
     assert float(second["first_s"]) >= 0.5
     assert (nobody["path"], nobody["track"], nobody["frames"]) == (str(films / "b.mp4"), "", "")
+    assert (second["of_frames"], nobody["of_frames"], broken["of_frames"]) == ("30", "5", "0")
     assert (broken["path"], broken["track"]) == (str(films / "c.mp4"), "")
     assert broken["error"].startswith(str(films / "c.mp4"))
 
@@ -155,8 +188,9 @@ def test_where_it_cannot_be(films: Path, tmp_path: Path) -> None:
 
 def test_pictures_alone_have_no_tracks(tmp_path: Path) -> None:
     table, lines = tmp_path / "t.csv", tmp_path / "lines"
+    table.write_text("of yesterday")
     done = run("analyze", EXAMPLE, "--tracks", table, "--timeline", lines)
     assert done.returncode == 0
     assert MISSING.format(f"--tracks {table}") in done.stderr
     assert MISSING.format(f"--timeline {lines}") in done.stderr
-    assert len(table.read_text().splitlines()) == 1
+    assert table.read_text() == "of yesterday"

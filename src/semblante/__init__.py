@@ -25,8 +25,9 @@ from semblante.recognise.detection import Detection, Detector
 from semblante.recognise.explain import Explanation
 from semblante.recognise.pipeline import Analyzer
 from semblante.recognise.sheets import evidence_sheet
-from semblante.results import Analysis, Box, Face, to_pandas
+from semblante.results import Analysis, Box, Face
 from semblante.summary import TrackSummary, VideoSummary, summarize
+from semblante.tabular import to_pandas
 
 __version__ = "0.1.0"
 

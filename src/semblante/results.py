@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
-
-from semblante.emotions import EMOTIONS
-from semblante.errors import MissingExtraError, OptionError
-
-if TYPE_CHECKING:
-    import pandas
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -67,14 +61,20 @@ class Face:
     probabilities: dict[str, float] = field(hash=False)
     track: int | None = None  # the same number for the same person in a video; None in a picture
 
-    def to_dict(self) -> dict[str, Any]:
-        """As it stands in JSON; probabilities are rounded to 5 digits."""
+    @property
+    def probability(self) -> float:
+        """Of its `emotion`."""
+        return self.probabilities[self.emotion]
+
+    def to_dict(self, *, rounded: bool = True) -> dict[str, Any]:
+        """As it stands in JSON; probabilities are rounded to 5 digits, the score to 4."""
+        shown = self.probabilities
         return {
             "track": self.track,
             "box": self.box.to_list(),
-            "detection_score": round(self.detection_score, 4),
+            "detection_score": round(self.detection_score, 4) if rounded else self.detection_score,
             "emotion": self.emotion,
-            "probabilities": {name: round(p, 5) for name, p in self.probabilities.items()},
+            "probabilities": {n: round(p, 5) for n, p in shown.items()} if rounded else shown,
         }
 
     @classmethod
@@ -105,7 +105,7 @@ class Analysis:
     time_s: float | None = None
     error: str | None = None  # one line: why it could not be read, or its copy not be written
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self, *, rounded: bool = True) -> dict[str, Any]:
         """As it stands in JSON, a line a picture or frame."""
         return {
             "path": self.path,
@@ -113,7 +113,7 @@ class Analysis:
             "time_s": self.time_s,
             "width": self.width,
             "height": self.height,
-            "faces": [face.to_dict() for face in self.faces],
+            "faces": [face.to_dict(rounded=rounded) for face in self.faces],
             "error": self.error,
         }
 
@@ -127,47 +127,3 @@ class Analysis:
 def percent(probability: float) -> str:
     """As a person reads it, and 99% at most: no estimate is certain."""
     return f"{min(probability, 0.99):.0%}"
-
-
-# -- as a table ---------------------------------------------------------------------------------
-
-BOX_COLUMNS: Final = ("left", "top", "face_width", "face_height")
-WHOLE_COLUMNS: Final = ("frame", "width", "height", "face", "track", *BOX_COLUMNS)  # integers
-COLUMNS: Final = (
-    "path", "frame", "time_s", "width", "height", "face", "track", *BOX_COLUMNS, "detection_score",
-    "emotion", *EMOTIONS, "error",
-)  # fmt: skip
-
-
-def rows_of(analysis: Analysis) -> Iterator[list[Any]]:
-    """A row of `COLUMNS` for each face; a picture without any has one without face columns."""
-    if not isinstance(analysis, Analysis):  # a `Face`, say
-        raise OptionError(
-            "expected what `analyze_many` and `analyze_video` give, an Analysis each, found "
-            f"{type(analysis).__name__}"
-        )
-    about = [analysis.path, analysis.frame, analysis.time_s, analysis.width, analysis.height]
-    if not analysis.faces:
-        yield [*about, *[None] * (len(COLUMNS) - len(about) - 1), analysis.error]
-    for number, face in enumerate(analysis.faces, start=1):
-        values = face.to_dict()
-        cells = [values["track"], *values["box"], values["detection_score"], values["emotion"]]
-        probabilities = [values["probabilities"][emotion] for emotion in EMOTIONS]
-        yield [*about, number, *cells, *probabilities, analysis.error]
-
-
-def to_pandas(analyses: Iterable[Analysis]) -> pandas.DataFrame:
-    """A row for each face, with the columns of the CSV; numbers of things are pandas's Int64.
-
-    Raises `MissingExtraError` where pandas is not installed.
-    """
-    try:
-        import pandas
-    except ImportError:
-        raise MissingExtraError("a table of pandas", "pandas") from None
-    frame = pandas.DataFrame(
-        [row for analysis in analyses for row in rows_of(analysis)], columns=list(COLUMNS)
-    )
-    real = ["time_s", "detection_score", *EMOTIONS]
-    kinds = dict.fromkeys(WHOLE_COLUMNS, "Int64") | dict.fromkeys(real, "float64")
-    return frame.astype(kinds | dict.fromkeys(("path", "emotion", "error"), "string"))

@@ -1,13 +1,14 @@
-"""What each person in a video showed, over all of it."""
+"""What each track of a video, a person as far as they could be followed, showed over all of it."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from semblante.emotions import EMOTIONS
-from semblante.errors import OptionError
+from semblante.errors import OptionError, VideoError
 from semblante.results import Analysis
 
 _DIGITS: Final = 5  # of shares and probabilities in files
@@ -45,7 +46,7 @@ class VideoSummary:
 
     path: str | None  # None of a camera
     frames: int  # that were analysed
-    tracks: tuple[TrackSummary, ...]
+    tracks: tuple[TrackSummary, ...]  # in the order of their numbers
     error: str | None = None  # one line: why it could not be read to its end, or its copy written
 
     def to_dict(self) -> dict[str, Any]:
@@ -91,19 +92,47 @@ class Summing:
 
 
 def summarize(frames: Iterable[Analysis]) -> VideoSummary:
-    """What each person showed in a video, of which `Analyzer.analyze_video` gives the `frames`.
+    """What each track showed in a video, of which `Analyzer.analyze_video` gives the `frames`.
 
-    Raises `OptionError` for the `Analysis` of a picture.
+    A video that breaks off is summed up as far as it could be read, with its `error`; one of which
+    no frame can be read raises `VideoError`. Raises `OptionError` for the `Analysis` of a picture,
+    and for frames of more than one video.
     """
     summing = Summing()
+    try:
+        for analysis in _frames_of_one_video(frames):
+            summing.add(analysis)
+    except VideoError as error:
+        if not summing.frames:
+            raise
+        return replace(summing.summary(), error=str(error))
+    return summing.summary()
+
+
+def _frames_of_one_video(frames: Iterable[Analysis]) -> Iterator[Analysis]:
+    """`frames`, checked."""
+    if isinstance(frames, Analysis):
+        raise OptionError("expected the frames that `analyze_video` gives, found a single Analysis")
+    before: Analysis | None = None
     for analysis in frames:
         found = None if isinstance(analysis, Analysis) else type(analysis).__name__
         if found is None and analysis.frame is None and analysis.error is None:
             found = "a picture"
         if found is not None:
             raise OptionError(f"expected the frames that `analyze_video` gives, found {found}")
-        summing.add(analysis)
-    return summing.summary()
+        if before is not None and not _follows(analysis, before):
+            raise OptionError(
+                f"expected the frames of one video in order, found frame {analysis.frame} of "
+                f"{analysis.path} after frame {before.frame} of {before.path}"
+            )
+        yield analysis
+        before = analysis
+
+
+def _follows(analysis: Analysis, before: Analysis) -> bool:
+    if analysis.path != before.path or before.frame is None:
+        return False
+    return analysis.frame is None or analysis.frame > before.frame
 
 
 @dataclass
@@ -113,34 +142,15 @@ class _Sums:
     first_s: float
     last_s: float = 0.0
     frames: int = 0
-    showing: dict[str, float] = field(default_factory=lambda: dict.fromkeys(EMOTIONS, 0.0))
+    showing: Counter[str] = field(default_factory=Counter)
     probabilities: dict[str, float] = field(default_factory=lambda: dict.fromkeys(EMOTIONS, 0.0))
 
     def summary(self, track: int) -> TrackSummary:
         mean = {emotion: total / self.frames for emotion, total in self.probabilities.items()}
-        shares = {emotion: frames / self.frames for emotion, frames in self.showing.items()}
+        shares = {emotion: self.showing[emotion] / self.frames for emotion in EMOTIONS}
         likeliest = max(EMOTIONS, key=lambda emotion: mean[emotion])
         return TrackSummary(track, self.first_s, self.last_s, self.frames, likeliest, mean, shares)
 
 
 def _rounded(values: dict[str, float]) -> dict[str, float]:
     return {name: round(value, _DIGITS) for name, value in values.items()}
-
-
-# -- as a table ---------------------------------------------------------------------------------
-
-TRACK_COLUMNS: Final = (
-    "path", "track", "first_s", "last_s", "frames", "emotion", *EMOTIONS,
-    *(f"{emotion}_share" for emotion in EMOTIONS), "error",
-)  # fmt: skip
-
-
-def track_rows(summary: VideoSummary) -> Iterator[list[Any]]:
-    """A row of `TRACK_COLUMNS` for each track; a video without any has one without its columns."""
-    if not summary.tracks:
-        yield [summary.path, *[None] * (len(TRACK_COLUMNS) - 2), summary.error]
-    for track in summary.tracks:
-        values = track.to_dict()
-        of_emotions = (values.pop("probabilities"), values.pop("shares"))
-        each = [of_each[emotion] for of_each in of_emotions for emotion in EMOTIONS]
-        yield [summary.path, *values.values(), *each, summary.error]

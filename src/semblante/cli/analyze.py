@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -25,18 +25,18 @@ from semblante.cli.checks import (
     not_an_input,
     output_file,
     output_folder,
-    picture_file,
     require,
     sought,
 )
 from semblante.cli.formats import (
+    Format,
+    format_of,
     text_file,
-    write_csv,
-    write_json_lines,
     write_parquet,
     write_table,
+    write_text,
 )
-from semblante.cli.inputs import Clip, annotated_places, find_inputs
+from semblante.cli.inputs import annotated_places, find_inputs
 from semblante.cli.journal import Journal
 from semblante.cli.language import said
 from semblante.cli.options import (
@@ -50,7 +50,7 @@ from semblante.cli.options import (
     ModelOption,
     StepsOption,
 )
-from semblante.cli.views import Views
+from semblante.cli.overviews import ContactSheet, Overview, Overviews, Timelines, TrackTable
 from semblante.cli.work import Result, Work
 from semblante.errors import OptionError
 from semblante.files import identity, write_atomically
@@ -59,25 +59,6 @@ from semblante.recognise.pipeline import TTA, Analyzer
 from semblante.recognise.sheets import clock
 from semblante.recognise.video import LEAST_EVERY_S
 from semblante.results import Analysis
-
-
-class Format(StrEnum):
-    """How results are written."""
-
-    table = "table"
-    json = "json"
-    csv = "csv"
-    parquet = "parquet"
-
-
-_BY_SUFFIX: Final = {
-    ".csv": Format.csv,
-    ".json": Format.json,
-    ".jsonl": Format.json,
-    ".ndjson": Format.json,
-    ".parquet": Format.parquet,
-    ".txt": Format.table,
-}
 
 
 class PictureTta(StrEnum):
@@ -90,7 +71,7 @@ class PictureTta(StrEnum):
 assert tuple(PictureTta) == TTA
 
 
-# Its second name, opened, would cut off what a shell has redirected to a file.
+# Opened by its second name, a file that a shell has redirected output to would be cut off.
 _STANDARD_OUTPUT: Final = (Path("-"), Path("/dev/stdout"))
 
 
@@ -188,32 +169,44 @@ def analyze_command(
     streamed = out is None or (out.exists() and not out.is_file())  # a pipe, a device
     if format is None:
         format = Format.table if out is None or streamed else _format_of(out)
-    _check(format, out, annotate, contact_sheet, timeline, tracks, resume=resume, streamed=streamed)
+    _check(format, out, resume=resume, streamed=streamed)
     asked = sought(detector, min_face, min_score)
-    if blur and annotate is None:
+    if annotate is not None:
+        output_folder("--annotate", annotate)
+    elif blur:
         raise OptionError("--blur needs --annotate DIR, where the copies go")
     every_s = None if every is None else _seconds(every)
+    each: list[Overview] = []
     if contact_sheet is not None:
-        contact_sheet = picture_file("--contact-sheet", contact_sheet)
-    found = find_inputs(paths, filter(None, (annotate, timeline, contact_sheet, tracks)))
-    files = {"--out": out, "--contact-sheet": contact_sheet, "--tracks": tracks}
+        each.append(ContactSheet(contact_sheet, lang, every_s))
+        if blur:
+            complain(f"--contact-sheet {each[0].place}: --blur does not pixelate its faces")
+    if timeline is not None:
+        each.append(Timelines(timeline, lang))
+    if tracks is not None:
+        each.append(TrackTable(tracks))
+    found = find_inputs(paths, [*filter(None, [annotate]), *(one.place for one in each)])
+    inputs = [item.path for item in found]
+    files = {one.option: one.place for one in each if not isinstance(one, Timelines)}
+    if out is not None:
+        files["--out"] = out
     for option, written in files.items():
-        if written is not None:
-            not_an_input(option, written, Path(model), *(item.path for item in found))
+        not_an_input(option, written, Path(model), *inputs)
     places = annotated_places(found, annotate) if annotate is not None else {}
     _check_apart(*files.values(), *places.values())
+    for one in each:
+        if isinstance(one, Timelines):
+            one.keep_off([*inputs, *places.values(), *files.values()])
     analyzer = Analyzer(
         model, detector=detector, **asked, steps=steps, early_exit=early_exit, tta=tta, head=head,
     )  # fmt: skip
     work = Work(analyzer, found, places, every_s, lang, blur=blur)
-    others = [*(item.path for item in found), *places.values(), *files.values()]
-    below = {str(item.path): item.below for item in found if isinstance(item, Clip)}
-    views = Views(contact_sheet, timeline, lang, below, filter(None, others), every_s, tracks)
+    overviews = Overviews(found, each)
     if out is None:
-        failed = _as_they_come(work, format, views, sys.stdout)
+        failed = _as_they_come(work, format, overviews, sys.stdout)
     elif streamed:
         with text_file(out) as file:
-            failed = _as_they_come(work, format, views, file)
+            failed = _as_they_come(work, format, overviews, file)
     else:
         about = {
             "inputs": [str(item.path) for item in found], "model": analyzer.classifier.about,
@@ -223,49 +216,29 @@ def analyze_command(
             "annotate": None if annotate is None else str(annotate), "lang": lang, "blur": blur,
         }  # fmt: skip
         journal = Journal(out, about, resume=resume)
-        failed = _to_file(work, format, out, journal, views)
-    if failed or views.failed:
+        failed = _to_file(work, format, out, journal, overviews)
+    if failed or overviews.failed:
         raise typer.Exit(1)
 
 
-def _check(
-    format: Format,
-    out: Path | None,
-    annotate: Path | None,
-    contact_sheet: Path | None,
-    timeline: Path | None,
-    tracks: Path | None,
-    *,
-    resume: bool,
-    streamed: bool,
-) -> None:
+def _check(format: Format, out: Path | None, *, resume: bool, streamed: bool) -> None:
     if out is not None:
         output_file("--out", out)
     if resume and streamed:
         raise OptionError("--resume needs the --out FILE of the run that was interrupted")
-    if tracks is not None:
-        output_file("--tracks", tracks)
-        if _BY_SUFFIX.get(tracks.suffix.lower(), Format.table) is Format.table:
-            endings = ", ".join(end for end, kind in _BY_SUFFIX.items() if kind != Format.table)
-            raise OptionError(f"--tracks {tracks}: expected a name that ends in {endings}")
-    if Format.parquet in (format, tracks and _BY_SUFFIX[tracks.suffix.lower()]):
+    if format is Format.parquet:
         require("parquet", "writing Parquet", "pyarrow")
-    if format is Format.parquet and streamed:
-        raise OptionError("--format parquet needs --out FILE")
-    if contact_sheet is not None:
-        output_file("--contact-sheet", contact_sheet)
-    for option, folder in (("--annotate", annotate), ("--timeline", timeline)):
-        if folder is not None:
-            output_folder(option, folder)
+        if streamed:
+            raise OptionError("--format parquet needs --out FILE")
 
 
 def _format_of(out: Path) -> Format:
-    suffix = out.suffix.lower()
-    if suffix and suffix not in _BY_SUFFIX:
-        raise OptionError(
-            f"--out {out}: expected a name that ends in {', '.join(_BY_SUFFIX)}, or --format"
-        )
-    return _BY_SUFFIX.get(suffix, Format.table)
+    if not out.suffix:
+        return Format.table
+    try:
+        return format_of("--out", out)
+    except OptionError as error:
+        raise OptionError(f"{error}, or --format") from None
 
 
 def _seconds(text: str) -> float:
@@ -295,32 +268,35 @@ def _check_apart(*written: Path | None) -> None:
             seen.add(this)
 
 
-def _as_they_come(work: Work, format: Format, views: Views, file: IO[str]) -> int:
+def _as_they_come(work: Work, format: Format, overviews: Overviews, file: IO[str]) -> int:
     """Results, each as soon as it is there (a table when all are); returns how many inputs could
     not be read."""
     failed = 0
-    found: list[Analysis] = []  # where it becomes a table
+    kept: list[tuple[int, Analysis]] = []  # where it becomes a table
 
-    def analyses(tell: Callable[[Result], None]) -> Iterator[Analysis]:
+    def found(tell: Callable[[Result], None]) -> Iterator[tuple[int, Analysis]]:
         nonlocal failed
         for result in work.results():
             if result.analysis is not None:
                 failed += _told(result.analysis)
-                views.add(result.analysis)
-                yield result.analysis
+                overviews.add(result.input, result.analysis)
+                yield result.input, result.analysis
             tell(result)
 
     try:
         # A bar among lines that appear would tear them apart.
         with _progress(work, shown=format is Format.table or not file.isatty()) as tell:
             if format is Format.table:
-                found.extend(analyses(tell))
+                kept.extend(found(tell))
             else:
-                _write_text(analyses(tell), file, format, work.lang)
+                write_text(found(tell), file, format, work.lang)
+    except KeyboardInterrupt:
+        overviews.lost()
+        raise
     finally:  # the bar is gone; what there is is shown when it was interrupted, too
         if format is Format.table:
-            write_table(found, file, work.lang)
-    views.write()
+            write_table(kept, file, work.lang)
+    overviews.write()
     return failed
 
 
@@ -352,7 +328,7 @@ def _progress(
         yield tell
 
 
-def _to_file(work: Work, format: Format, out: Path, journal: Journal, views: Views) -> int:
+def _to_file(work: Work, format: Format, out: Path, journal: Journal, overviews: Overviews) -> int:
     """Results into a journal, then all of them into the file; returns how many failed."""
     done = False  # the results and the pages that are made of them
     first = journal.next_input
@@ -367,18 +343,18 @@ def _to_file(work: Work, format: Format, out: Path, journal: Journal, views: Vie
 
         def write(beside: Path) -> None:
             if format is Format.parquet:
-                write_parquet(journal.analyses(), beside)
+                write_parquet((analysis for _, analysis in journal.found()), beside)
                 return
             with text_file(beside) as file:
-                _write_text(journal.analyses(), file, format, work.lang)
+                write_text(journal.found(), file, format, work.lang)
 
         write_atomically(out, write)
         faces = showing = 0
-        for analysis in journal.analyses():
+        for number, analysis in journal.found():
             failed += analysis.error is not None
             faces, showing = faces + len(analysis.faces), showing + bool(analysis.faces)
-            views.add(analysis)
-        views.write()
+            overviews.add(number, analysis)
+        overviews.write()
         done = True
         if sys.stderr.isatty():  # where the bar was
             complain(
@@ -398,12 +374,3 @@ def _told(analysis: Analysis) -> bool:
     if analysis.error is not None:
         complain(analysis.error)
     return analysis.error is not None
-
-
-def _write_text(analyses: Iterable[Analysis], file: IO[str], format: Format, lang: str) -> None:
-    if format is Format.json:
-        write_json_lines(analyses, file)
-    elif format is Format.csv:
-        write_csv(analyses, file)
-    else:
-        write_table(analyses, file, lang)

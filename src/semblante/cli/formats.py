@@ -6,18 +6,69 @@ import csv
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import StrEnum
+from operator import itemgetter
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final
 
 from semblante.cli.tables import new_table, print_table
 from semblante.emotions import emotion_name
-from semblante.errors import MissingExtraError, printable
+from semblante.errors import MissingExtraError, OptionError, printable
 from semblante.recognise.sheets import clock
-from semblante.results import COLUMNS, WHOLE_COLUMNS, Analysis, percent, rows_of
-from semblante.summary import TRACK_COLUMNS, Summing, VideoSummary, track_rows
+from semblante.results import Analysis, percent
+from semblante.summary import Summing, VideoSummary
+from semblante.tabular import (
+    COLUMNS,
+    TEXT_COLUMNS,
+    TRACK_COLUMNS,
+    WHOLE_COLUMNS,
+    Row,
+    face_rows,
+    track_rows,
+)
 from semblante.translation import translated
 
-Row = list[Any]
+
+class Format(StrEnum):
+    """How results are written."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+    parquet = "parquet"
+
+
+_BY_SUFFIX: Final = {
+    ".csv": Format.csv,
+    ".json": Format.json,
+    ".jsonl": Format.json,
+    ".ndjson": Format.json,
+    ".parquet": Format.parquet,
+    ".txt": Format.table,
+}
+
+
+def format_of(option: str, path: Path, *, but: Format | None = None) -> Format:
+    """What a file's name asks for by its ending. Raises `OptionError` where that says nothing, or
+    asks for what cannot be written: `but`."""
+    known = {suffix: format for suffix, format in _BY_SUFFIX.items() if format is not but}
+    if path.suffix.lower() in known:
+        return known[path.suffix.lower()]
+    raise OptionError(f"{option} {path}: expected a name that ends in {', '.join(known)}")
+
+
+def write_text(
+    found: Iterable[tuple[int, Analysis]], file: IO[str], format: Format, language: str
+) -> None:
+    """Each `Analysis`, with the number of its input, in any format but Parquet."""
+    if format is Format.table:
+        write_table(found, file, language)
+        return
+    analyses = (analysis for _, analysis in found)
+    if format is Format.json:
+        write_json_lines(analyses, file)
+    else:
+        write_csv(analyses, file)
 
 
 def write_json_lines(found: Iterable[Analysis | VideoSummary], file: IO[str]) -> None:
@@ -29,7 +80,7 @@ def write_json_lines(found: Iterable[Analysis | VideoSummary], file: IO[str]) ->
 
 def write_csv(analyses: Iterable[Analysis], file: IO[str]) -> None:
     """One row a face; a picture without a face, or not read, has one row without face columns."""
-    _write_csv(COLUMNS, map(rows_of, analyses), file)
+    _write_csv(COLUMNS, map(face_rows, analyses), file)
 
 
 def _write_csv(columns: Sequence[str], groups: Iterable[Iterable[Row]], file: IO[str]) -> None:
@@ -54,7 +105,7 @@ class _UnixLines:
 
 def write_parquet(analyses: Iterable[Analysis], path: Path) -> None:
     """The rows of the CSV, with their types (extra `parquet`)."""
-    _write_parquet(COLUMNS, itertools.chain.from_iterable(map(rows_of, analyses)), path)
+    _write_parquet(COLUMNS, itertools.chain.from_iterable(map(face_rows, analyses)), path)
 
 
 def _write_parquet(columns: Sequence[str], rows: Iterator[Row], path: Path) -> None:
@@ -63,8 +114,8 @@ def _write_parquet(columns: Sequence[str], rows: Iterator[Row], path: Path) -> N
         from pyarrow import parquet
     except ImportError:
         raise MissingExtraError("writing Parquet", "parquet") from None
-    kinds = {name: pyarrow.int32() for name in (*WHOLE_COLUMNS, "frames")}
-    kinds |= {name: pyarrow.string() for name in ("path", "emotion", "error")}
+    kinds = dict.fromkeys(WHOLE_COLUMNS, pyarrow.int32())
+    kinds |= dict.fromkeys(TEXT_COLUMNS, pyarrow.string())
 
     def text(value: Any) -> Any:
         # A file name need not be UTF-8, which Parquet's text must be: as in the CSV.
@@ -81,15 +132,14 @@ def _write_parquet(columns: Sequence[str], rows: Iterator[Row], path: Path) -> N
             writer.write_batch(pyarrow.record_batch(arrays, schema=schema))
 
 
-def write_tracks(summaries: Iterable[VideoSummary], path: Path, kind: str) -> None:
-    """As `kind`, how a name ends, says: CSV or Parquet with a row a track, or JSON with a line a
-    video."""
-    if kind == ".parquet":
+def write_tracks(summaries: Iterable[VideoSummary], path: Path, format: Format) -> None:
+    """CSV or Parquet with a row a track, or JSON with a line a video."""
+    if format is Format.parquet:
         rows = itertools.chain.from_iterable(map(track_rows, summaries))
         _write_parquet(TRACK_COLUMNS, rows, path)
         return
     with text_file(path) as file:
-        if kind == ".csv":
+        if format is Format.csv:
             _write_csv(TRACK_COLUMNS, map(track_rows, summaries), file)
         else:
             write_json_lines(summaries, file)
@@ -100,16 +150,17 @@ def text_file(path: Path) -> IO[str]:
     return path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
 
 
-def write_table(analyses: Iterable[Analysis], file: IO[str], language: str) -> None:
+def write_table(found: Iterable[tuple[int, Analysis]], file: IO[str], language: str) -> None:
     """For a person: a line a face, with the second guess, since the first is often unsure; of a
-    video a line a track, with the emotion it showed most."""
+    video a line a track, with the emotion it showed most. `found`: each with the number of its
+    input."""
     columns = ("picture", "face", "emotion", "or else", "left,top size")
     table = new_table(*(translated(name, language) for name in columns))
     for column in table.columns[2:]:
         column.no_wrap = True
-    for _, group in itertools.groupby(analyses, key=_Inputs().number):
+    for _, group in itertools.groupby(found, key=itemgetter(0)):
         summing, broken = Summing(), ""
-        for analysis in group:
+        for _, analysis in group:
             path = printable(analysis.path or "")
             # What was read may have an error as well: that of its annotated copy.
             if analysis.error is not None and analysis.width is None:
@@ -135,27 +186,6 @@ def write_table(analyses: Iterable[Analysis], file: IO[str], language: str) -> N
         if broken:
             table.add_row(path, "-", translated(broken, language))
     print_table(table, file)
-
-
-def follows(analysis: Analysis, before: Analysis) -> bool:
-    """Does `analysis` belong to the same pass over a video as `before`?"""
-    if analysis.path != before.path or before.frame is None:
-        return False
-    return analysis.frame is None or analysis.frame > before.frame
-
-
-class _Inputs:
-    """Counts them, as what was found in them comes."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._before: Analysis | None = None
-
-    def number(self, analysis: Analysis) -> int:
-        if self._before is None or not follows(analysis, self._before):
-            self._count += 1
-        self._before = analysis
-        return self._count
 
 
 def _guesses(probabilities: Mapping[str, float], language: str) -> tuple[str, ...]:

@@ -50,16 +50,17 @@ class Journal:
 
     def add(self, number: int, analysis: Analysis | None, *, ended: bool) -> None:
         """What was found in an input, by its number; it outlives this process at once."""
-        found = None if analysis is None else analysis.to_dict()
+        # Unrounded: what is made of it is the same whether it went this way or not.
+        found = None if analysis is None else analysis.to_dict(rounded=False)
         self._write({"input": number, "ended": ended, "analysis": found})
 
-    def analyses(self) -> Iterator[Analysis]:
-        """All of it, from the beginning."""
+    def found(self) -> Iterator[tuple[int, Analysis]]:
+        """All of it, from the beginning, each with the number of its input."""
         with self.path.open("rb") as file:
             next(file)
-            for line in file:
-                if (analysis := json.loads(line)["analysis"]) is not None:
-                    yield Analysis.from_dict(analysis)
+            for entry in map(json.loads, file):
+                if entry["analysis"] is not None:
+                    yield entry["input"], Analysis.from_dict(entry["analysis"])
 
     def close(self, *, done: bool) -> None:
         """Let go of the file; where all is `done` it goes."""

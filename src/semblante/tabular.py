@@ -1,0 +1,86 @@
+"""Results as rows of a table: one for each face, or one for each track of a video."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from semblante.emotions import EMOTIONS
+from semblante.errors import MissingExtraError, OptionError
+from semblante.results import Analysis
+from semblante.summary import VideoSummary
+
+if TYPE_CHECKING:
+    import pandas
+
+Row = list[Any]
+BOX_COLUMNS: Final = ("left", "top", "face_width", "face_height")
+COLUMNS: Final = (
+    "path", "frame", "time_s", "width", "height", "face", "track", *BOX_COLUMNS, "detection_score",
+    "emotion", *EMOTIONS, "error",
+)  # fmt: skip
+TRACK_COLUMNS: Final = (
+    "path", "track", "first_s", "last_s", "frames", "of_frames", "emotion", *EMOTIONS,
+    *(f"{emotion}_share" for emotion in EMOTIONS), "error",
+)  # fmt: skip
+# What is in them; in all others real numbers.
+WHOLE_COLUMNS: Final = (
+    "frame", "width", "height", "face", "track", *BOX_COLUMNS, "frames", "of_frames",
+)  # fmt: skip
+TEXT_COLUMNS: Final = ("path", "emotion", "error")
+
+
+def face_rows(analysis: Analysis) -> Iterator[Row]:
+    """A row of `COLUMNS` for each face; a picture without any has one without face columns."""
+    about = [analysis.path, analysis.frame, analysis.time_s, analysis.width, analysis.height]
+    if not analysis.faces:
+        yield [*about, *[None] * (len(COLUMNS) - len(about) - 1), analysis.error]
+    for number, face in enumerate(analysis.faces, start=1):
+        values = face.to_dict()
+        cells = [values["track"], *values["box"], values["detection_score"], values["emotion"]]
+        probabilities = [values["probabilities"][emotion] for emotion in EMOTIONS]
+        yield [*about, number, *cells, *probabilities, analysis.error]
+
+
+def track_rows(summary: VideoSummary) -> Iterator[Row]:
+    """A row of `TRACK_COLUMNS` for each track, with the number of frames that were analysed in all
+    (`of_frames`); a video without a track has one without its columns."""
+    about = {"path": summary.path, "of_frames": summary.frames, "error": summary.error}
+    if not summary.tracks:
+        yield [about.get(name) for name in TRACK_COLUMNS]
+    for track in summary.tracks:
+        values = track.to_dict()
+        shares = {f"{emotion}_share": share for emotion, share in values.pop("shares").items()}
+        values |= values.pop("probabilities") | shares | about
+        yield [values[name] for name in TRACK_COLUMNS]
+
+
+def to_pandas(
+    results: Analysis | VideoSummary | Iterable[Analysis] | Iterable[VideoSummary],
+) -> pandas.DataFrame:
+    """What `analyze_many` and `analyze_video` give, a row for each face; or what `summarize` does,
+    of one video or several, a row for each track. With the columns of the CSV that `semblante
+    analyze` writes; numbers of things are pandas's Int64.
+
+    Raises `MissingExtraError` where pandas is not installed, `OptionError` for something else.
+    """
+    try:
+        import pandas
+    except ImportError:
+        raise MissingExtraError("a table of pandas", "pandas") from None
+    rest = iter([results] if isinstance(results, (Analysis, VideoSummary)) else results)
+    first = list(itertools.islice(rest, 1))
+    kind = VideoSummary if first and isinstance(first[0], VideoSummary) else Analysis
+    columns = COLUMNS if kind is Analysis else TRACK_COLUMNS
+    rows: list[Row] = []
+    for one in itertools.chain(first, rest):
+        if not isinstance(one, kind):  # a `Face`, say
+            raise OptionError(
+                "expected what `analyze_many` and `analyze_video` give, an Analysis each, or what "
+                f"`summarize` does, a VideoSummary each, found {type(one).__name__}"
+            )
+        rows.extend(face_rows(one) if isinstance(one, Analysis) else track_rows(one))
+    whole, text = dict.fromkeys(WHOLE_COLUMNS, "Int64"), dict.fromkeys(TEXT_COLUMNS, "string")
+    kinds = {name: (whole | text).get(name, "float64") for name in columns}
+    return pandas.DataFrame(rows, columns=list(columns)).astype(kinds)
