@@ -84,7 +84,10 @@ def test_out_is_written_whole_or_not_at_all(tmp_path: Path, folder: Path) -> Non
 
 
 def test_annotated_copies_keep_the_layout_of_the_folders(tmp_path: Path, folder: Path) -> None:
-    done = semblante("analyze", folder, EXAMPLE, EXAMPLE, "--annotate", tmp_path / "out")
+    (tmp_path / "other").mkdir()
+    other = shutil.copy(EXAMPLE, tmp_path / "other")
+    done = semblante("analyze", folder, EXAMPLE, other, "--annotate", tmp_path / "out")
+    shutil.rmtree(tmp_path / "other")
     assert done.returncode == 1
     written = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file())
     assert written == [
@@ -595,12 +598,12 @@ def test_no_input_is_overwritten(tmp_path: Path, patterns_csv: Path) -> None:
 
 
 def test_notes_hold_what_a_map_s_file_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "classes.txt").write_text("joy = happy  # theirs\nnone=drop\n")
+    (tmp_path / "classes.txt").write_text("joy = happy  # theirs\n#\nnone#1=drop\n")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "classes.json").write_text('{"smile=big": "happy"}')
     source = Source(Path("x"), ["classes.txt", "rage=angry", "classes.json"])
     notes = source.to_dict()
-    assert notes["map"] == ["joy=happy", "none=drop", "rage=angry", "smile=big=happy"]
+    assert notes["map"] == ["joy=happy", "none#1=drop", "rage=angry", "smile=big=happy"]
     assert _label_map(Source.from_dict(notes).mapping or []) == _label_map(source.mapping or [])
 
 

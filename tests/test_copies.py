@@ -300,7 +300,9 @@ def test_a_killed_run_s_half_copy_is_no_input_and_is_replaced(moving: Path, tmp_
     assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
     shutil.copy(moving, tmp_path / ("\u3042" * 80 + ".mp4"))  # 244 bytes, of 255 that may be
     done = program("analyze", tmp_path, "--annotate", tmp_path / "marked")
-    left_out = f"semblante: {tmp_path}: 1 pictures or videos that semblante drew on are left out\n"
+    left_out = (
+        f"semblante: {tmp_path}: pictures and videos that semblante drew on are left out: 1\n"
+    )
     assert (done.returncode, done.stderr) == (0, left_out)
 
 
@@ -311,7 +313,7 @@ def test_annotating_a_folder_of_films_twice_into_itself(tmp_path: Path) -> None:
     for left_out in (0, 2):
         done = program("analyze", tmp_path, "--annotate", tmp_path, "--format", "json")
         assert (done.returncode, len(done.stdout.splitlines())) == (0, 6)
-        assert (f"{left_out} pictures or videos" in done.stderr) == bool(left_out)
+        assert (f"are left out: {left_out}" in done.stderr) == bool(left_out)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.avi", "a.mp4", "b.mov", "b.mp4"]
     assert len(list(Video(tmp_path / "a.mp4").frames())) == 3
     done = program("analyze", tmp_path / "a.mp4", "--annotate", tmp_path)  # where it is named

@@ -294,6 +294,15 @@ def test_runs_that_have_a_mean(
             check_same_start(runs, configs)
 
 
+def test_runs_of_other_votes_have_no_mean() -> None:
+    options = replace(QUICK, initial="first")
+    configs = [RunConfig(options, "data", votes, {}, False) for votes in (None, "a", None, "a")]
+    runs = [Path(name) for name in "01234"]
+    check_same_start(runs[:4], configs)
+    with pytest.raises(OptionError, match=r"the same FER\+ votes: 1 and 4 have not"):
+        check_same_start(runs, [*configs, replace(configs[0], votes_sha256="b")])
+
+
 def test_runs_that_started_from_nothing_or_are_one_have_no_mean() -> None:
     config = RunConfig(QUICK, "data", None, {}, False)
     with pytest.raises(OptionError, match="a began with random weights"):

@@ -140,6 +140,8 @@ def test_faces_divided_among_threads_are_what_each_is_by_itself(n: int) -> None:
     assert mirrored == pytest.approx(expected, abs=1e-5)
     with pytest.raises(OptionError, match="expected threads of at least 1, found 0"):
         Classifier(model_path("rcnn-medium"), threads=0)
+    with pytest.raises(OptionError, match="expected threads to be a whole number, found '2'"):
+        Analyzer(threads="2")  # type: ignore[arg-type]
 
 
 def test_a_forked_process_classifies_as_well() -> None:

@@ -251,6 +251,7 @@ def test_from_the_command_line(tmp_path) -> None:
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.size[0] > 900
     assert Analyzer().analyze(tmp_path / "marked" / EXAMPLE.name) == []
+    assert "sheet.png: --blur does not pixelate its faces" in done.stderr
     assert run("analyze", EXAMPLE, "--blur").returncode == 2
 
 

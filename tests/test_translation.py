@@ -333,6 +333,13 @@ def test_the_language_of_windows(
     assert of_the_system() == expected
 
 
+@pytest.mark.parametrize("named", ["es", "ES", "es_MX", "es-419", "es_ES.UTF-8"])
+def test_the_language_of_a_variable(named: str) -> None:
+    assert (
+        "se esperaba" in semblante("analyze", "x.jpg", "--out", "x.y", SEMBLANTE_LANG=named).stderr
+    )
+
+
 def test_results_are_in_the_language_of_the_system() -> None:
     done = semblante("data", "inspect", "nowhere", LC_ALL="es_ES.UTF-8")
     assert done.stderr == "semblante: nowhere: no se puede leer: no existe ese archivo o carpeta\n"

@@ -130,8 +130,15 @@ def test_what_is_wrong_is_said_before_the_first_frame(moving: Path) -> None:
     analyzer = Analyzer("rcnn-small-int8")
     with pytest.raises(OptionError, match="every_s"):
         analyzer.analyze_video(moving, every_s=0)
+    with pytest.raises(OptionError, match="every_s of at least 1e-06, found '1'"):
+        analyzer.analyze_video(moving, every_s="1")  # type: ignore[arg-type]
     with pytest.raises(VideoError, match=r"no\.mp4: cannot be read"):
         analyzer.analyze_video("no.mp4")
+    for nothing in (True, None, 1.5):
+        with pytest.raises(OptionError, match="expected a video's path or a camera's number"):
+            analyzer.analyze_video(nothing)  # type: ignore[arg-type]
+    with pytest.raises(VideoError, match="camera 98: there is no such camera"):
+        analyzer.analyze_video(np.int64(98))  # type: ignore[arg-type]
 
 
 def test_a_file_that_breaks_off_gives_its_frames_first(tmp_path: Path, face: np.ndarray) -> None:

@@ -4,7 +4,7 @@ import semblante
 
 analyzer = semblante.Analyzer()
 for face in analyzer.analyze("family.jpg"):
-    print(face.box, face.emotion, face.probabilities)
+    print(face.box, face.emotion, face.probability)
 """
 
 from semblante.data import Dataset, load_dataset, load_fer2013

@@ -139,8 +139,9 @@ def analyze_command(
     every: Annotated[
         str | None,
         typer.Option(
-            help="analyse one frame of a video every 0.5s, 200ms, ...; from 0.5s on each counts by "
-            "itself, below that a track's last moments are averaged"
+            help="analyse one frame of a video every 0.5s, 200ms, ..., which alone are in its "
+            "copy; from 0.5s on each is judged by itself like a picture, mirrored too, below that "
+            "a track's last moments are averaged"
         ),
     ] = None,
     model: ModelOption = DEFAULT_MODEL,
@@ -242,11 +243,11 @@ def _format_of(out: Path) -> Format:
 
 
 def _seconds(text: str) -> float:
-    """`0.5s`, `200ms` or `2`."""
+    """`0.5s`, `0,5s`, `200ms` or `2`."""
     for unit, factor in (("ms", 0.001), ("s", 1.0), ("", 1.0)):
         if text.endswith(unit):
             try:
-                seconds = float(text.removesuffix(unit)) * factor
+                seconds = float(text.removesuffix(unit).replace(",", ".")) * factor
             except ValueError:
                 break
             if LEAST_EVERY_S <= seconds < math.inf:

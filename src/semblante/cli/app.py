@@ -21,7 +21,7 @@ from semblante.cli.data import data_app
 from semblante.cli.evaluate import evaluate_command
 from semblante.cli.explain import explain_command
 from semblante.cli.export import export_command
-from semblante.cli.language import localise, localise_typer, of_the_system, spoken
+from semblante.cli.language import default_language, localise, localise_typer, spoken
 from semblante.cli.models import models_app
 from semblante.cli.serve import serve_command
 from semblante.cli.train import train_command
@@ -109,7 +109,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", module="PIL")
     logging.getLogger("PIL").addHandler(logging.NullHandler())
     # Where nothing else is asked for, as the default of every `--lang`.
-    os.environ["SEMBLANTE_LANG"] = os.environ.get("SEMBLANTE_LANG") or of_the_system()
+    os.environ["SEMBLANTE_LANG"] = default_language()
     try:
         _refuse_empty(sys.argv[1:])
         command = typer.main.get_command(app)

@@ -51,12 +51,16 @@ def find_inputs(
     A file named by the user is tried whatever its name; where its suffix does not say so, its
     content tells whether it is a video. In folders, with their sub-folders, files are chosen by
     their suffix and sorted by name. Hidden ones are left out, and what lies in hidden sub-folders
-    (thumbnails, a bin); so is what this program has written: files and folders among `own`, copies
-    and plots of any earlier run, and what a killed one left half done. Without `videos` those in
-    folders are left out as well.
+    (thumbnails, a bin); so is what this program has written: folders among `own`, copies and plots
+    of any earlier run, by their mark, and what a killed one left half done. Without `videos` those
+    in folders are left out as well. What is named twice is there once.
     """
     written = list(own)
-    return [item for path in paths for item in _found(path, written, videos)]
+    found: dict[str, Input] = {}
+    for path in paths:
+        for item in _found(path, written, videos):
+            found.setdefault(os.path.abspath(item.path), item)  # noqa: PTH100
+    return list(found.values())
 
 
 def _found(path: Path, own: Sequence[Path], videos: bool) -> Iterator[Input]:
@@ -79,7 +83,7 @@ def _found(path: Path, own: Sequence[Path], videos: bool) -> Iterator[Input]:
     ]
     files = [file for file in there if not made_by_us(file)]
     if left_out := len(there) - len(files):
-        complain(f"{path}: {left_out} pictures or videos that semblante drew on are left out")
+        complain(f"{path}: pictures and videos that semblante drew on are left out: {left_out}")
     for error in denied:
         yield Unreadable(path, f"{error.filename}: cannot be read: {error.strerror}")
     if not files and not denied:

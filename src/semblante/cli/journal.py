@@ -15,10 +15,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from semblante.errors import OptionError
 from semblante.results import Analysis
+
+_KEYS: Final = {"input", "ended", "analysis"}
 
 
 class Journal:
@@ -87,6 +89,8 @@ class Journal:
                 try:
                     entry = json.loads(line) if line.endswith(b"\n") else None
                 except ValueError:
+                    entry = None
+                if not first and not (isinstance(entry, dict) and entry.keys() >= _KEYS):
                     entry = None
                 if entry is None:  # cut off while it was written
                     if first and not _line(head).startswith(line):

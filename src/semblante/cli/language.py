@@ -26,13 +26,25 @@ def of_the_system() -> str:
 
         number = ctypes.windll.kernel32.GetUserDefaultUILanguage()
         named = locale.windows_locale.get(number, "")
-    language = re.split(r"[_.@]", named)[0]  # es_MX.UTF-8
+    language = _language_of(named)
     return language if language in LANGUAGES else "en"
+
+
+def _language_of(locale_name: str) -> str:
+    """`es` of `es_MX.UTF-8`, `es-419` or `ES`."""
+    return re.split(r"[-_.@]", locale_name)[0].lower()
+
+
+def default_language() -> str:
+    """Where no `--lang` is given: what SEMBLANTE_LANG names, which need not be one of `LANGUAGES`,
+    else `of_the_system`."""
+    named = os.environ.get("SEMBLANTE_LANG")
+    return _language_of(named) if named else of_the_system()
 
 
 def spoken() -> str:
     """One of `LANGUAGES`; also before the command line has been read, and where it cannot be."""
-    asked = [os.environ.get("SEMBLANTE_LANG") or of_the_system()]
+    asked = [default_language()]
     for before, argument in pairwise(sys.argv):
         option, _, value = argument.partition("=")
         asked.append(argument if before == "--lang" else value if option == "--lang" else "")
@@ -78,8 +90,8 @@ def localise_typer(language: str) -> None:
     show = typers.rich_format_error
 
     def show_translated(error: Any) -> None:
-        said = translated(error.format_message(), language)
-        error.format_message = lambda: said
+        localised = translated(error.format_message(), language)
+        error.format_message = lambda: localised
         show(error)
 
     typers.rich_format_error = show_translated

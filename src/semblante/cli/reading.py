@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,7 +184,8 @@ def _map_file(path: Path) -> dict[str, str]:
             f"--map: expected NAME=EMOTION, or a file of such lines, found {str(path)!r}"
         ) from None
     if not text.lstrip().startswith("{"):
-        lines = (line.partition("#")[0].strip() for line in text.splitlines())
+        # A class may be called "face#1".
+        lines = (re.split(r"(?:^|\s)#", line)[0].strip() for line in text.splitlines())
         return _pairs([line for line in lines if line], f"--map {path}")
     try:
         values = json.loads(text)

@@ -120,7 +120,8 @@ class Work:
                     uncopied = uncopied or str(failure)
         at_end = None
         if unread is not None or video is None:
-            at_end = Analysis(str(path), None, None, error=unread)
+            error = "; ".join(filter(None, (unread, uncopied)))
+            at_end = Analysis(str(path), None, None, error=error)
         elif uncopied is not None:  # with its size, as of a picture that was read
             at_end = Analysis(str(path), video.width, video.height, error=uncopied)
         yield Result(number, at_end, ended=True)

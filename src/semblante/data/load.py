@@ -246,6 +246,10 @@ def _split_of_parquet(name: str) -> int:
     hubs where such files are found (train-00000-of-00001.parquet), else a folder above it
     (test/0000.parquet), else Training."""
     path = PurePosixPath(unicodedata.normalize("NFC", name).lower())
-    begun = (split for word, split in _SPLIT_STARTS.items() if path.stem.startswith(word))
+    begun = (
+        split
+        for word, split in _SPLIT_STARTS.items()
+        if re.match(rf"{word}(?![^\W\d_])", path.stem)  # not of "valentina"
+    )
     above = (named_split(part) for part in reversed(path.parts[:-1]))
     return next(begun, next((split for split in above if split is not None), 0))

@@ -76,7 +76,7 @@ class _Label:
 def _said_of(face: Face, number: int | None, language: str) -> str:
     number = number if face.track is None else face.track
     which = "" if number is None else f"{number}: "
-    shown = percent(face.probabilities[face.emotion])
+    shown = percent(face.probability)
     return f"{which}{emotion_name(face.emotion, language)} {shown}"
 
 

@@ -102,8 +102,7 @@ class CnnDetector:
         found = self._upright(grey, max_side, self.min_face)
         if max_side is not None or _surest_score(found) >= self._STANDING_SCORE:
             return found
-        either = sorted([*self._lying(grey), *found], key=lambda one: -one.score)
-        return non_maximum_suppression(either)
+        return non_maximum_suppression([*self._lying(grey), *found])
 
     def _lying(self, grey: Grey) -> list[Detection]:
         """Those of a picture (H, W) that is to be turned by a quarter or two. Most have none, so a

@@ -17,8 +17,8 @@ from semblante.errors import OptionError
 from semblante.images import RgbImage
 from semblante.results import Box
 
-# Of two boxes with an IoU above the first, or of which more than the second of the smaller one lies
-# in the other, one is no face.
+# The less sure of two boxes is no face where their IoU is above the first, or where more than the
+# second of the smaller one lies in the other.
 OVERLAP: Final = 0.3
 _MOST_OF_ONE: Final = 0.5
 Point = tuple[float, float]  # x to the right and y down, in pixels
@@ -89,10 +89,10 @@ class PerThread(threading.local):
 
 
 def non_maximum_suppression(detections: Iterable[Detection]) -> list[Detection]:
-    """Of boxes, the surest first, those that have no IoU above 0.3 with one before them, nor share
-    most of the smaller one with it: a mouth is no second face."""
+    """Those boxes, surest first, that have no IoU above 0.3 with a surer one, nor share most of the
+    smaller one with it: a mouth is no second face."""
     kept: list[Detection] = []
-    for detection in detections:
+    for detection in sorted(detections, key=lambda detection: -detection.score):
         box = detection.box
         if all(
             box.iou(other.box) <= OVERLAP and box.shared(other.box) <= _MOST_OF_ONE

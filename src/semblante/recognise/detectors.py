@@ -73,14 +73,14 @@ def checked(found: Iterable[Detection]) -> list[Detection]:
 
 def detected_in(detector: Detector, image: RgbImage, part: Box, max_side: int) -> list[Detection]:
     """Faces in a part of a picture, their boxes in the whole picture's pixels; no landmarks."""
-    left, top = max(0, part.left), max(0, part.top)
-    seen = image[top : max(0, part.top + part.height), left : max(0, part.left + part.width)]
+    part = part.within(image.shape[1], image.shape[0])
+    seen = image[part.top : part.top + part.height, part.left : part.left + part.width]
     if seen.size == 0:
         return []
     return [
         replace(
             found,
-            box=replace(found.box, left=left + found.box.left, top=top + found.box.top),
+            box=replace(found.box, left=part.left + found.box.left, top=part.top + found.box.top),
             landmarks=None,
         )
         for found in checked(detector.detect(seen, max_side))

@@ -69,7 +69,7 @@ class HaarDetector:
             score = float(count / (count + self.VOTES_AT_HALF))
             if score >= self.min_score:
                 found.append(Detection(Box(*(round(float(v) / scale) for v in place)), score))
-        return non_maximum_suppression(sorted(found, key=lambda detection: -detection.score))
+        return non_maximum_suppression(found)
 
     def _cascade(self) -> cv2.CascadeClassifier:
         """This thread's own."""

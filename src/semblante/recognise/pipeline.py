@@ -84,7 +84,7 @@ class Analyzer:
 
         analyzer = semblante.Analyzer()
         for face in analyzer.analyze("family.jpg"):
-            print(face.box, face.emotion, face.probabilities[face.emotion])
+            print(face.box, face.emotion, face.probability)
 
     It holds the loaded network: make one and keep it. It may be used from several threads at the
     same time.
@@ -134,10 +134,10 @@ class Analyzer:
                 f"found {detector!r}"
             )
         self.mirrored = tta == "flip"
-        self._readers = min(threads or cv2.getNumberOfCPUs(), _MOST_READERS)
         self.classifier = Classifier(
             model_path(model), threads=threads, steps=steps, early_exit=early_exit, head=head
         )
+        self._readers = min(threads or cv2.getNumberOfCPUs(), _MOST_READERS)
         asked = {"min_face": min_face, "min_score": min_score}
         given = {name: value for name, value in asked.items() if value is not None}
         if given and (not isinstance(detector, str) or detector == "none"):
@@ -169,7 +169,7 @@ class Analyzer:
         """What in each face of a picture speaks for what `analyze` says of it, in the same order.
 
         `emotion`: what speaks for this one instead, whatever each face shows. `face`: of this one
-        alone, 1 being the first. Takes about a second a face. Raises `ImageError` as `analyze`
+        alone, 1 being the first. Takes up to a second a face. Raises `ImageError` as `analyze`
         does, and `OptionError` for another emotion than those of `semblante.EMOTIONS` or a face
         that is not there.
         """
@@ -182,8 +182,8 @@ class Analyzer:
         if face is not None:
             if not found:
                 raise OptionError("expected a picture with a face in it, found none")
-            if not 1 <= face <= len(found):
-                raise OptionError(f"expected a face between 1 and {len(found)}, found {face}")
+            if not isinstance(face, (int, np.integer)) or not 1 <= face <= len(found):
+                raise OptionError(f"expected a face between 1 and {len(found)}, found {face!r}")
             found = [found[face - 1]]
         return [
             explanation(self.classifier, one, crop, emotion or one.emotion, mirrored=self.mirrored)
@@ -372,7 +372,7 @@ class Analyzer:
         video = source if isinstance(source, Video) else Video(source)
         look_every_s = 0.99 * detect_every / video.fps
         if every_s is not None and every_s >= search_every_s:
-            search_every_s = 0.0  # each frame; its own time may be a little earlier
+            search_every_s = 0.0  # each frame: their times may fall a little short of the interval
         following = Following(
             self,
             tracker or tracker_for(every_s),
@@ -490,7 +490,7 @@ class Following:
         for box in missed:
             near = detected_in(detector, image, box.grown(_ROOM), _NEAR_SIDE)
             found += self._among(near, box)
-        return non_maximum_suppression(sorted(found, key=lambda detection: -detection.score))
+        return non_maximum_suppression(found)
 
     def _among(self, found: Sequence[Detection], box: Box) -> list[Detection]:
         """Those that continue the track that was last seen in `box`."""

@@ -131,7 +131,7 @@ def timeline(frames: Sequence[Analysis], language: str = "en") -> RgbImage:
     # A frame is seen until the next one, be it sooner or later.
     for analysis, begins, ends in zip(frames, times, [*times[1:], start + span], strict=False):
         for face in analysis.faces:
-            shown = (begins, ends, face.emotion, face.probabilities[face.emotion])
+            shown = (begins, ends, face.emotion, face.probability)
             tracks.setdefault(face.track or 0, []).append(shown)
     longest = sorted(tracks, key=lambda track: -len(tracks[track]))[:_MOST_STRIPS]
     hidden = len(tracks) - len(longest)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from semblante.errors import OptionError, VideoError, reason_of
 from semblante.images import MAX_PIXELS, RgbImage
 from semblante.recognise.camera import Camera
@@ -49,15 +51,24 @@ def is_video(path: Path) -> bool:
 class Video:
     """A video file, or a camera by its number.
 
-    Any file that FFmpeg reads. Raises `VideoError` where there is none, or no camera.
+    Any file that FFmpeg reads. Raises `VideoError` where there is none, or no camera, and
+    `OptionError` for something else.
     """
 
     def __init__(
         self, source: str | os.PathLike[str] | int, *, max_pixels: int = MAX_PIXELS
     ) -> None:
         """`max_pixels` of a frame."""
-        self.is_camera = isinstance(source, int)
-        self._source = Camera(source) if isinstance(source, int) else Film(Path(source), max_pixels)
+        if isinstance(source, bool) or not isinstance(source, (str, os.PathLike, int, np.integer)):
+            raise OptionError(
+                f"expected a video's path or a camera's number, found {type(source).__name__}"
+            )
+        self.is_camera = isinstance(source, (int, np.integer))
+        self._source = (
+            Camera(int(source))
+            if isinstance(source, (int, np.integer))
+            else Film(Path(source), max_pixels)
+        )
         self.name = self._source.name
         self.width, self.height = self._source.width, self._source.height
         self.fps = self._source.fps
@@ -149,5 +160,8 @@ class Video:
 
 def check_every(every_s: float | None) -> None:
     """Raise `OptionError` for what is no time between frames; None is for all of them."""
-    if every_s is not None and not LEAST_EVERY_S <= every_s < math.inf:
-        raise OptionError(f"expected every_s of at least {LEAST_EVERY_S:g}, found {every_s}")
+    if every_s is None:
+        return
+    number = isinstance(every_s, (int, float, np.integer, np.floating))
+    if not number or not LEAST_EVERY_S <= every_s < math.inf:
+        raise OptionError(f"expected every_s of at least {LEAST_EVERY_S:g}, found {every_s!r}")

@@ -129,7 +129,8 @@ def export(
             halve(model)
         if precision == "int8":
             _quantised(model, dataset)
-        _add_outputs(model, *outputs.shape[::2])
+        steps, _, width = outputs.shape
+        _add_outputs(model, steps, width)
         onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(about)})
         onnx.checker.check_model(model, full_check=True)
         beside.write_bytes(model.SerializeToString())

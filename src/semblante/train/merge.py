@@ -81,6 +81,13 @@ def check_same_start(runs: Sequence[Path], configs: Sequence[RunConfig]) -> None
             f"{at_random[0]} began with random weights: only runs of the same --initial can be "
             "averaged"
         )
+    voted = [(run, c) for run, c in zip(runs, configs, strict=True) if c.votes_sha256 is not None]
+    for run, config in voted[1:]:
+        if config.votes_sha256 != voted[0][1].votes_sha256:
+            raise OptionError(
+                f"runs to average must have learnt from the same FER+ votes: {voted[0][0]} and "
+                f"{run} have not"
+            )
     for run, config in zip(runs[1:], configs[1:], strict=True):
         for name in ("network", "initial"):
             before, now = getattr(ours, name), getattr(config.options, name)
