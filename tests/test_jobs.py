@@ -85,7 +85,10 @@ def test_a_video_of_too_many_frames(clip: bytes, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("semblante.server.jobs._MOST_ROWS", 2)
     assert a_job(clip, 0, 1).state == "done"
     job = a_job(clip, 0, 1, 2)
-    assert (job.state, job.error, len(job.rows)) == ("failed", "more than 2 frames", 2)
+    assert (job.state, job.error, job.summing.frames) == ("failed", "more than 2 frames", 2)
+    assert [(row["frame"], row["error"]) for row in job.rows] == [
+        (0, None), (1, None), (None, "more than 2 frames"),
+    ]  # fmt: skip
 
 
 def test_a_job_that_goes_wrong_inside_has_failed_and_is_in_the_log(

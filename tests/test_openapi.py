@@ -76,19 +76,23 @@ def test_answers_are_as_the_document_says(tmp_path: Path) -> None:
     assert job == app.state.jobs.get(job["id"]).to_dict()
     rows = answered("GET", "/v1/jobs/{id}/results", 200, **id).text.splitlines()
     assert [json.loads(row)["frame"] for row in rows] == [0, 1, 2]
+    assert answered("GET", "/v1/jobs/{id}/tracks", 200, **id).json()["frames"] == 3
+    assert answered("POST", "/v1/annotate", 200, **picture).content.startswith(b"\xff\xd8")
     for row in rows:  # which go out as they are
         assert answers.Analysis.model_validate_json(row).model_dump() == json.loads(row)
 
 
 def test_every_answer_has_a_form() -> None:
-    """One of those in `answers`, but for plain text; and who is not let in is told so."""
+    """One of those in `answers`, but for text and pictures; and who is not let in is told so."""
     for path, calls in app.openapi()["paths"].items():
         for call in calls.values():
             needed = {"403"} if path == "/healthz" else {"401", "403"}
             assert needed <= set(call["responses"])
             for status, answer in call["responses"].items():
                 for kind, content in answer.get("content", {}).items():
-                    name = content["schema"].get("$ref", "").rpartition("/")[2]
-                    assert kind == "text/plain" or issubclass(getattr(answers, name), BaseModel), (
-                        path, status,
-                    )  # fmt: skip
+                    if kind != "application/json":
+                        assert status == "200"  # errors are JSON everywhere
+                        assert kind in ("text/plain", "image/jpeg", "application/x-ndjson")
+                        continue
+                    name = content["schema"]["$ref"].rpartition("/")[2]
+                    assert issubclass(getattr(answers, name), BaseModel), (path, status)

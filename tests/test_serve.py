@@ -151,7 +151,10 @@ def test_ctrl_c_ends_it_in_the_midst_of_pictures(
         )
         client.sendall(head.encode() + body)
         metrics = f"http://127.0.0.1:{port}/metrics"
-        while "semblante_under_way 1.0" not in urllib.request.urlopen(metrics).read().decode():
+        while (
+            'semblante_under_way{kind="pictures"} 1.0'
+            not in urllib.request.urlopen(metrics).read().decode()
+        ):
             time.sleep(0.1)
         for _ in range(times):
             process.send_signal(signal.SIGINT)

@@ -249,8 +249,105 @@ def test_a_video_is_a_job(client: TestClient, clip: bytes) -> None:
 
 def test_a_video_in_a_form_is_refused(client: TestClient, clip: bytes) -> None:
     answer = client.post("/v1/analyze/video", files=[("file", ("a.mp4", clip))])
-    assert answer.status_code == 400
+    assert answer.status_code == 415
     assert "found a form" in answer.json()["error"]
+
+
+def test_what_tracks_showed_in_a_video(client: TestClient, clip: bytes, tmp_path: Path) -> None:
+    sent = client.post("/v1/analyze/video", content=clip)
+    assert sent.headers["location"] == f"../jobs/{sent.json()['id']}"
+    job = finished(client, sent.json())
+    found = client.get(f"/v1/jobs/{job['id']}/tracks").json()
+    (tmp_path / "clip.mp4").write_bytes(clip)
+    own = semblante.summarize(Analyzer().analyze_video(tmp_path / "clip.mp4")).to_dict()
+    assert found == {**own, "path": None}
+    assert found["tracks"][0]["emotion"] == "happy"
+
+
+def test_a_video_that_failed_says_so_among_its_results(client: TestClient) -> None:
+    job = finished(client, client.post("/v1/analyze/video", content=b"no video").json())
+    assert (job["state"], job["frames"]) == ("failed", 0)
+    [row] = client.get(f"/v1/jobs/{job['id']}/results").text.splitlines()
+    assert (json.loads(row)["frame"], json.loads(row)["error"]) == (None, job["error"])
+    assert client.get(f"/v1/jobs/{job['id']}/tracks").json()["error"] == job["error"]
+    assert figure(client, 'semblante_videos_total{result="failed"}') >= 1
+
+
+@pytest.mark.parametrize(
+    ("path", "known"),
+    [
+        ("/v1/analyze?min_score=0.5", "none"), ("/v1/analyze/video?every=1", "every_s"),
+        ("/v1/explain?emocion=fear", "face, emotion"), ("/v1/annotate?blurr=1", "blur, lang"),
+    ],
+)  # fmt: skip
+def test_a_parameter_that_is_not_known_is_refused(
+    client: TestClient, path: str, known: str
+) -> None:
+    answer = client.post(path, content=EXAMPLE.read_bytes())
+    name = path.partition("?")[2].partition("=")[0]
+    assert answer.status_code == 400
+    assert answer.json() == {"error": f"unknown parameter {name!r}; known: {known}"}
+    assert client.get(f"/v1/models?{name}=1").status_code == 400
+
+
+def test_a_parameter_given_twice_is_refused(client: TestClient, clip: bytes) -> None:
+    answer = client.post("/v1/analyze/video?every_s=2&every_s=1", content=clip)
+    assert (answer.status_code, answer.json()["error"]) == (
+        400,
+        "the parameter every_s is there twice",
+    )
+
+
+def test_a_body_that_says_it_is_something_else_is_refused(client: TestClient) -> None:
+    for headers in (
+        {"content-type": "application/json"}, {"content-type": "multipart/mixed; boundary=x"},
+        {"content-encoding": "gzip"},
+    ):  # fmt: skip
+        answer = client.post("/v1/analyze", content=EXAMPLE.read_bytes(), headers=headers)
+        assert answer.status_code == 415
+        assert next(iter(headers.values())).partition(";")[0] in answer.json()["error"]
+    for headers in ({"content-type": "application/x-www-form-urlencoded"}, {}):  # as curl says
+        answer = client.post("/v1/analyze", content=EXAMPLE.read_bytes(), headers=headers)
+        assert answer.status_code == 200
+
+
+def test_a_field_in_which_no_file_was_chosen_is_passed_over(client: TestClient) -> None:
+    picture = ("file", ("a.jpg", EXAMPLE.read_bytes()))
+    empty = (
+        b'--x\r\nContent-Disposition: form-data; name="file"; filename=""\r\n'
+        b"Content-Type: application/octet-stream\r\n\r\n\r\n"
+    )
+    a_file = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n'
+    form = {"content-type": "multipart/form-data; boundary=x"}
+    body = empty + a_file + EXAMPLE.read_bytes() + b"\r\n--x--\r\n"
+    answer = client.post("/v1/analyze", content=body, headers=form)
+    assert [one["path"] for one in answer.json()["results"]] == ["a.jpg"]
+    answer = client.post("/v1/analyze", content=empty + b"--x--\r\n", headers=form)
+    assert (answer.status_code, "at least one file" in answer.json()["error"]) == (400, True)
+    assert client.post("/v1/analyze", files=[picture, ("file", ("b.jpg", b""))]).json()["results"][
+        1
+    ]["error"]
+
+
+def test_an_annotated_copy(client: TestClient) -> None:
+    plain = client.post("/v1/annotate", content=EXAMPLE.read_bytes())
+    assert (plain.status_code, plain.headers["content-type"]) == (200, "image/jpeg")
+    drawn = semblante.load_image(plain.content)
+    own = semblante.annotate(EXAMPLE, Analyzer().analyze(EXAMPLE))
+    assert np.abs(drawn.astype(int) - own).mean() < 3
+    assert (drawn != semblante.load_image(EXAMPLE)).any()
+    spanish = client.post("/v1/annotate?lang=es", files=[("file", ("a.jpg", EXAMPLE.read_bytes()))])
+    assert (semblante.load_image(spanish.content) != drawn).any()
+    hidden = client.post("/v1/annotate?blur=true", content=EXAMPLE.read_bytes())
+    assert Analyzer().analyze(hidden.content) == []
+    for bad, status in (("?lang=fr", 422), ("?blur=maybe", 422)):
+        assert client.post(f"/v1/annotate{bad}", content=EXAMPLE.read_bytes()).status_code == status
+    assert client.post("/v1/annotate", content=b"no picture").status_code == 422
+
+
+def test_a_slash_too_many_leads_nowhere(client: TestClient) -> None:
+    answer = client.post("/v1/analyze/", content=EXAMPLE.read_bytes(), follow_redirects=False)
+    assert answer.status_code == 404
 
 
 def test_many_results_come_whole(client: TestClient, clip: bytes) -> None:
@@ -303,10 +400,19 @@ def test_only_so_many_videos(analyzer: Analyzer, monkeypatch: pytest.MonkeyPatch
     go_on.set()
     for answer in answers[:8]:
         assert finished(client, answer.json())["state"] == "done"
-    # Results that nobody fetched make room for a new video, the oldest first.
+    # Results are kept for who has not fetched them, unless nobody asks about them.
+    ids = [answer.json()["id"] for answer in answers[:8]]
+    assert client.post("/v1/analyze/video", content=b"video").status_code == 503
+    assert client.get(f"/v1/jobs/{ids[3]}/results").status_code == 200
     assert client.post("/v1/analyze/video", content=b"video").status_code == 202
-    known = [client.get(f"/v1/jobs/{answer.json()['id']}").status_code for answer in answers[:8]]
-    assert known == [404] + [200] * 7
+    known = [client.get(f"/v1/jobs/{id}").status_code for id in ids]
+    assert known == [200] * 3 + [410] + [200] * 4
+    assert client.post("/v1/analyze/video", content=b"video").status_code == 503
+    monkeypatch.setattr("semblante.server.jobs._UNFETCHED_S", 0.0)
+    assert client.post("/v1/analyze/video", content=b"video").status_code == 202
+    gone = client.get(f"/v1/jobs/{ids[0]}/tracks")
+    assert (gone.status_code, "send the video again" in gone.json()["error"]) == (410, True)
+    assert client.get("/v1/jobs/another").status_code == 404
 
 
 def test_a_cancelled_video_holds_nothing(analyzer: Analyzer, clip: bytes) -> None:
@@ -339,7 +445,7 @@ def test_results_are_kept_for_so_long(
 ) -> None:
     job = finished(client, client.post("/v1/analyze/video?every_s=0.5", content=clip).json())
     monkeypatch.setattr("semblante.server.jobs._KEPT_S", 0.0)
-    assert client.get(f"/v1/jobs/{job['id']}").status_code == 404
+    assert client.get(f"/v1/jobs/{job['id']}").status_code == 410
 
 
 def test_a_video_after_nothing_for_long(
@@ -372,13 +478,14 @@ def jpeg(image: np.ndarray) -> bytes:
 def figure(client: TestClient, name: str) -> float:
     for line in client.get("/metrics").text.splitlines():
         if line.startswith(f"{name} "):
-            return float(line.split()[1])
+            return float(line.removeprefix(name))
     raise AssertionError(name)
 
 
 def test_frames_in_faces_out(client: TestClient) -> None:
     picture = EXAMPLE.read_bytes()
-    before = figure(client, "semblante_frames_total")
+    read, failed = (f'semblante_frames_total{{result="{result}"}}' for result in ("read", "failed"))
+    before = figure(client, read), figure(client, failed)
     with client.websocket_connect(STREAM, subprotocols=["semblante"]) as stream:
         assert stream.accepted_subprotocol == "semblante"
         for number in range(3):
@@ -389,7 +496,8 @@ def test_frames_in_faces_out(client: TestClient) -> None:
             assert (answer["width"], answer["height"]) == (512, 512)
         stream.send_bytes(b"no picture")
         assert "not a picture" in stream.receive_json()["error"]
-        assert figure(client, "semblante_frames_total") == before + 4  # while it still goes on
+        # while it still goes on
+        assert (figure(client, read), figure(client, failed)) == (before[0] + 3, before[1] + 1)
 
 
 def test_a_frame_that_nobody_waits_for_disturbs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -611,8 +719,15 @@ def test_the_token(analyzer: Analyzer) -> None:
     assert client.get("/v1/models").headers["www-authenticate"] == "Bearer"
     with client.websocket_connect(STREAM, subprotocols=["semblante", "secret"]) as stream:
         assert stream.accepted_subprotocol == "semblante"
+    right = {"authorization": "Bearer secret"}  # of programs, to which no browser keeps it
+    with client.websocket_connect(STREAM, headers=right) as stream:
+        assert stream.accepted_subprotocol is None
     with pytest.raises(WebSocketDisconnect), client.websocket_connect(STREAM):
         pass
+    document = client.get("/openapi.json").json()
+    assert document["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
+    assert document["paths"]["/v1/analyze"]["post"]["security"] == [{"token": []}]
+    assert "security" not in document["paths"]["/healthz"]["get"]
     counted = client.get("/metrics", headers={"authorization": "Bearer secret"}).text
     assert 'semblante_refused_total{status="401"} 8.0' in counted
 
@@ -641,7 +756,7 @@ def test_an_allowed_page_may_send_a_token_and_use_the_answer(analyzer: Analyzer)
     asked = client.options("/v1/analyze", headers={"origin": "https://friend.example"})
     assert asked.status_code == 200  # a browser asks without the token
     assert "authorization" in asked.headers["access-control-allow-headers"]
-    assert asked.headers["access-control-expose-headers"] == "retry-after"
+    assert asked.headers["access-control-expose-headers"] == "location, retry-after"
     assert asked.headers["cross-origin-resource-policy"] == "cross-origin"
     assert asked.headers["vary"] == "origin"
 
@@ -706,7 +821,7 @@ def test_when_time_is_up_what_is_done_counts() -> None:
         assert [(one["path"], one["error"]) for one in others] == [
             (f"{number}.jpg", late) for number in range(1, 20)
         ]
-        assert figure(client, "semblante_pictures_total") == 1
+        assert figure(client, 'semblante_pictures_total{result="read"}') == 1
         assert app.state.is_busy()
         go_on.set()
         until = time.monotonic() + 20
@@ -798,11 +913,17 @@ def test_what_goes_wrong_inside_is_in_the_log_and_not_shown(
 
 
 def test_counters(client: TestClient) -> None:
-    before = figure(client, "semblante_pictures_total"), figure(client, "semblante_faces_total")
+    names = (
+        'semblante_pictures_total{result="read"}', 'semblante_pictures_total{result="failed"}',
+        "semblante_faces_total",
+    )  # fmt: skip
+    before = [figure(client, name) for name in names]
     client.post("/v1/analyze", content=EXAMPLE.read_bytes())
-    assert figure(client, "semblante_pictures_total") == before[0] + 1
-    assert figure(client, "semblante_faces_total") == before[1] + 1
-    assert figure(client, "semblante_under_way") == 0
+    client.post("/v1/analyze", content=b"no picture")
+    assert [figure(client, name) for name in names] == [count + 1 for count in before]
+    for kind in ("pictures", "videos"):
+        assert figure(client, f'semblante_under_way{{kind="{kind}"}}') == 0
+    assert "version=" in client.get("/metrics").headers["content-type"]
 
 
 def test_the_model_in_use_is_the_one_asked_for(tmp_path: Path) -> None:
@@ -820,10 +941,13 @@ def test_openapi_names_every_call(client: TestClient) -> None:
     paths = client.get("/openapi.json").json()["paths"]
     assert set(paths) == {
         "/healthz", "/metrics", "/v1/models", "/v1/analyze", "/v1/analyze/video", "/v1/explain",
-        "/v1/jobs/{id}", "/v1/jobs/{id}/results",
+        "/v1/annotate", "/v1/jobs/{id}", "/v1/jobs/{id}/results", "/v1/jobs/{id}/tracks",
     }  # fmt: skip
     results = paths["/v1/jobs/{id}/results"]["get"]["responses"]["200"]["content"]
     assert list(results) == ["application/x-ndjson"]
+    calls = [call for each in paths.values() for call in each.values()]
+    assert len({call["operationId"] for call in calls}) == len(calls)
+    assert not any("_v1_" in call["operationId"] for call in calls)
     assert "HTTPValidationError" not in client.get("/openapi.json").text  # no answer of ours
 
 

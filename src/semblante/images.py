@@ -14,7 +14,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -351,30 +351,36 @@ def save_picture(image: RgbImage, path: Path) -> None:
     pixels) or the file cannot be written; `OSError` where the disk is full, which concerns the
     other files as well.
     """
-    jpeg = path.suffix.lower() in _JPEG_SUFFIXES
-    kind: dict[str, Any]
-    if jpeg:
-        kind = {"format": "JPEG", "quality": 92, "comment": _WRITER}
-    else:
-        about = PngImagePlugin.PngInfo()
-        about.add_text("Software", _WRITER)
-        kind = {"format": "PNG", "pnginfo": about}
     # Not by Pillow into the file: on a full disk it does not notice what a write has left out.
-    data = io.BytesIO()
     try:
-        Image.fromarray(image).save(data, **kind)
-    except OSError as error:
-        height, width = image.shape[:2]
-        raise ImageError(
-            f"{path}: {width}x{height} pixels cannot be written as {kind['format']}: {error}"
-        ) from None
+        data = encoded(image, "JPEG" if path.suffix.lower() in _JPEG_SUFFIXES else "PNG")
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, lambda beside: beside.write_bytes(data.getbuffer()))
+        write_atomically(path, lambda beside: beside.write_bytes(data))
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise ImageError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def encoded(image: RgbImage, form: Literal["JPEG", "PNG"]) -> bytes:
+    """A picture as the bytes of a file; raises `ImageError` where that cannot hold it."""
+    options: dict[str, Any]
+    if form == "JPEG":
+        options = {"quality": 92, "comment": _WRITER}
+    else:
+        about = PngImagePlugin.PngInfo()
+        about.add_text("Software", _WRITER)
+        options = {"pnginfo": about}
+    data = io.BytesIO()
+    try:
+        Image.fromarray(image).save(data, form, **options)
+    except OSError as error:
+        height, width = image.shape[:2]
+        raise ImageError(f"{width}x{height} pixels cannot be written as {form}: {error}") from None
+    return data.getvalue()
 
 
 def encoded_png(face: npt.NDArray[np.uint8]) -> bytes:

@@ -52,6 +52,12 @@ def serve_command(
     workers: Annotated[
         int | None, typer.Option(min=1, help="pictures analysed at a time (default: one a core)")
     ] = None,
+    access_log: Annotated[
+        bool,
+        typer.Option(
+            "--access-log", help="print a line for each request: who called what, and the status"
+        ),
+    ] = False,
 ) -> None:
     """Serve the page and the HTTP API on this machine. No picture is kept."""
     require(
@@ -83,7 +89,10 @@ def serve_command(
         Analyzer(model, detector=detector, **sought(detector, min_face, min_score), head=head),
     )
     bound, port = listening.getsockname()[:2]
-    rest = f":{port}/" + (f"#token={settings.token}" if settings.token else "")
+    shown = settings.token
+    if shown is not None and shown == os.environ.get("SEMBLANTE_TOKEN"):
+        shown = "$SEMBLANTE_TOKEN"  # what is printed may be kept in a log
+    rest = f":{port}/" + (f"#token={shown}" if shown else "")
     everywhere = ip_address(bound).is_unspecified
     if everywhere:  # a browser lends no camera to a page at 0.0.0.0, which others cannot open
         host = "localhost" if listening.family == socket.AF_INET6 else "127.0.0.1"
@@ -93,8 +102,8 @@ def serve_command(
         print("semblante:", said(f"from other machines: {outside}"), flush=True)
     config = uvicorn.Config(
         app,
-        log_level="warning",
-        access_log=False,  # addresses and paths are nobody's business
+        log_level="info" if access_log else "warning",
+        access_log=access_log,  # unless asked for, addresses and paths are nobody's business
         server_header=False,
         ws_max_size=settings.max_frame + 1000,
         limit_concurrency=500,

@@ -6,6 +6,21 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
+from semblante.emotions import EMOTIONS
+
+Emotion = Annotated[str, Field(json_schema_extra={"enum": list(EMOTIONS)})]
+# A number for each of these.
+OfEmotions = Annotated[
+    dict[str, float],
+    Field(
+        json_schema_extra={
+            "required": list(EMOTIONS),
+            "properties": {emotion: {"type": "number"} for emotion in EMOTIONS},
+            "additionalProperties": False,
+        }
+    ),
+]
+
 
 class Error(BaseModel):
     """Why there is no other answer, in one line."""
@@ -16,15 +31,17 @@ class Error(BaseModel):
 class Face(BaseModel):
     """One face and the emotion it shows, the one with the largest of the `probabilities`.
 
-    `box`: left, top, width and height, in pixels. `track`: the same number for the same person in a
-    video or live stream, null in a picture.
+    `box`: left, top, width and height, in pixels of the picture as it is seen, turned as its EXIF
+    orientation says; it may reach beyond the picture, to negative places say. `track`: the same
+    number for the same person in a video or live stream, for as long as they can be followed; null
+    in a picture, whose faces come from left to right.
     """
 
     track: int | None
     box: Annotated[list[int], Field(min_length=4, max_length=4)]
     detection_score: Annotated[float, Field(ge=0, le=1)]
-    emotion: str
-    probabilities: dict[str, float]
+    emotion: Emotion
+    probabilities: OfEmotions
 
 
 class Analysis(BaseModel):
@@ -52,9 +69,9 @@ class Explanation(Face):
     its pixels, in bits. `without`: the probabilities when a part of the face is hidden.
     """
 
-    explained: str
+    explained: Emotion
     picture: list[list[int]]
-    without: dict[str, dict[str, float]]
+    without: dict[str, OfEmotions]
     evidence: list[list[float]]
 
 
@@ -65,6 +82,28 @@ class Job(BaseModel):
     state: Literal["waiting", "running", "done", "failed"]
     progress: Annotated[float, Field(ge=0, le=1)]
     frames: int
+    error: str | None
+
+
+class Track(BaseModel):
+    """What a person showed while they could be followed: on average over the frames in which they
+    were seen, and the share of these in which each emotion was the likeliest."""
+
+    track: int
+    first_s: float
+    last_s: float
+    frames: int
+    emotion: Emotion
+    probabilities: OfEmotions
+    shares: OfEmotions
+
+
+class Summary(BaseModel):
+    """A video's tracks, as far as it could be read; `frames` were analysed."""
+
+    path: str | None
+    frames: int
+    tracks: list[Track]
     error: str | None
 
 
@@ -81,7 +120,7 @@ class Models(BaseModel):
     """The shipped models, the emotions that they tell apart, and the model in use, with which of
     its heads answers."""
 
-    emotions: list[str]
+    emotions: list[Emotion]
     default: str
     in_use: str
     head: str

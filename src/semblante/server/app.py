@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import prometheus_client as prometheus
-from fastapi import APIRouter, FastAPI, HTTPException, Query, Request, WebSocket
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, WebSocket
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
@@ -22,8 +22,9 @@ from starlette.middleware import Middleware
 import semblante
 from semblante.emotions import EMOTIONS
 from semblante.errors import ImageError, OptionError
-from semblante.images import load_image
+from semblante.images import encoded, load_image
 from semblante.models import DEFAULT_MODEL, MODELS
+from semblante.recognise.annotate import annotate, pixelated
 from semblante.recognise.pipeline import Analyzer
 from semblante.recognise.video import LEAST_EVERY_S
 from semblante.results import Analysis
@@ -41,20 +42,23 @@ _JOB_LINKS: Final = {
     for call in ("job_state", "job_results", "job_forgotten")
 }
 _FILE: Final = {"schema": {"type": "string", "format": "binary"}}
-_FORM: Final = {
-    "schema": {
-        "type": "object",
-        "properties": {"file": {"type": "array", "items": _FILE["schema"]}},
-    }
-}
 _A_FILE: Final = {"requestBody": {"required": True, "content": {"application/octet-stream": _FILE}}}
-_FILES: Final = {
-    "requestBody": {
-        "required": True,
-        "content": {"multipart/form-data": _FORM, "application/octet-stream": _FILE},
-    }
+
+
+def _or_a_form(files: dict[str, Any]) -> dict[str, Any]:
+    """A file as the body, or a form with `files`."""
+    form = {"schema": {"type": "object", "required": ["file"], "properties": {"file": files}}}
+    content = {"multipart/form-data": form, "application/octet-stream": _FILE}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+_ONE_FILE: Final = _or_a_form(_FILE["schema"])
+_FILES: Final = _or_a_form({"type": "array", "items": _FILE["schema"]})
+_JPEG: Final = {"description": "the copy", "content": {"image/jpeg": _FILE}}
+_ROWS: Final = {
+    "description": "JSON lines, each of which is an Analysis",
+    "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
 }
-_A_ROW: Final = {"schema": {"$ref": "#/components/schemas/Analysis"}}
 _ROWS_AT_ONCE: Final = 500  # of a job's results, that are sent
 _KINDS: Final = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 
@@ -66,9 +70,11 @@ def create_app(
     """The application, for uvicorn or any other ASGI server."""
     analyzer = analyzer or Analyzer()
     workers = Workers(settings.workers, settings.max_waiting, settings.answer_s)
-    jobs = Jobs(analyzer, settings.max_pixels)
+    figures = _Figures()
+    jobs = Jobs(analyzer, settings.max_pixels, figures.count_video)
     intake = Intake(settings.max_intake)
-    figures = _Figures(workers)
+    figures.watch("pictures", lambda: workers.under_way)
+    figures.watch("videos", lambda: jobs.under_way)
     # Its parser tells stderr of each form that is none, at the will of whoever sends them.
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
@@ -86,6 +92,7 @@ def create_app(
         "need it as `Authorization: Bearer TOKEN`.",
         docs_url=None,  # their pages load scripts from elsewhere; /openapi.json has it all
         redoc_url=None,
+        redirect_slashes=False,  # to an address that a proxy's clients may not know
         lifespan=lifespan,
         middleware=[Middleware(Guard, settings=settings, count_refused=figures.count_refused)],
     )
@@ -95,12 +102,32 @@ def create_app(
     for router in (
         _about(analyzer, figures),
         _pictures(settings, analyzer, workers, intake, figures),
-        _videos(settings, jobs, intake, figures),
+        _videos(settings, jobs, intake),
         _live(settings, analyzer, workers, figures),
         _page(),
     ):
         app.include_router(router)
+    _complete_document(app, needs_token=settings.token is not None)
     return app
+
+
+def _complete_document(app: FastAPI, *, needs_token: bool) -> None:
+    """What FastAPI does not say of itself in /openapi.json."""
+    document = app.openapi()
+    if needs_token:
+        schemes = document["components"].setdefault("securitySchemes", {})
+        schemes["token"] = {"type": "http", "scheme": "bearer"}
+    for path, calls in document["paths"].items():
+        for call in calls.values():
+            if needs_token and path != "/healthz":
+                call["security"] = [{"token": []}]
+            for status, answer in call["responses"].items():
+                content = answer.get("content", {})
+                if status != "200" and "text/plain" in content:  # errors are JSON everywhere
+                    content["application/json"] = content.pop("text/plain")
+                if status == "503":
+                    after = {"schema": {"type": "integer"}, "description": "in so many seconds"}
+                    answer["headers"] = {"Retry-After": after}
 
 
 def _add_refusals(app: FastAPI, figures: _Figures) -> None:
@@ -125,19 +152,33 @@ def _about(analyzer: Analyzer, figures: _Figures) -> APIRouter:
     """What the server says of itself."""
     router = APIRouter()
 
-    @router.get("/healthz", response_class=PlainTextResponse, responses=_errors(403))
+    @router.get(
+        "/healthz", operation_id="healthz", response_class=PlainTextResponse, responses=_errors(403)
+    )
     async def healthz() -> str:
         """`ok` as long as it runs."""
         return "ok"
 
     router.add_api_route("/healthz", healthz, methods=["HEAD"], include_in_schema=False)
 
-    @router.get("/metrics", response_class=PlainTextResponse, responses=_errors(401, 403))
+    @router.get(
+        "/metrics",
+        operation_id="metrics",
+        response_class=PlainTextResponse,
+        responses=_errors(401, 403),
+    )
     async def metrics() -> Response:
         """Counters for Prometheus."""
-        return Response(prometheus.generate_latest(figures.registry), media_type="text/plain")
+        shown = prometheus.generate_latest(figures.registry)
+        return Response(shown, headers={"content-type": prometheus.CONTENT_TYPE_LATEST})
 
-    @router.get("/v1/models", response_model=answers.Models, responses=_errors(401, 403))
+    @router.get(
+        "/v1/models",
+        operation_id="models",
+        response_model=answers.Models,
+        responses=_errors(400, 401, 403),
+        dependencies=[_KNOWN_PARAMETERS],
+    )
     async def models() -> dict[str, Any]:
         """The shipped models and the one in use."""
         return {
@@ -162,14 +203,21 @@ def _about(analyzer: Analyzer, figures: _Figures) -> APIRouter:
 def _pictures(
     settings: Settings, analyzer: Analyzer, workers: Workers, intake: Intake, figures: _Figures
 ) -> APIRouter:
-    router = APIRouter()
+    router = APIRouter(dependencies=[_KNOWN_PARAMETERS])
+
+    async def read_one(request: Request) -> Upload:
+        uploads = await read_uploads(request, settings, intake)
+        if len(uploads) > 1:
+            raise HTTPException(422, f"expected one picture, found {len(uploads)}")
+        return uploads[0]
 
     @router.post(
         "/v1/analyze",
+        operation_id="analyze",
         openapi_extra=_FILES,
         response_model=answers.Analyses,
         responses={
-            **_errors(400, 401, 403, 408, 413, 503, 504),
+            **_errors(400, 401, 403, 408, 413, 415, 503, 504),
             422: {"model": answers.Analyses, "description": "none of the pictures could be read"},
         },
     )
@@ -183,8 +231,8 @@ def _pictures(
         uploads = await read_uploads(request, settings, intake)
         works = [partial(_analyzed, analyzer, one, settings.max_pixels) for one in uploads]
         done = await unless_left(request, workers.run_each(works))
-        figures.pictures.inc(len(done))
-        figures.faces.inc(sum(len(one.faces) for one in done.values()))
+        for one in done.values():
+            figures.count_picture(one)
         late = f"not done in {settings.answer_s:g} s: send fewer pictures at a time"
         found = [
             done.get(number) or Analysis(upload.name, None, None, error=late)
@@ -195,16 +243,50 @@ def _pictures(
         return {"results": [one.to_dict() for one in found]}
 
     @router.post(
+        "/v1/annotate",
+        operation_id="annotate",
+        openapi_extra=_ONE_FILE,
+        response_class=Response,
+        responses={200: _JPEG, **_errors(400, 401, 403, 408, 413, 415, 422, 503, 504)},
+    )
+    async def annotate_picture(
+        request: Request,
+        blur: Annotated[bool, Query(description="pixelate the faces")] = False,
+        lang: Annotated[Literal["en", "es"], Query(description="of the labels")] = "en",
+    ) -> Response:
+        """A copy of a picture, sent as it is or in a form, with its faces boxed and labelled.
+
+        As `semblante analyze --annotate` writes it, as JPEG.
+        """
+        upload = await read_one(request)
+
+        def drawn(given_up: threading.Event) -> bytes:
+            image = load_image(upload.data, max_pixels=settings.max_pixels)
+            faces = [] if given_up.is_set() else analyzer.analyze(image)
+            figures.count_picture(Analysis(None, None, None, tuple(faces)))
+            if blur:
+                image = pixelated(image, [face.box for face in faces])
+            return encoded(annotate(image, faces, lang), "JPEG")
+
+        try:
+            copy = await unless_left(request, workers.run(drawn))
+        except ImageError as error:
+            raise HTTPException(422, str(error)) from None
+        return Response(copy, media_type="image/jpeg")
+
+    @router.post(
         "/v1/explain",
-        openapi_extra=_FILES,
+        operation_id="explain",
+        openapi_extra=_ONE_FILE,
         response_model=answers.Explanation,
-        responses=_errors(400, 401, 403, 408, 413, 422, 503, 504),
+        responses=_errors(400, 401, 403, 408, 413, 415, 422, 503, 504),
     )
     async def explain(
         request: Request,
         face: Annotated[int, Query(ge=1, description="which, from left to right")] = 1,
         emotion: Annotated[
-            str | None, Query(description="what speaks for this one; else for what it shows")
+            answers.Emotion | None,
+            Query(description="what speaks for this one; else for what it shows"),
         ] = None,
     ) -> dict[str, Any]:
         """What in a face of a picture, sent as it is or in a form, speaks for the estimate.
@@ -212,12 +294,10 @@ def _pictures(
         As `semblante explain --format json` writes it: what is left of the estimate when parts of
         the face are hidden, and the evidence by pixel.
         """
-        uploads = await read_uploads(request, settings, intake)
-        if len(uploads) > 1:
-            raise HTTPException(422, f"expected one picture, found {len(uploads)}")
+        upload = await read_one(request)
 
         def explained(given_up: threading.Event) -> dict[str, Any]:
-            image = load_image(bytes(uploads[0].data), max_pixels=settings.max_pixels)
+            image = load_image(upload.data, max_pixels=settings.max_pixels)
             if given_up.is_set():
                 return {}
             [found] = analyzer.explain(image, emotion, face=face)
@@ -231,18 +311,20 @@ def _pictures(
     return router
 
 
-def _videos(settings: Settings, jobs: Jobs, intake: Intake, figures: _Figures) -> APIRouter:
-    router = APIRouter()
+def _videos(settings: Settings, jobs: Jobs, intake: Intake) -> APIRouter:
+    router = APIRouter(dependencies=[_KNOWN_PARAMETERS])
 
     @router.post(
         "/v1/analyze/video",
+        operation_id="analyze_video",
         status_code=202,
         openapi_extra=_A_FILE,
         response_model=answers.Job,
-        responses={202: {"links": _JOB_LINKS}, **_errors(400, 401, 403, 408, 413, 422, 503)},
+        responses={202: {"links": _JOB_LINKS}, **_errors(400, 401, 403, 408, 413, 415, 422, 503)},
     )
     async def analyze_video(
         request: Request,
+        response: Response,
         every_s: Annotated[
             float | None,
             Query(ge=LEAST_EVERY_S, le=3600, description="a frame every so many seconds"),
@@ -250,7 +332,7 @@ def _videos(settings: Settings, jobs: Jobs, intake: Intake, figures: _Figures) -
     ) -> dict[str, Any]:
         """Takes a video, sent as it is, and starts a job."""
         if request.headers.get("content-type", "").startswith("multipart/"):
-            raise HTTPException(400, "expected the video as it is, as the body, found a form")
+            raise HTTPException(415, "expected the video as it is, as the body, found a form")
         # Asked before hundreds of megabytes are taken in, and once more when they are here.
         too_many = HTTPException(
             503, "too many videos: come back later", {"Retry-After": "30", "Connection": "close"}
@@ -261,15 +343,15 @@ def _videos(settings: Settings, jobs: Jobs, intake: Intake, figures: _Figures) -
         job = jobs.start(data, every_s)
         if job is None:
             raise too_many
-        figures.videos.inc()
+        response.headers["location"] = f"../jobs/{job.id}"  # whatever a proxy's path before it is
         return job.to_dict()
 
-    # 422 stands there, though no id is refused with it, or FastAPI would tell of its own.
+    # 422 is declared, though no id is refused with it, or FastAPI would document its own.
     @router.get(
         "/v1/jobs/{id}",
         operation_id="job_state",
         response_model=answers.Job,
-        responses=_errors(401, 403, 404, 422),
+        responses=_errors(400, 401, 403, 404, 410, 422),
     )
     async def job_state(id: str) -> dict[str, Any]:
         """How far a job is. One that is not asked about for five minutes is dropped."""
@@ -279,28 +361,33 @@ def _videos(settings: Settings, jobs: Jobs, intake: Intake, figures: _Figures) -
         "/v1/jobs/{id}/results",
         operation_id="job_results",
         response_class=StreamingResponse,
-        responses={
-            200: {
-                "description": "each line is one of these",
-                "content": {"application/x-ndjson": _A_ROW},
-            },
-            **_errors(401, 403, 404, 409, 422),
-        },
+        responses={200: _ROWS, **_errors(400, 401, 403, 404, 409, 410, 422)},
     )
     async def job_results(id: str) -> StreamingResponse:
-        """A finished job's rows as JSON lines, one a frame.
+        """A finished job's rows as JSON lines, one a frame; the last one of a failed job has no
+        frame, but the `error`.
 
-        They are kept for ten minutes, less where newer jobs need the room."""
-        job = _known(jobs, id)
-        if job.state not in ("done", "failed"):
-            raise HTTPException(409, "not done yet")
+        They are kept for ten minutes, less where newer jobs need the room: those of jobs that were
+        fetched once go first, then those that nobody asked about for a minute."""
+        job = _ended(jobs, id)
         return StreamingResponse(_in_pieces(job), media_type="application/x-ndjson")
+
+    @router.get(
+        "/v1/jobs/{id}/tracks",
+        operation_id="job_tracks",
+        response_model=answers.Summary,
+        responses=_errors(400, 401, 403, 404, 409, 410, 422),
+    )
+    async def job_tracks(id: str) -> dict[str, Any]:
+        """What each track showed over all of a finished job's video, as `semblante analyze --tracks
+        FILE.json` writes it."""
+        return _ended(jobs, id).summing.summary().to_dict()
 
     @router.delete(
         "/v1/jobs/{id}",
         operation_id="job_forgotten",
         status_code=204,
-        responses=_errors(401, 403, 404, 422),
+        responses=_errors(400, 401, 403, 404, 422),
     )
     async def job_forgotten(id: str) -> Response:
         """Stops a job and drops what it found."""
@@ -324,7 +411,7 @@ def _live(settings: Settings, analyzer: Analyzer, workers: Workers, figures: _Fi
             return
         streams += 1
         try:
-            await stream(websocket, analyzer, workers, settings, figures.frames.inc)
+            await stream(websocket, analyzer, workers, settings, figures.count_frame)
         finally:
             streams -= 1
 
@@ -346,28 +433,48 @@ def _page() -> APIRouter:
 class _Figures:
     """What /metrics tells. No picture, no face, no address."""
 
-    def __init__(self, workers: Workers) -> None:
+    def __init__(self) -> None:
         self.registry = prometheus.CollectorRegistry()
-        counter = prometheus.Counter
 
-        def counted(name: str, what: str) -> prometheus.Counter:
-            return counter(f"semblante_{name}", what, registry=self.registry)
+        def counted(name: str, what: str, *by: str) -> prometheus.Counter:
+            return prometheus.Counter(f"semblante_{name}", what, by, registry=self.registry)
 
-        self.pictures = counted("pictures", "pictures analysed")
-        self.faces = counted("faces", "faces found in pictures")
-        self.frames = counted("frames", "frames of live streams answered")
-        self.videos = counted("videos", "videos taken")
-        self.refused = counter(
-            "semblante_refused", "requests refused", ["status"], registry=self.registry
+        self._pictures = counted("pictures", "pictures: read, or failed", "result")
+        self._faces = counted("faces", "faces found in pictures")
+        self._frames = counted("frames", "frames of live streams: read, or failed", "result")
+        self._videos = counted("videos", "videos that ended: done, failed, or cancelled", "result")
+        self._refused = counted("refused", "requests refused", "status")
+        self._under_way = prometheus.Gauge(
+            "semblante_under_way", "in work or waiting", ["kind"], registry=self.registry
         )
-        gauge = prometheus.Gauge(
-            "semblante_under_way", "requests in work or waiting", registry=self.registry
-        )
-        gauge.set_function(lambda: workers.under_way)
+        for counter, results in (
+            (self._pictures, ("read", "failed")),
+            (self._frames, ("read", "failed")),
+            (self._videos, ("done", "failed", "cancelled")),
+        ):
+            for result in results:  # from 0 on
+                counter.labels(result)
+
+    def watch(self, kind: str, count: Callable[[], int]) -> None:
+        """Let `count` say how many of this kind are under way."""
+        self._under_way.labels(kind).set_function(count)
+
+    def count_picture(self, analysis: Analysis) -> None:
+        """One more, and its faces."""
+        self._pictures.labels("read" if analysis.error is None else "failed").inc()
+        self._faces.inc(len(analysis.faces))
+
+    def count_frame(self, read: bool) -> None:
+        """One more that was answered."""
+        self._frames.labels("read" if read else "failed").inc()
+
+    def count_video(self, state: str) -> None:
+        """One more that ended, in this state."""
+        self._videos.labels(state).inc()
 
     def count_refused(self, status: int) -> None:
         """One more request that was answered with this status."""
-        self.refused.labels(str(status)).inc()
+        self._refused.labels(str(status)).inc()
 
 
 def _model_name(path: Path) -> str:
@@ -381,7 +488,7 @@ def _analyzed(
 ) -> Analysis:
     """What is in a picture, or why it cannot be read; once it is `given_up`, it does not matter."""
     try:
-        image = load_image(bytes(upload.data), max_pixels=max_pixels)
+        image = load_image(upload.data, max_pixels=max_pixels)
         faces = () if given_up.is_set() else tuple(analyzer.analyze(image))
     except ImageError as error:
         return Analysis(upload.name, None, None, error=str(error))
@@ -398,9 +505,37 @@ def _in_pieces(job: Job) -> Iterator[str]:
 
 def _known(jobs: Jobs, id: str) -> Job:
     job = jobs.get(id)
+    if job is None and jobs.was_dropped(id):
+        raise HTTPException(410, "nobody asked about this job for too long: send the video again")
     if job is None:
         raise HTTPException(404, "there is no such job")
     return job
+
+
+def _ended(jobs: Jobs, id: str) -> Job:
+    """One whose results are there, and are fetched now."""
+    job = _known(jobs, id)
+    if job.state not in ("done", "failed"):
+        raise HTTPException(409, "not done yet")
+    job.fetched = True
+    return job
+
+
+async def _only_known_parameters(request: Request) -> None:
+    """Raises 400 for a parameter that the call does not know, or that is given twice: one that is
+    misspelt would go unnoticed."""
+    known = [one.alias for one in request.scope["route"].dependant.query_params]
+    given = [name for name, _ in request.query_params.multi_items()]
+    for name in given:
+        if name not in known:
+            raise HTTPException(
+                400, f"unknown parameter {name[:50]!r}; known: {', '.join(known) or 'none'}"
+            )
+        if given.count(name) > 1:
+            raise HTTPException(400, f"the parameter {name} is there twice")
+
+
+_KNOWN_PARAMETERS: Final = Depends(_only_known_parameters)
 
 
 def _file(name: str) -> Any:

@@ -54,22 +54,35 @@ async def read_uploads(request: Request, settings: Settings, intake: Intake) -> 
     """The files of a multipart form, or the whole body as one file.
 
     Raises 400 for a form that is none or an empty body, 408 where it takes too long, 413 where it
-    is too large or holds too many files, 503 where too much is on its way.
+    is too large or holds too many files, 415 where it says that it is something else, 503 where too
+    much is on its way.
     """
     kind, options = parse_options_header(request.headers.get("content-type"))
+    form = kind == b"multipart/form-data"
+    if not form and (kind == b"application/json" or kind.startswith(b"multipart/")):
+        raise HTTPException(
+            415,
+            "expected a picture as it is, as the body, or pictures in a form "
+            f"(multipart/form-data), found {kind.decode('latin-1')}",
+        )
     body = await read_body(request, settings.max_body, settings.body_s, intake)
-    if kind != b"multipart/form-data":
+    if not form:
         return [Upload(None, body)]
     # On a thread: large ones take a while, in which others are answered.
     boundary = options.get(b"boundary", b"")
     uploads = await asyncio.to_thread(_parts, body, boundary, settings.max_pictures)
+    # A browser sends a field in which no file was chosen as one without name and content.
+    uploads = [one for one in uploads if one.data or one.name != ""]
     if not uploads:
-        raise HTTPException(400, "expected a form with at least one file in it")
+        raise HTTPException(400, "expected a form with at least one file, with its name, in it")
     return uploads
 
 
 async def read_body(request: Request, limit: int, seconds: float, intake: Intake) -> bytearray:
-    """The body, refused before it is read where it says that it is too large."""
+    """The body, refused before it is read where it says that it is too large, or packed."""
+    packed = request.headers.get("content-encoding", "identity")
+    if packed != "identity":
+        raise HTTPException(415, f"expected a body as it is, found content-encoding {packed}")
     declared = request.headers.get("content-length", "")
     # The connection is closed with it, or what is left of the body would be taken in and dropped.
     too_large = HTTPException(
@@ -131,7 +144,7 @@ def _parts(body: bytearray, boundary: bytes, most: int) -> list[Upload]:
             name = None
         else:
             return
-        current = Upload(name and name[:200])
+        current = Upload(None if name is None else name[:200])
         uploads.append(current)
         if len(uploads) > most:
             raise HTTPException(413, f"at most {most} pictures in a request")

@@ -71,7 +71,8 @@ class Guard:
                     answer["access-control-allow-origin"] = str(origin)
                     answer["access-control-allow-headers"] = "authorization, content-type"
                     answer["access-control-allow-methods"] = "GET, POST, DELETE"
-                    answer["access-control-expose-headers"] = "retry-after"
+                    answer["access-control-expose-headers"] = "location, retry-after"
+                    answer["access-control-max-age"] = "600"
                     answer["cross-origin-resource-policy"] = "cross-origin"
                     answer["vary"] = "origin"
             await send(message)
@@ -101,7 +102,8 @@ class Guard:
             _LOG.error("a request failed", exc_info=error)
             status, reason = 500, "something went wrong here"
         self._count_refused(status)
-        return JSONResponse({"error": reason}, status)
+        later = {"retry-after": "5"} if status == 503 else None
+        return JSONResponse({"error": reason}, status, later)
 
     def _refused(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
         """Status and reason, where there is one."""
@@ -133,8 +135,9 @@ class Guard:
 
     @staticmethod
     def _token(scope: Scope, headers: Headers) -> str:
-        if scope["type"] == "websocket":
-            offered = headers.get("sec-websocket-protocol", "").split(",")
-            return next((part.strip() for part in offered if part.strip() != PROTOCOL), "")
+        if scope["type"] == "websocket":  # to which browsers add no header
+            offered = map(str.strip, headers.get("sec-websocket-protocol", "").split(","))
+            if token := next((part for part in offered if part not in ("", PROTOCOL)), ""):
+                return token
         kind, _, token = headers.get("authorization", "").partition(" ")
         return token if kind.lower() == "bearer" else ""

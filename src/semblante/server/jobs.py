@@ -9,18 +9,24 @@ import secrets
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from semblante.errors import VideoError
 from semblante.recognise.pipeline import Analyzer
 from semblante.recognise.video import Video
+from semblante.results import Analysis
+from semblante.summary import Summing
 
 _KEPT_S: Final = 600.0  # results go after so long
 _UNASKED_S: Final = 300.0  # and a job whose client has not asked about it for so long
-_SWEEP_S: Final = 30.0  # how often it is looked whose time is over
+# Results that were fetched, or that nobody has asked about for so long, make room for a new video.
+_UNFETCHED_S: Final = 60.0
+_SWEEP_S: Final = 30.0  # between two looks for those whose time is over
+_REMEMBERED: Final = 1000  # jobs that were dropped
 _GOODBYE_S: Final = 5.0  # in which the video at hand must let go when the server ends
 _MOST_JOBS: Final = 8  # under way, waiting, or done and kept
 _MOST_ROWS: Final = 200_000
@@ -37,19 +43,22 @@ class Job:
     video: Video | None = field(default=None, repr=False)  # while it is analysed
     state: str = "waiting"  # then running, then done or failed
     progress: float = 0.0  # 0..1
-    rows: list[dict[str, Any]] = field(default_factory=list)  # a frame each
+    # A frame each; where the video could not be read to its end, one more that says why.
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    summing: Summing = field(default_factory=Summing, repr=False)
     error: str | None = None
     ended: float | None = None
     asked: float = field(default_factory=time.monotonic)  # about it, the last time
+    fetched: bool = False  # what it found
     cancelled: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """All but the rows."""
+        """All but what it found."""
         return {
             "id": self.id,
             "state": self.state,
             "progress": round(self.progress, 3),
-            "frames": len(self.rows),
+            "frames": self.summing.frames,
             "error": self.error,
         }
 
@@ -57,29 +66,32 @@ class Job:
 class Jobs:
     """One video at a time, on a thread of its own; the others wait."""
 
-    def __init__(self, analyzer: Analyzer, max_pixels: int) -> None:
-        """`max_pixels` of a video's frame."""
+    def __init__(
+        self,
+        analyzer: Analyzer,
+        max_pixels: int,
+        count_ended: Callable[[str], None] = lambda state: None,
+    ) -> None:
+        """`max_pixels` of a video's frame; `count_ended` is told the state in which each ends."""
         self._analyzer = analyzer
         self._max_pixels = max_pixels
+        self._count_ended = count_ended
         self._jobs: dict[str, Job] = {}
+        self._dropped: deque[str] = deque(maxlen=_REMEMBERED)
         self._waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
     def have_room(self) -> bool:
         """Whether one more would be taken."""
         self._sweep()
-        return sum(job.ended is None for job in self._known()) < _MOST_JOBS
+        return len(self._jobs) - len(self._giving_way()) < _MOST_JOBS
 
     def start(self, data: bytes | bytearray, every_s: float | None) -> Job | None:
-        """A new job; None where too many are waiting.
-
-        Results make room, the oldest first.
-        """
+        """A new job; None where there are too many."""
         self._sweep()
-        ended = [(job.ended, job.id) for job in self._known() if job.ended is not None]
-        for _, id in sorted(ended):
+        for id in self._giving_way():
             if len(self._jobs) >= _MOST_JOBS:
-                self.forget(id)
+                self._drop(id)
         if len(self._jobs) >= _MOST_JOBS:
             return None
         job = Job(secrets.token_urlsafe(16), every_s, data)
@@ -89,6 +101,26 @@ class Jobs:
             self._thread.start()
         self._waiting.put(job)
         return job
+
+    def _giving_way(self) -> list[str]:
+        """Jobs that may be dropped where a new one needs their room, the oldest first."""
+        now = time.monotonic()
+        ended = [
+            (job.ended, job.id)
+            for job in self._known()
+            if job.ended is not None
+            and (job.fetched or now - max(job.asked, job.ended) > _UNFETCHED_S)
+        ]
+        return [id for _, id in sorted(ended)]
+
+    def was_dropped(self, id: str) -> bool:
+        """Whether there was such a job, which had to go unasked."""
+        return id in self._dropped
+
+    @property
+    def under_way(self) -> int:
+        """Those that run or wait."""
+        return sum(job.ended is None for job in self._known())
 
     def get(self, id: str) -> Job | None:
         """A job that is known by this name."""
@@ -107,6 +139,10 @@ class Jobs:
         if job.video is not None:
             job.video.stop()
         return True
+
+    def _drop(self, id: str) -> None:
+        if self.forget(id):
+            self._dropped.append(id)
 
     @property
     def is_busy(self) -> bool:
@@ -132,7 +168,7 @@ class Jobs:
         for job in self._known():
             since, most = (job.asked, _UNASKED_S) if job.ended is None else (job.ended, _KEPT_S)
             if now - since > most:
-                self.forget(job.id)
+                self._drop(job.id)
 
     def _work(self) -> None:
         while True:
@@ -156,12 +192,20 @@ class Jobs:
             job.state, job.progress = "done", 1.0
         except VideoError as error:
             # The name of our file says nothing to the client.
-            job.state, job.error = "failed", str(error).partition(": ")[2]
+            self._fail(job, str(error).partition(": ")[2])
         except Exception:  # or whoever asks about it would ask for ever
-            job.state, job.error = "failed", "the video could not be analysed"
+            self._fail(job, "the video could not be analysed")
             _LOG.exception("a video could not be analysed")
         finally:
             job.video, job.ended = None, time.monotonic()
+            self._count_ended("cancelled" if job.cancelled else job.state)
+
+    @staticmethod
+    def _fail(job: Job, error: str) -> None:
+        at_end = Analysis(None, None, None, error=error)
+        job.summing.add(at_end)
+        job.rows.append(at_end.to_dict())
+        job.state, job.error = "failed", error
 
     def _analyze(self, job: Job, path: str) -> None:
         job.video = video = Video(path, max_pixels=self._max_pixels)
@@ -175,6 +219,7 @@ class Jobs:
             if len(job.rows) >= _MOST_ROWS:
                 raise VideoError(f"video: more than {_MOST_ROWS} frames")
             job.rows.append({**analysis.to_dict(), "path": None})
+            job.summing.add(replace(analysis, path=None))
             if announced and analysis.frame is not None:
                 job.progress = min(0.999, (analysis.frame + 1) / announced)
 

@@ -45,9 +45,10 @@ async def stream(
     analyzer: Analyzer,
     workers: Workers,
     settings: Settings,
-    count_answered: Callable[[], None],
+    count_answered: Callable[[bool], None],
 ) -> None:
-    """Serve one client until it leaves; `count_answered` is called after each answer.
+    """Serve one client until it leaves; `count_answered` is told after each answer whether the
+    frame was looked at.
 
     Each binary message is a picture. Each answer is a JSON object: `frame` (the message's number,
     from 0), `dropped` (frames passed over since the last answer), `time_s` since the connection
@@ -78,11 +79,11 @@ async def stream(
                 {"frame": number, "dropped": number - last - 1, "time_s": round(time_s, 3), **found}
             )
             last = number
-            count_answered()
+            count_answered(found["error"] is None)
     except WebSocketDisconnect:
         pass
     except TimeoutError:
-        await websocket.close(1000, "nothing came for a while")
+        await websocket.close(1001, "nothing came for a while")  # 1000 would mean that all is done
     except _NotAFrameError as error:
         await websocket.close(error.code, str(error))
     finally:

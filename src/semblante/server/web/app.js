@@ -381,7 +381,7 @@ function connect(ours) {
     const full = () => text("full");
     const why = event.code === 1013 ? full : opened ? null : await refusal(ours.signal);
     if (live !== ours) return;
-    if (event.code === 1000 && document.hidden) { // nobody looked, so nothing was sent
+    if (event.code === 1001 && document.hidden) { // nobody looked, so nothing was sent
       document.addEventListener("visibilitychange", () => connect(ours), { once: true });
       return;
     }
@@ -710,7 +710,7 @@ async function workedOn(file, mine) {
 
 async function analyzeVideo(file, mine) {
   const done = await workedOn(file, mine).catch((error) => {
-    if (run !== mine || error.status !== 404) throw error;
+    if (run !== mine || ![404, 410].includes(error.status)) throw error;
     showUnderWay(true);
     tell("sending");
     return workedOn(file, mine); // a server that was started anew knows nothing of the job
@@ -719,7 +719,7 @@ async function analyzeVideo(file, mine) {
   const { state, lines } = done;
   showUnderWay(false);
   tell(null);
-  if (lines) lines.split("\n").forEach((line) => keep(JSON.parse(line)));
+  if (lines) lines.split("\n").map((line) => JSON.parse(line)).filter((row) => row.frame !== null).forEach(keep);
   if (state.error) complain(() => text("unread") + reason(422, state.error), "run");
   if (!rows.length) return;
   const video = $("video");
