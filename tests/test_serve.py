@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import signal
 import socket
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
@@ -123,6 +125,25 @@ def test_what_listens_everywhere_says_where_it_is_found(
     )
     assert others
     assert others[1] not in ("0.0.0.0", "[::]", own)
+
+
+def test_a_token_of_the_environment_is_not_printed_and_requests_are_if_asked_for() -> None:
+    with subprocess.Popen(
+        [PROGRAM, "serve", "--port", "0", "--access-log"], stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, env={**os.environ, "SEMBLANTE_TOKEN": "abc"},
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        address = re.fullmatch(
+            r"semblante: (http://127\.0\.0\.1:\d+/)#token=\$SEMBLANTE_TOKEN\n", said
+        )
+        assert address, said
+        with pytest.raises(urllib.error.HTTPError):
+            urllib.request.urlopen(address[1] + "v1/models", timeout=60)
+        process.send_signal(signal.SIGTERM)
+        out, complaints = process.communicate(timeout=30)
+    assert '"GET /v1/models HTTP/1.1" 401' in out
+    assert "abc" not in out + complaints
 
 
 def test_a_machine_without_a_way_out_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
