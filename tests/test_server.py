@@ -24,7 +24,7 @@ from conftest import EXAMPLE
 from films import canvas, write_video
 from semblante import EMOTIONS, Analyzer, OptionError
 from semblante.models import model_path
-from semblante.recognise.pipeline import Following
+from semblante.recognise.following import Following
 
 pytest.importorskip("fastapi")
 from starlette.applications import Starlette

@@ -14,11 +14,13 @@ import semblante
 from conftest import EXAMPLE
 from films import FPS, SIZE, canvas, write_video
 from semblante import Analyzer, Box, Face
+from semblante.models import model_path
 from semblante.preprocess import crop_face, to_grey
+from semblante.recognise.classifier import Classifier
 from semblante.recognise.copies import VideoWriter
 from semblante.recognise.detection import Detection
 from semblante.recognise.detectors import make_detector
-from semblante.recognise.pipeline import Following
+from semblante.recognise.following import Following
 from semblante.recognise.tracks import (
     Track,
     Tracker,
@@ -28,6 +30,8 @@ from semblante.recognise.tracks import (
     tracker_for,
 )
 from semblante.recognise.video import Frame, Video
+
+CLASSIFIER = Classifier(model_path("rcnn-small-int8"))
 
 
 def test_one_face_one_track(moving: Path) -> None:
@@ -261,9 +265,7 @@ def test_a_cut_ends_all_tracks_and_the_new_scene_is_searched_at_once() -> None:
             searched.append(time_s)
             return [Detection(Box(100, 60, 80, 80), 0.9)]
 
-    following = Following(
-        Analyzer(detector=Notes()), Tracker(), look_every_s=99.0, search_every_s=99.0
-    )
+    following = Following(Notes(), CLASSIFIER, Tracker(), look_every_s=99.0, search_every_s=99.0)
     numbers = []
     for frame in range(6):
         time_s = frame / 10
@@ -364,9 +366,7 @@ def test_when_the_detector_looks_again() -> None:
             place = Box(100, 60, 80, 80) if whole else Box(40, 40, 80, 80)
             return [Detection(place, 0.9 if whole else 0.95)]
 
-    following = Following(
-        Analyzer(detector=Notes()), Tracker(), look_every_s=0.19, search_every_s=0.49
-    )
+    following = Following(Notes(), CLASSIFIER, Tracker(), look_every_s=0.19, search_every_s=0.49)
     seen = []
     for tenth in range(8):
         widths.clear()
@@ -413,7 +413,7 @@ def test_what_is_asked_of_a_video_is_done(
     class Follows:
         passed_s = None
 
-        def __init__(self, _: Analyzer, tracker: Tracker, **how: float) -> None:
+        def __init__(self, detector: object, classifier: object, tracker: Tracker, **how: float):
             made.append((tracker, how))
 
         def faces(self, _: np.ndarray, time_s: float) -> tuple[Face, ...]:
@@ -424,7 +424,8 @@ def test_what_is_asked_of_a_video_is_done(
     found = list(Analyzer("rcnn-small-int8").analyze_video(Film(), **options))
     [(tracker, how)] = made
     assert how == {
-        "look_every_s": pytest.approx(look_every_s), "search_every_s": search_every_s
+        "mirrored": True, "look_every_s": pytest.approx(look_every_s),
+        "search_every_s": search_every_s,
     }  # fmt: skip
     assert tracker.sure == sure
     assert tracker is options.get("tracker", tracker)
@@ -463,7 +464,10 @@ def test_moments_far_apart_are_not_averaged_but_looked_at_twice(
 ) -> None:
     analyzer = Analyzer("rcnn-small-int8", detector="none")
     mirrored = face[:, ::-1].copy()
-    following = Following(analyzer, tracker_for(every_s), look_every_s=0.0, search_every_s=0.0)
+    following = Following(
+        analyzer.detector, analyzer.classifier, tracker_for(every_s), mirrored=True,
+        look_every_s=0.0, search_every_s=0.0,
+    )  # fmt: skip
     found = [
         [*following.faces(picture, time_s)[0].probabilities.values()]
         for time_s, picture in ((0.0, face), (0.5, mirrored))
@@ -489,7 +493,7 @@ def test_every_frame_is_a_face_where_it_is_said_so(tmp_path: Path) -> None:
 def test_frames_of_changing_size_are_each_a_whole_face() -> None:
     """As a phone's camera that is turned, or a film whose picture grows."""
     following = Following(
-        Analyzer(detector="none"), Tracker(), look_every_s=0.1, search_every_s=0.4
+        make_detector("none"), CLASSIFIER, Tracker(), look_every_s=0.1, search_every_s=0.4
     )
     for number, (width, height) in enumerate([(320, 240), (240, 320), (1280, 720), (320, 240)]):
         [face] = following.faces(np.zeros((height, width, 3), np.uint8), number / 10)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections import deque
@@ -10,32 +9,27 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from semblante.emotions import EMOTIONS, emotion_name
+from semblante.emotions import emotion_name
 from semblante.errors import ImageError, OptionError, reason_of
 from semblante.images import ImageSource, RgbImage, load_image
 from semblante.models import DEFAULT_MODEL, model_path
-from semblante.preprocess import crop_face, to_grey
+from semblante.preprocess import to_grey
 from semblante.recognise.classifier import Classifier
-from semblante.recognise.detection import Detection, Detector, non_maximum_suppression
-from semblante.recognise.detectors import (
-    DEFAULT_DETECTOR,
-    DETECTORS,
-    WholePicture,
-    checked,
-    detected_in,
-    make_detector,
-)
+from semblante.recognise.detection import Detection, Detector
+from semblante.recognise.detectors import DEFAULT_DETECTOR, DETECTORS, checked, make_detector
 from semblante.recognise.explain import Explanation, explanation
-from semblante.recognise.tracks import Track, Tracker, tracker_for
+from semblante.recognise.faces import estimated_face, face_crops
+from semblante.recognise.following import Following
+from semblante.recognise.tracks import Tracker, tracker_for
 from semblante.recognise.video import Video, check_every
-from semblante.results import Analysis, Box, Face
+from semblante.results import Analysis, Face
 
 # Faces of so many pictures, or of pictures of so many pixels, go through the network together; but
 # a picture that is ready waits no longer than this for one that is not.
@@ -43,12 +37,8 @@ _CHUNK: Final = 16
 _CHUNK_PIXELS: Final = 50_000_000
 _PATIENCE_S: Final = 0.2
 _MOST_READERS: Final = 16  # threads; each may hold a picture of 450 MB
-# Of a face that is followed, the detector sees its box so many times as large, at this size.
-_ROOM: Final = 2.0
-_NEAR_SIDE: Final = 128
 
 SEARCH_EVERY_S: Final = 0.5  # in a video, for faces that are new in it
-_FOLLOW_EVERY_S: Final = 0.1  # between frames that are asked for, lest another be in a face's place
 TTA: Final = ("none", "flip")  # test-time augmentation of a picture's faces
 
 
@@ -296,7 +286,7 @@ class Analyzer:
             pixels = load_image(image)
             found = checked(self.detector.detect(pixels))
             detections = sorted(found, key=lambda d: (d.box.left, d.box.top))
-            crops = self._crops(to_grey(pixels), detections)
+            crops = face_crops(to_grey(pixels), detections, self.classifier.spec.size)
         except (cv2.error, MemoryError) as error:  # of a picture's size, say
             raise ImageError(
                 f"{path or 'picture'}: could not be searched: {reason_of(error)}"
@@ -316,7 +306,7 @@ class Analyzer:
                 continue
             height, width = found.pixels.shape[:2]
             estimated = tuple(
-                self._face(detection.box, detection.score, next(estimates))
+                estimated_face(detection.box, detection.score, next(estimates))
                 for detection in found.detections
             )
             yield Analysis(found.path, width, height, estimated), found.pixels
@@ -374,8 +364,10 @@ class Analyzer:
         if every_s is not None and every_s >= search_every_s:
             search_every_s = 0.0  # each frame: their times may fall a little short of the interval
         following = Following(
-            self,
+            self.detector,
+            self.classifier,
             tracker or tracker_for(every_s),
+            mirrored=self.mirrored,
             look_every_s=look_every_s,
             search_every_s=search_every_s,
         )
@@ -393,105 +385,3 @@ class Analyzer:
             height, width = frame.image.shape[:2]
             faces = following.faces(frame.image, frame.time_s)
             yield Analysis(path, width, height, faces, frame.number, frame.time_s), frame.image
-
-    def _crops(
-        self, grey: npt.NDArray[np.uint8], faces: Sequence[Detection | Track]
-    ) -> npt.NDArray[np.uint8]:
-        """The network's view of each face, uint8 (n, size, size)."""
-        size = self.classifier.spec.size
-        crops = np.empty((len(faces), size, size), np.uint8)
-        for crop, face in zip(crops, faces, strict=True):
-            crop[:] = crop_face(grey, face.box, size, face.roll)
-        return crops
-
-    @staticmethod
-    def _face(
-        box: Box, score: float, probabilities: npt.NDArray[Any], track: int | None = None
-    ) -> Face:
-        return Face(
-            box=box,
-            detection_score=score,
-            emotion=EMOTIONS[int(probabilities.argmax())],
-            probabilities=dict(zip(EMOTIONS, map(float, probabilities), strict=True)),
-            track=track,
-        )
-
-
-class Following:
-    """The faces of successive pictures of one scene, followed from each to the next.
-
-    From picture to picture faces are followed by their points, which costs little. Every
-    `look_every_s` seconds the detector looks again, close to where a face is thought to be; every
-    `search_every_s` seconds it searches the whole picture for new ones.
-    """
-
-    def __init__(
-        self,
-        analyzer: Analyzer,
-        tracker: Tracker,
-        *,
-        look_every_s: float,
-        search_every_s: float,
-        search_side: int = 640,
-    ) -> None:
-        """The picture is searched with its longer side made `search_side` pixels long at most."""
-        self._analyzer = analyzer
-        self._tracker = tracker
-        self._look_every_s = look_every_s
-        self._search_every_s = search_every_s
-        self._search_side = search_side
-        self._looked_s = self._searched_s = -math.inf
-        self._whole = isinstance(analyzer.detector, WholePicture)
-        # How far apart pictures are to be that are passed by; None where nothing is followed.
-        self.passed_s = None if self._whole else _FOLLOW_EVERY_S
-
-    def faces(self, image: RgbImage, time_s: float) -> tuple[Face, ...]:
-        """Of the next picture, RGB (H, W, 3), taken at `time_s`, which never goes back."""
-        grey = to_grey(image)
-        self._follow(grey)
-        tracks = self._tracker.update(self._detections(image, time_s), time_s)
-        crops = self._analyzer._crops(grey, tracks)
-        # Two views where moments are not averaged.
-        mirrored = self._analyzer.mirrored and not self._tracker.smoothing_s
-        estimates = self._analyzer.classifier.probabilities(crops, mirrored=mirrored)
-        return tuple(
-            self._analyzer._face(
-                track.box, track.score, self._tracker.smooth(track, row, time_s), track.number
-            )
-            for track, row in zip(tracks, estimates, strict=True)
-        )
-
-    def pass_by(self, image: RgbImage) -> None:
-        """A picture between two whose faces are asked for: they are followed through it."""
-        self._follow(to_grey(image))
-
-    def _follow(self, grey: npt.NDArray[np.uint8]) -> None:
-        if self._whole:  # which has nowhere to go, and no scene around it
-            self._tracker.lose()
-        elif self._tracker.follow(grey):  # another scene: who is in it?
-            self._searched_s = -math.inf
-
-    def _detections(self, image: RgbImage, time_s: float) -> list[Detection]:
-        detector = self._analyzer.detector
-        if self._whole:
-            return list(detector.detect(image))
-        found: list[Detection] = []
-        if time_s - self._searched_s >= self._search_every_s:
-            self._searched_s = time_s
-            whole = Box(0, 0, image.shape[1], image.shape[0])
-            found = detected_in(detector, image, whole, self._search_side)
-        # Close to the others the detector looks again.
-        missed = [box for box in self._tracker.boxes if not self._among(found, box)]
-        if found and not missed:
-            self._looked_s = time_s
-        if time_s - self._looked_s < self._look_every_s:
-            return found
-        self._looked_s = time_s
-        for box in missed:
-            near = detected_in(detector, image, box.grown(_ROOM), _NEAR_SIDE)
-            found += self._among(near, box)
-        return non_maximum_suppression(found)
-
-    def _among(self, found: Sequence[Detection], box: Box) -> list[Detection]:
-        """Those that continue the track that was last seen in `box`."""
-        return [one for one in found if one.box.iou(box) >= self._tracker.overlap]

@@ -14,7 +14,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from semblante.errors import ImageError
 from semblante.images import load_image
-from semblante.recognise.pipeline import Analyzer, Following
+from semblante.recognise.following import Following
+from semblante.recognise.pipeline import Analyzer
 from semblante.recognise.tracks import Tracker
 from semblante.server.settings import PROTOCOL, Settings
 from semblante.server.work import Workers
@@ -57,8 +58,9 @@ async def stream(
     """
     await accept(websocket)
     following = Following(
-        analyzer, Tracker(), look_every_s=0.1, search_every_s=0.4, search_side=_SEARCH_SIDE
-    )
+        analyzer.detector, analyzer.classifier, Tracker(), mirrored=analyzer.mirrored,
+        look_every_s=0.1, search_every_s=0.4, search_side=_SEARCH_SIDE,
+    )  # fmt: skip
     latest: asyncio.Queue[tuple[int, bytes]] = asyncio.Queue(1)
     reader = asyncio.create_task(_read(websocket, latest, settings.max_frame))
     last, started = -1, time.monotonic()

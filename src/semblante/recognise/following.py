@@ -1,0 +1,108 @@
+"""Faces from picture to picture of one scene: a video's frames, or a live stream's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from semblante.images import RgbImage
+from semblante.preprocess import to_grey
+from semblante.recognise.classifier import Classifier
+from semblante.recognise.detection import Detection, Detector, non_maximum_suppression
+from semblante.recognise.detectors import WholePicture, detected_in
+from semblante.recognise.faces import estimated_face, face_crops
+from semblante.recognise.tracks import Tracker
+from semblante.results import Box, Face
+
+# Of a face that is followed, the detector sees its box so many times as large, at this size.
+_ROOM: Final = 2.0
+_NEAR_SIDE: Final = 128
+_FOLLOW_EVERY_S: Final = 0.1  # between frames that are asked for, lest another be in a face's place
+
+
+class Following:
+    """The faces of successive pictures of one scene, followed from each to the next.
+
+    From picture to picture faces are followed by their points, which costs little. Every
+    `look_every_s` seconds the detector looks again, close to where a face is thought to be; every
+    `search_every_s` seconds it searches the whole picture for new ones.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        classifier: Classifier,
+        tracker: Tracker,
+        *,
+        mirrored: bool = False,
+        look_every_s: float,
+        search_every_s: float,
+        search_side: int = 640,
+    ) -> None:
+        """The picture is searched with its longer side made `search_side` pixels long at most.
+
+        `mirrored`: each face is looked at mirrored too, where the tracker averages no moments."""
+        self._detector = detector
+        self._classifier = classifier
+        self._mirrored = mirrored
+        self._tracker = tracker
+        self._look_every_s = look_every_s
+        self._search_every_s = search_every_s
+        self._search_side = search_side
+        self._looked_s = self._searched_s = -math.inf
+        self._whole = isinstance(detector, WholePicture)
+        # How far apart pictures are to be that are passed by; None where nothing is followed.
+        self.passed_s = None if self._whole else _FOLLOW_EVERY_S
+
+    def faces(self, image: RgbImage, time_s: float) -> tuple[Face, ...]:
+        """Of the next picture, RGB (H, W, 3), taken at `time_s`, which never goes back."""
+        grey = to_grey(image)
+        self._follow(grey)
+        tracks = self._tracker.update(self._detections(image, time_s), time_s)
+        crops = face_crops(grey, tracks, self._classifier.spec.size)
+        mirrored = self._mirrored and not self._tracker.smoothing_s
+        estimates = self._classifier.probabilities(crops, mirrored=mirrored)
+        return tuple(
+            estimated_face(
+                track.box, track.score, self._tracker.smooth(track, row, time_s), track.number
+            )
+            for track, row in zip(tracks, estimates, strict=True)
+        )
+
+    def pass_by(self, image: RgbImage) -> None:
+        """A picture between two whose faces are asked for: they are followed through it."""
+        self._follow(to_grey(image))
+
+    def _follow(self, grey: npt.NDArray[np.uint8]) -> None:
+        if self._whole:  # which has nowhere to go, and no scene around it
+            self._tracker.lose()
+        elif self._tracker.follow(grey):  # another scene: who is in it?
+            self._searched_s = -math.inf
+
+    def _detections(self, image: RgbImage, time_s: float) -> list[Detection]:
+        if self._whole:
+            return list(self._detector.detect(image))
+        found: list[Detection] = []
+        if time_s - self._searched_s >= self._search_every_s:
+            self._searched_s = time_s
+            whole = Box(0, 0, image.shape[1], image.shape[0])
+            found = detected_in(self._detector, image, whole, self._search_side)
+        # Close to the others the detector looks again.
+        missed = [box for box in self._tracker.boxes if not self._among(found, box)]
+        if found and not missed:
+            self._looked_s = time_s
+        if time_s - self._looked_s < self._look_every_s:
+            return found
+        self._looked_s = time_s
+        for box in missed:
+            near = detected_in(self._detector, image, box.grown(_ROOM), _NEAR_SIDE)
+            found += self._among(near, box)
+        return non_maximum_suppression(found)
+
+    def _among(self, found: Sequence[Detection], box: Box) -> list[Detection]:
+        """Those that continue the track that was last seen in `box`."""
+        return [one for one in found if one.box.iou(box) >= self._tracker.overlap]
