@@ -16,7 +16,7 @@ from av import VideoFrame
 
 from conftest import ffmpeg, needs_ffmpeg
 from films import FPS, SIZE, canvas, write_video
-from semblante import Analyzer, OptionError, VideoError
+from semblante import Analyzer, ImageError, OptionError, VideoError
 from semblante.recognise.copies import VideoWriter
 from semblante.recognise.film import Clock, Film, usable_rate
 from semblante.recognise.video import Video
@@ -117,6 +117,16 @@ def test_a_name_that_is_not_utf8(tmp_path: Path, moving: Path) -> None:
     writer.write(canvas(), 0.0)
     writer.close(done=True)
     assert len(list(Video(folder / "copy.mp4").frames())) == 1
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("ending", ["mp4", "mov", "mkv", "webm", "avi"])
+def test_a_video_is_told_from_a_broken_picture(moving: Path, tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"film.{ending}"
+    ffmpeg("-i", moving, "-frames:v", 3, path)
+    for source in (path, path.read_bytes()):
+        with pytest.raises(ImageError, match="expected a picture, found a video"):
+            Analyzer("rcnn-small-int8").analyze(source)
 
 
 def test_frames_are_read_once(moving: Path) -> None:

@@ -172,6 +172,8 @@ def _decode(file: IO[bytes], name: str, max_pixels: int) -> RgbImage:
     except UnidentifiedImageError:
         if formats != FORMATS:  # its first bytes did say what it is
             raise ImageError(f"{name}: damaged or cut off: no whole HEIC picture") from None
+        if _is_video(head):
+            raise ImageError(f"{name}: expected a picture, found a video") from None
         raise ImageError(
             f"{name}: not a picture in a known format ({', '.join(FORMATS)})"
         ) from None
@@ -223,6 +225,12 @@ def _is_heic(head: bytes) -> bool:
     """As iPhones take pictures."""
     brands = (head[place : place + 4] for place in range(8, len(head), 4))
     return head[4:8] == b"ftyp" and any(brand in _HEIC_BRANDS for brand in brands)
+
+
+def _is_video(head: bytes) -> bool:
+    """Does a file that is no picture begin as MP4 and MOV do, Matroska and WebM, or AVI?"""
+    iso = head[4:8] == b"ftyp" and head[8:12] not in (b"avif", b"avis")
+    return iso or head.startswith(b"\x1aE\xdf\xa3") or (head[:4], head[8:12]) == (b"RIFF", b"AVI ")
 
 
 def _heic_reader(name: str) -> str:
