@@ -21,9 +21,10 @@ from semblante.cli.checks import votes_beside
 from semblante.data import SPLITS, Dataset
 from semblante.data.ferplus import VOTES, FerPlus, load_ferplus
 from semblante.emotions import EMOTIONS
-from semblante.evaluation import TTA, Evaluation, draw_confusion, draw_reliability, evaluate
+from semblante.evaluation import TTA, Evaluation, evaluate
 from semblante.files import write_json
 from semblante.models import DEFAULT_MODEL, MODELS, model_path
+from semblante.plots import draw_confusion, draw_reliability
 from semblante.recognise.classifier import Classifier
 
 RESULTS = Path(__file__).parent / "results"

@@ -23,8 +23,8 @@ from typer.cli import get_docs_for_click
 from semblante.cli.app import app
 from semblante.cli.language import localise
 from semblante.emotions import emotion_name
-from semblante.evaluation import class_name
 from semblante.models import DEFAULT_MODEL
+from semblante.plots import class_name
 from semblante.translation import translated
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -14,14 +14,9 @@ from semblante.data import Dataset
 from semblante.data.ferplus import FERPLUS_EMOTIONS, FROM_FER2013, VOTES, FerPlus, load_ferplus
 from semblante.emotions import EMOTIONS, LANGUAGES
 from semblante.errors import DataError, OptionError
-from semblante.evaluation import (
-    _views,
-    class_name,
-    draw_confusion,
-    draw_reliability,
-    evaluate,
-)
+from semblante.evaluation import _views, evaluate
 from semblante.models import DEFAULT_MODEL, MODELS, model_path
+from semblante.plots import class_name, draw_confusion, draw_reliability
 from semblante.recognise.classifier import Classifier
 
 

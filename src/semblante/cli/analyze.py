@@ -22,11 +22,11 @@ from rich.progress import (
 
 from semblante.cli.checks import (
     complain,
+    detector_options,
     not_an_input,
     output_file,
     output_folder,
     require,
-    sought,
 )
 from semblante.cli.formats import (
     Format,
@@ -171,7 +171,7 @@ def analyze_command(
     if format is None:
         format = Format.table if out is None or streamed else _format_of(out)
     _check(format, out, resume=resume, streamed=streamed)
-    asked = sought(detector, min_face, min_score)
+    asked = detector_options(detector, min_face, min_score)
     if annotate is not None:
         output_folder("--annotate", annotate)
     elif blur:
@@ -279,7 +279,7 @@ def _as_they_come(work: Work, format: Format, overviews: Overviews, file: IO[str
         nonlocal failed
         for result in work.results():
             if result.analysis is not None:
-                failed += _told(result.analysis)
+                failed += _complained(result.analysis)
                 overviews.add(result.input, result.analysis)
                 yield result.input, result.analysis
             tell(result)
@@ -338,7 +338,7 @@ def _to_file(work: Work, format: Format, out: Path, journal: Journal, overviews:
             for result in work.results(first):
                 journal.add(result.input, result.analysis, ended=result.ended)
                 if result.analysis is not None:
-                    _told(result.analysis)
+                    _complained(result.analysis)
                 tell(result)
         failed = 0
 
@@ -370,7 +370,7 @@ def _to_file(work: Work, format: Format, out: Path, journal: Journal, overviews:
     return failed
 
 
-def _told(analysis: Analysis) -> bool:
+def _complained(analysis: Analysis) -> bool:
     """Say what could not be read; returns whether it is so."""
     if analysis.error is not None:
         complain(analysis.error)

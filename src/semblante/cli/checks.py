@@ -52,7 +52,9 @@ def picture_file(option: str, path: Path) -> Path:
     return path
 
 
-def sought(detector: str, min_face: int | None, min_score: float | None) -> dict[str, Any]:
+def detector_options(
+    detector: str, min_face: int | None, min_score: float | None
+) -> dict[str, Any]:
     """What is asked of a detector, as `Analyzer` takes it; raises `OptionError` where that is of no
     use to it."""
     asked = {"min_face": min_face, "min_score": min_score}

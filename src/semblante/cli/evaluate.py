@@ -127,12 +127,8 @@ def evaluate_command(
         raise OptionError("--votes needs --labels ferplus")
 
     from semblante.data.ferplus import load_ferplus
-    from semblante.evaluation import (
-        class_name,
-        draw_confusion,
-        draw_reliability,
-        evaluate,
-    )
+    from semblante.evaluation import evaluate
+    from semblante.plots import class_name, draw_confusion, draw_reliability
 
     if head is None and labels is Labels.fer2013:
         head = Head.fer2013

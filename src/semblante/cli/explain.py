@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from semblante.cli.checks import complain, output_folder, sought
+from semblante.cli.checks import complain, detector_options, output_folder
 from semblante.cli.inputs import Clip, Input, Unreadable, annotated_places, find_inputs
 from semblante.cli.language import said
 from semblante.cli.options import (
@@ -76,7 +76,7 @@ def explain_command(
     found = find_inputs(paths, filter(None, [out]), videos=False)
     places = {} if out is None else annotated_places(found, out, "--out")
     analyzer = Analyzer(
-        model, detector=detector, **sought(detector, min_face, min_score), head=head
+        model, detector=detector, **detector_options(detector, min_face, min_score), head=head
     )
     rows: list[tuple[str, ...]] = []
     failed = False

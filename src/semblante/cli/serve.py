@@ -16,7 +16,7 @@ from typing import Annotated
 import cv2
 import typer
 
-from semblante.cli.checks import complain, require, sought
+from semblante.cli.checks import complain, detector_options, require
 from semblante.cli.language import said
 from semblante.cli.options import (
     DetectorName,
@@ -86,7 +86,9 @@ def serve_command(
         )
     app = create_app(
         settings,
-        Analyzer(model, detector=detector, **sought(detector, min_face, min_score), head=head),
+        Analyzer(
+            model, detector=detector, **detector_options(detector, min_face, min_score), head=head
+        ),
     )
     bound, port = listening.getsockname()[:2]
     shown = settings.token

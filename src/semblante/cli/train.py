@@ -252,7 +252,8 @@ def _print_summary(summary: dict[str, Any], language: str) -> None:
 def _released(task: _Task, changes: dict[str, Any]) -> Callable[[], None]:
     """Train all runs; returns what tells of them."""
     require("train", "exporting", "onnx", "onnxscript")
-    from semblante.evaluation import draw_confusion, evaluate
+    from semblante.evaluation import evaluate
+    from semblante.plots import draw_confusion
     from semblante.train.series import train_released
 
     language = task.language

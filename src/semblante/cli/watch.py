@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from semblante.cli.checks import sought
+from semblante.cli.checks import detector_options
 from semblante.cli.options import (
     DetectorName,
     DetectorOption,
@@ -52,7 +52,7 @@ def watch_command(
     if camera is None and not Path(source).exists():
         raise OptionError(f"expected a camera's number or a video file, found {source!r}")
     analyzer = Analyzer(
-        model, detector=detector, **sought(detector, min_face, min_score), head=head
+        model, detector=detector, **detector_options(detector, min_face, min_score), head=head
     )
     frames = analyzer.analyze_video(source if camera is None else camera)
     console = Console()

@@ -70,11 +70,11 @@ def create_app(
     """The application, for uvicorn or any other ASGI server."""
     analyzer = analyzer or Analyzer()
     workers = Workers(settings.workers, settings.max_waiting, settings.answer_s)
-    figures = _Figures()
-    jobs = Jobs(analyzer, settings.max_pixels, figures.count_video)
+    counters = _Metrics()
+    jobs = Jobs(analyzer, settings.max_pixels, counters.count_video)
     intake = Intake(settings.max_intake)
-    figures.watch("pictures", lambda: workers.under_way)
-    figures.watch("videos", lambda: jobs.under_way)
+    counters.watch("pictures", lambda: workers.under_way)
+    counters.watch("videos", lambda: jobs.under_way)
     # Its parser tells stderr of each form that is none, at the will of whoever sends them.
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
@@ -94,16 +94,16 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,  # to an address that a proxy's clients may not know
         lifespan=lifespan,
-        middleware=[Middleware(Guard, settings=settings, count_refused=figures.count_refused)],
+        middleware=[Middleware(Guard, settings=settings, count_refused=counters.count_refused)],
     )
     app.state.jobs = jobs
     app.state.is_busy = lambda: workers.is_busy or jobs.is_busy
-    _add_refusals(app, figures)
+    _add_refusals(app, counters)
     for router in (
-        _about(analyzer, figures),
-        _pictures(settings, analyzer, workers, intake, figures),
+        _about(analyzer, counters),
+        _pictures(settings, analyzer, workers, intake, counters),
         _videos(settings, jobs, intake),
-        _live(settings, analyzer, workers, figures),
+        _live(settings, analyzer, workers, counters),
         _page(),
     ):
         app.include_router(router)
@@ -130,17 +130,17 @@ def _complete_document(app: FastAPI, *, needs_token: bool) -> None:
                     answer["headers"] = {"Retry-After": after}
 
 
-def _add_refusals(app: FastAPI, figures: _Figures) -> None:
+def _add_refusals(app: FastAPI, counters: _Metrics) -> None:
     """All of them are `{"error": "..."}`."""
 
     @app.exception_handler(StarletteHTTPException)
     async def refused(request: Request, error: StarletteHTTPException) -> JSONResponse:
-        figures.count_refused(error.status_code)
+        counters.count_refused(error.status_code)
         return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
     @app.exception_handler(RequestValidationError)
     async def misunderstood(request: Request, error: RequestValidationError) -> JSONResponse:
-        figures.count_refused(422)
+        counters.count_refused(422)
         reasons = (
             f"{one['loc'][-1]}: {one['msg']}, found {str(one['input'])[:50]!r}"
             for one in error.errors()
@@ -148,7 +148,7 @@ def _add_refusals(app: FastAPI, figures: _Figures) -> None:
         return JSONResponse({"error": "; ".join(reasons)}, 422)
 
 
-def _about(analyzer: Analyzer, figures: _Figures) -> APIRouter:
+def _about(analyzer: Analyzer, counters: _Metrics) -> APIRouter:
     """What the server says of itself."""
     router = APIRouter()
 
@@ -169,7 +169,7 @@ def _about(analyzer: Analyzer, figures: _Figures) -> APIRouter:
     )
     async def metrics() -> Response:
         """Counters for Prometheus."""
-        shown = prometheus.generate_latest(figures.registry)
+        shown = prometheus.generate_latest(counters.registry)
         return Response(shown, headers={"content-type": prometheus.CONTENT_TYPE_LATEST})
 
     @router.get(
@@ -201,7 +201,7 @@ def _about(analyzer: Analyzer, figures: _Figures) -> APIRouter:
 
 
 def _pictures(
-    settings: Settings, analyzer: Analyzer, workers: Workers, intake: Intake, figures: _Figures
+    settings: Settings, analyzer: Analyzer, workers: Workers, intake: Intake, counters: _Metrics
 ) -> APIRouter:
     router = APIRouter(dependencies=[_KNOWN_PARAMETERS])
 
@@ -232,7 +232,7 @@ def _pictures(
         works = [partial(_analyzed, analyzer, one, settings.max_pixels) for one in uploads]
         done = await unless_left(request, workers.run_each(works))
         for one in done.values():
-            figures.count_picture(one)
+            counters.count_picture(one)
         late = f"not done in {settings.answer_s:g} s: send fewer pictures at a time"
         found = [
             done.get(number) or Analysis(upload.name, None, None, error=late)
@@ -263,7 +263,7 @@ def _pictures(
         def drawn(given_up: threading.Event) -> bytes:
             image = load_image(upload.data, max_pixels=settings.max_pixels)
             faces = [] if given_up.is_set() else analyzer.analyze(image)
-            figures.count_picture(Analysis(None, None, None, tuple(faces)))
+            counters.count_picture(Analysis(None, None, None, tuple(faces)))
             if blur:
                 image = pixelated(image, [face.box for face in faces])
             return encoded(annotate(image, faces, lang), "JPEG")
@@ -398,7 +398,9 @@ def _videos(settings: Settings, jobs: Jobs, intake: Intake) -> APIRouter:
     return router
 
 
-def _live(settings: Settings, analyzer: Analyzer, workers: Workers, figures: _Figures) -> APIRouter:
+def _live(
+    settings: Settings, analyzer: Analyzer, workers: Workers, counters: _Metrics
+) -> APIRouter:
     router = APIRouter()
     streams = 0
 
@@ -411,7 +413,7 @@ def _live(settings: Settings, analyzer: Analyzer, workers: Workers, figures: _Fi
             return
         streams += 1
         try:
-            await stream(websocket, analyzer, workers, settings, figures.count_frame)
+            await stream(websocket, analyzer, workers, settings, counters.count_frame)
         finally:
             streams -= 1
 
@@ -430,7 +432,7 @@ def _page() -> APIRouter:
     return router
 
 
-class _Figures:
+class _Metrics:
     """What /metrics tells. No picture, no face, no address."""
 
     def __init__(self) -> None:

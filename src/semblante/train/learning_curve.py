@@ -49,12 +49,12 @@ def learning_curve(
     goes on when made again. `reporter` is given each run's options and a title. What a person reads
     is in `language`.
     """
-    together = all_processes()
+    processes = all_processes()
     points = []
     # All of them before the first run: what cannot be done is refused at once.
     parts = [_part(dataset, options, share) for share in SHARES]
     for _, _, scaled, n in parts:
-        together.check_shares(scaled.batch_size, n)
+        processes.check_shares(scaled.batch_size, n)
     for share, (rows, part, scaled, n) in zip(SHARES, parts, strict=True):
         run_dir = out / f"{round(100 * share):03d}-percent"
         title = translated(f"{share:.0%} of Training, {n:,} faces", language)
@@ -67,7 +67,7 @@ def learning_curve(
             )  # fmt: skip
         points.append({"share": share, "faces": n, **_at_its_end(run_dir, part)})
         found = {"points": points, "verdict": would_more_help(points, language)}
-        if together.first:
+        if processes.first:
             write_json(out / "learning-curve.json", found)
             title = run_title(options, language)
             draw_learning_curve(points, out / "learning-curve.png", title, language)

@@ -22,9 +22,9 @@ from semblante.data import Dataset
 from semblante.data.ferplus import FerPlus
 from semblante.emotions import EMOTIONS, emotion_name
 from semblante.errors import ModelError, OptionError
-from semblante.evaluation import draw_counts
 from semblante.files import write_json
 from semblante.metrics import confusion_matrix
+from semblante.plots import draw_counts
 from semblante.train.batches import Faces, cover
 from semblante.train.curves import describe_confusion, diagnose, draw_curves, run_title
 from semblante.train.distributed import ALONE, Processes, all_processes, check_norms
@@ -85,7 +85,7 @@ def train(
     """
     emotion_name("neutral", language)  # is there such a language?
     run_dir = Path(run_dir)
-    together = all_processes()
+    processes = all_processes()
     options = replace(
         options,
         initial=_absolute(options.initial),
@@ -104,13 +104,13 @@ def train(
             filter(None, (options.initial, *options.teachers, options.estimates))
         ),
     )
-    resume = resume and together.from_first(holds_run(run_dir))
+    resume = resume and processes.from_first(holds_run(run_dir))
     if resume:
         config = check_same(run_dir, config)
         ended = read_end(run_dir)
         if ended is not None:  # nothing is left to do
             history, summary = ended
-            if together.first:
+            if processes.first:
                 reporter.resumed(history)
             return {**summary, **_sentences(history, np.array(summary["confusion"]), language)}
 
@@ -121,29 +121,37 @@ def train(
     untrained = build_network(options.network, n_outputs(options))
     check_outputs(options.network, untrained, n_outputs(options))
     check_fits(untrained, options, min(options.batch_size, len(training)), teachers)
-    together.check_shares(options.batch_size, len(training))
-    if together.count > 1:
+    processes.check_shares(options.batch_size, len(training))
+    if processes.count > 1:
         check_norms(untrained)
     if not resume:
         check_free(run_dir)
-    bf16 = together.from_first(config.bf16 if resume else use_bf16(options.precision, device))
+    bf16 = processes.from_first(config.bf16 if resume else use_bf16(options.precision, device))
 
     keep_freed_memory()
     torch.manual_seed(options.seed)
     steps_per_epoch = options.steps_per_epoch(len(training))
-    run = TrainingState(options, device, steps_per_epoch, together, bf16)
+    run = TrainingState(options, device, steps_per_epoch, processes, bf16)
     history = run.load(run_dir) if resume else []
-    if history and together.first:
+    if history and processes.first:
         reporter.resumed(history)
     if options.initial and run.step == 0:
         start_from(run.network, options.initial, faces)
         run.average.load_state_dict(run.network.state_dict())
     # Whatever could not be done has been refused by now, and has left no folder.
-    together.wait()
-    if not resume and together.first:
+    processes.wait()
+    if not resume and processes.first:
         begin_run(run_dir, replace(config, bf16=bf16), run.network, device)
     targets = kept_targets(
-        run_dir, faces, votes, options, together, bf16, reporter, estimates=estimates, resume=resume
+        run_dir,
+        faces,
+        votes,
+        options,
+        processes,
+        bf16,
+        reporter,
+        estimates=estimates,
+        resume=resume,
     )
     faces.targets = targets.to(device)
     objective = Objective(
@@ -153,30 +161,30 @@ def train(
     )
     sample = Faces(_sample(training), device)
     with interruptible() as interrupted:
-        while len(history) < options.epochs and not together.from_first(
+        while len(history) < options.epochs and not processes.from_first(
             _at_a_standstill(history, options.patience)
         ):
             epoch = len(history) + 1
             started = time.perf_counter() - run.epoch.seconds
             torch.manual_seed(options.seed * 1_000_003 + epoch)
-            for losses in train_epoch(run, faces, objective, epoch, together):
-                if together.first:
+            for losses in train_epoch(run, faces, objective, epoch, processes):
+                if processes.first:
                     reporter.step(epoch, len(losses), run.steps_per_epoch, losses[-1])
-                if together.from_first(interrupted()):
+                if processes.from_first(interrupted()):
                     run.epoch.random_state = torch.get_rng_state()
                     run.epoch.seconds = time.perf_counter() - started
-                    if together.first:
+                    if processes.first:
                         run.save(run_dir, history)
                     raise KeyboardInterrupt
             history.append(_record(run, epoch, public_faces, sample, started))
             run.epoch = Epoch()
-            if together.first:
+            if processes.first:
                 run.save(run_dir, history)
                 reporter.epoch(history[-1])
-            if together.from_first(interrupted()):
+            if processes.from_first(interrupted()):
                 raise KeyboardInterrupt
-    together.wait()  # until the last checkpoint is written
-    return _finish(run_dir, history, options, faces, public_faces, language, write=together.first)
+    processes.wait()  # until the last checkpoint is written
+    return _finish(run_dir, history, options, faces, public_faces, language, write=processes.first)
 
 
 def train_epoch(
@@ -184,7 +192,7 @@ def train_epoch(
     faces: Faces,
     objective: Objective,
     epoch: int,
-    together: Processes = ALONE,
+    processes: Processes = ALONE,
 ) -> Iterator[list[float]]:
     """One pass over Training, or the rest of one; yields all its losses after each step.
 
@@ -200,10 +208,10 @@ def train_epoch(
             inputs, targets = mixed(inputs, targets, options)
         # The network sees some faces covered, its teachers see them whole.
         seen, whole = (
-            together.part(views).contiguous(memory_format=run.layout)
+            processes.part(views).contiguous(memory_format=run.layout)
             for views in (cover(inputs, options.cover_probability), inputs)
         )
-        targets = together.part(targets)
+        targets = processes.part(targets)
 
         with autocast(seen.device, run.bf16):
             loss = objective(run.outputs, seen, targets, whole)  # forward pass, and the error
@@ -309,8 +317,8 @@ def _finish(
     training_loss, training_accuracy = loss_and_accuracy(logits_of(network, faces), faces)
     logits = logits_of(network, public)
     public_loss, public_accuracy = loss_and_accuracy(logits, public)
-    said = logits[:, :N_EMOTIONS].argmax(dim=1).cpu().numpy()
-    confusion = confusion_matrix(public.labels.cpu().numpy(), said, N_EMOTIONS)
+    predicted = logits[:, :N_EMOTIONS].argmax(dim=1).cpu().numpy()
+    confusion = confusion_matrix(public.labels.cpu().numpy(), predicted, N_EMOTIONS)
     summary = {
         "epochs": len(history),
         "best_epoch": int(record["epoch"]),

@@ -56,7 +56,7 @@ def train_released(
         votes_of_training(dataset, options, votes)
         if kind.folds:
             check_folds(options, kind.folds)
-    together = all_processes()
+    processes = all_processes()
     total = sum(kind.folds or kind.runs for kind in kinds)
     begun = 0
     files = {0: str(changes.get("initial", ""))}  # by the number of the stage that left them
@@ -100,9 +100,9 @@ def train_released(
                 )  # fmt: skip
             folders.append(folder)
         file = out / f"{stage.model or name}.onnx"
-        if together.first and not file.exists():
+        if processes.first and not file.exists():
             export(folders, file, dataset, votes=votes, initial_share=stage.initial_share)
-        together.wait()  # other stages start from it
+        processes.wait()  # other stages start from it
         files[number] = str(file)
         if stage.model:
             models.append(file)

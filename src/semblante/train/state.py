@@ -46,7 +46,7 @@ class TrainingState:
         options: TrainOptions,
         device: torch.device,
         steps_per_epoch: int,
-        together: Processes = ALONE,
+        processes: Processes = ALONE,
         bf16: bool | None = None,  # None: as the options say, on this processor
     ) -> None:
         self.options = options
@@ -61,7 +61,7 @@ class TrainingState:
         self.average.load_state_dict(self.network.state_dict())
         self.average.requires_grad_(False)
         # Faces -> logits after each recurrent step whose error counts, the last one last.
-        self.outputs = self._outputs_of(together)
+        self.outputs = self._outputs_of(processes)
         kernels = [p for p in self.network.parameters() if p.ndim > 1]
         others = [p for p in self.network.parameters() if p.ndim <= 1]
         self.optimiser = _optimiser(
@@ -73,11 +73,11 @@ class TrainingState:
             self.bf16,
         )
 
-    def _outputs_of(self, together: Processes) -> Callable[[Tensor], list[Tensor]]:
+    def _outputs_of(self, processes: Processes) -> Callable[[Tensor], list[Tensor]]:
         outputs: Callable[..., list[Tensor]] = _Outputs(
             self.network, self.options.all_steps_weight > 0
         )
-        if together.count > 1:
+        if processes.count > 1:
             assert isinstance(outputs, nn.Module)
             synchronise_norms(outputs)
             with warnings.catch_warnings():

@@ -42,7 +42,7 @@ def kept_targets(
     faces: Faces,
     votes: FerPlus | None,
     options: TrainOptions,
-    together: Processes,
+    processes: Processes,
     bf16: bool,
     reporter: Reporter,
     *,
@@ -58,8 +58,8 @@ def kept_targets(
         return load_tensors(path)[0]["targets"]
     reporter.looking()
     targets = targets_of(faces, votes, options, _initial_estimates(faces, options, bf16))
-    together.wait()  # for those that would find the file: all compute, or none
-    if together.first:
+    processes.wait()  # for those that would find the file: all compute, or none
+    if processes.first:
         save_tensors(path, {"targets": targets}, {})
     return targets
 

@@ -1,0 +1,95 @@
+"""An evaluation as pictures (matplotlib): its confusion matrix, and its reliability."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from semblante.data.ferplus import FERPLUS_EMOTIONS, FROM_FER2013
+from semblante.emotions import EMOTIONS, emotion_name
+from semblante.evaluation import Evaluation
+from semblante.files import write_atomically
+from semblante.translation import translated
+
+
+def class_name(name: str, language: str) -> str:
+    """The word for an emotion, FER2013's or FER+'s, as a reader of `language` sees it."""
+    if language == "en":
+        return name
+    if name == "contempt":  # FER+'s eighth
+        return translated("contempt", language)
+    if name not in EMOTIONS:
+        name = EMOTIONS[FROM_FER2013.tolist().index(FERPLUS_EMOTIONS.index(name))]
+    return emotion_name(name, language)
+
+
+def draw_confusion(evaluation: Evaluation, path: Path, language: str = "en") -> None:
+    """Its confusion matrix, see `draw_counts`."""
+    title = f"{_title(evaluation)}: {evaluation.accuracy:.1%} (n={evaluation.n})"
+    names = tuple(evaluation.per_class)
+    draw_counts(evaluation.confusion, names, path, title, evaluation.labels, language)
+
+
+def draw_counts(
+    counts: npt.NDArray[np.int64],
+    names: Sequence[str],
+    path: Path,
+    title: str,
+    labels: str,
+    language: str = "en",
+) -> None:
+    """A confusion matrix (true label by prediction) as a PNG: shares of each true label, counts
+    beneath (matplotlib). `labels` says whose the true ones are; the words are in `language`."""
+    from matplotlib.figure import Figure
+
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure = Figure(figsize=(6.6, 6.0), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    places = range(len(names))
+    shown = [class_name(name, language) for name in names]
+    axes.set_xticks(places, shown, rotation=45, ha="right")
+    axes.set_yticks(places, shown)
+    axes.set(
+        xlabel=translated("predicted", language), ylabel=translated(f"label ({labels})", language)
+    )
+    axes.set_title(title, parse_math=False)  # a path may hold dollars
+    for row in places:
+        for column in places:
+            share = shares[row, column]
+            axes.text(
+                column, row, f"{share:.0%}\n{counts[row, column]}", ha="center", va="center",
+                fontsize=8, color="white" if share > 0.5 else "black",
+            )  # fmt: skip
+    write_atomically(path, lambda beside: figure.savefig(beside, dpi=120, format="png"))
+
+
+def draw_reliability(evaluation: Evaluation, path: Path, language: str = "en") -> None:
+    """How often it is right by how sure it says it is, as a PNG (matplotlib).
+
+    The area of a point is the share of the faces in its bin; on the diagonal confidence equals
+    accuracy.
+    """
+    from matplotlib.figure import Figure
+
+    shares, confidences, right = np.array(evaluation.reliability).T
+    figure = Figure(figsize=(5.0, 5.0), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="grey", linewidth=1)
+    axes.scatter(confidences, right, s=1500 * shares, color="#0072B2", alpha=0.75)
+    axes.set(
+        xlim=(0, 1), ylim=(0, 1), aspect="equal",
+        xlabel=translated("confidence: the probability of its answer", language),
+        ylabel=translated("accuracy: the share of right answers", language),
+    )  # fmt: skip
+    title = f"{_title(evaluation)} (n={evaluation.n}), ECE {evaluation.ece:.3f}"
+    axes.set_title(title, parse_math=False)
+    axes.grid(alpha=0.3)
+    write_atomically(path, lambda beside: figure.savefig(beside, dpi=110, format="png"))
+
+
+def _title(evaluation: Evaluation) -> str:
+    return f"{evaluation.model}, {evaluation.split}"
