@@ -35,8 +35,8 @@ from semblante.cli.overviews import Overviews
 from semblante.cli.work import Result, Work
 from semblante.errors import OptionError
 from semblante.images import save_picture
-from semblante.recognise.sheets import clock
 from semblante.tabular import COLUMNS
+from semblante.wording import clock
 
 
 @pytest.fixture(scope="module")

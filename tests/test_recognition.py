@@ -46,8 +46,8 @@ from semblante.recognise.classifier import Classifier, import_onnxruntime, softm
 from semblante.recognise.cnn import CnnDetector
 from semblante.recognise.detection import Detection
 from semblante.recognise.detectors import WholePicture
-from semblante.results import percent
 from semblante.tabular import COLUMNS, face_rows
+from semblante.wording import percent
 
 
 @pytest.fixture(scope="module")

@@ -122,8 +122,3 @@ class Analysis:
         """From what `to_dict` wrote."""
         faces = tuple(Face.from_dict(face) for face in values["faces"])
         return cls(**{**values, "faces": faces})
-
-
-def percent(probability: float) -> str:
-    """As a person reads it, and 99% at most: no estimate is certain."""
-    return f"{min(probability, 0.99):.0%}"

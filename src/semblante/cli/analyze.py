@@ -56,9 +56,9 @@ from semblante.errors import OptionError
 from semblante.files import identity, write_atomically
 from semblante.models import DEFAULT_MODEL
 from semblante.recognise.pipeline import TTA, Analyzer
-from semblante.recognise.sheets import clock
 from semblante.recognise.video import LEAST_EVERY_S
 from semblante.results import Analysis
+from semblante.wording import clock
 
 
 class PictureTta(StrEnum):

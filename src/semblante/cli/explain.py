@@ -31,8 +31,9 @@ from semblante.images import save_picture
 from semblante.models import DEFAULT_MODEL
 from semblante.recognise.explain import PARTS, Explanation
 from semblante.recognise.pipeline import Analyzer
-from semblante.recognise.sheets import HIDDEN, evidence_sheet, guess
+from semblante.recognise.sheets import HIDDEN, evidence_sheet
 from semblante.translation import translated
+from semblante.wording import guess
 
 
 def explain_command(

@@ -14,8 +14,7 @@ from typing import IO, Any, Final
 from semblante.cli.tables import new_table, print_table
 from semblante.emotions import emotion_name
 from semblante.errors import MissingExtraError, OptionError, printable
-from semblante.recognise.sheets import clock
-from semblante.results import Analysis, percent
+from semblante.results import Analysis
 from semblante.summary import Summing, VideoSummary
 from semblante.tabular import (
     COLUMNS,
@@ -27,6 +26,7 @@ from semblante.tabular import (
     track_rows,
 )
 from semblante.translation import translated
+from semblante.wording import clock, percent
 
 
 class Format(StrEnum):

@@ -15,10 +15,11 @@ from semblante.cli.inputs import Clip, Input, Picture
 from semblante.errors import ImageError, VideoError
 from semblante.files import identity, key_of_name, write_atomically
 from semblante.images import RgbImage, load_image, save_picture
-from semblante.recognise.sheets import Tile, clock, contact_sheet, tile_of, timeline
+from semblante.recognise.sheets import Tile, contact_sheet, tile_of, timeline
 from semblante.recognise.video import Video
 from semblante.results import Analysis, Face
 from semblante.summary import Summing, VideoSummary
+from semblante.wording import clock
 
 _MOST_TILES = 2000  # they are kept in memory until the end
 

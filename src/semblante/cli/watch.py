@@ -27,8 +27,9 @@ from semblante.errors import OptionError
 from semblante.models import DEFAULT_MODEL
 from semblante.recognise.annotate import COLOURS
 from semblante.recognise.pipeline import Analyzer
-from semblante.results import Analysis, percent
+from semblante.results import Analysis
 from semblante.translation import translated
+from semblante.wording import percent
 
 _BAR = 30  # characters
 

@@ -15,7 +15,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from semblante.emotions import EMOTIONS, emotion_name
 from semblante.images import ImageSource, RgbImage, load_image
-from semblante.results import Box, Face, percent
+from semblante.results import Box, Face
+from semblante.wording import percent
 
 # Okabe & Ito's palette, told apart with every common colour blindness; dark or light text
 # is chosen by what stands out on it.

@@ -19,8 +19,9 @@ from semblante.errors import printable
 from semblante.images import RgbImage
 from semblante.recognise.annotate import COLOURS, font
 from semblante.recognise.explain import STRIDE, Explanation
-from semblante.results import Analysis, Box, percent
+from semblante.results import Analysis, Box
 from semblante.translation import translated
+from semblante.wording import clock, decimals, guess, percent
 
 _TILE: Final = 96  # pixels a side
 _GAP: Final = 6
@@ -187,9 +188,7 @@ def evidence_sheet(explanations: Sequence[Explanation], language: str = "en") ->
         asked = explained.emotion if explained.emotion != explained.face.emotion else None
         title = f"{number + 1}: {guess(explained.face.probabilities, language)}"
         draw.text((left, top), title, font=font(18), fill=_INK)
-        most_for = f"{max(0.0, float(explained.evidence.max())):.1f}"
-        if language == "es":
-            most_for = most_for.replace(".", ",")
+        most_for = decimals(f"{max(0.0, float(explained.evidence.max())):.1f}", language)
         emotion = emotion_name(explained.emotion, language)
         lines = [translated(f"for {emotion}: up to {most_for} bits", language)]
         for part, found in explained.without.items():
@@ -219,14 +218,6 @@ def overlaid(
     return np.asarray(np.rint(over), np.uint8)
 
 
-def guess(probabilities: Mapping[str, float], language: str, asked: str | None = None) -> str:
-    """An emotion that is `asked` for, or the likeliest, and how probable it is."""
-    emotion = asked or max(probabilities, key=lambda name: probabilities[name])
-    share = probabilities[emotion]
-    shown = percent(share) if share >= 0.01 else f"{share:.2%}"
-    return f"{emotion_name(emotion, language)} {shown}"
-
-
 # Seconds between two marks of a time axis, up to a day.
 _UNITS: Final = (
     0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21_600, 43_200, 86_400,
@@ -248,19 +239,10 @@ def _axis(
         x = _MARGIN + (moment - start) * scale
         draw.line((x, top, x, top + 5), fill=_INK)
         text = f"{moment:g} s" if span <= 60 else clock(moment, tenths=unit < 1)
-        if language == "es":
-            text = text.replace(".", ",")
+        text = decimals(text, language)
         left = min(x + 3, _WIDTH - 2 - draw.textlength(text, font=font(12)))
         draw.text((left, top + 2), text, font=font(12), fill=_INK)
         moment += unit
-
-
-def clock(seconds: float, *, tenths: bool = False) -> str:
-    """`1:05`, `1:00:00`; with tenths `1:05.3`."""
-    minutes, left = divmod(round(10 * seconds), 600)
-    hours, minutes = divmod(minutes, 60)
-    text = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
-    return f"{text}:{left / 10:04.1f}" if tenths else f"{text}:{left // 10:02d}"
 
 
 def _legend(draw: ImageDraw.ImageDraw, top: int, language: str) -> None:
