@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -172,6 +173,26 @@ def test_a_run_that_was_killed_has_all_tracks_in_the_end(films: Path, tmp_path: 
     assert run(*both).returncode == 0
     rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))
     assert [Path(row["path"]).name for row in rows] == ["a.mp4", "a.mp4", "long.mp4"]
+
+
+def test_an_interruption_says_what_it_leaves_unwritten(films: Path, tmp_path: Path) -> None:
+    long = write_video(tmp_path / "long.mp4", 400, lambda _: canvas())
+    table, lines = tmp_path / "t.csv", tmp_path / "lines"
+    process = subprocess.Popen(
+        [PROGRAM, "analyze", films / "a.mp4", long, "--tracks", table, "--timeline", lines,
+         "--format", "json"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    while "long.mp4" not in process.stdout.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, complaints = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"--tracks {table}: not written, since not all inputs are done" in complaints
+    assert str(lines) not in complaints
+    assert (lines / "a.mp4.png").exists()
+    assert not table.exists()
 
 
 def test_where_it_cannot_be(films: Path, tmp_path: Path) -> None:

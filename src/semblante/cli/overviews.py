@@ -28,6 +28,7 @@ class Overview(ABC):
     """One of them. It is given all results in order, and told where each input ends."""
 
     option: ClassVar[str]
+    at_the_end: ClassVar[bool] = True  # when it is written; else bit by bit
 
     def __init__(self, place: Path) -> None:
         """`place`: the file that it is, or the folder of its files."""
@@ -77,7 +78,8 @@ class Overviews:
     def lost(self) -> None:
         """Say what an interruption leaves unwritten."""
         for one in self._each:
-            complain(f"{one.option} {one.place}: not written, since not all inputs are done")
+            if one.at_the_end:
+                complain(f"{one.option} {one.place}: not written, since not all inputs are done")
 
     def _end(self) -> None:
         if self._at is not None:
@@ -157,6 +159,7 @@ class Timelines(Overview):
     """A plot of each video's emotions over time."""
 
     option = "--timeline"
+    at_the_end = False
 
     def __init__(self, folder: Path, language: str) -> None:
         """Raises `OptionError` where `folder` is none."""
