@@ -71,8 +71,8 @@ def camera(page: Any) -> None:
 def picture(page: Any) -> None:
     page.set_input_files("#file", EXAMPLE)
     page.wait_for_selector(".face", timeout=30_000)
-    page.locator(".why button").first.click()
-    page.wait_for_selector(".why.open", timeout=30_000)
+    page.locator(".evidence button").first.click()
+    page.wait_for_selector(".evidence.open", timeout=30_000)
 
 
 def film_mp4(frames: Path) -> Path:

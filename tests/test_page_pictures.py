@@ -244,13 +244,13 @@ def test_what_speaks_for_an_estimate(page: Any) -> None:
     page.keyboard.press("Enter")
     face = page.get_by_role("img", name="Orange speaks for happy, blue against it.")
     face.wait_for(timeout=20_000)
-    said = page.locator(".why li").all_inner_texts()
+    said = page.locator(".evidence li").all_inner_texts()
     assert said[0] == "Orange speaks for happy, blue against it."
     assert [words.split(":")[0] for words in said[1:]] == [
         "Eyes hidden", "Nose hidden", "Mouth hidden",
     ]  # fmt: skip
     warmth = page.evaluate(
-        """() => { const c = document.querySelector('.why canvas');
+        """() => { const c = document.querySelector('.evidence canvas');
         const mean = (y, tall) => { let sum = 0;
           const d = c.getContext('2d').getImageData(0, y, c.width, tall).data;
           for (let i = 0; i < d.length; i += 4) sum += d[i] - d[i + 2];
@@ -259,7 +259,8 @@ def test_what_speaks_for_an_estimate(page: Any) -> None:
     )
     assert warmth[1] > 1 > 0 > warmth[0]  # of a smile the mouth speaks
     page.select_option("#language", "es")
-    assert page.locator(".why li").first.inner_text().startswith("Lo naranja habla a favor de aleg")
+    first = page.locator(".evidence li").first.inner_text()
+    assert first.startswith("Lo naranja habla a favor de aleg")
     page.select_option("#language", "en")
     hide = page.get_by_role("button", name="Hide")
     assert hide.get_attribute("aria-expanded") == "true"
@@ -331,14 +332,14 @@ def test_several_pictures(page: Any, tmp_path: Path) -> None:
     playwright.expect(page.locator("#summary")).to_contain_text("2 faces: 1: happy")
     assert page.evaluate("document.getElementById('picture').width") == 1024
     assert entries.nth(0).get_attribute("aria-current") is None
-    page.locator("#why-1").click()  # of the picture that is shown
-    playwright.expect(page.locator(".why.open")).to_have_count(1, timeout=20_000)
+    page.locator("#evidence-1").click()  # of the picture that is shown
+    playwright.expect(page.locator(".evidence.open")).to_have_count(1, timeout=20_000)
     entries.nth(3).click()
     playwright.expect(page.locator("#error")).to_contain_text(f"{left} It cannot be read: ")
     assert page.locator("#picture").is_hidden()
     assert page.get_by_role("button", name="Save the picture").is_disabled()
     entries.nth(1).click()
-    playwright.expect(page.locator(".why.open")).to_have_count(1)  # still
+    playwright.expect(page.locator(".evidence.open")).to_have_count(1)  # still
     assert page.locator("#error").inner_text() == left
 
     lines = [json.loads(line) for line in saved_as(page, "Save as JSON").splitlines()]
@@ -433,6 +434,11 @@ def test_several_pictures_can_be_cancelled_while_the_server_is_away(
         (tmp_path / f"{name}.jpg").write_bytes(EXAMPLE.read_bytes())
     page.set_input_files("#file", sorted(tmp_path.iterdir()))
     page.get_by_role("alert").filter(has_text="trying again").wait_for()
+    count_done = page.locator("#frames")
+    assert count_done.inner_text() == "Pictures: 2 / 4"
+    page.select_option("#language", "es")
+    assert count_done.inner_text() == "Imágenes: 2 / 4"
+    page.select_option("#language", "en")
     page.get_by_role("button", name="Cancel").click()
     playwright.expect(page.locator("#under-way")).to_be_hidden()
     assert page.get_by_role("alert").inner_text() == ""
@@ -449,7 +455,7 @@ def test_what_speaks_for_it_comes_to_the_picture_that_was_asked_about(
     for name in "ab":
         (tmp_path / f"{name}.jpg").write_bytes(EXAMPLE.read_bytes())
     page.set_input_files("#file", sorted(tmp_path.iterdir()))
-    entries, why = page.locator("#album button"), page.locator("#why-0")
+    entries, why = page.locator("#album button"), page.locator("#evidence-0")
     playwright.expect(entries).to_have_count(2, timeout=20_000)
     why.click()
     assert why.get_attribute("aria-disabled") == "true"
@@ -459,6 +465,6 @@ def test_what_speaks_for_it_comes_to_the_picture_that_was_asked_about(
     assert page.locator("#aloud").inner_text() == ""
     held[0].continue_()
     page.wait_for_timeout(1500)
-    assert page.locator(".why.open").count() == 0
+    assert page.locator(".evidence.open").count() == 0
     entries.nth(0).click()
-    playwright.expect(page.locator(".why.open")).to_have_count(1, timeout=20_000)
+    playwright.expect(page.locator(".evidence.open")).to_have_count(1, timeout=20_000)

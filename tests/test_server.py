@@ -7,10 +7,12 @@ import io
 import json
 import os
 import random
+import re
 import threading
 import time
 import weakref
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,7 @@ from semblante.server.settings import Settings
 
 HERE = "http://127.0.0.1:8000"
 STREAM = "ws://127.0.0.1:8000/v1/stream"
+WEB = Path(body.__file__).with_name("web")
 
 
 @pytest.fixture(scope="module")
@@ -970,10 +973,34 @@ def test_nothing_stays_on_disk(
 def test_the_page_is_whole(client: TestClient) -> None:
     page = client.get("/")
     assert page.headers["content-type"].startswith("text/html")
-    for name in ("app", "painting", "words"):
-        script = client.get(f"/{name}.js").text
-        assert script
-        for word in ("http://", "https://", "eval(", "innerHTML"):
-            assert word not in script.replace("http://www.w3.org/2000/svg", "")
-    assert client.get("/style.css").status_code == 200
     assert "script-src 'self'" in page.headers["content-security-policy"]
+    assert client.get("/style.css").headers["content-type"].startswith("text/css")
+    imports: dict[str, set[str]] = {}
+    to_read = re.findall(r'<script src="(\w+\.js)"', page.text)
+    while to_read:
+        name = to_read.pop()
+        if name in imports:
+            continue
+        answer = client.get(f"/{name}")
+        assert answer.status_code == 200, name
+        assert answer.headers["content-type"].startswith("text/javascript")
+        for word in ("http://", "https://", "eval(", "innerHTML"):
+            assert word not in answer.text.replace("http://www.w3.org/2000/svg", "")
+        imports[name] = set(re.findall(r' from "\./(\w+\.js)";', answer.text))
+        to_read += imports[name]
+    assert {"camera.js", "words.js"} <= imports.keys()
+    assert imports.keys() == {path.name for path in WEB.glob("*.js")}  # none that nothing uses
+    TopologicalSorter(imports).prepare()  # an error where they go in a circle
+
+
+def test_of_the_page_s_folder_only_the_page_is_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, analyzer: Analyzer
+) -> None:
+    (tmp_path / "web").mkdir()
+    for name in ("index.html", "app.js", "app.js~", "notes.txt", "secret"):
+        (tmp_path / "web" / name).write_text(name)
+    monkeypatch.setattr("semblante.server.app.resources.files", lambda package: tmp_path)
+    client = small(analyzer)
+    assert [client.get(path).text for path in ("/", "/app.js")] == ["index.html", "app.js"]
+    for name in ("index.html", "app.js~", "notes.txt", "secret"):
+        assert client.get(f"/{name}").status_code == 404

@@ -422,10 +422,13 @@ def _live(
 
 def _page() -> APIRouter:
     router = APIRouter()
-    for name in ("index.html", "app.js", "painting.js", "words.js", "style.css"):
+    for file in resources.files("semblante.server").joinpath("web").iterdir():
+        kind = _KINDS.get(Path(file.name).suffix)
+        if kind is None:  # an editor's copy, say
+            continue
         router.add_api_route(
-            "/" if name == "index.html" else f"/{name}",
-            _file(name),
+            "/" if file.name == "index.html" else f"/{file.name}",
+            _sent(file.read_text(encoding="utf-8"), kind),
             methods=["GET", "HEAD"],
             include_in_schema=False,
         )
@@ -540,10 +543,8 @@ async def _only_known_parameters(request: Request) -> None:
 _KNOWN_PARAMETERS: Final = Depends(_only_known_parameters)
 
 
-def _file(name: str) -> Any:
+def _sent(text: str, kind: str) -> Any:
     """One file of the page."""
-    text = resources.files("semblante.server").joinpath("web", name).read_text(encoding="utf-8")
-    kind = _KINDS[name[name.rindex(".") :]]
 
     async def page() -> Response:
         return Response(text, media_type=kind)

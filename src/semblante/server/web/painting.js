@@ -80,6 +80,16 @@ export function enlarged(result) {
     faces: faces.map((face) => ({ ...face, box: face.box.map((side) => factor * side) })) };
 }
 
+// As large as the result says; without a source it is empty. Returns the pen.
+export function paintPicture(canvas, source, { width, height }) {
+  canvas.width = width;
+  canvas.height = height;
+  const pen = canvas.getContext("2d");
+  pen.imageSmoothingQuality = "high";
+  if (source) pen.drawImage(source, 0, 0, width, height);
+  return pen;
+}
+
 // Also used for the picture that is saved; `scale` is picture pixels for one of the screen.
 export function paintBoxes(pen, result, scale) {
   pen.font = `600 ${Math.round(15 * scale)}px system-ui, sans-serif`;

@@ -1,0 +1,113 @@
+// The faces of a result, beside the picture: a bar for each emotion, and, for who asks, what speaks for
+// the likeliest.
+
+import { call } from "./api.js";
+import { $, retell } from "./elements.js";
+import { complain, withdraw } from "./messages.js";
+import { numberOf, paintEvidence } from "./painting.js";
+import { state } from "./state.js";
+import { EMOTIONS, name, percent, text } from "./words.js";
+
+const LISTED = 6; // faces with bars; the summary has the first word of all
+
+// What is there already is only told anew: many times a second a screen reader, or a selection, would
+// lose its place in what is taken away.
+export function showBars(faces) {
+  const bars = $("bars");
+  while (bars.children.length > Math.min(faces.length, LISTED)) bars.lastChild.remove();
+  faces.slice(0, LISTED).forEach((face, number) => {
+    const block = bars.children[number] ?? bars.appendChild(newBlock(number));
+    const [title, evidence, ...bar] = [block.firstChild, block.lastChild, ...block.querySelectorAll(".bar")];
+    retell(title, `${text("face")} ${numberOf(face, number)}`);
+    EMOTIONS.forEach((emotion, place) => {
+      const p = face.probabilities[emotion];
+      const [label, meter, value] = bar[place].children;
+      bar[place].classList.toggle("first", emotion === face.emotion);
+      retell(label, name(emotion));
+      meter.setAttribute("aria-label", name(emotion));
+      meter.value = p;
+      retell(value, percent(p));
+    });
+    showEvidence(evidence, number);
+  });
+  retell($("rest"), faces.length > LISTED ? text("more")(faces.length - LISTED) : "");
+}
+
+// Of one face: a title, a bar for each emotion, and what speaks for the likeliest.
+function newBlock(number) {
+  const block = document.createElement("div");
+  block.className = "face";
+  const title = Object.assign(document.createElement("h3"), { id: `face-${number}` });
+  block.append(title, ...EMOTIONS.map(() => {
+    const bar = document.createElement("div");
+    bar.className = "bar";
+    bar.append(...["span", "meter", "span"].map((kind) => document.createElement(kind)));
+    return bar;
+  }), newEvidence(number));
+  return block;
+}
+
+// -- evidence -----------------------------------------------------------------------------------
+
+// A button that asks for it, a picture of it, and a list that says it in words.
+function newEvidence(number) {
+  const evidence = document.createElement("div");
+  evidence.className = "evidence";
+  const [button, canvas, list] = ["button", "canvas", "ul"].map((kind) => document.createElement(kind));
+  button.type = "button";
+  button.id = `evidence-${number}`;
+  button.setAttribute("aria-labelledby", `evidence-${number} face-${number}`); // all say the same
+  button.onclick = () => askForEvidence(number);
+  canvas.role = "img";
+  evidence.append(button, canvas, list);
+  return evidence;
+}
+
+function showEvidence(evidence, number) {
+  const [button, canvas, list] = evidence.children;
+  const still = state.shownStill;
+  const found = still?.explained.get(number);
+  evidence.classList.toggle("hidden", !still); // a camera and a video go on too fast
+  evidence.classList.toggle("open", Boolean(found));
+  button.ariaDisabled = still?.pending.has(number) ? "true" : null; // `disabled` takes the focus away
+  retell(button, text(found ? "hide" : "explain"));
+  button.ariaExpanded = String(Boolean(found));
+  if (!found) return;
+  paintEvidence(canvas, found);
+  canvas.ariaLabel = text("evidence")(name(found.explained));
+  list.replaceChildren(...[canvas.ariaLabel, ...Object.entries(found.without).map(([part, left]) => {
+    const [emotion, p] = Object.entries(left).reduce((best, one) => (one[1] > best[1] ? one : best));
+    return `${text("without")[part]}: ${name(emotion)} ${percent(p)}`;
+  })].map((words) => Object.assign(document.createElement("li"), { textContent: words })));
+}
+
+// What speaks for the estimate of a face, or, where that is shown, no more of it.
+async function askForEvidence(number) {
+  const asked = state.shownStill;
+  if (asked.pending.has(number)) return;
+  const aloud = (key) => retell($("aloud"), key ? `${$(`face-${number}`).textContent}: ${text(key)}` : "");
+  if (asked.explained.delete(number)) {
+    aloud(null);
+    showBars(state.shown.faces);
+    return;
+  }
+  asked.pending.add(number);
+  aloud("explaining");
+  showBars(state.shown.faces);
+  try {
+    const found = await call(`v1/explain?face=${number + 1}`,
+      { method: "POST", body: asked.file, signal: asked.signal });
+    asked.explained.set(number, found); // it may be shown again
+    if (state.shownStill !== asked || state.requestedStill !== asked) return;
+    withdraw("evidence");
+    aloud("explained");
+  } catch (error) {
+    const refusal = error.translated ? () => text("refusal") + error.translated() : () => text("lost");
+    if (state.shownStill !== asked) return;
+    complain(refusal, "evidence");
+    aloud(null);
+  } finally {
+    asked.pending.delete(number);
+    if (state.shownStill === asked) showBars(state.shown.faces);
+  }
+}

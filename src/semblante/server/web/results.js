@@ -1,0 +1,100 @@
+// The results: the one on the page, with its boxes, its faces and its summary, and those that are kept,
+// to be shown over time and to be saved.
+
+import { $ } from "./elements.js";
+import { showBars } from "./faces.js";
+import { complain, say } from "./messages.js";
+import { enlarged, numberOf, paintBoxes, paintTimeline } from "./painting.js";
+import { state } from "./state.js";
+import { name, percent, spoken, text } from "./words.js";
+
+// Below this the first word is hardly better than the second: the page says so.
+const SURE = 0.5;
+const KEPT_ROWS = 20000; // results of the camera that can be saved
+const KEPT_S = 60; // seconds of the camera that the timeline shows
+
+let lastSpokenAt = -Infinity; // when the summary was last said
+let lastSpoken = ""; // and what of it matters
+
+// -- the one on the page ------------------------------------------------------------------------
+
+export function showResult(result) {
+  state.shown = result;
+  drawBoxes(result);
+  showBars(result.faces);
+  const said = result.faces.map((face, number) => {
+    const p = face.probabilities[face.emotion];
+    // By which the faces are told apart in the picture and beside it.
+    const which = result.faces.length > 1 ? `${numberOf(face, number)}: ` : "";
+    return `${which}${name(face.emotion)} ${percent(p)}${p < SURE ? ` (${text("unsure")})` : ""}`;
+  });
+  const start = said.length === 1 ? text("one") : `${said.length} ${text("many")}`;
+  const summary = said.length ? start + said.join(", ") : text("none");
+  if (isNews(result)) say(summary);
+  $("nobody").classList.toggle("hidden", result.faces.length > 0);
+}
+
+export function showNothing() {
+  state.shown = null;
+  showBars([]);
+  $("nobody").classList.remove("hidden");
+  $("boxes").width = $("boxes").height = 0;
+}
+
+// Is it to be read aloud? While a camera or a video plays not every frame, or there would be no end to it.
+function isNews(result) {
+  const now = performance.now();
+  const toBeSpoken = spoken() + result.faces.map((face) => face.emotion).join();
+  const silence = toBeSpoken === lastSpoken ? 3000 : 1000;
+  if (!$("video").paused && now - lastSpokenAt < silence) return false;
+  lastSpokenAt = now;
+  lastSpoken = toBeSpoken;
+  return true;
+}
+
+// Whatever was said before, and however short a time ago: the next result is news.
+export function speakAtOnce() {
+  lastSpokenAt = -Infinity;
+}
+
+export function drawBoxes(result) {
+  const large = enlarged(result);
+  const canvas = $("boxes");
+  canvas.width = large.width;
+  canvas.height = large.height;
+  const pen = canvas.getContext("2d");
+  // In full screen there is room beside the picture, or above.
+  const scale = Math.max(large.width / canvas.clientWidth, large.height / canvas.clientHeight);
+  paintBoxes(pen, large, Number.isFinite(scale) ? scale : 1);
+}
+
+// -- those that are kept ------------------------------------------------------------------------
+
+export function keepResult(result) {
+  const { rows, live } = state;
+  rows.push(result);
+  if (live && rows.length > KEPT_ROWS) {
+    rows.shift();
+    if (!live.forgets) complain(() => text("forgets")(KEPT_ROWS), "run");
+    live.forgets = true;
+  }
+  offerSaving(true);
+}
+
+export function offerSaving(yes) {
+  for (const id of ["save-json", "save-csv"]) $(id).disabled = !yes;
+  if (!yes || !state.album) $("save-picture").disabled = !yes; // of several it depends on which is shown
+}
+
+export function drawTimeline() {
+  const canvas = $("timeline");
+  const timed = state.rows.filter((row) => row.time_s !== null);
+  canvas.classList.toggle("hidden", !timed.length);
+  canvas.ariaHidden = timed.length ? null : "true";
+  canvas.setAttribute("aria-label", "");
+  if (!timed.length) return;
+  const end = timed.at(-1).time_s;
+  const start = state.live ? Math.max(0, end - KEPT_S) : timed[0].time_s;
+  paintTimeline(canvas, timed.filter((row) => row.time_s >= start), start, end);
+  canvas.setAttribute("aria-label", `${text("time")}: ${start.toFixed(0)} - ${end.toFixed(0)} s`);
+}

@@ -1,0 +1,46 @@
+// What can be saved: all results, as JSON lines or as CSV, and the picture with its boxes.
+
+import { $ } from "./elements.js";
+import { enlarged, paintBoxes, paintPicture } from "./painting.js";
+import { state } from "./state.js";
+import { EMOTIONS } from "./words.js";
+
+export function saveJson() {
+  save(new Blob([state.rows.map((row) => JSON.stringify(row) + "\n").join("")]), "semblante.jsonl");
+}
+
+export function saveCsv() {
+  save(new Blob([asCsv(state.rows)], { type: "text/csv" }), "semblante.csv");
+}
+
+export function savePicture() {
+  const source = $("video").classList.contains("hidden") ? $("picture") : $("video");
+  const canvas = document.createElement("canvas");
+  const large = enlarged(state.shown);
+  const pen = paintPicture(canvas, source, large);
+  paintBoxes(pen, large, Math.max(1, large.width / 800));
+  canvas.toBlob((blob) => save(blob, "semblante.png"), "image/png");
+}
+
+function save(blob, fileName) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = fileName;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
+
+function asCsv(rows) {
+  const columns = ["path", "frame", "time_s", "width", "height", "face", "track", "left", "top",
+    "face_width", "face_height", "detection_score", "emotion", ...EMOTIONS, "error"];
+  const cell = (value) => /[",\r\n]/.test(value ?? "")
+    ? `"${String(value).replaceAll('"', '""')}"` : value ?? "";
+  const lines = rows.flatMap((row) => {
+    const about = [row.path, row.frame, row.time_s, row.width, row.height];
+    if (!row.faces.length) return [[...about, ...Array(15).fill(null), row.error]];
+    return row.faces.map((face, number) => [...about, number + 1, face.track, ...face.box,
+      face.detection_score, face.emotion, ...EMOTIONS.map((e) => face.probabilities[e]),
+      row.error]);
+  });
+  return [columns, ...lines].map((line) => line.map(cell).join(",")).join("\n") + "\n";
+}

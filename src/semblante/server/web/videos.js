@@ -1,0 +1,112 @@
+// A video: the server works on it as a job; then it plays, and each frame is shown with its result.
+
+import { call, checkReadable, forgetJob, insist, jobResults, pause } from "./api.js";
+import { $ } from "./elements.js";
+import { complain, showUnderWay, tellCount, tellUnderWay } from "./messages.js";
+import { drawTimeline, keepResult, showResult } from "./results.js";
+import { putOnStage, showNoPicture } from "./stage.js";
+import { state } from "./state.js";
+import { reason, text } from "./words.js";
+
+let jobAtWork = null; // the id of the one that the server works on
+let nextFrame = null; // the browser's callback for it, while a video plays
+let videoOffset = 0; // the time of a video's first frame, by the browser's clock
+
+// -- the job ------------------------------------------------------------------------------------
+
+export async function analyzeVideo(file, signal) {
+  const done = await workedOn(file, signal).catch((error) => {
+    if (signal.aborted || ![404, 410].includes(error.status)) throw error;
+    showUnderWay(true);
+    tellUnderWay("sending");
+    return workedOn(file, signal); // a server that was started anew knows nothing of the job
+  });
+  if (signal.aborted) return;
+  const { job, lines } = done;
+  showUnderWay(false);
+  tellUnderWay(null);
+  if (lines) lines.split("\n").map((line) => JSON.parse(line)).filter((row) => row.frame !== null).forEach(keepResult);
+  if (job.error) complain(() => text("unread") + reason(422, job.error), "run");
+  if (state.rows.length) await play(file, signal);
+}
+
+// The last state of the video's job, and its results as lines; null where the page has turned to
+// something else.
+async function workedOn(file, signal) {
+  await checkReadable(file);
+  let job = await call("v1/analyze/video", { method: "POST", body: file, signal,
+    headers: { "content-type": file.type || "application/octet-stream" } });
+  const { id } = job;
+  try {
+    if (signal.aborted) return null;
+    jobAtWork = id;
+    while (job.state === "waiting" || job.state === "running") {
+      await pause(300);
+      job = await insist(signal, () => call(`v1/jobs/${id}`, { signal }));
+      if (signal.aborted) return null;
+      const { progress, frames } = job;
+      tellUnderWay(job.state === "waiting" ? "queued" : "working");
+      if (progress) $("progress").value = progress; // 0 where the length is not known
+      if (frames) tellCount(() => text("done") + frames);
+    }
+    const lines = await insist(signal, () => jobResults(id, signal));
+    return { job, lines };
+  } finally {
+    forgetJob(id); // whatever happened: another video may be waiting
+    if (jobAtWork === id) jobAtWork = null;
+  }
+}
+
+// The person goes: nobody will ask for its results.
+export function leaveJob() {
+  if (jobAtWork) forgetJob(jobAtWork);
+}
+
+// -- playing ------------------------------------------------------------------------------------
+
+async function play(file, signal) {
+  const { rows } = state;
+  const video = $("video");
+  video.ontimeupdate = () => follow(video);
+  // Of the last frame, too, the summary is said.
+  video.onpause = () => { if (state.shown) showResult(state.shown); };
+  const unseen = () => {
+    video.ontimeupdate = video.onpause = null;
+    video.pause();
+    showNoPicture(rows[0]);
+  };
+  video.onerror = unseen; // AVI, say
+  video.onloadedmetadata = () => { if (!video.videoWidth) unseen(); }; // HEVC with sound: that alone plays
+  videoOffset = 0;
+  if (!document.hidden) {
+    video.requestVideoFrameCallback?.((_, { mediaTime }) => {
+      if (!signal.aborted) videoOffset = mediaTime - rows[0].time_s;
+    });
+  }
+  video.src = URL.createObjectURL(file);
+  putOnStage(video);
+  showResult(rows[0]);
+  drawTimeline();
+  await video.play().catch(() => {});
+}
+
+// The result of the frame that a playing video shows.
+function follow(video) {
+  const { rows, live, shown } = state;
+  if (live || !rows.length) return;
+  let [low, high] = [0, rows.length - 1];
+  while (low < high) { // the last one that is not later
+    const middle = Math.ceil((low + high) / 2);
+    if (rows[middle].time_s <= video.currentTime - videoOffset + 0.02) low = middle;
+    else high = middle - 1;
+  }
+  if (rows[low] !== shown) showResult(rows[low]);
+  if (video.paused || nextFrame !== null || !video.requestVideoFrameCallback) return;
+  nextFrame = video.requestVideoFrameCallback(() => { nextFrame = null; follow(video); });
+}
+
+export function stopFollowing() {
+  const video = $("video");
+  if (nextFrame !== null) video.cancelVideoFrameCallback(nextFrame);
+  nextFrame = video.ontimeupdate = video.onpause = video.onerror = video.onloadedmetadata = null;
+}
