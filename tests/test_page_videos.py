@@ -227,7 +227,12 @@ def test_a_server_that_was_started_anew_is_sent_the_video_once_more(
         told = "It was not analysed: there is no such job"
         playwright.expect(alert).to_have_text(told, timeout=20_000)
     assert len(sent) == 2
-    assert all("404" in problem for problem in page.problems)  # the browser's own words
+    # The browser's own words, of what was asked of each job that is gone, and that it be forgotten.
+    gone = {"once": 2, "always": 4}[forgets]
+    deadline = time.monotonic() + 20
+    while len(page.problems) < gone and time.monotonic() < deadline:
+        page.wait_for_timeout(50)
+    assert ["404" in problem for problem in page.problems] == [True] * gone
     page.problems.clear()
 
 

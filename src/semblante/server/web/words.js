@@ -71,7 +71,7 @@ const TEXTS = {
       400: "la petición llegó incompleta.", 401: "falta la clave que el servidor mostró al empezar.",
       403: "el servidor no acepta peticiones de esta página.", 408: "tardó demasiado en llegar.",
       413: "es demasiado grande.", 422: "no es una imagen o un video que semblante sepa leer.",
-      404: "el servidor ya no lo tiene.", 409: "todavía no está listo.",
+      404: "el servidor ya no lo tiene.", 409: "todavía no está listo.", 410: "el servidor ya no lo tiene.",
       500: "algo falló en el servidor.",
       503: "el servidor tiene demasiado trabajo; pruebe más tarde.",
       504: "el servidor tardó demasiado.",
@@ -82,7 +82,7 @@ const TEXTS = {
       [/breaks off/, "se interrumpe antes de su final."], [/empty/, "está vacío."],
       [/damaged or cut off/, "está dañado o incompleto."],
       [/more than \d+ frames/, "tiene demasiados fotogramas."],
-      [/could not be analysed/, "no se pudo analizar."],
+      [/could not be analysed/, "no se pudo analizar."], [/found a video/, "es un video, no una imagen."],
     ],
     refused: {
       NotAllowedError: "no se permitió.", NotFoundError: "no hay ninguna.",
