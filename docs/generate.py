@@ -206,14 +206,15 @@ _WORDS: dict[str, dict[str, Any]] = {
         "fer2013": "", "ferplus": ", etiquetas FER+",
         "lessons": ["corrida", "épocas", "rostros", "al final: Training", "PublicTest"],
         "per-class": ["emoción", "precisión", "exhaustividad", "F1", "n"],
-        "selective": ["probabilidad de al menos", "de los rostros", "aciertos", "sin copias"],
+        "selective": ["probabilidad mínima", "de los rostros", "aciertos", "sin copias"],
         "figure": as_spanish, "count": counted_in_spanish,
         "evidence": ["emoción", "rostro entero", "ojos tapados", "nariz tapada", "boca tapada"],
-        "under": "red pequeña", "first": "primera etapa", "over": "pocos rostros",
-        "sure": "- **Hasta dónde confiar.** En PrivateTest `analyze` da a su respuesta {} o más en "
-        "{} de los rostros, y en {} de ellos\n  la mayoría de la gente coincide (mayoría de FER+, "
-        "n={}, dos vistas; sin copias, {}). `semblante evaluate --head ferplus\n  --tta flip` lo "
-        "dice de sus propios rostros.",
+        "under": "red demasiado pequeña", "first": "primera etapa",
+        "over": "demasiado pocos rostros",
+        "sure": "- **Hasta dónde confiar.** En PrivateTest `analyze` da a su respuesta el {} o más "
+        "en el {} de los rostros, y en el {} de\n  ellos la mayoría de la gente coincide (mayoría "
+        "de FER+, n={}, dos vistas; sin copias, {}). `semblante evaluate\n  --head ferplus --tta "
+        "flip` lo dice de sus propios rostros.",
     },
 }  # fmt: skip
 

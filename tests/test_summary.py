@@ -8,6 +8,8 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -71,8 +73,15 @@ def test_a_video_that_breaks_off_says_so() -> None:
 
 
 def test_pictures_are_no_frames() -> None:
-    with pytest.raises(OptionError, match="found a single Analysis"):
-        semblante.summarize(Analysis("a.png", 60, 60))  # type: ignore[arg-type]
+    for single in (Analysis("a.png", 60, 60), semblante.summarize(frames()), None):
+        name = type(single).__name__
+        with pytest.raises(OptionError, match=f"found a single {name}"):
+            semblante.summarize(single)  # type: ignore[arg-type]
+    lone = [
+        replace(one, faces=tuple(replace(f, track=None) for f in one.faces)) for one in frames()
+    ]
+    with pytest.raises(OptionError, match="found faces without a track"):
+        semblante.summarize(lone)
     with pytest.raises(OptionError, match=r"found frame 0 of b\.mp4 after frame 39 of a\.mp4"):
         semblante.summarize([*frames(), *frames("b.mp4")])
     with pytest.raises(OptionError, match="`analyze_video` gives, found a picture"):
@@ -98,6 +107,9 @@ def test_as_a_table_of_pandas(films: Path, tmp_path: Path) -> None:
     assert len(semblante.to_pandas(next(frames()))) == 1
     with pytest.raises(OptionError, match="a VideoSummary each, found Analysis"):
         semblante.to_pandas([semblante.summarize(frames()), next(frames())])
+    for other in (5, None, next(frames()).faces[0]):
+        with pytest.raises(OptionError, match=f"found {type(other).__name__}"):
+            semblante.to_pandas(other)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -164,8 +176,11 @@ def test_a_run_that_was_killed_has_all_tracks_in_the_end(films: Path, tmp_path: 
     both = ("analyze", films / "a.mp4", long, "--out", out, "--tracks", table, "--resume")
     process = subprocess.Popen([PROGRAM, *map(str, both)], stdout=subprocess.DEVNULL)
     partial = out.with_name("f.csv.partial")
-    while not partial.exists() or b'"ended": true' not in partial.read_bytes():
+    found = b""
+    while b'"ended": true' not in found:
         assert process.poll() is None
+        with suppress(FileNotFoundError):
+            found = partial.read_bytes()
         time.sleep(0.01)
     process.kill()
     assert process.wait() < 0

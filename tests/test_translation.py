@@ -251,7 +251,7 @@ def test_a_long_text() -> None:
         (
             "x.csv: not one face in it: 2 bad rows, the first: x.csv, line 3: expected pixels of "
             "0..255, found 300",
-            "x.csv: no contiene ningún rostro: 2 filas malas; la primera: x.csv, línea 3: se "
+            "x.csv: no contiene ningún rostro: 2 filas defectuosas; la primera: x.csv, línea 3: se "
             "esperaban píxeles de 0..255, se encontró 300",
         ),
         (
@@ -335,9 +335,9 @@ def test_the_language_of_windows(
 
 @pytest.mark.parametrize("named", ["es", "ES", "es_MX", "es-419", "es_ES.UTF-8"])
 def test_the_language_of_a_variable(named: str) -> None:
-    assert (
-        "se esperaba" in semblante("analyze", "x.jpg", "--out", "x.y", SEMBLANTE_LANG=named).stderr
-    )
+    done = semblante("analyze", "x.jpg", "--out", "x.y", SEMBLANTE_LANG=named)
+    assert "se esperaba un nombre que termine en" in done.stderr
+    assert "o bien --format" in done.stderr
 
 
 def test_results_are_in_the_language_of_the_system() -> None:
@@ -363,7 +363,7 @@ def test_help_in_spanish() -> None:
     assert "[por omisión: cnn]" in done.stdout
     assert "Muestra esta ayuda y termina." in done.stdout
     # A paragraph is as wide as the terminal, not as the code.
-    assert "se ve como se ve. Tarda hasta un segundo por " in done.stdout
+    assert "tiene esa expresión. Tarda hasta un segundo por " in done.stdout
     assert "Show" not in done.stdout
 
 

@@ -69,6 +69,7 @@ _READERS: Final = (
 FORMATS: Final = tuple(reader.format for reader in _READERS)
 # HEIF pictures with HEVC inside name one of these in their first bytes; AVIF ones name others.
 _HEIC_BRANDS: Final = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
+_PICTURE_BRANDS: Final = (b"avif", b"avis", b"mif1", b"msf1", b"crx ")  # AVIF, HEIF, Canon's raw
 _JPEG_SUFFIXES: Final = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo")
 _WRITER: Final = "semblante"  # stands in the pictures that this program writes
 SUFFIXES: Final = frozenset(
@@ -229,7 +230,7 @@ def _is_heic(head: bytes) -> bool:
 
 def _is_video(head: bytes) -> bool:
     """Does a file that is no picture begin as MP4 and MOV do, Matroska and WebM, or AVI?"""
-    iso = head[4:8] == b"ftyp" and head[8:12] not in (b"avif", b"avis")
+    iso = head[4:8] == b"ftyp" and head[8:12] not in _PICTURE_BRANDS
     return iso or head.startswith(b"\x1aE\xdf\xa3") or (head[:4], head[8:12]) == (b"RIFF", b"AVI ")
 
 

@@ -95,8 +95,8 @@ def summarize(frames: Iterable[Analysis]) -> VideoSummary:
     """What each track showed in a video, of which `Analyzer.analyze_video` gives the `frames`.
 
     A video that breaks off is summed up as far as it could be read, with its `error`; one of which
-    no frame can be read raises `VideoError`. Raises `OptionError` for the `Analysis` of a picture,
-    and for frames of more than one video.
+    no frame can be read raises `VideoError`. Raises `OptionError` for something
+    else, such as the `Analysis` of a picture, or frames of several videos.
     """
     summing = Summing()
     try:
@@ -111,13 +111,18 @@ def summarize(frames: Iterable[Analysis]) -> VideoSummary:
 
 def _frames_of_one_video(frames: Iterable[Analysis]) -> Iterator[Analysis]:
     """`frames`, checked."""
-    if isinstance(frames, Analysis):
-        raise OptionError("expected the frames that `analyze_video` gives, found a single Analysis")
+    if not isinstance(frames, Iterable):
+        raise OptionError(
+            "expected the frames that `analyze_video` gives, found a single "
+            f"{type(frames).__name__}"
+        )
     before: Analysis | None = None
     for analysis in frames:
         found = None if isinstance(analysis, Analysis) else type(analysis).__name__
         if found is None and analysis.frame is None and analysis.error is None:
             found = "a picture"
+        if found is None and any(face.track is None for face in analysis.faces):
+            found = "faces without a track"
         if found is not None:
             raise OptionError(f"expected the frames that `analyze_video` gives, found {found}")
         if before is not None and not _follows(analysis, before):

@@ -69,7 +69,8 @@ def to_pandas(
         import pandas
     except ImportError:
         raise MissingExtraError("a table of pandas", "pandas") from None
-    rest = iter([results] if isinstance(results, (Analysis, VideoSummary)) else results)
+    several: Iterable[object] = results if isinstance(results, Iterable) else [results]
+    rest = iter(several)
     first = list(itertools.islice(rest, 1))
     kind = VideoSummary if first and isinstance(first[0], VideoSummary) else Analysis
     columns = COLUMNS if kind is Analysis else TRACK_COLUMNS

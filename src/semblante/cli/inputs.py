@@ -59,7 +59,9 @@ def find_inputs(
     found: dict[str, Input] = {}
     for path in paths:
         for item in _found(path, written, videos):
-            found.setdefault(os.path.abspath(item.path), item)  # noqa: PTH100
+            # A link by its own name: who links to a picture means one more.
+            parent, name = os.path.split(item.path)
+            found.setdefault(os.path.join(os.path.realpath(parent), name), item)  # noqa: PTH118
     return list(found.values())
 
 
@@ -85,7 +87,9 @@ def _found(path: Path, own: Sequence[Path], videos: bool) -> Iterator[Input]:
     if left_out := len(there) - len(files):
         complain(f"{path}: pictures and videos that semblante drew on are left out: {left_out}")
     for error in denied:
-        yield Unreadable(path, f"{error.filename}: cannot be read: {error.strerror}")
+        yield Unreadable(
+            Path(error.filename), f"{error.filename}: cannot be read: {error.strerror}"
+        )
     if not files and not denied:
         nothing = "no pictures or videos in this folder" if videos else "no pictures in this folder"
         yield Unreadable(path, f"{path}: {nothing}")

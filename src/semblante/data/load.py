@@ -249,7 +249,7 @@ def _split_of_parquet(name: str) -> int:
     begun = (
         split
         for word, split in _SPLIT_STARTS.items()
-        if re.match(rf"{word}(?![^\W\d_])", path.stem)  # not of "valentina"
+        if re.match(rf"{word}(s|sets?)?(?![^\W\d_])", path.stem)  # "testset", not "valentina"
     )
     above = (named_split(part) for part in reversed(path.parts[:-1]))
     return next(begun, next((split for split in above if split is not None), 0))

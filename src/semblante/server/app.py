@@ -10,12 +10,13 @@ from contextlib import asynccontextmanager
 from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import prometheus_client as prometheus
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, WebSocket
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware import Middleware
 
@@ -29,17 +30,18 @@ from semblante.recognise.pipeline import Analyzer
 from semblante.recognise.video import LEAST_EVERY_S
 from semblante.results import Analysis
 from semblante.server import answers
-from semblante.server.body import Intake, Upload, read_body, read_uploads
+from semblante.server.body import Intake, Upload, check_kind, read_body, read_uploads, refusal
 from semblante.server.guard import Guard
 from semblante.server.jobs import Job, Jobs
 from semblante.server.settings import Settings
 from semblante.server.stream import accept, stream
 from semblante.server.work import Workers, unless_left
 
+_Result = TypeVar("_Result")
 # Where a job's id, in the answer to a video, is of use.
 _JOB_LINKS: Final = {
     call: {"operationId": call, "parameters": {"id": "$response.body#/id"}}
-    for call in ("job_state", "job_results", "job_forgotten")
+    for call in ("job_state", "job_results", "job_tracks", "job_forgotten")
 }
 _FILE: Final = {"schema": {"type": "string", "format": "binary"}}
 _A_FILE: Final = {"requestBody": {"required": True, "content": {"application/octet-stream": _FILE}}}
@@ -54,6 +56,7 @@ def _or_a_form(files: dict[str, Any]) -> dict[str, Any]:
 
 _ONE_FILE: Final = _or_a_form(_FILE["schema"])
 _FILES: Final = _or_a_form({"type": "array", "items": _FILE["schema"]})
+_TEXT: Final = {"description": "text", "content": {"text/plain": {"schema": {"type": "string"}}}}
 _JPEG: Final = {"description": "the copy", "content": {"image/jpeg": _FILE}}
 _ROWS: Final = {
     "description": "JSON lines, each of which is an Analysis",
@@ -99,35 +102,14 @@ def create_app(
     app.state.jobs = jobs
     app.state.is_busy = lambda: workers.is_busy or jobs.is_busy
     _add_refusals(app, counters)
-    for router in (
-        _about(analyzer, counters),
-        _pictures(settings, analyzer, workers, intake, counters),
-        _videos(settings, jobs, intake),
-        _live(settings, analyzer, workers, counters),
-        _page(),
-    ):
+    # `Guard` asks for the token; so does the OpenAPI document.
+    needed = [Depends(HTTPBearer(auto_error=False))] if settings.token is not None else []
+    pictures = _pictures(settings, analyzer, workers, intake, counters)
+    for router in (_about(analyzer, counters), pictures, _videos(settings, jobs, intake)):
+        app.include_router(router, dependencies=needed)
+    for router in (_health(), _live(settings, analyzer, workers, counters), _page()):
         app.include_router(router)
-    _complete_document(app, needs_token=settings.token is not None)
     return app
-
-
-def _complete_document(app: FastAPI, *, needs_token: bool) -> None:
-    """What FastAPI does not say of itself in /openapi.json."""
-    document = app.openapi()
-    if needs_token:
-        schemes = document["components"].setdefault("securitySchemes", {})
-        schemes["token"] = {"type": "http", "scheme": "bearer"}
-    for path, calls in document["paths"].items():
-        for call in calls.values():
-            if needs_token and path != "/healthz":
-                call["security"] = [{"token": []}]
-            for status, answer in call["responses"].items():
-                content = answer.get("content", {})
-                if status != "200" and "text/plain" in content:  # errors are JSON everywhere
-                    content["application/json"] = content.pop("text/plain")
-                if status == "503":
-                    after = {"schema": {"type": "integer"}, "description": "in so many seconds"}
-                    answer["headers"] = {"Retry-After": after}
 
 
 def _add_refusals(app: FastAPI, counters: _Metrics) -> None:
@@ -148,24 +130,32 @@ def _add_refusals(app: FastAPI, counters: _Metrics) -> None:
         return JSONResponse({"error": "; ".join(reasons)}, 422)
 
 
+def _health() -> APIRouter:
+    router = APIRouter()
+
+    @router.get(
+        "/healthz",
+        operation_id="healthz",
+        response_class=Response,
+        responses={200: _TEXT, **_errors(403)},
+    )
+    async def healthz() -> Response:
+        """`ok` as long as it runs."""
+        return PlainTextResponse("ok")
+
+    router.add_api_route("/healthz", healthz, methods=["HEAD"], include_in_schema=False)
+    return router
+
+
 def _about(analyzer: Analyzer, counters: _Metrics) -> APIRouter:
     """What the server says of itself."""
     router = APIRouter()
 
     @router.get(
-        "/healthz", operation_id="healthz", response_class=PlainTextResponse, responses=_errors(403)
-    )
-    async def healthz() -> str:
-        """`ok` as long as it runs."""
-        return "ok"
-
-    router.add_api_route("/healthz", healthz, methods=["HEAD"], include_in_schema=False)
-
-    @router.get(
         "/metrics",
         operation_id="metrics",
-        response_class=PlainTextResponse,
-        responses=_errors(401, 403),
+        response_class=Response,
+        responses={200: _TEXT, **_errors(401, 403)},
     )
     async def metrics() -> Response:
         """Counters for Prometheus."""
@@ -211,6 +201,16 @@ def _pictures(
             raise HTTPException(422, f"expected one picture, found {len(uploads)}")
         return uploads[0]
 
+    async def counted(request: Request, work: Callable[[threading.Event], _Result]) -> _Result:
+        """What comes of `work` on one picture; raises 422 where that cannot be done."""
+        try:
+            done = await unless_left(request, workers.run(work))
+        except (ImageError, OptionError) as error:
+            counters.count_picture(read=not isinstance(error, ImageError))
+            raise HTTPException(422, str(error)) from None
+        counters.count_picture(read=True)
+        return done
+
     @router.post(
         "/v1/analyze",
         operation_id="analyze",
@@ -232,7 +232,7 @@ def _pictures(
         works = [partial(_analyzed, analyzer, one, settings.max_pixels) for one in uploads]
         done = await unless_left(request, workers.run_each(works))
         for one in done.values():
-            counters.count_picture(one)
+            counters.count_picture(read=one.error is None, faces=len(one.faces))
         late = f"not done in {settings.answer_s:g} s: send fewer pictures at a time"
         found = [
             done.get(number) or Analysis(upload.name, None, None, error=late)
@@ -262,16 +262,14 @@ def _pictures(
 
         def drawn(given_up: threading.Event) -> bytes:
             image = load_image(upload.data, max_pixels=settings.max_pixels)
-            faces = [] if given_up.is_set() else analyzer.analyze(image)
-            counters.count_picture(Analysis(None, None, None, tuple(faces)))
+            if given_up.is_set():
+                return b""
+            faces = analyzer.analyze(image)
             if blur:
                 image = pixelated(image, [face.box for face in faces])
             return encoded(annotate(image, faces, lang), "JPEG")
 
-        try:
-            copy = await unless_left(request, workers.run(drawn))
-        except ImageError as error:
-            raise HTTPException(422, str(error)) from None
+        copy = await counted(request, drawn)
         return Response(copy, media_type="image/jpeg")
 
     @router.post(
@@ -303,10 +301,7 @@ def _pictures(
             [found] = analyzer.explain(image, emotion, face=face)
             return found.to_dict()
 
-        try:
-            return await unless_left(request, workers.run(explained))
-        except (ImageError, OptionError) as error:
-            raise HTTPException(422, str(error)) from None
+        return await counted(request, explained)
 
     return router
 
@@ -331,8 +326,7 @@ def _videos(settings: Settings, jobs: Jobs, intake: Intake) -> APIRouter:
         ] = None,
     ) -> dict[str, Any]:
         """Takes a video, sent as it is, and starts a job."""
-        if request.headers.get("content-type", "").startswith("multipart/"):
-            raise HTTPException(415, "expected the video as it is, as the body, found a form")
+        check_kind(request, "the video as it is, as the body")
         # Asked before hundreds of megabytes are taken in, and once more when they are here.
         too_many = HTTPException(
             503, "too many videos: come back later", {"Retry-After": "30", "Connection": "close"}
@@ -370,6 +364,7 @@ def _videos(settings: Settings, jobs: Jobs, intake: Intake) -> APIRouter:
         They are kept for ten minutes, less where newer jobs need the room: those of jobs that were
         fetched once go first, then those that nobody asked about for a minute."""
         job = _ended(jobs, id)
+        job.fetched = True
         return StreamingResponse(_in_pieces(job), media_type="application/x-ndjson")
 
     @router.get(
@@ -445,7 +440,7 @@ class _Metrics:
             return prometheus.Counter(f"semblante_{name}", what, by, registry=self.registry)
 
         self._pictures = counted("pictures", "pictures: read, or failed", "result")
-        self._faces = counted("faces", "faces found in pictures")
+        self._faces = counted("faces", "faces found in pictures to be analysed")
         self._frames = counted("frames", "frames of live streams: read, or failed", "result")
         self._videos = counted("videos", "videos that ended: done, failed, or cancelled", "result")
         self._refused = counted("refused", "requests refused", "status")
@@ -464,10 +459,10 @@ class _Metrics:
         """Let `count` say how many of this kind are under way."""
         self._under_way.labels(kind).set_function(count)
 
-    def count_picture(self, analysis: Analysis) -> None:
-        """One more, and its faces."""
-        self._pictures.labels("read" if analysis.error is None else "failed").inc()
-        self._faces.inc(len(analysis.faces))
+    def count_picture(self, *, read: bool, faces: int = 0) -> None:
+        """One more, and the faces found in it."""
+        self._pictures.labels("read" if read else "failed").inc()
+        self._faces.inc(faces)
 
     def count_frame(self, read: bool) -> None:
         """One more that was answered."""
@@ -511,18 +506,17 @@ def _in_pieces(job: Job) -> Iterator[str]:
 def _known(jobs: Jobs, id: str) -> Job:
     job = jobs.get(id)
     if job is None and jobs.was_dropped(id):
-        raise HTTPException(410, "nobody asked about this job for too long: send the video again")
+        raise HTTPException(410, "this job is over and was dropped: send the video again")
     if job is None:
         raise HTTPException(404, "there is no such job")
     return job
 
 
 def _ended(jobs: Jobs, id: str) -> Job:
-    """One whose results are there, and are fetched now."""
+    """One whose results are there."""
     job = _known(jobs, id)
     if job.state not in ("done", "failed"):
         raise HTTPException(409, "not done yet")
-    job.fetched = True
     return job
 
 
@@ -533,11 +527,11 @@ async def _only_known_parameters(request: Request) -> None:
     given = [name for name, _ in request.query_params.multi_items()]
     for name in given:
         if name not in known:
-            raise HTTPException(
+            raise refusal(
                 400, f"unknown parameter {name[:50]!r}; known: {', '.join(known) or 'none'}"
             )
         if given.count(name) > 1:
-            raise HTTPException(400, f"the parameter {name} is there twice")
+            raise refusal(400, f"the parameter {name} is there twice")
 
 
 _KNOWN_PARAMETERS: Final = Depends(_only_known_parameters)
@@ -554,4 +548,10 @@ def _sent(text: str, kind: str) -> Any:
 
 def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """For the OpenAPI document."""
-    return {status: {"model": answers.Error, "description": "see `error`"} for status in statuses}
+    later = {"schema": {"type": "integer"}, "description": "in so many seconds"}
+    found: dict[int | str, dict[str, Any]] = {
+        status: {"model": answers.Error, "description": "see `error`"} for status in statuses
+    }
+    if 503 in found:
+        found[503]["headers"] = {"Retry-After": later}
+    return found

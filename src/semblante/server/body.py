@@ -59,12 +59,8 @@ async def read_uploads(request: Request, settings: Settings, intake: Intake) -> 
     """
     kind, options = parse_options_header(request.headers.get("content-type"))
     form = kind == b"multipart/form-data"
-    if not form and (kind == b"application/json" or kind.startswith(b"multipart/")):
-        raise HTTPException(
-            415,
-            "expected a picture as it is, as the body, or pictures in a form "
-            f"(multipart/form-data), found {kind.decode('latin-1')}",
-        )
+    if not form:
+        check_kind(request, "a picture as it is, as the body, or pictures in a form")
     body = await read_body(request, settings.max_body, settings.body_s, intake)
     if not form:
         return [Upload(None, body)]
@@ -78,16 +74,26 @@ async def read_uploads(request: Request, settings: Settings, intake: Intake) -> 
     return uploads
 
 
+def check_kind(request: Request, expected: str) -> None:
+    """Raise 415 for a form, or JSON, where the body is to be a picture or a video."""
+    kind, _ = parse_options_header(request.headers.get("content-type"))
+    if kind == b"application/json" or kind.startswith(b"multipart/"):
+        raise refusal(415, f"expected {expected}, found {kind.decode('latin-1')}")
+
+
+def refusal(status: int, reason: str) -> HTTPException:
+    """Of a request whose body is not read: the connection is closed with it, or the body would be
+    taken in and dropped."""
+    return HTTPException(status, reason, {"Connection": "close"})
+
+
 async def read_body(request: Request, limit: int, seconds: float, intake: Intake) -> bytearray:
     """The body, refused before it is read where it says that it is too large, or packed."""
-    packed = request.headers.get("content-encoding", "identity")
-    if packed != "identity":
-        raise HTTPException(415, f"expected a body as it is, found content-encoding {packed}")
+    packed = request.headers.get("content-encoding", "").strip().lower()
+    if packed not in ("", "identity"):
+        raise refusal(415, f"expected a body as it is, found content-encoding {packed}")
     declared = request.headers.get("content-length", "")
-    # The connection is closed with it, or what is left of the body would be taken in and dropped.
-    too_large = HTTPException(
-        413, f"at most {limit // 1_000_000} MB in a request", {"Connection": "close"}
-    )
+    too_large = refusal(413, f"at most {limit // 1_000_000} MB in a request")
     if declared.isdecimal() and int(declared) > limit:
         raise too_large
     body = bytearray()

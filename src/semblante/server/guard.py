@@ -130,7 +130,7 @@ class Guard:
                 self._token(scope, headers).encode(), needed.encode()
             ):
                 return None
-            return 401, "expected the token that the server printed when it started"
+            return 401, "expected the server's token"
         return None
 
     @staticmethod

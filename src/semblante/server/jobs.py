@@ -182,6 +182,8 @@ class Jobs:
             data, job.data = job.data, None
             if data is not None:
                 self._run(job, data)
+            else:
+                self._count_ended("cancelled")  # before it was its turn
             del job, data  # while it waits for the next, nothing of this one is held
 
     def _run(self, job: Job, data: bytes | bytearray) -> None:

@@ -68,7 +68,7 @@ const TEXTS = {
     without: { eyes: "Ojos tapados", nose: "Nariz tapada", mouth: "Boca tapada" },
     // The server gives its reasons in English: here is what each status means.
     reasons: {
-      400: "la petición llegó incompleta.", 401: "falta la clave que el servidor mostró al empezar.",
+      400: "la petición llegó incompleta.", 401: "falta la clave del servidor.",
       403: "el servidor no acepta peticiones de esta página.", 408: "tardó demasiado en llegar.",
       413: "es demasiado grande.", 422: "no es una imagen o un video que semblante sepa leer.",
       404: "el servidor ya no lo tiene.", 409: "todavía no está listo.", 410: "el servidor ya no lo tiene.",
