@@ -177,27 +177,23 @@ def analyze_command(
     elif blur:
         raise OptionError("--blur needs --annotate DIR, where the copies go")
     every_s = None if every is None else _seconds(every)
-    each: list[Overview] = []
-    if contact_sheet is not None:
-        each.append(ContactSheet(contact_sheet, lang, every_s))
-        if blur:
-            complain(f"--contact-sheet {each[0].place}: --blur does not pixelate its faces")
-    if timeline is not None:
-        each.append(Timelines(timeline, lang))
-    if tracks is not None:
-        each.append(TrackTable(tracks))
+    sheet = None if contact_sheet is None else ContactSheet(contact_sheet, lang, every_s)
+    if sheet is not None and blur:
+        complain(f"--contact-sheet {sheet.place}: --blur does not pixelate its faces")
+    plots = None if timeline is None else Timelines(timeline, lang)
+    table = None if tracks is None else TrackTable(tracks)
+    each: list[Overview] = [one for one in (sheet, plots, table) if one is not None]
     found = find_inputs(paths, [*filter(None, [annotate]), *(one.place for one in each)])
     inputs = [item.path for item in found]
-    files = {one.option: one.place for one in each if not isinstance(one, Timelines)}
+    files = {one.option: one.place for one in (sheet, table) if one is not None}
     if out is not None:
         files["--out"] = out
     for option, written in files.items():
         not_an_input(option, written, Path(model), *inputs)
     places = annotated_places(found, annotate) if annotate is not None else {}
     _check_apart(*files.values(), *places.values())
-    for one in each:
-        if isinstance(one, Timelines):
-            one.keep_off([*inputs, *places.values(), *files.values()])
+    if plots is not None:
+        plots.keep_off([*inputs, *places.values(), *files.values()])
     analyzer = Analyzer(
         model, detector=detector, **asked, steps=steps, early_exit=early_exit, tta=tta, head=head,
     )  # fmt: skip
