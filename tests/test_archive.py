@@ -255,7 +255,7 @@ def test_names_of_copies_of_all_kinds(tmp_path: Path) -> None:
     ]
     places = annotated_places(found, tmp_path)
     assert {number: str(place.relative_to(tmp_path)) for number, place in places.items()} == {
-        0: "deep/a.JPG", 2: "deep/A-2.jpg", 3: "b-2.mp4", 4: "b.mp4", 5: "c-3.gif.png",
+        0: "deep/a.JPG", 2: "deep/A-2.jpg", 3: "b.avi.mp4", 4: "b.mp4", 5: "c-3.gif.png",
         6: "c-4.gif.png", 7: "c.gif.png", 8: "C-2.GIF.png",
     }  # fmt: skip
     (tmp_path / "original.jpg").touch()

@@ -121,7 +121,7 @@ def annotated_places(
     """For the position of each input in `found`, where its annotated copy is to be written.
 
     The copies lie as the pictures lay in their folders; of two with one name the one that had it
-    keeps it, else the first, and the other becomes NAME-2. Raises `OptionError` where a copy would
+    keeps it, else the first; the other is called with the ending that it had, or NAME-2. Raises `OptionError` where a copy would
     overwrite one of the pictures.
     """
     originals = {identity(item.path) for item in found if not isinstance(item, Unreadable)}
@@ -132,6 +132,9 @@ def annotated_places(
     taken: dict[str, int] = {}  # and the last number that was tried for each
     for position, item in items:
         place = _copy_name(item, folder / item.below)
+        if isinstance(item, Clip) and key_of_name(str(place)) in taken:
+            suffix = item.below.suffix.removesuffix(".mp4")
+            place = place.with_suffix(f"{suffix}.mp4")  # `a.mov.mp4` beside `a.mp4`
         wanted = key_of_name(str(place))
         number = taken.get(wanted, 1)
         while key_of_name(str(place)) in taken:
