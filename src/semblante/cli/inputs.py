@@ -121,8 +121,8 @@ def annotated_places(
     """For the position of each input in `found`, where its annotated copy is to be written.
 
     The copies lie as the pictures lay in their folders; of two with one name the one that had it
-    keeps it, else the first; the other is called with the ending that it had, or NAME-2. Raises `OptionError` where a copy would
-    overwrite one of the pictures.
+    keeps it, else the first; the other is called with the ending that it had, or NAME-2. Raises
+    `OptionError` where a copy would overwrite one of the pictures.
     """
     originals = {identity(item.path) for item in found if not isinstance(item, Unreadable)}
     items = [(k, item) for k, item in enumerate(found) if not isinstance(item, Unreadable)]
