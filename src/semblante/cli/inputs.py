@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -56,12 +57,13 @@ def find_inputs(
     in folders are left out as well. What is named twice is there once.
     """
     written = list(own)
-    found: dict[str, Input] = {}
+    folder = cache(os.path.realpath)
+    # A link counts by its own name: who links to a picture means one more.
+    found: dict[tuple[str, str], Input] = {}
     for path in paths:
         for item in _found(path, written, videos):
-            # A link by its own name: who links to a picture means one more.
             parent, name = os.path.split(item.path)
-            found.setdefault(os.path.join(os.path.realpath(parent), name), item)  # noqa: PTH118
+            found.setdefault((folder(parent), name), item)
     return list(found.values())
 
 
