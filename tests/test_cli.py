@@ -466,7 +466,7 @@ def test_train_export_evaluate_analyze(tmp_path: Path, patterns_csv: Path) -> No
         "--epochs", 1, "--warmup-epochs", 0, "--batch-size", 16, "--lang", "es",
     )  # fmt: skip
     assert spanish.returncode == 0, spanish.stderr
-    assert spanish.stderr.startswith("época 1/1: error ")
+    assert spanish.stderr.startswith("época 1/1: pérdida ")
     assert "mejor época 1: PublicTest" in spanish.stdout
     assert "\nPublicTest por emoción. Aciertos: " in spanish.stdout
 

@@ -417,13 +417,22 @@ def _live(
 
 def _page() -> APIRouter:
     router = APIRouter()
-    for file in resources.files("semblante.server").joinpath("web").iterdir():
+    web = resources.files("semblante.server").joinpath("web")
+    files = sorted(web.iterdir(), key=lambda file: file.name)
+    # All at once, or a browser would learn of each by one that imports it, and on a slow line wait.
+    preloads = "".join(
+        f'<link rel="modulepreload" href="{file.name}">\n'
+        for file in files
+        if file.name.endswith(".js")
+    )
+    for file in files:
         kind = _KINDS.get(Path(file.name).suffix)
         if kind is None:  # an editor's copy, say
             continue
+        text = file.read_text(encoding="utf-8").replace("</head>", f"{preloads}</head>")
         router.add_api_route(
             "/" if file.name == "index.html" else f"/{file.name}",
-            _sent(file.read_text(encoding="utf-8"), kind),
+            _sent(text, kind),
             methods=["GET", "HEAD"],
             include_in_schema=False,
         )
