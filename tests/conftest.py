@@ -1,4 +1,4 @@
-"""Faces for the tests: seven easy patterns made here, and the real FER2013 where it is at hand."""
+"""What tests share: faces (easy patterns made here, FER2013 where it is at hand), films, a server."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,6 +19,7 @@ import pytest
 from PIL import Image
 
 from films import canvas, write_video
+from semblante import Analyzer
 from semblante.data import SPLITS, Dataset
 from semblante.data.convert import write_table
 from semblante.data.ferplus import VOTES, FerPlus
@@ -166,3 +169,33 @@ def uneven(tmp_path_factory: pytest.TempPathFactory, face: np.ndarray) -> Path:
         "-fps_mode", "vfr", "-frames:v", 30, "-c:v", "mpeg4", "-q:v", 3, folder / "uneven.mp4",
     )  # fmt: skip
     return folder / "uneven.mp4"
+
+
+# -- the HTTP API ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def analyzer() -> Analyzer:
+    """As users get it."""
+    return Analyzer()
+
+
+@pytest.fixture(scope="module")
+def client(analyzer: Analyzer) -> Iterator[Any]:
+    """Of a server with the usual settings."""
+    pytest.importorskip("fastapi")
+    from starlette.testclient import TestClient
+
+    from semblante.server.app import create_app
+
+    with TestClient(create_app(analyzer=analyzer), base_url="http://127.0.0.1:8000") as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A second of a face that moves, as the bytes of an MP4 file."""
+    head = Image.fromarray(load_image(EXAMPLE)[0:270, 90:360]).resize((150, 150))
+    face = np.asarray(head)
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    return write_video(path, 20, lambda n: canvas((face, 20 + n, 40))).read_bytes()

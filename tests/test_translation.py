@@ -32,7 +32,7 @@ OTHERS = [language for language in LANGUAGES if language != "en"]
 # own words for what the server refuses.
 SAYING = re.compile(r"(?!ValueError)\w*Error|Unreadable|complain|said|require|translated")
 ALSO_WORDS = ("said", "translated")  # and not sentences alone
-THE_SERVERS = {"app.py", "body.py", "jobs.py", "stream.py", "work.py"}
+THE_SERVERS = {"app.py", "body.py", "document.py", "jobs.py", "stream.py", "videos.py", "work.py"}
 
 
 def table(language: str) -> dict[str, dict[str, str]]:

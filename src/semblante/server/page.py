@@ -1,0 +1,46 @@
+"""The page: the files in `web/`."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+
+_KINDS: Final = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
+
+
+def page() -> APIRouter:
+    """Its files."""
+    router = APIRouter()
+    web = resources.files("semblante.server").joinpath("web")
+    files = sorted(web.iterdir(), key=lambda file: file.name)
+    # All at once, or a browser would learn of each by one that imports it, and on a slow line wait.
+    preloads = "".join(
+        f'<link rel="modulepreload" href="{file.name}">\n'
+        for file in files
+        if file.name.endswith(".js")
+    )
+    for file in files:
+        kind = _KINDS.get(Path(file.name).suffix)
+        if kind is None:  # an editor's copy, say
+            continue
+        text = file.read_text(encoding="utf-8").replace("</head>", f"{preloads}</head>")
+        router.add_api_route(
+            "/" if file.name == "index.html" else f"/{file.name}",
+            _sent(text, kind),
+            methods=["GET", "HEAD"],
+            include_in_schema=False,
+        )
+    return router
+
+
+def _sent(text: str, kind: str) -> Any:
+    """One file of the page."""
+
+    async def file() -> Response:
+        return Response(text, media_type=kind)
+
+    return file

@@ -1,0 +1,136 @@
+"""Videos: sent, asked about until they are done, and what was found in them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, HTTPException, Query, Request
+from fastapi.responses import Response, StreamingResponse
+
+from semblante.recognise.video import LEAST_EVERY_S
+from semblante.server import answers
+from semblante.server.body import Intake, check_kind, read_body
+from semblante.server.document import A_FILE, KNOWN_PARAMETERS, ROWS, errors
+from semblante.server.jobs import Job, Jobs
+from semblante.server.settings import Settings
+
+# Where a job's id, in the answer to a video, is of use.
+_JOB_LINKS: Final = {
+    call: {"operationId": call, "parameters": {"id": "$response.body#/id"}}
+    for call in ("job_state", "job_results", "job_tracks", "job_forgotten")
+}
+_ROWS_AT_ONCE: Final = 500  # of a job's results, that are sent
+
+
+def videos(settings: Settings, jobs: Jobs, intake: Intake) -> APIRouter:
+    """The calls under /v1/analyze/video and /v1/jobs."""
+    router = APIRouter(dependencies=[KNOWN_PARAMETERS])
+
+    @router.post(
+        "/v1/analyze/video",
+        operation_id="analyze_video",
+        status_code=202,
+        openapi_extra=A_FILE,
+        response_model=answers.Job,
+        responses={202: {"links": _JOB_LINKS}, **errors(400, 401, 403, 408, 413, 415, 422, 503)},
+    )
+    async def analyze_video(
+        request: Request,
+        response: Response,
+        every_s: Annotated[
+            float | None,
+            Query(ge=LEAST_EVERY_S, le=3600, description="a frame every so many seconds"),
+        ] = None,
+    ) -> dict[str, Any]:
+        """Takes a video, sent as it is, and starts a job."""
+        check_kind(request, "the video as it is, as the body")
+        # Asked before hundreds of megabytes are taken in, and once more when they are here.
+        too_many = HTTPException(
+            503, "too many videos: come back later", {"Retry-After": "30", "Connection": "close"}
+        )
+        if not jobs.have_room():
+            raise too_many
+        data = await read_body(request, settings.max_video, settings.video_s, intake)
+        job = jobs.start(data, every_s)
+        if job is None:
+            raise too_many
+        response.headers["location"] = f"../jobs/{job.id}"  # whatever a proxy's path before it is
+        return job.to_dict()
+
+    # 422 is declared, though no id is refused with it, or FastAPI would document its own.
+    @router.get(
+        "/v1/jobs/{id}",
+        operation_id="job_state",
+        response_model=answers.Job,
+        responses=errors(400, 401, 403, 404, 410, 422),
+    )
+    async def job_state(id: str) -> dict[str, Any]:
+        """How far a job is. One that is not asked about for five minutes is dropped."""
+        return _known(jobs, id).to_dict()
+
+    @router.get(
+        "/v1/jobs/{id}/results",
+        operation_id="job_results",
+        response_class=StreamingResponse,
+        responses={200: ROWS, **errors(400, 401, 403, 404, 409, 410, 422)},
+    )
+    async def job_results(id: str) -> StreamingResponse:
+        """A finished job's rows as JSON lines, one a frame; the last one of a failed job has no
+        frame, but the `error`.
+
+        They are kept for ten minutes, less where newer jobs need the room: those of jobs that were
+        fetched once go first, then those that nobody asked about for a minute."""
+        job = _ended(jobs, id)
+        job.fetched = True
+        return StreamingResponse(_in_pieces(job), media_type="application/x-ndjson")
+
+    @router.get(
+        "/v1/jobs/{id}/tracks",
+        operation_id="job_tracks",
+        response_model=answers.Summary,
+        responses=errors(400, 401, 403, 404, 409, 410, 422),
+    )
+    async def job_tracks(id: str) -> dict[str, Any]:
+        """What each track showed over all of a finished job's video, as `semblante analyze --tracks
+        FILE.json` writes it."""
+        return _ended(jobs, id).summing.summary().to_dict()
+
+    @router.delete(
+        "/v1/jobs/{id}",
+        operation_id="job_forgotten",
+        status_code=204,
+        responses=errors(400, 401, 403, 404, 422),
+    )
+    async def job_forgotten(id: str) -> Response:
+        """Stops a job and drops what it found."""
+        if not jobs.forget(id):
+            raise HTTPException(404, "there is no such job")
+        return Response(status_code=204)
+
+    return router
+
+
+def _in_pieces(job: Job) -> Iterator[str]:
+    """JSON lines, many at a time: each piece costs a change of threads."""
+    rows = list(job.rows)
+    for first in range(0, len(rows), _ROWS_AT_ONCE):
+        yield "".join(json.dumps(row) + "\n" for row in rows[first : first + _ROWS_AT_ONCE])
+
+
+def _known(jobs: Jobs, id: str) -> Job:
+    job = jobs.get(id)
+    if job is None and jobs.was_dropped(id):
+        raise HTTPException(410, "this job is over and was dropped: send the video again")
+    if job is None:
+        raise HTTPException(404, "there is no such job")
+    return job
+
+
+def _ended(jobs: Jobs, id: str) -> Job:
+    """One whose results are there."""
+    job = _known(jobs, id)
+    if job.state not in ("done", "failed"):
+        raise HTTPException(409, "not done yet")
+    return job

@@ -1,0 +1,235 @@
+"""Who is let in by the HTTP API, and what every answer carries."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+import semblante
+from semblante import Analyzer, OptionError
+
+pytest.importorskip("fastapi")
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
+
+from api import HERE, STREAM, small
+from semblante.server.app import create_app
+from semblante.server.guard import Guard
+from semblante.server.settings import Settings
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"origin": HERE}, 200),
+        ({"origin": "https://evil.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"origin": "http://["}, 403),
+        ({"host": "evil.example"}, 403),
+        ({"host": "["}, 403),
+        ({"host": "127.0.0.2:8000"}, 200),
+        ({"host": "192.0.2.1"}, 403),
+        ({"host": "localhost:8000"}, 200),
+        ({"host": ""}, 403),
+        ({"host": "LocalHost:8000", "origin": "http://localhost:8000"}, 200),
+        ({"host": "localhost:8000", "origin": "http://LOCALHOST:8000"}, 200),
+    ],
+)
+def test_pages_and_names_from_elsewhere(
+    client: TestClient, headers: dict[str, str], status: int
+) -> None:
+    assert client.get("/v1/models", headers=headers).status_code == status
+    if status == 403:
+        with (
+            pytest.raises(WebSocketDisconnect),
+            client.websocket_connect(STREAM, headers=headers),
+        ):
+            pass
+
+
+def test_a_page_that_is_allowed(analyzer: Analyzer) -> None:
+    client = small(analyzer, origins=("https://friend.example",))
+    headers = {"origin": "https://friend.example"}
+    answer = client.get("/v1/models", headers=headers)
+    assert answer.headers["access-control-allow-origin"] == "https://friend.example"
+    asked = client.options("/v1/analyze", headers=headers)
+    assert asked.status_code == 200
+    assert asked.headers["access-control-allow-headers"] == "authorization, content-type"
+    assert asked.headers["access-control-allow-methods"] == "GET, POST, DELETE"
+    of_our_own = client.get("/v1/models", headers={"origin": HERE})
+    assert of_our_own.status_code == 200
+    assert "access-control-allow-origin" not in of_our_own.headers
+
+
+def test_a_server_for_others_is_called_by_any_name(analyzer: Analyzer) -> None:
+    client = small(analyzer, host="192.0.2.1", token="secret")
+    assert client.get("/healthz", headers={"host": "kiosk.example"}).status_code == 200
+
+
+def guarded(
+    app: Any, kind: str = "http", token: str | None = None, headers: dict[str, str] | None = None
+) -> tuple[list[dict[str, Any]], list[int]]:
+    """What comes out of the guard around `app`, and what it counts as refused."""
+    out: list[dict[str, Any]] = []
+    refused: list[int] = []
+
+    async def receive() -> dict[str, Any]:
+        out.append({"type": "received"})
+        return {"type": f"{kind}.connect"}
+
+    async def send(message: Any) -> None:
+        out.append(message)
+
+    given = {"host": "localhost", **(headers or {})}
+    scope = {
+        "type": kind, "method": "GET", "path": "/v1/x",
+        "headers": [(name.encode(), value.encode()) for name, value in given.items()],
+    }  # fmt: skip
+    try:
+        asyncio.run(Guard(app, Settings(token=token), refused.append)(scope, receive, send))
+    except RuntimeError as error:
+        out.append({"type": "error", "error": str(error)})
+    return out, refused
+
+
+def test_a_stream_that_is_refused_hears_why() -> None:
+    async def app(*_: Any) -> None:
+        raise AssertionError("it was let in")
+
+    out, refused = guarded(app, "websocket", headers={"host": "evil.example"})
+    closed = {"type": "websocket.close", "code": 1008}
+    assert out == [
+        {"type": "received"}, {**closed, "reason": "called by a name that is not this machine's"}
+    ]  # fmt: skip
+    assert refused == [403]
+
+
+def test_a_stream_s_token_may_stand_anywhere_in_its_protocols() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+
+    for offered in ("semblante, secret", "secret,semblante", "semblante , secret"):
+        headers = {"sec-websocket-protocol": offered}
+        assert guarded(app, "websocket", "secret", headers) == ([{"type": "websocket.accept"}], [])
+
+
+def test_what_breaks_off_in_the_middle_has_no_second_answer() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        kept = [(b"cache-control", b"max-age=60")]
+        await send({"type": "http.response.start", "status": 200, "headers": kept})
+        raise RuntimeError("broken")
+
+    [started, failed], refused = guarded(app)
+    assert (started["status"], failed["error"], refused) == (200, "broken", [])
+    assert dict(started["headers"])[b"cache-control"] == b"max-age=60"  # the app's own word counts
+
+
+def test_who_waits_while_the_server_ends_is_told_so() -> None:
+    async def app(*_: Any) -> None:
+        raise asyncio.CancelledError
+
+    [started, answer], refused = guarded(app)
+    assert (started["status"], refused) == (503, [503])
+    assert json.loads(answer["body"]) == {"error": "the server is ending"}
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://friend.example/", "https://Friend.example", "friend.example", "https://a b"]
+)
+def test_an_origin_that_no_browser_has(origin: str) -> None:
+    with pytest.raises(OptionError, match="expected an origin such as https"):
+        Settings(origins=(origin,))
+    Settings(origins=("https://friend.example:8443", "http://[::1]:8000"))
+
+
+@pytest.mark.parametrize("token", ["a+b/c==", "my secret", "clé", "semblante", "a\n"])
+def test_tokens_that_cannot_stand_everywhere(token: str) -> None:
+    with pytest.raises(semblante.OptionError, match="expected a token of letters, digits"):
+        Settings(token=token)
+
+
+def test_one_stream_too_many_hears_why(analyzer: Analyzer) -> None:
+    client = small(analyzer, max_streams=0)
+    with client.websocket_connect(STREAM) as socket, pytest.raises(WebSocketDisconnect) as caught:
+        socket.receive_json()
+    assert caught.value.code == 1013
+
+
+def test_a_token_counts_below_a_path_too(analyzer: Analyzer) -> None:
+    """Where this is mounted in another application."""
+    settings = Settings(token="secret")
+    whole = Starlette(routes=[Mount("/faces", create_app(settings, analyzer))])
+    client = TestClient(whole, base_url=HERE)
+    assert client.get("/faces/healthz").text == "ok"
+    assert client.get("/faces/v1/models").status_code == 401
+    right = {"authorization": "Bearer secret"}
+    assert client.get("/faces/v1/models", headers=right).status_code == 200
+    for above in ("/", "/v", "/m", "/app", "/app/"):
+        client = TestClient(create_app(settings, analyzer), base_url=HERE, root_path=above)
+        for path in ("/v1/models", "/metrics"):
+            assert client.get(path).status_code == 401
+            # As uvicorn puts them together; not all of these are found.
+            assert client.get(f"{HERE}{above}{path}").status_code == 401
+
+
+def test_the_token(analyzer: Analyzer) -> None:
+    client = small(analyzer, host="192.0.2.1", token="secret")
+    assert client.get("/").status_code == 200  # the page itself holds nothing
+    assert client.get("/healthz").status_code == 200
+    for path in ("/v1/models", "/metrics"):
+        assert client.get(path).status_code == 401
+        assert client.get(path, headers={"authorization": "Bearer wrong"}).status_code == 401
+        assert client.get(path, headers={"authorization": "Basic secret"}).status_code == 401
+        assert client.get(path, headers={"authorization": "Bearer secret"}).status_code == 200
+        assert client.get(path, headers={"authorization": "bearer secret"}).status_code == 200
+    assert client.get("/v1/models").headers["www-authenticate"] == "Bearer"
+    with client.websocket_connect(STREAM, subprotocols=["semblante", "secret"]) as stream:
+        assert stream.accepted_subprotocol == "semblante"
+    right = {"authorization": "Bearer secret"}  # of programs, to which no browser keeps it
+    with client.websocket_connect(STREAM, headers=right) as stream:
+        assert stream.accepted_subprotocol is None
+    with pytest.raises(WebSocketDisconnect), client.websocket_connect(STREAM):
+        pass
+    document = client.get("/openapi.json").json()
+    [(name, scheme)] = document["components"]["securitySchemes"].items()
+    assert scheme["scheme"] == "bearer"
+    for path, call in (("/v1/analyze", "post"), ("/v1/models", "get"), ("/metrics", "get")):
+        assert document["paths"][path][call]["security"] == [{name: []}]
+    assert "security" not in document["paths"]["/healthz"]["get"]
+    counted = client.get("/metrics", headers={"authorization": "Bearer secret"}).text
+    assert 'semblante_refused_total{status="401"} 8.0' in counted
+
+
+def test_every_answer_has_the_headers(client: TestClient) -> None:
+    for path in ("/", "/app.js", "/v1/models", "/nothing", "/../../etc/passwd"):
+        headers = client.get(path).headers
+        for part in ("default-src 'none'", "img-src 'self' blob: data:", "frame-ancestors 'none'"):
+            assert part in headers["content-security-policy"]
+        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["cross-origin-opener-policy"] == "same-origin"
+        assert headers["permissions-policy"].startswith("camera=(self), microphone=()")
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["cache-control"] == "no-store"
+    assert client.get("/nothing").json() == {"error": "Not Found"}
+
+
+def test_monitors_may_ask_for_the_head_alone(client: TestClient) -> None:
+    for path in ("/", "/healthz", "/app.js"):
+        answer = client.head(path)
+        assert (answer.status_code, answer.content) == (200, b"")
+
+
+def test_an_allowed_page_may_send_a_token_and_use_the_answer(analyzer: Analyzer) -> None:
+    client = small(analyzer, origins=("https://friend.example",), token="secret")
+    asked = client.options("/v1/analyze", headers={"origin": "https://friend.example"})
+    assert asked.status_code == 200  # a browser asks without the token
+    assert "authorization" in asked.headers["access-control-allow-headers"]
+    assert asked.headers["access-control-expose-headers"] == "location, retry-after"
+    assert asked.headers["cross-origin-resource-policy"] == "cross-origin"
+    assert asked.headers["vary"] == "origin"

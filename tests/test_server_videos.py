@@ -1,0 +1,181 @@
+"""Videos that are sent to the HTTP API: jobs, their results, and what makes room for others."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+import weakref
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import semblante
+from semblante import Analyzer
+
+pytest.importorskip("fastapi")
+from starlette.testclient import TestClient
+
+from api import figure, finished, small
+from semblante.server.jobs import Jobs
+
+
+def test_a_video_is_a_job(client: TestClient, clip: bytes) -> None:
+    answer = client.post("/v1/analyze/video?every_s=0.1", content=clip)
+    assert answer.status_code == 202
+    job = finished(client, answer.json())
+    assert (job["state"], job["progress"], job["frames"]) == ("done", 1.0, 10)
+    lines = client.get(f"/v1/jobs/{job['id']}/results").text.splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [row["frame"] for row in rows] == list(range(0, 20, 2))
+    assert {face["track"] for row in rows for face in row["faces"]} == {1}
+    assert client.delete(f"/v1/jobs/{job['id']}").status_code == 204
+    assert client.get(f"/v1/jobs/{job['id']}").status_code == 404
+
+
+def test_a_video_in_a_form_is_refused(client: TestClient, clip: bytes) -> None:
+    answer = client.post("/v1/analyze/video", files=[("file", ("a.mp4", clip))])
+    assert answer.status_code == 415
+    assert "found multipart/form-data" in answer.json()["error"]
+    for kind in ("application/json", "Multipart/Form-Data; boundary=x"):
+        answer = client.post("/v1/analyze/video", content=clip, headers={"content-type": kind})
+        assert (answer.status_code, answer.headers["connection"]) == (415, "close")
+
+
+def test_what_tracks_showed_in_a_video(client: TestClient, clip: bytes, tmp_path: Path) -> None:
+    sent = client.post("/v1/analyze/video", content=clip)
+    assert sent.headers["location"] == f"../jobs/{sent.json()['id']}"
+    job = finished(client, sent.json())
+    found = client.get(f"/v1/jobs/{job['id']}/tracks").json()
+    (tmp_path / "clip.mp4").write_bytes(clip)
+    own = semblante.summarize(Analyzer().analyze_video(tmp_path / "clip.mp4")).to_dict()
+    assert found == {**own, "path": None}
+    assert found["tracks"][0]["emotion"] == "happy"
+
+
+def test_a_video_that_failed_says_so_among_its_results(client: TestClient) -> None:
+    job = finished(client, client.post("/v1/analyze/video", content=b"no video").json())
+    assert (job["state"], job["frames"]) == ("failed", 0)
+    [row] = client.get(f"/v1/jobs/{job['id']}/results").text.splitlines()
+    assert (json.loads(row)["frame"], json.loads(row)["error"]) == (None, job["error"])
+    assert client.get(f"/v1/jobs/{job['id']}/tracks").json()["error"] == job["error"]
+    assert figure(client, 'semblante_videos_total{result="failed"}') >= 1
+
+
+def test_many_results_come_whole(client: TestClient, clip: bytes) -> None:
+    job = finished(client, client.post("/v1/analyze/video", content=clip).json())
+    app: Any = client.app
+    rows = app.state.jobs.get(job["id"]).rows
+    rows.extend({**rows[-1], "frame": 100 + n} for n in range(2000))
+    lines = client.get(f"/v1/jobs/{job['id']}/results").text.splitlines()
+    assert [json.loads(line) for line in lines] == rows
+
+
+def test_a_broken_video(client: TestClient) -> None:
+    job = finished(client, client.post("/v1/analyze/video", content=b"no video").json())
+    assert job["state"] == "failed"
+    assert job["error"] == "not a video that can be read"
+
+
+def test_a_video_of_large_frames(analyzer: Analyzer, clip: bytes) -> None:
+    client = small(analyzer, max_pixels=1000)
+    job = finished(client, client.post("/v1/analyze/video", content=clip).json())
+    assert job["state"] == "failed"
+    assert job["error"].startswith("frames of ")
+
+
+def test_so_much_may_be_on_its_way(analyzer: Analyzer) -> None:
+    client = small(analyzer, max_intake=1000)
+    for call in ("/v1/analyze", "/v1/analyze/video"):
+        answer = client.post(call, content=bytes(2000))
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"] == "5"
+        assert client.post(call, content=bytes(900)).status_code in (202, 422)  # none is left over
+
+
+@pytest.mark.parametrize("every_s", ["0", "1e-9", "abc", "nan", ""])
+def test_a_time_that_is_none(client: TestClient, every_s: str) -> None:
+    answer = client.post(f"/v1/analyze/video?every_s={every_s}", content=b"x")
+    assert answer.status_code == 422
+    assert list(answer.json()) == ["error"]
+    assert answer.json()["error"].startswith("every_s: Input should be ")
+    assert answer.json()["error"].endswith(f", found {every_s!r}")
+
+
+def test_only_so_many_videos(analyzer: Analyzer, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = small(analyzer)
+    go_on = threading.Event()
+    monkeypatch.setattr(Jobs, "_analyze", lambda *_: go_on.wait())
+    answers = [client.post("/v1/analyze/video", content=b"video") for _ in range(9)]
+    assert [answer.status_code for answer in answers] == [202] * 8 + [503]
+    assert answers[-1].headers["retry-after"] == "30"
+    go_on.set()
+    for answer in answers[:8]:
+        assert finished(client, answer.json())["state"] == "done"
+    # Results are kept for who has not fetched them, unless nobody asks about them.
+    ids = [answer.json()["id"] for answer in answers[:8]]
+    assert client.post("/v1/analyze/video", content=b"video").status_code == 503
+    assert client.get(f"/v1/jobs/{ids[2]}/tracks").status_code == 200  # its rows are still wanted
+    assert client.get(f"/v1/jobs/{ids[3]}/results").status_code == 200
+    assert client.post("/v1/analyze/video", content=b"video").status_code == 202
+    known = [client.get(f"/v1/jobs/{id}").status_code for id in ids]
+    assert known == [200] * 3 + [410] + [200] * 4
+    assert client.post("/v1/analyze/video", content=b"video").status_code == 503
+    monkeypatch.setattr("semblante.server.jobs._UNFETCHED_S", -1.0)
+    assert client.post("/v1/analyze/video", content=b"video").status_code == 202
+    gone = client.get(f"/v1/jobs/{ids[0]}/tracks")
+    assert (gone.status_code, "send the video again" in gone.json()["error"]) == (410, True)
+    assert client.get("/v1/jobs/another").status_code == 404
+
+
+def test_a_cancelled_video_holds_nothing(analyzer: Analyzer, clip: bytes) -> None:
+    """Neither its bytes, nor a thread, nor the turn of the next."""
+    jobs = Jobs(analyzer, 40_000_000)
+    first = jobs.start(clip, None)
+    assert first is not None
+    before = threading.active_count()
+    for _ in range(50):
+        job = jobs.start(bytes(1000), None)
+        assert job is not None
+        assert jobs.forget(job.id)
+        assert job.data is None
+    assert threading.active_count() <= before + 1  # the decoder of the first may have begun
+    deadline = time.monotonic() + 60
+    while first.state in ("waiting", "running") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert first.state == "done"
+    held = weakref.ref(first)
+    assert jobs.forget(first.id)
+    del first, job
+    while held() is not None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert held() is None
+    jobs.close()
+
+
+def test_results_are_kept_for_so_long(
+    client: TestClient, clip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = finished(client, client.post("/v1/analyze/video?every_s=0.5", content=clip).json())
+    monkeypatch.setattr("semblante.server.jobs._KEPT_S", 0.0)
+    assert client.get(f"/v1/jobs/{job['id']}").status_code == 410
+
+
+def test_a_video_after_nothing_for_long(
+    analyzer: Analyzer, clip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("semblante.server.jobs._SWEEP_S", 0.01)
+    client = small(analyzer)
+    for _ in range(2):
+        job = finished(client, client.post("/v1/analyze/video?every_s=1", content=clip).json())
+        assert job["state"] == "done"
+        time.sleep(0.1)
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="keeps no file in memory here")
+def test_a_video_that_is_done_leaves_no_memory_behind(client: TestClient, clip: bytes) -> None:
+    finished(client, client.post("/v1/analyze/video?every_s=1", content=clip).json())
+    names = [os.path.realpath(path) for path in Path("/proc/self/fd").iterdir()]
+    assert not [name for name in names if "memfd:video" in name]

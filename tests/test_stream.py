@@ -1,0 +1,86 @@
+"""The live stream: frames in, faces out."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+from conftest import EXAMPLE
+from semblante import Analyzer
+from semblante.recognise.following import Following
+
+pytest.importorskip("fastapi")
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
+
+from api import HERE, STREAM, figure, jpeg
+from semblante.server.app import create_app
+from semblante.server.settings import Settings
+
+
+def test_frames_in_faces_out(client: TestClient) -> None:
+    picture = EXAMPLE.read_bytes()
+    read, failed = (f'semblante_frames_total{{result="{result}"}}' for result in ("read", "failed"))
+    before = figure(client, read), figure(client, failed)
+    with client.websocket_connect(STREAM, subprotocols=["semblante"]) as stream:
+        assert stream.accepted_subprotocol == "semblante"
+        for number in range(3):
+            stream.send_bytes(picture)
+            answer = stream.receive_json()
+            assert (answer["frame"], answer["dropped"], answer["error"]) == (number, 0, None)
+            assert [face["track"] for face in answer["faces"]] == [1]
+            assert (answer["width"], answer["height"]) == (512, 512)
+        stream.send_bytes(b"no picture")
+        assert "not a picture" in stream.receive_json()["error"]
+        # while it still goes on
+        assert (figure(client, read), figure(client, failed)) == (before[0] + 3, before[1] + 1)
+
+
+def test_a_frame_that_nobody_waits_for_disturbs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has waited too long for a worker is not followed beside what comes after it."""
+    followed: list[float] = []
+    monkeypatch.setattr(Following, "faces", lambda self, image, time_s: followed.append(time_s))
+    free = threading.Event()
+
+    class Slow(Analyzer):
+        def analyze(self, image):
+            free.wait()
+            return []
+
+    app = create_app(Settings(answer_s=0.2, workers=1), Slow())
+    with TestClient(app, base_url=HERE) as client:
+        assert client.post("/v1/analyze", content=EXAMPLE.read_bytes()).status_code == 504
+        with client.websocket_connect(STREAM) as stream:
+            for _ in range(2):
+                stream.send_bytes(EXAMPLE.read_bytes())
+                assert stream.receive_json()["error"] == "no answer in 0.2 s"
+        free.set()
+        while app.state.is_busy():
+            client.get("/healthz")  # the loop notes that the thread is done
+    assert followed == []
+
+
+def test_frames_that_come_too_fast_are_dropped(client: TestClient) -> None:
+    blank = jpeg(np.full((480, 640, 3), 90, np.uint8))
+    with client.websocket_connect(STREAM) as stream:
+        for _ in range(60):
+            stream.send_bytes(blank)
+        answers = []
+        while not answers or answers[-1]["frame"] < 59:
+            answers.append(stream.receive_json())
+    assert len(answers) < 60
+    assert sum(answer["dropped"] for answer in answers) + len(answers) == 60
+
+
+@pytest.mark.parametrize(("message", "code"), [("text", 1003), ("large", 1009)])
+def test_what_is_no_frame_ends_the_stream(client: TestClient, message: str, code: int) -> None:
+    with client.websocket_connect(STREAM) as stream:
+        if message == "text":
+            stream.send_text("hello")
+        else:
+            stream.send_bytes(b"x" * 2_000_001)
+        with pytest.raises(WebSocketDisconnect) as ended:
+            stream.receive_json()
+    assert ended.value.code == code
