@@ -1,4 +1,4 @@
-"""What tests share: faces (easy patterns made here, FER2013 where it is at hand), films, a server."""
+"""What tests share: faces (made here, and FER2013 where it is at hand), films, a server."""
 
 from __future__ import annotations
 

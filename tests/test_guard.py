@@ -137,6 +137,7 @@ def test_who_waits_while_the_server_ends_is_told_so() -> None:
     [started, answer], refused = guarded(app)
     assert (started["status"], refused) == (503, [503])
     assert json.loads(answer["body"]) == {"error": "the server is ending"}
+    assert (b"retry-after", b"5") in started["headers"]
 
 
 @pytest.mark.parametrize(
