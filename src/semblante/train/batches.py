@@ -27,6 +27,9 @@ class Faces:
         self.labels = torch.tensor(dataset.labels, device=device)  # (n,) int64
         # What a network is to say of each face, (n, ...); its label unless something else is set.
         self.targets = self.labels
+        # The view of each face, (n, 2, 3) as of `random_affine`, where it is not drawn batch by
+        # batch.
+        self.maps: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -63,15 +66,21 @@ class Faces:
         for first in range(start * size, len(self) - size + 1, size):
             batch = order[first : first + size]
             inputs = standardise(self.images[batch].float())
-            yield augment(inputs, options, side), self.targets[batch]
+            maps = None if self.maps is None else self.maps[batch]
+            yield augment(inputs, options, side, maps), self.targets[batch]
 
 
-def augment(faces: Tensor, options: TrainOptions, side: int | None = None) -> Tensor:
+def augment(
+    faces: Tensor, options: TrainOptions, side: int | None = None, maps: Tensor | None = None
+) -> Tensor:
     """Another view of each standardised face, (n, 1, H, W) -> (n, 1, side, side).
 
-    Geometry, a bad picture, light, an occlusion. As large as before unless `side` is given.
+    Geometry, by `maps` or at random; a bad picture, light, an occlusion. As large as before unless
+    `side` is given.
     """
-    faces = warp(faces, random_affine(len(faces), options, faces.device), side)
+    if maps is None:
+        maps = random_affine(len(faces), options, faces.device)
+    faces = warp(faces, maps, side)
     if options.degrade_probability > 0:
         faces = degrade(faces, options.degrade_probability)
     faces = jitter(faces, options)

@@ -49,6 +49,7 @@ from semblante.train.run_folder import (
 )
 from semblante.train.state import Epoch, TrainingState, load_best, n_outputs
 from semblante.train.targets import kept_targets, read_estimates
+from semblante.train.views import TaughtViews
 
 # Training accuracy is followed on this many of its faces, without augmentation and with the
 # same averaged weights as PublicTest: only then does the gap between the two curves mean
@@ -159,6 +160,9 @@ def train(
         weights=class_weights(faces.labels) if options.class_weights else None,
         teachers=[placed(teacher, device, bf16) for teacher in teachers],
     )
+    views = None
+    if options.teacher_views:
+        views = TaughtViews(run_dir, faces, objective, processes, bf16=bf16, resume=resume)
     sample = Faces(_sample(training), device)
     with interruptible() as interrupted:
         while len(history) < options.epochs and not processes.from_first(
@@ -166,6 +170,8 @@ def train(
         ):
             epoch = len(history) + 1
             started = time.perf_counter() - run.epoch.seconds
+            if views is not None:
+                views.show(epoch, interrupted)
             torch.manual_seed(options.seed * 1_000_003 + epoch)
             for losses in train_epoch(run, faces, objective, epoch, processes):
                 if processes.first:

@@ -1,7 +1,8 @@
 """The error that gradient descent makes smaller: targets, how faces are mixed, what is compared.
 
-A target is a row of numbers: a probability for each emotion and, where FER+'s votes are learnt as
-well, one for each of FER+'s eight emotions after those. Mixing two faces mixes their rows.
+A target is a row of numbers: a probability for each emotion; where FER+'s votes are learnt as well,
+one for each of FER+'s eight emotions after those; and last, where teachers have looked at the faces
+beforehand (`views.py`), what they say of each emotion. Mixing two faces mixes their rows.
 """
 
 from __future__ import annotations
@@ -109,10 +110,15 @@ class Objective:
     ) -> Tensor:
         """`outputs` gives logits after each recurrent step that counts, the last one last.
 
-        Teachers look at the `inputs`, or at `whole`, where a part of the inputs is covered.
+        Teachers look at the `inputs`, or at `whole`, where a part of the inputs is covered, unless
+        they have looked beforehand.
         """
         options = self.options
-        taught = self._taught(inputs if whole is None else whole)
+        taught = None
+        if options.teacher_views:
+            targets, taught = targets[:, :-N_EMOTIONS], targets[:, -N_EMOTIONS:]
+        elif self.teachers:
+            taught = self.taught(inputs if whole is None else whole)
         *earlier, last = (
             self._error(logits.float(), targets, taught) for logits in outputs(inputs)
         )
@@ -133,10 +139,8 @@ class Objective:
         return (1 - share) * error + share * distillation(ours, taught, options.temperature)
 
     @torch.no_grad()
-    def _taught(self, inputs: Tensor) -> Tensor | None:
+    def taught(self, inputs: Tensor) -> Tensor:
         """What the teachers, on average, say of faces as they are here: probabilities (n, 7)."""
-        if not self.teachers:
-            return None
         views = [inputs, inputs.flip(-1)] if self.options.mirrored_teachers else [inputs]
         soft = [
             torch.softmax(teacher(view).float()[:, :N_EMOTIONS] / self.options.temperature, dim=1)

@@ -84,6 +84,11 @@ class TrainOptions:
     mirrored_teachers: bool = _option(
         False, "with teachers: they look at each face's mirror image as well"
     )
+    teacher_views: int = _option(
+        0,
+        "with teachers: they look at so many random views of each face, once, which come an epoch "
+        "each; 0: at every batch anew",
+    )
     patience: int = _option(0, "stop when PublicTest has not improved for so many epochs; 0: never")
     small_side: int = _option(32, "side in pixels of the faces that are small at first")
     small_until: float = _option(
@@ -107,7 +112,7 @@ class TrainOptions:
         )  # fmt: skip
         not_negative = (
             "seed", "warmup_epochs", "weight_decay", "rotation", "brightness", "all_steps_weight",
-            "ferplus_weight", "patience",
+            "ferplus_weight", "patience", "teacher_views",
         )  # fmt: skip
         positive = ("learning_rate", "clip_norm", "mixup_alpha", "cutmix_alpha", "temperature")
         one_of = {
@@ -140,7 +145,9 @@ class TrainOptions:
                 f"small_side ({self.small_side}) is larger than the faces ({FACE_SIZE} pixels)"
             )
         self._check_of_use(
-            "teachers", bool(self.teachers), ("distill_weight", "temperature", "mirrored_teachers")
+            "teachers",
+            bool(self.teachers),
+            ("distill_weight", "temperature", "mirrored_teachers", "teacher_views"),
         )
         self._check_of_use("sgd or muon", self.optimiser in ("sgd", "muon"), ("momentum",))
         self._check_of_use("small_until", self.small_until > 0, ("small_side",))

@@ -4,6 +4,7 @@ config.json             the options, the dataset's fingerprint, versions
 checkpoint.safetensors  the latest state: weights, moving average, momentum; history inside
 best.safetensors        the averaged weights of the epoch that was best on PublicTest
 targets.safetensors     what each face of Training is to be called, where that took long to find
+taught.safetensors      what teachers say of each view of each face, where they looked beforehand
 log.json                the history, an entry an epoch, and the run's summary
 curves.png              loss and accuracy over the epochs
 confusion.png           which emotion was taken for which, PublicTest, the best epoch's weights
@@ -31,6 +32,7 @@ CONFIG: Final = "config.json"
 CHECKPOINT: Final = "checkpoint.safetensors"
 BEST: Final = "best.safetensors"
 TARGETS: Final = "targets.safetensors"
+TAUGHT: Final = "taught.safetensors"
 LOG: Final = "log.json"
 CURVES: Final = "curves.png"
 CONFUSION: Final = "confusion.png"

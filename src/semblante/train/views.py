@@ -1,0 +1,81 @@
+"""Views of each face that teachers have looked at beforehand.
+
+A good teacher is larger than its student: looking at every batch, it would take most of a run's
+time. With `teacher_views` it looks at that many random views of each face, once, and what it says
+of them is kept in the run folder; the student sees one after another, an epoch each, and begins
+again with the first (Shen & Xing, ECCV 2022, section 3). What differs from epoch to epoch then is
+the light, what is blurred, erased or covered, and which faces are mixed; the teachers know nothing
+of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from semblante.preprocess import standardise
+from semblante.train.batches import Faces, random_affine, warp
+from semblante.train.checkpoint import load_tensors, save_tensors
+from semblante.train.distributed import Processes
+from semblante.train.measure import autocast
+from semblante.train.objective import Objective
+from semblante.train.run_folder import TAUGHT
+
+_BATCH: Final = 256
+
+
+class TaughtViews:
+    """Of Training's faces, an epoch after the other."""
+
+    def __init__(
+        self,
+        run_dir: Path,
+        faces: Faces,
+        objective: Objective,
+        processes: Processes,
+        *,
+        bf16: bool,
+        resume: bool,
+    ) -> None:
+        """`faces` with their targets; with `resume`, what the run folder has of them is used."""
+        self._path = run_dir / TAUGHT
+        self._faces = faces
+        self._objective = objective
+        self._processes = processes
+        self._bf16 = bf16
+        self._targets = faces.targets
+        self._said: dict[str, Tensor] = {}  # of each view, by its number: (n, 7), on the CPU
+        if processes.from_first(resume and self._path.exists()):
+            self._said = load_tensors(self._path)[0]
+
+    def show(self, epoch: int, interrupted: Callable[[], bool]) -> None:
+        """Give the faces the view of `epoch`, counted from 1: its maps, and what the teachers say
+        of it after the targets. Raises `KeyboardInterrupt` where it is `interrupted` while they
+        look."""
+        options, faces = self._objective.options, self._faces
+        view = (epoch - 1) % options.teacher_views
+        torch.manual_seed(options.seed * 1_000_003 + options.epochs + 1 + view)  # no epoch's
+        faces.maps = random_affine(len(faces), options, faces.images.device)
+        if str(view) not in self._said:
+            self._said[str(view)] = self._look(interrupted).cpu()
+            if self._processes.first:
+                save_tensors(self._path, self._said, {})
+        said = self._said[str(view)].to(self._targets.device)
+        faces.targets = torch.cat([self._targets, said], dim=1)
+
+    def _look(self, interrupted: Callable[[], bool]) -> Tensor:
+        """What the teachers say of each face, (n, 7), mapped as it is now."""
+        faces, parts = self._faces, []
+        assert faces.maps is not None
+        for images, maps in zip(
+            torch.split(faces.images, _BATCH), torch.split(faces.maps, _BATCH), strict=True
+        ):
+            if self._processes.from_first(interrupted()):
+                raise KeyboardInterrupt
+            with autocast(images.device, self._bf16):
+                parts.append(self._objective.taught(warp(standardise(images.float()), maps)))
+        return torch.cat(parts)

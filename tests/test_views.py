@@ -1,0 +1,149 @@
+"""Views of faces that teachers look at beforehand."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from semblante.data import Dataset
+from semblante.train.batches import Faces
+from semblante.train.checkpoint import load_tensors
+from semblante.train.distributed import ALONE
+from semblante.train.loop import train
+from semblante.train.objective import Objective, distillation, smoothed
+from semblante.train.views import TaughtViews
+from test_training import QUICK, Silent, run, weights
+
+PLAIN = replace(
+    QUICK, brightness=0.0, contrast=0.0, erase_probability=0.0, mixup_probability=0.0,
+    teachers=("a",), teacher_views=2, temperature=2.0, distill_weight=0.5,
+)  # fmt: skip
+
+
+class Looks(nn.Module):
+    """A teacher that says what some pixels are, and counts the faces it looked at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.n = 0
+
+    def forward(self, faces: Tensor) -> Tensor:
+        self.n += len(faces)
+        return faces[:, 0, 20, 10:17] * 3
+
+
+def shown(faces: Faces, views: TaughtViews, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    views.show(epoch, lambda: False)
+    torch.manual_seed(epoch)
+    yield from faces.augmented_batches(PLAIN)
+
+
+def test_teachers_have_looked_once_at_the_very_views_that_are_shown(
+    patterns: Dataset, tmp_path: Path
+) -> None:
+    faces, teacher = Faces(patterns.split("Training"), torch.device("cpu")), Looks()
+    faces.targets = smoothed(faces.labels, 0.1)
+    objective = Objective(PLAIN, teachers=[teacher])
+    views = TaughtViews(tmp_path, faces, objective, ALONE, bf16=False, resume=False)
+    maps = []
+    for epoch in (1, 2, 3, 4):
+        for inputs, targets in shown(faces, views, epoch):
+            assert targets.shape == (16, 14)
+            soft = torch.softmax(inputs[:, 0, 20, 10:17] * 3 / 2, dim=1)
+            torch.testing.assert_close(targets[:, 7:], soft)
+        maps.append(faces.maps)
+        assert teacher.n == len(faces) * min(epoch, 2)
+    assert torch.equal(maps[0], maps[2])
+    assert torch.equal(maps[1], maps[3])
+    assert not torch.equal(maps[0], maps[1])
+    again = TaughtViews(tmp_path, faces, objective, ALONE, bf16=False, resume=True)
+    again.show(2, lambda: False)
+    assert torch.equal(faces.maps, maps[1])
+    assert teacher.n == len(faces) * 2  # not once more
+
+
+def test_the_error_is_that_of_teachers_who_look_now(patterns: Dataset, tmp_path: Path) -> None:
+    faces, teacher = Faces(patterns.split("Training"), torch.device("cpu")), Looks()
+    faces.targets = smoothed(faces.labels, 0.1)
+    objective = Objective(PLAIN, teachers=[teacher])
+    views = TaughtViews(tmp_path, faces, objective, ALONE, bf16=False, resume=False)
+    inputs, targets = next(shown(faces, views, 1))
+    ours = torch.randn(16, 7)
+    now = Objective(replace(PLAIN, teacher_views=0), teachers=[teacher])
+    expected = now(lambda _: [ours], inputs, targets[:, :7])
+    torch.testing.assert_close(objective(lambda _: [ours], inputs, targets), expected)
+    half = distillation(ours, targets[:, 7:], 2.0) / 2
+    assert float(half) < float(expected)
+
+
+def test_small_faces_are_taught_by_their_whole_size(patterns: Dataset, tmp_path: Path) -> None:
+    faces = Faces(patterns.split("Training"), torch.device("cpu"))
+    faces.targets = smoothed(faces.labels, 0.1)
+    objective = Objective(PLAIN, teachers=[Looks()])
+    views = TaughtViews(tmp_path, faces, objective, ALONE, bf16=False, resume=False)
+    views.show(1, lambda: False)
+    found = []
+    for side in (32, 48):
+        torch.manual_seed(0)
+        found.append(next(faces.augmented_batches(PLAIN, side=side)))
+    assert [inputs.shape[-1] for inputs, _ in found] == [32, 48]
+    assert torch.equal(found[0][1], found[1][1])
+    pooled = [nn.functional.adaptive_avg_pool2d(inputs, 8) for inputs, _ in found]
+    torch.testing.assert_close(*pooled, atol=0.3, rtol=0)
+
+
+def test_a_student_learns_from_views_alone(patterns: Dataset, tmp_path: Path) -> None:
+    """It never sees a label, and these are all wrong."""
+    teacher = replace(QUICK, epochs=14, rotation=0.0, scale=0.0, shift=0.02, erase_probability=0.1)
+    run(patterns, teacher, tmp_path / "teacher")
+    wrong = replace(patterns, labels=np.where(patterns.splits == 0, 0, patterns.labels))
+    options = replace(
+        teacher, seed=3, teachers=(str(tmp_path / "teacher"),), distill_weight=1.0,
+        teacher_views=3, mirrored_teachers=True,
+    )  # fmt: skip
+    summary, _ = run(wrong, options, tmp_path / "student")
+    assert summary["public"]["accuracy"] > 0.8  # type: ignore[index]
+    said, _ = load_tensors(tmp_path / "student" / "taught.safetensors")
+    assert {name: tuple(tensor.shape) for name, tensor in said.items()} == {
+        str(view): (84, 7) for view in range(3)
+    }
+
+
+def test_interrupted_while_teachers_look_and_resumed_it_ends_like_the_whole_run(
+    patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(patterns, replace(QUICK, epochs=1), tmp_path / "teacher")
+    options = replace(QUICK, epochs=4, teachers=(str(tmp_path / "teacher"),), teacher_views=2)
+    run(patterns, options, tmp_path / "whole")
+
+    class Presses(Silent):
+        def epoch(self, record: dict[str, float]) -> None:
+            super().epoch(record)
+            if record["epoch"] == 1:
+                monkeypatch.setattr(Objective, "taught", pressed)
+
+    looked = Objective.taught
+
+    def pressed(self: Objective, inputs: Tensor) -> Tensor:
+        monkeypatch.undo()
+        os.kill(os.getpid(), signal.SIGINT)
+        return looked(self, inputs)
+
+    monkeypatch.setattr("semblante.train.views._BATCH", 20)
+    cut, first = tmp_path / "cut", Presses()
+    with pytest.raises(KeyboardInterrupt):
+        train(patterns, options, cut, first, source={"path": "x.csv"})
+    assert [record["epoch"] for record in first.records] == [1]
+    assert list(load_tensors(cut / "taught.safetensors")[0]) == ["0"]
+    _, second = run(patterns, options, cut, resume=True)
+    assert [record["epoch"] for record in second.records] == [2, 3, 4]
+    one, other = weights(tmp_path / "whole"), weights(cut)
+    assert all(torch.equal(one[name], other[name]) for name in one)
