@@ -343,6 +343,21 @@ def test_a_song_with_a_cover_is_no_film(tmp_path: Path) -> None:
 
 
 @needs_ffmpeg
+def test_a_playlist_is_not_followed(uneven: Path, tmp_path: Path) -> None:
+    """Sent to a server, it would show what lies beside it there."""
+    ffmpeg("-i", uneven, "-c", "copy", tmp_path / "film.mp4")
+    ffmpeg("-i", uneven, "-c:v", "mpeg2video", "-r", "25", tmp_path / "film.ts")
+    listed = tmp_path / "listed.mp4"
+    listed.write_text("ffconcat version 1.0\nfile film.mp4\n")
+    played = tmp_path / "played.m3u8"
+    played.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfilm.ts\n#EXT-X-ENDLIST\n")
+    for path in (listed, played):
+        with pytest.raises(VideoError, match=rf"{path.name}: names other files, as a playlist"):
+            Video(path)
+    assert Video(tmp_path / "film.ts").fps > 0
+
+
+@needs_ffmpeg
 def test_pictures_and_sound_of_an_unknown_kind(uneven: Path, tmp_path: Path) -> None:
     film = tmp_path / "film.mp4"
     ffmpeg("-i", uneven, "-c:v", "libx264", "-c:a", "copy", film)

@@ -29,6 +29,7 @@ _LEAST_STEP_S: Final = 0.001  # from frame to frame
 _STANDS_STILL: Final = 3  # frames of the same time, from which on a clock tells nothing
 PUT_BACK_S: Final = 1.0  # by which a clock goes back where films were joined, at least
 _MOST_HOLES: Final = 1000  # without a packet
+_PLAYLISTS: Final = ("concat", "hls", "dash", "imf")  # as FFmpeg calls these formats
 
 
 class Film:
@@ -185,12 +186,16 @@ class Film:
 
 
 def open_container(path: Path) -> InputContainer:
-    """A file of pictures and sound; raises `av.FFmpegError`."""
+    """A file of pictures and sound; raises `av.FFmpegError`, and `VideoError` where it only names
+    other files, which whoever sent it need not be allowed to see."""
     import av
 
-    # By its protocol: of a name with a colon FFmpeg would take half for another one. What is inside
-    # may name no others either, as playlists do.
-    return av.open(f"file:{path}", "r", options={"protocol_whitelist": "file"})
+    # By its protocol: of a name with a colon FFmpeg would take half for another one.
+    container = av.open(f"file:{path}", "r", options={"protocol_whitelist": "file"})
+    if container.format.name in _PLAYLISTS:
+        container.close()
+        raise VideoError(f"{path}: names other files, as a playlist does: give these")
+    return container
 
 
 def _check_readable(path: Path) -> None:
