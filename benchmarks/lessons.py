@@ -36,6 +36,7 @@ from semblante.train.loop import train
 from semblante.train.options import TrainOptions
 from semblante.train.reporter import Reporter
 from semblante.train.state import load_best
+from semblante.wording import decimals
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs" / "images"
@@ -235,8 +236,12 @@ def draw_alphas(runs: list[dict[str, Any]]) -> None:
             smooth = [run["losses"][0]]
             for loss in run["losses"][1:]:
                 smooth.append(0.8 * smooth[-1] + 0.2 * loss)
-            axes.plot(smooth, color=colour, label=f"{words['alpha']} = {run['alpha']:g}")
+            alpha = decimals(f"{run['alpha']:g}", language)
+            axes.plot(smooth, color=colour, label=f"{words['alpha']} = {alpha}")
         axes.set(xlabel=words["step"], ylabel=words["error"], ylim=(1.4, 3))
+        axes.yaxis.set_major_formatter(
+            lambda value, _, language=language: decimals(f"{value:.1f}", language)
+        )
         axes.grid(alpha=0.3)
         axes.legend()
         save(figure, f"alpha{SUFFIXES[language]}")

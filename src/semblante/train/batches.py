@@ -90,8 +90,8 @@ def augment(
 def random_affine(n: int, options: TrainOptions, device: torch.device) -> Tensor:
     """n random maps (n, 2, 3) from a place in the result to a place in the face.
 
-    Coordinates run from -1 to 1 across the image, as in `F.affine_grid`. Half of the maps
-    mirror the face.
+    Coordinates run from -1 to 1 across the image, as in `F.affine_grid`. Each map mirrors the face
+    with a probability of 1/2.
     """
 
     def uniform(limit: float) -> Tensor:

@@ -23,7 +23,8 @@ N_WITH_FERPLUS: Final = N_EMOTIONS + len(FERPLUS_EMOTIONS)
 
 
 def smoothed(labels: Tensor, smoothing: float) -> Tensor:
-    """Targets (n, 7): 1 at the label, less `smoothing`, which all emotions share."""
+    """Targets (n, 7): 1 at the label, less `smoothing`, which all emotions share (Szegedy et al.,
+    CVPR 2016, section 7)."""
     return F.one_hot(labels, N_EMOTIONS) * (1 - smoothing) + smoothing / N_EMOTIONS
 
 
@@ -38,7 +39,8 @@ def mixed(inputs: Tensor, targets: Tensor, options: TrainOptions) -> tuple[Tenso
 
 
 def mixup(inputs: Tensor, targets: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
-    """Mix each face, and its target, with another of the batch (Zhang et al., ICLR 2018)."""
+    """Mix each face, and its target, with another of the batch (Zhang et al., ICLR 2018), all
+    by the same weight."""
     weight = float(torch.distributions.Beta(alpha, alpha).sample())
     other = torch.randperm(len(inputs), device=inputs.device)
     return (
@@ -108,8 +110,9 @@ class Objective:
         targets: Tensor,
         whole: Tensor | None = None,
     ) -> Tensor:
-        """`outputs` gives logits after each recurrent step that counts, the last one last.
+        """The error at the last step, and `all_steps_weight` times the mean of earlier ones.
 
+        `outputs` gives logits after each recurrent step that counts, the last one last.
         Teachers look at the `inputs`, or at `whole`, where a part of the inputs is covered, unless
         they have looked beforehand.
         """
@@ -140,7 +143,8 @@ class Objective:
 
     @torch.no_grad()
     def taught(self, inputs: Tensor) -> Tensor:
-        """What the teachers, on average, say of faces as they are here: probabilities (n, 7)."""
+        """What the teachers, on average, say of faces as they are here: probabilities (n, 7), at
+        the recipe's temperature."""
         views = [inputs, inputs.flip(-1)] if self.options.mirrored_teachers else [inputs]
         soft = [
             torch.softmax(teacher(view).float()[:, :N_EMOTIONS] / self.options.temperature, dim=1)
@@ -151,7 +155,7 @@ class Objective:
 
 
 def distillation(logits: Tensor, taught: Tensor, temperature: float) -> Tensor:
-    """Hinton et al. (2015): KL divergence from the teachers' softened probabilities (n, classes),
-    `taught`, times the temperature squared; 0 where both agree."""
+    """Hinton et al. (2015): KL(taught || ours) of probabilities (n, classes) at a `temperature`, at
+    which those `taught` are already, times its square; 0 where both agree."""
     ours = F.log_softmax(logits / temperature, dim=1)
     return F.kl_div(ours, taught, reduction="batchmean") * temperature**2

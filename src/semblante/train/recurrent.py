@@ -32,8 +32,8 @@ class RecurrentConvolution(nn.Module):
     The feed-forward term w_f * u + b does not change over time and is computed once; w_r is
     one kernel shared by all steps. The paper's norm is local response normalisation ("lrn").
     The usual one here is batch normalisation with *its own parameters and statistics for each
-    step t* ("batch"), since the distribution of x(t) changes with t; "shared-batch" has one for
-    all steps, to show what that costs.
+    step t* ("batch"; Cooijmans et al., ICLR 2017, section 3), since the distribution of x(t)
+    changes with t; "shared-batch" has one for all steps, to show what that costs.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class RecurrentConvolution(nn.Module):
         self.norms = _norms(norm, channels, steps)
 
     def forward(self, u: Tensor) -> Tensor:
-        """(n, in_channels, H, W) -> x(steps), (n, channels, H / stride, W / stride)."""
+        """(n, in_channels, H, W) -> x(steps), (n, channels, ceil(H / stride), ceil(W / stride))."""
         return self.states(u)[-1]
 
     def states(self, u: Tensor) -> list[Tensor]:
@@ -98,7 +98,7 @@ class GatedRecurrentConvolution(nn.Module):
         self.gated_norms = _norms("batch", channels, steps - 1)
 
     def forward(self, u: Tensor) -> Tensor:
-        """(n, in_channels, H, W) -> x(steps), (n, channels, H / stride, W / stride)."""
+        """(n, in_channels, H, W) -> x(steps), (n, channels, ceil(H / stride), ceil(W / stride))."""
         return self.states(u)[-1]
 
     def states(self, u: Tensor) -> list[Tensor]:

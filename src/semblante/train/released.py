@@ -25,7 +25,7 @@ class Stage:
     # To the preset, where the weights that an earlier stage left are its teacher.
     taught: Mapping[str, Any] = field(default_factory=dict)
     # The stages, counted from 1 as in the model card, whose weights it starts from and is taught
-    # by; 0: the one before.
+    # by; 0: the last one that left weights.
     after: int = 0
     teacher: int = 0
     model: str = ""  # the name of what is kept, where it is not a step on the way but a model

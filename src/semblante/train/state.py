@@ -114,7 +114,8 @@ class TrainingState:
 
     @torch.no_grad()
     def update_average(self) -> None:
-        """Moving average of weights and of normalisation statistics, after each step.
+        """Moving average of weights and of normalisation statistics, after each step (Polyak &
+        Juditsky, 1992, averaged all alike).
 
         Its decay grows towards `ema_decay`, so that the random initial weights are
         forgotten in the first epoch instead of the fifth.

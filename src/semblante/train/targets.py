@@ -1,10 +1,12 @@
 """What the network is to say of each face of Training: its label, or what it is likely to be.
 
-FER2013's labels are noisy: of ten people who looked again (FER+), more than half chose another
-emotion for 35 % of Training's faces. Where more is known of a face in training than at recognition,
-here the ten votes, a target that uses it has the same mean as the label and less noise, and a
-network learns from it as from more data (privileged information: Lopez-Paz et al., ICLR 2016; why
-less variance helps: Menon et al., ICML 2021, section 3).
+FER2013's labels are noisy: of ten people who looked again (FER+), more than half named emotions
+other than the label for 35 % of Training's faces. Where more is known of a face in training than at
+recognition, here the ten votes, a target that uses it has less noise than the label, and a network
+learns from it as from more data (privileged information: Lopez-Paz et al., ICLR 2016; why less
+variance helps: Menon et al., ICML 2021, section 3). Over all faces its mean is that of the labels;
+for a given one it may be another, since votes do not tell all that the picture does: less variance,
+for some bias.
 """
 
 from __future__ import annotations
