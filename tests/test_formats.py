@@ -32,6 +32,15 @@ def test_line_ends_in_a_csv() -> None:
     assert table["path"].tolist() == names
 
 
+def test_no_cell_of_a_csv_is_a_formula() -> None:
+    file = io.StringIO(newline="")
+    write_csv(read("=cmd|calc!A1.jpg", "@SUM(1).jpg", "+1.jpg", "-1.jpg", "a=1.jpg"), file)
+    rows = list(csv.DictReader(io.StringIO(file.getvalue(), newline="")))
+    names = ["./=cmd|calc!A1.jpg", "./@SUM(1).jpg", "./+1.jpg", "./-1.jpg", "a=1.jpg"]
+    assert [row["path"] for row in rows] == names
+    assert [row["error"] for row in rows] == [f"{name}: cut off" for name in names]
+
+
 def test_a_name_that_is_not_utf8_in_parquet(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     write_parquet(read(LATIN, "\xe9.jpg"), tmp_path / "faces.parquet")

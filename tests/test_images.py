@@ -242,6 +242,36 @@ def test_a_jpeg_in_thousands_of_scans_is_refused() -> None:
     assert np.array_equal(load_image(with_film), load_image(EXAMPLE))
 
 
+def test_padding_in_a_jpeg_costs_no_time() -> None:
+    """Any number of FF may stand before a marker: 50 kB of them took twenty seconds once."""
+    data = EXAMPLE.read_bytes()
+    padded = data[:-2] + b"\xff" * 1_000_000 + b"\0" + data[-2:]
+    assert np.array_equal(load_image(padded), load_image(data))
+    filled = data[:2] + b"\xff" * 5000 + data[2:]
+    assert np.array_equal(load_image(filled), load_image(data))
+
+
+def test_a_plain_pnm_with_thousands_of_comments_is_refused() -> None:
+    """Pillow takes half a minute for two megabytes of them."""
+    header = b"P3\n2 1\n255\n"
+    with pytest.raises(ImageError, match="a PNM with more than 100 comments is not read"):
+        load_image(header + b"#\n" * 1_000_000 + b"9 9 9 8 8 8")
+    picture = load_image(header + b"# made by hand\n" * 9 + b"9 9 9 8 8 8")
+    assert picture.tolist() == [[[9, 9, 9], [8, 8, 8]]]
+    raw = b"P5\n60 50\n255\n" + b"#" * 3000  # levels, no comments
+    assert (load_image(raw) == ord("#")).all()
+
+
+def test_a_tiffs_tiles_count_as_its_size() -> None:
+    """They are decoded whole: of a picture of 16 x 16 in one of 40,000 x 40,000, 1.6 GB."""
+    tags = {256: 16, 257: 16, 258: 8, 259: 32773, 262: 1, 277: 1, 322: 40_000, 323: 40_000,
+            324: 200, 325: 60}  # fmt: skip
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    data = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
+    with pytest.raises(ImageError, match="40000x40000 pixels are too many"):
+        load_image(data.ljust(260, b"\0"))
+
+
 def test_one_pixel() -> None:
     assert load_image(encoded(Image.new("RGB", (1, 1), "red"), "PNG")).tolist() == [[[255, 0, 0]]]
 
@@ -280,6 +310,11 @@ def test_pillows_own_pictures_and_open_files() -> None:
         load_image(cut)
 
 
+class Numbered(os.PathLike[str]):
+    def __fspath__(self) -> str:
+        return 3  # type: ignore[return-value]
+
+
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
@@ -305,6 +340,8 @@ def test_pillows_own_pictures_and_open_files() -> None:
         pytest.param(None, "expected a path, bytes, a file .*, found NoneType", id="None"),
         pytest.param(io.BytesIO(b"x"), "not a picture in a known format", id="a file"),
         pytest.param(io.StringIO("x"), "a file open in binary, .* found StringIO", id="a text"),
+        pytest.param(Image.new("RGB", (0, 0)), "with pixels, found 0x0", id="no pixels"),
+        pytest.param(Numbered(), r"expected a path: .* to return str or bytes", id="odd path"),
         pytest.param("https://example.org/a.jpg", "https://example.org/a.jpg: .* no URL", id="URL"),
     ],
 )

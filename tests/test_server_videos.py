@@ -87,7 +87,7 @@ def test_a_video_of_large_frames(analyzer: Analyzer, clip: bytes) -> None:
 
 
 def test_so_much_may_be_on_its_way(analyzer: Analyzer) -> None:
-    client = small(analyzer, max_intake=1000)
+    client = small(analyzer, max_intake=1000, max_video_intake=1000)
     for call in ("/v1/analyze", "/v1/analyze/video"):
         answer = client.post(call, content=bytes(2000))
         assert answer.status_code == 503

@@ -18,13 +18,15 @@ from semblante.errors import (
     SemblanteError,
     VideoError,
 )
-from semblante.images import load_image
+from semblante.images import ImageSource, RgbImage, load_image
 from semblante.models import available_models
 from semblante.recognise.annotate import annotate
 from semblante.recognise.detection import Detection, Detector
 from semblante.recognise.explain import Explanation
 from semblante.recognise.pipeline import Analyzer
 from semblante.recognise.sheets import evidence_sheet
+from semblante.recognise.tracks import Tracker
+from semblante.recognise.video import Video
 from semblante.results import Analysis, Box, Face
 from semblante.summary import TrackSummary, VideoSummary, summarize
 from semblante.tabular import to_pandas
@@ -43,11 +45,15 @@ __all__ = [
     "Explanation",
     "Face",
     "ImageError",
+    "ImageSource",
     "MissingExtraError",
     "ModelError",
     "OptionError",
+    "RgbImage",
     "SemblanteError",
     "TrackSummary",
+    "Tracker",
+    "Video",
     "VideoError",
     "VideoSummary",
     "annotate",

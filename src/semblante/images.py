@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import io
+import math
 import os
 import re
 import struct
@@ -51,6 +52,8 @@ MAX_PIPE_BYTES: Final = 500_000_000
 # A progressive JPEG comes in some ten scans, each of which goes over all of the picture; a small
 # file with thousands keeps the decoder busy for minutes.
 _MOST_SCANS: Final = 100
+# Pillow's time grows with the square of the comments in a PNM picture in plain text.
+_MOST_COMMENTS: Final = 100
 # Pictures of more pixels are decoded one after the other: on the way one takes up to a gigabyte.
 _LARGE_PIXELS: Final = 25_000_000
 _LARGE: Final = threading.Lock()
@@ -96,9 +99,11 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> RgbImage
         return _decode(io.BytesIO(bytes(source)), "picture", max_pixels)
     if isinstance(source, Image.Image):
         return _from_pillow(source, max_pixels)
-    if not isinstance(source, (str, os.PathLike)):
+    named = path_of(source)
+    if named is None:
         try:
-            data = source.read(MAX_PIPE_BYTES) if hasattr(source, "read") else None
+            read = getattr(source, "read", None)
+            data = read(MAX_PIPE_BYTES) if read else None
         except (OSError, ValueError) as error:  # one that is closed, or for writing
             raise ImageError(f"the open file cannot be read: {reason_of(error)}") from None
         if isinstance(data, bytes):
@@ -107,9 +112,9 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> RgbImage
             "expected a path, bytes, a file open in binary, a picture of Pillow's or an array, "
             f"found {type(source).__name__}"
         )
-    if not os.fspath(source):
+    if not named:
         raise ImageError("expected a file's name, found an empty one")
-    path = Path(source)
+    path = Path(named)
     try:
         with path.open("rb") as file:
             if path.is_file():
@@ -117,11 +122,22 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> RgbImage
             # A pipe: Pillow needs to go back and forth.
             return _decode(io.BytesIO(file.read(MAX_PIPE_BYTES)), str(path), max_pixels)
     except OSError as error:
-        if "://" in str(source):
-            raise ImageError(f"{source}: expected a file's path, or its bytes: no URL") from None
+        if "://" in named:
+            raise ImageError(f"{named}: expected a file's path, or its bytes: no URL") from None
         raise ImageError(f"{path}: cannot be read: {error.strerror or error}") from None
     except ValueError as error:  # a name that no file can have
         raise ImageError(f"{str(path)!r}: cannot be read: {error}") from None
+
+
+def path_of(source: ImageSource) -> str | None:
+    """The path, where `source` is one; raises `ImageError` where its `__fspath__` gives neither
+    text nor bytes."""
+    if not isinstance(source, (str, os.PathLike)):
+        return None
+    try:
+        return os.fsdecode(source)
+    except TypeError as error:
+        raise ImageError(f"expected a path: {error}") from None
 
 
 def is_own(path: Path) -> bool:
@@ -156,7 +172,7 @@ def _decode(file: IO[bytes], name: str, max_pixels: int) -> RgbImage:
         formats = (*FORMATS, _heic_reader(name))
     try:
         image = _opened(file, formats)
-        width, height = image.size
+        width, height = _decoded_size(image)
         if width * height > max_pixels:
             raise ImageError(
                 f"{name}: {width}x{height} pixels are too many; "
@@ -164,6 +180,8 @@ def _decode(file: IO[bytes], name: str, max_pixels: int) -> RgbImage:
             )
         if image.format in ("JPEG", "MPO") and _scans(file) > _MOST_SCANS:
             raise ImageError(f"{name}: a JPEG in more than {_MOST_SCANS} scans is not read")
+        if image.format == "PPM" and head[1:2] in b"123" and _count(b"#", file) > _MOST_COMMENTS:
+            raise ImageError(f"{name}: a PNM with more than {_MOST_COMMENTS} comments is not read")
         with _LARGE if width * height > _LARGE_PIXELS else nullcontext():
             image.load()
             if image.format == "PNG" and not getattr(image, "is_animated", False):
@@ -202,17 +220,15 @@ def _opened(file: IO[bytes], formats: Sequence[str]) -> ImageFile.ImageFile:
     raise UnidentifiedImageError
 
 
-# What is no data of a scan: any marker but those that stand in the midst of it.
-_MARKER: Final = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
+# What is no data of a scan: any marker but those that stand in the midst of it. Before it there may
+# be any number of further FF.
+_MARKER: Final = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
 _SOI, _EOI, _SOS = b"\xd8", b"\xd9", b"\xda"
 
 
 def _scans(file: IO[bytes]) -> int:
     """How many scans a JPEG has (ITU-T T.81, annex B)."""
-    place = file.tell()
-    file.seek(0)
-    data = file.read(MAX_PIPE_BYTES)
-    file.seek(place)
+    data = _all_of(file)
     scans, at = 0, 0
     while (marker := _MARKER.search(data, at)) and marker[1] != _EOI:
         at = marker.end()
@@ -220,6 +236,26 @@ def _scans(file: IO[bytes]) -> int:
         if marker[1] != _SOI:
             at += int.from_bytes(data[at : at + 2], "big")
     return scans
+
+
+def _count(what: bytes, file: IO[bytes]) -> int:
+    return _all_of(file).count(what)
+
+
+def _all_of(file: IO[bytes]) -> bytes:
+    """What is in it; whoever reads it goes on where they are."""
+    place = file.tell()
+    file.seek(0)
+    data = file.read(MAX_PIPE_BYTES)
+    file.seek(place)
+    return data
+
+
+def _decoded_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height, or those of a TIFF's tile, which is decoded whole, where it is larger."""
+    tags = _tags(image)
+    width, height = tags.get(_TILE_WIDTH, 0), tags.get(_TILE_LENGTH, 0)
+    return max(image.size, (width, height), key=math.prod)
 
 
 def _is_heic(head: bytes) -> bool:
@@ -287,11 +323,12 @@ def _to_rgb(image: Image.Image, tags: Mapping[int, Any]) -> RgbImage:
     return np.array(image, dtype=np.uint8)  # a copy that may be written to
 
 
-_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # TIFF 6.0's tags
+# TIFF 6.0's tags
+_BITS, _PHOTOMETRIC, _TILE_WIDTH, _TILE_LENGTH, _SAMPLE_FORMAT = 258, 262, 322, 323, 339
 _WHITE_IS_ZERO, _UNSIGNED = 0, 1
 
 
-def _from_deep_grey(levels: npt.NDArray[np.generic], tags: Mapping[int, Any]) -> RgbImage:
+def _from_deep_grey(levels: npt.NDArray[np.number[Any]], tags: Mapping[int, Any]) -> RgbImage:
     """9- to 16-bit grey levels by their full range, deeper ones as the 8 or 16 bits they fit in;
     what fits in neither, and fractions, by the range they use. Pillow leaves it to us what a TIFF's
     `tags` say of its levels."""
@@ -299,17 +336,19 @@ def _from_deep_grey(levels: npt.NDArray[np.generic], tags: Mapping[int, Any]) ->
     if levels.dtype == np.int32 and bits == 32 and kind == _UNSIGNED:
         levels = levels.view(np.uint32)
     whole = np.issubdtype(levels.dtype, np.integer)
-    values: npt.NDArray[np.floating] = levels.astype(
-        np.float32 if levels.dtype.itemsize <= 2 else np.float64
-    )
-    if not np.isfinite(values).all():
+    low, high = float(levels.min()), float(levels.max())
+    if not math.isfinite(low + high):
         raise ValueError("its levels are not all finite numbers")
-    low, high = float(values.min()), float(values.max())
     if whole and low >= 0 and high <= 65535:
         low, high = 0.0, 255.0 if high <= 255 and levels.dtype.itemsize > 2 else 65535.0
         if 8 < bits < 16:
             high = 2.0**bits - 1
-    grey = np.round((values - low) * (255.0 / max(high - low, 1e-12))).clip(0, 255).astype(np.uint8)
+    grey = np.empty(levels.shape, np.uint8)
+    for one, rows in zip(
+        grey, levels, strict=True
+    ):  # row by row: all as float64 are eight times it
+        values = (rows.astype(np.float64) - low) * (255.0 / max(high - low, 1e-12))
+        one[:] = values.round().clip(0, 255)
     if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
         grey = 255 - grey
     return np.repeat(grey[:, :, None], 3, axis=2)
@@ -324,6 +363,8 @@ def _from_pillow(image: Image.Image, max_pixels: int) -> RgbImage:
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width * height == 0:
+        raise ImageError(f"expected a picture with pixels, found {width}x{height}")
     if width * height > max_pixels:
         raise ImageError(
             f"{width}x{height} pixels are too many; "

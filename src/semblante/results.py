@@ -74,7 +74,7 @@ class Face:
             "box": self.box.to_list(),
             "detection_score": round(self.detection_score, 4) if rounded else self.detection_score,
             "emotion": self.emotion,
-            "probabilities": {n: round(p, 5) for n, p in shown.items()} if rounded else shown,
+            "probabilities": {n: round(p, 5) if rounded else p for n, p in shown.items()},
         }
 
     @classmethod

@@ -38,6 +38,7 @@ class Format(StrEnum):
     parquet = "parquet"
 
 
+_FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
 _BY_SUFFIX: Final = {
     ".csv": Format.csv,
     ".json": Format.json,
@@ -84,12 +85,21 @@ def write_csv(analyses: Iterable[Analysis], file: IO[str]) -> None:
 
 
 def _write_csv(columns: Sequence[str], groups: Iterable[Iterable[Row]], file: IO[str]) -> None:
-    """Each group of rows as soon as it is known."""
+    """Each group of rows as soon as it is known.
+
+    A name that a spreadsheet would take for a formula, and compute, is written as `./name`, which
+    is the same file.
+    """
+
+    def shown(cell: Any) -> Any:
+        risky = isinstance(cell, str) and cell.startswith(_FORMULA_STARTS)
+        return f"./{cell}" if risky else cell
+
     # Python 3.11 quotes only what ends a row, and a file's name may hold a carriage return.
     rows = csv.writer(_UnixLines(file), lineterminator="\r\n")
     rows.writerow(columns)
     for group in groups:
-        rows.writerows(group)
+        rows.writerows(map(shown, row) for row in group)
         file.flush()
 
 

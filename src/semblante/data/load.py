@@ -35,6 +35,7 @@ FORMS: Final[dict[str, str]] = {
 # What the name of a Parquet file may begin with, and the split that it says.
 _SPLIT_STARTS: Final = {**SPLIT_NAMES, "public": 1, "private": 2}
 _START: Final = 4096  # bytes of a file by which its form is known
+_MOST_OF_A_LIST: Final = 100_000_000  # characters, some two million pictures; it is kept in memory
 
 
 @dataclass
@@ -226,7 +227,13 @@ def _listing(
         raise DataError(f"{path}: expected one list of pictures, found {names}: name one of them")
     (name,) = contents.listings
     with _text(path, name) as (text, where):
-        lines = io.StringIO(text.read(), newline="")
+        listed = text.read(_MOST_OF_A_LIST + 1)
+        if len(listed) > _MOST_OF_A_LIST:
+            raise DataError(
+                f"{where}: expected a list of at most {_MOST_OF_A_LIST // 1_000_000} million "
+                "characters, found a longer one"
+            )
+        lines = io.StringIO(listed, newline="")
     if path.is_dir() or path.name == name:
         folder = (path / name if path.is_dir() else path).parent
         return read_listing(lines, where, folder, reader, on_bad)

@@ -18,6 +18,7 @@ from semblante.data.ferplus import FERPLUS_EMOTIONS, FROM_FER2013
 from semblante.emotions import EMOTIONS
 from semblante.errors import ModelError, OptionError, reason_of
 from semblante.preprocess import InputSpec, network_input
+from semblante.recognise.pool import submitted
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -209,7 +210,7 @@ class Classifier:
         if self._process != os.getpid():  # a forked one, where the threads do not exist
             self._pool = ThreadPoolExecutor(self._threads, "classifier")
             self._process = os.getpid()
-        parts = list(self._pool.map(run, batches))
+        parts = [part.result() for part in [submitted(self._pool, run, b) for b in batches]]
         return [np.concatenate(columns) for columns in zip(*parts, strict=True)]
 
 

@@ -29,7 +29,11 @@ _LEAST_STEP_S: Final = 0.001  # from frame to frame
 _STANDS_STILL: Final = 3  # frames of the same time, from which on a clock tells nothing
 PUT_BACK_S: Final = 1.0  # by which a clock goes back where films were joined, at least
 _MOST_HOLES: Final = 1000  # without a packet
-_PLAYLISTS: Final = ("concat", "hls", "dash", "imf")  # as FFmpeg calls these formats
+# Formats, as FFmpeg calls them, that name other files or addresses.
+_POINTERS: Final = frozenset(
+    {"concat", "hls", "dash", "webm_dash_manifest", "imf", "image2", "sdp", "rtp", "rtsp", "sap"}
+)
+_PLAYLISTS: Final = (b"ffconcat", b"#EXTM3U")  # how the usual ones begin
 
 
 class Film:
@@ -41,13 +45,14 @@ class Film:
         import av  # not above: it takes a while, and most inputs are pictures
 
         self.name = str(path)
+        self._max_pixels = max_pixels
         _check_readable(path)
         self._container: InputContainer | None = None
         try:
             self._container = open_container(path)
             self._container_name = self._container.format.name
             self._stream = self._picture_stream(self._container)
-            self._check_size(self._stream.width, self._stream.height, max_pixels)
+            self._check_size(self._stream.width, self._stream.height)
             self._starts_s = (self._container.start_time or 0) / av.time_base
             # How far it goes from its beginning: all of it, its pictures, and those decoded.
             self._reached_s = self._pictures_reached_s = self._decoded_s = 0.0
@@ -55,6 +60,8 @@ class Film:
             first = next(self._decoded, None)
             if first is None:
                 raise VideoError(f"{path}: no frame in it can be read")
+            self._stored = self._true_size(first)
+            self._check_size(*self._stored)
         except av.FFmpegError:
             self.close()
             raise VideoError(f"{path}: not a video that can be read") from None
@@ -62,7 +69,6 @@ class Film:
             self.close()
             raise
         self._first = first
-        self._stored = self._true_size(first)
         turned = first.rotation % 180 != 0
         self.width, self.height = self._stored[::-1] if turned else self._stored
         self.fps = usable_rate(float(self._stream.guessed_rate or 0))
@@ -81,11 +87,14 @@ class Film:
             is_cover = bool(stream.disposition & Disposition.attached_pic)  # of a song
             if not is_cover and stream.codec_context is not None:  # None: of an unknown kind
                 stream.thread_type = "AUTO"
+                # A frame may be larger than the file announces. Decoders need some room around it.
+                most = self._max_pixels * 5 // 4 + 50_000
+                stream.codec_context.options = {"max_pixels": str(most)}
                 return stream
         raise VideoError(f"{self.name}: not a video that can be read")
 
-    def _check_size(self, width: int, height: int, max_pixels: int) -> None:
-        if width * height > max_pixels:
+    def _check_size(self, width: int, height: int) -> None:
+        if width * height > self._max_pixels:
             raise VideoError(f"{self.name}: frames of {width}x{height} pixels")
 
     def _true_size(self, frame: VideoFrame) -> tuple[int, int]:
@@ -186,16 +195,19 @@ class Film:
 
 
 def open_container(path: Path) -> InputContainer:
-    """A file of pictures and sound; raises `av.FFmpegError`, and `VideoError` where it only names
-    other files, which whoever sent it need not be allowed to see."""
+    """A file of pictures and sound; raises `av.FFmpegError`.
+
+    None that names others: whoever sent it need not be allowed to see these, and one that names
+    itself would be opened until there are no more files to be had, or no stack.
+    """
     import av
 
+    options = {
+        "protocol_whitelist": "file",
+        "format_whitelist": ",".join(sorted(av.formats_available - _POINTERS)),
+    }
     # By its protocol: of a name with a colon FFmpeg would take half for another one.
-    container = av.open(f"file:{path}", "r", options={"protocol_whitelist": "file"})
-    if container.format.name in _PLAYLISTS:
-        container.close()
-        raise VideoError(f"{path}: names other files, as a playlist does: give these")
-    return container
+    return av.open(f"file:{path}", "r", options=options)
 
 
 def _check_readable(path: Path) -> None:
@@ -203,8 +215,11 @@ def _check_readable(path: Path) -> None:
         if path.is_fifo():  # in which nothing can be looked for
             raise VideoError(f"{path}: expected a file, found a pipe")
         with path.open("rb") as file:
-            if not file.read(1):
+            head = file.read(16)
+            if not head:
                 raise VideoError(f"{path}: an empty file")
+            if head.startswith(_PLAYLISTS):
+                raise VideoError(f"{path}: names other files, as a playlist does: give these")
     except OSError as error:
         raise VideoError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError as error:  # a NUL in its name

@@ -18,7 +18,7 @@ from PIL import Image
 
 from semblante.emotions import emotion_name
 from semblante.errors import ImageError, OptionError, reason_of
-from semblante.images import ImageSource, RgbImage, load_image
+from semblante.images import ImageSource, RgbImage, load_image, path_of
 from semblante.models import DEFAULT_MODEL, model_path
 from semblante.preprocess import to_grey
 from semblante.recognise.classifier import Classifier
@@ -27,6 +27,7 @@ from semblante.recognise.detectors import DEFAULT_DETECTOR, DETECTORS, checked, 
 from semblante.recognise.explain import Explanation, explanation
 from semblante.recognise.faces import estimated_face, face_crops
 from semblante.recognise.following import Following
+from semblante.recognise.pool import submitted
 from semblante.recognise.tracks import Tracker, tracker_for
 from semblante.recognise.video import Video, check_every
 from semblante.results import Analysis, Face
@@ -249,7 +250,7 @@ class Analyzer:
                 try:
                     for image in images:
                         took_s = time.monotonic() - asked
-                        ahead.append(pool.submit(self._prepared_or_error, _held(image)))
+                        ahead.append(submitted(pool, self._prepared_or_error, _held(image)))
                         if len(ahead) == self._readers + 2:
                             yield ahead.popleft()
                         if took_s >= _PATIENCE_S:
@@ -273,15 +274,16 @@ class Analyzer:
         """As `_prepare`; what is wrong with one picture does not stop the others."""
         if isinstance(image, ImageError):
             return _Prepared(None, error=str(image))
-        path = str(image) if isinstance(image, (str, os.PathLike)) else None
+        path = None
         try:
+            path = path_of(image)
             return self._prepare(image)
         except ImageError as error:
             return _Prepared(path, error=str(error))
 
     def _prepare(self, image: ImageSource) -> _Prepared:
         """A picture with its faces cut out, before the network has seen them."""
-        path = str(image) if isinstance(image, (str, os.PathLike)) else None
+        path = path_of(image)
         try:
             pixels = load_image(image)
             found = checked(self.detector.detect(pixels))

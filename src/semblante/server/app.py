@@ -50,7 +50,7 @@ def create_app(
     workers = Workers(settings.workers, settings.max_waiting, settings.answer_s)
     counters = Metrics()
     jobs = Jobs(analyzer, settings.max_pixels, counters.count_video)
-    intake = Intake(settings.max_intake)
+    intake, video_intake = Intake(settings.max_intake), Intake(settings.max_video_intake)
     counters.watch("pictures", lambda: workers.under_way)
     counters.watch("videos", lambda: jobs.under_way)
     # Its parser tells stderr of each form that is none, at the will of whoever sends them.
@@ -80,7 +80,7 @@ def create_app(
     # `Guard` asks for the token; so does the OpenAPI document.
     needed = [Depends(HTTPBearer(auto_error=False))] if settings.token is not None else []
     pictures = _pictures(settings, analyzer, workers, intake, counters)
-    for router in (_about(analyzer, counters), pictures, videos(settings, jobs, intake)):
+    for router in (_about(analyzer, counters), pictures, videos(settings, jobs, video_intake)):
         app.include_router(router, dependencies=needed)
     for router in (_health(), _live(settings, analyzer, workers, counters), page()):
         app.include_router(router)

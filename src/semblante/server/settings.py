@@ -23,7 +23,8 @@ class Settings:
     max_pictures: int = 32  # in a request
     max_pixels: int = 40_000_000  # of a picture, before it is decoded
     max_video: int = 200_000_000  # bytes; it is kept in memory
-    max_intake: int = 500_000_000  # bytes of requests that are on their way, of all clients
+    max_intake: int = 100_000_000  # bytes of pictures that are on their way, of all clients
+    max_video_intake: int = 400_000_000  # the same of videos, which may take their time
     max_frame: int = 2_000_000  # bytes of a frame of the live stream
     max_streams: int = 8  # live streams at a time
     workers: int = 2  # pictures that are analysed at a time

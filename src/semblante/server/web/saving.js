@@ -33,8 +33,12 @@ function save(blob, fileName) {
 function asCsv(rows) {
   const columns = ["path", "frame", "time_s", "width", "height", "face", "track", "left", "top",
     "face_width", "face_height", "detection_score", "emotion", ...EMOTIONS, "error"];
-  const cell = (value) => /[",\r\n]/.test(value ?? "")
-    ? `"${String(value).replaceAll('"', '""')}"` : value ?? "";
+  const cell = (value) => {
+    // A name that a spreadsheet would take for a formula is written as a file's in this folder.
+    const risky = typeof value === "string" && /^[=+@\t\r-]/.test(value);
+    const text = risky ? `./${value}` : String(value ?? "");
+    return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  };
   const lines = rows.flatMap((row) => {
     const about = [row.path, row.frame, row.time_s, row.width, row.height];
     if (!row.faces.length) return [[...about, ...Array(15).fill(null), row.error]];
