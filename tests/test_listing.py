@@ -138,3 +138,14 @@ def test_a_list_whose_header_has_no_end(tmp_path: Path) -> None:
     path.write_text('path,label,"note\n' + "a.png,happy,x\n" * 20_000)
     with pytest.raises(DataError, match=r"list\.csv, line \d+: not valid CSV: field larger"):
         load_dataset(path, on_bad=lambda _: None)
+
+
+def test_a_list_that_is_far_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a small archive may hold; it would be kept in memory."""
+    path = listed(tmp_path, LIST)
+    length = len(path.read_text())
+    monkeypatch.setattr("semblante.data.load._MOST_OF_A_LIST", length)
+    assert len(load_dataset(path, label_map={"Sadness": "sad"})) == 3
+    monkeypatch.setattr("semblante.data.load._MOST_OF_A_LIST", length // 2)
+    with pytest.raises(DataError, match="expected a list of at most 0 million characters"):
+        load_dataset(path)

@@ -161,6 +161,22 @@ with multiprocessing.get_context("fork").Pool(1) as pool:
     assert str(error) == 'writing Parquet needs more packages: pip install "semblante[parquet]"'
 
 
+def test_a_thread_that_outlives_the_main_one_finishes_its_pictures() -> None:
+    """As where a service is shut down: pools take no more work then."""
+    program = f"""
+import threading, time, semblante
+analyzer, picture = semblante.Analyzer(threads=2), {str(EXAMPLE)!r}
+def work():
+    threading.main_thread().join()
+    time.sleep(0.3)
+    print(analyzer.analyze(picture)[0].emotion)
+    print([len(found.faces) for found in analyzer.analyze_many([picture, "none.jpg"] * 2)])
+threading.Thread(target=work).start()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "happy\n[1, 0, 1, 0]\n", done.stderr
+
+
 def test_it_goes_into_another_process(analyzer: Analyzer) -> None:
     copied = pickle.loads(pickle.dumps(analyzer))
     (face,), (again,) = analyzer.analyze(EXAMPLE), copied.analyze(EXAMPLE)

@@ -276,7 +276,7 @@ def test_frames_of_changing_size(tmp_path: Path, face: np.ndarray) -> None:
     assert {len(frame.faces) for frame in frames} == {1}
     # What is far larger than it may be is not decoded, whatever the file announced.
     some, video = [], Video(tmp_path / "clip.avi", max_pixels=320 * 240)
-    with pytest.raises(VideoError, match="breaks off after .* 4 frames"):
+    with pytest.raises(VideoError, match=r"breaks off after .* 4 frames"):
         some.extend(frame.image.shape for frame in video.frames())
     assert set(some) <= {(240, 320, 3)}
 
