@@ -96,6 +96,43 @@ def test_a_film_is_not_read_aloud_frame_by_frame(page: Any, tmp_path: Path) -> N
     assert said == ["1 face: happy 60\u00a0%", "1 face: sad 89\u00a0%"]
 
 
+def test_only_what_lasts_is_read_aloud_and_not_too_often(page: Any) -> None:
+    said = page.evaluate(
+        """async () => {
+        const { tellChanges } = await import('./spoken.js');
+        const show = (time, ...emotions) => {
+          performance.now = () => time;
+          tellChanges(emotions.map((emotion, n) => ({ track: n + 1, emotion })));
+          return document.getElementById('aloud').textContent;
+        };
+        return [
+          show(0, 'happy', 'sad'), show(1900, 'happy', 'sad'), show(2000, 'happy', 'sad'),
+          show(2500, 'fear', 'sad'), show(3000, 'happy', 'sad'), show(8000, 'happy', 'sad'),
+          show(8500, 'fear', 'sad'), show(10500, 'fear', 'sad'),
+          show(10600, 'fear', 'happy'), show(15400, 'fear', 'happy'), show(15500, 'fear', 'happy'),
+          show(18000), show(20500), show(21000, 'neutral'), show(26000, 'neutral'),
+        ]; }"""
+    )
+    both, one, other = "1: happy, 2: sad", "1: fear", "2: happy"
+    assert said == [
+        "", "", both,  # once it has lasted two seconds
+        both, both, both,  # what passes is not told
+        both, one, one, one, other,  # what changed, and after five seconds of silence
+        other, "No face found.", "No face found.", "neutral",
+    ]  # fmt: skip
+
+
+def test_who_wants_no_motion_starts_a_film_by_hand(page: Any, tmp_path: Path) -> None:
+    page.emulate_media(reduced_motion="reduce")
+    page.set_input_files("#file", film(tmp_path / "film.webm", 1))
+    one_face(page)
+    page.wait_for_timeout(500)
+    assert page.evaluate("document.getElementById('video').paused")
+    assert page.evaluate("document.getElementById('video').currentTime") == 0
+    page.evaluate("document.getElementById('video').play()")
+    until(page, "document.getElementById('video').ended")
+
+
 def test_no_video_is_in_the_way_while_none_is_shown(page: Any, tmp_path: Path) -> None:
     assert videos_exposed(page) == 0
     page.set_input_files("#file", film(tmp_path / "film.webm", 1))
@@ -343,6 +380,10 @@ def test_the_timeline_shows_who_is_seen_longest(page: Any, tmp_path: Path) -> No
         return n / c.width; }"""
     )
     assert yellow > 0.98  # without a gap, and without seams
+    said = [f"Face {n}: {'sad' if n > 1 else 'happy'} 100\u00a0%" for n in range(1, 7)]
+    playwright.expect(page.locator("#tracks li")).to_have_text(said)
+    page.set_input_files("#file", EXAMPLE)
+    playwright.expect(page.locator("#tracks li")).to_have_count(0)
 
 
 def test_in_full_screen_the_boxes_stay_on_the_faces(page: Any, tmp_path: Path) -> None:
@@ -364,6 +405,8 @@ def test_in_full_screen_the_boxes_stay_on_the_faces(page: Any, tmp_path: Path) -
     for column in (left, right):
         assert yellow[top + 10 : top + 110, round(column) - 3 : round(column) + 4].any(axis=1).all()
     assert not yellow[:, : round(left) - 5].any()
+    page.evaluate("document.exitFullscreen()")
+    until(page, "document.activeElement?.id === 'large'")
 
 
 def test_faces_are_said_by_their_numbers_and_at_once_in_another_language(

@@ -39,6 +39,7 @@ document.addEventListener("paste", (event) => {
 $("cancel").onclick = () => {
   if (state.album?.pictures.length) state.album.stop.abort();
   else begin();
+  retell($("aloud"), text("cancelled"));
 };
 $("save-json").onclick = saveJson;
 $("save-csv").onclick = saveCsv;
@@ -51,6 +52,9 @@ $("large").onclick = () => $("stage").requestFullscreen();
 for (const change of ["resize", "fullscreenchange"]) {
   window.addEventListener(change, () => { if (state.shown) drawBoxes(state.shown); drawTimeline(); });
 }
+document.addEventListener("fullscreenchange", () => {
+  if (!document.fullscreenElement) $("large").focus(); // which full screen has taken it from
+});
 window.addEventListener("hashchange", () => location.reload()); // another token
 window.addEventListener("pagehide", leaveJob);
 

@@ -62,6 +62,7 @@ export function stopCamera() {
   if (state.shown) showPicture(state.shown, $("video")); // the last frame stays, and can be saved
   media.getTracks().forEach((track) => track.stop());
   $("camera").textContent = text("camera");
+  drawTimeline();
   withdraw("server");
 }
 

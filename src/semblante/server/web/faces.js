@@ -24,7 +24,6 @@ export function showBars(faces) {
       const [label, meter, value] = bar[place].children;
       bar[place].classList.toggle("first", emotion === face.emotion);
       retell(label, name(emotion));
-      meter.setAttribute("aria-label", name(emotion));
       meter.value = p;
       retell(value, percent(p));
     });
@@ -38,12 +37,14 @@ function newBlock(number) {
   const block = document.createElement("div");
   block.className = "face";
   const title = Object.assign(document.createElement("h3"), { id: `face-${number}` });
-  block.append(title, ...EMOTIONS.map(() => {
-    const bar = document.createElement("div");
-    bar.className = "bar";
+  const list = Object.assign(document.createElement("ul"), { className: "emotions", role: "list" });
+  list.append(...EMOTIONS.map(() => {
+    const bar = Object.assign(document.createElement("li"), { className: "bar" });
     bar.append(...["span", "meter", "span"].map((kind) => document.createElement(kind)));
+    bar.children[1].ariaHidden = "true"; // the words beside it say the same
     return bar;
-  }), newEvidence(number));
+  }));
+  block.append(title, list, newEvidence(number));
   return block;
 }
 
@@ -71,7 +72,6 @@ function showEvidence(evidence, number) {
   evidence.classList.toggle("open", Boolean(found));
   button.ariaDisabled = still?.pending.has(number) ? "true" : null; // `disabled` takes the focus away
   retell(button, text(found ? "hide" : "explain"));
-  button.ariaExpanded = String(Boolean(found));
   if (!found) return;
   paintEvidence(canvas, found);
   canvas.ariaLabel = text("evidence")(name(found.explained));

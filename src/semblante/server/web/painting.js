@@ -8,7 +8,6 @@ export const COLOURS = {
   surprise: "#e69f00", neutral: "#c8c8c8",
 };
 const FOR = [230, 159, 0], AGAINST = [0, 114, 178]; // of the evidence: two of them
-const LABEL_ROWS = 8; // above a face, and below it, in which there may be a place for its label
 const SMALL = 72; // pixels, the height of a picture in a list
 const LEAST_WIDTH = 256; // pixels, of which a label needs about half
 const TRACKS = 8; // of the timeline: those that were seen most
@@ -110,17 +109,17 @@ export function paintBoxes(pen, result, scale) {
     const label = faces.length > 1 ? `${numberOf(face, number)}: ${what}` : what;
     const wide = pen.measureText(label).width + 10 * scale;
     const x = Math.max(0, Math.min(left, result.width - wide));
-    // As near to the face as it covers no other label, nor a face; above rather than below.
-    const places = [...Array(LABEL_ROWS).keys()]
-      .flatMap((row) => [top - (row + 1) * tall, top + height + row * tall])
-      .concat(result.height - tall, 0)
+    // Right above the face or below it, where that covers no other label, nor a face: elsewhere one
+    // would take it for another's. A face by itself may also fill the picture.
+    const places = [top - tall, top + height, ...(faces.length > 1 ? [] : [result.height - tall, 0])]
       .filter((y) => wide <= result.width && y >= 0 && y <= result.height - tall);
     const free = (taken) => places.find((y) => !taken.some(([otherX, otherY, w, h]) =>
       x < otherX + w && otherX < x + wide && y < otherY + h && otherY < y + tall));
-    const y = free([...labels, ...faces]) ?? free(labels);
-    const near = y === top - tall || y === top + height;
-    if (y === undefined || (!near && faces.length > 1)) numbered.push([face, numberOf(face, number)]);
-    if (y === undefined) return; // the list has the rest
+    const y = free([...labels, ...faces]) ?? (faces.length > 1 ? undefined : free([]));
+    if (y === undefined) { // the list has the rest
+      numbered.push([face, numberOf(face, number)]);
+      return;
+    }
     labels.push([x, y, wide, tall]);
     pen.fillStyle = COLOURS[face.emotion];
     pen.fillRect(x, y, wide, tall);
@@ -171,10 +170,7 @@ export function paintTimeline(canvas, seen, start, end) {
   const pen = canvas.getContext("2d");
   // In whole pixels, or lines would show where one moment meets the next.
   const across = (time) => Math.round((time - start) / Math.max(1, end - start) * canvas.width);
-  const times = new Map(); // that a track was seen
-  for (const { track } of seen.flatMap((row) => row.faces)) times.set(track, (times.get(track) ?? 0) + 1);
-  const tracks = [...times.keys()].sort((a, b) => times.get(b) - times.get(a)).slice(0, TRACKS)
-    .sort((a, b) => a - b);
+  const tracks = longestSeen(seen);
   const tall = canvas.height / Math.max(1, tracks.length);
   seen.forEach((row, number) => {
     const left = across(row.time_s);
@@ -188,4 +184,21 @@ export function paintTimeline(canvas, seen, start, end) {
       pen.fillRect(left, (place + 1) * tall - high, Math.max(1, right - left), high);
     }
   });
+  pen.font = `600 ${12 * scale}px system-ui, sans-serif`;
+  pen.textBaseline = "bottom";
+  pen.lineWidth = 3 * scale;
+  pen.strokeStyle = "#000";
+  pen.fillStyle = "#fff";
+  if (tracks.length < 2) return;
+  tracks.forEach((track, place) => { // whose strip it is
+    pen.strokeText(track, 4 * scale, (place + 1) * tall);
+    pen.fillText(track, 4 * scale, (place + 1) * tall);
+  });
+}
+
+// The tracks that were seen most, as many as a timeline has room for, in their order.
+export function longestSeen(rows) {
+  const times = new Map(); // that a track was seen
+  for (const { track } of rows.flatMap((row) => row.faces)) times.set(track, (times.get(track) ?? 0) + 1);
+  return [...times.keys()].sort((a, b) => times.get(b) - times.get(a)).slice(0, TRACKS).sort((a, b) => a - b);
 }

@@ -1,12 +1,13 @@
 // The results: the one on the page, with its boxes, its faces and its summary, and those that are kept,
 // to be shown over time and to be saved.
 
-import { $ } from "./elements.js";
+import { $, retell } from "./elements.js";
 import { showBars } from "./faces.js";
 import { complain, say } from "./messages.js";
-import { enlarged, numberOf, paintBoxes, paintTimeline } from "./painting.js";
+import { enlarged, longestSeen, numberOf, paintBoxes, paintTimeline } from "./painting.js";
+import { forgetWhatWasTold, tellChanges } from "./spoken.js";
 import { state } from "./state.js";
-import { name, percent, spoken, text } from "./words.js";
+import { EMOTIONS, name, percent, spoken, text } from "./words.js";
 
 // Below this the first word is hardly better than the second: the page says so.
 const SURE = 0.5;
@@ -29,7 +30,11 @@ export function showResult(result) {
     return `${which}${name(face.emotion)} ${percent(p)}${p < SURE ? ` (${text("unsure")})` : ""}`;
   });
   const start = said.length === 1 ? text("one") : `${said.length} ${text("many")}`;
-  const summary = said.length ? start + said.join(", ") : text("none");
+  const where = state.album ? `${result.path}: ` : ""; // of several pictures
+  const summary = where + (said.length ? start + said.join(", ") : text("none"));
+  const plays = !$("video").paused;
+  $("summary").ariaLive = plays ? "off" : "polite";
+  if (plays) tellChanges(result.faces);
   if (isNews(result)) say(summary);
   $("nobody").classList.toggle("hidden", result.faces.length > 0);
 }
@@ -41,7 +46,7 @@ export function showNothing() {
   $("boxes").width = $("boxes").height = 0;
 }
 
-// Is it to be read aloud? While a camera or a video plays not every frame, or there would be no end to it.
+// Is the summary to be told? While a camera or a video plays not at every frame, or nobody could read it.
 function isNews(result) {
   const now = performance.now();
   const toBeSpoken = spoken() + result.faces.map((face) => face.emotion).join();
@@ -55,6 +60,7 @@ function isNews(result) {
 // Whatever was said before, and however short a time ago: the next result is news.
 export function speakAtOnce() {
   lastSpokenAt = -Infinity;
+  forgetWhatWasTold();
 }
 
 export function drawBoxes(result) {
@@ -92,9 +98,26 @@ export function drawTimeline() {
   canvas.classList.toggle("hidden", !timed.length);
   canvas.ariaHidden = timed.length ? null : "true";
   canvas.setAttribute("aria-label", "");
+  listTracks(state.live ? [] : timed); // a camera's would change under one's eyes
   if (!timed.length) return;
   const end = timed.at(-1).time_s;
   const start = state.live ? Math.max(0, end - KEPT_S) : timed[0].time_s;
   paintTimeline(canvas, timed.filter((row) => row.time_s >= start), start, end);
   canvas.setAttribute("aria-label", `${text("time")}: ${start.toFixed(0)} - ${end.toFixed(0)} s`);
+}
+
+// What the timeline shows, in words: how much of the time each face shows what.
+function listTracks(timed) {
+  const tracks = longestSeen(timed);
+  const list = $("tracks");
+  while (list.children.length > tracks.length) list.lastChild.remove();
+  tracks.forEach((track, place) => {
+    const shown = timed.flatMap((row) => row.faces.filter((face) => face.track === track));
+    const shares = EMOTIONS.map((emotion) => [emotion, shown.filter((face) => face.emotion === emotion).length])
+      .map(([emotion, count]) => [emotion, Math.round(100 * count / shown.length)])
+      .filter(([, share]) => share > 0).sort((one, other) => other[1] - one[1])
+      .map(([emotion, share]) => `${name(emotion)} ${share}\u00a0%`);
+    const entry = list.children[place] ?? list.appendChild(document.createElement("li"));
+    retell(entry, `${text("face")} ${track}: ${shares.join(", ")}`);
+  });
 }

@@ -87,7 +87,8 @@ async function play(file, signal) {
   putOnStage(video);
   showResult(rows[0]);
   drawTimeline();
-  await video.play().catch(() => {});
+  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  if (!still) await video.play().catch(() => {});
 }
 
 // The result of the frame that a playing video shows.
