@@ -194,10 +194,11 @@ _WORDS: dict[str, dict[str, Any]] = {
         "figure": str, "count": "{:,}".format,
         "evidence": ["emotion", "whole face", "eyes hidden", "nose hidden", "mouth hidden"],
         "under": "too small", "first": "first stage", "over": "too few faces",
-        "sure": "- **How far to trust it.** On PrivateTest `analyze` gives its answer {} or more "
-        "for {} of the faces, and most people\n  agree with {} of these (FER+'s majority, n={}, "
-        "two views; leak-free {}). `semblante evaluate\n  --head ferplus --tta flip` says it of "
-        "your own faces.",
+        "sure": "- **How far to trust it.** Of the {n} faces of PrivateTest on which FER+'s ten "
+        "have a majority, `analyze` gives\n  {share} an answer of {sure} or more, and the majority "
+        "agrees with {right} of these (two views; leak-free {fresh}). Of\n  some faces on which "
+        "people do not agree it is as sure. `semblante evaluate --head ferplus --tta flip` says "
+        "it\n  of your own faces.",
     },
     "es": {
         "head": ["modelo", "partición", "vistas al evaluar", "exactitud", "intervalo del 95 %",
@@ -211,10 +212,11 @@ _WORDS: dict[str, dict[str, Any]] = {
         "evidence": ["emoción", "rostro entero", "ojos tapados", "nariz tapada", "boca tapada"],
         "under": "red demasiado pequeña", "first": "primera etapa",
         "over": "demasiado pocos rostros",
-        "sure": "- **Hasta dónde confiar.** En PrivateTest `analyze` da a su respuesta el {} o más "
-        "en el {} de los rostros, y en el {} de\n  ellos la mayoría de la gente coincide (mayoría "
-        "de FER+, n={}, dos vistas; sin copias, {}). `semblante evaluate\n  --head ferplus --tta "
-        "flip` lo dice de sus propios rostros.",
+        "sure": "- **Hasta dónde confiar.** De los {n} rostros de PrivateTest en los que los diez "
+        "de FER+ tienen una mayoría, `analyze`\n  da al {share} una respuesta del {sure} o más, y "
+        "la mayoría coincide en el {right} de ellos (dos vistas; sin copias,\n  {fresh}). De "
+        "algunos en los que la gente no se pone de acuerdo está igual de seguro. `semblante\n"
+        "  evaluate --head ferplus --tta flip` lo dice de sus propios rostros.",
     },
 }  # fmt: skip
 
@@ -295,7 +297,8 @@ def surest(results: list[dict[str, Any]], words: dict[str, Any]) -> str:
         words["figure"](f"{at[part]:.0%}")
         for part in ("confidence", "share", "accuracy", "leak_free")
     )
-    return str(words["sure"].format(sure, share, right, row["n"], fresh))
+    n = words["count"](row["n"])
+    return str(words["sure"].format(n=n, sure=sure, share=share, right=right, fresh=fresh))
 
 
 def failures_table(results: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import shutil
+import stat
 import time
 import unicodedata
 from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -76,7 +77,9 @@ def files_below(
             folders.clear()
             continue
         seen.add(this)
-        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        folders[:] = sorted(
+            name for name in folders if not is_hidden(name) and not _is_windows_own(place, name)
+        )
         yield from (Path(place, name) for name in names if not is_hidden(name))
 
 
@@ -86,6 +89,16 @@ def is_hidden(name: str) -> bool:
         part.lower() in _ADDED or (part.startswith(".") and bool(part.strip(".")))
         for part in PurePosixPath(name).parts
     )
+
+
+def _is_windows_own(folder: str, name: str) -> bool:
+    """Hidden and of the system, as Documents' links to My Pictures, which nobody may list."""
+    try:
+        attributes = getattr(Path(folder, name).lstat(), "st_file_attributes", 0)
+    except OSError:
+        return False
+    own = stat.FILE_ATTRIBUTE_HIDDEN | stat.FILE_ATTRIBUTE_SYSTEM
+    return attributes & own == own
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -105,7 +118,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             os.fsync(file.fileno())
         if real.is_file() and not _WINDOWS:  # where a file's mode can only keep us from writing
             shutil.copymode(real, beside)
-        _replace(beside, real)
+        replace_file(beside, real)
     except OSError as error:
         if error.filename not in (None, str(beside)):
             raise  # of another file that `write` worked on
@@ -115,8 +128,9 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             beside.unlink(missing_ok=True)
 
 
-def _replace(beside: Path, real: Path) -> None:
-    """On Windows a virus scanner, or what copies files to a cloud, may hold one for a moment."""
+def replace_file(beside: Path, real: Path) -> None:
+    """`beside.replace(real)`, more than once on Windows, where a virus scanner, or what copies
+    files to a cloud, may hold one for a moment."""
     for pause_s in (0.05, 0.2, 0.8) if _WINDOWS else ():
         try:
             beside.replace(real)

@@ -69,7 +69,7 @@ def chance_calibration_error(probabilities: Probabilities) -> tuple[float, float
     """The ECE that `probabilities` (n, n_classes) would show if they were perfectly calibrated.
 
     It is above 0, for each bin holds so many faces only. Each prediction is right with the
-    probability that it says, in 1,000 draws, always the same ones (consistency resampling:
+    probability that it says, in 1,000 draws, always the same ones (after consistency resampling:
     Broecker & Smith, Weather and Forecasting 2007). Returns their mean, and what 95 % of them stay
     below.
     """

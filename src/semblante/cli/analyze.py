@@ -361,6 +361,12 @@ def _to_file(work: Work, format: Format, out: Path, journal: Journal, overviews:
     except KeyboardInterrupt:
         complain(f"interrupted: the same command with --resume goes on with {journal.path}")
         raise
+    except PermissionError:  # on Windows, of a table that is open in Excel
+        complain(
+            f"{out}: is it open in another program? The same command with --resume goes on with "
+            f"{journal.path}"
+        )
+        raise
     finally:
         journal.close(done=done)
     return failed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import os
@@ -9,7 +10,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, NoReturn
 
 import typer
 
@@ -93,6 +94,12 @@ def _is_somewhere() -> bool:
     return True
 
 
+def _end_unheard() -> NoReturn:
+    """Where the reader of our output, `head` say, has seen enough."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(1)
+
+
 def main() -> None:
     """Exit codes: 0 done, 1 failed or partly failed, 2 wrong usage, 130 interrupted."""
     # A closed stream is None here; what is written to it goes nowhere.
@@ -121,10 +128,11 @@ def main() -> None:
     except SemblanteError as error:
         complain(str(error))
         sys.exit(2 if isinstance(error, OptionError) else 1)
-    except BrokenPipeError:  # the reader of our output, `head` say, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+    except BrokenPipeError:
+        _end_unheard()
     except OSError as error:
+        if os.name == "nt" and error.errno == errno.EINVAL and not error.filename:
+            _end_unheard()  # as Windows says it
         if not error.filename and not _is_somewhere():
             complain("the current folder does not exist any more")
             sys.exit(1)

@@ -139,6 +139,8 @@ def listen(host: str, port: int) -> socket.socket:
     listening = socket.socket(family, kind, protocol)
     if os.name == "posix":  # a server that is started again need not wait for the last one's calls
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    elif alone := getattr(socket, "SO_EXCLUSIVEADDRUSE", None):  # Windows lets others listen there
+        listening.setsockopt(socket.SOL_SOCKET, alone, 1)
     try:
         listening.bind(address)
         listening.listen(2048)  # who calls while the model is read waits

@@ -33,7 +33,7 @@ SETTLED_INPUT: Final = "settled_at"
 LOGITS: Final = "logits"
 FERPLUS_LOGITS: Final = "ferplus_logits"
 STEPS_OUTPUT: Final = "steps_taken"  # of each face, int64 (n,)
-# Its outputs: what FER2013's label would be, one person's word, or what most of the ten people
+# Its outputs: what FER2013's label would be, or what most of the ten people
 # would say whom FER+ asked about the same faces.
 HEADS: Final = ("fer2013", "ferplus")
 # At once: so many faces' maps stay in a core's cache, and more are not quicker
@@ -246,6 +246,11 @@ def import_onnxruntime() -> Any:
     except ImportError as error:
         if isinstance(error.__cause__, KeyboardInterrupt):  # Ctrl-C, as its own code sees it
             raise KeyboardInterrupt from None
+        if os.name == "nt":  # a fresh Windows lacks what ONNX Runtime was compiled with
+            raise ModelError(
+                "ONNX Runtime cannot be loaded: install Microsoft's Visual C++ Redistributable "
+                f"({error})"
+            ) from error
         raise
 
     onnxruntime.disable_telemetry_events()  # where another import came first

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from semblante.errors import VideoError, reason_of
+from semblante.files import replace_file
 from semblante.images import RgbImage
 from semblante.recognise.film import PUT_BACK_S, open_container, packets_of
 from semblante.recognise.video import Video
@@ -106,13 +107,14 @@ class VideoWriter:
             if done:
                 with self._beside.open("ab") as file:
                     file.write(_OWN)
-                self._beside.replace(self.path)
+                replace_file(self._beside, self.path)
         except (OSError, av.FFmpegError) as error:
             if done:
                 raise self._unwritten(error) from error
         finally:
             self._drop_sound()
-            self._beside.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # where another program holds it
+                self._beside.unlink(missing_ok=True)
 
     def _unwritten(self, error: Exception) -> VideoError:
         reason = getattr(error, "strerror", None) or reason_of(error)

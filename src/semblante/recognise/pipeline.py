@@ -110,8 +110,8 @@ class Analyzer:
         beside finding the face; "none" does not. In videos the moments of a track are averaged
         instead, unless frames are half a second apart or more.
         `head`: which of the network's outputs answers: "ferplus", what most of ten people would
-        say, or "fer2013", what that dataset's label would be, one person's word, which calls many
-        neutral faces sad or angry; None: FER+'s where the model has learnt it, else FER2013's.
+        say, or "fer2013", what that dataset's label would be, which calls many neutral faces sad
+        or angry; None: FER+'s where the model has learnt it, else FER2013's.
 
         Raises `ModelError` where the model cannot be used, `OptionError` for an option outside its
         range.

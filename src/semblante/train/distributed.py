@@ -78,7 +78,8 @@ def all_processes() -> Processes:
     if not dist.is_initialized():
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        nccl = torch.cuda.is_available() and dist.is_nccl_available()  # not on Windows
+        dist.init_process_group("nccl" if nccl else "gloo")
         atexit.register(dist.destroy_process_group)
     return Processes(dist.get_rank(), dist.get_world_size())
 
