@@ -353,6 +353,10 @@ def test_version() -> None:
         (["evaluate", "--data", "{csv}", "--labels", "ferplus"], 1, "fer2013new.csv: cannot be"),
         (["evaluate", "--data", "{csv}", "--votes", "x"], 2, "--votes needs --labels ferplus"),
         (["evaluate", "--data", "{csv}", "--confusion", "{csv}"], 2, "would overwrite"),
+        (["evaluate", "--data", "{csv}", "--answers", "{csv}"], 2, "would overwrite"),
+        (["evaluate", "--data", "{csv}", "--answers", "a.json"], 2, "ends in .csv or .parquet"),
+        (["evaluate", "--data", "{csv}", "--answers", "no/folder/a.csv"], 2, "no folder"),
+        (["evaluate", "--data", "{csv}", "--against", "nobody"], 1, "unknown model 'nobody'"),
         (["evaluate", "--data", "{csv}", "--confusion", "a.png", "--reliability", "a.png"], 2,
          "are both a.png"),
         (["train", "--data", "{csv}", "--out", "{empty}/run", "--votes", "x"], 2,
@@ -491,6 +495,18 @@ def test_train_export_evaluate_analyze(tmp_path: Path, patterns_csv: Path) -> No
     picture = semblante(*arguments, "--tta", "flip", "--confusion", tmp_path / "confusion.png")
     assert picture.returncode == 0, picture.stderr
     assert (tmp_path / "confusion.png").exists()
+    shipped = ("--against", "rcnn-small-int8", "--answers", tmp_path / "answers.csv")
+    compared = json.loads(semblante(*arguments, *shipped, "--format", "json").stdout)
+    assert compared["against"]["model"] == "rcnn-small-int8"
+    assert compared["against"]["accuracy"][0] == figures["accuracy"]
+    assert (
+        "frente a rcnn-small-int8, que acierta el"
+        in semblante(*arguments, *shipped, "--lang", "es").stdout
+    )
+    answers = list(csv.DictReader((tmp_path / "answers.csv").open(newline="")))
+    assert [int(row["row"]) for row in answers] == list(range(84, 168))
+    right = sum(row["label"] == row["predicted"] for row in answers)
+    assert right / 84 == pytest.approx(figures["accuracy"])
 
     shown = json.loads(semblante("models", "show", model).stdout)
     assert shown["network"] == "rcnn-tiny"

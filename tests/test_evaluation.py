@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,10 +15,12 @@ from semblante.data import Dataset
 from semblante.data.ferplus import FERPLUS_EMOTIONS, FROM_FER2013, VOTES, FerPlus, load_ferplus
 from semblante.emotions import EMOTIONS, LANGUAGES
 from semblante.errors import DataError, OptionError
-from semblante.evaluation import _views, evaluate
+from semblante.evaluation import _views, compare, evaluate
+from semblante.metrics import paired_difference
 from semblante.models import DEFAULT_MODEL, MODELS, model_path
 from semblante.plots import class_name, draw_confusion, draw_reliability
 from semblante.recognise.classifier import Classifier
+from semblante.tabular import answer_rows
 
 
 class BarReader:
@@ -67,6 +70,56 @@ def test_figures_of_a_known_classifier(patterns: Dataset) -> None:
     # Of the ten copies two, numbers 3 and 7, are answered wrongly, of the other 74 so are 19.
     assert found["leak_free"] == {"n": 74, "accuracy": pytest.approx(55 / 74)}
     assert [row["n"] for row in found["per_class"].values()] == [12] * 7
+
+
+def test_each_answer_is_kept(patterns: Dataset) -> None:
+    found = evaluate(BarReader(wrong_every=4), with_leaks(patterns, 10), "PublicTest")
+    assert found.rows.tolist() == list(range(84, 168))
+    assert found.truth.tolist() == patterns.labels[84:168].tolist()
+    assert found.right.mean() == found.accuracy
+    assert not found.right[3::4].any()
+    assert found.in_training is not None
+    assert found.in_training.tolist() == [True] * 10 + [False] * 74
+    rows = list(answer_rows(found, None))
+    assert [row[0] for row in rows] == found.rows.tolist()
+    assert [row[2] == row[3] for row in rows] == found.right.tolist()
+    assert [row[4] for row in rows] == found.in_training.tolist()
+    assert rows[0][5:] == found.probabilities[0].tolist()
+    assert found.classes == EMOTIONS
+
+
+def test_two_models_on_the_same_faces(patterns: Dataset) -> None:
+    whole = evaluate(BarReader(), patterns)
+    fourth, third = (evaluate(BarReader(wrong_every=n), patterns) for n in (4, 3))
+    found = compare(fourth, third).to_dict()
+    # Of 84 faces 21 are answered wrongly by the one, 28 by the other, 7 by both.
+    assert found["only_right"] == [21, 14]
+    assert found["difference"] == pytest.approx(7 / 84)
+    assert found["accuracy"] == pytest.approx([63 / 84, 56 / 84])
+    # Of 35 tosses of a coin 14 or fewer are heads, or 21 and more.
+    assert found["p"] == pytest.approx(2 * sum(math.comb(35, k) for k in range(15)) / 2**35)
+    low, high = found["ci95"]
+    assert low < 0 < 7 / 84 < high
+    assert compare(whole, whole).to_dict() == {
+        "n": 84, "accuracy": [1, 1], "difference": 0, "only_right": [0, 0], "p": 1,
+        "ci95": pytest.approx([-1.96 / 86, 1.96 / 86], abs=1e-4),
+    }  # fmt: skip
+    surely = compare(whole, evaluate(BarReader(wrong_every=2), patterns))
+    assert surely.p == pytest.approx(2 / 2**42)
+    assert surely.ci95[0] > 0.35
+    with pytest.raises(OptionError, match="two evaluations of the same faces"):
+        compare(whole, evaluate(BarReader(), patterns, "PrivateTest"))
+
+
+def test_the_interval_of_a_difference_holds_it_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    for n, only_first, only_second in ((40, 0.1, 0.05), (3589, 0.03, 0.023)):
+        kinds = rng.choice(3, (2000, n), p=[only_first, only_second, 1 - only_first - only_second])
+        held = 0
+        for drawn in kinds:
+            low, high = paired_difference(drawn != 1, drawn != 0).ci95
+            held += low <= only_first - only_second <= high
+        assert 0.93 < held / 2000 < 0.985
 
 
 def test_leak_free_where_nothing_can_be_said(patterns: Dataset) -> None:

@@ -15,11 +15,13 @@ from semblante.data.ferplus import FERPLUS_EMOTIONS, FROM_FER2013, NO_MAJORITY, 
 from semblante.emotions import EMOTIONS
 from semblante.errors import DataError, OptionError
 from semblante.metrics import (
+    PairedDifference,
     accuracy,
     chance_calibration_error,
     confusion_matrix,
     expected_calibration_error,
     macro_f1,
+    paired_difference,
     per_class,
     reliability,
     selective_accuracy,
@@ -82,9 +84,26 @@ class Evaluation:
     leak_free_accuracy: float | None
     # Taken by a face, as it is, in the last recurrent layer; None: there is no choice of them.
     mean_steps: float | None
+    # Of each face that was measured: its row in the dataset (n,), its label and what was answered
+    # (n, classes), the mean over the views, and whether Training holds it too (None as above).
+    rows: npt.NDArray[np.int64]
+    truth: npt.NDArray[np.int64]
+    probabilities: npt.NDArray[np.floating[Any]]
+    in_training: npt.NDArray[np.bool_] | None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Of the labels, in the order of `probabilities`."""
+        return EMOTIONS if self.labels == "fer2013" else FERPLUS_EMOTIONS
+
+    @property
+    def right(self) -> npt.NDArray[np.bool_]:
+        """Whether each face's likeliest answer is its label, (n,)."""
+        answers: npt.NDArray[np.int64] = self.probabilities.argmax(axis=1)
+        return np.asarray(answers == self.truth, np.bool_)
 
     def to_dict(self) -> dict[str, Any]:
-        """What `semblante evaluate --format json` prints."""
+        """The figures, as `semblante evaluate --format json` prints them."""
         return {
             "model": self.model,
             "split": self.split,
@@ -190,7 +209,20 @@ def evaluate(
             if classifier.max_steps is None
             else float(classifier.steps_taken(faces.images).mean())
         ),
+        rows=np.flatnonzero(rows),
+        truth=labels.astype(np.int64),
+        probabilities=probabilities,
+        in_training=None if fresh is None else ~fresh,
     )
+
+
+def compare(first: Evaluation, second: Evaluation) -> PairedDifference:
+    """Whether one model is right more often than another about the same faces, and whether that is
+    chance. Raises `OptionError` where the faces, or whose labels they have, are not the same."""
+    same = first.labels == second.labels and np.array_equal(first.rows, second.rows)
+    if not same or first.split != second.split:
+        raise OptionError("expected two evaluations of the same faces by the same labels")
+    return paired_difference(first.right, second.right)
 
 
 def _views(faces: npt.NDArray[np.uint8], tta: str) -> list[npt.NDArray[np.uint8]]:

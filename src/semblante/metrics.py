@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict, dataclass
+from fractions import Fraction
 from typing import Any, Final
 
 import numpy as np
@@ -27,6 +29,46 @@ def wilson_interval(share: float, n: int) -> tuple[float, float]:
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     return max(0.0, centre - half), min(1.0, centre + half)
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """Two answers to each of the same faces."""
+
+    n: int
+    accuracy: tuple[float, float]  # the first's and the second's, 0..1
+    difference: float  # of these
+    ci95: tuple[float, float]  # of the difference: Agresti & Min, Statistics in Medicine 2005
+    only_right: tuple[int, int]  # faces of which only the first, or only the second, was right
+    # McNemar's exact test: how often chance alone, if both were as good, would make them differ by
+    # as much, either way.
+    p: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """With lists for tuples."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+
+def paired_difference(
+    first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]
+) -> PairedDifference:
+    """Whether each of the same faces, in the same order, was answered rightly: (n,) and (n,)."""
+    n = len(first)
+    ours, theirs = int((first & ~second).sum()), int((second & ~first).sum())
+    # Half a face more in each of the four kinds: so it is right for few faces, too.
+    b, c, m = ours + 0.5, theirs + 0.5, n + 2
+    half = 1.959964 * math.sqrt(b + c - (b - c) ** 2 / m) / m
+    middle = (b - c) / m
+    apart = ours + theirs
+    tail = sum(math.comb(apart, k) for k in range(min(ours, theirs) + 1))
+    return PairedDifference(
+        n=n,
+        accuracy=(float(first.mean()), float(second.mean())),
+        difference=(ours - theirs) / n,
+        ci95=(max(-1.0, middle - half), min(1.0, middle + half)),
+        only_right=(ours, theirs),
+        p=min(1.0, float(Fraction(2 * tail, 2**apart))),
+    )
 
 
 def confusion_matrix(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from semblante.emotions import EMOTIONS
@@ -13,6 +13,8 @@ from semblante.summary import VideoSummary
 
 if TYPE_CHECKING:
     import pandas
+
+    from semblante.evaluation import Evaluation
 
 Row = list[Any]
 BOX_COLUMNS: Final = ("left", "top", "face_width", "face_height")
@@ -29,6 +31,8 @@ WHOLE_COLUMNS: Final = (
     "frame", "width", "height", "face", "track", *BOX_COLUMNS, "frames", "of_frames",
 )  # fmt: skip
 TEXT_COLUMNS: Final = ("path", "emotion", "error")
+# Of a model's answers on a split, before the probabilities of its classes.
+ANSWER_COLUMNS: Final = ("row", "name", "label", "predicted", "in_training")
 
 
 def face_rows(analysis: Analysis) -> Iterator[Row]:
@@ -54,6 +58,20 @@ def track_rows(summary: VideoSummary) -> Iterator[Row]:
         shares = {f"{emotion}_share": share for emotion, share in values.pop("shares").items()}
         values |= values.pop("probabilities") | shares | about
         yield [values[name] for name in TRACK_COLUMNS]
+
+
+def answer_rows(found: Evaluation, names: Sequence[str] | None) -> Iterator[Row]:
+    """For each face that was measured its row in the dataset, from 0, and `names`' name of it, its
+    label and the likeliest answer, whether Training holds it too (where that is known), and the
+    probabilities."""
+    answers = found.probabilities.argmax(axis=1).tolist()
+    copied = [None] * found.n if found.in_training is None else found.in_training.tolist()
+    for row, label, answer, copy, probabilities in zip(
+        found.rows.tolist(), found.truth.tolist(), answers, copied,
+        found.probabilities.tolist(), strict=True,
+    ):  # fmt: skip
+        name = None if names is None else names[row]
+        yield [row, name, found.classes[label], found.classes[answer], copy, *probabilities]
 
 
 def to_pandas(

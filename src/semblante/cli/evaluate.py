@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,10 +16,12 @@ from semblante.cli.checks import (
     not_a_part,
     not_among,
     not_an_input,
+    output_file,
     png_file,
     require,
     votes_beside,
 )
+from semblante.cli.formats import Format, format_of, write_answers
 from semblante.cli.language import said
 from semblante.cli.options import (
     EarlyExitOption,
@@ -40,12 +42,14 @@ from semblante.cli.reading import (
 )
 from semblante.cli.tables import new_table, print_table
 from semblante.errors import OptionError
+from semblante.files import write_atomically
 from semblante.models import DEFAULT_MODEL, model_path
 from semblante.recognise.classifier import Classifier
 from semblante.translation import translated
 
 if TYPE_CHECKING:
     from semblante.evaluation import Evaluation
+    from semblante.metrics import PairedDifference
 
 
 class Split(StrEnum):
@@ -89,6 +93,22 @@ def evaluate_command(
         Path | None,
         typer.Option(help="draw the reliability diagram here, as a PNG", readable=False),
     ] = None,
+    answers: Annotated[
+        Path | None,
+        typer.Option(
+            help="write what the model says of each face here, as CSV or Parquet: its row in the "
+            "dataset, its label, the answer, the probabilities",
+            readable=False,
+        ),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="another model, or file, on the same faces: which is right more often, and may "
+            "that be chance? (--steps and --early-exit are for the first alone)",
+        ),
+    ] = None,
     labels: Annotated[
         Labels, typer.Option(help="ferplus: the majority of FER+'s votes, by its official rule")
     ] = Labels.fer2013,
@@ -115,53 +135,74 @@ def evaluate_command(
     """Measure a model on one split of FER2013, or of labelled faces of one's own."""
     if labels is Labels.ferplus and votes is None:
         votes = votes_beside(data)
-    for option, picture in (("--confusion", confusion), ("--reliability", reliability)):
-        if picture is not None:
+    written = {"--confusion": confusion, "--reliability": reliability, "--answers": answers}
+    outputs = {option: path for option, path in written.items() if path is not None}
+    for option, path in outputs.items():
+        not_an_input(option, path, data, votes, exclude, Path(model), Path(against or ""))
+        if option == "--answers":
+            if format_of(option, path) not in (Format.csv, Format.parquet):
+                raise OptionError(f"{option} {path}: expected a name that ends in .csv or .parquet")
+            output_file(option, path)
+        else:
             require("plot", "drawing a picture", "matplotlib")
-            not_an_input(option, picture, data, votes, exclude, Path(model))
-            png_file(option, picture)
-            not_among(option, picture, data)
+            png_file(option, path)
+        not_among(option, path, data)
     if confusion is not None and confusion == reliability:
         raise OptionError(f"--confusion and --reliability are both {confusion}")
     if votes is not None and labels is Labels.fer2013:
         raise OptionError("--votes needs --labels ferplus")
 
     from semblante.data.ferplus import load_ferplus
-    from semblante.evaluation import evaluate
+    from semblante.evaluation import compare, evaluate
     from semblante.plots import class_name, draw_confusion, draw_reliability
 
     if head is None and labels is Labels.fer2013:
         head = Head.fer2013
     classifier = Classifier(model_path(model), steps=steps, early_exit=early_exit, head=head)
+    other = None if against is None else Classifier(model_path(against), head=head)
     ferplus = None
     if labels is Labels.ferplus:
         assert votes is not None  # given, or beside the dataset
         ferplus = load_ferplus(votes)
     source = Source(data, mapping, skip_bad, find_faces, exclude)
     dataset = source.read()
-    for option, picture in (("--confusion", confusion), ("--reliability", reliability)):
-        if picture is not None:
-            not_a_part(option, picture, data, dataset)
+    for option, path in outputs.items():
+        not_a_part(option, path, data, dataset)
     if split is None:
         split = Split.PublicTest
         if dataset.is_in("Training").all():
             complain(f"all faces are Training's: these {len(dataset):,} are measured")
             split = Split.Training
     kept = source.kept(dataset)
+    how: dict[str, Any] = {"tta": tta, "votes": ferplus, "kept": kept}
+    difference = None
     with Console(stderr=True).status(said(f"classifying {split}")):
-        evaluation = evaluate(
-            classifier, dataset, split, tta=tta, model=model, votes=ferplus, kept=kept
+        evaluation = evaluate(classifier, dataset, split, model=model, **how)
+        if other is not None:
+            difference = compare(evaluation, evaluate(other, dataset, split, **how))
+    if answers is not None:
+        names = None if dataset.names is None else dataset.names.tolist()
+        write_atomically(
+            answers,
+            lambda beside: write_answers(
+                evaluation, names, beside, format_of("--answers", answers)
+            ),
         )
     if confusion is not None:
         draw_confusion(evaluation, confusion, lang)
     if reliability is not None:
         draw_reliability(evaluation, reliability, lang)
     if format is FiguresFormat.json:
-        print(json.dumps(evaluation.to_dict()))
+        figures = evaluation.to_dict()
+        if difference is not None:
+            figures["against"] = {"model": against, **difference.to_dict()}
+        print(json.dumps(figures))
         return
 
     for line in _figures(evaluation):
         print(translated(line, lang))
+    if difference is not None:
+        print(translated(_difference(difference, str(against)), lang))
     columns = ("probability at least", "of the faces", "right", "leak-free")
     sure = new_table(*(translated(name, lang) for name in columns))
     for least, (share, *right) in evaluation.selective.items():
@@ -203,3 +244,14 @@ def _figures(found: Evaluation) -> Iterator[str]:
             f"leak-free accuracy {found.leak_free_accuracy:.2%} (n={found.leak_free_n}, without "
             "faces that Training holds as well)"
         )
+
+
+def _difference(found: PairedDifference, against: str) -> str:
+    low, high = found.ci95
+    ours, theirs = found.only_right
+    return (
+        f"against {against}, which is right of {found.accuracy[1]:.2%}: "
+        f"{100 * found.difference:+.2f} points (95 % interval {100 * low:+.2f} to "
+        f"{100 * high:+.2f}); only the first is right of {ours}, only the other of {theirs} (p = "
+        f"{found.p:.2g}, McNemar's exact test)"
+    )

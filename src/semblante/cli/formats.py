@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from operator import itemgetter
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from semblante.cli.tables import new_table, print_table
 from semblante.emotions import emotion_name
@@ -17,16 +17,21 @@ from semblante.errors import MissingExtraError, OptionError, printable
 from semblante.results import Analysis
 from semblante.summary import Summing, VideoSummary
 from semblante.tabular import (
+    ANSWER_COLUMNS,
     COLUMNS,
     TEXT_COLUMNS,
     TRACK_COLUMNS,
     WHOLE_COLUMNS,
     Row,
+    answer_rows,
     face_rows,
     track_rows,
 )
 from semblante.translation import translated
 from semblante.wording import clock, percent
+
+if TYPE_CHECKING:
+    from semblante.evaluation import Evaluation
 
 
 class Format(StrEnum):
@@ -124,8 +129,9 @@ def _write_parquet(columns: Sequence[str], rows: Iterator[Row], path: Path) -> N
         from pyarrow import parquet
     except ImportError:
         raise MissingExtraError("writing Parquet", "parquet") from None
-    kinds = dict.fromkeys(WHOLE_COLUMNS, pyarrow.int32())
-    kinds |= dict.fromkeys(TEXT_COLUMNS, pyarrow.string())
+    kinds = dict.fromkeys((*WHOLE_COLUMNS, "row"), pyarrow.int32())
+    kinds |= dict.fromkeys((*TEXT_COLUMNS, "name", "label", "predicted"), pyarrow.string())
+    kinds |= {"in_training": pyarrow.bool_()}
 
     def text(value: Any) -> Any:
         # A file name need not be UTF-8, which Parquet's text must be: as in the CSV.
@@ -153,6 +159,18 @@ def write_tracks(summaries: Iterable[VideoSummary], path: Path, format: Format) 
             _write_csv(TRACK_COLUMNS, map(track_rows, summaries), file)
         else:
             write_json_lines(summaries, file)
+
+
+def write_answers(
+    found: Evaluation, names: Sequence[str] | None, path: Path, format: Format
+) -> None:
+    """CSV or Parquet with a row a face: see `answer_rows`."""
+    columns, rows = (*ANSWER_COLUMNS, *found.classes), answer_rows(found, names)
+    if format is Format.parquet:
+        _write_parquet(columns, rows, path)
+        return
+    with text_file(path) as file:
+        _write_csv(columns, [rows], file)
 
 
 def text_file(path: Path) -> IO[str]:
