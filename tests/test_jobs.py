@@ -91,6 +91,22 @@ def test_a_video_of_too_many_frames(clip: bytes, monkeypatch: pytest.MonkeyPatch
     ]  # fmt: skip
 
 
+def test_a_video_that_takes_too_long(clip: bytes) -> None:
+    """However small, one may hold up the others: it ends, and what was found stays."""
+
+    class Slow(Finds):
+        def analyze_video(self, video: Any, *, every_s: float | None) -> Iterator[Analysis]:
+            yield from super().analyze_video(video, every_s=every_s)
+            assert video._stopped.wait(20)  # as where no frame is to be looked at for long
+
+    jobs = Jobs(Slow(0, 1), 40_000_000, most_s=0.2)  # type: ignore[arg-type]
+    job = Job("x", None)
+    jobs._run(job, clip)
+    assert (job.state, job.error) == ("failed", "took more than 0.2 s")
+    assert [row["frame"] for row in job.rows] == [0, 1, None]
+    assert not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
+
+
 def test_a_job_that_goes_wrong_inside_has_failed_and_is_in_the_log(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

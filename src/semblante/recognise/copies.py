@@ -16,7 +16,7 @@ import numpy as np
 
 from semblante.errors import VideoError, reason_of
 from semblante.files import replace_file
-from semblante.images import RgbImage
+from semblante.images import MAX_PIXELS, RgbImage
 from semblante.recognise.film import PUT_BACK_S, open_container, packets_of
 from semblante.recognise.video import Video
 
@@ -212,7 +212,7 @@ class _Sound:
     def __init__(self, film: Video) -> None:
         import av
 
-        self._container = open_container(Path(film.name))
+        self._container = open_container(Path(film.name), MAX_PIXELS)
         # Of a kind that nobody knows there is no decoder.
         known = [one for one in self._container.streams.audio if one.codec_context is not None]
         self.incomplete = len(known) < len(self._container.streams.audio)

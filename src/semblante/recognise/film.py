@@ -13,6 +13,7 @@ import numpy as np
 
 from semblante.errors import VideoError
 from semblante.images import RgbImage
+from semblante.recognise.mp4 import check_tables
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -49,7 +50,8 @@ class Film:
         _check_readable(path)
         self._container: InputContainer | None = None
         try:
-            self._container = open_container(path)
+            # More than may be, so that those of a film that is too large are known, and told.
+            self._container = open_container(path, 2 * max_pixels + 100_000)
             self._container_name = self._container.format.name
             self._stream = self._picture_stream(self._container)
             self._check_size(self._stream.width, self._stream.height)
@@ -194,8 +196,9 @@ class Film:
             self._container.close()
 
 
-def open_container(path: Path) -> InputContainer:
-    """A file of pictures and sound; raises `av.FFmpegError`.
+def open_container(path: Path, most_pixels: int) -> InputContainer:
+    """A file of pictures and sound, whose frames have at most so many pixels; raises
+    `av.FFmpegError`.
 
     None that names others: whoever sent it need not be allowed to see these, and one that names
     itself would be opened until there are no more files to be had, or no stack.
@@ -205,6 +208,7 @@ def open_container(path: Path) -> InputContainer:
     options = {
         "protocol_whitelist": "file",
         "format_whitelist": ",".join(sorted(av.formats_available - _POINTERS)),
+        "max_pixels": str(most_pixels),  # FFmpeg decodes some frames to find out what they are
     }
     # By its protocol: of a name with a colon FFmpeg would take half for another one.
     return av.open(f"file:{path}", "r", options=options)
@@ -220,6 +224,7 @@ def _check_readable(path: Path) -> None:
                 raise VideoError(f"{path}: an empty file")
             if head.startswith(_PLAYLISTS):
                 raise VideoError(f"{path}: names other files, as a playlist does: give these")
+        check_tables(path)
     except OSError as error:
         raise VideoError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError as error:  # a NUL in its name

@@ -49,7 +49,7 @@ def create_app(
     analyzer = analyzer or Analyzer()
     workers = Workers(settings.workers, settings.max_waiting, settings.answer_s)
     counters = Metrics()
-    jobs = Jobs(analyzer, settings.max_pixels, counters.count_video)
+    jobs = Jobs(analyzer, settings.max_pixels, counters.count_video, settings.job_s)
     intake, video_intake = Intake(settings.max_intake), Intake(settings.max_video_intake)
     counters.watch("pictures", lambda: workers.under_way)
     counters.watch("videos", lambda: jobs.under_way)

@@ -71,11 +71,14 @@ class Jobs:
         analyzer: Analyzer,
         max_pixels: int,
         count_ended: Callable[[str], None] = lambda state: None,
+        most_s: float = 3600.0,
     ) -> None:
-        """`max_pixels` of a video's frame; `count_ended` is told the state in which each ends."""
+        """`max_pixels` of a video's frame; `count_ended` is told the state in which each ends;
+        `most_s`: for so long one may be worked on."""
         self._analyzer = analyzer
         self._max_pixels = max_pixels
         self._count_ended = count_ended
+        self._most_s = most_s
         self._jobs: dict[str, Job] = {}
         self._dropped: deque[str] = deque(maxlen=_REMEMBERED)
         self._waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
@@ -214,16 +217,37 @@ class Jobs:
         if job.cancelled:  # before it could be told so
             video.stop()
         announced = video.n_frames
-        for analysis in self._analyzer.analyze_video(video, every_s=job.every_s):
-            self._sweep()
-            if job.cancelled:
-                return
-            if len(job.rows) >= _MOST_ROWS:
-                raise VideoError(f"video: more than {_MOST_ROWS} frames")
-            job.rows.append({**analysis.to_dict(), "path": None})
-            job.summing.add(replace(analysis, path=None))
-            if announced and analysis.frame is not None:
-                job.progress = min(0.999, (analysis.frame + 1) / announced)
+        with _stopped_after(self._most_s, video):
+            for analysis in self._analyzer.analyze_video(video, every_s=job.every_s):
+                self._sweep()
+                if job.cancelled:
+                    return
+                if len(job.rows) >= _MOST_ROWS:
+                    raise VideoError(f"video: more than {_MOST_ROWS} frames")
+                job.rows.append({**analysis.to_dict(), "path": None})
+                job.summing.add(replace(analysis, path=None))
+                if announced and analysis.frame is not None:
+                    job.progress = min(0.999, (analysis.frame + 1) / announced)
+
+
+@contextmanager
+def _stopped_after(seconds: float, video: Video) -> Iterator[None]:
+    """Raise `VideoError` where what is done within takes longer, wherever in the video it is."""
+    late = threading.Event()
+
+    def stop() -> None:
+        late.set()
+        video.stop()
+
+    timer = threading.Timer(seconds, stop)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+        if late.is_set():
+            raise VideoError(f"video: took more than {seconds:g} s")
+    finally:
+        timer.cancel()
 
 
 @contextmanager

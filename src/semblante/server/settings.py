@@ -32,6 +32,7 @@ class Settings:
     body_s: float = 30.0  # in which a request must have arrived
     answer_s: float = 60.0  # in which it must be answered
     video_s: float = 600.0  # in which a video must have arrived
+    job_s: float = 3600.0  # in which it must have been analysed: others wait meanwhile
 
     def __post_init__(self) -> None:
         for origin in self.origins:

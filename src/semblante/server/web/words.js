@@ -82,6 +82,7 @@ const TEXTS = {
       [/breaks off/, "se interrumpe antes de su final."], [/empty/, "está vacío."],
       [/damaged or cut off/, "está dañado o incompleto."],
       [/more than \d+ frames/, "tiene demasiados fotogramas."],
+      [/took more than/, "analizarlo llevó demasiado tiempo."],
       [/could not be analysed/, "no se pudo analizar."], [/found a video/, "es un video, no una imagen."],
     ],
     refused: {
