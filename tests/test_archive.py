@@ -11,6 +11,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -427,6 +428,21 @@ def test_journal_by_itself(tmp_path: Path) -> None:
     out.touch()
     with pytest.raises(OptionError, match="is whole; without --resume"):
         Journal(out, {"a": 1}, resume=True)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="nobody is asked there")
+@pytest.mark.parametrize("resume", [False, True])
+def test_two_runs_with_one_output(tmp_path: Path, resume: bool) -> None:
+    out, picture = tmp_path / "out.csv", Analysis("a.jpg", 3, 4)
+    journal = Journal(out, {"a": 1}, resume=False)
+    if resume:
+        journal.add(0, picture, ended=True)
+    with pytest.raises(OptionError, match=r"out\.csv\.partial: another run is at work on it"):
+        Journal(out, {"a": 1}, resume=resume)
+    journal.add(1, picture, ended=True)
+    assert list(journal.found()) == [(n, picture) for n in range(1 - resume, 2)]
+    journal.close(done=False)
+    assert Journal(out, {"a": 1}, resume=True).next_input == 2
 
 
 def noted(number: int, ended: bool = True) -> bytes:

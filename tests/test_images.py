@@ -262,6 +262,24 @@ def test_a_plain_pnm_with_thousands_of_comments_is_refused() -> None:
     assert (load_image(raw) == ord("#")).all()
 
 
+def test_a_pnm_that_is_decoded_number_by_number_may_not_be_large() -> None:
+    """25 megapixels of four levels took 23 seconds."""
+    for header, data in ((b"P5 3000 3000 3\n", bytes(9_000_000)), (b"P2 3000 3000 255\n", b"1 ")):
+        with pytest.raises(ImageError, match="is read up to 4 megapixels"):
+            load_image(header + data)
+    assert load_image(b"P5 2 1 3\n\x00\x03").tolist() == [[[0] * 3, [255] * 3]]
+    assert load_image(b"P5 3000 3000 255\n" + bytes(9_000_000)).shape == (3000, 3000, 3)
+
+
+def test_a_picture_for_which_there_is_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("semblante.images._to_rgb", full)
+    with pytest.raises(ImageError, match="there is not enough memory to read it"):
+        load_image(EXAMPLE)
+
+
 def test_a_tiffs_tiles_count_as_its_size() -> None:
     """They are decoded whole: of a picture of 16 x 16 in one of 40,000 x 40,000, 1.6 GB."""
     tags = {256: 16, 257: 16, 258: 8, 259: 32773, 262: 1, 277: 1, 322: 40_000, 323: 40_000,

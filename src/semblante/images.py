@@ -54,6 +54,7 @@ MAX_PIPE_BYTES: Final = 500_000_000
 _MOST_SCANS: Final = 100
 # Pillow's time grows with the square of the comments in a PNM picture in plain text.
 _MOST_COMMENTS: Final = 100
+_MOST_SLOW: Final = 4_000_000  # pixels of a PNM that Pillow decodes one by one
 # Pictures of more pixels are decoded one after the other: on the way one takes up to a gigabyte.
 _LARGE_PIXELS: Final = 25_000_000
 _LARGE: Final = threading.Lock()
@@ -182,6 +183,11 @@ def _decode(file: IO[bytes], name: str, max_pixels: int) -> RgbImage:
             raise ImageError(f"{name}: a JPEG in more than {_MOST_SCANS} scans is not read")
         if image.format == "PPM" and head[1:2] in b"123" and _count(b"#", file) > _MOST_COMMENTS:
             raise ImageError(f"{name}: a PNM with more than {_MOST_COMMENTS} comments is not read")
+        if image.format == "PPM" and image.tile[0][0] != "raw" and width * height > _MOST_SLOW:
+            raise ImageError(
+                f"{name}: a PNM in plain text, or of other levels than 255 or 65535, is read up to "
+                f"{_MOST_SLOW // 1_000_000} megapixels"
+            )
         with _LARGE if width * height > _LARGE_PIXELS else nullcontext():
             image.load()
             if image.format == "PNG" and not getattr(image, "is_animated", False):
@@ -198,6 +204,8 @@ def _decode(file: IO[bytes], name: str, max_pixels: int) -> RgbImage:
         ) from None
     except ImageError:
         raise
+    except MemoryError:
+        raise ImageError(f"{name}: there is not enough memory to read it") from None
     # A damaged file makes decoders raise nearly anything: struct.error, SyntaxError, KeyError...
     except Exception as error:
         raise ImageError(f"{name}: damaged or cut off: {reason_of(error)}") from None

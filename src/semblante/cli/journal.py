@@ -13,12 +13,17 @@ A video that was interrupted starts again, since its tracks hang together.
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from semblante.errors import OptionError
 from semblante.results import Analysis
+
+if sys.platform != "win32":
+    import fcntl
 
 _KEYS: Final = {"input", "ended", "analysis"}
 
@@ -33,18 +38,20 @@ class Journal:
         self.path = out.with_name(out.name + ".partial")
         self.next_input = 0
         head = {"semblante": json.loads(json.dumps(about))}
-        end = 0
-        resume = resume and (self.path.exists() or out.exists())
-        if resume:
-            if not self.path.exists():
-                raise OptionError(f"--resume: {out} is whole; without --resume it is made anew")
-            end = self._read(head)
-        elif self._holds_something():
+        begun = self.path.exists()
+        if resume and not begun and out.exists():
+            raise OptionError(f"--resume: {out} is whole; without --resume it is made anew")
+        if not resume and self._holds_something():
             raise OptionError(
                 f"{self.path} holds what an unfinished run has found: go on with --resume, or "
                 "delete it"
             )
-        self._file = self.path.open("r+b" if resume else "wb")
+        self._file = _alone(self.path)
+        try:
+            end = self._read(head) if resume and begun else 0
+        except BaseException:
+            self._file.close()
+            raise
         self._file.truncate(end)
         self._file.seek(end)
         if not end:
@@ -113,6 +120,24 @@ class Journal:
     def _write(self, entry: dict[str, Any]) -> None:
         self._file.write(_line(entry))
         self._file.flush()
+
+
+def _alone(path: Path) -> IO[bytes]:
+    """The file, made if need be, which no other process has; raises `OptionError` where one does.
+    (Not on Windows, where nobody is asked.)"""
+    file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+    try:
+        if sys.platform != "win32":
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise OptionError(f"{path}: another run is at work on it") from None
+    except OSError:  # a file system that knows no locks
+        pass
+    if os.fstat(file.fileno()).st_nlink == 0:  # the other one has ended just now
+        file.close()
+        return _alone(path)
+    return file
 
 
 def _line(entry: dict[str, Any]) -> bytes:

@@ -16,7 +16,8 @@ from semblante.images import encoded_png
 _IMAGE_COLUMNS: Final = ("image", "img", "bytes", "picture")
 _LABEL_COLUMNS: Final = ("label", "labels", "emotion")
 _SPLIT_COLUMNS: Final = ("usage", "split")
-_ROWS_AT_ONCE: Final = 1000
+_ROWS_AT_ONCE: Final = 1000  # written
+_READ_AT_ONCE: Final = 100  # a picture may be of megabytes, however few it takes in the file
 MAGIC: Final = b"PAR1"
 
 
@@ -53,7 +54,7 @@ def parquet_rows(
         classes = _class_names(file.schema_arrow.metadata or {}, label)
         columns = [column for column in (image, label, split, group) if column is not None]
         number = 0
-        for batch in file.iter_batches(_ROWS_AT_ONCE, columns=columns):
+        for batch in file.iter_batches(_READ_AT_ONCE, columns=columns):
             for values in batch.to_pylist():
                 place = f"{where}, row {number}"
                 number += 1
@@ -72,7 +73,7 @@ def parquet_rows(
                 except DataError as error:
                     yield error
     # Some of pyarrow's errors derive from the others as well, not all.
-    except (pyarrow.ArrowException, OSError, ValueError, TypeError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError, TypeError, MemoryError) as error:
         yield DataError(f"{where}: not a readable Parquet file: {reason_of(error)}")
 
 
