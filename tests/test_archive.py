@@ -442,7 +442,9 @@ def test_two_runs_with_one_output(tmp_path: Path, resume: bool) -> None:
     journal.add(1, picture, ended=True)
     assert list(journal.found()) == [(n, picture) for n in range(1 - resume, 2)]
     journal.close(done=False)
-    assert Journal(out, {"a": 1}, resume=True).next_input == 2
+    again = Journal(out, {"a": 1}, resume=True)
+    assert again.next_input == 2
+    again.close(done=True)
 
 
 def noted(number: int, ended: bool = True) -> bytes:
