@@ -291,7 +291,7 @@ def test_tensors_of_something_else(patterns: Dataset, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="not the weights of a run: RuntimeError"):
         load_best(tmp_path / "run")
     save_tensors(best, tensors, {**about, "network": "vit"})
-    with pytest.raises(ModelError, match="unknown network 'vit'"):
+    with pytest.raises(ModelError, match="of the network 'vit', which is none of semblante's"):
         load_best(tmp_path / "run")
 
 

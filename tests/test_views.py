@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from semblante.data import Dataset
+from semblante.errors import ModelError
 from semblante.train.batches import Faces
 from semblante.train.checkpoint import load_tensors
 from semblante.train.distributed import ALONE
@@ -41,7 +42,7 @@ class Looks(nn.Module):
 
 
 def shown(faces: Faces, views: TaughtViews, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    views.show(epoch, lambda: False)
+    views.show(epoch, Silent(), lambda: False)
     torch.manual_seed(epoch)
     yield from faces.augmented_batches(PLAIN)
 
@@ -64,8 +65,9 @@ def test_teachers_have_looked_once_at_the_very_views_that_are_shown(
     assert torch.equal(maps[0], maps[2])
     assert torch.equal(maps[1], maps[3])
     assert not torch.equal(maps[0], maps[1])
+    assert views.seconds == 0  # not once more
     again = TaughtViews(tmp_path, faces, objective, ALONE, bf16=False, resume=True)
-    again.show(2, lambda: False)
+    again.show(2, Silent(), lambda: False)
     assert torch.equal(faces.maps, maps[1])
     assert teacher.n == len(faces) * 2  # not once more
 
@@ -89,7 +91,7 @@ def test_small_faces_are_taught_by_their_whole_size(patterns: Dataset, tmp_path:
     faces.targets = smoothed(faces.labels, 0.1)
     objective = Objective(PLAIN, teachers=[Looks()])
     views = TaughtViews(tmp_path, faces, objective, ALONE, bf16=False, resume=False)
-    views.show(1, lambda: False)
+    views.show(1, Silent(), lambda: False)
     found = []
     for side in (32, 48):
         torch.manual_seed(0)
@@ -145,5 +147,25 @@ def test_interrupted_while_teachers_look_and_resumed_it_ends_like_the_whole_run(
     assert list(load_tensors(cut / "taught.safetensors")[0]) == ["0"]
     _, second = run(patterns, options, cut, resume=True)
     assert [record["epoch"] for record in second.records] == [2, 3, 4]
+    assert [record["teacher_seconds"] > 0 for record in second.records] == [True, False, False]
     one, other = weights(tmp_path / "whole"), weights(cut)
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_teachers_that_have_seen_all_are_needed_no_longer(
+    patterns: Dataset, tmp_path: Path
+) -> None:
+    run(patterns, replace(QUICK, epochs=1), tmp_path / "teacher")
+    options = replace(QUICK, epochs=3, teachers=(str(tmp_path / "teacher"),), teacher_views=1)
+
+    class Stops(Silent):
+        def epoch(self, record: dict[str, float]) -> None:
+            raise KeyboardInterrupt  # as a kill would, after the first checkpoint
+
+    with pytest.raises(KeyboardInterrupt):
+        train(patterns, options, tmp_path / "cut", Stops(), source={"path": "x.csv"})
+    (tmp_path / "teacher").rename(tmp_path / "elsewhere")
+    _, rest = run(patterns, options, tmp_path / "cut", resume=True)
+    assert [record["epoch"] for record in rest.records] == [2, 3]
+    with pytest.raises(ModelError, match="unknown model"):
+        run(patterns, options, tmp_path / "new")

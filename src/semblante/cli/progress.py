@@ -72,6 +72,16 @@ class RunProgress(Reporter):
         doing = "looking at all of Training first: what is each face likely to be labelled?"
         self._say(translated(doing, self._language))
 
+    def begins(self, bf16: bool) -> None:
+        """See `Reporter`."""
+        if bf16:  # which changes what is learnt a little, and repeats only where it is chosen again
+            self._say(translated("training in bfloat16 (--precision)", self._language))
+
+    def teaching(self, view: int, views: int) -> None:
+        """See `Reporter`."""
+        doing = f"the teachers look at view {view} of {views} of each face"
+        self._say(translated(doing, self._language))
+
     def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
         """See `Reporter`."""
         if self._bar.tasks[0].total is None:  # the first step: here a resumed run starts too

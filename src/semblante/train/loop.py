@@ -49,7 +49,7 @@ from semblante.train.run_folder import (
 )
 from semblante.train.state import Epoch, TrainingState, load_best, n_outputs
 from semblante.train.targets import kept_targets, read_estimates
-from semblante.train.views import TaughtViews
+from semblante.train.views import TaughtViews, all_are_taught
 
 # Training accuracy is followed on this many of its faces, without augmentation and with the
 # same averaged weights as PublicTest: only then does the gap between the two curves mean
@@ -118,7 +118,8 @@ def train(
     estimates = read_estimates(Path(options.estimates), training) if options.estimates else None
     device = this_device()
     faces, public_faces = Faces(training, device), Faces(public, device)
-    teachers = [network_of(teacher, faces) for teacher in options.teachers]
+    needed = not (resume and all_are_taught(run_dir, options))
+    teachers = [network_of(teacher, faces) for teacher in options.teachers if needed]
     untrained = build_network(options.network, n_outputs(options))
     check_outputs(options.network, untrained, n_outputs(options))
     check_fits(untrained, options, min(options.batch_size, len(training)), teachers)
@@ -134,8 +135,10 @@ def train(
     steps_per_epoch = options.steps_per_epoch(len(training))
     run = TrainingState(options, device, steps_per_epoch, processes, bf16)
     history = run.load(run_dir) if resume else []
-    if history and processes.first:
-        reporter.resumed(history)
+    if processes.first:
+        reporter.begins(bf16)
+        if history:
+            reporter.resumed(history)
     if options.initial and run.step == 0:
         start_from(run.network, options.initial, faces)
         run.average.load_state_dict(run.network.state_dict())
@@ -169,9 +172,9 @@ def train(
             _at_a_standstill(history, options.patience)
         ):
             epoch = len(history) + 1
-            started = time.perf_counter() - run.epoch.seconds
             if views is not None:
-                views.show(epoch, interrupted)
+                views.show(epoch, reporter, interrupted)
+            started = time.perf_counter() - run.epoch.seconds
             torch.manual_seed(options.seed * 1_000_003 + epoch)
             for losses in train_epoch(run, faces, objective, epoch, processes):
                 if processes.first:
@@ -182,7 +185,10 @@ def train(
                     if processes.first:
                         run.save(run_dir, history)
                     raise KeyboardInterrupt
-            history.append(_record(run, epoch, public_faces, sample, started))
+            record = _record(run, epoch, public_faces, sample, started)
+            if views is not None:
+                record["teacher_seconds"] = views.seconds
+            history.append(record)
             run.epoch = Epoch()
             if processes.first:
                 run.save(run_dir, history)
@@ -330,7 +336,7 @@ def _finish(
         "best_epoch": int(record["epoch"]),
         "training": {"n": len(faces), "loss": training_loss, "accuracy": training_accuracy},
         "public": {"n": len(public), "loss": public_loss, "accuracy": public_accuracy},
-        "hours": sum(record["seconds"] for record in history) / 3600,
+        "hours": sum(r["seconds"] + r.get("teacher_seconds", 0.0) for r in history) / 3600,
         "confusion": confusion.tolist(),  # of PublicTest, true label by prediction
         **_sentences(history, confusion, language),
     }

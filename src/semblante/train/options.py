@@ -149,6 +149,13 @@ class TrainOptions:
             bool(self.teachers),
             ("distill_weight", "temperature", "mirrored_teachers", "teacher_views"),
         )
+        if self.teachers and self.distill_weight == 0:
+            raise OptionError("teachers are of no use with a distill_weight of 0")
+        if self.teacher_views >= self.epochs:
+            raise OptionError(
+                f"expected teacher_views below epochs ({self.epochs}), or they would save nothing, "
+                f"found {self.teacher_views}"
+            )
         self._check_of_use("sgd or muon", self.optimiser in ("sgd", "muon"), ("momentum",))
         self._check_of_use("small_until", self.small_until > 0, ("small_side",))
         mixes, pastes = self.mixup_probability > 0, self.cutmix_probability > 0

@@ -1,6 +1,6 @@
 """The folder of a run: made when it begins, looked at before it goes on, read when it has ended.
 
-config.json             the options, the dataset's fingerprint, versions
+config.json             the options, the dataset's fingerprint, versions, the command
 checkpoint.safetensors  the latest state: weights, moving average, momentum; history inside
 best.safetensors        the averaged weights of the epoch that was best on PublicTest
 targets.safetensors     what each face of Training is to be called, where that took long to find
@@ -14,10 +14,14 @@ from __future__ import annotations
 
 import json
 import platform
+import shlex
+import sys
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+import numpy
 import torch
 from torch import nn
 
@@ -82,8 +86,11 @@ def begin_run(run_dir: Path, config: RunConfig, network: nn.Module, device: torc
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "semblante": semblante.__version__,
+        "numpy": numpy.__version__,
         "python": platform.python_version(),
         "machine": platform.machine(),
+        "begun": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(sys.argv),
     }
     write_json(run_dir / CONFIG, {**asdict(config), **about})
 

@@ -19,7 +19,7 @@ from semblante.preprocess import FACE_SIZE
 from semblante.train.checkpoint import load_tensors, prefixed, save_tensors, without_prefix
 from semblante.train.distributed import ALONE, Processes, synchronise_norms
 from semblante.train.muon import Muon
-from semblante.train.networks import build_network
+from semblante.train.networks import NETWORKS, build_network
 from semblante.train.objective import N_EMOTIONS, N_WITH_FERPLUS
 from semblante.train.options import TrainOptions
 from semblante.train.processor import placed, quick_layout, use_bf16
@@ -132,9 +132,9 @@ class TrainingState:
         accuracies = [record["public_accuracy"] for record in history]
         average = self.average.state_dict()
         if not self.epoch.losses and accuracies[-1] >= max(accuracies):
-            best = {
-                "network": self.options.network, "outputs": n_outputs(self.options), **history[-1]
-            }  # fmt: skip
+            # Without times: the same weights are to be the same file.
+            record = {k: v for k, v in history[-1].items() if not k.endswith("seconds")}
+            best = {"network": self.options.network, "outputs": n_outputs(self.options), **record}
             save_tensors(run_dir / BEST, average, best)
         memory = {
             f"{number}.{name}": torch.as_tensor(value)
@@ -212,6 +212,11 @@ def load_best(run_dir: Path) -> tuple[nn.Module, dict[str, Any]]:
     if holds_run(run_dir) and not path.exists():
         raise ModelError(f"{run_dir}: no epoch of this run has ended yet: `train --resume` first")
     tensors, about = load_tensors(path)
+    if about.get("network") not in NETWORKS and "epoch" in about:
+        raise ModelError(
+            f"{path}: of the network {about.get('network')!r}, which is none of semblante's: add "
+            "it to semblante.train.networks.NETWORKS first"
+        )
     try:
         network = build_network(about["network"], about.get("outputs", N_EMOTIONS))
         network.load_state_dict(tensors)

@@ -10,6 +10,7 @@ of these.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -23,9 +24,19 @@ from semblante.train.checkpoint import load_tensors, save_tensors
 from semblante.train.distributed import Processes
 from semblante.train.measure import autocast
 from semblante.train.objective import Objective
+from semblante.train.options import TrainOptions
+from semblante.train.reporter import Reporter
 from semblante.train.run_folder import TAUGHT
 
 _BATCH: Final = 256
+
+
+def all_are_taught(run_dir: Path, options: TrainOptions) -> bool:
+    """Have the teachers of this run looked at all that they are to look at?"""
+    path = run_dir / TAUGHT
+    return options.teacher_views > 0 and (
+        path.exists() and len(load_tensors(path)[0]) == options.teacher_views
+    )
 
 
 class TaughtViews:
@@ -48,22 +59,28 @@ class TaughtViews:
         self._processes = processes
         self._bf16 = bf16
         self._targets = faces.targets
+        self.seconds = 0.0  # that the teachers looked before the epoch which is shown
         self._said: dict[str, Tensor] = {}  # of each view, by its number: (n, 7), on the CPU
         if processes.from_first(resume and self._path.exists()):
             self._said = load_tensors(self._path)[0]
 
-    def show(self, epoch: int, interrupted: Callable[[], bool]) -> None:
+    def show(self, epoch: int, reporter: Reporter, interrupted: Callable[[], bool]) -> None:
         """Give the faces the view of `epoch`, counted from 1: its maps, and what the teachers say
         of it after the targets. Raises `KeyboardInterrupt` where it is `interrupted` while they
         look."""
         options, faces = self._objective.options, self._faces
+        self.seconds = 0.0
         view = (epoch - 1) % options.teacher_views
         torch.manual_seed(options.seed * 1_000_003 + options.epochs + 1 + view)  # no epoch's
         faces.maps = random_affine(len(faces), options, faces.images.device)
         if str(view) not in self._said:
+            if self._processes.first:
+                reporter.teaching(view + 1, options.teacher_views)
+            started = time.perf_counter()
             self._said[str(view)] = self._look(interrupted).cpu()
             if self._processes.first:
                 save_tensors(self._path, self._said, {})
+            self.seconds = time.perf_counter() - started
         said = self._said[str(view)].to(self._targets.device)
         faces.targets = torch.cat([self._targets, said], dim=1)
 
