@@ -356,7 +356,7 @@ def test_version() -> None:
         (["evaluate", "--data", "{csv}", "--answers", "{csv}"], 2, "would overwrite"),
         (["evaluate", "--data", "{csv}", "--answers", "a.json"], 2, "ends in .csv or .parquet"),
         (["evaluate", "--data", "{csv}", "--answers", "no/folder/a.csv"], 2, "no folder"),
-        (["evaluate", "--data", "{csv}", "--against", "nobody"], 1, "unknown model 'nobody'"),
+        (["evaluate", "--data", "{csv}", "--against", "nobody"], 2, "unknown model 'nobody'"),
         (["evaluate", "--data", "{csv}", "--confusion", "a.png", "--reliability", "a.png"], 2,
          "are both a.png"),
         (["train", "--data", "{csv}", "--out", "{empty}/run", "--votes", "x"], 2,

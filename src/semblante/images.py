@@ -352,9 +352,8 @@ def _from_deep_grey(levels: npt.NDArray[np.number[Any]], tags: Mapping[int, Any]
         if 8 < bits < 16:
             high = 2.0**bits - 1
     grey = np.empty(levels.shape, np.uint8)
-    for one, rows in zip(
-        grey, levels, strict=True
-    ):  # row by row: all as float64 are eight times it
+    # Row by row: all of them as float64 would take eight times the room.
+    for one, rows in zip(grey, levels, strict=True):
         values = (rows.astype(np.float64) - low) * (255.0 / max(high - low, 1e-12))
         one[:] = values.round().clip(0, 255)
     if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:

@@ -33,8 +33,8 @@ SETTLED_INPUT: Final = "settled_at"
 LOGITS: Final = "logits"
 FERPLUS_LOGITS: Final = "ferplus_logits"
 STEPS_OUTPUT: Final = "steps_taken"  # of each face, int64 (n,)
-# Its outputs: what FER2013's label would be, or what most of the ten people
-# would say whom FER+ asked about the same faces.
+# Its outputs: what FER2013's label would be, or what most of the ten people would say whom FER+
+# asked about the same faces.
 HEADS: Final = ("fer2013", "ferplus")
 # At once: so many faces' maps stay in a core's cache, and more are not quicker
 # (docs/experiments.md, "sixteen faces at once").

@@ -118,8 +118,9 @@ def train(
     estimates = read_estimates(Path(options.estimates), training) if options.estimates else None
     device = this_device()
     faces, public_faces = Faces(training, device), Faces(public, device)
-    needed = not (resume and all_are_taught(run_dir, options))
-    teachers = [network_of(teacher, faces) for teacher in options.teachers if needed]
+    teachers = []
+    if not processes.from_first(resume and all_are_taught(run_dir, options)):
+        teachers = [network_of(teacher, faces) for teacher in options.teachers]
     untrained = build_network(options.network, n_outputs(options))
     check_outputs(options.network, untrained, n_outputs(options))
     check_fits(untrained, options, min(options.batch_size, len(training)), teachers)
