@@ -52,8 +52,8 @@ $("large").onclick = () => $("stage").requestFullscreen();
 for (const change of ["resize", "fullscreenchange"]) {
   window.addEventListener(change, () => { if (state.shown) drawBoxes(state.shown); drawTimeline(); });
 }
-document.addEventListener("fullscreenchange", () => {
-  if (!document.fullscreenElement) $("large").focus(); // which full screen has taken it from
+$("stage").addEventListener("fullscreenchange", (event) => {
+  if (event.target === $("stage") && !document.fullscreenElement) $("large").focus(); // which full screen has taken it from
 });
 window.addEventListener("hashchange", () => location.reload()); // another token
 window.addEventListener("pagehide", leaveJob);

@@ -184,12 +184,12 @@ export function paintTimeline(canvas, seen, start, end) {
       pen.fillRect(left, (place + 1) * tall - high, Math.max(1, right - left), high);
     }
   });
+  if (tracks.length < 2) return;
   pen.font = `600 ${12 * scale}px system-ui, sans-serif`;
   pen.textBaseline = "bottom";
   pen.lineWidth = 3 * scale;
   pen.strokeStyle = "#000";
   pen.fillStyle = "#fff";
-  if (tracks.length < 2) return;
   tracks.forEach((track, place) => { // whose strip it is
     pen.strokeText(track, 4 * scale, (place + 1) * tall);
     pen.fillText(track, 4 * scale, (place + 1) * tall);

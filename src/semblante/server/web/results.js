@@ -110,6 +110,7 @@ export function drawTimeline() {
 function listTracks(timed) {
   const tracks = longestSeen(timed);
   const list = $("tracks");
+  $("shares").classList.toggle("hidden", !tracks.length);
   while (list.children.length > tracks.length) list.lastChild.remove();
   tracks.forEach((track, place) => {
     const shown = timed.flatMap((row) => row.faces.filter((face) => face.track === track));
