@@ -215,8 +215,8 @@ _WORDS: dict[str, dict[str, Any]] = {
         "sure": "- **Hasta dónde confiar.** De los {n} rostros de PrivateTest en los que los diez "
         "de FER+ tienen una mayoría, `analyze`\n  da al {share} una respuesta del {sure} o más, y "
         "la mayoría coincide en el {right} de ellos (dos vistas; sin copias,\n  {fresh}). Con "
-        "algunos rostros en los que la gente no se pone de acuerdo está igual de seguro. `semblante\n"
-        "  evaluate --head ferplus --tta flip` lo dice de sus propios rostros.",
+        "algunos rostros en los que la gente no se pone de acuerdo está igual de seguro. "
+        "`semblante\n  evaluate --head ferplus --tta flip` lo dice de sus propios rostros.",
     },
 }  # fmt: skip
 

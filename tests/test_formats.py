@@ -38,7 +38,8 @@ def test_no_cell_of_a_csv_is_a_formula() -> None:
     rows = list(csv.DictReader(io.StringIO(file.getvalue(), newline="")))
     names = ["./=cmd|calc!A1.jpg", "./@SUM(1).jpg", "./+1.jpg", "./-1.jpg", "a=1.jpg"]
     assert [row["path"] for row in rows] == names
-    assert [row["error"] for row in rows] == [f"{name}: cut off" for name in names]
+    errors = ["'=cmd|calc!A1.jpg", "'@SUM(1).jpg", "'+1.jpg", "'-1.jpg", "a=1.jpg"]
+    assert [row["error"] for row in rows] == [f"{error}: cut off" for error in errors]
 
 
 def test_a_name_that_is_not_utf8_in_parquet(tmp_path: Path) -> None:

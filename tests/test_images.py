@@ -268,6 +268,16 @@ def test_a_pnm_that_is_decoded_number_by_number_may_not_be_large() -> None:
         with pytest.raises(ImageError, match="is read up to 4 megapixels"):
             load_image(header + data)
     assert load_image(b"P5 2 1 3\n\x00\x03").tolist() == [[[0] * 3, [255] * 3]]
+    colours = np.array([[[0, 65535, 32768], [257, 514, 65000]]], ">u2")
+    wide = load_image(b"P6 2 1 65535\n" + colours.tobytes())
+    assert wide.tolist() == [[[0, 255, 128], [1, 2, 253]]]
+    assert load_image(b"P6 2500 1700 65535\n" + bytes(6 * 2500 * 1700)).shape == (1700, 2500, 3)
+    with pytest.raises(ImageError, match="damaged or cut off"):
+        load_image(b"P6 2 1 65535\n" + bytes(11))
+    tall = np.arange(60_000, dtype=np.uint16)[:, None]  # some rows at a time
+    assert (
+        np.diff(load_image(encoded(Image.fromarray(tall), "PNG"))[:, 0, 0].astype(int)) >= 0
+    ).all()
     assert load_image(b"P5 3000 3000 255\n" + bytes(9_000_000)).shape == (3000, 3000, 3)
 
 

@@ -396,8 +396,12 @@ def test_a_film_of_more_frames_than_any_has(tmp_path: Path, data: bytes) -> None
 
 @pytest.mark.parametrize(
     "data",
-    [announcing(1000), announcing(500_000_000, b"soun"), b"RIFF" + bytes(40), b"\x1aE\xdf\xa3" * 9,
-     box(b"moov", bytes(3)) + b"\0\0\0\1wide" + b"\xff" * 8 + b"x", b"\0\0\0\3moov"],
+    [
+        announcing(1000), announcing(500_000_000, b"soun"), b"RIFF" + bytes(40),
+        b"\x1aE\xdf\xa3" * 9, b"YUV4MPEG2 W2 H2" + bytes(60), b"\0\0\0\3moov",
+        box(b"ftyp", b"isom") + box(b"moov", box(b"udta", box(b"\xa9nam", b"An elephant's trunk"))),
+        box(b"moov", bytes(3)) + b"\0\0\0\1wide" + b"\xff" * 8 + b"x",
+    ],
 )  # fmt: skip
 def test_what_other_files_announce_is_no_matter(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "film.mp4").write_bytes(data)

@@ -183,6 +183,8 @@ def _decode(file: IO[bytes], name: str, max_pixels: int) -> RgbImage:
             raise ImageError(f"{name}: a JPEG in more than {_MOST_SCANS} scans is not read")
         if image.format == "PPM" and head[1:2] in b"123" and _count(b"#", file) > _MOST_COMMENTS:
             raise ImageError(f"{name}: a PNM with more than {_MOST_COMMENTS} comments is not read")
+        if image.format == "PPM" and image.tile[0].args == ("RGB", 65535):
+            return _from_wide_colours(_all_of(file)[image.tile[0].offset :], width, height)
         if image.format == "PPM" and image.tile[0][0] != "raw" and width * height > _MOST_SLOW:
             raise ImageError(
                 f"{name}: a PNM in plain text, or of other levels than 255 or 65535, is read up to "
@@ -244,6 +246,12 @@ def _scans(file: IO[bytes]) -> int:
         if marker[1] != _SOI:
             at += int.from_bytes(data[at : at + 2], "big")
     return scans
+
+
+def _from_wide_colours(levels: bytes, width: int, height: int) -> RgbImage:
+    """Of a PNM with 16 bits for each colour, which Pillow would decode one by one."""
+    found = np.frombuffer(levels, np.uint8, 6 * width * height)  # raises ValueError for fewer
+    return found[::2].reshape(height, width, 3)  # the upper half of each
 
 
 def _count(what: bytes, file: IO[bytes]) -> int:
@@ -334,6 +342,7 @@ def _to_rgb(image: Image.Image, tags: Mapping[int, Any]) -> RgbImage:
 # TIFF 6.0's tags
 _BITS, _PHOTOMETRIC, _TILE_WIDTH, _TILE_LENGTH, _SAMPLE_FORMAT = 258, 262, 322, 323, 339
 _WHITE_IS_ZERO, _UNSIGNED = 0, 1
+_AT_ONCE: Final = 1_000_000  # levels
 
 
 def _from_deep_grey(levels: npt.NDArray[np.number[Any]], tags: Mapping[int, Any]) -> RgbImage:
@@ -352,10 +361,12 @@ def _from_deep_grey(levels: npt.NDArray[np.number[Any]], tags: Mapping[int, Any]
         if 8 < bits < 16:
             high = 2.0**bits - 1
     grey = np.empty(levels.shape, np.uint8)
-    # Row by row: all of them as float64 would take eight times the room.
-    for one, rows in zip(grey, levels, strict=True):
-        values = (rows.astype(np.float64) - low) * (255.0 / max(high - low, 1e-12))
-        one[:] = values.round().clip(0, 255)
+    # Some rows at a time: all of them as float64 would take eight times the room.
+    some = max(1, _AT_ONCE // levels.shape[1])
+    for top in range(0, len(levels), some):
+        rows = levels[top : top + some].astype(np.float64)
+        rows = (rows - low) * (255.0 / max(high - low, 1e-12))
+        grey[top : top + some] = rows.round().clip(0, 255)
     if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
         grey = 255 - grey
     return np.repeat(grey[:, :, None], 3, axis=2)

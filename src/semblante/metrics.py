@@ -60,7 +60,10 @@ def paired_difference(
     half = 1.959964 * math.sqrt(b + c - (b - c) ** 2 / m) / m
     middle = (b - c) / m
     apart = ours + theirs
-    tail = sum(math.comb(apart, k) for k in range(min(ours, theirs) + 1))
+    tail = term = 1  # (apart choose 0) + (apart choose 1) + ...
+    for k in range(min(ours, theirs)):
+        term = term * (apart - k) // (k + 1)
+        tail += term
     return PairedDifference(
         n=n,
         accuracy=(float(first.mean()), float(second.mean())),

@@ -21,7 +21,7 @@ from semblante.cli.checks import (
     require,
     votes_beside,
 )
-from semblante.cli.formats import Format, format_of, write_answers
+from semblante.cli.formats import format_of, write_answers
 from semblante.cli.language import said
 from semblante.cli.options import (
     EarlyExitOption,
@@ -138,9 +138,10 @@ def evaluate_command(
     written = {"--confusion": confusion, "--reliability": reliability, "--answers": answers}
     outputs = {option: path for option, path in written.items() if path is not None}
     for option, path in outputs.items():
-        not_an_input(option, path, data, votes, exclude, Path(model), Path(against or ""))
+        other_file = None if against is None else Path(against)
+        not_an_input(option, path, data, votes, exclude, Path(model), other_file)
         if option == "--answers":
-            if format_of(option, path) not in (Format.csv, Format.parquet):
+            if path.suffix.lower() not in (".csv", ".parquet"):
                 raise OptionError(f"{option} {path}: expected a name that ends in .csv or .parquet")
             output_file(option, path)
         else:

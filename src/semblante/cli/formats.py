@@ -93,18 +93,19 @@ def _write_csv(columns: Sequence[str], groups: Iterable[Iterable[Row]], file: IO
     """Each group of rows as soon as it is known.
 
     A name that a spreadsheet would take for a formula, and compute, is written as `./name`, which
-    is the same file.
+    is the same file; another text with an apostrophe before it.
     """
 
-    def shown(cell: Any) -> Any:
-        risky = isinstance(cell, str) and cell.startswith(_FORMULA_STARTS)
-        return f"./{cell}" if risky else cell
+    def shown(column: str, cell: Any) -> Any:
+        if not isinstance(cell, str) or not cell.startswith(_FORMULA_STARTS):
+            return cell
+        return f"./{cell}" if column in ("path", "name") else f"'{cell}"
 
     # Python 3.11 quotes only what ends a row, and a file's name may hold a carriage return.
     rows = csv.writer(_UnixLines(file), lineterminator="\r\n")
     rows.writerow(columns)
     for group in groups:
-        rows.writerows(map(shown, row) for row in group)
+        rows.writerows(map(shown, columns, row) for row in group)
         file.flush()
 
 

@@ -12,6 +12,7 @@ A video that was interrupted starts again, since its tracks hang together.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
@@ -41,19 +42,19 @@ class Journal:
         begun = self.path.exists()
         if resume and not begun and out.exists():
             raise OptionError(f"--resume: {out} is whole; without --resume it is made anew")
-        if not resume and self._holds_something():
-            raise OptionError(
-                f"{self.path} holds what an unfinished run has found: go on with --resume, or "
-                "delete it"
-            )
+        # Read and written by this one: where a lock forbids others to read, it does so to us too.
         self._file = _alone(self.path)
         try:
+            if not resume and self._holds_something():
+                raise OptionError(
+                    f"{self.path} holds what an unfinished run has found: go on with --resume, or "
+                    "delete it"
+                )
             end = self._read(head) if resume and begun else 0
         except BaseException:
             self._file.close()
             raise
         self._file.truncate(end)
-        self._file.seek(end)
         if not end:
             self._write(head)
 
@@ -65,78 +66,88 @@ class Journal:
 
     def found(self) -> Iterator[tuple[int, Analysis]]:
         """All of it, from the beginning, each with the number of its input."""
-        with self.path.open("rb") as file:
-            next(file)
-            for entry in map(json.loads, file):
-                if entry["analysis"] is not None:
-                    yield entry["input"], Analysis.from_dict(entry["analysis"])
+        lines = self._lines()
+        next(lines)
+        for entry in map(json.loads, lines):
+            if entry["analysis"] is not None:
+                yield entry["input"], Analysis.from_dict(entry["analysis"])
 
     def close(self, *, done: bool) -> None:
         """Let go of the file; where all is `done` it goes."""
+        if done and sys.platform != "win32":  # which removes no open file
+            self.path.unlink()  # first, or another run might take it for its own
         self._file.close()
-        if done:
+        if done and sys.platform == "win32":
             self.path.unlink()
+
+    def _lines(self) -> Iterator[bytes]:
+        """Of the file, wherever else it is read or written meanwhile."""
+        at = 0
+        while True:
+            self._file.seek(at)
+            line = self._file.readline()
+            if not line:
+                return
+            at = self._file.tell()
+            yield line
 
     def _holds_something(self) -> bool:
         """More than the head of a run that was killed before it found anything."""
-        try:
-            with self.path.open("rb") as file:
-                head, more = file.readline(), file.read(1)
-        except FileNotFoundError:
-            return False
-        return bool(more) or not (head.startswith(b'{"semblante": ') or head == b"")
+        head, more, *_ = *itertools.islice(self._lines(), 2), b"", b""
+        return more != b"" or not (head.startswith(b'{"semblante": ') or head == b"")
 
     def _read(self, head: dict[str, Any]) -> int:
         """Where the last input that was done ends in the file."""
         end = place = 0
-        with self.path.open("rb") as file:
-            for line in file:
-                place += len(line)
-                first = place == len(line)
-                try:
-                    entry = json.loads(line) if line.endswith(b"\n") else None
-                except ValueError:
-                    entry = None
-                if not first and not (isinstance(entry, dict) and entry.keys() >= _KEYS):
-                    entry = None
-                if entry is None:  # cut off while it was written
-                    if first and not _line(head).startswith(line):
-                        raise OptionError(
-                            f"--resume: {self.path} is not what an unfinished run has found: "
-                            "expected its notes, found another file"
-                        )
-                    break
-                if first:
-                    if entry != head:
-                        raise OptionError(
-                            f"--resume: {self.path} is of other inputs or settings: give the same, "
-                            "or delete it"
-                        )
-                    end = place
-                elif entry["ended"]:
-                    end, self.next_input = place, entry["input"] + 1
+        for line in self._lines():
+            place += len(line)
+            first = place == len(line)
+            try:
+                entry = json.loads(line) if line.endswith(b"\n") else None
+            except ValueError:
+                entry = None
+            if not first and not (isinstance(entry, dict) and entry.keys() >= _KEYS):
+                entry = None
+            if entry is None:  # cut off while it was written
+                if first and not _line(head).startswith(line):
+                    raise OptionError(
+                        f"--resume: {self.path} is not what an unfinished run has found: "
+                        "expected its notes, found another file"
+                    )
+                break
+            if first:
+                if entry != head:
+                    raise OptionError(
+                        f"--resume: {self.path} is of other inputs or settings: give the same, "
+                        "or delete it"
+                    )
+                end = place
+            elif entry["ended"]:
+                end, self.next_input = place, entry["input"] + 1
         return end
 
     def _write(self, entry: dict[str, Any]) -> None:
+        self._file.seek(0, os.SEEK_END)
         self._file.write(_line(entry))
         self._file.flush()
 
 
 def _alone(path: Path) -> IO[bytes]:
-    """The file, made if need be, which no other process has; raises `OptionError` where one does.
-    (Not on Windows, where nobody is asked.)"""
+    """The file, made if need be, which no other process has; raises `OptionError` where one does,
+    or has just ended with it. (Where there are no such locks, as on Windows, nobody is asked.)"""
     file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
-    try:
-        if sys.platform != "win32":
+    ours = True
+    if sys.platform != "win32":
+        try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+            ours = os.path.samestat(os.fstat(file.fileno()), path.stat())
+        except (BlockingIOError, FileNotFoundError):
+            ours = False
+        except OSError:  # a file system that knows no locks
+            pass
+    if not ours:
         file.close()
-        raise OptionError(f"{path}: another run is at work on it") from None
-    except OSError:  # a file system that knows no locks
-        pass
-    if os.fstat(file.fileno()).st_nlink == 0:  # the other one has ended just now
-        file.close()
-        return _alone(path)
+        raise OptionError(f"{path}: another run is at work on it")
     return file
 
 

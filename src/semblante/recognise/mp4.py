@@ -6,8 +6,8 @@ as soon as it opens it. A table need not list them: a few bytes can announce bil
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final
 
@@ -16,83 +16,97 @@ from semblante.errors import VideoError
 _MOST_SAMPLES: Final = 20_000_000  # a day at 240 frames a second
 _MOST_READ: Final = 200_000_000  # bytes of a box with tables; those of hours have a few million
 _MOST_BOXES: Final = 1_000_000
+_DEEPEST: Final = 10  # boxes in boxes, as FFmpeg goes
 _TO_THE_END: Final = 2**40
-_DATA: Final = (b"mdat", b"free", b"skip")  # in which FFmpeg looks for no tables
-_TABLE: Final = re.compile(rb"trak|hdlr|stsz|stz2|stts|trun|cmov")
+# Boxes that hold boxes, in which FFmpeg looks for tables.
+_HOLDERS: Final = frozenset(
+    b"moov hoov moof traf trak mdia minf stbl edts mvex tref udta wave dinf sinf schi meta rmra "
+    b"rmda gmhd mfra".split()
+)
+
+
+@dataclass
+class _Track:
+    """What the tables of one say."""
+
+    kinds: list[bytes] = field(default_factory=list)  # "vide", "soun", ...
+    counts: list[int] = field(default_factory=list)  # of samples
+    times: list[tuple[int, int]] = field(default_factory=list)  # entries, the first one's duration
+
+    @property
+    def samples(self) -> int:
+        """That FFmpeg enters. Sound that is not packed has one for each of its tens of thousands of
+        times a second; of those it enters a thousand at a time."""
+        is_sound = b"soun" in self.kinds and b"vide" not in self.kinds
+        plain = is_sound and self.times == [(1, 1)] and len(self.counts) == 1
+        return sum(self.counts) // (1000 if plain else 1)
 
 
 def check_tables(path: Path) -> None:
     """Raise `VideoError` where an MP4 or MOV (ISO/IEC 14496-12, 8.6 to 8.8) announces more samples
     than a film can have; other files are left to whoever reads them. Raises `OSError` too."""
-    announced = 0
+    tracks = [_Track()]  # the first one is of tables outside of any
     with path.open("rb") as file:
-        for content in _boxes(file):
-            announced += _samples(content)
-            if announced > _MOST_SAMPLES:
+        for kind, content in _boxes_of_file(file):
+            _read(kind, content, tracks)
+            if sum(track.samples for track in tracks) > _MOST_SAMPLES:
                 raise VideoError(f"{path}: announces more samples than a film can have")
 
 
-def _boxes(file: IO[bytes]) -> Iterator[bytes]:
-    """The content of each box of the file that may hold tables."""
+def _boxes_of_file(file: IO[bytes]) -> Iterator[tuple[bytes, memoryview]]:
+    """Those at its top that hold others, each with its content."""
     for _ in range(_MOST_BOXES):
         header = file.read(8)
         size, kind = int.from_bytes(header[:4], "big"), header[4:]
-        if len(kind) < 4 or not all(32 <= byte < 127 or byte == 0xA9 for byte in kind):
-            return
         length = size - 8
         if size == 0:
             length = _TO_THE_END
         elif size == 1:
             length = min(int.from_bytes(file.read(8), "big") - 16, _TO_THE_END)
-        if length < 0:
+        if len(kind) < 4 or length < 0:
             return
         after = file.tell() + length
-        if kind not in _DATA:
-            yield file.read(min(length, _MOST_READ))
+        if kind in _HOLDERS:
+            yield kind, memoryview(file.read(min(length, _MOST_READ)))
         file.seek(after)
 
 
-def _samples(content: bytes) -> int:
-    """How many samples the tables in it announce, and FFmpeg would enter one by one."""
-    fragments, track, found = 0, _Track(), 0
-    for table in _TABLE.finditer(content):
-        at, kind = table.end(), table[0]
-        if kind == b"cmov":  # packed tables, as QuickTime had them long ago
-            return _MOST_SAMPLES + 1
-        if kind == b"trak":
-            found += track.samples
-            track = _Track()
-        elif kind == b"hdlr":
-            track.kinds.append(content[at + 8 : at + 12])
-        elif kind == b"trun":
-            fragments += _number(content, at + 4)
-        elif kind == b"stts":
-            track.times.append(tuple(_number(content, at + place) for place in (4, 12)))
-        else:
-            track.counts.append(_number(content, at + 8))
-    return found + track.samples + fragments
+def _boxes(content: memoryview) -> Iterator[tuple[bytes, memoryview]]:
+    """Those in a box, each with its content."""
+    at = 0
+    while at + 8 <= len(content):
+        size, kind = _number(content, at), bytes(content[at + 4 : at + 8])
+        start, end = at + 8, at + size
+        if size == 0:
+            end = len(content)
+        elif size == 1:
+            start, end = at + 16, at + int.from_bytes(content[at + 8 : at + 16], "big")
+        if end < start:
+            return
+        yield kind, content[start:end]
+        at = end
 
 
-def _number(content: bytes, place: int) -> int:
+def _read(kind: bytes, content: memoryview, tracks: list[_Track], depth: int = 0) -> None:
+    """What a box, or one in it, says of the `tracks`: the last one, unless it begins another."""
+    if kind == b"trak":
+        tracks.append(_Track())
+    track = tracks[-1]
+    if kind in _HOLDERS and depth < _DEEPEST:
+        inside = content[4:] if kind == b"meta" and _number(content, 4) != 0x68646C72 else content
+        for one, its_content in _boxes(inside):
+            _read(one, its_content, tracks, depth + 1)
+    elif kind == b"hdlr":
+        track.kinds.append(bytes(content[8:12]))
+    elif kind == b"stts":
+        track.times.append((_number(content, 4), _number(content, 12)))
+    elif kind in (b"stsz", b"stz2"):
+        track.counts.append(_number(content, 8))
+    elif kind == b"trun":
+        track.counts.append(_number(content, 4))
+    elif kind == b"cmov":  # packed tables, as QuickTime had them long ago: nobody knows
+        track.counts.append(_MOST_SAMPLES + 1)
+
+
+def _number(content: memoryview, place: int) -> int:
     return int.from_bytes(content[place : place + 4], "big")
-
-
-class _Track:
-    """The tables of one."""
-
-    def __init__(self) -> None:
-        self.kinds: list[bytes] = []  # "vide", "soun", ...
-        self.counts: list[int] = []  # of samples
-        self.times: list[tuple[int, ...]] = []  # entries, and the first one's duration
-
-    @property
-    def samples(self) -> int:
-        # Sound that is not packed has a sample for each of its tens of thousands of times a second;
-        # FFmpeg enters those a thousand at a time.
-        plain = (
-            b"soun" in self.kinds
-            and b"vide" not in self.kinds
-            and self.times == [(1, 1)]
-            and len(self.counts) == 1
-        )
-        return sum(self.counts) // (1000 if plain else 1)

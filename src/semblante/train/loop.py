@@ -188,7 +188,7 @@ def train(
                     raise KeyboardInterrupt
             record = _record(run, epoch, public_faces, sample, started)
             if views is not None:
-                record["teacher_seconds"] = views.seconds
+                record["teacher_seconds"] = views.seconds(epoch)
             history.append(record)
             run.epoch = Epoch()
             if processes.first:

@@ -59,30 +59,37 @@ class TaughtViews:
         self._processes = processes
         self._bf16 = bf16
         self._targets = faces.targets
-        self.seconds = 0.0  # that the teachers looked before the epoch which is shown
-        self._said: dict[str, Tensor] = {}  # of each view, by its number: (n, 7), on the CPU
+        # Of each view, by its number: what was said, (n, 7), on the CPU, and how long it took.
+        self._said: dict[str, Tensor] = {}
+        self._took_s: dict[str, float] = {}
         if processes.from_first(resume and self._path.exists()):
-            self._said = load_tensors(self._path)[0]
+            self._said, self._took_s = load_tensors(self._path)
 
     def show(self, epoch: int, reporter: Reporter, interrupted: Callable[[], bool]) -> None:
         """Give the faces the view of `epoch`, counted from 1: its maps, and what the teachers say
         of it after the targets. Raises `KeyboardInterrupt` where it is `interrupted` while they
         look."""
         options, faces = self._objective.options, self._faces
-        self.seconds = 0.0
-        view = (epoch - 1) % options.teacher_views
-        torch.manual_seed(options.seed * 1_000_003 + options.epochs + 1 + view)  # no epoch's
-        faces.maps = random_affine(len(faces), options, faces.images.device)
-        if str(view) not in self._said:
+        number = (epoch - 1) % options.teacher_views
+        view = str(number)
+        torch.manual_seed(options.seed * 1_000_003 + options.epochs + 1 + number)  # no epoch's
+        # On the processor: a GPU would draw others, and what teachers said is kept.
+        maps = random_affine(len(faces), options, torch.device("cpu"))
+        faces.maps = maps.to(faces.images.device)
+        if view not in self._said:
             if self._processes.first:
-                reporter.teaching(view + 1, options.teacher_views)
+                reporter.teaching(number + 1, options.teacher_views)
             started = time.perf_counter()
-            self._said[str(view)] = self._look(interrupted).cpu()
+            self._said[view] = self._look(interrupted).cpu()
+            self._took_s[view] = time.perf_counter() - started
             if self._processes.first:
-                save_tensors(self._path, self._said, {})
-            self.seconds = time.perf_counter() - started
-        said = self._said[str(view)].to(self._targets.device)
+                save_tensors(self._path, self._said, self._took_s)
+        said = self._said[view].to(self._targets.device)
         faces.targets = torch.cat([self._targets, said], dim=1)
+
+    def seconds(self, epoch: int) -> float:
+        """That the teachers looked before `epoch`: 0 where they had seen its view already."""
+        return self._took_s[str(epoch - 1)] if epoch <= len(self._took_s) else 0.0
 
     def _look(self, interrupted: Callable[[], bool]) -> Tensor:
         """What the teachers say of each face, (n, 7), mapped as it is now."""
