@@ -271,6 +271,8 @@ def test_a_pnm_that_is_decoded_number_by_number_may_not_be_large() -> None:
     colours = np.array([[[0, 65535, 32768], [257, 514, 65000]]], ">u2")
     wide = load_image(b"P6 2 1 65535\n" + colours.tobytes())
     assert wide.tolist() == [[[0, 255, 128], [1, 2, 253]]]
+    assert wide.flags.writeable
+    assert wide.flags.c_contiguous
     assert load_image(b"P6 2500 1700 65535\n" + bytes(6 * 2500 * 1700)).shape == (1700, 2500, 3)
     with pytest.raises(ImageError, match="damaged or cut off"):
         load_image(b"P6 2 1 65535\n" + bytes(11))

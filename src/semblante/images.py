@@ -251,7 +251,7 @@ def _scans(file: IO[bytes]) -> int:
 def _from_wide_colours(levels: bytes, width: int, height: int) -> RgbImage:
     """Of a PNM with 16 bits for each colour, which Pillow would decode one by one."""
     found = np.frombuffer(levels, np.uint8, 6 * width * height)  # raises ValueError for fewer
-    return found[::2].reshape(height, width, 3)  # the upper half of each
+    return np.array(found[::2].reshape(height, width, 3))  # the upper half of each
 
 
 def _count(what: bytes, file: IO[bytes]) -> int:
