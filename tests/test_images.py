@@ -292,6 +292,21 @@ def test_a_picture_for_which_there_is_no_memory(monkeypatch: pytest.MonkeyPatch)
         load_image(EXAMPLE)
 
 
+def test_headers_without_end_cost_no_time() -> None:
+    """Pillow reads them byte by byte, or chunk by chunk, for up to twenty seconds."""
+    empty = b"\0\0\0\0teSt" + struct.pack(">I", zlib.crc32(b"teSt"))
+    data = encoded(Image.new("L", (5, 4), 7), "PNG")
+    start = 8 + 25  # the signature, and the first chunk
+    few = load_image(data[:start] + empty * 1000 + data[start:])
+    assert (few == 7).all()
+    with pytest.raises(ImageError, match="in more than 100000 chunks"):
+        load_image(data[:start] + empty * 200_000 + data[start:])
+    comments = b"P6\n" + b"# words\n" * 100
+    assert load_image(comments + b"1 1 255\n" + b"\1\2\3").tolist() == [[[1, 2, 3]]]
+    with pytest.raises(ImageError, match="a header of more than 100000 bytes"):
+        load_image(b"P6\n" + b"# words\n" * 20_000 + b"1 1 255\n" + b"\1\2\3")
+
+
 def test_a_tiffs_tiles_count_as_its_size() -> None:
     """They are decoded whole: of a picture of 16 x 16 in one of 40,000 x 40,000, 1.6 GB."""
     tags = {256: 16, 257: 16, 258: 8, 259: 32773, 262: 1, 277: 1, 322: 40_000, 323: 40_000,

@@ -54,6 +54,9 @@ MAX_PIPE_BYTES: Final = 500_000_000
 _MOST_SCANS: Final = 100
 # Pillow's time grows with the square of the comments in a PNM picture in plain text.
 _MOST_COMMENTS: Final = 100
+_COMMENT: Final = re.compile(rb"#[^\r\n]*")
+_LONGEST_HEADER: Final = 100_000
+_MOST_CHUNKS: Final = 100_000  # of a PNG; they usually hold eight kilobytes each
 _MOST_SLOW: Final = 4_000_000  # pixels of a PNM that Pillow decodes one by one
 # Pictures of more pixels are decoded one after the other: on the way one takes up to a gigabyte.
 _LARGE_PIXELS: Final = 25_000_000
@@ -222,12 +225,37 @@ def _opened(file: IO[bytes], formats: Sequence[str]) -> ImageFile.ImageFile:
         reader, accepts = Image.OPEN[name]
         taken = accepts is None or accepts(head)
         if taken and not isinstance(taken, str):  # which would say why it cannot be
+            if name == "PNG":
+                _check_chunks(file)
+            if name == "PPM":
+                _check_header(file)
             file.seek(0)
             try:
                 return reader(file, "")
             except (SyntaxError, IndexError, TypeError, struct.error):
                 continue  # it only began like one
     raise UnidentifiedImageError
+
+
+def _check_chunks(file: IO[bytes]) -> None:
+    """Raise `ValueError` for a PNG in more chunks than a picture has: Pillow takes its time with
+    each, however empty."""
+    file.seek(8)
+    for _ in range(_MOST_CHUNKS):
+        head = file.read(8)
+        if len(head) < 8:
+            return
+        file.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
+    raise ValueError(f"in more than {_MOST_CHUNKS} chunks")
+
+
+def _check_header(file: IO[bytes]) -> None:
+    """Raise `ValueError` for a PNM whose header, with its comments, is longer than any: Pillow
+    reads it byte by byte."""
+    file.seek(0)
+    words = _COMMENT.sub(b"", file.read(_LONGEST_HEADER)).split(None, 3)
+    if len(words) < 3 and file.read(1):
+        raise ValueError(f"a header of more than {_LONGEST_HEADER} bytes")
 
 
 # What is no data of a scan: any marker but those that stand in the midst of it. Before it there may
