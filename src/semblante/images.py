@@ -9,7 +9,6 @@ import errno
 import io
 import math
 import os
-import re
 import struct
 import threading
 from collections.abc import Mapping, Sequence
@@ -36,6 +35,13 @@ from PIL import (
 
 from semblante.errors import ImageError, MissingExtraError, reason_of
 from semblante.files import write_atomically
+from semblante.picture_files import (
+    MAX_PIPE_BYTES,
+    all_of,
+    check_start,
+    size_to_decode,
+    why_not_to_decode,
+)
 
 RgbImage = npt.NDArray[np.uint8]  # (H, W, 3), levels 0..255
 # A path, the bytes of a picture file, an open one, a picture of Pillow's, or an array of uint8: RGB
@@ -48,16 +54,6 @@ ImageSource = (
 # 150 megapixels, 450 MB once decoded: phones take pictures of 108. The size a file declares is
 # checked before anything is decoded.
 MAX_PIXELS: Final = 150_000_000
-MAX_PIPE_BYTES: Final = 500_000_000
-# A progressive JPEG comes in some ten scans, each of which goes over all of the picture; a small
-# file with thousands keeps the decoder busy for minutes.
-_MOST_SCANS: Final = 100
-# Pillow's time grows with the square of the comments in a PNM picture in plain text.
-_MOST_COMMENTS: Final = 100
-_COMMENT: Final = re.compile(rb"#[^\r\n]*")
-_LONGEST_HEADER: Final = 100_000
-_MOST_CHUNKS: Final = 100_000  # of a PNG; they usually hold eight kilobytes each
-_MOST_SLOW: Final = 4_000_000  # pixels of a PNM that Pillow decodes one by one
 # Pictures of more pixels are decoded one after the other: on the way one takes up to a gigabyte.
 _LARGE_PIXELS: Final = 25_000_000
 _LARGE: Final = threading.Lock()
@@ -176,23 +172,16 @@ def _decode(file: IO[bytes], name: str, max_pixels: int) -> RgbImage:
         formats = (*FORMATS, _heic_reader(name))
     try:
         image = _opened(file, formats)
-        width, height = _decoded_size(image)
+        width, height = size_to_decode(image)
         if width * height > max_pixels:
             raise ImageError(
                 f"{name}: {width}x{height} pixels are too many; "
                 f"at most {max_pixels / 1e6:g} megapixels are read"
             )
-        if image.format in ("JPEG", "MPO") and _scans(file) > _MOST_SCANS:
-            raise ImageError(f"{name}: a JPEG in more than {_MOST_SCANS} scans is not read")
-        if image.format == "PPM" and head[1:2] in b"123" and _count(b"#", file) > _MOST_COMMENTS:
-            raise ImageError(f"{name}: a PNM with more than {_MOST_COMMENTS} comments is not read")
         if image.format == "PPM" and image.tile[0].args == ("RGB", 65535):
-            return _from_wide_colours(_all_of(file)[image.tile[0].offset :], width, height)
-        if image.format == "PPM" and image.tile[0][0] != "raw" and width * height > _MOST_SLOW:
-            raise ImageError(
-                f"{name}: a PNM in plain text, or of other levels than 255 or 65535, is read up to "
-                f"{_MOST_SLOW // 1_000_000} megapixels"
-            )
+            return _from_wide_colours(all_of(file)[image.tile[0].offset :], *image.size)
+        if reason := why_not_to_decode(image, file):
+            raise ImageError(f"{name}: {reason}")
         with _LARGE if width * height > _LARGE_PIXELS else nullcontext():
             image.load()
             if image.format == "PNG" and not getattr(image, "is_animated", False):
@@ -225,10 +214,7 @@ def _opened(file: IO[bytes], formats: Sequence[str]) -> ImageFile.ImageFile:
         reader, accepts = Image.OPEN[name]
         taken = accepts is None or accepts(head)
         if taken and not isinstance(taken, str):  # which would say why it cannot be
-            if name == "PNG":
-                _check_chunks(file)
-            if name == "PPM":
-                _check_header(file)
+            check_start(name, file)
             file.seek(0)
             try:
                 return reader(file, "")
@@ -237,69 +223,10 @@ def _opened(file: IO[bytes], formats: Sequence[str]) -> ImageFile.ImageFile:
     raise UnidentifiedImageError
 
 
-def _check_chunks(file: IO[bytes]) -> None:
-    """Raise `ValueError` for a PNG in more chunks than a picture has: Pillow takes its time with
-    each, however empty."""
-    file.seek(8)
-    for _ in range(_MOST_CHUNKS):
-        head = file.read(8)
-        if len(head) < 8:
-            return
-        file.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
-    raise ValueError(f"in more than {_MOST_CHUNKS} chunks")
-
-
-def _check_header(file: IO[bytes]) -> None:
-    """Raise `ValueError` for a PNM whose header, with its comments, is longer than any: Pillow
-    reads it byte by byte."""
-    file.seek(0)
-    words = _COMMENT.sub(b"", file.read(_LONGEST_HEADER)).split(None, 3)
-    if len(words) < 3 and file.read(1):
-        raise ValueError(f"a header of more than {_LONGEST_HEADER} bytes")
-
-
-# What is no data of a scan: any marker but those that stand in the midst of it. Before it there may
-# be any number of further FF.
-_MARKER: Final = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
-_SOI, _EOI, _SOS = b"\xd8", b"\xd9", b"\xda"
-
-
-def _scans(file: IO[bytes]) -> int:
-    """How many scans a JPEG has (ITU-T T.81, annex B)."""
-    data = _all_of(file)
-    scans, at = 0, 0
-    while (marker := _MARKER.search(data, at)) and marker[1] != _EOI:
-        at = marker.end()
-        scans += marker[1] == _SOS
-        if marker[1] != _SOI:
-            at += int.from_bytes(data[at : at + 2], "big")
-    return scans
-
-
 def _from_wide_colours(levels: bytes, width: int, height: int) -> RgbImage:
     """Of a PNM with 16 bits for each colour, which Pillow would decode one by one."""
     found = np.frombuffer(levels, np.uint8, 6 * width * height)  # raises ValueError for fewer
     return np.array(found[::2].reshape(height, width, 3))  # the upper half of each
-
-
-def _count(what: bytes, file: IO[bytes]) -> int:
-    return _all_of(file).count(what)
-
-
-def _all_of(file: IO[bytes]) -> bytes:
-    """What is in it; whoever reads it goes on where they are."""
-    place = file.tell()
-    file.seek(0)
-    data = file.read(MAX_PIPE_BYTES)
-    file.seek(place)
-    return data
-
-
-def _decoded_size(image: Image.Image) -> tuple[int, int]:
-    """Width and height, or those of a TIFF's tile, which is decoded whole, where it is larger."""
-    tags = _tags(image)
-    width, height = tags.get(_TILE_WIDTH, 0), tags.get(_TILE_LENGTH, 0)
-    return max(image.size, (width, height), key=math.prod)
 
 
 def _is_heic(head: bytes) -> bool:
@@ -367,8 +294,7 @@ def _to_rgb(image: Image.Image, tags: Mapping[int, Any]) -> RgbImage:
     return np.array(image, dtype=np.uint8)  # a copy that may be written to
 
 
-# TIFF 6.0's tags
-_BITS, _PHOTOMETRIC, _TILE_WIDTH, _TILE_LENGTH, _SAMPLE_FORMAT = 258, 262, 322, 323, 339
+_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # TIFF 6.0's tags
 _WHITE_IS_ZERO, _UNSIGNED = 0, 1
 _AT_ONCE: Final = 1_000_000  # levels
 
