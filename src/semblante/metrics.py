@@ -16,6 +16,7 @@ Labels = npt.NDArray[np.int64]
 Probabilities = npt.NDArray[np.floating[Any]]
 _BINS: Final = 15  # of confidence, as in Guo et al.
 _DRAWS: Final = 1000
+_Z95: Final = 1.959964  # standard deviations that hold 95 % of a normal distribution
 
 
 def accuracy(labels: Labels, predicted: Labels) -> float:
@@ -25,7 +26,7 @@ def accuracy(labels: Labels, predicted: Labels) -> float:
 
 def wilson_interval(share: float, n: int) -> tuple[float, float]:
     """The 95 % confidence interval of a share seen in n trials (Wilson 1927)."""
-    z = 1.959964
+    z = _Z95
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     return max(0.0, centre - half), min(1.0, centre + half)
@@ -57,7 +58,7 @@ def paired_difference(
     ours, theirs = int((first & ~second).sum()), int((second & ~first).sum())
     # Half a face more in each of the four kinds: so it is right for few faces, too.
     b, c, m = ours + 0.5, theirs + 0.5, n + 2
-    half = 1.959964 * math.sqrt(b + c - (b - c) ** 2 / m) / m
+    half = _Z95 * math.sqrt(b + c - (b - c) ** 2 / m) / m
     middle = (b - c) / m
     apart = ours + theirs
     tail = term = 1  # (apart choose 0) + (apart choose 1) + ...

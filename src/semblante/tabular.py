@@ -26,13 +26,14 @@ TRACK_COLUMNS: Final = (
     "path", "track", "first_s", "last_s", "frames", "of_frames", "emotion", *EMOTIONS,
     *(f"{emotion}_share" for emotion in EMOTIONS), "error",
 )  # fmt: skip
-# What is in them; in all others real numbers.
-WHOLE_COLUMNS: Final = (
-    "frame", "width", "height", "face", "track", *BOX_COLUMNS, "frames", "of_frames",
-)  # fmt: skip
-TEXT_COLUMNS: Final = ("path", "emotion", "error")
 # Of a model's answers on a split, before the probabilities of its classes.
 ANSWER_COLUMNS: Final = ("row", "name", "label", "predicted", "in_training")
+# What is in them; in all others real numbers.
+WHOLE_COLUMNS: Final = (
+    "frame", "width", "height", "face", "track", *BOX_COLUMNS, "frames", "of_frames", "row",
+)  # fmt: skip
+TEXT_COLUMNS: Final = ("path", "emotion", "error", "name", "label", "predicted")
+TRUTH_COLUMNS: Final = ("in_training",)
 
 
 def face_rows(analysis: Analysis) -> Iterator[Row]:

@@ -137,9 +137,9 @@ def evaluate_command(
         votes = votes_beside(data)
     written = {"--confusion": confusion, "--reliability": reliability, "--answers": answers}
     outputs = {option: path for option, path in written.items() if path is not None}
+    models = [Path(one) for one in (model, against) if one is not None]
     for option, path in outputs.items():
-        other_file = None if against is None else Path(against)
-        not_an_input(option, path, data, votes, exclude, Path(model), other_file)
+        not_an_input(option, path, data, votes, exclude, *models)
         if option == "--answers":
             if path.suffix.lower() not in (".csv", ".parquet"):
                 raise OptionError(f"{option} {path}: expected a name that ends in .csv or .parquet")
@@ -183,12 +183,8 @@ def evaluate_command(
             difference = compare(evaluation, evaluate(other, dataset, split, **how))
     if answers is not None:
         names = None if dataset.names is None else dataset.names.tolist()
-        write_atomically(
-            answers,
-            lambda beside: write_answers(
-                evaluation, names, beside, format_of("--answers", answers)
-            ),
-        )
+        form = format_of("--answers", answers)
+        write_atomically(answers, lambda beside: write_answers(evaluation, names, beside, form))
     if confusion is not None:
         draw_confusion(evaluation, confusion, lang)
     if reliability is not None:

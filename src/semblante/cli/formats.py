@@ -21,6 +21,7 @@ from semblante.tabular import (
     COLUMNS,
     TEXT_COLUMNS,
     TRACK_COLUMNS,
+    TRUTH_COLUMNS,
     WHOLE_COLUMNS,
     Row,
     answer_rows,
@@ -130,9 +131,9 @@ def _write_parquet(columns: Sequence[str], rows: Iterator[Row], path: Path) -> N
         from pyarrow import parquet
     except ImportError:
         raise MissingExtraError("writing Parquet", "parquet") from None
-    kinds = dict.fromkeys((*WHOLE_COLUMNS, "row"), pyarrow.int32())
-    kinds |= dict.fromkeys((*TEXT_COLUMNS, "name", "label", "predicted"), pyarrow.string())
-    kinds |= {"in_training": pyarrow.bool_()}
+    kinds = dict.fromkeys(WHOLE_COLUMNS, pyarrow.int32())
+    kinds |= dict.fromkeys(TEXT_COLUMNS, pyarrow.string())
+    kinds |= dict.fromkeys(TRUTH_COLUMNS, pyarrow.bool_())
 
     def text(value: Any) -> Any:
         # A file name need not be UTF-8, which Parquet's text must be: as in the CSV.
