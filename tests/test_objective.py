@@ -395,6 +395,22 @@ def test_a_student_learns_from_its_teachers_alone(patterns: Dataset, tmp_path: P
     assert not (tmp_path / "run").exists()
 
 
+def test_only_who_learnt_the_votes_teaches_them(patterns: Dataset, tmp_path: Path) -> None:
+    votes, one = votes_for(patterns), replace(QUICK, epochs=1)
+    learnt(patterns, tmp_path / "knows", replace(one, ferplus_weight=1.0), votes=votes)
+    learnt(patterns, tmp_path / "knows-not", one)
+    teachers = (str(tmp_path / "knows"), str(tmp_path / "knows-not"))
+    options = replace(one, ferplus_weight=1.0, teach_votes=True, teachers=teachers)
+    with pytest.raises(OptionError, match=r"learnt FER\+'s votes, found .*knows-not, .* 7 numbers"):
+        learnt(patterns, tmp_path / "student", options, votes=votes)
+    assert not (tmp_path / "student").exists()
+    for views in (0, 1):
+        chosen = replace(options, teachers=teachers[:1], epochs=2, teacher_views=views)
+        learnt(patterns, tmp_path / f"student-{views}", chosen, votes=votes)
+    said, _ = load_tensors(tmp_path / "student-1" / "taught.safetensors")
+    assert said["0"].shape == (84, 15)
+
+
 def test_an_exported_teacher_says_what_its_run_says(patterns: Dataset, tmp_path: Path) -> None:
     learnt(patterns, tmp_path / "teacher", QUICK)
     export(tmp_path / "teacher", tmp_path / "teacher.onnx", patterns)
@@ -421,6 +437,23 @@ def test_teachers_look_at_the_mirror_image_where_they_are_told() -> None:
         torch.softmax(logits / 2, dim=1) for logits in (inputs[:, 0, 0], inputs[:, 0, 0].flip(1))
     ]
     assert float(found) == pytest.approx(float(distillation(ours, (soft[0] + soft[1]) / 2, 2.0)))
+
+
+def test_teachers_teach_the_votes_too_where_they_are_told() -> None:
+    torch.manual_seed(0)
+    ours, theirs = torch.randn(2, 4, 15)
+    targets = torch.cat([torch.randn(4, 7).softmax(dim=1), torch.randn(4, 8).softmax(dim=1)], dim=1)
+    options = TrainOptions(
+        teachers=("a",), distill_weight=0.7, temperature=2.0, ferplus_weight=0.5, teach_votes=True
+    )
+    objective = Objective(options, teachers=[lambda _: theirs])
+    found = objective(lambda _: [ours], torch.zeros(4, 1, 2, 2), targets)
+    expected = 0.0
+    for part, weight in ((slice(0, 7), 1.0), (slice(7, 15), 0.5)):
+        plain = -(targets[:, part] * ours[:, part].log_softmax(dim=1)).sum(dim=1).mean()
+        soft = (theirs[:, part] / 2).softmax(dim=1)
+        expected += weight * (0.3 * plain + 0.7 * distillation(ours[:, part], soft, 2.0))
+    torch.testing.assert_close(found, expected)
 
 
 def test_teachers_see_what_is_covered_for_the_network(patterns: Dataset) -> None:

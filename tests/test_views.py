@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from semblante.data import Dataset
 from semblante.errors import ModelError
-from semblante.train.batches import Faces
+from semblante.train.batches import Faces, warp
 from semblante.train.checkpoint import load_tensors
 from semblante.train.distributed import ALONE
 from semblante.train.loop import train
@@ -84,6 +84,26 @@ def test_the_error_is_that_of_teachers_who_look_now(patterns: Dataset, tmp_path:
     torch.testing.assert_close(objective(lambda _: [ours], inputs, targets), expected)
     half = distillation(ours, targets[:, 7:], 2.0) / 2
     assert float(half) < float(expected)
+
+
+def test_where_teachers_look_at_both_either_side_is_shown(
+    patterns: Dataset, tmp_path: Path
+) -> None:
+    faces = Faces(patterns.split("Training"), torch.device("cpu"))
+    faces.targets = smoothed(faces.labels, 0.1)
+    objective = Objective(replace(PLAIN, mirrored_teachers=True), teachers=[Looks()])
+    views = TaughtViews(tmp_path, faces, objective, ALONE, bf16=False, resume=False)
+    seen, said = [], []
+    for epoch in (1, 3):  # which have the same view
+        views.show(epoch, Silent(), lambda: False)
+        seen.append(warp(faces.images.float(), faces.maps))
+        said.append(faces.targets[:, 7:])
+    other = torch.tensor([not torch.equal(*pair) for pair in zip(*seen, strict=True)])
+    assert 0.2 < other.float().mean() < 0.8
+    torch.testing.assert_close(seen[1][other], seen[0][other].flip(-1), atol=0.05, rtol=0)
+    assert torch.equal(*said)
+    views.show(3, Silent(), lambda: False)  # as a run that goes on does
+    assert torch.equal(warp(faces.images.float(), faces.maps), seen[1])
 
 
 def test_small_faces_are_taught_by_their_whole_size(patterns: Dataset, tmp_path: Path) -> None:

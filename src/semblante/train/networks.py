@@ -18,6 +18,7 @@ from semblante.train.feedforward import (
     feed_forward_twin,
     residual_network,
 )
+from semblante.train.objective import N_WITH_FERPLUS
 from semblante.train.options import TrainOptions
 from semblante.train.recurrent import LiangHuNetwork, RecurrentNetwork
 
@@ -111,11 +112,14 @@ def check_fits(
             f"all_steps_weight is above 0, but {options.network} has no steps of its own "
             "to classify: choose 0 for it"
         )
+    # Before a series of runs nobody has loaded the teachers yet.
+    named_teachers = list(zip(options.teachers, teachers, strict=False))
     if options.small_until > 0:
-        # Before a series of runs nobody has loaded the teachers yet.
-        named = [(options.network, network), *zip(options.teachers, teachers, strict=False)]
-        for name, one in named:
+        for name, one in [(options.network, network), *named_teachers]:
             _check_small(name, one, options.small_side)
+    if options.teach_votes:
+        for name, one in named_teachers:
+            _check_votes(name, one)
     if batch == 1:
         side = options.small_side if options.small_until else FACE_SIZE
         _check_one(options.network, network, side)
@@ -143,6 +147,16 @@ def _check_small(name: str, network: nn.Module, side: int) -> None:
         raise OptionError(
             f"small_until is above 0, but {name} takes no faces of {side} pixels: choose 0 for it"
         ) from None
+
+
+def _check_votes(name: str, teacher: nn.Module) -> None:
+    with torch.no_grad():
+        n = copy.deepcopy(teacher).cpu().eval()(torch.zeros(1, 1, FACE_SIZE, FACE_SIZE)).shape[1]
+    if n != N_WITH_FERPLUS:
+        raise OptionError(
+            f"teach_votes: expected a teacher that learnt FER+'s votes, found {name}, which gives "
+            f"{n} numbers for each face instead of {N_WITH_FERPLUS}"
+        )
 
 
 def _check_one(name: str, network: nn.Module, side: int) -> None:

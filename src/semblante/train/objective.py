@@ -2,7 +2,7 @@
 
 A target is a row of numbers: a probability for each emotion; where FER+'s votes are learnt as well,
 one for each of FER+'s eight emotions after those; and last, where teachers have looked at the faces
-beforehand (`views.py`), what they say of each emotion. Mixing two faces mixes their rows.
+beforehand (`views.py`), what they say of the first, or of all. Mixing two faces mixes their rows.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class Objective:
         options = self.options
         taught = None
         if options.teacher_views:
-            targets, taught = targets[:, :-N_EMOTIONS], targets[:, -N_EMOTIONS:]
+            targets, taught = targets.tensor_split([-self.n_taught], dim=1)
         elif self.teachers:
             taught = self.taught(inputs if whole is None else whole)
         *earlier, last = (
@@ -131,27 +131,42 @@ class Objective:
 
     def _error(self, logits: Tensor, targets: Tensor, taught: Tensor | None) -> Tensor:
         options = self.options
-        ours = logits[:, :N_EMOTIONS]
-        error = weighted_cross_entropy(ours, targets[:, :N_EMOTIONS], self.weights)
+        emotions, votes = heads(logits)
+        target, target_votes = heads(targets)
+        error = weighted_cross_entropy(emotions, target, self.weights)
         if options.ferplus_weight > 0:
-            votes = targets[:, N_EMOTIONS:]
-            error = error + options.ferplus_weight * F.cross_entropy(logits[:, N_EMOTIONS:], votes)
+            error = error + options.ferplus_weight * F.cross_entropy(votes, target_votes)
         if taught is None:
             return error
+        said, said_votes = heads(taught)
+        from_teachers = distillation(emotions, said, options.temperature)
+        if options.teach_votes:
+            of_votes = distillation(votes, said_votes, options.temperature)
+            from_teachers = from_teachers + options.ferplus_weight * of_votes
         share = options.distill_weight
-        return (1 - share) * error + share * distillation(ours, taught, options.temperature)
+        return (1 - share) * error + share * from_teachers
+
+    @property
+    def n_taught(self) -> int:
+        """Numbers that teachers give for each face."""
+        return N_WITH_FERPLUS if self.options.teach_votes else N_EMOTIONS
 
     @torch.no_grad()
     def taught(self, inputs: Tensor) -> Tensor:
         """What the teachers, on average, say of faces as they are here: probabilities (n, 7), at
-        the recipe's temperature."""
+        the recipe's temperature; with `teach_votes` (n, 15), of FER+'s emotions as well."""
         views = [inputs, inputs.flip(-1)] if self.options.mirrored_teachers else [inputs]
-        soft = [
-            torch.softmax(teacher(view).float()[:, :N_EMOTIONS] / self.options.temperature, dim=1)
-            for teacher in self.teachers
-            for view in views
-        ]
+        soft = []
+        for teacher in self.teachers:
+            for view in views:
+                logits = teacher(view).float()[:, : self.n_taught] / self.options.temperature
+                soft.append(torch.cat([part.softmax(dim=1) for part in heads(logits)], dim=1))
         return torch.stack(soft).mean(dim=0)
+
+
+def heads(numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """Those of FER2013's emotions, (n, 7), and of FER+'s, (n, 8); (n, 0) where there are none."""
+    return numbers[:, :N_EMOTIONS], numbers[:, N_EMOTIONS:]
 
 
 def distillation(logits: Tensor, taught: Tensor, temperature: float) -> Tensor:

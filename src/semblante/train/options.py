@@ -84,6 +84,9 @@ class TrainOptions:
     mirrored_teachers: bool = _option(
         False, "with teachers: they look at each face's mirror image as well"
     )
+    teach_votes: bool = _option(
+        False, "with teachers: they teach what they say of FER+'s votes as well"
+    )
     teacher_views: int = _option(
         0,
         "with teachers: they look at so many random views of each face, once, which come an epoch "
@@ -147,8 +150,9 @@ class TrainOptions:
         self._check_of_use(
             "teachers",
             bool(self.teachers),
-            ("distill_weight", "temperature", "mirrored_teachers", "teacher_views"),
+            ("distill_weight", "temperature", "mirrored_teachers", "teach_votes", "teacher_views"),
         )
+        self._check_of_use("ferplus_weight", self.ferplus_weight > 0, ("teach_votes",))
         if self.teachers and self.distill_weight == 0:
             raise OptionError("teachers are of no use with a distill_weight of 0")
         if self.teacher_views >= self.epochs:

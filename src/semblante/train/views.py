@@ -5,7 +5,8 @@ time. With `teacher_views` it looks at that many random views of each face, once
 of them is kept in the run folder; the student sees one after another, an epoch each, and begins
 again with the first (Shen & Xing, ECCV 2022, section 3). What differs from epoch to epoch then is
 the light, what is blurred, erased or covered, and which faces are mixed; the teachers know nothing
-of these.
+of these. Of teachers that look at the mirror image as well (`mirrored_teachers`), who say the same
+of both, the student sees either.
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ class TaughtViews:
         self._processes = processes
         self._bf16 = bf16
         self._targets = faces.targets
-        # Of each view, by its number: what was said, (n, 7), on the CPU, and how long it took.
+        # Of each view, by its number: what was said, (n, 7 or 15), on the CPU, and the seconds that
+        # it took.
         self._said: dict[str, Tensor] = {}
         self._took_s: dict[str, float] = {}
         if processes.from_first(resume and self._path.exists()):
@@ -72,9 +74,13 @@ class TaughtViews:
         options, faces = self._objective.options, self._faces
         number = (epoch - 1) % options.teacher_views
         view = str(number)
-        torch.manual_seed(options.seed * 1_000_003 + options.epochs + 1 + number)  # no epoch's
+        no_epochs = options.seed * 1_000_003 + options.epochs + 1  # seeds from here on are not
+        torch.manual_seed(no_epochs + number)
         # On the processor: a GPU would draw others, and what teachers said is kept.
         maps = random_affine(len(faces), options, torch.device("cpu"))
+        if options.mirrored_teachers:
+            torch.manual_seed(no_epochs + options.teacher_views + epoch)
+            maps = either_way(maps)
         faces.maps = maps.to(faces.images.device)
         if view not in self._said:
             if self._processes.first:
@@ -92,7 +98,7 @@ class TaughtViews:
         return self._took_s[str(epoch - 1)] if epoch <= len(self._took_s) else 0.0
 
     def _look(self, interrupted: Callable[[], bool]) -> Tensor:
-        """What the teachers say of each face, (n, 7), mapped as it is now."""
+        """What the teachers say of each face, (n, 7 or 15), mapped as it is now."""
         faces, parts = self._faces, []
         assert faces.maps is not None
         for images, maps in zip(
@@ -103,3 +109,9 @@ class TaughtViews:
             with autocast(images.device, self._bf16):
                 parts.append(self._objective.taught(warp(standardise(images.float()), maps)))
         return torch.cat(parts)
+
+
+def either_way(maps: Tensor) -> Tensor:
+    """Half of the `maps` (n, 2, 3), at random, give the mirror image of the view they gave."""
+    mirror = torch.where(torch.rand(len(maps), 1) < 0.5, -1.0, 1.0)
+    return torch.cat([maps[:, :, :1] * mirror[:, None], maps[:, :, 1:]], dim=2)
