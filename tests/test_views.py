@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from semblante.data import Dataset
-from semblante.errors import ModelError
+from semblante.errors import ModelError, OptionError
 from semblante.train.batches import Faces, warp
 from semblante.train.checkpoint import load_tensors
 from semblante.train.distributed import ALONE
@@ -189,3 +189,54 @@ def test_teachers_that_have_seen_all_are_needed_no_longer(
     assert [record["epoch"] for record in rest.records] == [2, 3]
     with pytest.raises(ModelError, match="unknown model"):
         run(patterns, options, tmp_path / "new")
+
+
+def test_another_run_takes_over_what_the_teachers_said(
+    patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(patterns, replace(QUICK, epochs=1), tmp_path / "teacher")
+    options = replace(QUICK, epochs=3, teachers=(str(tmp_path / "teacher"),), teacher_views=2)
+    run(patterns, options, tmp_path / "first")
+    looks_of = str(tmp_path / "first")
+    looked = []
+    taught = Objective.taught
+    monkeypatch.setattr(Objective, "taught", lambda *of: looked.append(1) or taught(*of))
+    monkeypatch.chdir(tmp_path)
+    run(patterns, replace(options, looks_of="first"), tmp_path / "again")
+    one, other = weights(tmp_path / "first"), weights(tmp_path / "again")
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert not looked
+    _, more = run(
+        patterns, replace(options, looks_of=looks_of, teacher_views=3, epochs=4, seed=5),
+        tmp_path / "more",
+    )  # fmt: skip
+    assert looked
+    assert [record["teacher_seconds"] > 0 for record in more.records] == [False, False, True, False]
+    kept = [load_tensors(tmp_path / name / "taught.safetensors")[0] for name in ("first", "more")]
+    assert list(kept[1]) == ["0", "1", "2"]
+    assert all(torch.equal(kept[0][view], kept[1][view]) for view in ("0", "1"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rotation": 5.0}, r"looks_of: .*first had rotation 0\.0, expected 5\.0"),
+        ({"teachers": ("rcnn-medium",)}, "looks_of: .*first had other teachers, or"),
+        ({"looks_of": "teacher"}, "looks_of: the teachers of .*teacher have not looked at any"),
+        ({"looks_of": "nothing"}, "nothing.config.json: cannot be read"),
+        ({"teacher_views": 0}, r"looks_of \(.*\) is of no use without teacher_views"),
+    ],
+)
+def test_what_the_teachers_of_another_run_said_must_be_of_use(
+    patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, object], message: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    run(patterns, replace(QUICK, epochs=1), tmp_path / "teacher")
+    options = replace(
+        QUICK, rotation=0.0, epochs=2, teachers=("teacher",), teacher_views=1, looks_of=""
+    )
+    run(patterns, options, tmp_path / "first")
+    with pytest.raises((OptionError, ModelError), match=message):
+        run(patterns, replace(options, **{"looks_of": "first", **changes}), tmp_path / "second")
+    assert not (tmp_path / "second").exists()

@@ -49,7 +49,7 @@ from semblante.train.run_folder import (
 )
 from semblante.train.state import Epoch, TrainingState, load_best, n_outputs
 from semblante.train.targets import kept_targets, read_estimates
-from semblante.train.views import TaughtViews, all_are_taught
+from semblante.train.views import TaughtViews, check_looks, teachers_are_needed
 
 # Training accuracy is followed on this many of its faces, without augmentation and with the
 # same averaged weights as PublicTest: only then does the gap between the two curves mean
@@ -92,6 +92,7 @@ def train(
         initial=_absolute(options.initial),
         teachers=tuple(map(_absolute, options.teachers)),
         estimates=_absolute(options.estimates),
+        looks_of=_absolute(options.looks_of),
     )
     training, public = dataset.split("Training"), dataset.split("PublicTest")
     votes = votes_of_training(dataset, options, votes)
@@ -119,7 +120,7 @@ def train(
     device = this_device()
     faces, public_faces = Faces(training, device), Faces(public, device)
     teachers = []
-    if not processes.from_first(resume and all_are_taught(run_dir, options)):
+    if processes.from_first(teachers_are_needed(run_dir, options, resume=resume)):
         teachers = [network_of(teacher, faces) for teacher in options.teachers]
     untrained = build_network(options.network, n_outputs(options))
     check_outputs(options.network, untrained, n_outputs(options))
@@ -129,6 +130,8 @@ def train(
         check_norms(untrained)
     if not resume:
         check_free(run_dir)
+        if options.looks_of:
+            check_looks(config)
     bf16 = processes.from_first(config.bf16 if resume else use_bf16(options.precision, device))
 
     keep_freed_memory()

@@ -92,6 +92,11 @@ class TrainOptions:
         "with teachers: they look at so many random views of each face, once, which come an epoch "
         "each; 0: at every batch anew",
     )
+    looks_of: str = _option(
+        "",
+        "with teacher_views: run folder with the same teachers, whatever its seed and network, "
+        "whose views they need not look at again",
+    )
     patience: int = _option(0, "stop when PublicTest has not improved for so many epochs; 0: never")
     small_side: int = _option(32, "side in pixels of the faces that are small at first")
     small_until: float = _option(
@@ -153,6 +158,7 @@ class TrainOptions:
             ("distill_weight", "temperature", "mirrored_teachers", "teach_votes", "teacher_views"),
         )
         self._check_of_use("ferplus_weight", self.ferplus_weight > 0, ("teach_votes",))
+        self._check_of_use("teacher_views", self.teacher_views > 0, ("looks_of",))
         if self.teachers and self.distill_weight == 0:
             raise OptionError("teachers are of no use with a distill_weight of 0")
         if self.teacher_views >= self.epochs:

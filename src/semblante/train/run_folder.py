@@ -104,7 +104,7 @@ def check_same(run_dir: Path, ours: RunConfig) -> RunConfig:
         raise RunFolderError(f"{run_dir} was trained with other FER+ votes than the ones given")
     before, now = asdict(theirs.options), asdict(ours.options)
     # A relative path to weights that are gone since.
-    for name in ("initial", "estimates"):
+    for name in ("initial", "estimates", "looks_of"):
         now[name] = _as_before(before[name], now[name])
     if len(before["teachers"]) == len(now["teachers"]):
         now["teachers"] = tuple(map(_as_before, before["teachers"], now["teachers"]))

@@ -7,6 +7,9 @@ again with the first (Shen & Xing, ECCV 2022, section 3). What differs from epoc
 the light, what is blurred, erased or covered, and which faces are mixed; the teachers know nothing
 of these. Of teachers that look at the mirror image as well (`mirrored_teachers`), who say the same
 of both, the student sees either.
+
+The views are the same for every seed: another run by the same teachers may take over what they said
+(`looks_of`).
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from semblante.errors import OptionError
 from semblante.preprocess import standardise
 from semblante.train.batches import Faces, random_affine, warp
 from semblante.train.checkpoint import load_tensors, save_tensors
@@ -27,17 +31,42 @@ from semblante.train.measure import autocast
 from semblante.train.objective import Objective
 from semblante.train.options import TrainOptions
 from semblante.train.reporter import Reporter
-from semblante.train.run_folder import TAUGHT
+from semblante.train.run_folder import TAUGHT, RunConfig, read_config
 
 _BATCH: Final = 256
+# What the teachers see, and how they are asked.
+_OF_LOOKS: Final = (
+    "rotation", "scale", "shift", "mirrored_teachers", "teach_votes", "temperature",
+)  # fmt: skip
 
 
-def all_are_taught(run_dir: Path, options: TrainOptions) -> bool:
-    """Have the teachers of this run looked at all that they are to look at?"""
-    path = run_dir / TAUGHT
-    return options.teacher_views > 0 and (
-        path.exists() and len(load_tensors(path)[0]) == options.teacher_views
-    )
+def teachers_are_needed(run_dir: Path, options: TrainOptions, *, resume: bool) -> bool:
+    """Or have they looked at all that is to be seen: in this run, which goes on, or in the one that
+    `looks_of` names?"""
+    path = (run_dir if resume else Path(options.looks_of)) / TAUGHT
+    known = options.teacher_views > 0 and (resume or options.looks_of) and path.exists()
+    return not known or len(load_tensors(path)[0]) < options.teacher_views
+
+
+def check_looks(ours: RunConfig) -> None:
+    """Raise `OptionError` where our teachers would say something else of our views than those of
+    the run that `looks_of` names, `ModelError` where there is none."""
+    place = ours.options.looks_of
+    theirs = read_config(Path(place))
+    if not (Path(place) / TAUGHT).exists():
+        raise OptionError(f"looks_of: the teachers of {place} have not looked at any view yet")
+    if theirs.dataset_sha256 != ours.dataset_sha256:
+        raise OptionError(f"looks_of: {place} was trained on another dataset than the one given")
+    teachers = [
+        [config.weights_sha256.get(teacher) for teacher in config.options.teachers]
+        for config in (theirs, ours)
+    ]
+    if teachers[0] != teachers[1] or None in teachers[1]:
+        raise OptionError(f"looks_of: {place} had other teachers, or they have changed since")
+    for name in _OF_LOOKS:
+        before, now = (getattr(config.options, name) for config in (theirs, ours))
+        if before != now:
+            raise OptionError(f"looks_of: {place} had {name} {before}, expected {now}")
 
 
 class TaughtViews:
@@ -53,7 +82,8 @@ class TaughtViews:
         bf16: bool,
         resume: bool,
     ) -> None:
-        """`faces` with their targets; with `resume`, what the run folder has of them is used."""
+        """`faces` with their targets; with `resume`, what the run folder has of them is used, else
+        what the one that `looks_of` names has."""
         self._path = run_dir / TAUGHT
         self._faces = faces
         self._objective = objective
@@ -64,8 +94,15 @@ class TaughtViews:
         # it took.
         self._said: dict[str, Tensor] = {}
         self._took_s: dict[str, float] = {}
+        looks_of, n_views = objective.options.looks_of, objective.options.teacher_views
         if processes.from_first(resume and self._path.exists()):
             self._said, self._took_s = load_tensors(self._path)
+        elif looks_of:
+            said, _ = load_tensors(Path(looks_of) / TAUGHT)
+            self._said = {view: said[view] for view in map(str, range(n_views)) if view in said}
+            self._took_s = dict.fromkeys(self._said, 0.0)
+            if processes.first:
+                save_tensors(self._path, self._said, self._took_s)
 
     def show(self, epoch: int, reporter: Reporter, interrupted: Callable[[], bool]) -> None:
         """Give the faces the view of `epoch`, counted from 1: its maps, and what the teachers say
@@ -74,12 +111,13 @@ class TaughtViews:
         options, faces = self._objective.options, self._faces
         number = (epoch - 1) % options.teacher_views
         view = str(number)
-        no_epochs = options.seed * 1_000_003 + options.epochs + 1  # seeds from here on are not
-        torch.manual_seed(no_epochs + number)
+        torch.manual_seed(-1 - number)  # no epoch's
         # On the processor: a GPU would draw others, and what teachers said is kept.
         maps = random_affine(len(faces), options, torch.device("cpu"))
         if options.mirrored_teachers:
-            torch.manual_seed(no_epochs + options.teacher_views + epoch)
+            torch.manual_seed(
+                options.seed * 1_000_003 + options.epochs + epoch
+            )  # no epoch's either
             maps = either_way(maps)
         faces.maps = maps.to(faces.images.device)
         if view not in self._said:
