@@ -109,6 +109,7 @@ def audit_command(
     if folds:
         require("train", "judging in folds", "torch", "safetensors", "matplotlib")
         from semblante.train.crossval import fold_recipe
+        from semblante.train.own import short
 
         recipe = fold_recipe(network or _NETWORK, _EPOCHS if epochs is None else epochs)
         # The runs' curves are pictures; the report is none.
@@ -123,7 +124,7 @@ def audit_command(
     ferplus = _votes(votes, path, dataset)
     out.mkdir(parents=True, exist_ok=True)
     if folds:
-        judge = f"{folds} folds of {recipe.network}, {recipe.epochs} epochs"
+        judge = f"{folds} folds of {short(recipe.network)}, {recipe.epochs} epochs"
         estimates = _by_folds(dataset, recipe, folds, work or out / "runs", source, lang)
     else:
         judge = Path(model or DEFAULT_MODEL).name

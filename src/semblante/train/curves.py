@@ -14,6 +14,7 @@ from semblante.emotions import EMOTIONS, emotion_name
 from semblante.files import write_atomically
 from semblante.metrics import wilson_interval
 from semblante.train.options import TrainOptions
+from semblante.train.own import short
 from semblante.translation import translated
 
 # The two accuracies are estimates, of some thousand faces for FER2013: a gap of less than 4 points
@@ -106,7 +107,7 @@ def describe_confusion(confusion: npt.NDArray[np.int64], language: str = "en") -
 
 def run_title(options: TrainOptions, language: str) -> str:
     """Of a picture."""
-    return translated(f"{options.network}, seed {options.seed}", language)
+    return translated(f"{short(options.network)}, seed {options.seed}", language)
 
 
 def draw_curves(

@@ -40,6 +40,7 @@ from semblante.train.merge import merged
 from semblante.train.networks import count_parameters
 from semblante.train.objective import N_EMOTIONS
 from semblante.train.options import TrainOptions
+from semblante.train.own import short
 from semblante.train.precision import PRECISIONS, halve, quantise
 from semblante.train.recurrent import every_step
 
@@ -96,7 +97,7 @@ def export(
     if config.options.needs_votes:
         learnt += ", and FER+'s votes on it"
     about = {
-        "network": config.options.network,
+        "network": short(config.options.network),
         "labels": list(EMOTIONS),
         "input": asdict(InputSpec()),
         "steps": list(getattr(trained, "steps", ())),

@@ -34,6 +34,7 @@ from semblante.train.measure import autocast, logits_of, loss_and_accuracy
 from semblante.train.networks import build_network, check_fits, check_outputs
 from semblante.train.objective import N_EMOTIONS, Objective, class_weights, mixed
 from semblante.train.options import TrainOptions
+from semblante.train.own import absolute, network_sha256
 from semblante.train.processor import keep_freed_memory, placed, this_device, use_bf16
 from semblante.train.reporter import Record, Reporter
 from semblante.train.run_folder import (
@@ -89,6 +90,7 @@ def train(
     processes = all_processes()
     options = replace(
         options,
+        network=absolute(options.network),
         initial=_absolute(options.initial),
         teachers=tuple(map(_absolute, options.teachers)),
         estimates=_absolute(options.estimates),
@@ -105,6 +107,7 @@ def train(
         weights_sha256=weights_sha256(
             filter(None, (options.initial, *options.teachers, options.estimates))
         ),
+        network_sha256=network_sha256(options.network),
     )
     resume = resume and processes.from_first(holds_run(run_dir))
     if resume:

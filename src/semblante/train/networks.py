@@ -20,6 +20,7 @@ from semblante.train.feedforward import (
 )
 from semblante.train.objective import N_WITH_FERPLUS
 from semblante.train.options import TrainOptions
+from semblante.train.own import build_own, file_of
 from semblante.train.recurrent import LiangHuNetwork, RecurrentNetwork
 
 Builder = Callable[[int], nn.Module]  # a network with so many outputs
@@ -96,10 +97,18 @@ NETWORKS: Final[dict[str, Builder]] = {
 
 
 def build_network(name: str, n_outputs: int = 7) -> nn.Module:
-    """A freshly initialised network of `NETWORKS`; raises `OptionError` for another name."""
-    if name not in NETWORKS:
-        raise OptionError(f"unknown network {name!r}; known: {', '.join(NETWORKS)}")
-    return NETWORKS[name](n_outputs)
+    """A freshly initialised network of `NETWORKS`, or of somebody's own, see `own.py`; raises
+    `OptionError` for another name."""
+    if not is_known(name):
+        raise OptionError(
+            f"unknown network {name!r}; known: {', '.join(NETWORKS)}, and FILE.py:FUNCTION"
+        )
+    return NETWORKS[name](n_outputs) if name in NETWORKS else build_own(name, n_outputs)
+
+
+def is_known(name: str) -> bool:
+    """Can it be built, as far as its name tells?"""
+    return name in NETWORKS or file_of(name) is not None
 
 
 def check_fits(
@@ -131,7 +140,7 @@ def check_outputs(name: str, network: nn.Module, n: int) -> None:
     try:
         with torch.no_grad():
             found = tuple(copy.deepcopy(network).eval()(faces).shape)
-    except RuntimeError as error:
+    except Exception as error:  # of whatever kind somebody's own network raises
         raise OptionError(
             f"{name} takes no faces of shape {tuple(faces.shape)}: {reason_of(error)}"
         ) from None
@@ -143,7 +152,7 @@ def _check_small(name: str, network: nn.Module, side: int) -> None:
     try:
         with torch.no_grad():
             copy.deepcopy(network).cpu().eval()(torch.zeros(1, 1, side, side))
-    except RuntimeError:
+    except Exception:
         raise OptionError(
             f"small_until is above 0, but {name} takes no faces of {side} pixels: choose 0 for it"
         ) from None

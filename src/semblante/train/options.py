@@ -22,7 +22,11 @@ def _option(default: Any, help: str) -> Any:
 class TrainOptions:
     """The recipe. Defaults are the preset "standard"; the shipped weights were refined after it."""
 
-    network: str = _option("rcnn-small", "network to train, one of semblante's networks")
+    network: str = _option(
+        "rcnn-small",
+        "network to train, one of semblante's, or your own, FILE.py:FUNCTION, which is called with "
+        "the number of outputs",
+    )
     initial: str = _option(
         "", "run folder, shipped model or exported ONNX file whose weights to start from"
     )

@@ -19,7 +19,7 @@ from semblante.preprocess import FACE_SIZE
 from semblante.train.checkpoint import load_tensors, prefixed, save_tensors, without_prefix
 from semblante.train.distributed import ALONE, Processes, synchronise_norms
 from semblante.train.muon import Muon
-from semblante.train.networks import NETWORKS, build_network
+from semblante.train.networks import build_network, is_known
 from semblante.train.objective import N_EMOTIONS, N_WITH_FERPLUS
 from semblante.train.options import TrainOptions
 from semblante.train.processor import placed, quick_layout, use_bf16
@@ -212,7 +212,7 @@ def load_best(run_dir: Path) -> tuple[nn.Module, dict[str, Any]]:
     if holds_run(run_dir) and not path.exists():
         raise ModelError(f"{run_dir}: no epoch of this run has ended yet: `train --resume` first")
     tensors, about = load_tensors(path)
-    if about.get("network") not in NETWORKS and "epoch" in about:
+    if not is_known(str(about.get("network"))) and "epoch" in about:
         raise ModelError(
             f"{path}: of the network {about.get('network')!r}, which is none of semblante's: add "
             "it to semblante.train.networks.NETWORKS first"

@@ -1,0 +1,106 @@
+"""Networks of somebody's own, from their file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from program import semblante
+from semblante.data import Dataset
+from semblante.errors import OptionError
+from semblante.train.networks import build_network
+from test_training import QUICK, run
+
+LAYERS = """
+from torch import nn
+
+def layer(before, after):
+    return nn.Sequential(nn.Conv2d(before, after, 5, stride=2), nn.BatchNorm2d(after), nn.ReLU())
+"""
+MINE = """
+from layers import layer
+from torch import nn
+
+class Mine(nn.Module):
+    def __init__(self, n_outputs):
+        super().__init__()
+        self.body = nn.Sequential(layer(1, 8), layer(8, 16), nn.AdaptiveAvgPool2d(2), nn.Flatten())
+        self.head = nn.Linear(64, n_outputs)
+
+    def forward(self, faces):
+        return self.head(self.body(faces))
+"""
+
+
+def test_from_its_file_to_answers(patterns_csv: Path, tmp_path: Path) -> None:
+    (tmp_path / "layers.py").write_text(LAYERS)
+    (tmp_path / "mine.py").write_text(MINE)
+    train = ["train", "--data", patterns_csv, "--out", "run", "--network", "mine.py:Mine",
+             "--epochs", 2, "--batch-size", 16, "--warmup-epochs", 0]  # fmt: skip
+    done = semblante(*train, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["options"]["network"] == f"{tmp_path / 'mine.py'}:Mine"
+    # From another folder, by the path in the run.
+    model = tmp_path / "mine.onnx"
+    exported = semblante("export", tmp_path / "run", "--out", model, "--data", patterns_csv)
+    assert exported.returncode == 0, exported.stderr
+    shown = semblante("models", "show", model)
+    assert json.loads(shown.stdout)["network"] == "mine.py:Mine"  # its folder is nobody's business
+    (tmp_path / "mine.py").write_text(MINE.replace("(2)", "(1)"))
+    done = semblante(*train, "--resume", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "run was begun with another network than is in its file now" in done.stderr
+    found = semblante("evaluate", "--data", patterns_csv, "--model", model, "--format", "json")
+    assert json.loads(found.stdout)["n"] > 0  # without the file
+
+
+@pytest.mark.parametrize(
+    ("text", "function", "message"),
+    [
+        (None, "make", r"own\.py: there is no such file"),
+        (
+            "import torch",
+            "make",
+            r"own\.py:make: there is no function or class 'make' in .*own\.py",
+        ),
+        ("make = 3", "make", "there is no function or class 'make'"),
+        (
+            "\n\n1 / 0",
+            "make",
+            r"own\.py: cannot be run: line 3: ZeroDivisionError: division by zero",
+        ),
+        ("def make(n:\n    pass", "make", r"own\.py: cannot be run: line 1: .*"),
+        ("import sys\nsys.exit(3)", "make", r"own\.py: cannot be run: line 2: SystemExit: 3"),
+        ("import nowhere", "make", "line 1: ModuleNotFoundError: No module named 'nowhere'"),
+        ("def make(n):\n    return n.x", "make", "cannot be made with 7 outputs: line 2: Attr"),
+        (
+            "def make():\n    pass",
+            "make",
+            "cannot be made with 7 outputs: TypeError: make.. takes 0",
+        ),
+        ("def make(n):\n    return n", "make", r"expected a torch\.nn\.Module, found int"),
+    ],
+)
+def test_what_gives_no_network(
+    text: str | None, function: str, message: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "own.py"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(OptionError, match=message):
+        build_network(f"{file}:{function}")
+
+
+def test_one_that_takes_no_faces_leaves_no_folder(patterns: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "layers.py").write_text(LAYERS)
+    file = tmp_path / "own.py"
+    file.write_text(
+        MINE.replace("return self", "raise ValueError('not today')\n        return self")
+    )
+    with pytest.raises(OptionError, match=r"own\.py:Mine takes no faces of shape .*: not today"):
+        run(patterns, replace(QUICK, network=f"{file}:Mine"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
