@@ -1,4 +1,4 @@
-"""Networks of somebody's own, from their file."""
+"""Networks and errors of somebody's own, from their file."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from program import semblante
 from semblante.data import Dataset
-from semblante.errors import OptionError
+from semblante.errors import OptionError, RunFolderError
 from semblante.train.networks import build_network
+from semblante.train.objective import Objective, distillation
+from semblante.train.options import TrainOptions
 from test_training import QUICK, run
 
 LAYERS = """
@@ -53,7 +56,7 @@ def test_from_its_file_to_answers(patterns_csv: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(MINE.replace("(2)", "(1)"))
     done = semblante(*train, "--resume", cwd=tmp_path)
     assert done.returncode == 2
-    assert "run was begun with another network than is in its file now" in done.stderr
+    assert "run began with something else in " in done.stderr
     found = semblante("evaluate", "--data", patterns_csv, "--model", model, "--format", "json")
     assert json.loads(found.stdout)["n"] > 0  # without the file
 
@@ -103,4 +106,49 @@ def test_one_that_takes_no_faces_leaves_no_folder(patterns: Dataset, tmp_path: P
     )
     with pytest.raises(OptionError, match=r"own\.py:Mine takes no faces of shape .*: not today"):
         run(patterns, replace(QUICK, network=f"{file}:Mine"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+FOCAL = """
+def focal(logits, targets):
+    logs = logits.log_softmax(dim=1)
+    return -(targets * (1 - logs.exp()) ** 2 * logs).sum(dim=1).mean()
+"""
+
+
+def test_an_error_of_ones_own(patterns: Dataset, tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    file.write_text(FOCAL)
+    options = TrainOptions(error=f"{file}:focal", teachers=("a",), distill_weight=0.25)
+    torch.manual_seed(0)
+    ours, theirs = torch.randn(2, 4, 7)
+    targets = torch.randn(4, 7).softmax(dim=1)
+    found = Objective(options, teachers=[lambda _: theirs])(lambda _: [ours], theirs, targets)
+    said = ours.softmax(dim=1)
+    focal = -(targets * (1 - said) ** 2 * said.log()).sum() / 4
+    taught = distillation(ours, (theirs / 3).softmax(dim=1), 3.0)
+    torch.testing.assert_close(found, 0.75 * focal + 0.25 * taught)
+
+    cheap = replace(QUICK, epochs=1, error=f"{file}:focal")
+    run(patterns, cheap, tmp_path / "run")
+    file.write_text(FOCAL.replace("2", "3"))
+    with pytest.raises(RunFolderError, match=r"run began with something else in .*own.py than is"):
+        run(patterns, cheap, tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def error(logits, targets):\n    return logits - targets", "grad can be implicitly"),
+        ("def error(logits):\n    return 0", "takes 1 positional argument but 2 were given"),
+        ("def error(logits, targets):\n    return targets.sum()", "does not require grad"),
+        ("def error(logits, targets):\n    return logits @ targets", "line 2: RuntimeError: mat1"),
+        ("def other():\n    pass", "there is no function or class 'error'"),
+    ],
+)
+def test_what_is_no_error(text: str, message: str, patterns: Dataset, tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    file.write_text(text)
+    with pytest.raises(OptionError, match=message):
+        run(patterns, replace(QUICK, error=f"{file}:error"), tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -337,6 +337,11 @@ def test_the_same_seed_gives_the_same_weights(patterns: Dataset, tmp_path: Path)
         ({"teachers": ("a",), "distill_weight": 0.0}, "of no use with a distill_weight of 0"),
         ({"teachers": ("a",), "teacher_views": 64}, r"teacher_views below epochs \(64\), .* 64"),
         ({"teacher_views": 8}, r"teacher_views \(8\) is of no use without teachers"),
+        ({"error": "focal"}, "expected error to be cross-entropy or FILE.py:FUNCTION, found focal"),
+        (
+            {"error": "a.py:b", "class_weights": True},
+            "class_weights .True. is of no use without cr",
+        ),
         ({"teachers": ("a",), "teach_votes": True}, "teach_votes .True. is of no use without fer"),
         ({"distill_weight": 0.5}, r"distill_weight \(0\.5\) is of no use without teachers"),
         ({"mixup_probability": 0.0, "mixup_alpha": 0.2}, "is of no use without mixup_probability"),

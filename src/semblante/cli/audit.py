@@ -31,6 +31,7 @@ from semblante.errors import DataError, OptionError
 from semblante.files import write_json
 from semblante.models import DEFAULT_MODEL, model_path
 from semblante.recognise.classifier import Classifier
+from semblante.train.own import short
 from semblante.translation import counted, translated
 
 if TYPE_CHECKING:
@@ -109,7 +110,6 @@ def audit_command(
     if folds:
         require("train", "judging in folds", "torch", "safetensors", "matplotlib")
         from semblante.train.crossval import fold_recipe
-        from semblante.train.own import short
 
         recipe = fold_recipe(network or _NETWORK, _EPOCHS if epochs is None else epochs)
         # The runs' curves are pictures; the report is none.

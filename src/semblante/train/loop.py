@@ -34,7 +34,7 @@ from semblante.train.measure import autocast, logits_of, loss_and_accuracy
 from semblante.train.networks import build_network, check_fits, check_outputs
 from semblante.train.objective import N_EMOTIONS, Objective, class_weights, mixed
 from semblante.train.options import TrainOptions
-from semblante.train.own import absolute, network_sha256
+from semblante.train.own import absolute, own_sha256
 from semblante.train.processor import keep_freed_memory, placed, this_device, use_bf16
 from semblante.train.reporter import Record, Reporter
 from semblante.train.run_folder import (
@@ -91,6 +91,7 @@ def train(
     options = replace(
         options,
         network=absolute(options.network),
+        error=absolute(options.error),
         initial=_absolute(options.initial),
         teachers=tuple(map(_absolute, options.teachers)),
         estimates=_absolute(options.estimates),
@@ -107,7 +108,7 @@ def train(
         weights_sha256=weights_sha256(
             filter(None, (options.initial, *options.teachers, options.estimates))
         ),
-        network_sha256=network_sha256(options.network),
+        own_sha256=own_sha256([options.network, options.error]),
     )
     resume = resume and processes.from_first(holds_run(run_dir))
     if resume:
@@ -146,6 +147,11 @@ def train(
         reporter.begins(bf16)
         if history:
             reporter.resumed(history)
+    objective = Objective(
+        options,
+        weights=class_weights(faces.labels) if options.class_weights else None,
+        teachers=[placed(teacher, device, bf16) for teacher in teachers],
+    )
     if options.initial and run.step == 0:
         start_from(run.network, options.initial, faces)
         run.average.load_state_dict(run.network.state_dict())
@@ -165,11 +171,6 @@ def train(
         resume=resume,
     )
     faces.targets = targets.to(device)
-    objective = Objective(
-        options,
-        weights=class_weights(faces.labels) if options.class_weights else None,
-        teachers=[placed(teacher, device, bf16) for teacher in teachers],
-    )
     views = None
     if options.teacher_views:
         views = TaughtViews(run_dir, faces, objective, processes, bf16=bf16, resume=resume)

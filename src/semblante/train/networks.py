@@ -20,7 +20,7 @@ from semblante.train.feedforward import (
 )
 from semblante.train.objective import N_WITH_FERPLUS
 from semblante.train.options import TrainOptions
-from semblante.train.own import build_own, file_of
+from semblante.train.own import file_of, own, why
 from semblante.train.recurrent import LiangHuNetwork, RecurrentNetwork
 
 Builder = Callable[[int], nn.Module]  # a network with so many outputs
@@ -103,7 +103,18 @@ def build_network(name: str, n_outputs: int = 7) -> nn.Module:
         raise OptionError(
             f"unknown network {name!r}; known: {', '.join(NETWORKS)}, and FILE.py:FUNCTION"
         )
-    return NETWORKS[name](n_outputs) if name in NETWORKS else build_own(name, n_outputs)
+    if name in NETWORKS:
+        return NETWORKS[name](n_outputs)
+    builder = own(name)
+    try:
+        made = builder(n_outputs)
+    except Exception as error:
+        raise OptionError(
+            f"{name}: cannot be made with {n_outputs} outputs: {why(name, error)}"
+        ) from error
+    if not isinstance(made, nn.Module):
+        raise OptionError(f"{name}: expected a torch.nn.Module, found {type(made).__name__}")
+    return made
 
 
 def is_known(name: str) -> bool:

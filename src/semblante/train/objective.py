@@ -8,6 +8,7 @@ beforehand (`views.py`), what they say of the first, or of all. Mixing two faces
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 import torch
@@ -16,10 +17,14 @@ from torch.nn import functional as F
 
 from semblante.data.ferplus import FERPLUS_EMOTIONS
 from semblante.emotions import EMOTIONS
-from semblante.train.options import TrainOptions
+from semblante.errors import OptionError
+from semblante.train.options import CROSS_ENTROPY, TrainOptions
+from semblante.train.own import own, why
 
 N_EMOTIONS: Final = len(EMOTIONS)
 N_WITH_FERPLUS: Final = N_EMOTIONS + len(FERPLUS_EMOTIONS)
+
+ErrorFunction = Callable[[Tensor, Tensor], Tensor]  # of logits and targets (n, classes)
 
 
 def smoothed(labels: Tensor, smoothing: float) -> Tensor:
@@ -88,6 +93,22 @@ def weighted_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | No
     return (errors * (targets @ weights)).mean()
 
 
+def own_error(name: str) -> ErrorFunction:
+    """Somebody's own, see `own.py`; raises `OptionError` where it does not give one number that
+    gradients can be taken of."""
+    function = own(name)
+    logits = torch.zeros(2, N_EMOTIONS, requires_grad=True)
+    try:
+        found = function(logits, torch.full((2, N_EMOTIONS), 1 / N_EMOTIONS))
+        torch.autograd.grad(found, logits)
+    except Exception as error:
+        raise OptionError(
+            f"{name}: gives no error of logits and targets (2, {N_EMOTIONS}) of which the gradient "
+            f"could be taken: {why(name, error)}"
+        ) from error
+    return function
+
+
 class Objective:
     """The error of a network on a batch, as `options` describe it."""
 
@@ -100,7 +121,10 @@ class Objective:
     ) -> None:
         """`weights`: of the classes; `teachers` give logits whose first 7 are FER2013's."""
         self.options = options
-        self.weights = weights
+        if options.error == CROSS_ENTROPY:
+            self._of_labels: ErrorFunction = partial(weighted_cross_entropy, weights=weights)
+        else:
+            self._of_labels = own_error(options.error)
         self.teachers = list(teachers)
 
     def __call__(
@@ -133,7 +157,7 @@ class Objective:
         options = self.options
         emotions, votes = heads(logits)
         target, target_votes = heads(targets)
-        error = weighted_cross_entropy(emotions, target, self.weights)
+        error = self._of_labels(emotions, target)
         if options.ferplus_weight > 0:
             error = error + options.ferplus_weight * F.cross_entropy(votes, target_votes)
         if taught is None:

@@ -9,7 +9,9 @@ from typing import Any, Final
 
 from semblante.errors import OptionError
 from semblante.preprocess import FACE_SIZE
+from semblante.train.own import file_of
 
+CROSS_ENTROPY: Final = "cross-entropy"
 MAX_SEED: Final = 1_000_000_000
 
 
@@ -51,6 +53,11 @@ class TrainOptions:
         "weight decay, on kernels only (no norms, no biases); of muon on the dense layer's only",
     )
     clip_norm: float = _option(2.0, "gradients longer than this are shortened to it")
+    error: str = _option(
+        CROSS_ENTROPY,
+        "what an answer that differs from its target costs: cross-entropy, or your own, "
+        "FILE.py:FUNCTION, of logits and target probabilities (n, 7)",
+    )
     label_smoothing: float = _option(0.1, "share of the target spread evenly over the classes")
     class_weights: bool = _option(False, "weight rare classes up, by the inverse of their share")
     mixup_alpha: float = _option(0.4, "mixing weights are drawn from Beta(alpha, alpha)")
@@ -178,6 +185,9 @@ class TrainOptions:
             "mixup_probability or cutmix_probability", mixes or pastes, ("mixup_until",)
         )
         self._check_of_use("cutmix_probability", pastes, ("cutmix_alpha",))
+        if file_of(self.error) is None:
+            self._check(("error",), "to be cross-entropy or FILE.py:FUNCTION", CROSS_ENTROPY.__eq__)
+        self._check_of_use("cross-entropy", self.error == CROSS_ENTROPY, ("class_weights",))
         self._check_of_use("relabel_weight", self.relabel_weight > 0, ("estimates",))
         for name, known in one_of.items():
             self._check((name,), f"to be one of {', '.join(known)}", lambda v, k=known: v in k)

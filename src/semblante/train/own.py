@@ -1,64 +1,60 @@
-"""Networks of somebody's own, by `FILE.py:FUNCTION`: a function, or a class, that is called with
-the number of outputs and gives the network."""
+"""What somebody adds in a file of their own and names `FILE.py:FUNCTION`: a network, an error."""
 
 from __future__ import annotations
 
 import functools
 import sys
 import traceback
+from collections.abc import Callable, Iterable
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
-
-from torch import nn
 
 from semblante.errors import OptionError, reason_of
 from semblante.models import sha256
 
 
-def file_of(network: str) -> Path | None:
-    """The file that a network's name speaks of; None for one of semblante's."""
-    file, colon, _ = network.rpartition(":")
+def file_of(name: str) -> Path | None:
+    """The file that a name speaks of; None for something of semblante's."""
+    file, colon, _ = name.rpartition(":")
     return Path(file) if colon and file.endswith(".py") else None
 
 
-def absolute(network: str) -> str:
+def absolute(name: str) -> str:
     """The same name from any folder."""
-    file = file_of(network)
-    return network if file is None else f"{file.absolute()}:{network.rpartition(':')[2]}"
+    file = file_of(name)
+    return name if file is None else f"{file.absolute()}:{name.rpartition(':')[2]}"
 
 
-def short(network: str) -> str:
+def short(name: str) -> str:
     """As it is shown, and told to others: without the file's folder."""
-    file = file_of(network)
-    return network if file is None else f"{file.name}:{network.rpartition(':')[2]}"
+    file = file_of(name)
+    return name if file is None else f"{file.name}:{name.rpartition(':')[2]}"
 
 
-def network_sha256(network: str) -> str | None:
-    """Of the file; None for one of semblante's. Raises `OptionError` where there is none."""
-    file = file_of(network)
-    if file is None:
-        return None
-    _check_there(file)
-    return sha256(file)
+def own_sha256(names: Iterable[str]) -> dict[str, str]:
+    """Of their files, by path. Raises `OptionError` where one is not there."""
+    files = list(filter(None, map(file_of, names)))
+    for file in files:
+        _check_there(file)
+    return {str(file): sha256(file) for file in files}
 
 
-def build_own(network: str, n_outputs: int) -> nn.Module:
-    """Raises `OptionError` where the file cannot be run, or gives no network by this name."""
-    file, function = file_of(network), network.rpartition(":")[2]
+def own(name: str) -> Callable[..., Any]:
+    """Raises `OptionError` where the file cannot be run, or has no function of this name."""
+    file, function = file_of(name), name.rpartition(":")[2]
     assert file is not None
-    names = _run(file.absolute())
-    if not callable(names.get(function)):
-        raise OptionError(f"{network}: there is no function or class {function!r} in {file}")
-    try:
-        made = names[function](n_outputs)
-    except Exception as error:
-        raise OptionError(
-            f"{network}: cannot be made with {n_outputs} outputs: {_told(error, file)}"
-        ) from error
-    if not isinstance(made, nn.Module):
-        raise OptionError(f"{network}: expected a torch.nn.Module, found {type(made).__name__}")
-    return made
+    found = _run(file.absolute()).get(function)
+    if not callable(found):
+        raise OptionError(f"{name}: there is no function or class {function!r} in {file}")
+    return found  # type: ignore[no-any-return]
+
+
+def why(name: str, error: BaseException) -> str:
+    """What went wrong when it was called, and in which line of its file."""
+    file = file_of(name)
+    assert file is not None
+    return _told(error, file.absolute())
 
 
 @functools.cache
@@ -85,13 +81,9 @@ def _check_there(file: Path) -> None:
 
 
 def _told(error: BaseException, file: Path) -> str:
-    """What is wrong, and in which line of the file."""
     if isinstance(error, SyntaxError) and error.lineno is not None:
         return f"line {error.lineno}: {error.msg}"
     said = f"{type(error).__name__}: {reason_of(error)}"
-    inside = [
-        frame.lineno
-        for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename == str(file.absolute())
-    ]
+    frames = traceback.extract_tb(error.__traceback__)
+    inside = [frame.lineno for frame in frames if frame.filename == str(file)]
     return f"line {inside[-1]}: {said}" if inside else said

@@ -57,7 +57,7 @@ class RunConfig:
     # Of the options `initial`, `teachers` and `estimates`: what their files held as it began. A
     # name tells less: a model of the same name is another one after the next release.
     weights_sha256: dict[str, str] = field(default_factory=dict)
-    network_sha256: str | None = None  # of the file of a network of somebody's own
+    own_sha256: dict[str, str] = field(default_factory=dict)  # of files of `own.py`, by path
 
 
 def holds_run(run_dir: Path) -> bool:
@@ -113,8 +113,9 @@ def check_same(run_dir: Path, ours: RunConfig) -> RunConfig:
     if changed:
         differences = ", ".join(f"{name} {before[name]} -> {now[name]}" for name in changed)
         raise RunFolderError(f"{run_dir} holds a run with other options: {differences}")
-    if theirs.network_sha256 != ours.network_sha256:
-        raise RunFolderError(f"{run_dir} was begun with another network than is in its file now")
+    for file, found in ours.own_sha256.items():
+        if theirs.own_sha256.get(file) != found:
+            raise RunFolderError(f"{run_dir} began with something else in {file} than is there now")
     for place, found in ours.weights_sha256.items():
         if theirs.weights_sha256.get(place, found) != found:
             raise RunFolderError(f"{run_dir} began with other weights than {place} holds now")
@@ -149,7 +150,7 @@ def read_config(run_dir: Path) -> RunConfig:
         config["source"],
         config["bf16"],
         config.get("weights_sha256", {}),
-        config.get("network_sha256"),
+        config.get("own_sha256", {}),
     )
 
 
