@@ -102,6 +102,16 @@ def test_a_network_whose_norms_cannot_be_shared() -> None:
     check_norms(build_network("rcnn-small"))
     with pytest.raises(OptionError, match="cannot be trained by several processes"):
         check_norms(build_network("course-cnn"))
+    for other in (
+        nn.BatchNorm2d(3, affine=False),
+        nn.BatchNorm2d(3, momentum=None),
+        nn.BatchNorm2d(3, track_running_stats=False),
+        type("Mine", (nn.BatchNorm2d,), {})(3),
+    ):
+        with pytest.raises(
+            OptionError, match=r"a network with \w+\(3, .* share a plain BatchNorm2d"
+        ):
+            check_norms(nn.Sequential(other))
 
 
 def test_norms_are_replaced_with_their_tensors() -> None:

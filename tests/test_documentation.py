@@ -72,7 +72,8 @@ def test_python_of_the_readme_runs(page: str) -> None:
 
 def test_a_network_of_ones_own(tmp_path: Path, patterns_csv: Path) -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    code, detector = re.findall(r"```python\n(.*?)```", text, re.S)
+    network, code, detector = re.findall(r"```python\n(.*?)```", text, re.S)
+    (tmp_path / "mine.py").write_text(network)
     shutil.copy(patterns_csv, tmp_path / "fer2013.csv")
     shutil.copy(EXAMPLE, tmp_path / "face.jpg")
     assert '"epochs": 20' in code

@@ -388,7 +388,7 @@ def test_the_mean_of_networks_is_of_all_of_them_and_of_their_statistics() -> Non
             elif name.endswith("running_mean"):
                 tensor.fill_(number)
     states = [{n: t.clone() for n, t in network.state_dict().items()} for network in networks]
-    average(networks[0], networks)
+    average(networks)
     for name, tensor in networks[0].state_dict().items():
         if tensor.is_floating_point():
             expected = sum(state[name] for state in states) / 3

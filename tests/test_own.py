@@ -52,11 +52,19 @@ def test_from_its_file_to_answers(patterns_csv: Path, tmp_path: Path) -> None:
     exported = semblante("export", tmp_path / "run", "--out", model, "--data", patterns_csv)
     assert exported.returncode == 0, exported.stderr
     shown = semblante("models", "show", model)
+    assert str(tmp_path) not in shown.stdout
     assert json.loads(shown.stdout)["network"] == "mine.py:Mine"  # its folder is nobody's business
     (tmp_path / "mine.py").write_text(MINE.replace("(2)", "(1)"))
     done = semblante(*train, "--resume", cwd=tmp_path)
     assert done.returncode == 2
     assert "run began with something else in " in done.stderr
+    again = ("export", tmp_path / "run", "--out", tmp_path / "other.onnx", "--data", patterns_csv)
+    refused = semblante(*again)
+    assert "run was trained with something else in " in refused.stderr
+    (tmp_path / "mine.py").unlink()
+    refused = semblante(*again)
+    assert f"{tmp_path / 'mine.py'}: there is no such file" in refused.stderr
+    assert not (tmp_path / "other.onnx").exists()
     found = semblante("evaluate", "--data", patterns_csv, "--model", model, "--format", "json")
     assert json.loads(found.stdout)["n"] > 0  # without the file
 

@@ -337,7 +337,7 @@ def test_the_same_seed_gives_the_same_weights(patterns: Dataset, tmp_path: Path)
         ({"teachers": ("a",), "distill_weight": 0.0}, "of no use with a distill_weight of 0"),
         ({"teachers": ("a",), "teacher_views": 64}, r"teacher_views below epochs \(64\), .* 64"),
         ({"teacher_views": 8}, r"teacher_views \(8\) is of no use without teachers"),
-        ({"error": "focal"}, "expected error to be cross-entropy or FILE.py:FUNCTION, found focal"),
+        ({"error": "focal"}, "expected error to be cross_entropy or FILE.py:FUNCTION, found focal"),
         (
             {"error": "a.py:b", "class_weights": True},
             "class_weights .True. is of no use without cr",

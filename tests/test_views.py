@@ -86,6 +86,18 @@ def test_the_error_is_that_of_teachers_who_look_now(patterns: Dataset, tmp_path:
     assert float(half) < float(expected)
 
 
+def test_views_are_the_same_for_every_seed_and_length(patterns: Dataset, tmp_path: Path) -> None:
+    maps = []
+    for other in (PLAIN, replace(PLAIN, seed=7, epochs=20, teacher_views=3)):
+        faces = Faces(patterns.split("Training"), torch.device("cpu"))
+        faces.targets = smoothed(faces.labels, 0.1)
+        objective = Objective(other, teachers=[Looks()])
+        views = TaughtViews(tmp_path, faces, objective, ALONE, bf16=False, resume=False)
+        views.show(2, Silent(), lambda: False)
+        maps.append(faces.maps)
+    assert torch.equal(*maps)
+
+
 def test_where_teachers_look_at_both_either_side_is_shown(
     patterns: Dataset, tmp_path: Path
 ) -> None:

@@ -188,14 +188,14 @@ def train_command(
         )
     if modes and first and out.exists() and any(out.iterdir()) and not resume:
         raise OptionError(f"--out {out}: expected a new folder; --resume goes on in this one")
-    task = _Task(dataset, out, console, source.to_dict(), ferplus, lang)
+    task = _Task(dataset, out, console, source.to_dict(), ferplus, lang, first)
     try:
         if preset == _SERIES:
-            report = _released(task, changes)
+            _released(task, changes)
         elif learning_curve:
-            report = _learning_curve(task, recipes[0])
+            _learning_curve(task, recipes[0])
         elif cross_fit is not None:
-            report = _cross_fit(task, recipes[0], cross_fit)
+            _cross_fit(task, recipes[0], cross_fit)
         else:
             events = out / "tensorboard" if tensorboard else None
             with RunProgress(console, recipes[0].epochs, events, language=lang) as progress:
@@ -203,15 +203,14 @@ def train_command(
                     dataset, recipes[0], out, progress,
                     source=task.notes, votes=ferplus, resume=resume, language=lang,
                 )  # fmt: skip
-            report = functools.partial(_print_run, summary, recipes[0], out, lang)
+            if first:
+                _print_run(summary, recipes[0], out, lang)
     except KeyboardInterrupt:
         if first:
             begun = out.exists() and any(out.iterdir())
             goes_on = f"the same command with --resume goes on in {out}"
             complain(f"interrupted; {goes_on if begun else 'nothing was begun yet'}")
         raise
-    if first:
-        report()
 
 
 @dataclass(frozen=True)
@@ -224,6 +223,7 @@ class _Task:
     notes: dict[str, Any]  # where the dataset came from
     votes: FerPlus | None
     language: str
+    first: bool  # of several processes, the one that tells
 
 
 def _print_run(summary: dict[str, Any], recipe: TrainOptions, out: Path, language: str) -> None:
@@ -249,8 +249,8 @@ def _print_summary(summary: dict[str, Any], language: str) -> None:
     print(translated(f"PublicTest by emotion. {summary['by_emotion']}", language))
 
 
-def _released(task: _Task, changes: dict[str, Any]) -> Callable[[], None]:
-    """Train all runs; returns what tells of them."""
+def _released(task: _Task, changes: dict[str, Any]) -> None:
+    """Train all runs, and tell of them."""
     require("train", "exporting", "onnx", "onnxscript")
     from semblante.evaluation import evaluate
     from semblante.plots import draw_confusion
@@ -262,26 +262,25 @@ def _released(task: _Task, changes: dict[str, Any]) -> Callable[[], None]:
         source=task.notes, votes=task.votes, language=language,
     )  # fmt: skip
 
-    def report() -> None:
-        for name, summary in summaries.items():
-            print(f"{name}:")
-            _print_summary(summary, language)
-        for model in models:
-            found = evaluate(Classifier(model), task.dataset, "PublicTest", model=str(model))
-            picture = model.with_name(f"{model.stem}-confusion.png")
-            draw_confusion(found, picture, language)
-            measured = (
-                f"{model}: PublicTest {found.accuracy:.2%} (n={found.n}), single view, confusion "
-                f"matrix in {picture}"
-            )
-            print(translated(measured, language))
-        print(translated(f"each run's curves are in its folder in {task.out}", language))
+    if not task.first:
+        return
+    for name, summary in summaries.items():
+        print(f"{name}:")
+        _print_summary(summary, language)
+    for model in models:
+        found = evaluate(Classifier(model), task.dataset, "PublicTest", model=str(model))
+        picture = model.with_name(f"{model.stem}-confusion.png")
+        draw_confusion(found, picture, language)
+        measured = (
+            f"{model}: PublicTest {found.accuracy:.2%} (n={found.n}), single view, confusion "
+            f"matrix in {picture}"
+        )
+        print(translated(measured, language))
+    print(translated(f"each run's curves are in its folder in {task.out}", language))
 
-    return report
 
-
-def _learning_curve(task: _Task, options: TrainOptions) -> Callable[[], None]:
-    """Train on ever more of Training; returns what tells of it."""
+def _learning_curve(task: _Task, options: TrainOptions) -> None:
+    """Train on ever more of Training, and tell of it."""
     from semblante.train.learning_curve import learning_curve
 
     found = learning_curve(
@@ -289,24 +288,23 @@ def _learning_curve(task: _Task, options: TrainOptions) -> Callable[[], None]:
         source=task.notes, votes=task.votes, language=task.language,
     )  # fmt: skip
 
-    def report() -> None:
-        faces = translated("faces", task.language)
-        table = new_table(faces, "Training", "PublicTest")
-        for point in found["points"]:
-            table.add_row(
-                counted(point["faces"], task.language),
-                f"{point['training']:.2%}",
-                f"{point['public']:.2%}",
-            )
-        print_table(table)
-        print(found["verdict"])
-        print(translated(f"curve: {task.out / 'learning-curve.png'}", task.language))
+    if not task.first:
+        return
+    faces = translated("faces", task.language)
+    table = new_table(faces, "Training", "PublicTest")
+    for point in found["points"]:
+        table.add_row(
+            counted(point["faces"], task.language),
+            f"{point['training']:.2%}",
+            f"{point['public']:.2%}",
+        )
+    print_table(table)
+    print(found["verdict"])
+    print(translated(f"curve: {task.out / 'learning-curve.png'}", task.language))
 
-    return report
 
-
-def _cross_fit(task: _Task, options: TrainOptions, folds: int) -> Callable[[], None]:
-    """Train on all folds but one, for each; returns what tells of it."""
+def _cross_fit(task: _Task, options: TrainOptions, folds: int) -> None:
+    """Train on all folds but one, for each, and tell of it."""
     from semblante.train.crossval import cross_fit
 
     def reporter(fold: int) -> RunProgress:
@@ -318,16 +316,15 @@ def _cross_fit(task: _Task, options: TrainOptions, folds: int) -> Callable[[], N
         source=task.notes, votes=task.votes, language=task.language,
     )  # fmt: skip
 
-    def report() -> None:
-        held_out, public = found["held_out"], found["public"]
-        right = (
-            f"{found['folds']} networks, on faces that they did not learn from, two views: "
-            f"Training {held_out['accuracy']:.2%} (n={held_out['n']}), PublicTest "
-            f"{public['accuracy']:.2%} (n={public['n']}). Where the first is much higher, the "
-            "weights they started from still know those faces."
-        )
-        print(translated(right, task.language))
-        where = f"what they say of them is in {task.out}: --estimates {task.out}"
-        print(translated(where, task.language))
-
-    return report
+    if not task.first:
+        return
+    held_out, public = found["held_out"], found["public"]
+    right = (
+        f"{found['folds']} networks, on faces that they did not learn from, two views: "
+        f"Training {held_out['accuracy']:.2%} (n={held_out['n']}), PublicTest "
+        f"{public['accuracy']:.2%} (n={public['n']}). Where the first is much higher, the "
+        "weights they started from still know those faces."
+    )
+    print(translated(right, task.language))
+    where = f"what they say of them is in {task.out}: --estimates {task.out}"
+    print(translated(where, task.language))

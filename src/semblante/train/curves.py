@@ -106,7 +106,7 @@ def describe_confusion(confusion: npt.NDArray[np.int64], language: str = "en") -
 
 
 def run_title(options: TrainOptions, language: str) -> str:
-    """Of a picture."""
+    """A picture's: which network, which seed."""
     return translated(f"{short(options.network)}, seed {options.seed}", language)
 
 

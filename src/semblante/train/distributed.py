@@ -20,6 +20,7 @@ from typing import Any, Final
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from semblante.errors import OptionError
 
@@ -140,11 +141,15 @@ def _summed(part: Tensor) -> Tensor:
 
 def check_norms(network: nn.Module) -> None:
     """Raise `OptionError` where `synchronise_norms` leaves one that sees a part of the batch."""
-    if any(isinstance(module, nn.BatchNorm1d) for module in network.modules()):
-        raise OptionError(
-            "a network whose dense layers are normalised, as course-cnn's are, cannot be trained "
-            "by several processes: start one"
-        )
+    for module in network.modules():
+        if isinstance(module, _BatchNorm) and not (
+            type(module) is nn.BatchNorm2d and module.affine and module.momentum
+            and module.track_running_stats
+        ):  # fmt: skip
+            raise OptionError(
+                f"a network with {module}, as course-cnn's dense layers have, cannot be trained by "
+                "several processes, which share a plain BatchNorm2d only: start one"
+            )
 
 
 def synchronise_norms(network: nn.Module) -> None:

@@ -143,12 +143,8 @@ def export(
 
 def _without_folders(options: TrainOptions) -> dict[str, Any]:
     """Nobody whom the file is given to needs to know where on this machine the runs were."""
-    return {
-        **asdict(options),
-        "initial": Path(options.initial).name,
-        "teachers": [Path(teacher).name for teacher in options.teachers],
-        "estimates": Path(options.estimates).name,
-    }
+    shown = asdict(options.with_places(lambda place: Path(place).name, short))
+    return {**shown, "teachers": list(shown["teachers"])}  # as JSON has it
 
 
 def _changed(ours: TrainOptions, theirs: TrainOptions) -> dict[str, Any]:

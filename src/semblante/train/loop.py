@@ -41,6 +41,7 @@ from semblante.train.run_folder import (
     CONFUSION,
     CURVES,
     LOG,
+    TAUGHT,
     RunConfig,
     begin_run,
     check_free,
@@ -88,15 +89,9 @@ def train(
     emotion_name("neutral", language)  # is there such a language?
     run_dir = Path(run_dir)
     processes = all_processes()
-    options = replace(
-        options,
-        network=absolute(options.network),
-        error=absolute(options.error),
-        initial=_absolute(options.initial),
-        teachers=tuple(map(_absolute, options.teachers)),
-        estimates=_absolute(options.estimates),
-        looks_of=_absolute(options.looks_of),
-    )
+    if not processes.first:
+        reporter = Reporter()  # which keeps it to itself
+    options = options.with_places(_absolute_place, absolute)
     training, public = dataset.split("Training"), dataset.split("PublicTest")
     votes = votes_of_training(dataset, options, votes)
     config = RunConfig(
@@ -116,8 +111,7 @@ def train(
         ended = read_end(run_dir)
         if ended is not None:  # nothing is left to do
             history, summary = ended
-            if processes.first:
-                reporter.resumed(history)
+            reporter.resumed(history)
             return {**summary, **_sentences(history, np.array(summary["confusion"]), language)}
 
     estimates = read_estimates(Path(options.estimates), training) if options.estimates else None
@@ -134,8 +128,8 @@ def train(
         check_norms(untrained)
     if not resume:
         check_free(run_dir)
-        if options.looks_of:
-            check_looks(config)
+    if options.looks_of and not (resume and (run_dir / TAUGHT).exists()):
+        check_looks(config)
     bf16 = processes.from_first(config.bf16 if resume else use_bf16(options.precision, device))
 
     keep_freed_memory()
@@ -143,14 +137,14 @@ def train(
     steps_per_epoch = options.steps_per_epoch(len(training))
     run = TrainingState(options, device, steps_per_epoch, processes, bf16)
     history = run.load(run_dir) if resume else []
-    if processes.first:
-        reporter.begins(bf16)
-        if history:
-            reporter.resumed(history)
+    reporter.begins(bf16)
+    if history:
+        reporter.resumed(history)
     objective = Objective(
         options,
         weights=class_weights(faces.labels) if options.class_weights else None,
         teachers=[placed(teacher, device, bf16) for teacher in teachers],
+        device=device,
     )
     if options.initial and run.step == 0:
         start_from(run.network, options.initial, faces)
@@ -160,33 +154,23 @@ def train(
     if not resume and processes.first:
         begin_run(run_dir, replace(config, bf16=bf16), run.network, device)
     targets = kept_targets(
-        run_dir,
-        faces,
-        votes,
-        options,
-        processes,
-        bf16,
-        reporter,
-        estimates=estimates,
-        resume=resume,
-    )
+        run_dir, faces, votes, options, processes, bf16, reporter,
+        estimates=estimates, resume=resume,
+    )  # fmt: skip
     faces.targets = targets.to(device)
     views = None
     if options.teacher_views:
         views = TaughtViews(run_dir, faces, objective, processes, bf16=bf16, resume=resume)
     sample = Faces(_sample(training), device)
     with interruptible() as interrupted:
-        while len(history) < options.epochs and not processes.from_first(
-            _at_a_standstill(history, options.patience)
-        ):
+        while not processes.from_first(_is_over(history, options)):
             epoch = len(history) + 1
             if views is not None:
                 views.show(epoch, reporter, interrupted)
             started = time.perf_counter() - run.epoch.seconds
             torch.manual_seed(options.seed * 1_000_003 + epoch)
             for losses in train_epoch(run, faces, objective, epoch, processes):
-                if processes.first:
-                    reporter.step(epoch, len(losses), run.steps_per_epoch, losses[-1])
+                reporter.step(epoch, len(losses), run.steps_per_epoch, losses[-1])
                 if processes.from_first(interrupted()):
                     run.epoch.random_state = torch.get_rng_state()
                     run.epoch.seconds = time.perf_counter() - started
@@ -200,7 +184,7 @@ def train(
             run.epoch = Epoch()
             if processes.first:
                 run.save(run_dir, history)
-                reporter.epoch(history[-1])
+            reporter.epoch(record)
             if processes.from_first(interrupted()):
                 raise KeyboardInterrupt
     processes.wait()  # until the last checkpoint is written
@@ -281,17 +265,19 @@ def votes_of_training(
     return votes.where(dataset.is_in("Training"))
 
 
-def _at_a_standstill(history: list[Record], patience: int) -> bool:
-    """Has PublicTest not improved for `patience` epochs? 0 is for ever."""
-    if patience == 0 or not history:
+def _is_over(history: list[Record], options: TrainOptions) -> bool:
+    """Have all epochs been, or has PublicTest not improved for `patience` of them?"""
+    if len(history) >= options.epochs:
+        return True
+    if options.patience == 0 or not history:
         return False
     # The last of equals, whose weights are kept.
     since = int(np.argmax([record["public_accuracy"] for record in reversed(history)]))
-    return since >= patience
+    return since >= options.patience
 
 
 def _check_finite(value: float, what: str, epoch: int, step: int) -> None:
-    """Before the weights, or the checkpoint, take harm."""
+    """Raise `ModelError` before such a value reaches the weights, or the checkpoint."""
     if not math.isfinite(value):
         raise ModelError(
             f"{what} is no longer a finite number in epoch {epoch}, step {step}: "
@@ -306,7 +292,7 @@ def _sample(training: Dataset) -> Dataset:
     return training.where(rows)
 
 
-def _absolute(place: str) -> str:
+def _absolute_place(place: str) -> str:
     """So that a run can go on from any folder; the name of a model as it is."""
     return str(Path(place).absolute()) if place and Path(place).exists() else place
 

@@ -41,5 +41,5 @@ def loss_and_accuracy(logits: Tensor, faces: Faces) -> tuple[float, float]:
 
 
 def autocast(device: torch.device, bf16: bool) -> torch.autocast:
-    """In which torch computes in bfloat16 what bears it, if `bf16`."""
+    """A context in which torch computes in bfloat16 what suits it, if `bf16`."""
     return torch.autocast(device.type, torch.bfloat16, enabled=bf16)

@@ -39,7 +39,7 @@ def merged(
     about = [(epoch, config) for _, epoch, config in found]
     if len(runs) > 1:
         check_same_start(runs, [config for _, config in about])
-        average(networks[0], networks)
+        average(networks)
     if initial_share:
         _mix_with_initial(networks[0], about[0][1], dataset, initial_share)
     return networks[0], about
@@ -76,7 +76,7 @@ def check_same_start(runs: Sequence[Path], configs: Sequence[RunConfig]) -> None
         raise OptionError("expected different runs to average, found one twice")
     first, ours = runs[0], configs[0].options
     at_random = [run for run, c in zip(runs, configs, strict=True) if not c.options.initial]
-    if len(runs) > 1 and at_random:
+    if at_random:
         raise OptionError(
             f"{at_random[0]} began with random weights: only runs of the same --initial can be "
             "averaged"
@@ -108,10 +108,10 @@ def check_same_start(runs: Sequence[Path], configs: Sequence[RunConfig]) -> None
 
 
 @torch.no_grad()
-def average(network: nn.Module, networks: Sequence[nn.Module]) -> None:
-    """Give `network`, one of `networks`, the mean of all their weights and statistics."""
-    states = [other.state_dict() for other in networks]
-    network.load_state_dict(
+def average(networks: Sequence[nn.Module]) -> None:
+    """Give the first the mean of all their weights and statistics."""
+    states = [network.state_dict() for network in networks]
+    networks[0].load_state_dict(
         {
             name: torch.stack([state[name] for state in states]).mean(dim=0)
             if tensor.is_floating_point()

@@ -147,22 +147,18 @@ def check_fits(
 
 def check_outputs(name: str, network: nn.Module, n: int) -> None:
     """Raise `OptionError` where it does not give n numbers for each face."""
-    faces = torch.zeros(2, 1, FACE_SIZE, FACE_SIZE)
     try:
-        with torch.no_grad():
-            found = tuple(copy.deepcopy(network).eval()(faces).shape)
+        found = tuple(_tried(network, 2).shape)
     except Exception as error:  # of whatever kind somebody's own network raises
-        raise OptionError(
-            f"{name} takes no faces of shape {tuple(faces.shape)}: {reason_of(error)}"
-        ) from None
+        shape = (2, 1, FACE_SIZE, FACE_SIZE)
+        raise OptionError(f"{name} takes no faces of shape {shape}: {reason_of(error)}") from None
     if found != (2, n):
         raise OptionError(f"{name}: expected {n} numbers for each of 2 faces, found shape {found}")
 
 
 def _check_small(name: str, network: nn.Module, side: int) -> None:
     try:
-        with torch.no_grad():
-            copy.deepcopy(network).cpu().eval()(torch.zeros(1, 1, side, side))
+        _tried(network, 1, side)
     except Exception:
         raise OptionError(
             f"small_until is above 0, but {name} takes no faces of {side} pixels: choose 0 for it"
@@ -170,8 +166,7 @@ def _check_small(name: str, network: nn.Module, side: int) -> None:
 
 
 def _check_votes(name: str, teacher: nn.Module) -> None:
-    with torch.no_grad():
-        n = copy.deepcopy(teacher).cpu().eval()(torch.zeros(1, 1, FACE_SIZE, FACE_SIZE)).shape[1]
+    n = _tried(teacher, 1).shape[1]
     if n != N_WITH_FERPLUS:
         raise OptionError(
             f"teach_votes: expected a teacher that learnt FER+'s votes, found {name}, which gives "
@@ -181,12 +176,20 @@ def _check_votes(name: str, teacher: nn.Module) -> None:
 
 def _check_one(name: str, network: nn.Module, side: int) -> None:
     try:
-        with torch.no_grad():  # a copy: norms would count these zeros in their statistics
-            copy.deepcopy(network).cpu().train()(torch.zeros(1, 1, side, side))
+        _tried(network, 1, side, training=True)
     except ValueError:  # a single number has no spread
         raise OptionError(
             f"{name} normalises over the faces of a step: expected at least 2 in each, found 1"
         ) from None
+
+
+@torch.no_grad()
+def _tried(
+    network: nn.Module, n: int, side: int = FACE_SIZE, *, training: bool = False
+) -> torch.Tensor:
+    """What it gives for n empty faces: a copy of it, or norms would count these as well."""
+    tried = copy.deepcopy(network).cpu().train(training)
+    return tried(torch.zeros(n, 1, side, side))  # type: ignore[no-any-return]
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -93,13 +93,13 @@ def weighted_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | No
     return (errors * (targets @ weights)).mean()
 
 
-def own_error(name: str) -> ErrorFunction:
+def own_error(name: str, device: torch.device | None = None) -> ErrorFunction:
     """Somebody's own, see `own.py`; raises `OptionError` where it does not give one number that
     gradients can be taken of."""
     function = own(name)
-    logits = torch.zeros(2, N_EMOTIONS, requires_grad=True)
+    logits = torch.zeros(2, N_EMOTIONS, device=device, requires_grad=True)
     try:
-        found = function(logits, torch.full((2, N_EMOTIONS), 1 / N_EMOTIONS))
+        found = function(logits, torch.full((2, N_EMOTIONS), 1 / N_EMOTIONS, device=device))
         torch.autograd.grad(found, logits)
     except Exception as error:
         raise OptionError(
@@ -118,13 +118,15 @@ class Objective:
         *,
         weights: Tensor | None = None,
         teachers: Sequence[nn.Module] = (),
+        device: torch.device | None = None,
     ) -> None:
-        """`weights`: of the classes; `teachers` give logits whose first 7 are FER2013's."""
+        """`weights`: of the classes; `teachers` give logits whose first 7 are FER2013's; `device`:
+        where the faces are, the CPU unless it is given."""
         self.options = options
         if options.error == CROSS_ENTROPY:
             self._of_labels: ErrorFunction = partial(weighted_cross_entropy, weights=weights)
         else:
-            self._of_labels = own_error(options.error)
+            self._of_labels = own_error(options.error, device)
         self.teachers = list(teachers)
 
     def __call__(

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final
 
 from semblante.errors import OptionError
 from semblante.preprocess import FACE_SIZE
 from semblante.train.own import file_of
 
-CROSS_ENTROPY: Final = "cross-entropy"
+CROSS_ENTROPY: Final = "cross_entropy"
 MAX_SEED: Final = 1_000_000_000
 
 
@@ -55,7 +55,7 @@ class TrainOptions:
     clip_norm: float = _option(2.0, "gradients longer than this are shortened to it")
     error: str = _option(
         CROSS_ENTROPY,
-        "what an answer that differs from its target costs: cross-entropy, or your own, "
+        "what an answer that differs from its target costs: cross_entropy, or your own, "
         "FILE.py:FUNCTION, of logits and target probabilities (n, 7)",
     )
     label_smoothing: float = _option(0.1, "share of the target spread evenly over the classes")
@@ -185,9 +185,11 @@ class TrainOptions:
             "mixup_probability or cutmix_probability", mixes or pastes, ("mixup_until",)
         )
         self._check_of_use("cutmix_probability", pastes, ("cutmix_alpha",))
-        if file_of(self.error) is None:
-            self._check(("error",), "to be cross-entropy or FILE.py:FUNCTION", CROSS_ENTROPY.__eq__)
-        self._check_of_use("cross-entropy", self.error == CROSS_ENTROPY, ("class_weights",))
+        if self.error != CROSS_ENTROPY and file_of(self.error) is None:
+            raise OptionError(
+                f"expected error to be {CROSS_ENTROPY} or FILE.py:FUNCTION, found {self.error}"
+            )
+        self._check_of_use(CROSS_ENTROPY, self.error == CROSS_ENTROPY, ("class_weights",))
         self._check_of_use("relabel_weight", self.relabel_weight > 0, ("estimates",))
         for name, known in one_of.items():
             self._check((name,), f"to be one of {', '.join(known)}", lambda v, k=known: v in k)
@@ -196,6 +198,19 @@ class TrainOptions:
                 f"mixup_probability ({self.mixup_probability:g}) and cutmix_probability "
                 f"({self.cutmix_probability:g}) are shares of the same batches: more than 1 in all"
             )
+
+    def with_places(self, place: Callable[[str], str], file: Callable[[str], str]) -> TrainOptions:
+        """The same, where `place` has changed each path or name of a run or model, and `file` each
+        `FILE.py:FUNCTION`, or what stands in its stead."""
+        return replace(
+            self,
+            network=file(self.network),
+            error=file(self.error),
+            initial=place(self.initial),
+            estimates=place(self.estimates),
+            looks_of=place(self.looks_of),
+            teachers=tuple(map(place, self.teachers)),
+        )
 
     @property
     def needs_votes(self) -> bool:

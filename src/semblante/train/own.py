@@ -44,7 +44,8 @@ def own(name: str) -> Callable[..., Any]:
     """Raises `OptionError` where the file cannot be run, or has no function of this name."""
     file, function = file_of(name), name.rpartition(":")[2]
     assert file is not None
-    found = _run(file.absolute()).get(function)
+    _check_there(file)
+    found = _run(file.absolute(), sha256(file)).get(function)
     if not callable(found):
         raise OptionError(f"{name}: there is no function or class {function!r} in {file}")
     return found  # type: ignore[no-any-return]
@@ -58,17 +59,20 @@ def why(name: str, error: BaseException) -> str:
 
 
 @functools.cache
-def _run(file: Path) -> dict[str, Any]:
-    """What the file defines. It may import what lies beside it."""
-    _check_there(file)
-    spec = spec_from_file_location(file.stem, file)
+def _run(file: Path, sha256: str) -> dict[str, Any]:
+    """What the file defines, as long as it holds the same. What it imports at its top may lie
+    beside it."""
+    # Under a name that is nobody else's: dataclasses and torch.compile look modules up by theirs.
+    name = f"{file.stem}_{sha256[:12]}"
+    spec = spec_from_file_location(name, file)
     assert spec is not None
     assert spec.loader is not None
-    module = module_from_spec(spec)
+    module = sys.modules[name] = module_from_spec(spec)
     sys.path.insert(0, str(file.parent))
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
+        del sys.modules[name]
         raise OptionError(f"{file}: cannot be run: {_told(error, file)}") from error
     finally:
         sys.path.remove(str(file.parent))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from semblante.errors import ModelError
+from semblante.errors import ModelError, SemblanteError
 from semblante.files import write_json
 from semblante.preprocess import FACE_SIZE
 from semblante.train.checkpoint import load_tensors, prefixed, save_tensors, without_prefix
@@ -22,6 +22,7 @@ from semblante.train.muon import Muon
 from semblante.train.networks import build_network, is_known
 from semblante.train.objective import N_EMOTIONS, N_WITH_FERPLUS
 from semblante.train.options import TrainOptions
+from semblante.train.own import file_of, own_sha256
 from semblante.train.processor import placed, quick_layout, use_bf16
 from semblante.train.recurrent import every_step
 from semblante.train.reporter import Record
@@ -88,7 +89,7 @@ class TrainingState:
         return torch.compile(outputs) if self.options.compile else outputs
 
     def set_alpha(self, step: int) -> None:
-        """To the learning rate of a step, counted from 0."""
+        """Give the optimiser the learning rate of a step, counted from 0."""
         alpha = learning_rate(
             step,
             warmup=round(self.options.warmup_epochs * self.steps_per_epoch),
@@ -218,9 +219,11 @@ def load_best(run_dir: Path) -> tuple[nn.Module, dict[str, Any]]:
             "it to semblante.train.networks.NETWORKS first"
         )
     try:
-        network = build_network(about["network"], about.get("outputs", N_EMOTIONS))
+        network = _built(run_dir, about["network"], about.get("outputs", N_EMOTIONS))
         network.load_state_dict(tensors)
         int(about["epoch"])
+    except SemblanteError:
+        raise
     except (RuntimeError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path}: not the weights of a run: {_brief(error)}") from None
     return network.eval(), about
@@ -235,7 +238,7 @@ def load_last(run_dir: Path) -> tuple[nn.Module, list[Record]]:
     tensors, about = load_tensors(path)
     try:
         options = read_config(run_dir).options
-        network = build_network(options.network, n_outputs(options))
+        network = _built(run_dir, options.network, n_outputs(options))
         network.load_state_dict(without_prefix("average", tensors))
         history: list[Record] = about["history"]
         begun = bool(about["losses"])
@@ -246,6 +249,19 @@ def load_last(run_dir: Path) -> tuple[nn.Module, list[Record]]:
             f"{run_dir} was interrupted in epoch {len(history) + 1}: `train --resume` first"
         )
     return network.eval(), history
+
+
+def _built(run_dir: Path, name: str, outputs: int) -> nn.Module:
+    """The network of a run; of somebody's own, as it was then: raises `ModelError` where its file
+    is another now, of which its weights may still fit."""
+    file = file_of(name)
+    if file is not None and holds_run(run_dir):
+        before, now = read_config(run_dir).own_sha256.get(str(file)), own_sha256([name])
+        if before != now[str(file)]:
+            raise ModelError(
+                f"{run_dir} was trained with something else in {file} than is there now"
+            )
+    return build_network(name, outputs)
 
 
 def learning_rate(

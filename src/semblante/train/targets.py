@@ -51,8 +51,8 @@ def kept_targets(
     estimates: Tensor | None = None,
     resume: bool,
 ) -> Tensor:
-    """As `targets_of`; where computing them takes two passes over Training, kept in the run folder,
-    so that a run that goes on (`resume`) has the very same, at once."""
+    """`targets_of`; where the initial weights must be asked, they are kept in the run folder, and
+    a run that goes on (`resume`) has the very same, at once."""
     if estimates is not None or not (options.relabel_weight and options.initial):
         return targets_of(faces, votes, options, estimates)
     path = run_dir / TARGETS

@@ -41,8 +41,8 @@ _OF_LOOKS: Final = (
 
 
 def teachers_are_needed(run_dir: Path, options: TrainOptions, *, resume: bool) -> bool:
-    """Or have they looked at all that is to be seen: in this run, which goes on, or in the one that
-    `looks_of` names?"""
+    """Must they be loaded? Not where a file has what they say of every view: that of this run,
+    which goes on, or of the one that `looks_of` names."""
     path = (run_dir if resume else Path(options.looks_of)) / TAUGHT
     known = options.teacher_views > 0 and (resume or options.looks_of) and path.exists()
     return not known or len(load_tensors(path)[0]) < options.teacher_views
@@ -111,18 +111,16 @@ class TaughtViews:
         options, faces = self._objective.options, self._faces
         number = (epoch - 1) % options.teacher_views
         view = str(number)
-        torch.manual_seed(-1 - number)  # no epoch's
+        torch.manual_seed(-1 - number)  # a seed that no epoch uses
         # On the processor: a GPU would draw others, and what teachers said is kept.
         maps = random_affine(len(faces), options, torch.device("cpu"))
         if options.mirrored_teachers:
-            torch.manual_seed(
-                options.seed * 1_000_003 + options.epochs + epoch
-            )  # no epoch's either
+            # Nor this one.
+            torch.manual_seed(options.seed * 1_000_003 + options.epochs + epoch)
             maps = either_way(maps)
         faces.maps = maps.to(faces.images.device)
         if view not in self._said:
-            if self._processes.first:
-                reporter.teaching(number + 1, options.teacher_views)
+            reporter.teaching(number + 1, options.teacher_views)
             started = time.perf_counter()
             self._said[view] = self._look(interrupted).cpu()
             self._took_s[view] = time.perf_counter() - started
