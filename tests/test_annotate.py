@@ -102,6 +102,13 @@ def test_bars_have_rows_as_high_as_there_is_room_for(row: int) -> None:
     assert set(np.diff(tops)) == {row}
 
 
+def test_a_face_at_the_upper_edge_gets_its_bars() -> None:
+    place = _panel(Box(0, -30, 200, 200), (600, 400), [])
+    assert place is not None
+    assert (place.top, place.left) == (0, 206)
+    assert _panel(Box(0, -30, 200, 200), (600, 150), []) is None  # no room below
+
+
 def test_the_emotion_stands_above_the_face() -> None:
     face = Face(Box(60, 60, 60, 60), 1.0, "sad", dict.fromkeys(EMOTIONS, 0.0) | {"sad": 1.0})
     marked = annotate(np.full((200, 200, 3), 128, np.uint8), [face])

@@ -143,6 +143,16 @@ def test_a_contact_sheet_s_name_says_its_format(tmp_path: Path) -> None:
     assert f"{tmp_path}/sheet.gif: expected a name that ends in .png or .jpg" in done.stderr
     assert semblante("analyze", EXAMPLE, "--contact-sheet", tmp_path / "sheet").returncode == 0
     assert [path.name for path in tmp_path.iterdir()] == ["sheet.png"]
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "pages.png").mkdir()
+    for name, folder in (("folder", "folder"), ("pages", "pages.png")):
+        for command in (["analyze", EXAMPLE], ["data", "inspect", "missing.csv"]):
+            done = semblante(*command, "--contact-sheet", tmp_path / name)
+            assert done.returncode == 2
+            expected = (
+                f"--contact-sheet {tmp_path / folder}: expected a file's name, found a folder"
+            )
+            assert expected in done.stderr
 
 
 def test_names_that_differ_in_case_alone(tmp_path: Path) -> None:
@@ -349,12 +359,13 @@ def test_version() -> None:
         (["data", "inspect", "{csv}", "--map", "joy"], 2, "or a file of such lines, found 'joy'"),
         (["data", "inspect", "{csv}", "--map", "joy=glad"], 2, "cannot map 'joy' to 'glad'"),
         (["data", "convert", "{csv}", "faces.xlsx"], 2, "ends in .csv or .parquet"),
+        (["data", "convert", "no.csv", "faces.xlsx"], 2, "ends in .csv or .parquet"),
         (["data", "convert", "{csv}", "no/such/faces"], 2, "there is no folder no/such"),
         (["evaluate", "--data", "{csv}", "--labels", "ferplus"], 1, "fer2013new.csv: cannot be"),
         (["evaluate", "--data", "{csv}", "--votes", "x"], 2, "--votes needs --labels ferplus"),
         (["evaluate", "--data", "{csv}", "--confusion", "{csv}"], 2, "would overwrite"),
         (["evaluate", "--data", "{csv}", "--answers", "{csv}"], 2, "would overwrite"),
-        (["evaluate", "--data", "{csv}", "--answers", "a.json"], 2, "ends in .csv or .parquet"),
+        (["evaluate", "--data", "{csv}", "--answers", "a.json"], 2, "ends in .csv, .parquet"),
         (["evaluate", "--data", "{csv}", "--answers", "no/folder/a.csv"], 2, "no folder"),
         (["evaluate", "--data", "{csv}", "--against", "nobody"], 2, "unknown model 'nobody'"),
         (["evaluate", "--data", "{csv}", "--confusion", "a.png", "--reliability", "a.png"], 2,
@@ -382,6 +393,8 @@ def test_version() -> None:
         (["data", "audit", "{csv}", "--folds", "2", "--model", "x"], 2, "--model is of no use"),
         (["data", "audit", "{csv}", "--folds", "1"], 2, "expected 2 or more, or 0, found 1"),
         (["data", "audit", "{csv}", "--drop", "audit/rows.json"], 2, "choose another"),
+        (["data", "audit", "{csv}", "--drop", "{empty}", "--out", "{empty}/.."], 2,
+         "expected a file's name, found a folder"),
         (["data", "inspect", "x[/y].csv"], 1, "x[/y].csv"),
         (["train", "--data", "{csv}", "--out", "{empty}/run", "--preset", "best"], 2,
          "known: standard, quick, refine, robust, polish, cross-fit, finish, wide, course, "),
@@ -476,7 +489,7 @@ def test_train_export_evaluate_analyze(tmp_path: Path, patterns_csv: Path) -> No
     assert "\nPublicTest por emoción. Aciertos: " in spanish.stdout
 
     unused = semblante("export", run, "--out", model, "--votes", "x.csv")
-    assert (unused.returncode, "has learnt no FER+ votes" in unused.stderr) == (2, True)
+    assert (unused.returncode, "needs none of FER+'s votes" in unused.stderr) == (2, True)
     over = semblante("export", run, "--out", run / "best.safetensors")
     assert over.returncode == 2
     assert "would overwrite" in over.stderr
@@ -731,6 +744,9 @@ def test_a_mapping_file_and_faces_to_find(tmp_path: Path) -> None:
     for name in ("names.json", "names.txt"):
         arguments = ("data", "inspect", tmp_path / "my", "--map", tmp_path / name)
         assert "2 faces" in semblante(*arguments).stdout
+    (tmp_path / "empty.json").write_text('{"": "drop"}')
+    refused = semblante("data", "inspect", tmp_path / "my", "--map", tmp_path / "empty.json")
+    assert "empty.json: expected an object of names and emotions" in refused.stderr
     done = semblante(*arguments, "--find-faces", "--skip-bad")
     assert "1 faces" in done.stdout
     assert "2.png: no face was found in it" in done.stderr

@@ -229,6 +229,7 @@ def test_of_two_boxes_on_one_face_the_surer_is_kept() -> None:
         {"min_score": 1.0},
         {"min_score": "x"},
         {"max_side": 0},
+        {"max_side": None},
         {"max_side": math.inf},
     ],
 )

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from semblante import files
+from semblante.errors import ModelError
 from semblante.files import (
     files_below,
     identity,
@@ -20,6 +21,7 @@ from semblante.files import (
     write_atomically,
     write_json,
 )
+from semblante.models import detector_path
 
 
 def test_the_user_s_folder(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,6 +40,10 @@ def test_the_user_s_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "home", homeless)
     with pytest.raises(OSError, match="SEMBLANTE_CACHE can name a folder"):
         user_folder("models")
+    with pytest.raises(
+        ModelError, match="the detector yunet: no home folder is known; SEMBLANTE_C"
+    ):
+        detector_path("yunet")
 
 
 def test_two_names_of_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

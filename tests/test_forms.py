@@ -345,6 +345,39 @@ def test_numbers_of_others(patterns: Dataset, tmp_path: Path) -> None:
     assert "numbers are taken for FER2013's, 0 angry, 1 disgust, 2 fear," in note
 
 
+def test_numbers_of_a_list_in_an_archive(patterns: Dataset, tmp_path: Path) -> None:
+    """What a class is called says the list, not the folder of a picture."""
+    for name, classes, told in (("numbers", "34", True), ("words", ("happy", "sad"), False)):
+        folder = tmp_path / name
+        rows = ["path,label"]
+        for number, label in enumerate(classes):
+            place = f"{'img' if told else number}/{number}.png"
+            saved(patterns.images[number], folder / place)
+            rows.append(f"{place},{label}")
+        (folder / "labels.csv").write_text("\n".join(rows))
+        zipped(folder, tmp_path / f"{name}.zip")
+        for path in (folder, tmp_path / f"{name}.zip", tmp_path / f"{name}.zip"):
+            notes: list[str] = []
+            found = load_dataset(path, on_note=notes.append, cache=True)
+            assert found.labels.tolist() == [3, 4]
+            assert len(notes) == told, path
+
+
+@pytest.mark.parametrize(("label", "split"), [("class", "subset"), ("expression", "Split")])
+def test_parquet_calls_its_columns_as_lists_do(
+    label: str, split: str, patterns: Dataset, tmp_path: Path
+) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    picture = encoded_png(patterns.images[0])
+    columns = {"image": [picture] * 2, label: ["happy", "sad"], split: ["test", "train"]}
+    pq.write_table(pa.table(columns), tmp_path / "faces.parquet")
+    found = load_dataset(tmp_path / "faces.parquet")
+    assert found.labels.tolist() == [3, 4]
+    assert found.splits.tolist() == [1, 0]  # the only one to test by
+
+
 def test_parquet_that_is_not_supported(
     patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -371,10 +371,12 @@ def test_a_detector_of_ones_own_is_checked() -> None:
     box = Box(*map(np.int64, (176, 65, 98, 98)))  # type: ignore[arg-type]
     [face] = Analyzer(detector=Sees(Detection(box, 0.9))).analyze(EXAMPLE)
     assert json.dumps(face.to_dict())
-    for wrong in (Box(176.0, 65.0, 98.0, 98.0), Box(5, 5, 0, 9)):  # type: ignore[arg-type]
+    wrong: Any
+    for wrong in (Box(176.0, 65.0, 98.0, 98.0), Box(5, 5, 0, 9), (5, 5, 9, 9)):  # type: ignore[arg-type]
         with pytest.raises(OptionError, match="expected a face's box in whole pixels"):
             Detection(wrong, 0.9)
-    for score in (7.3, float("nan")):
+    score: Any
+    for score in (7.3, float("nan"), None, "0.9"):
         with pytest.raises(OptionError, match="score between 0 and 1"):
             Detection(Box(5, 5, 9, 9), score)
 

@@ -8,6 +8,7 @@ import shutil
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -18,7 +19,7 @@ from conftest import ffmpeg, needs_ffmpeg
 from films import FPS, SIZE, canvas, write_video
 from semblante import Analyzer, ImageError, OptionError, VideoError
 from semblante.recognise.copies import VideoWriter
-from semblante.recognise.film import Clock, Film, usable_rate
+from semblante.recognise.film import Clock, Film, _quarter_turns, usable_rate
 from semblante.recognise.video import Video
 
 
@@ -333,6 +334,13 @@ def test_a_film_is_seen_as_its_camera_was_held(moving: Path, tmp_path: Path, tur
     assert (video.width, video.height) == (SIZE if turned == 180 else SIZE[::-1])
     frame = next(video.frames())
     np.testing.assert_array_equal(frame.image, np.rot90(first.image, turned // 90))
+
+
+@pytest.mark.parametrize(
+    ("degrees", "turns"), [(-180, -2), (-91, -1), (-1, 0), (44, 0), (89, 1), (180, 2), (269, 3)]
+)
+def test_a_camera_that_was_held_slightly_askew(degrees: int, turns: int) -> None:
+    assert _quarter_turns(SimpleNamespace(rotation=degrees)) == turns
 
 
 @needs_ffmpeg

@@ -37,7 +37,6 @@ from semblante.errors import ImageError, MissingExtraError, reason_of
 from semblante.files import write_atomically
 from semblante.picture_files import (
     MAX_PIPE_BYTES,
-    all_of,
     check_start,
     size_to_decode,
     why_not_to_decode,
@@ -178,11 +177,13 @@ def _decode(file: IO[bytes], name: str, max_pixels: int) -> RgbImage:
                 f"{name}: {width}x{height} pixels are too many; "
                 f"at most {max_pixels / 1e6:g} megapixels are read"
             )
-        if image.format == "PPM" and image.tile[0].args == ("RGB", 65535):
-            return _from_wide_colours(all_of(file)[image.tile[0].offset :], *image.size)
-        if reason := why_not_to_decode(image, file):
+        wide = image.format == "PPM" and image.tile[0].args == ("RGB", 65535)
+        if not wide and (reason := why_not_to_decode(image, file)):
             raise ImageError(f"{name}: {reason}")
         with _LARGE if width * height > _LARGE_PIXELS else nullcontext():
+            if wide:
+                file.seek(image.tile[0].offset)
+                return _from_wide_colours(file.read(6 * width * height), width, height)
             image.load()
             if image.format == "PNG" and not getattr(image, "is_animated", False):
                 # Decoding ends with the last row, and does not look at the sums after it.
@@ -230,7 +231,7 @@ def _from_wide_colours(levels: bytes, width: int, height: int) -> RgbImage:
 
 
 def _is_heic(head: bytes) -> bool:
-    """As iPhones take pictures."""
+    """Does it begin as HEIC does, in which iPhones take pictures?"""
     brands = (head[place : place + 4] for place in range(8, len(head), 4))
     return head[4:8] == b"ftyp" and any(brand in _HEIC_BRANDS for brand in brands)
 

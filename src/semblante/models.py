@@ -94,7 +94,10 @@ DETECTOR_FILES: Final[dict[str, DetectorFile]] = {
 def detector_path(name: str) -> Path:
     """Where a detector of `DETECTOR_FILES` was put; raises `ModelError` where it was not."""
     entry = DETECTOR_FILES[name]
-    path = user_folder("models") / entry.file
+    try:
+        path = user_folder("models") / entry.file
+    except OSError as error:
+        raise ModelError(f"the detector {name}: {error.strerror}") from None
     if not path.is_file():
         raise ModelError(
             f"the detector {name} is not here yet: `semblante models pull {name}` fetches it. "

@@ -26,10 +26,10 @@ from semblante.cli.checks import (
     not_an_input,
     output_file,
     output_folder,
-    require,
 )
 from semblante.cli.formats import (
     Format,
+    check_format,
     format_of,
     text_file,
     write_parquet,
@@ -223,10 +223,9 @@ def _check(format: Format, out: Path | None, *, resume: bool, streamed: bool) ->
         output_file("--out", out)
     if resume and streamed:
         raise OptionError("--resume needs the --out FILE of the run that was interrupted")
-    if format is Format.parquet:
-        require("parquet", "writing Parquet", "pyarrow")
-        if streamed:
-            raise OptionError("--format parquet needs --out FILE")
+    check_format(format)
+    if format is Format.parquet and streamed:
+        raise OptionError("--format parquet needs --out FILE")
 
 
 def _format_of(out: Path) -> Format:
@@ -252,17 +251,16 @@ def _seconds(text: str) -> float:
     raise OptionError(f"--every: expected a time such as 0.5s or 200ms, found {text!r}")
 
 
-def _check_apart(*written: Path | None) -> None:
+def _check_apart(*written: Path) -> None:
     seen: set[Hashable] = set()
     for path in written:
-        if path is not None:
-            this = identity(path)
-            if this in seen:
-                raise OptionError(
-                    f"{path} is the place of two things: choose others for --out, "
-                    "--contact-sheet, --tracks or --annotate"
-                )
-            seen.add(this)
+        this = identity(path)
+        if this in seen:
+            raise OptionError(
+                f"{path} is the place of two things: choose others for --out, "
+                "--contact-sheet, --tracks or --annotate"
+            )
+        seen.add(this)
 
 
 def _as_they_come(work: Work, format: Format, overviews: Overviews, file: IO[str]) -> int:
@@ -361,10 +359,10 @@ def _to_file(work: Work, format: Format, out: Path, journal: Journal, overviews:
     except KeyboardInterrupt:
         complain(f"interrupted: the same command with --resume goes on with {journal.path}")
         raise
-    except PermissionError:  # on Windows, of a table that is open in Excel
+    except PermissionError as error:  # on Windows, of a table that is open in Excel
         complain(
-            f"{out}: is it open in another program? The same command with --resume goes on with "
-            f"{journal.path}"
+            f"{error.filename or out}: is it open in another program? The same command with "
+            f"--resume goes on with {journal.path}"
         )
         raise
     finally:

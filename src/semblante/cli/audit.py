@@ -97,7 +97,7 @@ def audit_command(
         not_an_input("--drop", drop, path, votes or votes_beside(path))
         if drop.absolute() in [file.absolute() for file in ours]:
             raise OptionError(f"--drop {drop} is a file that --out {out} holds: choose another")
-        if drop.absolute().parent != out.absolute():  # OUT is made here
+        if drop.is_dir() or drop.absolute().parent != out.absolute():  # OUT is made here
             output_file("--drop", drop)
     output_folder("--out", out)
     if folds < 0 or folds == 1:

@@ -43,13 +43,15 @@ def png_file(option: str, path: Path) -> None:
 
 
 def picture_file(option: str, path: Path) -> Path:
-    """Where a picture is to be written: a name without an ending gets .png; raises `OptionError`
-    for that of another format."""
-    if not path.suffix:
-        return saved_name(path)
-    if saved_name(path) != path:
-        raise OptionError(f"{option} {path}: expected a name that ends in .png or .jpg")
-    return path
+    """As `output_file`; returns where the picture is to be written: a name without an ending gets
+    .png. Raises `OptionError` for that of another format."""
+    output_file(option, path)
+    written = saved_name(path)
+    if written != path:
+        if path.suffix:
+            raise OptionError(f"{option} {path}: expected a name that ends in .png or .jpg")
+        output_file(option, written)
+    return written
 
 
 def detector_options(
@@ -90,8 +92,8 @@ def not_a_part(option: str, path: Path, data: Path, dataset: Dataset) -> None:
 
 def not_among(option: str, path: Path, data: Path) -> None:
     """Raise `OptionError` where `path` lies in `data`, a folder of pictures named after their
-    class: a picture written there, at once or into the folder `path`, would be read as a face
-    from then on, or as one without a class."""
+    class: the next command would read a picture that is written there, or into the folder `path`,
+    as a face."""
     below = lies_in(path, data) if data.is_dir() else None
     if below is None or is_hidden(str(below)):
         return

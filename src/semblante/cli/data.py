@@ -13,7 +13,6 @@ from semblante.cli.checks import (
     not_a_part,
     not_among,
     not_an_input,
-    output_file,
     picture_file,
 )
 from semblante.cli.language import said
@@ -61,7 +60,6 @@ def inspect_command(
 
     if contact_sheet is not None:
         contact_sheet = picture_file("--contact-sheet", contact_sheet)
-        output_file("--contact-sheet", contact_sheet)
         not_an_input("--contact-sheet", contact_sheet, path, exclude)
         not_among("--contact-sheet", contact_sheet, path)
     dataset = Source(path, mapping, skip_bad, find_faces, exclude).read_kept()
@@ -107,9 +105,10 @@ def convert_command(
     ] = None,
 ) -> None:
     """Write a dataset in another form: the same pixels, labels, splits and order."""
-    from semblante.data.convert import convert
+    from semblante.data.convert import check_out, convert
     from semblante.data.folds import held_out
 
+    check_out(out)
     if not out.absolute().parent.is_dir():
         raise OptionError(f"OUT {out}: there is no folder {out.parent}")
     not_an_input("OUT", out, path, exclude)

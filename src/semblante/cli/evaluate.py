@@ -21,7 +21,7 @@ from semblante.cli.checks import (
     require,
     votes_beside,
 )
-from semblante.cli.formats import format_of, write_answers
+from semblante.cli.formats import Format, format_of, write_answers
 from semblante.cli.language import said
 from semblante.cli.options import (
     EarlyExitOption,
@@ -137,12 +137,12 @@ def evaluate_command(
         votes = votes_beside(data)
     written = {"--confusion": confusion, "--reliability": reliability, "--answers": answers}
     outputs = {option: path for option, path in written.items() if path is not None}
+    answers_form = Format.csv
     models = [Path(one) for one in (model, against) if one is not None]
     for option, path in outputs.items():
         not_an_input(option, path, data, votes, exclude, *models)
         if option == "--answers":
-            if path.suffix.lower() not in (".csv", ".parquet"):
-                raise OptionError(f"{option} {path}: expected a name that ends in .csv or .parquet")
+            answers_form = format_of(option, path, but=(Format.table, Format.json))
             output_file(option, path)
         else:
             require("plot", "drawing a picture", "matplotlib")
@@ -183,8 +183,9 @@ def evaluate_command(
             difference = compare(evaluation, evaluate(other, dataset, split, **how))
     if answers is not None:
         names = None if dataset.names is None else dataset.names.tolist()
-        form = format_of("--answers", answers)
-        write_atomically(answers, lambda beside: write_answers(evaluation, names, beside, form))
+        write_atomically(
+            answers, lambda beside: write_answers(evaluation, names, beside, answers_form)
+        )
     if confusion is not None:
         draw_confusion(evaluation, confusion, lang)
     if reliability is not None:

@@ -88,7 +88,7 @@ def export_command(
         not_an_input("--out", out, votes_beside(source.path))
         dataset, ferplus = source.read_with_votes(votes)
     elif votes is not None:
-        raise OptionError(f"--votes: {run_dirs[0]} has learnt no FER+ votes")
+        raise OptionError(f"--votes: exporting {run_dirs[0]} needs none of FER+'s votes")
     else:
         dataset = source.read_kept()
     not_an_input("--out", out, source.path)

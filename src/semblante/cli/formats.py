@@ -5,15 +5,16 @@ from __future__ import annotations
 import csv
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from operator import itemgetter
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
+from semblante.cli.checks import require
 from semblante.cli.tables import new_table, print_table
 from semblante.emotions import emotion_name
-from semblante.errors import MissingExtraError, OptionError, printable
+from semblante.errors import OptionError, printable
 from semblante.results import Analysis
 from semblante.summary import Summing, VideoSummary
 from semblante.tabular import (
@@ -55,13 +56,21 @@ _BY_SUFFIX: Final = {
 }
 
 
-def format_of(option: str, path: Path, *, but: Format | None = None) -> Format:
+def format_of(option: str, path: Path, *, but: Collection[Format] = ()) -> Format:
     """What a file's name asks for by its ending. Raises `OptionError` where that says nothing, or
-    asks for what cannot be written: `but`."""
-    known = {suffix: format for suffix, format in _BY_SUFFIX.items() if format is not but}
-    if path.suffix.lower() in known:
-        return known[path.suffix.lower()]
-    raise OptionError(f"{option} {path}: expected a name that ends in {', '.join(known)}")
+    asks for what cannot be written: `but`, or Parquet without its extra."""
+    known = {suffix: format for suffix, format in _BY_SUFFIX.items() if format not in but}
+    found = known.get(path.suffix.lower())
+    if found is None:
+        raise OptionError(f"{option} {path}: expected a name that ends in {', '.join(known)}")
+    check_format(found)
+    return found
+
+
+def check_format(format: Format) -> None:
+    """Raise `MissingExtraError` where what it needs is not installed."""
+    if format is Format.parquet:
+        require("parquet", "writing Parquet", "pyarrow")
 
 
 def write_text(
@@ -102,7 +111,8 @@ def _write_csv(columns: Sequence[str], groups: Iterable[Iterable[Row]], file: IO
             return cell
         return f"./{cell}" if column in ("path", "name") else f"'{cell}"
 
-    # Python 3.11 quotes only what ends a row, and a file's name may hold a carriage return.
+    # Python 3.11 quotes a carriage return, which a file's name may hold, only where rows end in
+    # one: so they do here, and `_UnixLines` leaves the "\n".
     rows = csv.writer(_UnixLines(file), lineterminator="\r\n")
     rows.writerow(columns)
     for group in groups:
@@ -126,11 +136,9 @@ def write_parquet(analyses: Iterable[Analysis], path: Path) -> None:
 
 
 def _write_parquet(columns: Sequence[str], rows: Iterator[Row], path: Path) -> None:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError:
-        raise MissingExtraError("writing Parquet", "parquet") from None
+    import pyarrow
+    from pyarrow import parquet
+
     kinds = dict.fromkeys(WHOLE_COLUMNS, pyarrow.int32())
     kinds |= dict.fromkeys(TEXT_COLUMNS, pyarrow.string())
     kinds |= dict.fromkeys(TRUTH_COLUMNS, pyarrow.bool_())

@@ -9,7 +9,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from semblante.cli.checks import complain, output_file, output_folder, picture_file, require
+from semblante.cli.checks import complain, output_file, output_folder, picture_file
 from semblante.cli.formats import Format, format_of, write_tracks
 from semblante.cli.inputs import Clip, Input, Picture
 from semblante.errors import ImageError, VideoError
@@ -96,7 +96,6 @@ class ContactSheet(Overview):
     def __init__(self, path: Path, language: str, every_s: float | None = None) -> None:
         """`every_s`: between the frames of videos that are given. Raises `OptionError` where no
         picture can be written to `path`."""
-        output_file(self.option, path)
         super().__init__(picture_file(self.option, path))
         self._language = language
         self._every_s = every_s
@@ -212,9 +211,7 @@ class TrackTable(Overview):
         """Raises `OptionError` where no such table can be written to `path`."""
         output_file(self.option, path)
         super().__init__(path)
-        self._format = format_of(self.option, path, but=Format.table)
-        if self._format is Format.parquet:
-            require("parquet", "writing Parquet", "pyarrow")
+        self._format = format_of(self.option, path, but=[Format.table])
         self._summing = Summing()  # the video at hand
         self._summaries: list[VideoSummary] = []
 

@@ -191,7 +191,7 @@ def _map_file(path: Path) -> dict[str, str]:
         values = json.loads(text)
     except ValueError as error:
         raise OptionError(f"--map {path}: not valid JSON: {error}") from None
-    if not all(isinstance(value, str) for value in values.values()):
+    if "" in values or not all(isinstance(value, str) for value in values.values()):
         raise OptionError(f"--map {path}: expected an object of names and emotions")
     return dict(values)
 

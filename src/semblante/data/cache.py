@@ -2,8 +2,9 @@
 
     ~/.cache/semblante/datasets/       (see `files.user_folder`)
         <sha256 of the file>-N/        images.npy, labels.npy, splits.npy, and names.npy and
-                                       groups.npy where the file tells them; N is `VERSION`;
-                                       -N-VARIANT where more than the content has a say
+                                       groups.npy where the file tells them, and `guessed` where
+                                       its classes are numbers; N is `VERSION`; -N-VARIANT where
+                                       more than the content has a say
         seen/<file's identity>         that sha256, so that an unchanged file is not hashed again
 
 A file's identity is its path, size, inode and times of last change, of its content and (on Unix)
@@ -31,14 +32,18 @@ from semblante.files import user_folder, write_atomically
 from semblante.preprocess import FACE_SIZE
 
 # To be raised when the reading of any form changes its result.
-VERSION: Final = 6
+VERSION: Final = 7
 _ARRAYS: Final = ("images", "labels", "splits")
 _OPTIONAL: Final = ("names", "groups")
+_GUESSED: Final = "guessed"
 _NUMBERS = itertools.count()
 
 
-def through_cache(path: Path, read: Callable[[], Dataset], variant: str = "") -> Dataset:
-    """The dataset of the file `path`: from the cache, or by `read` and then into the cache.
+def through_cache(
+    path: Path, read: Callable[[], tuple[Dataset, bool]], variant: str = ""
+) -> tuple[Dataset, bool]:
+    """The dataset of the file `path`, and whether its classes were guessed from numbers: from the
+    cache, or by `read` and then into the cache.
 
     `variant` tells apart what `read` makes of files with the same content, where their names have
     a say. Raises what `read` raises. A cache that cannot be written or read only costs time.
@@ -49,10 +54,10 @@ def through_cache(path: Path, read: Callable[[], Dataset], variant: str = "") ->
         return read()
     found = _open(place)
     if found is not None:
-        return found
-    dataset = read()
-    _store(dataset, place)
-    return dataset
+        return found, (place / _GUESSED).exists()
+    dataset, guessed = read()
+    _store(dataset, place, guessed=guessed)
+    return dataset, guessed
 
 
 def _content_hash(path: Path) -> str:
@@ -90,17 +95,17 @@ def _open(place: Path) -> Dataset | None:
     shapes = {"images": (n, FACE_SIZE, FACE_SIZE)}
     if any(array.shape != shapes.get(name, (n,)) for name, array in arrays.items()):
         return None
-    limits = {"images": (np.uint8, 0, 255), "labels": (np.int64, UNLABELLED, len(EMOTIONS) - 1)}
-    for name, (kind, least, most) in (limits | {"splits": (np.uint8, 0, len(SPLITS) - 1)}).items():
-        array = arrays[name]
-        if array.dtype != kind:
-            return None
-        if name != "images" and n and not (least <= array.min() and array.max() <= most):
+    kinds = {"images": np.uint8, "labels": np.int64, "splits": np.uint8}
+    if any(arrays[name].dtype != kind for name, kind in kinds.items()):
+        return None
+    limits = {"labels": (UNLABELLED, len(EMOTIONS) - 1), "splits": (0, len(SPLITS) - 1)}
+    for name, (least, most) in limits.items():
+        if n and not (least <= arrays[name].min() and arrays[name].max() <= most):
             return None
     return Dataset(**arrays)
 
 
-def _store(dataset: Dataset, place: Path) -> None:
+def _store(dataset: Dataset, place: Path, *, guessed: bool) -> None:
     """Under another name, then renamed; failing only costs time."""
     if place.exists():  # damaged, or another process was quicker
         shutil.rmtree(place, ignore_errors=True)
@@ -110,6 +115,8 @@ def _store(dataset: Dataset, place: Path) -> None:
         for name in (*_ARRAYS, *_OPTIONAL):
             if (array := getattr(dataset, name)) is not None:
                 np.save(beside / f"{name}.npy", array, allow_pickle=False)
+        if guessed:
+            (beside / _GUESSED).touch()
         beside.replace(place)  # fails where another process put its own meanwhile
     except OSError:
         pass

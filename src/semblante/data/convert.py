@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from semblante.data.dataset import SPLITS, UNLABELLED, Dataset
 from semblante.data.folders import face_name
-from semblante.data.parquet import write_parquet
+from semblante.data.parquet import pyarrow_parquet, write_parquet
 from semblante.emotions import EMOTIONS
 from semblante.errors import DataError, OptionError
 from semblante.files import write_atomically
@@ -24,14 +25,27 @@ def convert(dataset: Dataset, out: Path) -> None:
     Raises `DataError` for faces without a label, `OptionError` for another suffix or a folder
     that holds something already.
     """
+    check_out(out)
     if (dataset.labels == UNLABELLED).any():
         raise DataError("faces without a label cannot be converted")
-    writers = {".csv": write_table, ".parquet": write_parquet, "": write_folders}
-    if out.suffix.lower() not in writers:
+    _writers()[out.suffix.lower()](dataset, out)
+
+
+def check_out(out: Path) -> None:
+    """Raise what `convert` would for this place, before long work."""
+    if out.suffix.lower() not in _writers():
         raise OptionError(
             f"expected a name that ends in .csv or .parquet, or a folder's name, found {out}"
         )
-    writers[out.suffix.lower()](dataset, out)
+    if out.suffix.lower() == ".parquet":
+        pyarrow_parquet()
+    if not out.suffix and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise OptionError(f"{out}: expected a new or an empty folder")
+
+
+def _writers() -> dict[str, Callable[[Dataset, Path], None]]:
+    """By the ending of a name."""
+    return {".csv": write_table, ".parquet": write_parquet, "": write_folders}
 
 
 def write_table(dataset: Dataset, path: Path) -> None:
@@ -50,8 +64,6 @@ def write_table(dataset: Dataset, path: Path) -> None:
 
 def write_folders(dataset: Dataset, path: Path) -> None:
     """PNG files such as `PublicTest/happy/PublicTest_028710.png`; the number is the row's."""
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise OptionError(f"{path}: expected a new or an empty folder")
     path = path.resolve()  # the current folder has no name of its own
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -70,9 +82,9 @@ def write_folders(dataset: Dataset, path: Path) -> None:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def contact_sheet(dataset: Dataset, columns: int = 24, seed: int = 0) -> RgbImage:
+def contact_sheet(dataset: Dataset, columns: int = 24) -> RgbImage:
     """A row of `columns` random faces for each emotion, in the order of `EMOTIONS`; (H, W, 3)."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     sheet = np.full((len(EMOTIONS) * FACE_SIZE, columns * FACE_SIZE), 255, np.uint8)
     for label in range(len(EMOTIONS)):
         rows = np.flatnonzero(dataset.labels == label)

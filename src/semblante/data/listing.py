@@ -15,15 +15,21 @@ from typing import Final
 
 from semblante.data.dataset import Dataset, OnBad, Row, collect
 from semblante.data.members import Member, damage_named
-from semblante.data.pictures import GROUP_COLUMNS, PictureReader, split_number
+from semblante.data.pictures import (
+    GROUP_COLUMNS,
+    LABEL_COLUMNS,
+    SPLIT_COLUMNS,
+    PictureReader,
+    split_number,
+)
 from semblante.data.text import csv_table
 from semblante.errors import DataError
 
 # A column's name, and the other names it goes by.
 _COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "path": ("path", "pth", "file", "filename", "file_name", "image", "image_path"),
-    "label": ("label", "emotion", "class", "expression"),
-    "split": ("split", "usage", "subset"),
+    "label": LABEL_COLUMNS,
+    "split": SPLIT_COLUMNS,
     "group": GROUP_COLUMNS,
 }
 

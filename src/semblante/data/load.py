@@ -81,8 +81,9 @@ def load_dataset(
     path = Path(path)
     reader = PictureReader(label_map, find_face)
 
-    def read() -> Dataset:
-        return _load(path, reader, on_bad)
+    def read() -> tuple[Dataset, bool]:
+        dataset = _load(path, reader, on_bad)
+        return dataset, bool(reader.guessed)
 
     with damage_named(path):
         plain = on_bad is None and not label_map and find_face is None
@@ -93,11 +94,9 @@ def load_dataset(
         # A list's pictures lie outside it: its own content does not tell whether they have changed.
         if start and not is_listing(_first_line(start)):
             variant = f"-{_split_of_parquet(path.name)}" if start.startswith(MAGIC) else ""
-            dataset = through_cache(path, read, variant)
-            guessed = _is_numbered(dataset)  # what comes from the cache does not tell it otherwise
+            dataset, guessed = through_cache(path, read, variant)
         else:
-            dataset = read()
-            guessed = bool(reader.guessed)
+            dataset, guessed = read()
             reader.check_map_used(str(path))
     if on_note is not None and guessed and dataset.names is not None:
         on_note(
@@ -107,17 +106,11 @@ def load_dataset(
     return dataset
 
 
-def _is_numbered(dataset: Dataset) -> bool:
-    """Are its faces in folders that are called by numbers?"""
-    names = [] if dataset.names is None else dataset.names.tolist()
-    return any(PurePosixPath(name).parent.name.isdecimal() for name in names)
-
-
 def _load(path: Path, reader: PictureReader, on_bad: OnBad | None) -> Dataset:
     contents = _survey(path)
-    if contents.form == "table" and reader.find_face is not None:
-        raise OptionError(f"{path}: a table of pixels holds faces, none are to be found in it")
     if contents.form == "table":
+        if reader.find_face is not None:
+            raise OptionError(f"{path}: a table of pixels holds faces, none are to be found in it")
         with _text(path, _fullest(path, contents.tables)) as (text, where):
             return read_table(text, where, reader, on_bad)
     if contents.form == "listing":

@@ -8,14 +8,18 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from semblante.data.dataset import SPLITS, Dataset, Row
-from semblante.data.pictures import GROUP_COLUMNS, PictureReader, split_number
+from semblante.data.pictures import (
+    GROUP_COLUMNS,
+    LABEL_COLUMNS,
+    SPLIT_COLUMNS,
+    PictureReader,
+    split_number,
+)
 from semblante.errors import DataError, MissingExtraError, reason_of
 from semblante.files import write_atomically
 from semblante.images import encoded_png
 
 _IMAGE_COLUMNS: Final = ("image", "img", "bytes", "picture")
-_LABEL_COLUMNS: Final = ("label", "labels", "emotion")
-_SPLIT_COLUMNS: Final = ("usage", "split")
 _ROWS_AT_ONCE: Final = 1000  # written
 _READ_AT_ONCE: Final = 100  # a picture may be of megabytes, however few it takes in the file
 MAGIC: Final = b"PAR1"
@@ -30,12 +34,12 @@ def parquet_rows(
     """Each row, or what is wrong with it or with all of the file.
 
     The picture column (`image`, `img`, `bytes` or `picture`) holds encoded files, as bytes or as a
-    struct with a field `bytes`; the label column (`label`, `labels` or `emotion`) numbers 0..6 or
-    names of classes; a column `Usage` or `split`, where there is one, names of splits; one called
-    `group`, `subject`, `person` or `identity` says what belongs together. Where the file tells what
-    its numbers stand for, as those of the Hugging Face hub do, these names count.
+    struct with a field `bytes`; the label column, one of `LABEL_COLUMNS`, numbers 0..6 or names of
+    classes; one of `SPLIT_COLUMNS`, where there is one, names of splits; one of `GROUP_COLUMNS`
+    says what belongs together. Where the file tells what its numbers stand for, as those of the
+    Hugging Face hub do, these names count.
     """
-    parquet = _pyarrow_parquet()
+    parquet = pyarrow_parquet()
     import pyarrow
 
     try:
@@ -43,12 +47,12 @@ def parquet_rows(
         names = {name.lower(): name for name in file.schema_arrow.names}
         image, label, split, group = (
             next((names[name] for name in choices if name in names), None)
-            for choices in (_IMAGE_COLUMNS, _LABEL_COLUMNS, _SPLIT_COLUMNS, GROUP_COLUMNS)
+            for choices in (_IMAGE_COLUMNS, LABEL_COLUMNS, SPLIT_COLUMNS, GROUP_COLUMNS)
         )
         if image is None or label is None:
             yield DataError(
                 f"{where}: expected a picture column ({', '.join(_IMAGE_COLUMNS)}) and a label "
-                f"column ({', '.join(_LABEL_COLUMNS)}), found {', '.join(names.values())}"
+                f"column ({', '.join(LABEL_COLUMNS)}), found {', '.join(names.values())}"
             )
             return
         classes = _class_names(file.schema_arrow.metadata or {}, label)
@@ -104,7 +108,7 @@ def _encoded(picture: Any, place: str) -> bytes:
 def write_parquet(dataset: Dataset, path: Path) -> None:
     """Columns image (struct of PNG bytes and a path), label (0..6), Usage; and group, where the
     dataset tells it. Lossless."""
-    parquet = _pyarrow_parquet()
+    parquet = pyarrow_parquet()
     import pyarrow
 
     image = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
@@ -134,7 +138,8 @@ def write_parquet(dataset: Dataset, path: Path) -> None:
     write_atomically(path, write)
 
 
-def _pyarrow_parquet() -> Any:
+def pyarrow_parquet() -> Any:
+    """The module; raises `MissingExtraError` where it is not installed."""
     try:
         from pyarrow import parquet
     except ImportError:

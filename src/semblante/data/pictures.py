@@ -26,7 +26,10 @@ SPLIT_NAMES: Final[dict[str, int]] = {
     **{"test": TEST, "testing": TEST},
     **{"entrenamiento": 0, "validación": 1, "validacion": 1, "prueba": TEST, "pruebas": TEST},
 }
-# What a column that tells which faces belong together is called.
+# What columns are called, in small letters, the first that is there: of the class, of the split,
+# and of which faces belong together.
+LABEL_COLUMNS: Final = ("label", "labels", "emotion", "class", "expression")
+SPLIT_COLUMNS: Final = ("split", "usage", "subset")
 GROUP_COLUMNS: Final = ("group", "subject", "person", "identity")
 DROPPED: Final = "drop"  # maps a class to nothing: its pictures are left out
 _NUMBERS: Final = {str(label): emotion for label, emotion in enumerate(EMOTIONS)}
@@ -38,7 +41,8 @@ FaceFinder = Callable[[RgbImage], npt.NDArray[np.uint8] | None]
 
 
 def _key(name: str) -> str:
-    """Of a class or a split: macOS writes the accent of alegría as a letter of its own."""
+    """A class's or a split's name as it is compared, in small letters: macOS writes the accent of
+    alegría as a letter of its own."""
     return unicodedata.normalize("NFC", name).strip().lower()
 
 

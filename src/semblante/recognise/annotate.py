@@ -109,11 +109,16 @@ def _draw_label(draw: ImageDraw.ImageDraw, label: _Label) -> None:
     draw.text(label.at, label.text, font=font(label.text_size), fill=_text_colour(label.colour))
 
 
+def _line_width(box: Box) -> int:
+    """Of a face's frame, in pixels."""
+    return max(2, round(box.width / 50))
+
+
 def _draw_frame(draw: ImageDraw.ImageDraw, face: Face) -> None:
     """In the emotion's colour, with a dark line around it: neutral is grey, as many a wall is."""
     box = face.box
     right, bottom = box.left + box.width - 1, box.top + box.height - 1
-    line = max(2, round(box.width / 50))
+    line = _line_width(box)
     dark = max(1, line // 3)
     around = (box.left - dark, box.top - dark, right + dark, bottom + dark)
     draw.rectangle(around, outline=_DARK, width=dark)
@@ -134,10 +139,10 @@ def _panel(box: Box, size: tuple[int, int], taken: Sequence[Box]) -> Box | None:
         return None
     wide, tall = _WIDE * row, len(EMOTIONS) * row + row // 2
     gap = max(2, box.width // 30)
-    top = min(box.top, size[1] - tall)
+    top = max(0, min(box.top, size[1] - tall))
     for left in (box.left + box.width + gap, box.left - gap - wide):
         place = Box(left, top, wide, tall)
-        inside = left >= 0 and top >= 0 and left + wide <= size[0]
+        inside = left >= 0 and left + wide <= size[0] and top + tall <= size[1]
         if inside and all(place.iou(other) == 0 for other in taken):
             return place
     return None
@@ -169,7 +174,7 @@ def _draw_bars(picture: Image.Image, face: Face, place: Box, language: str) -> N
 def _draw_strip(draw: ImageDraw.ImageDraw, face: Face) -> None:
     """The probabilities side by side, largest first, along the lower edge of the box."""
     box = face.box
-    line = max(2, round(box.width / 50))
+    line = _line_width(box)
     tall = max(3, box.height // 14)
     bottom = box.top + box.height - 1 - line
     x = float(box.left + line)

@@ -26,10 +26,9 @@ class Camera:
         """Raises `VideoError` where there is none."""
         self.name = f"camera {number}"
         # OpenCV would print what it finds odd; what matters of it is in our errors.
-        getattr(cv2.utils, "logging", cv2).setLogLevel(
-            0
-        )  # in OpenCV before 4.13 it stands elsewhere
-        if not 0 <= number <= _LAST:  # OpenCV crashes where it is asked for one
+        logging = getattr(cv2.utils, "logging", cv2)  # elsewhere before OpenCV 4.13
+        logging.setLogLevel(0)
+        if not 0 <= number <= _LAST:  # OpenCV crashes where it is asked for another
             raise VideoError(f"{self.name}: there is no such camera")
         self._capture = cv2.VideoCapture(number)
         if not self._capture.isOpened():

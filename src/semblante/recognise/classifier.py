@@ -215,7 +215,7 @@ class Classifier:
 
 
 def load_session(path: Path) -> onnxruntime.InferenceSession:
-    """To be run on the thread that asks for it.
+    """One that computes on the thread that asks for it.
 
     Several threads in one run would divide every layer's work and wait for each other after each,
     busily: they keep OpenCV's from working. Faces divided among them wait once.

@@ -32,8 +32,8 @@ _UNFINISHED: Final = ".semblante-"
 # Stands at the end of the copies that this program writes: a box that players pass over (ISO/IEC
 # 14496-12, 8.1.2).
 _OWN: Final = b"\0\0\0\x11freesemblante"
-# In a second, in which frames' times are written. By finer ones a day between two frames would not
-# fit into 32 bits, and a clock may jump by that.
+# Ticks a second, in which frames' times are written. By finer ones a day between two frames would
+# not fit into 32 bits, and a clock may jump by that.
 _CLOCK: Final = 16_000
 # Constant quality, which eyes hardly tell from the original, at a speed that leaves the time to the
 # search for faces; no frame waits for a later one, whose time may be far away.

@@ -51,24 +51,29 @@ class Detection:
     def __post_init__(self) -> None:
         try:  # numpy's numbers become Python's
             box = Box(*map(operator.index, self.box.to_list()))
-        except TypeError:
+        except (AttributeError, TypeError):
             box = None
         if box is None or box.width < 1 or box.height < 1:
             raise OptionError(
                 "expected a face's box in whole pixels, at least one wide and high, "
                 f"found {self.box}"
             )
-        if not 0 <= self.score <= 1:
-            raise OptionError(f"expected a detection's score between 0 and 1, found {self.score}")
-        try:
-            roll = float(self.roll)
-        except (TypeError, ValueError):
-            roll = math.nan
+        score, roll = _number(self.score), _number(self.roll)
+        if not 0 <= score <= 1:
+            raise OptionError(f"expected a detection's score between 0 and 1, found {self.score!r}")
         if not math.isfinite(roll):
             raise OptionError(f"expected a detection's roll in degrees, found {self.roll!r}")
         object.__setattr__(self, "box", box)
-        object.__setattr__(self, "score", float(self.score))
+        object.__setattr__(self, "score", score)
         object.__setattr__(self, "roll", roll)
+
+
+def _number(value: Any) -> float:
+    """NaN where it is none."""
+    try:
+        return math.nan if isinstance(value, str) else float(value)
+    except (TypeError, ValueError):
+        return math.nan
 
 
 class Detector(Protocol):
@@ -143,12 +148,13 @@ def resized_for_search(
 
 def check_limits(min_face: int | None, min_score: float, max_side: int) -> None:
     """Raise `OptionError` for options of a detector that are outside their range."""
-    for name, number in (("min_face", min_face), ("max_side", max_side)):
-        if number is not None and not isinstance(number, (int, np.integer)):
+    given = (
+        {"max_side": max_side} if min_face is None else {"min_face": min_face, "max_side": max_side}
+    )
+    for name, number in given.items():
+        if not isinstance(number, (int, np.integer)):
             raise OptionError(f"expected {name} to be a whole number, found {number!r}")
-    if min_face is not None and min_face < 1:
-        raise OptionError(f"expected min_face of at least 1, found {min_face}")
-    if max_side < 1:
-        raise OptionError(f"expected max_side of at least 1, found {max_side}")
+        if number < 1:
+            raise OptionError(f"expected {name} of at least 1, found {number}")
     if not isinstance(min_score, (int, float, np.floating)) or not 0 < min_score < 1:
         raise OptionError(f"expected min_score above 0 and below 1, found {min_score!r}")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from av.packet import Packet
     from av.video.stream import VideoStream
 
-_USUAL_FPS: Final = 25.0  # where a file does not say, or nothing that can be
+_USUAL_FPS: Final = 25.0  # where a file tells no frame rate, or an impossible one
 _MOST_FPS: Final = 240.0
 # A file that ends before this share of what it announces breaks off; some only estimate it.
 _ENOUGH: Final = 0.9
@@ -71,10 +71,10 @@ class Film:
             self.close()
             raise
         self._first = first
-        turned = first.rotation % 180 != 0
+        turned = _quarter_turns(first) % 2 != 0
         self.width, self.height = self._stored[::-1] if turned else self._stored
         self.fps = usable_rate(float(self._stream.guessed_rate or 0))
-        self.duration_s = self._announced_s(self._container)
+        self.duration_s = self._announced_s(self._container.duration)
         estimated = round((self.duration_s or 0.0) * self.fps)
         self.n_frames = self._stream.frames or estimated or None
         # From the file's beginning, which may be sound, to its first frame.
@@ -108,14 +108,14 @@ class Film:
         wide, tall = aspect.limit_denominator(1000).as_integer_ratio()
         return round(frame.width * max(1, wide / tall)), round(frame.height * max(1, tall / wide))
 
-    def _announced_s(self, container: InputContainer) -> float | None:
+    def _announced_s(self, duration: int | None) -> float | None:
         """How long it is, by its own word."""
         import av
 
-        announced_s = (container.duration or 0) / av.time_base
-        if container.format.name == "avi":  # of which FFmpeg takes what is there
+        announced_s = (duration or 0) / av.time_base
+        if self._container_name == "avi":  # of which FFmpeg takes what is there
             announced_s = max(announced_s, self._stream.frames / self.fps)
-        elif "matroska" in container.format.name and announced_s > self._starts_s:
+        elif "matroska" in self._container_name and announced_s > self._starts_s:
             announced_s -= max(0.0, self._starts_s)  # it counts from 0, wherever its times begin
         return announced_s or None
 
@@ -188,12 +188,17 @@ class Film:
     def _pixels(self, frame: VideoFrame) -> RgbImage:
         width, height = self._stored  # of the first one, which others may differ from
         pixels = frame.to_ndarray(format="rgb24", width=width, height=height)
-        return np.ascontiguousarray(np.rot90(pixels, frame.rotation // 90), np.uint8)
+        return np.ascontiguousarray(np.rot90(pixels, _quarter_turns(frame)), np.uint8)
 
     def close(self) -> None:
         """Let go of the file. No thread may be decoding it."""
         if self._container is not None:
             self._container.close()
+
+
+def _quarter_turns(frame: VideoFrame) -> int:
+    """To the left, by which it is to be shown; degrees between are seen as the nearest."""
+    return round(frame.rotation / 90)
 
 
 def open_container(path: Path, most_pixels: int) -> InputContainer:

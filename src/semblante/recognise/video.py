@@ -73,18 +73,11 @@ class Video:
         self.width, self.height = self._source.width, self._source.height
         self.fps = self._source.fps
         self.n_frames = self._source.n_frames  # as announced, where it is
+        self.duration_s = self._source.duration_s  # as announced, where it is
+        # By which the first frame comes after the file's beginning, which may be sound.
+        self.late_s = self._source.late_s
         self._stopped = threading.Event()
         self._read = False  # whether `frames` has begun
-
-    @property
-    def duration_s(self) -> float | None:
-        """Seconds, as the file announces them; None where it does not."""
-        return self._source.duration_s
-
-    @property
-    def late_s(self) -> float:
-        """Seconds by which the first frame comes after the file's beginning, which may be sound."""
-        return self._source.late_s
 
     def stop(self) -> None:
         """From any thread: no further frame, and `frames` comes to its end."""

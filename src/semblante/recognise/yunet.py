@@ -40,7 +40,7 @@ class YuNetDetector:
     _LEAST_SIDE: Final = 320  # smaller pictures are enlarged to this, four times at most
     _THINNEST: Final = 64  # pixels a side; OpenCV reads beyond a picture of 32 and less
     _LEAST_FACE: Final = 10  # pixels a side, of those that the network has learnt from
-    _MOST: Final = 5000  # boxes that are looked at before that
+    _MOST: Final = 5000  # most boxes that are kept before those that overlap go
 
     def __init__(
         self,

@@ -176,7 +176,7 @@ def _pictures(
             raise HTTPException(422, f"expected one picture, found {len(uploads)}")
         return uploads[0]
 
-    async def counted(request: Request, work: Callable[[threading.Event], _Result]) -> _Result:
+    async def run_counted(request: Request, work: Callable[[threading.Event], _Result]) -> _Result:
         """What comes of `work` on one picture; raises 422 where that cannot be done."""
         try:
             done = await unless_left(request, workers.run(work))
@@ -244,7 +244,7 @@ def _pictures(
                 image = pixelated(image, [face.box for face in faces])
             return encoded(annotate(image, faces, lang), "JPEG")
 
-        copy = await counted(request, drawn)
+        copy = await run_counted(request, drawn)
         return Response(copy, media_type="image/jpeg")
 
     @router.post(
@@ -276,7 +276,7 @@ def _pictures(
             [found] = analyzer.explain(image, emotion, face=face)
             return found.to_dict()
 
-        return await counted(request, explained)
+        return await run_counted(request, explained)
 
     return router
 

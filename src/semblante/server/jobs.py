@@ -117,7 +117,7 @@ class Jobs:
         return [id for _, id in sorted(ended)]
 
     def was_dropped(self, id: str) -> bool:
-        """Whether there was such a job, which had to go unasked."""
+        """Whether there was such a job, which had to go though nobody had deleted it."""
         return id in self._dropped
 
     @property

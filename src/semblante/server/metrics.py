@@ -19,7 +19,7 @@ class Metrics:
         self._pictures = counted("pictures", "pictures: read, or failed", "result")
         self._faces = counted("faces", "faces found in pictures to be analysed")
         self._frames = counted("frames", "frames of live streams: read, or failed", "result")
-        self.videos = counted("videos", "videos that ended: done, failed, or cancelled", "result")
+        self._videos = counted("videos", "videos that ended: done, failed, or cancelled", "result")
         self._refused = counted("refused", "requests refused", "status")
         self._under_way = prometheus.Gauge(
             "semblante_under_way", "in work or waiting", ["kind"], registry=self.registry
@@ -27,7 +27,7 @@ class Metrics:
         for counter, results in (
             (self._pictures, ("read", "failed")),
             (self._frames, ("read", "failed")),
-            (self.videos, ("done", "failed", "cancelled")),
+            (self._videos, ("done", "failed", "cancelled")),
         ):
             for result in results:  # from 0 on
                 counter.labels(result)
@@ -47,7 +47,7 @@ class Metrics:
 
     def count_video(self, state: str) -> None:
         """One more that ended, in this state."""
-        self.videos.labels(state).inc()
+        self._videos.labels(state).inc()
 
     def count_refused(self, status: int) -> None:
         """One more request that was answered with this status."""

@@ -13,7 +13,7 @@ _KINDS: Final = {".html": "text/html", ".js": "text/javascript", ".css": "text/c
 
 
 def page() -> APIRouter:
-    """Its files."""
+    """A route for each file in `web/`."""
     router = APIRouter()
     web = resources.files("semblante.server").joinpath("web")
     files = sorted(web.iterdir(), key=lambda file: file.name)
