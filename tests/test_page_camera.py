@@ -23,6 +23,7 @@ from browser import (
     serving,
     until,
 )
+from conftest import EXAMPLE
 
 pytest.importorskip("fastapi")
 playwright = pytest.importorskip("playwright.sync_api")
@@ -277,3 +278,36 @@ def test_what_is_told_anew_stays_in_its_place(page: Any) -> None:
     before = page.evaluate(values)
     until(page, f"String({values}) !== '{','.join(map(str, before))}'")
     assert page.evaluate("window.nodes.length > 7 && window.nodes.every((n) => n.isConnected)")
+
+
+def test_nobody_answers_whether_the_camera_may_be_used(page: Any) -> None:
+    page.evaluate("() => { navigator.mediaDevices.getUserMedia = () => new Promise(() => {}); }")
+    start = page.get_by_role("button", name="Start the camera")
+    start.click()
+    playwright.expect(start).to_be_disabled()
+    page.set_input_files("#file", EXAMPLE)
+    one_face(page)
+    playwright.expect(start).to_be_enabled()
+
+
+def test_a_connection_that_died_is_replaced(page: Any) -> None:
+    """As after a change of networks: nothing comes, and nothing closes it."""
+    page.evaluate(
+        """() => { const later = window.setTimeout;
+        window.setTimeout = (what, delay) => later(what, delay / 20);
+        const Real = window.WebSocket;
+        let made = 0;
+        window.WebSocket = class extends Real {
+          constructor(...how) {
+            super(...how);
+            window.made = made += 1;
+            this.dead = made === 1;
+          }
+          send(data) { if (!this.dead) super.send(data); }
+        }; }"""
+    )
+    page.get_by_role("button", name="Start the camera").click()
+    playwright.expect(page.get_by_role("alert")).to_have_text(re.compile("too much to do"))
+    one_face(page)
+    assert page.evaluate("window.made") == 2
+    assert page.get_by_role("alert").inner_text() == ""

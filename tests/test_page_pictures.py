@@ -16,6 +16,7 @@ from PIL import Image
 
 import semblante
 from browser import (
+    boxed,
     film,
     needs_browser,
     note_changes,
@@ -484,3 +485,46 @@ def test_letters_of_twice_the_size_on_a_telephone(page: Any, tmp_path: Path) -> 
         "(all) => all.map((one) => one.getBoundingClientRect().right)"
     )
     assert max(edges) < 360
+
+
+@pytest.mark.parametrize("limited", [False, True])
+def test_a_picture_that_is_too_large_for_an_iphone_to_paint(
+    page: Any, tmp_path: Path, limited: bool
+) -> None:
+    """Some of them paint nothing on a canvas of more than 16,777,216 pixels, and raise no error."""
+    canvas = Image.new("RGB", (6000, 3000), "gray")
+    canvas.paste(Image.open(EXAMPLE).resize((1024, 1024)), (2400, 900))
+    canvas.save(tmp_path / "large.jpg", quality=80)
+    if limited:
+        page.evaluate(
+            """() => { const pen = CanvasRenderingContext2D.prototype;
+            for (const name of ['fillRect', 'strokeRect', 'drawImage', 'fillText', 'strokeText']) {
+              const real = pen[name];
+              pen[name] = function (...how) {
+                if (this.canvas.width * this.canvas.height <= 16777216) real.apply(this, how);
+              };
+            } }"""
+        )
+    page.set_input_files("#file", tmp_path / "large.jpg")
+    one_face(page)
+    sides = "['picture', 'boxes'].map((id) => { const c = $(id); return [c.width, c.height]; })"
+    sides = sides.replace("$", "document.getElementById.bind(document)")
+    assert page.evaluate(sides) == [[5657, 2828] if limited else [6000, 3000]] * 2
+    assert boxed(page) > 1000
+    grey = "[...document.getElementById('picture').getContext('2d').getImageData(9, 9, 1, 1).data]"
+    assert page.evaluate(grey) == pytest.approx([128, 128, 128, 255], abs=3)
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save the picture").click()
+    assert semblante.load_image(saved.value.path()).shape[1] == (5657 if limited else 6000)
+
+
+def test_a_picture_without_a_face_says_so_once_and_for_all(page: Any, tmp_path: Path) -> None:
+    assert page.locator("#nobody").inner_text() == "No face yet."
+    Image.new("RGB", (300, 200), "white").save(tmp_path / "white.png")
+    page.set_input_files("#file", tmp_path / "white.png")
+    playwright.expect(page.locator("#nobody")).to_have_text("No face found.")
+    page.get_by_label("Language").select_option("es")
+    assert page.locator("#nobody").inner_text() == "No se encontró ningún rostro."
+    page.set_input_files("#file", EXAMPLE)
+    one_face(page)
+    assert not page.locator("#nobody").is_visible()

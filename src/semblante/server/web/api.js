@@ -19,18 +19,22 @@ export const pause = (milliseconds) => new Promise((resolve) => setTimeout(resol
 
 export async function call(path, options = {}) {
   const answer = await fetch(path, { ...options, headers: { ...headers, ...options.headers } });
-  const body = await answer.json().catch((error) => {
+  const body = await read(answer);
+  if (!answer.ok && !body.results) throw refusedFor(answer.status, body.error ?? answer.statusText);
+  return body;
+}
+
+async function read(answer) {
+  return answer.json().catch((error) => {
     if (error instanceof SyntaxError) return {}; // a proxy's page, say
     throw error;
   });
-  if (!answer.ok && !body.results) throw refusedFor(answer.status, body.error ?? answer.statusText);
-  return body;
 }
 
 // A job's results, one a line.
 export async function jobResults(id, signal) {
   const answer = await fetch(`v1/jobs/${id}/results`, { headers, signal });
-  if (!answer.ok) throw refusedFor(answer.status, answer.statusText);
+  if (!answer.ok) throw refusedFor(answer.status, (await read(answer)).error ?? answer.statusText);
   return (await answer.text()).trim();
 }
 
@@ -52,8 +56,8 @@ export const isUp = () => fetch("healthz", { signal: AbortSignal.timeout(RETRY_M
 // Nobody is there, or too much to do, perhaps by a proxy's word.
 export const isAway = (error) => error instanceof TypeError || [502, 503, 504].includes(error.status);
 
-// Asks until the server is reached: that it is away for a moment must not cost a whole video. `signal`
-// is of the run: what belongs to an earlier one has no say any more.
+// Asks until the server is reached: that it is away for a moment must not cost a whole video. Once the
+// run's `signal` is aborted it asks no more, nor changes what the page says.
 export async function insist(signal, ask, again = isAway) {
   try {
     for (;;) {

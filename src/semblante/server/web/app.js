@@ -53,7 +53,7 @@ for (const change of ["resize", "fullscreenchange"]) {
   window.addEventListener(change, () => { if (state.shown) drawBoxes(state.shown); drawTimeline(); });
 }
 $("stage").addEventListener("fullscreenchange", (event) => {
-  if (event.target === $("stage") && !document.fullscreenElement) $("large").focus(); // which full screen has taken it from
+  if (event.target === $("stage") && !document.fullscreenElement) $("large").focus(); // leaving it drops the focus
 });
 window.addEventListener("hashchange", () => location.reload()); // another token
 window.addEventListener("pagehide", leaveJob);

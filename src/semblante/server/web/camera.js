@@ -11,6 +11,7 @@ import { text } from "./words.js";
 
 const FRAME_WIDTH = 640; // pixels sent of a camera's frame
 const SILENT_MS = 5000; // after so long without an answer the page says so
+const MOST_SILENCES = 6; // after so many of these it tries another connection
 
 // -- on and off ---------------------------------------------------------------------------------
 
@@ -20,6 +21,8 @@ export async function startCamera() {
   let media;
   const focused = document.activeElement === $("camera"); // which a disabled button loses
   $("camera").disabled = true; // a second click would ask for a second stream
+  // Nor does a question that nobody answers ever end, when the page has turned to something else.
+  signal.addEventListener("abort", () => { $("camera").disabled = false; });
   try {
     if (!navigator.mediaDevices) throw new DOMException("", "Insecure");
     media = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 640 } } });
@@ -28,10 +31,10 @@ export async function startCamera() {
       await video.play();
     }
   } catch (error) {
-    const cause = () => text("refused")[error.name] ?? text("refused").other ?? error.message;
+    const cause = () => text("refused")[error.name] ?? text("refused").other;
     if (!signal.aborted) complain(() => text("denied") + cause());
   } finally {
-    $("camera").disabled = false;
+    if (!signal.aborted) $("camera").disabled = false;
     if (focused && document.activeElement === document.body) $("camera").focus();
   }
   if (signal.aborted || !media || video.srcObject !== media || video.paused) {
@@ -40,7 +43,7 @@ export async function startCamera() {
   }
   putOnStage(video);
   const camera = state.live = {
-    media, signal, socket: null,
+    media, signal, socket: null, silences: 0,
     next: 0, sent: new Map(), // a frame's number, and when those that are not answered yet were taken
     delays: [], answeredAt: [], // for whoever measures
   };
@@ -123,6 +126,13 @@ function expectAnswer(camera) {
     const works = await isUp();
     if (state.live !== camera || camera.watchdog !== watchdog) return; // it was answered meanwhile
     unanswered(camera, works ? busy : retrying);
+    camera.silences += 1;
+    if (works && camera.silences % MOST_SILENCES === 0) { // after a change of networks a socket may be dead
+      camera.socket.onclose = null;
+      camera.socket.close();
+      connect(camera);
+      return;
+    }
     expectAnswer(camera); // what is true now need not stay so
   }, SILENT_MS);
 }
@@ -141,6 +151,7 @@ function unanswered(camera, complaint = retrying) {
 // The next frame goes out when the last has been answered: what is shown is never old.
 function sendFrame(camera) {
   const video = $("video");
+  const { socket } = camera;
   if (state.live !== camera) return;
   const canvas = camera.canvas ??= document.createElement("canvas");
   const shrink = Math.min(1, FRAME_WIDTH / video.videoWidth);
@@ -149,13 +160,16 @@ function sendFrame(camera) {
   canvas.getContext("2d").drawImage(video, 0, 0, canvas.width, canvas.height);
   const taken = performance.now();
   canvas.toBlob(async (blob) => {
-    if (!blob) return; // of a video that has just been taken away
+    if (!blob) { // of a video that has just been taken away, or has no picture yet
+      setTimeout(() => { if (camera.socket === socket) sendFrame(camera); }, RETRY_MS);
+      return;
+    }
     const frame = await blob.arrayBuffer();
     // The camera may have been stopped, or the server gone, while the frame was compressed.
-    if (state.live !== camera || camera.socket.readyState !== WebSocket.OPEN) return;
+    if (state.live !== camera || camera.socket !== socket || socket.readyState !== WebSocket.OPEN) return;
     camera.sent.set(camera.next, taken);
     camera.next += 1;
-    camera.socket.send(frame);
+    socket.send(frame);
     expectAnswer(camera);
   }, "image/jpeg", 0.8);
 }
@@ -164,7 +178,8 @@ function takeAnswer(camera, answer) {
   if (state.live !== camera) return;
   clearTimeout(camera.watchdog);
   camera.watchdog = null;
-  const { before, socket } = camera; // a frame held back while the tab was hidden may find another
+  camera.silences = 0;
+  const { before, socket } = camera; // by the time that a hidden tab is seen again there may be another
   if (answer.error) { // it is too busy: asking at once would make it more so
     camera.sent.delete(answer.frame);
     unanswered(camera, busy);

@@ -103,7 +103,7 @@ async function askForEvidence(number) {
     aloud("explained");
   } catch (error) {
     const refusal = error.translated ? () => text("refusal") + error.translated() : () => text("lost");
-    if (state.shownStill !== asked) return;
+    if (state.shownStill !== asked || state.requestedStill !== asked) return;
     complain(refusal, "evidence");
     aloud(null);
   } finally {

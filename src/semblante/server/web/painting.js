@@ -10,11 +10,14 @@ export const COLOURS = {
 const FOR = [230, 159, 0], AGAINST = [0, 114, 178]; // of the evidence: two of them
 const SMALL = 72; // pixels, the height of a picture in a list
 const LEAST_WIDTH = 256; // pixels, of which a label needs about half
+const PAINTED_ANYWHERE = 16_000_000; // pixels
 const TRACKS = 8; // of the timeline: those that were seen most
 const GAP_S = 1; // after so long without a result it shows none
 // Where the axes of a picture go, by its EXIF orientation, to turn it upright.
 const TURNS = { 2: [-1, 0, 0, 1], 3: [-1, 0, 0, -1], 4: [1, 0, 0, -1], 5: [0, 1, 1, 0],
   6: [0, 1, -1, 0], 7: [0, -1, -1, 0], 8: [0, -1, 1, 0] };
+
+let largeIsPainted = null; // not known yet
 
 export const numberOf = (face, number) => String(face.track ?? number + 1);
 
@@ -71,12 +74,27 @@ function takeOrientation(view) {
   }
 }
 
-// A picture so small that a label would cover it is shown, and saved, larger.
-export function enlarged(result) {
+// A picture so small that a label would cover it is shown, and saved, larger; one that is too large to be
+// painted here, smaller.
+export function resized(result) {
   const { width, height, faces } = result;
-  const factor = Math.max(1, Math.min(LEAST_WIDTH / width, 4 * LEAST_WIDTH / height));
+  const tooMany = width * height / PAINTED_ANYWHERE;
+  const factor = tooMany > 1 ? (paintsLarge() ? 1 : 1 / Math.sqrt(tooMany))
+    : Math.max(1, Math.min(LEAST_WIDTH / width, 4 * LEAST_WIDTH / height));
   return { ...result, width: Math.round(factor * width), height: Math.round(factor * height),
     faces: faces.map((face) => ({ ...face, box: face.box.map((side) => factor * side) })) };
+}
+
+// Does the browser paint the largest picture that the server takes? Some iPhones paint nothing then.
+function paintsLarge() {
+  if (largeIsPainted === null) {
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [8000, 5000];
+    const pen = canvas.getContext("2d");
+    pen?.fillRect(0, 0, 1, 1);
+    largeIsPainted = pen?.getImageData(0, 0, 1, 1).data[3] === 255;
+  }
+  return largeIsPainted;
 }
 
 // As large as the result says; without a source it is empty. Returns the pen.

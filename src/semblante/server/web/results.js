@@ -4,7 +4,7 @@
 import { $, retell } from "./elements.js";
 import { showBars } from "./faces.js";
 import { complain, say } from "./messages.js";
-import { enlarged, longestSeen, numberOf, paintBoxes, paintTimeline } from "./painting.js";
+import { resized, longestSeen, numberOf, paintBoxes, paintTimeline } from "./painting.js";
 import { forgetWhatWasTold, tellChanges } from "./spoken.js";
 import { state } from "./state.js";
 import { EMOTIONS, name, percent, spoken, text } from "./words.js";
@@ -15,7 +15,7 @@ const KEPT_ROWS = 20000; // results of the camera that can be saved
 const KEPT_S = 60; // seconds of the camera that the timeline shows
 
 let lastSpokenAt = -Infinity; // when the summary was last said
-let lastSpoken = ""; // and what of it matters
+let lastSpoken = ""; // and its language and emotions
 
 // -- the one on the page ------------------------------------------------------------------------
 
@@ -36,12 +36,14 @@ export function showResult(result) {
   $("summary").ariaLive = plays ? "off" : "polite";
   if (plays) tellChanges(result.faces);
   if (isNews(result)) say(summary);
+  retell($("nobody"), text("none"));
   $("nobody").classList.toggle("hidden", result.faces.length > 0);
 }
 
 export function showNothing() {
   state.shown = null;
   showBars([]);
+  retell($("nobody"), text("nobody"));
   $("nobody").classList.remove("hidden");
   $("boxes").width = $("boxes").height = 0;
 }
@@ -64,7 +66,7 @@ export function speakAtOnce() {
 }
 
 export function drawBoxes(result) {
-  const large = enlarged(result);
+  const large = resized(result);
   const canvas = $("boxes");
   canvas.width = large.width;
   canvas.height = large.height;

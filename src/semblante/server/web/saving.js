@@ -1,9 +1,11 @@
 // What can be saved: all results, as JSON lines or as CSV, and the picture with its boxes.
 
 import { $ } from "./elements.js";
-import { enlarged, paintBoxes, paintPicture } from "./painting.js";
+import { resized, paintBoxes, paintPicture } from "./painting.js";
 import { state } from "./state.js";
 import { EMOTIONS } from "./words.js";
+
+const FETCHED_MS = 60000; // an iPhone fetches it only when the person has agreed
 
 export function saveJson() {
   save(new Blob([state.rows.map((row) => JSON.stringify(row) + "\n").join("")]), "semblante.jsonl");
@@ -16,10 +18,10 @@ export function saveCsv() {
 export function savePicture() {
   const source = $("video").classList.contains("hidden") ? $("picture") : $("video");
   const canvas = document.createElement("canvas");
-  const large = enlarged(state.shown);
+  const large = resized(state.shown);
   const pen = paintPicture(canvas, source, large);
   paintBoxes(pen, large, Math.max(1, large.width / 800));
-  canvas.toBlob((blob) => save(blob, "semblante.png"), "image/png");
+  canvas.toBlob((blob) => { if (blob) save(blob, "semblante.png"); }, "image/png");
 }
 
 function save(blob, fileName) {
@@ -27,7 +29,7 @@ function save(blob, fileName) {
   link.href = URL.createObjectURL(blob);
   link.download = fileName;
   link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  setTimeout(() => URL.revokeObjectURL(link.href), FETCHED_MS);
 }
 
 function asCsv(rows) {

@@ -2,7 +2,7 @@
 
 import { $, reveal } from "./elements.js";
 import { complain } from "./messages.js";
-import { enlarged, paintPicture } from "./painting.js";
+import { resized, paintPicture } from "./painting.js";
 import { showResult } from "./results.js";
 import { text } from "./words.js";
 
@@ -32,7 +32,7 @@ export function releaseVideo() {
 // `source` is a picture, or a video whose frame stays.
 export function showPicture(result, source) {
   const canvas = $("picture");
-  paintPicture(canvas, source, enlarged(result));
+  paintPicture(canvas, source, resized(result));
   putOnStage(canvas);
   showResult(result);
   $("save-picture").disabled = false;

@@ -79,9 +79,11 @@ async function play(file, signal) {
   video.onloadedmetadata = () => { if (!video.videoWidth) unseen(); }; // HEVC with sound: that alone plays
   videoOffset = 0;
   if (!document.hidden) {
-    video.requestVideoFrameCallback?.((_, { mediaTime }) => {
+    const first = video.requestVideoFrameCallback?.((_, { mediaTime }) => {
       if (!signal.aborted) videoOffset = mediaTime - rows[0].time_s;
     });
+    // An iPhone shows no frame before it plays: the first may be one that somebody looked for.
+    video.onseeking = () => { video.cancelVideoFrameCallback?.(first); };
   }
   video.src = URL.createObjectURL(file);
   putOnStage(video);
@@ -110,4 +112,5 @@ export function stopFollowing() {
   const video = $("video");
   if (nextFrame !== null) video.cancelVideoFrameCallback(nextFrame);
   nextFrame = video.ontimeupdate = video.onpause = video.onerror = video.onloadedmetadata = null;
+  video.onseeking = null;
 }

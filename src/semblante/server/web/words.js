@@ -33,6 +33,7 @@ const TEXTS = {
       NotAllowedError: "it was not allowed.", NotFoundError: "there is none.",
       NotReadableError: "another program uses it, or it does not work.",
       Insecure: "the browser lends it only to pages that come over HTTPS or from this machine.",
+      other: "it could not be started.",
     },
     names: { angry: "angry", disgust: "disgust", fear: "fear", happy: "happy", sad: "sad",
       surprise: "surprise", neutral: "neutral" },
@@ -72,15 +73,16 @@ const TEXTS = {
       403: "el servidor no acepta peticiones de esta página.", 408: "tardó demasiado en llegar.",
       413: "es demasiado grande.", 422: "no es una imagen o un video que semblante sepa leer.",
       404: "el servidor ya no lo tiene.", 409: "todavía no está listo.", 410: "el servidor ya no lo tiene.",
-      500: "algo falló en el servidor.",
+      500: "algo falló en el servidor.", 502: "el servidor no responde.",
       503: "el servidor tiene demasiado trabajo; pruebe más tarde.",
       504: "el servidor tardó demasiado.",
     },
-    // Of what may be wrong with a picture or a video, that which has a remedy of its own.
+    // What may be wrong with a picture or a video and somebody can do something about.
     details: [
       [/pixels are too many|frames of \d+x\d+ pixels/, "tiene demasiados píxeles."],
       [/breaks off/, "se interrumpe antes de su final."], [/empty/, "está vacío."],
       [/damaged or cut off/, "está dañado o incompleto."],
+      [/not enough memory/, "no hay memoria suficiente para leerlo."],
       [/more than \d+ frames/, "tiene demasiados fotogramas."],
       [/took more than/, "analizarlo llevó demasiado tiempo."],
       [/could not be analysed/, "no se pudo analizar."], [/found a video/, "es un video, no una imagen."],
