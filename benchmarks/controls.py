@@ -190,9 +190,11 @@ def summed_up(right: dict[str, dict[int, Hits]], base: str) -> list[dict[str, An
             error = difference.std(ddof=1) / math.sqrt(len(difference))
             row["gain"] = float(difference.mean())
             row["p"] = math.erfc(abs(row["gain"]) / error / math.sqrt(2)) if error else 1.0
-            if len(runs) > 1 and len(right[BASELINE]) > 1:
-                base_runs = [float(hits.mean()) for hits in right[BASELINE].values()]
-                row["p_seeds"] = float(ttest_ind(accuracies, base_runs, equal_var=False).pvalue)
+            if len(common) > 1:
+                pair = [
+                    [float(of[seed].mean()) for seed in common] for of in (runs, right[BASELINE])
+                ]
+                row["p_seeds"] = float(ttest_ind(*pair, equal_var=False).pvalue)
         results.append(row)
     return results
 

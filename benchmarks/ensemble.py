@@ -189,7 +189,7 @@ def fit_folds(
         said = probabilities(learner.average, training).mean(dim=0).cpu().numpy()
         estimates[folds == fold] = said[folds == fold]
     right = (estimates.argmax(axis=1) == training.labels.cpu().numpy()).mean()
-    print(f"right of the faces that they did not learn from: {right:.4f}", flush=True)
+    print(f"right of the faces that they were to forget: {right:.4f}", flush=True)
     return estimates
 
 

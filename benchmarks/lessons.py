@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -122,6 +122,7 @@ def once(run_dir: Path, make: Callable[[], Any]) -> Any:
     """What `make` gave when it was first called for `run_dir`."""
     path = run_dir / "lesson.json"
     if not path.exists():
+        shutil.rmtree(run_dir, ignore_errors=True)  # what an interrupted call has left
         print(run_dir)
         write_json(path, make())
     return json.loads(path.read_text())
@@ -140,8 +141,11 @@ def alphas(dataset: Dataset, work: Path) -> list[dict[str, Any]]:
 
         def make(options: TrainOptions = options, run_dir: Path = run_dir) -> list[float]:
             losses = Losses()
-            with suppress(ModelError):  # it leaves the numbers that a computer can hold
+            try:
                 train(part, options, run_dir, losses, source={})
+            except ModelError:  # it leaves the numbers that a computer can hold
+                if not losses.steps:
+                    raise
             return losses.steps
 
         results.append({"alpha": alpha, "losses": once(run_dir, make)})

@@ -11,25 +11,22 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
 from machine import describe
 from playwright import sync_api as playwright
+from serving import serving
 
 from semblante.files import write_json
 from semblante.images import load_image
 
 ROOT = Path(__file__).resolve().parents[1]
-ADDRESS = "http://127.0.0.1:8791/"
+PORT = 8791
+ADDRESS = f"http://127.0.0.1:{PORT}/"
 
 
 def main() -> None:
@@ -37,7 +34,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20)
     seconds = parser.parse_args().seconds
     with (
-        serving(),
+        serving(PORT),
         tempfile.TemporaryDirectory() as folder,
         playwright.sync_playwright() as driver,
     ):
@@ -76,27 +73,6 @@ def main() -> None:
             **found,
         },
     )
-
-
-@contextmanager
-def serving() -> Iterator[subprocess.Popen[bytes]]:
-    """The server, in a process of its own, once it answers."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "semblante", "serve", "--port", ADDRESS.split(":")[2].strip("/")],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        for _ in range(200):
-            try:
-                urllib.request.urlopen(ADDRESS + "healthz")
-            except OSError:
-                time.sleep(0.1)
-            else:
-                break
-        yield process
-    finally:
-        process.kill()
-        process.wait()
 
 
 def film(path: Path) -> Path:

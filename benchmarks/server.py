@@ -17,20 +17,17 @@ import io
 import json
 import random
 import statistics
-import subprocess
-import sys
 import time
-import urllib.request
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from machine import describe
 from PIL import Image
+from serving import serving
 
 from semblante import Analyzer
 from semblante.files import write_json
@@ -44,7 +41,7 @@ GB = 1_000_000_000
 
 def main() -> None:
     results: dict[str, Any] = {"machine": describe("onnxruntime", "fastapi", "uvicorn")}
-    with serving() as process:
+    with serving(PORT) as process:
         for name, measure in (
             ("throughput", throughput),
             ("crowd", crowd),
@@ -58,31 +55,10 @@ def main() -> None:
             results[name] = found
             print(name, json.dumps(found), flush=True)
     started = time.perf_counter()
-    with serving():
+    with serving(PORT):
         results["seconds_to_serve_again"] = time.perf_counter() - started
     print("serves again after", round(results["seconds_to_serve_again"], 2), "s")
     write_json(Path(__file__).parent / "results" / "server.json", results)
-
-
-@contextmanager
-def serving() -> Iterator[subprocess.Popen[bytes]]:
-    """The server, until it is killed."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "semblante", "serve", "--port", str(PORT)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{PORT}/healthz")
-            except OSError:
-                time.sleep(0.05)
-            else:
-                break
-        yield process
-    finally:
-        process.kill()
-        process.wait()
 
 
 def resident_mb(pid: int) -> float:

@@ -19,7 +19,8 @@ from playwright import sync_api as playwright
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
-from live import ADDRESS, film, serving  # noqa: E402
+from live import ADDRESS, PORT, film  # noqa: E402
+from serving import serving  # noqa: E402
 
 IMAGES = Path(__file__).parent / "images"
 EXAMPLE = ROOT / "examples" / "eileen-collins.jpg"
@@ -36,7 +37,7 @@ def main() -> None:
                 f"--use-file-for-fake-video-capture={frames}",
             ],
         )  # fmt: skip
-        with serving() as server:
+        with serving(PORT) as server:
             for name, options, act in (
                 ("start", {}, lambda page: None),
                 ("live", {}, camera),

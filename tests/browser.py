@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import semblante
-from conftest import EXAMPLE
+from conftest import EXAMPLE, wait_until
 
 CHROMIUM = shutil.which("chromium")
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
@@ -50,8 +50,8 @@ def running(app: Any) -> Iterator[str]:
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()
-    while not server.started:
-        time.sleep(0.01)
+    wait_until(lambda: server.started or not thread.is_alive())
+    assert thread.is_alive(), f"the server ended: is port {port} taken?"
     yield f"http://127.0.0.1:{port}/"
     server.should_exit = True
     thread.join()

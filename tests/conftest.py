@@ -8,7 +8,8 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,9 @@ os.environ["SEMBLANTE_CACHE"] = tempfile.mkdtemp(prefix="semblante-tests-")
 atexit.register(shutil.rmtree, os.environ["SEMBLANTE_CACHE"], ignore_errors=True)
 # What is shown is compared in English, wherever the tests run.
 os.environ.pop("SEMBLANTE_LANG", None)
+# And without colours or bars, which a terminal gets, or who asks for them.
+for asked in ("FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "CLICOLOR_FORCE"):
+    os.environ.pop(asked, None)
 os.environ["LC_ALL"] = "C.UTF-8"
 
 pytest_plugins = ["browser"]  # its fixtures, for the tests of the page
@@ -50,6 +54,14 @@ needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg
 needs_photos = pytest.mark.skipif(
     not (SHARED / "photos").is_dir(), reason="the group photographs are not at hand"
 )
+
+
+def wait_until(holds: Callable[[], object], seconds: float = 60) -> None:
+    """Until it holds; a test that waits in vain fails."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.001)
 
 
 def ffmpeg(*arguments: object) -> None:

@@ -25,7 +25,6 @@ def slow_majority(votes: list[int]) -> int:
 
 def test_majority_row_by_row() -> None:
     rng = np.random.default_rng(0)
-    votes = rng.multinomial(10, rng.dirichlet(np.full(10, 0.2)), 500)
     votes = np.stack([rng.multinomial(10, rng.dirichlet(np.full(10, 0.2))) for _ in range(500)])
     faces = FerPlus(votes, np.ones(500, bool), np.zeros(500, np.uint8))
     assert faces.majority().tolist() == [slow_majority(row.tolist()) for row in votes]

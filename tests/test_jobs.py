@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from conftest import wait_until
 from films import canvas, write_video
 from semblante import Analysis, Analyzer
 
@@ -293,8 +294,7 @@ def test_a_video_stops_at_once(tmp_path: Path) -> None:
     jobs = Jobs(Analyzer(), 40_000_000)
     job = jobs.start(path.read_bytes(), 3600.0)
     assert job is not None
-    while job.video is None or not job.rows:
-        time.sleep(0.01)
+    wait_until(lambda: job.video is not None and job.rows)
     jobs.close()
     assert job.ended is not None
     assert len(job.rows) == 1

@@ -47,6 +47,22 @@ def test_a_step_turns_a_kernel_by_alpha_and_keeps_its_length() -> None:
     assert ((kernel - before) * kernel.grad).sum() < 0  # downhill
 
 
+def test_a_kernel_s_step_is_along_its_momentum() -> None:
+    torch.manual_seed(3)
+    kernel = nn.Parameter(torch.randn(4, 2, 3, 3))
+    expected, v = kernel.detach().clone(), torch.zeros(4, 18)
+    optimiser = Muon([{"params": [kernel]}], lr=0.05, momentum=0.9)
+    for gradient in torch.randn(3, 4, 2, 3, 3):
+        kernel.grad = gradient.clone()
+        optimiser.step()
+        v = 0.9 * v + gradient.flatten(1)
+        update = orthogonal(gradient.flatten(1) + 0.9 * v).view_as(kernel)
+        length = expected.norm()
+        moved = expected - 0.05 * length * update / update.norm()
+        expected = moved * length / moved.norm()
+        torch.testing.assert_close(kernel.detach(), expected)
+
+
 def test_what_is_no_kernel_goes_by_nesterov_sgd() -> None:
     torch.manual_seed(2)
     first, second = (nn.Linear(5, 3) for _ in range(2))

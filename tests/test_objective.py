@@ -22,7 +22,7 @@ from semblante.train.checkpoint import load_tensors, save_tensors
 from semblante.train.distributed import ALONE, Processes
 from semblante.train.export import export
 from semblante.train.initial import network_of
-from semblante.train.loop import train, train_epoch
+from semblante.train.loop import _is_over, train, train_epoch
 from semblante.train.objective import (
     Objective,
     class_weights,
@@ -515,6 +515,21 @@ def test_patience(patterns: Dataset, tmp_path: Path) -> None:
     options = replace(QUICK, epochs=50, learning_rate=1e-9, patience=2, ema_decay=0.0)
     _, reporter = run(patterns, options, tmp_path / "run")
     assert len(reporter.records) < 12
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "patience", "over"),
+    [
+        ([], 2, False), ([0.5], 1, False), ([0.5, 0.4], 1, True), ([0.5, 0.4], 2, False),
+        ([0.5, 0.4, 0.3], 2, True), ([0.5, 0.4, 0.6], 2, False), ([0.3, 0.6, 0.5, 0.4], 2, True),
+        ([0.5, 0.5, 0.5], 2, True), ([0.5, 0.4, 0.5], 2, True),  # as good as before is no better
+        ([0.5, 0.4, 0.3, 0.2], 0, False), ([0.1, 0.2, 0.3, 0.4, 0.5], 0, True),
+        ([0.1, 0.2, 0.3, 0.4, 0.5], 3, True),
+    ],
+)  # fmt: skip
+def test_when_a_run_is_over(accuracies: list[float], patience: int, over: bool) -> None:
+    history = [{"public_accuracy": accuracy} for accuracy in accuracies]
+    assert _is_over(history, replace(QUICK, epochs=5, patience=patience)) == over
 
 
 def test_a_norm_that_steps_share_is_averaged_once(patterns: Dataset, tmp_path: Path) -> None:

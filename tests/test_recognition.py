@@ -38,11 +38,6 @@ from semblante.tabular import COLUMNS, face_rows
 from semblante.wording import percent
 
 
-@pytest.fixture(scope="module")
-def analyzer() -> Analyzer:
-    return Analyzer()
-
-
 def test_the_smiling_astronaut_is_happy(analyzer: Analyzer) -> None:
     [face] = analyzer.analyze(EXAMPLE)
     assert face.emotion == "happy"

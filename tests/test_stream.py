@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from conftest import EXAMPLE
+from conftest import EXAMPLE, wait_until
 from semblante import Analyzer
 from semblante.recognise.following import Following
 
@@ -57,8 +57,8 @@ def test_a_frame_that_nobody_waits_for_disturbs_no_other(monkeypatch: pytest.Mon
                 stream.send_bytes(EXAMPLE.read_bytes())
                 assert stream.receive_json()["error"] == "no answer in 0.2 s"
         free.set()
-        while app.state.is_busy():
-            client.get("/healthz")  # the loop notes that the thread is done
+        # Each time the loop notes whether the thread is done.
+        wait_until(lambda: client.get("/healthz") and not app.state.is_busy())
     assert followed == []
 
 

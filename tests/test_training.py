@@ -31,7 +31,7 @@ from semblante.train.loop import train, train_epoch
 from semblante.train.measure import logits_of, loss_and_accuracy
 from semblante.train.muon import Muon
 from semblante.train.networks import NETWORKS
-from semblante.train.objective import Objective, smoothed
+from semblante.train.objective import Objective, class_weights, smoothed
 from semblante.train.options import PRESETS, TrainOptions, options_from
 from semblante.train.reporter import Reporter
 from semblante.train.state import TrainingState, learning_rate, load_best
@@ -472,6 +472,14 @@ def test_compile_and_class_weights_take_part_in_a_run(
         return outputs  # compiling for real takes a minute
 
     monkeypatch.setattr(torch, "compile", compile)
+    weighted = []
+    begin = Objective.__init__
+
+    def noted(self: Objective, *given: Any, weights: Any = None, **others: Any) -> None:
+        weighted.append(weights)
+        begin(self, *given, weights=weights, **others)
+
+    monkeypatch.setattr(Objective, "__init__", noted)
     fewer = patterns.where((patterns.labels != 1) | (np.arange(len(patterns)) % 2 == 0))
     for name, options in (
         ("plain", QUICK),
@@ -479,6 +487,9 @@ def test_compile_and_class_weights_take_part_in_a_run(
     ):
         run(fewer, replace(options, epochs=1), tmp_path / name)
     assert len(compiled) == 1
+    labels = torch.tensor(fewer.split("Training").labels)
+    assert weighted[0] is None
+    torch.testing.assert_close(weighted[1], class_weights(labels))
     one, other = weights(tmp_path / "plain"), weights(tmp_path / "both")
     assert not torch.equal(one["network.stem.weight"], other["network.stem.weight"])
 

@@ -271,9 +271,8 @@ def _is_over(history: list[Record], options: TrainOptions) -> bool:
         return True
     if options.patience == 0 or not history:
         return False
-    # The last of equals, whose weights are kept.
-    since = int(np.argmax([record["public_accuracy"] for record in reversed(history)]))
-    return since >= options.patience
+    best = int(np.argmax([record["public_accuracy"] for record in history]))  # for the first time
+    return len(history) - 1 - best >= options.patience
 
 
 def _check_finite(value: float, what: str, epoch: int, step: int) -> None:
