@@ -383,6 +383,8 @@ def test_version() -> None:
           "rcnn-tiny"], 2, "expected at least 2 folds, found 1"),
         (["train", "--data", "{csv}", "--out", "{empty}/run", "--cross-fit", "2", "--estimates",
           "x", "--relabel-weight", "0.5"], 2, "leave out --estimates"),
+        (["train", "--data", "{csv}", "--out", "{empty}/run", "--cross-fit", "2", "--teachers",
+          "a", "--teacher-views", "1", "--looks-of", "b"], 2, "leave out --looks-of"),
         (["train", "--data", "{csv}", "--out", "{empty}/run", "--estimates", "x"], 2,
          "estimates (x) is of no use without relabel_weight"),
         (["train", "--data", "{csv}", "--out", "{empty}/run", "--learning-curve", "--initial",

@@ -109,11 +109,12 @@ def test_what_gives_no_network(
 def test_one_that_takes_no_faces_leaves_no_folder(patterns: Dataset, tmp_path: Path) -> None:
     (tmp_path / "layers.py").write_text(LAYERS)
     file = tmp_path / "own.py"
-    file.write_text(
-        MINE.replace("return self", "raise ValueError('not today')\n        return self")
-    )
-    with pytest.raises(OptionError, match=r"own\.py:Mine takes no faces of shape .*: not today"):
-        run(patterns, replace(QUICK, network=f"{file}:Mine"), tmp_path / "run")
+    for condition in ("True", "self.training"):
+        text = f"if {condition}: raise ValueError('not today')\n        return self.head"
+        file.write_text(MINE.replace("return self.head", text))
+        expected = r"own\.py:Mine takes no faces of shape .*: line 12: ValueError: not today"
+        with pytest.raises(OptionError, match=expected):
+            run(patterns, replace(QUICK, network=f"{file}:Mine"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -294,7 +294,7 @@ def test_a_connection_that_died_is_replaced(page: Any) -> None:
     """As after a change of networks: nothing comes, and nothing closes it."""
     page.evaluate(
         """() => { const later = window.setTimeout;
-        window.setTimeout = (what, delay) => later(what, delay / 20);
+        window.setTimeout = (what, delay) => later(what, delay / 50);
         const Real = window.WebSocket;
         let made = 0;
         window.WebSocket = class extends Real {

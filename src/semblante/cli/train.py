@@ -159,6 +159,8 @@ def train_command(
         )
     if cross_fit is not None and recipes[0].estimates:
         raise OptionError("--cross-fit makes estimates of its own: leave out --estimates")
+    if cross_fit is not None and recipes[0].looks_of:
+        raise OptionError("--cross-fit trains on parts of Training: leave out --looks-of")
     needs_votes = any(recipe.needs_votes for recipe in recipes)
     if votes is not None and not needs_votes:
         raise OptionError("--votes needs a recipe that uses them: ferplus_weight, relabel_weight")

@@ -111,6 +111,7 @@ def export(
             "dataset_sha256": config.dataset_sha256,
             "options": _without_folders(config.options),
             "weights_sha256": {Path(k).name: v for k, v in config.weights_sha256.items()},
+            "own_sha256": {Path(k).name: v for k, v in config.own_sha256.items()},
             # The weights are those of this epoch, or the mean over these; with what a run had other
             # than `options` above.
             "runs": [

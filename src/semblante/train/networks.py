@@ -146,12 +146,14 @@ def check_fits(
 
 
 def check_outputs(name: str, network: nn.Module, n: int) -> None:
-    """Raise `OptionError` where it does not give n numbers for each face."""
+    """Raise `OptionError` where it does not give n numbers for each face, or cannot learn."""
     try:
         found = tuple(_tried(network, 2).shape)
+        _tried(network, 2, training=True)
     except Exception as error:  # of whatever kind somebody's own network raises
+        reason = why(name, error) if file_of(name) else reason_of(error)
         shape = (2, 1, FACE_SIZE, FACE_SIZE)
-        raise OptionError(f"{name} takes no faces of shape {shape}: {reason_of(error)}") from None
+        raise OptionError(f"{name} takes no faces of shape {shape}: {reason}") from None
     if found != (2, n):
         raise OptionError(f"{name}: expected {n} numbers for each of 2 faces, found shape {found}")
 

@@ -11,7 +11,8 @@ import { text } from "./words.js";
 
 const FRAME_WIDTH = 640; // pixels sent of a camera's frame
 const SILENT_MS = 5000; // after so long without an answer the page says so
-const MOST_SILENCES = 6; // after so many of these it tries another connection
+// After so many of these it tries another connection: a server that works answers within a minute.
+const MOST_SILENCES = 13;
 
 // -- on and off ---------------------------------------------------------------------------------
 
@@ -75,6 +76,7 @@ export function stopCamera() {
 function connect(camera) {
   if (state.live !== camera) return;
   const { rows } = state;
+  camera.silences = 0;
   const socket = openStream();
   camera.socket = socket;
   expectAnswer(camera);
@@ -89,13 +91,15 @@ function connect(camera) {
   };
   let opened = false;
   socket.onopen = () => { opened = true; withdraw("server"); sendFrame(camera); };
-  socket.onmessage = (event) => takeAnswer(camera, JSON.parse(event.data));
+  const again = () => { if (camera.socket === socket) connect(camera); };
+  socket.onmessage = (event) => { if (camera.socket === socket) takeAnswer(camera, JSON.parse(event.data)); };
   socket.onclose = async (event) => {
     const full = () => text("full");
     const refused = event.code === 1013 ? full : opened ? null : await refusal(camera.signal);
-    if (state.live !== camera) return;
+    if (state.live !== camera || camera.socket !== socket) return; // there may be another by now
     if (event.code === 1001 && document.hidden) { // nobody looked, so nothing was sent
-      document.addEventListener("visibilitychange", () => connect(camera), { once: true });
+      clearTimeout(camera.watchdog);
+      document.addEventListener("visibilitychange", again, { once: true });
       return;
     }
     if (refused) {
@@ -103,7 +107,7 @@ function connect(camera) {
       complain(refused);
     } else {
       unanswered(camera);
-      setTimeout(() => connect(camera), RETRY_MS);
+      setTimeout(again, RETRY_MS);
     }
   };
 }
@@ -127,8 +131,7 @@ function expectAnswer(camera) {
     if (state.live !== camera || camera.watchdog !== watchdog) return; // it was answered meanwhile
     unanswered(camera, works ? busy : retrying);
     camera.silences += 1;
-    if (works && camera.silences % MOST_SILENCES === 0) { // after a change of networks a socket may be dead
-      camera.socket.onclose = null;
+    if (works && camera.silences >= MOST_SILENCES) { // after a change of networks a socket may be dead
       camera.socket.close();
       connect(camera);
       return;

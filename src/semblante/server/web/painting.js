@@ -93,6 +93,7 @@ function paintsLarge() {
     const pen = canvas.getContext("2d");
     pen?.fillRect(0, 0, 1, 1);
     largeIsPainted = pen?.getImageData(0, 0, 1, 1).data[3] === 255;
+    canvas.width = canvas.height = 0; // its memory is needed
   }
   return largeIsPainted;
 }
