@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from semblante.train.checkpoint import load_tensors
 from semblante.train.distributed import ALONE
 from semblante.train.loop import train
 from semblante.train.objective import Objective, distillation, smoothed
+from semblante.train.options import TrainOptions
 from semblante.train.views import TaughtViews
 from test_training import QUICK, Silent, run, weights
 
@@ -39,6 +41,12 @@ class Looks(nn.Module):
     def forward(self, faces: Tensor) -> Tensor:
         self.n += len(faces)
         return faces[:, 0, 20, 10:17] * 3
+
+
+def taught_by_one(patterns: Dataset, tmp_path: Path, **changes: Any) -> TrainOptions:
+    """The recipe of a student of a teacher, which is trained here."""
+    run(patterns, replace(QUICK, epochs=1), tmp_path / "teacher")
+    return replace(QUICK, teachers=(str(tmp_path / "teacher"),), **changes)
 
 
 def shown(faces: Faces, views: TaughtViews, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -154,8 +162,7 @@ def test_a_student_learns_from_views_alone(patterns: Dataset, tmp_path: Path) ->
 def test_interrupted_while_teachers_look_and_resumed_it_ends_like_the_whole_run(
     patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run(patterns, replace(QUICK, epochs=1), tmp_path / "teacher")
-    options = replace(QUICK, epochs=4, teachers=(str(tmp_path / "teacher"),), teacher_views=2)
+    options = taught_by_one(patterns, tmp_path, epochs=4, teacher_views=2)
     run(patterns, options, tmp_path / "whole")
 
     class Presses(Silent):
@@ -187,8 +194,7 @@ def test_interrupted_while_teachers_look_and_resumed_it_ends_like_the_whole_run(
 def test_teachers_that_have_seen_all_are_needed_no_longer(
     patterns: Dataset, tmp_path: Path
 ) -> None:
-    run(patterns, replace(QUICK, epochs=1), tmp_path / "teacher")
-    options = replace(QUICK, epochs=3, teachers=(str(tmp_path / "teacher"),), teacher_views=1)
+    options = taught_by_one(patterns, tmp_path, epochs=3, teacher_views=1)
 
     class Stops(Silent):
         def epoch(self, record: dict[str, float]) -> None:
@@ -206,8 +212,7 @@ def test_teachers_that_have_seen_all_are_needed_no_longer(
 def test_another_run_takes_over_what_the_teachers_said(
     patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run(patterns, replace(QUICK, epochs=1), tmp_path / "teacher")
-    options = replace(QUICK, epochs=3, teachers=(str(tmp_path / "teacher"),), teacher_views=2)
+    options = taught_by_one(patterns, tmp_path, epochs=3, teacher_views=2)
     run(patterns, options, tmp_path / "first")
     looks_of = str(tmp_path / "first")
     looked = []

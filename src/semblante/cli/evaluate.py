@@ -137,12 +137,11 @@ def evaluate_command(
         votes = votes_beside(data)
     written = {"--confusion": confusion, "--reliability": reliability, "--answers": answers}
     outputs = {option: path for option, path in written.items() if path is not None}
-    answers_form = Format.csv
     models = [Path(one) for one in (model, against) if one is not None]
     for option, path in outputs.items():
         not_an_input(option, path, data, votes, exclude, *models)
         if option == "--answers":
-            answers_form = format_of(option, path, but=(Format.table, Format.json))
+            format_of(option, path, but=(Format.table, Format.json))
             output_file(option, path)
         else:
             require("plot", "drawing a picture", "matplotlib")
@@ -183,9 +182,8 @@ def evaluate_command(
             difference = compare(evaluation, evaluate(other, dataset, split, **how))
     if answers is not None:
         names = None if dataset.names is None else dataset.names.tolist()
-        write_atomically(
-            answers, lambda beside: write_answers(evaluation, names, beside, answers_form)
-        )
+        form = format_of("--answers", answers)
+        write_atomically(answers, lambda beside: write_answers(evaluation, names, beside, form))
     if confusion is not None:
         draw_confusion(evaluation, confusion, lang)
     if reliability is not None:

@@ -148,10 +148,8 @@ def resized_for_search(
 
 def check_limits(min_face: int | None, min_score: float, max_side: int) -> None:
     """Raise `OptionError` for options of a detector that are outside their range."""
-    given = (
-        {"max_side": max_side} if min_face is None else {"min_face": min_face, "max_side": max_side}
-    )
-    for name, number in given.items():
+    smallest = 1 if min_face is None else min_face
+    for name, number in (("min_face", smallest), ("max_side", max_side)):
         if not isinstance(number, (int, np.integer)):
             raise OptionError(f"expected {name} to be a whole number, found {number!r}")
         if number < 1:

@@ -161,7 +161,7 @@ def check_outputs(name: str, network: nn.Module, n: int) -> None:
 def _check_small(name: str, network: nn.Module, side: int) -> None:
     try:
         _tried(network, 1, side)
-    except Exception:
+    except Exception:  # it did take faces of the usual size, see `check_outputs`
         raise OptionError(
             f"small_until is above 0, but {name} takes no faces of {side} pixels: choose 0 for it"
         ) from None
