@@ -31,7 +31,7 @@ from semblante import Analyzer, Detector, load_fer2013
 from semblante.files import write_json
 from semblante.images import load_image
 from semblante.recognise.cnn import CnnDetector
-from semblante.recognise.detection import non_maximum_suppression
+from semblante.recognise.detection import without_overlaps
 from semblante.recognise.haar import HaarDetector
 from semblante.recognise.yunet import YuNetDetector
 from semblante.results import Box
@@ -182,7 +182,7 @@ def beside_yunet(detector: Detector, yunet: Path, folder: Path) -> dict[str, Any
         seen = sorted(
             (one for judge in judges for one in judge.detect(image)), key=lambda one: -one.score
         )
-        sure = non_maximum_suppression(one for one in seen if one.score >= 0.8)
+        sure = without_overlaps(one for one in seen if one.score >= 0.8)
         boxes = [one.box for one in detector.detect(image)]
         row["pictures"] += 1
         row["faces"] += len(sure)

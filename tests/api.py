@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from conftest import wait_until
 from semblante import Analyzer
 
 pytest.importorskip("fastapi")
@@ -28,10 +28,13 @@ def small(analyzer: Analyzer, **changes: object) -> TestClient:
 
 
 def finished(client: TestClient, job: dict[str, object]) -> dict[str, object]:
-    deadline = time.monotonic() + 60
-    while job["state"] in ("waiting", "running") and time.monotonic() < deadline:
-        time.sleep(0.05)
-        job = client.get(f"/v1/jobs/{job['id']}").json()
+    """The job as it is in the end."""
+
+    def ended() -> bool:
+        job.update(client.get(f"/v1/jobs/{job['id']}").json())
+        return job["state"] not in ("waiting", "running")
+
+    wait_until(ended, step=0.05)
     return job
 
 

@@ -158,6 +158,11 @@ def boxed(page: Any) -> int:
     )
 
 
+def answers(port: int) -> bool:
+    with socket.socket() as asking:
+        return asking.connect_ex(("127.0.0.1", port)) == 0
+
+
 @contextmanager
 def serving(port: int, *options: str) -> Iterator[subprocess.Popen[bytes]]:
     """The program itself, in a process that can be killed, once it answers."""
@@ -166,13 +171,8 @@ def serving(port: int, *options: str) -> Iterator[subprocess.Popen[bytes]]:
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        for _ in range(300):
-            with socket.socket() as asking:
-                if asking.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.1)
-        else:
-            raise AssertionError("the server did not start")
+        wait_until(lambda: answers(port) or process.poll() is not None, step=0.1)
+        assert process.poll() is None, "the server ended"
         yield process
     finally:
         process.kill()

@@ -56,12 +56,12 @@ needs_photos = pytest.mark.skipif(
 )
 
 
-def wait_until(holds: Callable[[], object], seconds: float = 60) -> None:
-    """Until it holds; a test that waits in vain fails."""
+def wait_until(holds: Callable[[], object], seconds: float = 60, step: float = 0.001) -> None:
+    """Until it holds, asked every `step` seconds; a test that waits in vain fails."""
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.001)
+        time.sleep(step)
 
 
 def ffmpeg(*arguments: object) -> None:
@@ -97,14 +97,14 @@ def astronaut() -> np.ndarray:
 
 
 @pytest.fixture(autouse=True)
-def _no_pictures_of_figures(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def _no_pictures_of_figures(request: pytest.FixtureRequest) -> Iterator[None]:
     """A run ends with two of them, and one on a few patterns takes less time than to draw these: in
     this process they are a blank pixel, unless a test is marked `pictures`."""
     drawn = find_spec("matplotlib") is None or request.node.get_closest_marker("pictures")
-    if not drawn:
-        monkeypatch.setattr("matplotlib.figure.Figure.savefig", _blank)
+    with pytest.MonkeyPatch.context() as patch:  # of its own: a test may undo its patches midway
+        if not drawn:
+            patch.setattr("matplotlib.figure.Figure.savefig", _blank)
+        yield
 
 
 def _blank(_: object, file: Path, **__: object) -> None:

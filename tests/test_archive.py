@@ -136,10 +136,11 @@ def test_killed_again_and_again_it_ends_like_an_uninterrupted_run(
             list(map(str, arguments)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         before = partial.stat().st_size if partial.exists() else 0
+        enough = chance.uniform(500, 3000)
         deadline = time.monotonic() + 60
         while process.poll() is None and time.monotonic() < deadline:
             grown = (partial.stat().st_size if partial.exists() else before) - before
-            if kills < 5 and grown > chance.uniform(500, 3000):
+            if kills < 5 and grown > enough:
                 process.send_signal(signal.SIGKILL)
                 kills += 1
             time.sleep(0.001)

@@ -24,7 +24,7 @@ from semblante.train.crossval import cross_fit, out_of_sample
 from semblante.train.export import export
 from semblante.train.loop import train
 from semblante.train.targets import read_estimates, targets_of
-from test_training import QUICK, Silent
+from training import QUICK, Silent
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from semblante.train.dial import add_dial
 from semblante.train.export import export
 from semblante.train.recurrent import RecurrentNetwork
 from semblante.train.state import load_best
-from test_training import QUICK, run
+from training import QUICK, run
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from semblante.train.distributed import (
     synchronise_norms,
 )
 from semblante.train.networks import build_network
-from test_training import QUICK, run, weights
+from training import QUICK, run, weights
 
 
 @pytest.mark.parametrize(("cover", "within"), [(0.0, 1e-3), (0.3, 0.05)])
@@ -45,7 +45,7 @@ def test_two_processes_equal_one(
     ]  # fmt: skip
     done = subprocess.run(
         list(map(str, command)), capture_output=True, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("best epoch") == 1

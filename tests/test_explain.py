@@ -19,7 +19,6 @@ from films import canvas, write_video
 from program import semblante as run
 from semblante import EMOTIONS, Analyzer, Explanation, ImageError, OptionError
 from semblante.cli.explain import explain_command
-from semblante.cli.options import DetectorName, Head, Language
 from semblante.recognise.annotate import COLOURS
 from semblante.recognise.explain import PARTS, explanation
 from test_sheets import colours, face
@@ -296,8 +295,8 @@ def test_a_picture_that_cannot_be_searched_and_one_of_an_odd_name(
         (tmp_path / name).touch()
     with pytest.raises(typer.Exit):
         explain_command(
-            [tmp_path], tmp_path / "pages", model="mine.onnx", head=Head.fer2013,
-            detector=DetectorName.none, lang=Language.es,
+            [tmp_path], tmp_path / "pages", model="mine.onnx", head="fer2013",
+            detector="none", lang="es",
         )  # fmt: skip
     said = capsys.readouterr()
     first, *others = (line.split() for line in said.out.splitlines()[1:])

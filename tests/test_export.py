@@ -26,13 +26,13 @@ from semblante.train import export as export_module
 from semblante.train import merge as merge_module
 from semblante.train.calibration import calibrated
 from semblante.train.export import export, onnx_model, too_many
-from semblante.train.merge import average, check_same_start, merged
+from semblante.train.merge import check_same_start, merged, take_mean
 from semblante.train.networks import NETWORKS, build_network
 from semblante.train.precision import _norms_as_convolutions, quantise
 from semblante.train.recurrent import RecurrentNetwork
 from semblante.train.run_folder import RunConfig
 from semblante.train.state import load_best
-from test_training import QUICK, run
+from training import QUICK, run
 
 
 @pytest.fixture(scope="module")
@@ -388,7 +388,7 @@ def test_the_mean_of_networks_is_of_all_of_them_and_of_their_statistics() -> Non
             elif name.endswith("running_mean"):
                 tensor.fill_(number)
     states = [{n: t.clone() for n, t in network.state_dict().items()} for network in networks]
-    average(networks)
+    take_mean(networks)
     for name, tensor in networks[0].state_dict().items():
         if tensor.is_floating_point():
             expected = sum(state[name] for state in states) / 3

@@ -19,7 +19,7 @@ from PIL import Image
 from conftest import EXAMPLE, needs_fer2013, write_csv
 from forms import converted, saved, tarred, zipped
 from semblante import EMOTIONS, Analyzer, DataError, Dataset, OptionError, load_dataset
-from semblante.data.convert import contact_sheet, convert
+from semblante.data.convert import convert, faces_by_emotion
 from semblante.data.load import form_of
 from semblante.data.parquet import write_parquet
 from semblante.images import encoded_png, load_image
@@ -433,7 +433,7 @@ def test_half_a_folder_never_stays(
 
 
 def test_contact_sheet(patterns: Dataset) -> None:
-    sheet = contact_sheet(patterns, columns=5)
+    sheet = faces_by_emotion(patterns, columns=5)
     assert sheet.shape == (7 * 48, 5 * 48, 3)
     for label in range(7):
         cell = sheet[label * 48 : label * 48 + 48, :48, 0]

@@ -7,7 +7,6 @@ import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -25,11 +24,12 @@ from semblante.train.export import export
 from semblante.train.initial import start_from
 from semblante.train.loop import train
 from semblante.train.measure import logits_of, loss_and_accuracy
+from semblante.train.narrow import is_wider, narrowed
 from semblante.train.networks import build_network
 from semblante.train.recurrent import RecurrentConvolution, RecurrentNetwork
 from semblante.train.state import load_best, load_last
-from semblante.train.widen import widened
-from test_training import QUICK, Silent, run
+from semblante.train.widen import layer_of, read_by, widened
+from training import QUICK, Silent, assert_same, run, tiny
 
 
 def public_loss(patterns: Dataset, network: nn.Module) -> float:
@@ -46,19 +46,32 @@ def assert_says_the_same(exported: Path, network: nn.Module, patterns: Dataset) 
     np.testing.assert_allclose(classifier.logits(public.images[:20]), wanted, atol=1e-3)
 
 
+@pytest.fixture(scope="module")
+def first(patterns: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that has learnt something."""
+    folder = tmp_path_factory.mktemp("first") / "run"
+    run(patterns, replace(QUICK, epochs=8), folder)
+    return folder
+
+
+def in_form(first: Path, form: str, patterns: Dataset, tmp_path: Path) -> str:
+    """Where the weights of a run are, as a run folder or exported."""
+    if form == "run folder":
+        return str(first)
+    export(first, tmp_path / "first.onnx", patterns, form)
+    return str(tmp_path / "first.onnx")
+
+
 @pytest.mark.parametrize("form", ["run folder", "fp32", "fp16"])
-def test_initial_weights_say_what_they_said(patterns: Dataset, tmp_path: Path, form: str) -> None:
-    first = tmp_path / "first"
-    run(patterns, replace(QUICK, epochs=3), first)
+def test_initial_weights_say_what_they_said(
+    patterns: Dataset, first: Path, tmp_path: Path, form: str
+) -> None:
     before = public_loss(patterns, load_best(first)[0])
-    initial = first
-    if form != "run folder":
-        initial = tmp_path / "first.onnx"
-        export(first, initial, patterns, form)
+    initial = in_form(first, form, patterns, tmp_path)
     # A step so small that nothing changes; FER+'s head is new, its outputs come after the seven.
     votes = ferplus_votes(patterns)
     options = replace(
-        QUICK, epochs=1, initial=str(initial), learning_rate=1e-9, ferplus_weight=0.1, ema_decay=0.9
+        QUICK, epochs=1, initial=initial, learning_rate=1e-9, ferplus_weight=0.1, ema_decay=0.9
     )
     run(patterns, options, tmp_path / "second", votes=votes)
     network = load_best(tmp_path / "second")[0]
@@ -66,7 +79,7 @@ def test_initial_weights_say_what_they_said(patterns: Dataset, tmp_path: Path, f
     # It says so in training as well, where normalisation goes by the batch.
     faces = Faces(patterns.split("Training"), torch.device("cpu"))
     start = build_network("rcnn-tiny")
-    start_from(start, str(initial), faces)
+    start_from(start, initial, faces)
     inputs = next(faces.batches(256))
     with torch.no_grad():
         in_evaluation = start.eval().stem_norm(start.stem(inputs))  # type: ignore[operator,union-attr]
@@ -75,11 +88,12 @@ def test_initial_weights_say_what_they_said(patterns: Dataset, tmp_path: Path, f
 
 
 def test_initial_weights_of_another_network(patterns: Dataset, tmp_path: Path) -> None:
+    gated = replace(QUICK, network="rcnn-tiny-gated", initial="rcnn-medium")
     with pytest.raises(
         ModelError,
         match="rcnn-medium: not the weights of this network, but of rcnn-medium: classifier",
     ):
-        run(patterns, replace(QUICK, initial="rcnn-medium"), tmp_path / "run")
+        run(patterns, gated, tmp_path / "run")
     with pytest.raises(ModelError, match="unknown model 'rcnn-mediu'"):
         run(patterns, replace(QUICK, initial="rcnn-mediu"), tmp_path / "other")
     assert list(tmp_path.iterdir()) == []  # the right command can follow
@@ -117,12 +131,6 @@ def halved(patterns: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(patterns, replace(QUICK, ferplus_weight=0.1), folder / "run", votes=votes)
     export(folder / "run", folder / "tiny.onnx", patterns, "fp16", votes=votes)
     return folder / "tiny.onnx"
-
-
-def tiny(n_classes: int = 15, **changes: Any) -> RecurrentNetwork:
-    """As `rcnn-tiny`, but for `changes`."""
-    size = {"stem": 8, "channels": (16, 24, 32), "steps": (1, 2, 2), "strides": (2, 2, 2)}
-    return RecurrentNetwork(n_classes=n_classes, **size | {"dropout": 0.0} | changes)
 
 
 def test_a_run_starts_from_a_narrower_network(patterns: Dataset, halved: Path) -> None:
@@ -176,15 +184,6 @@ def test_no_network_starts_from_one_with_other_norms(
         start_from(build_network(f"rcnn-tiny-{other}", 15), str(halved), faces)
     # Norms that are not in the file may be inside its kernels.
     assert ("norms inside its kernels: give the run" in str(told.value)) == (other == "gated")
-
-
-def test_no_network_starts_from_a_wider_one(patterns: Dataset) -> None:
-    faces = Faces(patterns.split("PublicTest"), torch.device("cpu"))
-    with pytest.raises(
-        ModelError,
-        match="rcnn-medium: not the weights of this network, but of rcnn-medium: classifier",
-    ):
-        start_from(build_network("rcnn-tiny"), "rcnn-medium", faces)
 
 
 def test_no_network_starts_from_eight_bits(patterns: Dataset) -> None:
@@ -297,10 +296,95 @@ def test_exported_between_the_start_and_the_end_of_a_run(patterns: Dataset, tmp_
         export(second, tmp_path / "other.onnx", patterns, initial_share=1.5)
 
 
-def test_a_wider_network_is_not_cut_down() -> None:
-    def network(channels: tuple[int, ...]) -> dict[str, torch.Tensor]:
-        layers = {"steps": (1, 1), "strides": (2, 2), "dropout": 0.0}
-        return RecurrentNetwork(stem=8, channels=channels, **layers).state_dict()
+def among_others(narrow: RecurrentNetwork, wide: RecurrentNetwork) -> None:
+    """Give `wide` the units of `narrow`, scattered among others of its own that nobody reads."""
+    ours, theirs = narrow.state_dict(), wide.state_dict()
+    places = {"stem": torch.randperm(len(theirs["stem.weight"]))[: len(ours["stem.weight"])]}
+    for name in ours:
+        if name.endswith("feed_forward.weight"):
+            places[layer_of(name)] = torch.randperm(len(theirs[name]))[: len(ours[name])]
+    for name, tensor in ours.items():
+        rows = places.get(layer_of(name).removesuffix("_norm"))
+        before = read_by(name, layers=len(places) - 1)
+        if tensor.dim() == 0:
+            continue
+        if before is not None:
+            theirs[name].zero_()
+            rows = torch.arange(len(tensor)) if rows is None else rows
+            theirs[name][rows[:, None], places[before]] = tensor
+        elif rows is not None:
+            theirs[name][rows] = tensor
+        else:
+            theirs[name].copy_(tensor)
 
-    with pytest.raises(ValueError, match="expected at least 16 units, found 12"):
-        widened(network((12, 16)), network((12, 12)))
+
+def test_a_narrower_network_keeps_the_units_that_are_read(patterns: Dataset) -> None:
+    narrow = tiny(stem=5, channels=(7, 9, 11))
+    wide = tiny()
+    faces = next(Faces(patterns.split("Training"), torch.device("cpu")).batches(84))
+    with torch.no_grad():
+        narrow.train()(faces)
+        wide.train()(faces)
+        among_others(narrow, wide)
+        assert is_wider(wide.state_dict(), narrow.state_dict())
+        cut = tiny(stem=5, channels=(7, 9, 11))
+        cut.load_state_dict(narrowed(wide.state_dict(), cut.state_dict()))
+        for ours, theirs in zip(
+            cut.eval().all_steps(faces), narrow.eval().all_steps(faces), strict=True
+        ):
+            assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+def test_what_units_say_on_average_stays_where_they_go(patterns: Dataset) -> None:
+    """Units of the first layer that say the same of every face, the second layer must not miss."""
+    wide, cut = tiny(), tiny(channels=(13, 24, 32))
+    inputs = next(Faces(patterns.split("Training"), torch.device("cpu")).batches(84))
+
+    def received(network: RecurrentNetwork) -> torch.Tensor:
+        first, second = network.eval().layers[:2]
+        assert isinstance(second, RecurrentConvolution)
+        maps = first(torch.relu(network.stem_norm(network.stem(inputs))))
+        # At the edges a kernel sees what is beyond them, where no unit says anything.
+        return second.feed_forward(maps)[:, :, 1:-1, 1:-1]
+
+    with torch.no_grad():
+        wide.train()(inputs)
+        first = wide.layers[0]
+        assert isinstance(first, RecurrentConvolution)
+        first.recurrent.weight[:, 3:6] = 0.0
+        for norm in first.norms:
+            assert isinstance(norm, nn.BatchNorm2d)
+            norm.weight[3:6], norm.bias[3:6] = 0.0, 2.0
+        cut.load_state_dict(narrowed(wide.state_dict(), cut.state_dict()))
+        assert torch.allclose(received(cut), received(wide), atol=1e-5)
+
+
+@pytest.mark.parametrize("form", ["run folder", "fp16"])
+def test_a_run_starts_from_a_wider_network(
+    patterns: Dataset, first: Path, tmp_path: Path, form: str
+) -> None:
+    knows = public_loss(patterns, load_best(first)[0])
+    initial = in_form(first, form, patterns, tmp_path)
+    faces = Faces(patterns.split("Training"), torch.device("cpu"))
+    cut, again, fresh = (tiny(7, stem=6, channels=(12, 20, 28)) for _ in range(3))
+    start_from(cut, initial, faces)
+    start_from(again, initial, faces)
+    assert_same(cut.state_dict(), again.state_dict())
+    loss, unlearnt = public_loss(patterns, cut), public_loss(patterns, fresh)
+    assert loss < knows + 0.4 * (unlearnt - knows)
+
+
+@pytest.mark.parametrize("channels", [(12, 24, 40), (12, 30, 32)])
+def test_a_network_is_not_widened_and_cut_at_once(
+    patterns: Dataset, halved: Path, channels: tuple[int, ...]
+) -> None:
+    faces = Faces(patterns.split("Training"), torch.device("cpu"))
+    with pytest.raises(ModelError, match="not the weights of this network, but of rcnn-tiny"):
+        start_from(tiny(channels=channels), str(halved), faces)
+
+
+def test_networks_of_other_layers_are_not_cut_down(patterns: Dataset, halved: Path) -> None:
+    faces = Faces(patterns.split("Training"), torch.device("cpu"))
+    for other in ({"gated": True}, {"norm": "lrn"}):
+        with pytest.raises(ModelError, match="not the weights of this network"):
+            start_from(tiny(channels=(12, 20, 28), **other), str(halved), faces)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,7 +104,7 @@ def test_a_video_that_takes_too_long(clip: bytes) -> None:
     jobs._run(job, clip)
     assert (job.state, job.error) == ("failed", "took more than 0.2 s")
     assert [row["frame"] for row in job.rows] == [0, 1, None]
-    assert not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
+    wait_until(lambda: not any(isinstance(one, threading.Timer) for one in threading.enumerate()))
 
 
 def test_a_job_that_goes_wrong_inside_has_failed_and_is_in_the_log(
@@ -219,10 +218,7 @@ def test_the_thread_that_waits_holds_no_job(monkeypatch: pytest.MonkeyPatch) -> 
     held = weakref.ref(job)
     jobs.forget(job.id)
     del job
-    deadline = time.monotonic() + 10
-    while held() is not None and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert held() is None
+    wait_until(lambda: held() is None)
     jobs.close()
 
 

@@ -234,5 +234,5 @@ def test_a_zip_that_inflates_to_more_than_it_declares(tmp_path: Path) -> None:
     while (at := data.find(real)) >= 0:
         data[at : at + 4] = struct.pack("<I", 100)
     path.write_bytes(bytes(data))
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match="damaged or cut off"):
         load_dataset(path)

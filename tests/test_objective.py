@@ -36,7 +36,7 @@ from semblante.train.objective import (
 from semblante.train.options import TrainOptions
 from semblante.train.state import TrainingState, load_best
 from semblante.train.targets import likely_labels, targets_of
-from test_training import QUICK, Silent, run, weights
+from training import QUICK, Silent
 
 
 def test_smoothed_targets() -> None:
@@ -491,30 +491,6 @@ def test_a_network_without_steps_has_no_error_at_each(patterns: Dataset, tmp_pat
     with pytest.raises(OptionError, match="rcnn-tiny-twin-parameters has no steps of its own"):
         learnt(patterns, tmp_path / "run", options)
     assert not (tmp_path / "run").exists()
-    learnt(patterns, tmp_path / "steps", replace(QUICK, all_steps_weight=0.3))
-
-
-@pytest.mark.parametrize("optimiser", ["adam", "adamw", "muon"])
-def test_other_optimisers_resume_exactly(patterns: Dataset, tmp_path: Path, optimiser: str) -> None:
-    options = replace(QUICK, optimiser=optimiser, learning_rate=1e-3, schedule="constant")
-
-    class Stops(Silent):
-        def epoch(self, record: dict[str, float]) -> None:
-            raise KeyboardInterrupt  # as a kill would, after the first checkpoint
-
-    run(patterns, options, tmp_path / "whole")
-    with pytest.raises(KeyboardInterrupt):
-        train(patterns, options, tmp_path / "cut", Stops(), source={"path": "x.csv"})
-    run(patterns, options, tmp_path / "cut", resume=True)
-    whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
-    assert whole.keys() == cut.keys()
-    assert all(torch.equal(whole[name], cut[name]) for name in whole)
-
-
-def test_patience(patterns: Dataset, tmp_path: Path) -> None:
-    options = replace(QUICK, epochs=50, learning_rate=1e-9, patience=2, ema_decay=0.0)
-    _, reporter = run(patterns, options, tmp_path / "run")
-    assert len(reporter.records) < 12
 
 
 @pytest.mark.parametrize(

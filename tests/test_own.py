@@ -15,7 +15,7 @@ from semblante.errors import OptionError, RunFolderError
 from semblante.train.networks import build_network
 from semblante.train.objective import Objective, distillation
 from semblante.train.options import TrainOptions
-from test_training import QUICK, run
+from training import QUICK, run
 
 LAYERS = """
 from torch import nn

@@ -10,28 +10,29 @@ import pytest
 
 from browser import (
     film,
-    free_port,
     needs_browser,
     one_face,
     running,
-    serving,
 )
 from conftest import EXAMPLE
+from semblante import Analyzer
 
 pytest.importorskip("fastapi")
+from semblante.server.app import create_app
+from semblante.server.settings import Settings
+
 playwright = pytest.importorskip("playwright.sync_api")
 pytestmark = needs_browser
 
 
 def test_another_token_in_the_address(browser: Any) -> None:
-    port = free_port()
-    with serving(port, "--token", "abc"):
+    with running(create_app(Settings(token="abc"), Analyzer())) as address:
         page = browser.new_context(locale="en-GB").new_page()
-        page.goto(f"http://127.0.0.1:{port}/")
+        page.goto(address)
         page.set_input_files("#file", EXAMPLE)
         page.get_by_role("alert").filter(has_text="token").wait_for(timeout=20_000)
         with page.expect_event("load"):  # of which the page itself must think
-            page.goto(f"http://127.0.0.1:{port}/#token=abc")  # in the same tab
+            page.goto(f"{address}#token=abc")  # in the same tab
         assert page.get_by_role("alert").inner_text() == ""
         page.set_input_files("#file", EXAMPLE)
         one_face(page)
@@ -62,17 +63,16 @@ def test_a_browser_that_keeps_nothing_for_a_page(browser: Any, address: str) -> 
 
 
 def test_a_page_that_is_not_let_in_says_so(browser: Any) -> None:
-    port = free_port()
-    with serving(port, "--token", "right"):
+    with running(create_app(Settings(token="right"), Analyzer())) as address:
         context = browser.new_context(locale="en-GB", permissions=["camera"])
         page = context.new_page()
-        page.goto(f"http://127.0.0.1:{port}/#token=wrong")
+        page.goto(f"{address}#token=wrong")
         page.get_by_role("button", name="Start the camera").click()
         alert = page.get_by_role("alert")
         alert.filter(has_text="expected the server's token").wait_for(timeout=20_000)
         assert page.get_by_role("button", name="Start the camera").is_visible()
         page.goto("about:blank")
-        page.goto(f"http://127.0.0.1:{port}/#token=right")
+        page.goto(f"{address}#token=right")
         page.get_by_role("button", name="Start the camera").click()
         one_face(page)
         context.close()
@@ -87,9 +87,6 @@ def test_who_chose_larger_letters_gets_them(page: Any) -> None:
 def below() -> Iterator[str]:
     """The address of a server behind a proxy that gives it one path of its own, and no other; and
     under another path the page alone."""
-    from semblante.server.app import create_app
-    from semblante.server.settings import Settings
-
     app = create_app(Settings())
 
     async def proxy(scope: Any, receive: Any, send: Any) -> None:

@@ -79,7 +79,7 @@ def test_a_tab_that_was_away_for_long_goes_on_without_a_word(
     page: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server closes a stream in which nothing comes, and nobody looks."""
-    monkeypatch.setattr("semblante.server.stream._SILENCE_S", 2.0)
+    monkeypatch.setattr("semblante.server.stream._SILENCE_S", 1.0)
     page.evaluate(
         """() => { window.said = []; new MutationObserver(() => window.said.push(
         document.getElementById('error').textContent))
@@ -96,7 +96,7 @@ def test_a_tab_that_was_away_for_long_goes_on_without_a_word(
     page.get_by_role("button", name="Start the camera").click()
     one_face(page)
     page.evaluate("window.hide(true)")
-    page.wait_for_timeout(4000)
+    page.wait_for_timeout(2500)
     page.evaluate("document.getElementById('bars').replaceChildren()")
     page.wait_for_timeout(1000)
     assert page.locator(".face").count() == 0

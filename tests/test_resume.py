@@ -26,7 +26,7 @@ from semblante.train.loop import train
 from semblante.train.objective import Objective
 from semblante.train.reporter import Record
 from semblante.train.state import Epoch, TrainingState, load_best, load_last
-from test_training import QUICK, Silent, run, weights
+from training import QUICK, Silent, Stops, assert_same, run, weights
 
 _TRAIN_SLOWLY = """
 import sys, time
@@ -34,7 +34,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 sys.path.insert(0, {tests!r})
-from test_training import QUICK, Silent
+from training import QUICK, Silent
 from semblante.data import load_fer2013
 from semblante.train.loop import train
 
@@ -84,8 +84,7 @@ def test_killed_in_mid_epoch_and_resumed_ends_like_the_whole_run(
     resumed, reporter = run(patterns, QUICK, tmp_path / "killed", resume=True)
     assert [record["epoch"] for record in reporter.records] == [2, 3]
     one, other = weights(tmp_path / "whole"), weights(tmp_path / "killed")
-    assert one.keys() == other.keys()
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert_same(one, other)
     assert resumed["public"] == whole["public"]
 
 
@@ -114,8 +113,7 @@ def test_ctrl_c_saves_in_mid_epoch_and_the_rest_is_the_same(
     ends = [(r.steps[0][:2], r.steps[-1][:2]) for r in reporters]
     assert ends == [((1, 1), (1, 3)), ((1, 4), (2, 7)), ((3, 1), (3, 7))]
     whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "run")
-    assert whole.keys() == parts.keys()
-    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    assert_same(whole, parts)
     logs = [json.loads((tmp_path / n / "log.json").read_text()) for n in ("whole", "run")]
     figures = [[{**r, "seconds": 0} for r in log["history"]] for log in logs]
     assert figures[0] == figures[1]
@@ -129,10 +127,6 @@ def test_likely_labels_are_found_once(patterns: Dataset, tmp_path: Path) -> None
     _, reporter = run(patterns, options, tmp_path / "whole", votes=votes)
     assert reporter.looks == 1
 
-    class Stops(Silent):
-        def epoch(self, record: dict[str, float]) -> None:
-            raise KeyboardInterrupt  # as a kill would, after the first checkpoint
-
     cut, source = tmp_path / "cut", {"path": "x.csv"}
     with pytest.raises(KeyboardInterrupt):
         train(patterns, options, cut, Stops(), source=source, votes=votes)
@@ -142,7 +136,7 @@ def test_likely_labels_are_found_once(patterns: Dataset, tmp_path: Path) -> None
     _, reporter = run(patterns, options, cut, resume=True, votes=votes)
     assert reporter.looks == 0
     one, other = weights(tmp_path / "whole"), weights(cut)
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert_same(one, other)
 
 
 def test_a_disk_that_is_full_keeps_the_last_checkpoint(patterns: Dataset, tmp_path: Path) -> None:
@@ -166,18 +160,27 @@ def test_a_disk_that_is_full_keeps_the_last_checkpoint(patterns: Dataset, tmp_pa
     assert [record["epoch"] for record in about["history"]] == [1, 2]
     run(patterns, QUICK, out, resume=True)
     one, other = weights(tmp_path / "whole"), weights(out)
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert_same(one, other)
 
 
-def test_plain_gradient_descent_resumes_too(patterns: Dataset, tmp_path: Path) -> None:
-    options = replace(QUICK, epochs=2, momentum=0.0)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimiser": "sgd", "momentum": 0.0},  # whose checkpoint holds nothing of the optimiser
+        {"optimiser": "adam", "learning_rate": 1e-3},
+        {"optimiser": "adamw", "learning_rate": 1e-3},
+        {"optimiser": "muon", "learning_rate": 1e-3},
+    ],
+)
+def test_other_optimisers_resume_exactly(
+    patterns: Dataset, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    options = replace(QUICK, schedule="constant", **changes)
     run(patterns, options, tmp_path / "whole")
-    short = tmp_path / "short"
-    shutil.copytree(tmp_path / "whole", short)
-    tensors, _ = load_tensors(short / "checkpoint.safetensors")
-    assert not any(name.startswith("optimiser") for name in tensors)
-    _, reporter = run(patterns, options, short, resume=True)
-    assert reporter.records == []
+    with pytest.raises(KeyboardInterrupt):
+        train(patterns, options, tmp_path / "cut", Stops(), source={"path": "x.csv"})
+    run(patterns, options, tmp_path / "cut", resume=True)
+    assert_same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
 
 
 def test_resume_before_the_first_checkpoint_and_after_the_last(
@@ -192,7 +195,7 @@ def test_resume_before_the_first_checkpoint_and_after_the_last(
         (tmp_path / "run" / name).unlink()
     run(patterns, QUICK, tmp_path / "run", resume=True)
     after = weights(tmp_path / "run")
-    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert_same(before, after)
 
 
 def test_a_run_that_has_ended_needs_its_teacher_no_longer(
@@ -441,7 +444,7 @@ def test_precision_is_measured_once_and_kept_on_resuming(
             (tmp_path / "run" / name).unlink()
         run(patterns, options, tmp_path / "run", resume=True)
         after = weights(tmp_path / "run")
-        assert all(torch.equal(before[name], after[name]) for name in before)
+        assert_same(before, after)
 
 
 def test_the_measurement_leaves_the_random_numbers_alone() -> None:

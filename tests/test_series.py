@@ -26,8 +26,7 @@ from semblante.train.options import PRESETS, TrainOptions
 from semblante.train.released import RELEASED, Stage
 from semblante.train.series import train_released
 from semblante.train.targets import read_estimates
-from test_initial import tiny
-from test_training import Silent
+from training import Silent, tiny
 
 SHORT = (
     Stage("standard"),

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 import pytest
 
+from conftest import wait_until
 from program import PROGRAM, semblante
 from semblante.cli.serve import outside_host
 
@@ -172,11 +173,8 @@ def test_ctrl_c_ends_it_in_the_midst_of_pictures(
         )
         client.sendall(head.encode() + body)
         metrics = f"http://127.0.0.1:{port}/metrics"
-        while (
-            'semblante_under_way{kind="pictures"} 1.0'
-            not in urllib.request.urlopen(metrics).read().decode()
-        ):
-            time.sleep(0.1)
+        one = b'semblante_under_way{kind="pictures"} 1.0'
+        wait_until(lambda: one in urllib.request.urlopen(metrics, timeout=60).read(), step=0.1)
         for _ in range(times):
             process.send_signal(signal.SIGINT)
             time.sleep(0.5)

@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 import semblante
-from conftest import EXAMPLE
+from conftest import EXAMPLE, wait_until
 from semblante import EMOTIONS, Analyzer
 from semblante.models import model_path
 
@@ -107,6 +107,7 @@ def test_too_large_is_refused_before_it_is_read(analyzer: Analyzer) -> None:
 
     declared = client.post("/v1/analyze", content=body(), headers={"content-length": "2000000000"})
     assert declared.status_code == 413
+    assert read == []
     undeclared = client.post("/v1/analyze", content=body())
     assert undeclared.status_code == 413
     assert undeclared.headers["connection"] == "close"
@@ -312,27 +313,24 @@ def test_when_time_is_up_what_is_done_counts() -> None:
         def analyze(self, image):
             looked.append(1)
             if len(looked) == 2:
-                go_on.wait()
+                go_on.wait(60)
             return []
 
-    app = create_app(Settings(answer_s=2.0, workers=1), Slow())
+    app = create_app(Settings(answer_s=0.5, workers=1), Slow())
     with TestClient(app, base_url=HERE) as client:
         answer = client.post("/v1/analyze", files=form_of(20))
         assert answer.status_code == 200
         first, *others = answer.json()["results"]
         assert (first["width"], first["error"]) == (512, None)
-        late = "not done in 2 s: send fewer pictures at a time"
+        late = "not done in 0.5 s: send fewer pictures at a time"
         assert [(one["path"], one["error"]) for one in others] == [
             (f"{number}.jpg", late) for number in range(1, 20)
         ]
         assert figure(client, 'semblante_pictures_total{result="read"}') == 1
         assert app.state.is_busy()
         go_on.set()
-        until = time.monotonic() + 20
-        while app.state.is_busy() and time.monotonic() < until:
-            time.sleep(0.05)
-            client.get("/healthz")  # the loop notes that the thread is done
-        assert not app.state.is_busy()
+        # Which the loop notes when it is asked for something.
+        wait_until(lambda: client.get("/healthz") and not app.state.is_busy(), step=0.05)
     assert len(looked) == 2
 
 
@@ -353,7 +351,7 @@ def test_whoever_leaves_is_no_longer_worked_for(call: str, monkeypatch: pytest.M
 
     def read(*args: Any, **options: Any) -> np.ndarray:
         reading.release()
-        go_on.wait()
+        go_on.wait(60)
         return semblante.load_image(*args, **options)
 
     monkeypatch.setattr("semblante.server.app.load_image", read)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import semblante
+from conftest import wait_until
 from semblante import Analyzer
 
 pytest.importorskip("fastapi")
@@ -142,16 +143,11 @@ def test_a_cancelled_video_holds_nothing(analyzer: Analyzer, clip: bytes) -> Non
         assert jobs.forget(job.id)
         assert job.data is None
     assert threading.active_count() <= before + 1  # the decoder of the first may have begun
-    deadline = time.monotonic() + 60
-    while first.state in ("waiting", "running") and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert first.state == "done"
+    wait_until(lambda job=first: job.state == "done")
     held = weakref.ref(first)
     assert jobs.forget(first.id)
     del first, job
-    while held() is not None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert held() is None
+    wait_until(lambda: held() is None)
     jobs.close()
 
 

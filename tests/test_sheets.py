@@ -25,10 +25,12 @@ from semblante.recognise.annotate import COLOURS, pixelated
 from semblante.recognise.sheets import Tile, _axis, contact_sheet, tile_of, timeline
 from semblante.recognise.video import Video
 
+BOX = Box(3, 4, 20, 20)
 
-def face(emotion: str, track: int = 1) -> Face:
+
+def face(emotion: str, track: int = 1, box: Box = BOX) -> Face:
     probabilities = {name: 0.82 if name == emotion else 0.03 for name in EMOTIONS}
-    return Face(Box(3, 4, 20, 20), 0.9, emotion, probabilities, track)
+    return Face(box, 0.9, emotion, probabilities, track)
 
 
 def colours(image: np.ndarray) -> set[tuple[int, ...]]:
@@ -51,7 +53,7 @@ def test_contact_sheet_has_a_block_for_each_emotion_shown() -> None:
 
 def test_a_tile_is_the_face() -> None:
     image = semblante.load_image(EXAMPLE)
-    tile = tile_of(image, Box(-20, -20, 60, 60), "sad", 0.5)
+    tile = tile_of(image, face("sad", box=Box(-20, -20, 60, 60)))
     expected = Image.fromarray(image[:40, :40]).resize((96, 96), Image.Resampling.BILINEAR)
     assert np.abs(tile.picture.astype(int) - np.asarray(expected)).mean() < 6
 
@@ -102,9 +104,9 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, str]]:
 def test_of_a_face_beyond_the_picture_the_nearest_edge_is_shown() -> None:
     image = semblante.load_image(EXAMPLE)
     left, above = Box(-90, 10, 60, 60), Box(10, -90, 60, 60)
-    beside = tile_of(image, left, "sad", 0.5).picture
+    beside = tile_of(image, face("sad", box=left)).picture
     assert np.array_equal(beside, beside[:, :1].repeat(96, axis=1))
-    over = tile_of(image, above, "sad", 0.5).picture
+    over = tile_of(image, face("sad", box=above)).picture
     assert np.array_equal(over, over[:1].repeat(96, axis=0))
 
 
@@ -170,7 +172,7 @@ def test_each_face_of_a_contact_sheet_says_what_file_it_is_in(
 ) -> None:
     grey = np.zeros((96, 96, 3), np.uint8)
     names = ["short.jpg", "material-kit-2.0.4--card-profile6-square.jpg"]
-    page = contact_sheet([Tile(grey, "sad", 0.5, "0:01", name) for name in names])
+    page = contact_sheet([Tile(grey, "sad", 0.5, name, "0:01") for name in names])
     assert page.shape[0] == 36 + 96 + 6 + 30 + 6
     _, *texts = [text for _, text in written]
     assert texts[:3] == ["50%", "0:01", "short.jpg"]

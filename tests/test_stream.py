@@ -46,7 +46,7 @@ def test_a_frame_that_nobody_waits_for_disturbs_no_other(monkeypatch: pytest.Mon
 
     class Slow(Analyzer):
         def analyze(self, image):
-            free.wait()
+            free.wait(60)
             return []
 
     app = create_app(Settings(answer_s=0.2, workers=1), Slow())

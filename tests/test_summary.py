@@ -6,9 +6,7 @@ import csv
 import json
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +15,7 @@ import pytest
 from PIL import Image
 
 import semblante
-from conftest import EXAMPLE
+from conftest import EXAMPLE, wait_until
 from films import FPS, canvas, write_video
 from program import PROGRAM
 from program import semblante as run
@@ -176,12 +174,8 @@ def test_a_run_that_was_killed_has_all_tracks_in_the_end(films: Path, tmp_path: 
     both = ("analyze", films / "a.mp4", long, "--out", out, "--tracks", table, "--resume")
     process = subprocess.Popen([PROGRAM, *map(str, both)], stdout=subprocess.DEVNULL)
     partial = out.with_name("f.csv.partial")
-    found = b""
-    while b'"ended": true' not in found:
-        assert process.poll() is None
-        with suppress(FileNotFoundError):
-            found = partial.read_bytes()
-        time.sleep(0.01)
+    wait_until(lambda: partial.exists() and b'"ended": true' in partial.read_bytes(), step=0.01)
+    assert process.poll() is None
     process.kill()
     assert process.wait() < 0
     assert not table.exists()

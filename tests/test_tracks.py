@@ -17,7 +17,6 @@ from semblante import Analyzer, Box, Face
 from semblante.models import model_path
 from semblante.preprocess import crop_face, to_grey
 from semblante.recognise.classifier import Classifier
-from semblante.recognise.copies import VideoWriter
 from semblante.recognise.detection import Detection
 from semblante.recognise.detectors import make_detector
 from semblante.recognise.following import Following
@@ -30,6 +29,7 @@ from semblante.recognise.tracks import (
     tracker_for,
 )
 from semblante.recognise.video import Frame, Video
+from semblante.recognise.video_writer import VideoWriter
 
 CLASSIFIER = Classifier(model_path("rcnn-small-int8"))
 

@@ -22,10 +22,8 @@ from torch.nn import functional as F
 
 from semblante.cli.progress import RunProgress
 from semblante.data import Dataset
-from semblante.data.ferplus import FerPlus
 from semblante.errors import OptionError
 from semblante.train.batches import Faces
-from semblante.train.checkpoint import load_tensors
 from semblante.train.curves import describe_confusion, diagnose, draw_curves
 from semblante.train.loop import train, train_epoch
 from semblante.train.measure import logits_of, loss_and_accuracy
@@ -33,48 +31,8 @@ from semblante.train.muon import Muon
 from semblante.train.networks import NETWORKS
 from semblante.train.objective import Objective, class_weights, smoothed
 from semblante.train.options import PRESETS, TrainOptions, options_from
-from semblante.train.reporter import Reporter
 from semblante.train.state import TrainingState, learning_rate, load_best
-
-QUICK = TrainOptions(
-    network="rcnn-tiny", epochs=3, batch_size=16, warmup_epochs=1, precision="fp32"
-)
-
-
-class Silent(Reporter):
-    def __init__(self) -> None:
-        self.steps: list[tuple[int, int, int]] = []
-        self.records: list[dict[str, float]] = []
-        self.looks = 0
-
-    def looking(self) -> None:
-        self.looks += 1
-
-    def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
-        self.steps.append((epoch, step, steps))
-
-    def epoch(self, record: dict[str, float]) -> None:
-        self.records.append(record)
-
-
-def run(
-    dataset: Dataset,
-    options: TrainOptions,
-    out: Path,
-    *,
-    resume: bool = False,
-    votes: FerPlus | None = None,
-) -> tuple[dict[str, object], Silent]:
-    reporter = Silent()
-    source = {"path": "x.csv"}
-    return train(
-        dataset, options, out, reporter, source=source, votes=votes, resume=resume
-    ), reporter
-
-
-def weights(run_dir: Path) -> dict[str, torch.Tensor]:
-    return load_tensors(run_dir / "checkpoint.safetensors")[0]
-
+from training import QUICK, Silent, assert_same, run, weights
 
 # -- formulas ---------------------------------------------------------------------------------
 
@@ -111,7 +69,7 @@ def test_a_state_follows_its_options() -> None:
     assert [state.mixes(epoch) for epoch in (1, 2, 3, 4)] == [True, True, False, False]
     assert [state.side(epoch) for epoch in (1, 2, 3, 4)] == [24, 48, 48, 48]
     start, average = state.network.state_dict(), state.average.state_dict()
-    assert all(torch.equal(tensor, average[name]) for name, tensor in start.items())
+    assert_same(start, average)
     assert not any(parameter.requires_grad for parameter in state.average.parameters())
     assert not state.bf16
     assert TrainingState(options, torch.device("cpu"), steps_per_epoch=3, bf16=True).bf16
@@ -310,7 +268,7 @@ def test_the_same_seed_gives_the_same_weights(patterns: Dataset, tmp_path: Path)
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         run(patterns, replace(QUICK, epochs=2, seed=seed), tmp_path / name)
     a, b, c = (weights(tmp_path / name) for name in "abc")
-    assert all(torch.equal(a[key], b[key]) for key in a)
+    assert_same(a, b)
     assert not torch.equal(a["network.stem.weight"], c["network.stem.weight"])
 
 

@@ -18,9 +18,9 @@ from av import VideoFrame
 from conftest import ffmpeg, needs_ffmpeg
 from films import FPS, SIZE, canvas, write_video
 from semblante import Analyzer, ImageError, OptionError, VideoError
-from semblante.recognise.copies import VideoWriter
 from semblante.recognise.film import Clock, Film, _quarter_turns, usable_rate
 from semblante.recognise.video import Video
+from semblante.recognise.video_writer import VideoWriter
 
 
 def test_every_frame_with_its_time(moving: Path) -> None:

@@ -23,7 +23,7 @@ from semblante.train.loop import train
 from semblante.train.objective import Objective, distillation, smoothed
 from semblante.train.options import TrainOptions
 from semblante.train.views import TaughtViews
-from test_training import QUICK, Silent, run, weights
+from training import QUICK, Silent, Stops, assert_same, run, weights
 
 PLAIN = replace(
     QUICK, brightness=0.0, contrast=0.0, erase_probability=0.0, mixup_probability=0.0,
@@ -188,17 +188,13 @@ def test_interrupted_while_teachers_look_and_resumed_it_ends_like_the_whole_run(
     assert [record["epoch"] for record in second.records] == [2, 3, 4]
     assert [record["teacher_seconds"] > 0 for record in second.records] == [True, False, False]
     one, other = weights(tmp_path / "whole"), weights(cut)
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert_same(one, other)
 
 
 def test_teachers_that_have_seen_all_are_needed_no_longer(
     patterns: Dataset, tmp_path: Path
 ) -> None:
     options = taught_by_one(patterns, tmp_path, epochs=3, teacher_views=1)
-
-    class Stops(Silent):
-        def epoch(self, record: dict[str, float]) -> None:
-            raise KeyboardInterrupt  # as a kill would, after the first checkpoint
 
     with pytest.raises(KeyboardInterrupt):
         train(patterns, options, tmp_path / "cut", Stops(), source={"path": "x.csv"})
@@ -221,7 +217,7 @@ def test_another_run_takes_over_what_the_teachers_said(
     monkeypatch.chdir(tmp_path)
     run(patterns, replace(options, looks_of="first"), tmp_path / "again")
     one, other = weights(tmp_path / "first"), weights(tmp_path / "again")
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert_same(one, other)
     assert not looked
     _, more = run(
         patterns, replace(options, looks_of=looks_of, teacher_views=3, epochs=4, seed=5),
@@ -232,6 +228,20 @@ def test_another_run_takes_over_what_the_teachers_said(
     kept = [load_tensors(tmp_path / name / "taught.safetensors")[0] for name in ("first", "more")]
     assert list(kept[1]) == ["0", "1", "2"]
     assert all(torch.equal(kept[0][view], kept[1][view]) for view in ("0", "1"))
+
+
+@pytest.fixture(scope="module")
+def looked(
+    patterns: Dataset, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, TrainOptions]:
+    """A folder with a teacher, and a first run whose teacher has looked at one view."""
+    folder = tmp_path_factory.mktemp("looked")
+    options = replace(QUICK, rotation=0.0, epochs=2, teachers=("teacher",), teacher_views=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        run(patterns, replace(QUICK, epochs=1), folder / "teacher")
+        run(patterns, options, folder / "first")
+    return folder, options
 
 
 @pytest.mark.parametrize(
@@ -245,15 +255,11 @@ def test_another_run_takes_over_what_the_teachers_said(
     ],
 )
 def test_what_the_teachers_of_another_run_said_must_be_of_use(
-    patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    patterns: Dataset, looked: tuple[Path, TrainOptions], monkeypatch: pytest.MonkeyPatch,
     changes: dict[str, object], message: str,
 ) -> None:  # fmt: skip
-    monkeypatch.chdir(tmp_path)
-    run(patterns, replace(QUICK, epochs=1), tmp_path / "teacher")
-    options = replace(
-        QUICK, rotation=0.0, epochs=2, teachers=("teacher",), teacher_views=1, looks_of=""
-    )
-    run(patterns, options, tmp_path / "first")
+    folder, options = looked
+    monkeypatch.chdir(folder)
     with pytest.raises((OptionError, ModelError), match=message):
-        run(patterns, replace(options, **{"looks_of": "first", **changes}), tmp_path / "second")
-    assert not (tmp_path / "second").exists()
+        run(patterns, replace(options, **{"looks_of": "first", **changes}), folder / "second")
+    assert not (folder / "second").exists()

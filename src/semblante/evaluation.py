@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import cv2
 import numpy as np
@@ -28,32 +28,14 @@ from semblante.metrics import (
     wilson_interval,
 )
 
+if TYPE_CHECKING:
+    from semblante.recognise.classifier import Classifier
+
 TTA: Final = ("none", "flip", "ten-crop")
 # How sure answers are that `Evaluation.selective` tells of.
 SURE: Final = (0.5, 0.6, 0.7, 0.8, 0.9)
 # Of the five crops of a ten-crop, as in many FER2013 papers: 44 of the 48 pixels a side.
 _CROP: Final = 44
-
-
-class FaceClassifier(Protocol):
-    """What can be evaluated."""
-
-    @property
-    def head(self) -> str:
-        """Which of `HEADS` gives its `probabilities`."""
-
-    @property
-    def max_steps(self) -> int | None:
-        """Of its last recurrent layer, where it has a choice of them."""
-
-    def probabilities(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Grey faces, uint8 (n, 48, 48) -> probabilities (n, 7)."""
-
-    def ferplus_probabilities(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Grey faces, uint8 (n, 48, 48) -> probabilities (n, 8), where its head is FER+'s."""
-
-    def steps_taken(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-        """Grey faces, uint8 (n, 48, 48) -> steps (n,), where it has a choice of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +110,7 @@ class Evaluation:
 
 
 def evaluate(
-    classifier: FaceClassifier,
+    classifier: Classifier,
     dataset: Dataset,
     split: str = "PublicTest",
     *,
@@ -164,14 +146,7 @@ def evaluate(
     if not rows.any():
         raise DataError(f"not one face of {split} is left to evaluate on")
     faces, labels = dataset.where(rows), labels[rows]
-    by_votes = votes is not None and classifier.head == "ferplus"
-    classify = classifier.ferplus_probabilities if by_votes else classifier.probabilities
-    views = [classify(view) for view in _views(faces.images, tta)]
-    probabilities = np.mean(np.stack(views), axis=0)
-    if votes is not None and not by_votes:  # contempt, FER+'s eighth class, is never said
-        seven = probabilities
-        probabilities = np.zeros((len(faces), len(classes)), seven.dtype)
-        probabilities[:, FROM_FER2013] = seven
+    probabilities = _answers(classifier, faces.images, tta, ferplus=votes is not None)
     predicted = probabilities.argmax(axis=1)
     confusion = confusion_matrix(labels, predicted, len(classes))
     share = accuracy(labels, predicted)
@@ -223,6 +198,20 @@ def compare(first: Evaluation, second: Evaluation) -> PairedDifference:
     if not same or first.split != second.split:
         raise OptionError("expected two evaluations of the same faces by the same labels")
     return paired_difference(first.right, second.right)
+
+
+def _answers(
+    classifier: Classifier, faces: npt.NDArray[np.uint8], tta: str, *, ferplus: bool
+) -> npt.NDArray[np.float32]:
+    """Probabilities (n, 7), or (n, 8) where the labels are FER+'s, the mean over all views."""
+    by_votes = ferplus and classifier.head == "ferplus"
+    classify = classifier.ferplus_probabilities if by_votes else classifier.probabilities
+    mean = np.mean(np.stack([classify(view) for view in _views(faces, tta)]), axis=0)
+    if by_votes or not ferplus:
+        return np.asarray(mean, np.float32)
+    eight = np.zeros((len(faces), len(FERPLUS_EMOTIONS)), np.float32)
+    eight[:, FROM_FER2013] = mean  # contempt, FER+'s eighth class, is never said
+    return eight
 
 
 def _views(faces: npt.NDArray[np.uint8], tta: str) -> list[npt.NDArray[np.uint8]]:

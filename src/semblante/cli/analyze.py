@@ -6,9 +6,8 @@ import math
 import sys
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
-from typing import IO, Annotated, Final
+from typing import IO, Annotated, Final, Literal
 
 import typer
 from rich.console import Console
@@ -43,7 +42,6 @@ from semblante.cli.options import (
     DetectorName,
     EarlyExitOption,
     HeadOption,
-    Language,
     LanguageOption,
     MinFaceOption,
     MinScoreOption,
@@ -55,22 +53,12 @@ from semblante.cli.work import Result, Work
 from semblante.errors import OptionError
 from semblante.files import identity, write_atomically
 from semblante.models import DEFAULT_MODEL
-from semblante.recognise.pipeline import TTA, Analyzer
+from semblante.recognise.pipeline import Analyzer
 from semblante.recognise.video import LEAST_EVERY_S
 from semblante.results import Analysis
 from semblante.wording import clock
 
-
-class PictureTta(StrEnum):
-    """Views of a face whose probabilities are averaged."""
-
-    none = "none"
-    flip = "flip"
-
-
-assert tuple(PictureTta) == TTA
-
-
+PictureTta = Literal["none", "flip"]  # `pipeline.TTA`
 # Opened by its second name, a file that a shell has redirected output to would be cut off.
 _STANDARD_OUTPUT: Final = (Path("-"), Path("/dev/stdout"))
 
@@ -150,14 +138,14 @@ def analyze_command(
     head: HeadOption = None,
     detector: Annotated[
         DetectorName, typer.Option(help="what finds the faces; none: each picture is a face")
-    ] = DetectorName.cnn,
+    ] = "cnn",
     min_face: MinFaceOption = None,
     min_score: MinScoreOption = None,
     tta: Annotated[
         PictureTta,
         typer.Option(help="views of a picture's face that are averaged; flip: mirrored, too"),
-    ] = PictureTta.flip,
-    lang: LanguageOption = Language.en,
+    ] = "flip",
+    lang: LanguageOption = "en",
 ) -> None:
     """Find the faces in pictures and videos and estimate the emotion each shows.
 

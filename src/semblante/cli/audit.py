@@ -22,7 +22,7 @@ from semblante.cli.checks import (
     require,
     votes_beside,
 )
-from semblante.cli.options import Language, LanguageOption
+from semblante.cli.options import LanguageOption
 from semblante.cli.reading import DataPath, FindFacesOption, MapOption, SkipBadOption, Source
 from semblante.cli.tables import print_table
 from semblante.data import Dataset
@@ -83,7 +83,7 @@ def audit_command(
     mapping: MapOption = None,
     skip_bad: SkipBadOption = False,
     find_faces: FindFacesOption = False,
-    lang: LanguageOption = Language.en,
+    lang: LanguageOption = "en",
 ) -> None:
     """Find copies, leaks between splits, what is no face, and labels that are likely wrong.
 

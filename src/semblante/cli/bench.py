@@ -29,7 +29,7 @@ def bench_command(
     peers: Annotated[
         bool, typer.Option("--peers/--no-peers", help="time other recognisers installed here too")
     ] = True,
-    format: Annotated[FiguresFormat, typer.Option(help="json is one object")] = FiguresFormat.table,
+    format: Annotated[FiguresFormat, typer.Option(help="json is one object")] = "table",
 ) -> None:
     """Time the models on this machine: milliseconds a face, on 1 and 2 threads, alone and by 64.
 
@@ -39,7 +39,7 @@ def bench_command(
 
     with Console(stderr=True).status(said("timing")):
         timings = time_recognisers(model or available_models(), rounds=rounds, peers=peers)
-    if format is FiguresFormat.json:
+    if format == "json":
         machine = {"cores": os.cpu_count(), "python": platform.python_version()}
         results = [timing.to_dict() for timing in timings]
         print(json.dumps({"machine": machine, "rounds": rounds, "timings": results}, indent=2))

@@ -16,7 +16,7 @@ from semblante.cli.checks import (
     picture_file,
 )
 from semblante.cli.language import said
-from semblante.cli.options import Language, LanguageOption
+from semblante.cli.options import LanguageOption
 from semblante.cli.reading import (
     DataPath,
     ExcludeOption,
@@ -53,10 +53,10 @@ def inspect_command(
         Path | None,
         typer.Option(help="picture to write: a row of faces for each emotion", readable=False),
     ] = None,
-    lang: LanguageOption = Language.en,
+    lang: LanguageOption = "en",
 ) -> None:
     """Say in which form a dataset is, and count its faces by split and emotion."""
-    from semblante.data.convert import contact_sheet as draw
+    from semblante.data.convert import faces_by_emotion
 
     if contact_sheet is not None:
         contact_sheet = picture_file("--contact-sheet", contact_sheet)
@@ -80,7 +80,7 @@ def inspect_command(
     table.add_row(every, *(counted(n, lang) for n in (*totals, sum(totals))))
     print_table(table)
     if contact_sheet is not None:
-        save_picture(draw(dataset), contact_sheet)
+        save_picture(faces_by_emotion(dataset), contact_sheet)
 
 
 @data_app.command("convert")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -27,7 +26,6 @@ from semblante.cli.options import (
     EarlyExitOption,
     FiguresFormat,
     Head,
-    Language,
     LanguageOption,
     ModelOption,
     StepsOption,
@@ -42,7 +40,7 @@ from semblante.cli.reading import (
 )
 from semblante.cli.tables import new_table, print_table
 from semblante.errors import OptionError
-from semblante.files import write_atomically
+from semblante.files import identity, write_atomically
 from semblante.models import DEFAULT_MODEL, model_path
 from semblante.recognise.classifier import Classifier
 from semblante.translation import translated
@@ -52,27 +50,9 @@ if TYPE_CHECKING:
     from semblante.metrics import PairedDifference
 
 
-class Split(StrEnum):
-    """FER2013's splits."""
-
-    Training = "Training"
-    PublicTest = "PublicTest"
-    PrivateTest = "PrivateTest"
-
-
-class Tta(StrEnum):
-    """Views of a face whose probabilities are averaged."""
-
-    none = "none"
-    flip = "flip"
-    ten_crop = "ten-crop"
-
-
-class Labels(StrEnum):
-    """Whose labels are compared with."""
-
-    fer2013 = "fer2013"
-    ferplus = "ferplus"
+Split = Literal["Training", "PublicTest", "PrivateTest"]  # `data.SPLITS`
+Tta = Literal["none", "flip", "ten-crop"]  # `evaluation.TTA`
+Labels = Literal["fer2013", "ferplus"]
 
 
 def evaluate_command(
@@ -84,8 +64,8 @@ def evaluate_command(
     model: ModelOption = DEFAULT_MODEL,
     steps: StepsOption = None,
     early_exit: EarlyExitOption = None,
-    tta: Annotated[Tta, typer.Option(help="views averaged at test time")] = Tta.none,
-    format: Annotated[FiguresFormat, typer.Option()] = FiguresFormat.table,
+    tta: Annotated[Tta, typer.Option(help="views averaged at test time")] = "none",
+    format: Annotated[FiguresFormat, typer.Option()] = "table",
     confusion: Annotated[
         Path | None, typer.Option(help="draw the confusion matrix here, as a PNG", readable=False)
     ] = None,
@@ -111,7 +91,7 @@ def evaluate_command(
     ] = None,
     labels: Annotated[
         Labels, typer.Option(help="ferplus: the majority of FER+'s votes, by its official rule")
-    ] = Labels.fer2013,
+    ] = "fer2013",
     votes: Annotated[
         Path | None,
         typer.Option(
@@ -130,10 +110,10 @@ def evaluate_command(
     skip_bad: SkipBadOption = False,
     find_faces: FindFacesOption = False,
     exclude: ExcludeOption = None,
-    lang: LanguageOption = Language.en,
+    lang: LanguageOption = "en",
 ) -> None:
     """Measure a model on one split of FER2013, or of labelled faces of one's own."""
-    if labels is Labels.ferplus and votes is None:
+    if labels == "ferplus" and votes is None:
         votes = votes_beside(data)
     written = {"--confusion": confusion, "--reliability": reliability, "--answers": answers}
     outputs = {option: path for option, path in written.items() if path is not None}
@@ -147,21 +127,21 @@ def evaluate_command(
             require("plot", "drawing a picture", "matplotlib")
             png_file(option, path)
         not_among(option, path, data)
-    if confusion is not None and confusion == reliability:
+    if confusion and reliability and identity(confusion) == identity(reliability):
         raise OptionError(f"--confusion and --reliability are both {confusion}")
-    if votes is not None and labels is Labels.fer2013:
+    if votes is not None and labels == "fer2013":
         raise OptionError("--votes needs --labels ferplus")
 
     from semblante.data.ferplus import load_ferplus
     from semblante.evaluation import compare, evaluate
-    from semblante.plots import class_name, draw_confusion, draw_reliability
+    from semblante.plots import draw_confusion, draw_reliability
 
-    if head is None and labels is Labels.fer2013:
-        head = Head.fer2013
+    if head is None and labels == "fer2013":
+        head = "fer2013"
     classifier = Classifier(model_path(model), steps=steps, early_exit=early_exit, head=head)
     other = None if against is None else Classifier(model_path(against), head=head)
     ferplus = None
-    if labels is Labels.ferplus:
+    if labels == "ferplus":
         assert votes is not None  # given, or beside the dataset
         ferplus = load_ferplus(votes)
     source = Source(data, mapping, skip_bad, find_faces, exclude)
@@ -169,10 +149,10 @@ def evaluate_command(
     for option, path in outputs.items():
         not_a_part(option, path, data, dataset)
     if split is None:
-        split = Split.PublicTest
+        split = "PublicTest"
         if dataset.is_in("Training").all():
             complain(f"all faces are Training's: these {len(dataset):,} are measured")
-            split = Split.Training
+            split = "Training"
     kept = source.kept(dataset)
     how: dict[str, Any] = {"tta": tta, "votes": ferplus, "kept": kept}
     difference = None
@@ -188,17 +168,23 @@ def evaluate_command(
         draw_confusion(evaluation, confusion, lang)
     if reliability is not None:
         draw_reliability(evaluation, reliability, lang)
-    if format is FiguresFormat.json:
+    if format == "json":
         figures = evaluation.to_dict()
         if difference is not None:
             figures["against"] = {"model": against, **difference.to_dict()}
         print(json.dumps(figures))
         return
-
     for line in _figures(evaluation):
         print(translated(line, lang))
     if difference is not None:
         print(translated(_difference(difference, str(against)), lang))
+    _print_tables(evaluation, lang)
+
+
+def _print_tables(evaluation: Evaluation, lang: str) -> None:
+    """How often the surer answers are right, and each emotion's figures."""
+    from semblante.plots import class_name
+
     columns = ("probability at least", "of the faces", "right", "leak-free")
     sure = new_table(*(translated(name, lang) for name in columns))
     for least, (share, *right) in evaluation.selective.items():
@@ -229,7 +215,7 @@ def _figures(found: Evaluation) -> Iterator[str]:
         f"macro F1 {found.macro_f1:.4f}, calibration error (ECE) {found.ece:.4f}; exact "
         f"probabilities would show {chance:.4f} by chance, and {seldom:.4f} one time in twenty"
     )
-    if found.split == Split.Training:
+    if found.split == "Training":
         yield "a model is right more often about faces that it has learnt from"
     elif found.leak_free_n is None:
         yield "leak-free accuracy unknown: the dataset has no Training rows"

@@ -14,7 +14,6 @@ from semblante.cli.checks import complain, detector_options, output_folder
 from semblante.cli.inputs import Clip, Input, Unreadable, annotated_places, find_inputs
 from semblante.cli.language import said
 from semblante.cli.options import (
-    DetectorName,
     DetectorOption,
     FiguresFormat,
     HeadOption,
@@ -55,13 +54,13 @@ def explain_command(
     ] = None,
     model: ModelOption = DEFAULT_MODEL,
     head: HeadOption = None,
-    detector: DetectorOption = DetectorName.cnn,
+    detector: DetectorOption = "cnn",
     min_face: MinFaceOption = None,
     min_score: MinScoreOption = None,
-    lang: LanguageOption = Language.en,
+    lang: LanguageOption = "en",
     format: Annotated[
         FiguresFormat, typer.Option(help="json is one object a picture, with the evidence by pixel")
-    ] = FiguresFormat.table,
+    ] = "table",
 ) -> None:
     """What in a face speaks for the estimate: parts of it are hidden, and it is estimated again.
 
@@ -86,12 +85,12 @@ def explain_command(
             if error is not None:
                 complain(error)
                 failed = True
-            if format is FiguresFormat.json:
+            if format == "json":
                 faces = [explained.to_dict() for explained in explanations]
                 print(json.dumps({"path": str(path), "faces": faces, "error": error}), flush=True)
             else:
                 rows += _rows(path, explanations, asked, lang, read=error is None)
-    if format is FiguresFormat.table:
+    if format == "table":
         columns = ("picture", "face", "emotion", *HIDDEN.values())
         table = new_table(*(translated(heading, lang) for heading in columns))
         for row in rows:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -14,14 +13,6 @@ from semblante.cli.checks import not_an_input, output_file, require, votes_besid
 from semblante.cli.language import said
 from semblante.cli.reading import Source
 from semblante.errors import DataError, OptionError
-
-
-class Precision(StrEnum):
-    """In which numbers a network is stored."""
-
-    fp32 = "fp32"
-    fp16 = "fp16"
-    int8 = "int8"
 
 
 def export_command(
@@ -36,9 +27,9 @@ def export_command(
     ],
     out: Annotated[Path, typer.Option(help="ONNX file to write", readable=False)],
     precision: Annotated[
-        Precision,
+        Literal["fp32", "fp16", "int8"],
         typer.Option(help="fp16: half as large; int8: a quarter, and faster"),
-    ] = Precision.fp32,
+    ] = "fp32",
     data: Annotated[
         Path | None,
         typer.Option(help="the run's dataset, where it has been moved since", readable=False),

@@ -214,12 +214,12 @@ def write_table(found: Iterable[tuple[int, Analysis]], file: IO[str], language: 
                     box = f"{face.box.left},{face.box.top} {face.box.width}x{face.box.height}"
                     guesses = _guesses(face.probabilities, language)
                     table.add_row(path, str(number), *guesses, box)
-        clip = summing.summary()
-        for track in clip.tracks:
+        summary = summing.summary()
+        for track in summary.tracks:
             times = " - ".join(clock(at, tenths=True) for at in (track.first_s, track.last_s))
             name = translated(f"track {track.track}", language)
             table.add_row(path, name, *_guesses(track.probabilities, language), times)
-        if clip.frames and not clip.tracks:
+        if summary.frames and not summary.tracks:
             table.add_row(path, "-", translated("no face", language))
         if broken:
             table.add_row(path, "-", translated(broken, language))

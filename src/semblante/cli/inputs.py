@@ -13,7 +13,7 @@ from semblante.cli.checks import complain
 from semblante.errors import OptionError
 from semblante.files import files_below, identity, key_of_name
 from semblante.images import SUFFIXES, is_own, is_picture, saved_name
-from semblante.recognise import copies, video
+from semblante.recognise import video, video_writer
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def _found(path: Path, own: Sequence[Path], videos: bool) -> Iterator[Input]:
         """A copy or a plot. (Of a pipe the beginning would be waited for.)"""
         if not os.path.isfile(file):  # noqa: PTH113
             return False
-        return copies.is_own(file) if file.suffix.lower() in video.SUFFIXES else is_own(file)
+        return video_writer.is_own(file) if file.suffix.lower() in video.SUFFIXES else is_own(file)
 
     there = [
         file

@@ -104,7 +104,7 @@ class Journal:
             first = place == len(line)
             try:
                 entry = json.loads(line) if line.endswith(b"\n") else None
-            except ValueError:
+            except (ValueError, RecursionError):
                 entry = None
             if not first and not (isinstance(entry, dict) and entry.keys() >= _KEYS):
                 entry = None

@@ -2,54 +2,16 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from semblante.emotions import LANGUAGES
-from semblante.recognise.classifier import HEADS
-from semblante.recognise.detectors import DETECTORS
-
-
-class FiguresFormat(StrEnum):
-    """How a command prints its figures."""
-
-    table = "table"
-    json = "json"
-
-
-class Language(StrEnum):
-    """Of the words a person reads; JSON, CSV and Parquet always have the English labels."""
-
-    en = "en"
-    es = "es"
-
-
-assert tuple(Language) == LANGUAGES
-
-
-class DetectorName(StrEnum):
-    """Who finds the faces."""
-
-    cnn = "cnn"
-    haar = "haar"
-    yunet = "yunet"
-    none = "none"
-
-
-assert tuple(DetectorName) == DETECTORS
-
-
-class Head(StrEnum):
-    """Which of a network's outputs answers."""
-
-    fer2013 = "fer2013"
-    ferplus = "ferplus"
-
-
-assert tuple(Head) == HEADS
-
+FiguresFormat = Literal["table", "json"]
+# What elsewhere are `LANGUAGES`, `DETECTORS` and `HEADS` (tests/test_forwarding.py). The language
+# is that of the words a person reads; JSON, CSV and Parquet always have the English labels.
+Language = Literal["en", "es"]
+DetectorName = Literal["cnn", "haar", "yunet", "none"]
+Head = Literal["fer2013", "ferplus"]
 
 LanguageOption = Annotated[
     Language,

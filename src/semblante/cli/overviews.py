@@ -14,7 +14,7 @@ from semblante.cli.formats import Format, format_of, write_tracks
 from semblante.cli.inputs import Clip, Input, Picture
 from semblante.errors import ImageError, VideoError
 from semblante.files import identity, key_of_name, write_atomically
-from semblante.images import RgbImage, load_image, save_picture
+from semblante.images import load_image, save_picture
 from semblante.recognise.sheets import Tile, contact_sheet, tile_of, timeline
 from semblante.recognise.video import Video
 from semblante.results import Analysis, Face
@@ -116,7 +116,7 @@ class ContactSheet(Overview):
                 image = load_image(item.path)
             except ImageError:
                 return  # it was there a moment ago, and its faces are in the results
-            self._tiles += [_tile(image, face, str(item.below)) for face in analysis.faces]
+            self._tiles += [tile_of(image, face, str(item.below)) for face in analysis.faces]
 
     def end(self, item: Input) -> None:
         """Of a video a tile for each moment: it is read once more, as far as is needed."""
@@ -133,7 +133,7 @@ class ContactSheet(Overview):
             for frame in Video(item.path).frames(self._every_s):
                 for face in wanted.pop(frame.number, []):
                     when = f"#{face.track} {clock(frame.time_s)}"
-                    self._tiles.append(_tile(frame.image, face, str(item.below), when))
+                    self._tiles.append(tile_of(frame.image, face, str(item.below), when))
                 if not wanted:
                     break
         except VideoError:
@@ -238,10 +238,6 @@ class TrackTable(Overview):
 
 def _complain_of_no_video(overview: Overview) -> None:
     complain(f"{overview.option} {overview.place}: not written: no video among the inputs")
-
-
-def _tile(image: RgbImage, face: Face, name: str, when: str = "") -> Tile:
-    return tile_of(image, face.box, face.emotion, face.probability, when, name)
 
 
 def _known_as(path: Path) -> set[Hashable]:

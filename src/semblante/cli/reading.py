@@ -189,7 +189,7 @@ def _map_file(path: Path) -> dict[str, str]:
         return _pairs([line for line in lines if line], f"--map {path}")
     try:
         values = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise OptionError(f"--map {path}: not valid JSON: {error}") from None
     if "" in values or not all(isinstance(value, str) for value in values.values()):
         raise OptionError(f"--map {path}: expected an object of names and emotions")

@@ -19,7 +19,6 @@ import typer
 from semblante.cli.checks import complain, detector_options, require
 from semblante.cli.language import said
 from semblante.cli.options import (
-    DetectorName,
     DetectorOption,
     HeadOption,
     MinFaceOption,
@@ -46,7 +45,7 @@ def serve_command(
     ] = None,
     model: ModelOption = DEFAULT_MODEL,
     head: HeadOption = None,
-    detector: DetectorOption = DetectorName.cnn,
+    detector: DetectorOption = "cnn",
     min_face: MinFaceOption = None,
     min_score: MinScoreOption = None,
     workers: Annotated[
@@ -90,18 +89,7 @@ def serve_command(
             model, detector=detector, **detector_options(detector, min_face, min_score), head=head
         ),
     )
-    bound, port = listening.getsockname()[:2]
-    shown = settings.token
-    if shown is not None and shown == os.environ.get("SEMBLANTE_TOKEN"):
-        shown = "$SEMBLANTE_TOKEN"  # what is printed may be kept in a log
-    rest = f":{port}/" + (f"#token={shown}" if shown else "")
-    everywhere = ip_address(bound).is_unspecified
-    if everywhere:  # a browser lends no camera to a page at 0.0.0.0, which others cannot open
-        host = "localhost" if listening.family == socket.AF_INET6 else "127.0.0.1"
-    print(f"semblante: http://{_in_url(host)}{rest}", flush=True)
-    if everywhere:
-        outside = f"http://{_in_url(outside_host(listening.family))}{rest}"
-        print("semblante:", said(f"from other machines: {outside}"), flush=True)
+    _print_addresses(listening, host, settings.token)
     config = uvicorn.Config(
         app,
         log_level="info" if access_log else "warning",
@@ -126,6 +114,21 @@ def serve_command(
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
+
+
+def _print_addresses(listening: socket.socket, host: str, token: str | None) -> None:
+    """Where the page is to be found, from this machine and from others."""
+    bound, port = listening.getsockname()[:2]
+    if token is not None and token == os.environ.get("SEMBLANTE_TOKEN"):
+        token = "$SEMBLANTE_TOKEN"  # what is printed may be kept in a log
+    rest = f":{port}/" + (f"#token={token}" if token else "")
+    everywhere = ip_address(bound).is_unspecified
+    if everywhere:  # a browser lends no camera to a page at 0.0.0.0, which others cannot open
+        host = "localhost" if listening.family == socket.AF_INET6 else "127.0.0.1"
+    print(f"semblante: http://{_in_url(host)}{rest}", flush=True)
+    if everywhere:
+        outside = f"http://{_in_url(outside_host(listening.family))}{rest}"
+        print("semblante:", said(f"from other machines: {outside}"), flush=True)
 
 
 def listen(host: str, port: int) -> socket.socket:

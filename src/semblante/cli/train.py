@@ -14,7 +14,7 @@ from rich.console import Console
 
 from semblante.cli.checks import complain, not_among, output_folder, require
 from semblante.cli.language import spoken
-from semblante.cli.options import Language, LanguageOption
+from semblante.cli.options import LanguageOption
 from semblante.cli.progress import RunProgress, titled
 from semblante.cli.reading import (
     DataOption,
@@ -127,40 +127,12 @@ def train_command(
             "--tensorboard", help="write the curves for TensorBoard as well (extra: tensorboard)"
         ),
     ] = False,
-    lang: LanguageOption = Language.en,
+    lang: LanguageOption = "en",
     **recipe: Any,
 ) -> None:
     """Train a network on FER2013, following its accuracy on Training and PublicTest."""
-    modes = [
-        flag
-        for flag, given in (
-            (f"--preset {_SERIES}", preset == _SERIES),
-            ("--learning-curve", learning_curve),
-            ("--cross-fit", cross_fit is not None),
-        )
-        if given
-    ]
-    if len(modes) > 1:
-        raise OptionError(f"{', '.join(modes)} are several runs each: choose one of them")
-    if modes and tensorboard:
-        raise OptionError(f"--tensorboard is for a single run: leave it out with {modes[0]}")
-    known = [*PRESETS, _SERIES]
-    if preset not in known:
-        raise OptionError(f"unknown preset {preset!r}; known: {', '.join(known)}")
     changes = {k: v for k, v in recipe.items() if v is not None}
-    if preset == _SERIES:
-        recipes = [kind.options(changes) for stage in RELEASED for kind in stage.kinds]
-    else:
-        recipes = [options_from(preset, changes)]
-    if learning_curve and (recipes[0].initial or recipes[0].teachers or recipes[0].estimates):
-        raise OptionError(
-            "--learning-curve asks what a part of Training teaches: the weights of --initial and "
-            "--teachers have seen all of it, as have those behind --estimates"
-        )
-    if cross_fit is not None and recipes[0].estimates:
-        raise OptionError("--cross-fit makes estimates of its own: leave out --estimates")
-    if cross_fit is not None and recipes[0].looks_of:
-        raise OptionError("--cross-fit trains on parts of Training: leave out --looks-of")
+    recipes = _recipes(preset, changes, learning_curve, cross_fit, tensorboard)
     needs_votes = any(recipe.needs_votes for recipe in recipes)
     if votes is not None and not needs_votes:
         raise OptionError("--votes needs a recipe that uses them: ferplus_weight, relabel_weight")
@@ -188,7 +160,8 @@ def train_command(
             f"Training holds no face that is labelled {named}: the network does not learn what "
             "that looks like"
         )
-    if modes and first and out.exists() and any(out.iterdir()) and not resume:
+    several = preset == _SERIES or learning_curve or cross_fit is not None
+    if several and first and out.exists() and any(out.iterdir()) and not resume:
         raise OptionError(f"--out {out}: expected a new folder; --resume goes on in this one")
     task = _Task(dataset, out, console, source.to_dict(), ferplus, lang, first)
     try:
@@ -213,6 +186,47 @@ def train_command(
             goes_on = f"the same command with --resume goes on in {out}"
             complain(f"interrupted; {goes_on if begun else 'nothing was begun yet'}")
         raise
+
+
+def _recipes(
+    preset: str,
+    changes: dict[str, Any],
+    learning_curve: bool,
+    cross_fit: int | None,
+    tensorboard: bool,
+) -> list[TrainOptions]:
+    """What is to be followed, by several runs where the options say so; raises `OptionError` where
+    they contradict each other."""
+    modes = [
+        flag
+        for flag, given in (
+            (f"--preset {_SERIES}", preset == _SERIES),
+            ("--learning-curve", learning_curve),
+            ("--cross-fit", cross_fit is not None),
+        )
+        if given
+    ]
+    if len(modes) > 1:
+        raise OptionError(f"{', '.join(modes)} are several runs each: choose one of them")
+    if modes and tensorboard:
+        raise OptionError(f"--tensorboard is for a single run: leave it out with {modes[0]}")
+    known = [*PRESETS, _SERIES]
+    if preset not in known:
+        raise OptionError(f"unknown preset {preset!r}; known: {', '.join(known)}")
+    if preset == _SERIES:
+        recipes = [kind.options(changes) for stage in RELEASED for kind in stage.kinds]
+    else:
+        recipes = [options_from(preset, changes)]
+    if learning_curve and (recipes[0].initial or recipes[0].teachers or recipes[0].estimates):
+        raise OptionError(
+            "--learning-curve asks what a part of Training teaches: the weights of --initial and "
+            "--teachers have seen all of it, as have those behind --estimates"
+        )
+    if cross_fit is not None and recipes[0].estimates:
+        raise OptionError("--cross-fit makes estimates of its own: leave out --estimates")
+    if cross_fit is not None and recipes[0].looks_of:
+        raise OptionError("--cross-fit trains on parts of Training: leave out --looks-of")
+    return recipes
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,8 @@ from rich.text import Text
 
 from semblante.cli.checks import detector_options
 from semblante.cli.options import (
-    DetectorName,
     DetectorOption,
     HeadOption,
-    Language,
     LanguageOption,
     MinFaceOption,
     MinScoreOption,
@@ -40,10 +38,10 @@ def watch_command(
     ] = "0",
     model: ModelOption = DEFAULT_MODEL,
     head: HeadOption = None,
-    detector: DetectorOption = DetectorName.cnn,
+    detector: DetectorOption = "cnn",
     min_face: MinFaceOption = None,
     min_score: MinScoreOption = None,
-    lang: LanguageOption = Language.en,
+    lang: LanguageOption = "en",
 ) -> None:
     """Show the faces of a camera as live bars in the terminal, over SSH too. Ctrl-C ends it.
 

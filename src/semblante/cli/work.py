@@ -16,10 +16,10 @@ from semblante.cli.inputs import Input, Picture, Unreadable
 from semblante.errors import ImageError, VideoError, reason_of
 from semblante.images import RgbImage, save_picture
 from semblante.recognise.annotate import annotate, pixelated
-from semblante.recognise.copies import VideoWriter
 from semblante.recognise.pipeline import SEARCH_EVERY_S, Analyzer
 from semblante.recognise.tracks import tracker_for
 from semblante.recognise.video import Video
+from semblante.recognise.video_writer import VideoWriter
 from semblante.results import Analysis, Box
 
 # Frames a second of a video's copy, at least: its last one is shown for so long.

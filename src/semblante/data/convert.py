@@ -82,7 +82,7 @@ def write_folders(dataset: Dataset, path: Path) -> None:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def contact_sheet(dataset: Dataset, columns: int = 24) -> RgbImage:
+def faces_by_emotion(dataset: Dataset, columns: int = 24) -> RgbImage:
     """A row of `columns` random faces for each emotion, in the order of `EMOTIONS`; (H, W, 3)."""
     rng = np.random.default_rng(0)
     sheet = np.full((len(EMOTIONS) * FACE_SIZE, columns * FACE_SIZE), 255, np.uint8)

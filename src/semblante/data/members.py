@@ -123,12 +123,13 @@ class _Unreadable(io.BytesIO):
 def _of_zip(path: Path) -> Iterator[Member]:
     with zipfile.ZipFile(path) as archive:
         for info in sorted(archive.infolist(), key=lambda info: info.filename):
-            if info.is_dir() or is_hidden(info.filename):
+            # Windows' own programs have been known to write the other slash.
+            name = info.filename.replace("\\", "/")
+            if info.is_dir() or is_hidden(name):
                 continue
             where = _checked(path, info.filename, info.file_size)
             with archive.open(info) as stream:
-                # Windows' own programs have been known to write the other slash.
-                yield Member(info.filename.replace("\\", "/"), where, stream)
+                yield Member(name, where, stream)
 
 
 def _of_tar(path: Path) -> Iterator[Member]:

@@ -19,10 +19,10 @@ from semblante.recognise.detection import (
     Detection,
     brightened,
     check_limits,
-    non_maximum_suppression,
     resized_for_search,
     search_scale,
     smallest_face,
+    without_overlaps,
 )
 from semblante.results import Box
 
@@ -102,7 +102,7 @@ class CnnDetector:
         found = self._upright(grey, max_side, self.min_face)
         if max_side is not None or _surest_score(found) >= self._STANDING_SCORE:
             return found
-        return non_maximum_suppression([*self._lying(grey), *found])
+        return without_overlaps([*self._lying(grey), *found])
 
     def _lying(self, grey: Grey) -> list[Detection]:
         """Those of a picture (H, W) that is to be turned by a quarter or two. Most have none, so a
@@ -130,7 +130,7 @@ class CnnDetector:
         again = refined(pyramid, looked)
         again[:, _SCORE] = (looked[:, _SCORE] + again[:, _SCORE]) / 2
         faces = fused(again[again[:, _SCORE] >= self.min_score], self._FUSION_IOU)
-        found = non_maximum_suppression(map(self._detection, faces))
+        found = without_overlaps(map(self._detection, faces))
         return [one for one in found if one.box.width >= smallest]
 
     def proposals(

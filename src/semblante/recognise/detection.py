@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import operator
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import cv2
 import numpy as np
@@ -21,6 +21,7 @@ from semblante.results import Box
 # second of the smaller one lies in the other.
 OVERLAP: Final = 0.3
 _MOST_OF_ONE: Final = 0.5
+_Made = TypeVar("_Made")
 Point = tuple[float, float]  # x to the right and y down, in pixels
 
 
@@ -86,16 +87,20 @@ class Detector(Protocol):
         """
 
 
-class PerThread(threading.local):
-    """What each thread has of its own; into another process it goes empty."""
+class PerThread(threading.local, Generic[_Made]):
+    """What each thread has made for itself; into another process goes only how."""
+
+    def __init__(self, make: Callable[[], _Made]) -> None:  # which Python calls in each thread
+        self._make = make
+        self.own = make()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return PerThread, ()
+        return PerThread, (self._make,)
 
 
-def non_maximum_suppression(detections: Iterable[Detection]) -> list[Detection]:
-    """Those boxes, surest first, that have no IoU above 0.3 with a surer one, nor share most of the
-    smaller one with it: a mouth is no second face."""
+def without_overlaps(detections: Iterable[Detection]) -> list[Detection]:
+    """Non-maximum suppression: those boxes, surest first, that have no IoU above 0.3 with a surer
+    one, nor share most of the smaller one with it: a mouth is no second face."""
     kept: list[Detection] = []
     for detection in sorted(detections, key=lambda detection: -detection.score):
         box = detection.box

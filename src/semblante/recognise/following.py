@@ -12,7 +12,7 @@ import numpy.typing as npt
 from semblante.images import RgbImage
 from semblante.preprocess import to_grey
 from semblante.recognise.classifier import Classifier
-from semblante.recognise.detection import Detection, Detector, non_maximum_suppression
+from semblante.recognise.detection import Detection, Detector, without_overlaps
 from semblante.recognise.detectors import WholePicture, detected_in
 from semblante.recognise.faces import estimated_face, face_crops
 from semblante.recognise.tracks import Tracker
@@ -101,7 +101,7 @@ class Following:
         for box in missed:
             near = detected_in(self._detector, image, box.grown(_ROOM), _NEAR_SIDE)
             found += self._among(near, box)
-        return non_maximum_suppression(found)
+        return without_overlaps(found)
 
     def _among(self, found: Sequence[Detection], box: Box) -> list[Detection]:
         """Those that continue the track that was last seen in `box`."""

@@ -15,9 +15,9 @@ from semblante.recognise.detection import (
     PerThread,
     brightened,
     check_limits,
-    non_maximum_suppression,
     resized_for_search,
     smallest_face,
+    without_overlaps,
 )
 from semblante.results import Box
 
@@ -50,8 +50,8 @@ class HaarDetector:
         self.min_face = min_face
         self.min_score = min_score
         self.max_side = max_side
-        self._cascades = PerThread()  # one keeps its place while it looks
-        self._cascade()  # whatever is wrong with its file shows now
+        # One keeps its place while it looks. Whatever is wrong with its file shows now.
+        self._cascades = PerThread(_cascade)
 
     def detect(self, image: RgbImage, max_side: int | None = None) -> list[Detection]:
         """See `Detector.detect`."""
@@ -61,7 +61,7 @@ class HaarDetector:
         least = max(self._WINDOW, round(smallest_face(grey, self.min_face) * scale))
         if min(searched.shape) < least:
             return []
-        boxes, votes = self._cascade().detectMultiScale2(
+        boxes, votes = self._cascades.own.detectMultiScale2(
             searched, scaleFactor=self._STEP, minNeighbors=1, minSize=(least, least)
         )
         found = []
@@ -69,22 +69,19 @@ class HaarDetector:
             score = float(count / (count + self.VOTES_AT_HALF))
             if score >= self.min_score:
                 found.append(Detection(Box(*(round(float(v) / scale) for v in place)), score))
-        return non_maximum_suppression(found)
+        return without_overlaps(found)
 
-    def _cascade(self) -> cv2.CascadeClassifier:
-        """This thread's own."""
-        if not hasattr(self._cascades, "cascade"):
-            path = Path(cv2.__file__).parent / "data" / _CASCADE
-            cascade = cv2.CascadeClassifier()
-            try:
-                # Not by OpenCV itself, which on Windows opens no file whose folder has an accent.
-                text = path.read_text(encoding="utf-8")
-                file = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
-                known = cascade.read(file.getFirstTopLevelNode())
-            except (OSError, ValueError, cv2.error):
-                known = False
-            if not known:
-                raise ModelError(f"{path}: OpenCV's face cascade is missing")
-            self._cascades.cascade = cascade
-        found: cv2.CascadeClassifier = self._cascades.cascade
-        return found
+
+def _cascade() -> cv2.CascadeClassifier:
+    path = Path(cv2.__file__).parent / "data" / _CASCADE
+    cascade = cv2.CascadeClassifier()
+    try:
+        # Not by OpenCV itself, which on Windows opens no file whose folder has an accent.
+        text = path.read_text(encoding="utf-8")
+        file = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
+        known = cascade.read(file.getFirstTopLevelNode())
+    except (OSError, ValueError, cv2.error):
+        known = False
+    if not known:
+        raise ModelError(f"{path}: OpenCV's face cascade is missing")
+    return cascade

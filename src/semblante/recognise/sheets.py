@@ -19,7 +19,7 @@ from semblante.errors import printable
 from semblante.images import RgbImage
 from semblante.recognise.annotate import COLOURS, font
 from semblante.recognise.explain import STRIDE, Explanation
-from semblante.results import Analysis, Box
+from semblante.results import Analysis, Face
 from semblante.translation import translated
 from semblante.wording import clock, decimals, guess, percent
 
@@ -43,23 +43,22 @@ _AGAINST: Final = COLOURS["sad"]
 class Tile:
     """A face for the contact sheet."""
 
-    picture: RgbImage  # the face alone, of any size
+    picture: RgbImage  # the face alone, 96 pixels a side
     emotion: str
     probability: float
-    when: str = ""  # of a video's: its time
     name: str = ""  # of the file that it is in
+    when: str = ""  # of a video's: its track and its time
 
 
-def tile_of(
-    image: RgbImage, box: Box, emotion: str, probability: float, when: str = "", name: str = ""
-) -> Tile:
-    """The face in `box` of a picture (H, W, 3); what lies beyond the edge is left out."""
+def tile_of(image: RgbImage, face: Face, name: str = "", when: str = "") -> Tile:
+    """A face of a picture (H, W, 3); what of its box lies beyond the edge is left out."""
+    box = face.box
     height, width = image.shape[:2]
     top, left = max(0, box.top), max(0, box.left)
     bottom, right = min(height, box.top + box.height), min(width, box.left + box.width)
-    face = image[top : max(bottom, top + 1), left : max(right, left + 1)]
-    small = cv2.resize(face, (_TILE, _TILE), interpolation=cv2.INTER_AREA)
-    return Tile(np.asarray(small, np.uint8), emotion, probability, when, name)
+    seen = image[top : max(bottom, top + 1), left : max(right, left + 1)]
+    small = cv2.resize(seen, (_TILE, _TILE), interpolation=cv2.INTER_AREA)
+    return Tile(np.asarray(small, np.uint8), face.emotion, face.probability, name, when)
 
 
 def contact_sheet(

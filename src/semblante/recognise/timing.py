@@ -73,7 +73,7 @@ def time_in_turn(
 def time_recognisers(
     models: Iterable[str], *, rounds: int = 30, peers: bool = True
 ) -> list[Timing]:
-    """Time models by name or file, and the installed ones of `PEERS`, in turn in one run.
+    """Time models by name or file, and the package `fer` where it is installed, in turn in one run.
 
     The faces are noise: how long a face takes does not depend on what it shows.
     """
@@ -84,14 +84,13 @@ def time_recognisers(
     for model in models:
         for n in THREADS:
             runs[model, n] = Classifier(model_path(model), threads=n).probabilities
-    for name, make in PEERS.items():
-        if peers and find_spec(name) is not None:
-            try:
-                runs[name, None] = make()
-            except ImportError as error:
-                raise OptionError(
-                    f"{name} is installed but cannot be loaded, --no-peers leaves it out: {error}"
-                ) from None
+    if peers and find_spec("fer") is not None:
+        try:
+            runs["fer", None] = _fer()
+        except ImportError as error:
+            raise OptionError(
+                f"fer is installed but cannot be loaded, --no-peers leaves it out: {error}"
+            ) from None
     found = time_in_turn(
         {
             (name, threads, batch): partial(run, faces[:batch])
@@ -123,7 +122,3 @@ def _fer() -> Callable[[Faces], object]:
         return recogniser.detect_emotions(picture, face_rectangles=places)
 
     return classify
-
-
-# By the name of their package.
-PEERS: Final[dict[str, Callable[[], Callable[[Faces], object]]]] = {"fer": _fer}

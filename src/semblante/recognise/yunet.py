@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -57,8 +58,9 @@ class YuNetDetector:
         self.min_score = min_score
         self.max_side = max_side
         self.path = detector_path("yunet") if path is None else path
-        self._networks = PerThread()  # the input's size is set before each picture
-        self._network()  # whatever is wrong with its file shows now
+        # The input's size is set before each picture. Whatever is wrong with its file shows now.
+        make = partial(_network, self.path, (max_side, max_side), min_score, self._MOST)
+        self._networks = PerThread(make)
 
     def detect(self, image: RgbImage, max_side: int | None = None) -> list[Detection]:
         """See `Detector.detect`."""
@@ -69,7 +71,7 @@ class YuNetDetector:
         missing = [max(0, self._THINNEST - side) for side in searched.shape[:2]]
         searched = np.pad(searched, ((0, missing[0]), (0, missing[1]), (0, 0)))
         height, width = searched.shape[:2]
-        network = self._network()
+        network = self._networks.own
         network.setInputSize((width, height))
         _, rows = network.detect(np.ascontiguousarray(searched[:, :, ::-1]))  # BGR
         if rows is None:
@@ -78,23 +80,6 @@ class YuNetDetector:
         smallest = smallest_face(image, self.min_face)
         large = [detection for detection in found if detection.box.width >= smallest]
         return sorted(large, key=lambda detection: -detection.score)
-
-    def _network(self) -> cv2.FaceDetectorYN:
-        """This thread's own."""
-        if not hasattr(self._networks, "network"):
-            size = (self.max_side, self.max_side)
-            try:
-                # Its bytes, for the same reason as in `HaarDetector`.
-                data, nothing = np.fromfile(self.path, np.uint8), np.empty(0, np.uint8)
-                self._networks.network = cv2.FaceDetectorYN.create(
-                    "onnx", data, nothing, size, self.min_score, OVERLAP, self._MOST
-                )
-            except OSError as error:
-                raise ModelError(f"{self.path}: cannot be read: {error.strerror}") from None
-            except cv2.error as error:
-                raise ModelError(f"{self.path}: not YuNet's network: {reason_of(error)}") from None
-        found: cv2.FaceDetectorYN = self._networks.network
-        return found
 
     def _detection(self, row: npt.NDArray[np.float32], scale: float) -> Detection:
         """A row holds the box, five points from the picture's left eye on, and the score."""
@@ -106,3 +91,14 @@ class YuNetDetector:
         left, top = x - side / 2, y - (0.5 + self.RISE) * side
         box = Box(round(left), round(top), round(side), round(side))
         return Detection(box, float(row[14]), landmarks)
+
+
+def _network(path: Path, size: tuple[int, int], min_score: float, most: int) -> cv2.FaceDetectorYN:
+    try:
+        # Its bytes, for the same reason as in `HaarDetector`.
+        data, nothing = np.fromfile(path, np.uint8), np.empty(0, np.uint8)
+        return cv2.FaceDetectorYN.create("onnx", data, nothing, size, min_score, OVERLAP, most)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
+    except cv2.error as error:
+        raise ModelError(f"{path}: not YuNet's network: {reason_of(error)}") from None

@@ -91,12 +91,11 @@ class Jobs:
 
     def start(self, data: bytes | bytearray, every_s: float | None) -> Job | None:
         """A new job; None where there are too many."""
-        self._sweep()
+        if not self.have_room():
+            return None
         for id in self._giving_way():
             if len(self._jobs) >= _MOST_JOBS:
                 self._drop(id)
-        if len(self._jobs) >= _MOST_JOBS:
-            return None
         job = Job(secrets.token_urlsafe(16), every_s, data)
         self._jobs[job.id] = job
         if self._thread is None:

@@ -49,7 +49,7 @@ OPSET: Final = 18
 TOLERANCE: Final = 1e-4
 MOST_LOST: Final = 0.003  # of accuracy, in forms that are not exact
 _BATCH: Final = 256
-_CALIBRATION_FACES: Final = 500
+_QUANTISING_FACES: Final = 500
 
 
 def export(
@@ -282,7 +282,7 @@ def _add_outputs(model: onnx.ModelProto, steps: int, width: int) -> None:
 def _quantised(model: onnx.ModelProto, dataset: Dataset) -> None:
     """In place, calibrated on some of Training's faces, always the same."""
     training = dataset.split("Training")
-    rows = np.random.default_rng(2013).permutation(len(training))[:_CALIBRATION_FACES]
+    rows = np.random.default_rng(2013).permutation(len(training))[:_QUANTISING_FACES]
     with tempfile.TemporaryDirectory() as folder:
         whole, small = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
         onnx.save(model, whole)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -12,11 +13,13 @@ import onnx
 import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 from semblante.errors import ModelError
 from semblante.models import model_path, sha256
 from semblante.recognise.classifier import Classifier
 from semblante.train.batches import Faces
+from semblante.train.narrow import is_wider, narrowed
 from semblante.train.networks import NETWORKS, build_network
 from semblante.train.objective import N_EMOTIONS, N_WITH_FERPLUS
 from semblante.train.precision import HALVED
@@ -26,6 +29,7 @@ from semblante.train.state import load_best
 from semblante.train.widen import widened
 
 _STATISTICS_FACES: Final = 4096
+_BATCH: Final = 256
 _OUTPUTS: Final = ("classifier.weight", "classifier.bias")
 _STEM_BIAS: Final = "stem.weight_bias"
 _NORM_OF_STEP: Final = re.compile(r"(?P<layer>layers\.\d+\.\w*norms)\.\d+\.")
@@ -42,14 +46,17 @@ def start_from(network: nn.Module, initial: str, faces: Faces) -> None:
 
     Outputs that only one of the two has, those of the head that learns FER+, keep the values
     they have. A `network` with more units in its recurrent layers is given copies of units, see
-    `widen.py`; one that takes fewer steps goes without the norms of the later ones. `faces` are
-    Training's, see `_unfold_stem`. Raises `ModelError` where the weights are those of another
-    network.
+    `widen.py`, one with fewer those that tell most, see `narrow.py`; one that takes fewer steps
+    goes without the norms of the later ones. `faces` are Training's, by which norms are made again.
+    Raises `ModelError` where the weights are those of another network.
     """
     if Path(initial).is_dir():
         tensors = load_best(Path(initial))[0].state_dict()
     else:
         tensors = _tensors_of_onnx(initial)
+    cut = isinstance(network, RecurrentNetwork) and is_wider(tensors, network.state_dict())
+    if cut:
+        tensors = narrowed(network_of(initial, faces).cpu().state_dict(), network.state_dict())
     # An ONNX file holds the stem's norm inside the stem.
     stem_bias = tensors.pop(_STEM_BIAS, None) if isinstance(network, RecurrentNetwork) else None
     ours = {
@@ -79,6 +86,9 @@ def start_from(network: nn.Module, initial: str, faces: Faces) -> None:
     if stem_bias is not None:
         assert isinstance(network, RecurrentNetwork)
         _unfold_stem(network, stem_bias, faces)
+    if cut:
+        with torch.no_grad():
+            update_bn(_some(faces), network)
 
 
 def _network_name(place: str) -> str:
@@ -176,6 +186,11 @@ def _tensors_of_onnx(model: str) -> dict[str, Tensor]:
     return tensors
 
 
+def _some(faces: Faces) -> Iterator[Tensor]:
+    """As many as statistics need."""
+    return islice(faces.batches(_BATCH), _STATISTICS_FACES // _BATCH)
+
+
 @torch.no_grad()
 def _unfold_stem(network: RecurrentNetwork, bias: Tensor, faces: Faces) -> None:
     """Make the stem's normalisation again, which an ONNX file holds inside kernel and bias.
@@ -183,12 +198,8 @@ def _unfold_stem(network: RecurrentNetwork, bias: Tensor, faces: Faces) -> None:
     In training it must start from what the maps really have, mean and variance over faces of
     Training, and undo it: then the network says the same in training as in evaluation.
     """
-    parts = []
-    for inputs in faces.batches(256):
-        parts.append(network.first_maps(inputs))
-        if sum(len(part) for part in parts) >= _STATISTICS_FACES:
-            break
-    variance, mean = torch.var_mean(torch.cat(parts), dim=(0, 2, 3), correction=0)
+    maps = torch.cat([network.first_maps(inputs) for inputs in _some(faces)])
+    variance, mean = torch.var_mean(maps, dim=(0, 2, 3), correction=0)
     norm = network.stem_norm
     assert norm.running_mean is not None
     assert norm.running_var is not None

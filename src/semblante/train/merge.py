@@ -39,7 +39,7 @@ def merged(
     about = [(epoch, config) for _, epoch, config in found]
     if len(runs) > 1:
         check_same_start(runs, [config for _, config in about])
-        average(networks)
+        take_mean(networks)
     if initial_share:
         _mix_with_initial(networks[0], about[0][1], dataset, initial_share)
     return networks[0], about
@@ -108,7 +108,7 @@ def check_same_start(runs: Sequence[Path], configs: Sequence[RunConfig]) -> None
 
 
 @torch.no_grad()
-def average(networks: Sequence[nn.Module]) -> None:
+def take_mean(networks: Sequence[nn.Module]) -> None:
     """Give the first the mean of all their weights and statistics."""
     states = [network.state_dict() for network in networks]
     networks[0].load_state_dict(

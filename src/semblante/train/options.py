@@ -30,7 +30,9 @@ class TrainOptions:
         "the number of outputs",
     )
     initial: str = _option(
-        "", "run folder, shipped model or exported ONNX file whose weights to start from"
+        "",
+        "run folder, shipped model or exported ONNX file whose weights to start from, of an rcnn "
+        "network of other widths too",
     )
     seed: int = _option(0, "seed of the initial weights, the order of faces and the augmentation")
     epochs: int = _option(64, "passes over Training")

@@ -22,7 +22,7 @@ PRECISIONS: Final = ("fp32", "fp16", "int8")
 HALVED: Final = ".fp16"  # ends the name of a tensor that is stored in half precision
 # Tensors with fewer numbers than this gain nothing by being smaller.
 _WORTHWHILE: Final = 256
-_CALIBRATION_BATCH: Final = 50
+_QUANTISING_BATCH: Final = 50
 
 
 def halve(model: onnx.ModelProto) -> None:
@@ -51,7 +51,7 @@ def quantise(source: Path, target: Path, inputs: npt.NDArray[np.float32]) -> Non
 
     Weights get a scale for each output channel, activations one for each tensor, from what they are
     on `inputs` (n, 1, height, width) of Training: 500 are enough. The first convolution, the last
-    layer and the calibration stay in fp32: they are a hundredth of the work, and what the first
+    layer and the temperatures stay in fp32: they are a hundredth of the work, and what the first
     one loses all others inherit.
     """
     import_onnxruntime()
@@ -69,7 +69,7 @@ def quantise(source: Path, target: Path, inputs: npt.NDArray[np.float32]) -> Non
 
         def __init__(self) -> None:
             # Of one size, which the tool needs: the last few faces are left out.
-            each = min(_CALIBRATION_BATCH, len(inputs))
+            each = min(_QUANTISING_BATCH, len(inputs))
             self.batches: Iterator[npt.NDArray[np.float32]] = iter(
                 np.split(inputs[: len(inputs) // each * each], len(inputs) // each)
             )

@@ -26,12 +26,12 @@ def widened(narrow: Mapping[str, Tensor], wide: Mapping[str, Tensor]) -> dict[st
     copies = {"stem": torch.arange(len(narrow["stem.weight"]))}
     for name, tensor in narrow.items():
         if name.endswith("feed_forward.weight"):
-            copies[_layer(name)] = _chosen(len(tensor), len(wide[name]), generator)
+            copies[layer_of(name)] = _chosen(len(tensor), len(wide[name]), generator)
     result = {}
     for name, tensor in narrow.items():
-        layer = _layer(name)
+        layer = layer_of(name)
         grown = tensor[copies[layer]] if layer in copies and tensor.dim() else tensor
-        inputs = _read_by(name, layers=len(copies) - 1)
+        inputs = read_by(name, layers=len(copies) - 1)
         if inputs is not None:
             grown = _shared_out(grown, copies[inputs], generator)
         if grown.shape[1:] != wide[name].shape[1:]:
@@ -42,15 +42,15 @@ def widened(narrow: Mapping[str, Tensor], wide: Mapping[str, Tensor]) -> dict[st
     return result
 
 
-def _layer(name: str) -> str:
+def layer_of(name: str) -> str:
     """`layers.1` for `layers.1.norms.0.weight`, `stem` for `stem.weight`."""
     return ".".join(name.split(".")[: 2 if name.startswith("layers.") else 1])
 
 
-def _read_by(name: str, layers: int) -> str | None:
+def read_by(name: str, layers: int) -> str | None:
     """The layer whose units a kernel reads; None for a tensor that reads no such units."""
     if name.endswith("recurrent.weight"):
-        return _layer(name)
+        return layer_of(name)
     if name == "classifier.weight":
         return f"layers.{layers - 1}"
     if name.endswith("feed_forward.weight"):

@@ -16,8 +16,8 @@ from films import FPS, canvas, write_video
 from program import PROGRAM
 from program import semblante as program
 from semblante import VideoError
-from semblante.recognise.copies import _LEAST_HZ, VideoWriter
 from semblante.recognise.video import Video
+from semblante.recognise.video_writer import _LEAST_HZ, VideoWriter
 
 
 def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
@@ -27,7 +27,7 @@ import resource, signal, sys
 from pathlib import Path
 import numpy as np
 from semblante import VideoError
-from semblante.recognise.copies import VideoWriter
+from semblante.recognise.video_writer import VideoWriter
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 writer, rng = VideoWriter(Path(sys.argv[1]), 10), np.random.default_rng(0)
@@ -229,7 +229,7 @@ def test_sound_of_a_kind_that_nobody_knows_is_missed(
     def fails(*_: object) -> None:
         raise av.error.ArgumentError(22, "no such sound")
 
-    monkeypatch.setattr("semblante.recognise.copies._Sound.packets", fails)
+    monkeypatch.setattr("semblante.recognise.video_writer._Sound.packets", fails)
     writer = VideoWriter(tmp_path / "copy.mp4", FPS, Video(moving))
     for frame in Video(moving).frames():
         writer.write(frame.image, frame.time_s)

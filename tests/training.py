@@ -1,0 +1,78 @@
+"""Short training runs, and what tests ask of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from semblante.data import Dataset
+from semblante.data.ferplus import FerPlus
+from semblante.train.checkpoint import load_tensors
+from semblante.train.loop import train
+from semblante.train.options import TrainOptions
+from semblante.train.recurrent import RecurrentNetwork
+from semblante.train.reporter import Reporter
+
+QUICK = TrainOptions(
+    network="rcnn-tiny", epochs=3, batch_size=16, warmup_epochs=1, precision="fp32"
+)
+
+
+class Silent(Reporter):
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[int, int, int]] = []
+        self.records: list[dict[str, float]] = []
+        self.looks = 0
+
+    def looking(self) -> None:
+        self.looks += 1
+
+    def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
+        self.steps.append((epoch, step, steps))
+
+    def epoch(self, record: dict[str, float]) -> None:
+        self.records.append(record)
+
+
+class Stops(Silent):
+    """As a kill would, after the first checkpoint."""
+
+    def epoch(self, record: dict[str, float]) -> None:
+        raise KeyboardInterrupt
+
+
+def run(
+    dataset: Dataset,
+    options: TrainOptions,
+    out: Path,
+    *,
+    resume: bool = False,
+    votes: FerPlus | None = None,
+) -> tuple[dict[str, object], Silent]:
+    reporter = Silent()
+    source = {"path": "x.csv"}
+    return train(
+        dataset, options, out, reporter, source=source, votes=votes, resume=resume
+    ), reporter
+
+
+def weights(run_dir: Path) -> dict[str, torch.Tensor]:
+    """All that its last checkpoint holds."""
+    return load_tensors(run_dir / "checkpoint.safetensors")[0]
+
+
+def assert_same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> None:
+    """The same tensors by the same names, to the last bit."""
+    assert one.keys() == other.keys()
+    assert [name for name in one if not torch.equal(one[name], other[name])] == []
+
+
+def tiny(n_classes: int = 15, **changes: Any) -> RecurrentNetwork:
+    """As `rcnn-tiny`, but for `changes`."""
+    size = {"stem": 8, "channels": (16, 24, 32), "steps": (1, 2, 2), "strides": (2, 2, 2)}
+    return RecurrentNetwork(n_classes=n_classes, **size | {"dropout": 0.0} | changes)
