@@ -95,7 +95,8 @@ def test_whoever_stops_early_does_not_wait_for_the_rest(archive: Path) -> None:
 def test_all_formats_have_the_same_rows(archive: Path, tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     lines = [json.loads(line) for line in finished(archive, tmp_path / "x.json").splitlines()]
-    for name in ("x.csv", "x.parquet"):
+    openpyxl = pytest.importorskip("openpyxl")
+    for name in ("x.csv", "x.parquet", "x.xlsx"):
         suffix = name.split(".")[1]
         done = semblante("analyze", archive, "--format", suffix, "--out", tmp_path / name)
         assert done.returncode == 1
@@ -108,6 +109,8 @@ def test_all_formats_have_the_same_rows(archive: Path, tmp_path: Path) -> None:
         for column in COLUMNS:
             expected = "" if values[column] is None else str(values[column])
             assert row[column] == expected
+    sheet = openpyxl.load_workbook(tmp_path / "x.xlsx").active
+    assert list(sheet.values) == [COLUMNS, *(tuple(values.values()) for values in typed)]
     frames = [line for line in lines if line["path"].endswith("clip.mp4")]
     assert [line["frame"] for line in frames] == list(range(30))
     assert {face["track"] for line in frames for face in line["faces"]} == {1}
@@ -652,7 +655,7 @@ def test_out_to_a_pipe_or_to_standard_output(tmp_path: Path) -> None:
             subprocess.run([*command, "--out", name], stdout=redirected, check=True, timeout=60)
             redirected.seek(0)
             assert redirected.read() == "before\n" + through_the_pipe
-    for more in (["--resume"], ["--format", "parquet"]):
+    for more in (["--resume"], ["--format", "parquet"], ["--format", "xlsx"]):
         done = semblante("analyze", EXAMPLE, "--out", "/dev/null", *more)
         assert done.returncode == 2
         assert "--out FILE" in done.stderr

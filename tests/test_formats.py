@@ -1,4 +1,4 @@
-"""File names with characters that CSV, Parquet or a terminal could take for something else."""
+"""File names with characters that a file's format or a terminal could take for something else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from semblante import Analysis
-from semblante.cli.formats import write_csv, write_parquet, write_table
+from semblante.cli.formats import Format, write_csv, write_table, write_whole
 
 LATIN = os.fsdecode(b"latin\xe9.jpg")
 
@@ -44,12 +44,41 @@ def test_no_cell_of_a_csv_is_a_formula() -> None:
 
 def test_a_name_that_is_not_utf8_in_parquet(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
-    write_parquet(read(LATIN, "\xe9.jpg"), tmp_path / "faces.parquet")
+    write_whole(read(LATIN, "\xe9.jpg"), tmp_path / "faces.parquet", Format.parquet)
     table = parquet.read_table(tmp_path / "faces.parquet")
     assert table["path"].to_pylist() == ["latin\\udce9.jpg", "\xe9.jpg"]
     assert table["error"][0].as_py() == "latin\\udce9.jpg: cut off"
     assert table["width"].to_pylist() == [60, 60]
     assert table["emotion"].to_pylist() == [None, None]
+
+
+def test_texts_of_a_workbook_are_texts(tmp_path: Path) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    names = ["=1+1.jpg", "https://a.example/b.jpg", "007", "2/3", "\xe1rbol.jpg", "a\nb.jpg", LATIN]
+    write_whole(read(*names), tmp_path / "faces.xlsx", Format.xlsx)
+    sheet = openpyxl.load_workbook(tmp_path / "faces.xlsx").active
+    assert [cell.value for cell in sheet["A"]] == ["path", *names[:-1], "latin\\udce9.jpg"]
+    assert {cell.data_type for cell in sheet["A"]} == {"s"}
+    assert [cell.hyperlink for cell in sheet["A"]] == [None] * 8
+    assert [(cell.value, cell.data_type) for cell in sheet["D"][1:]] == [(60, "n")] * 7
+    assert sheet.freeze_panes == "A2"
+
+
+def test_a_workbook_goes_on_where_a_sheet_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    monkeypatch.setattr("semblante.cli.formats._MOST_ROWS", 4)
+    for names, sheets in (("", [""]), ("ab", ["ab"]), ("abcde", ["abc", "de"])):
+        write_whole(read(*names), tmp_path / "faces.xlsx", Format.xlsx)
+        book = openpyxl.load_workbook(tmp_path / "faces.xlsx")
+        found = [[cell.value for cell in sheet["A"]] for sheet in book]
+        assert found == [["path", *held] for held in sheets]
+
+
+def test_why_a_workbook_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        write_whole(read("a.jpg"), tmp_path / "gone" / "faces.xlsx", Format.xlsx)
 
 
 def test_a_video_that_was_named_twice_has_two_rows_in_the_table() -> None:

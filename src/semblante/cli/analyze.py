@@ -27,13 +27,14 @@ from semblante.cli.checks import (
     output_folder,
 )
 from semblante.cli.formats import (
+    WHOLE_FILES,
     Format,
     check_format,
     format_of,
     text_file,
-    write_parquet,
     write_table,
     write_text,
+    write_whole,
 )
 from semblante.cli.inputs import annotated_places, find_inputs
 from semblante.cli.journal import Journal
@@ -119,8 +120,8 @@ def analyze_command(
     tracks: Annotated[
         Path | None,
         typer.Option(
-            help="table to write, .csv, .parquet or .json: when each track of a video was seen, "
-            "what it showed on average, and for what share of its frames each emotion",
+            help="table to write, .csv, .xlsx, .parquet or .json: when each track of a video was "
+            "seen, what it showed on average, and for what share of its frames each emotion",
             readable=False,
         ),
     ] = None,
@@ -212,8 +213,8 @@ def _check(format: Format, out: Path | None, *, resume: bool, streamed: bool) ->
     if resume and streamed:
         raise OptionError("--resume needs the --out FILE of the run that was interrupted")
     check_format(format)
-    if format is Format.parquet and streamed:
-        raise OptionError("--format parquet needs --out FILE")
+    if format in WHOLE_FILES and streamed:
+        raise OptionError(f"--format {format} needs --out FILE")
 
 
 def _format_of(out: Path) -> Format:
@@ -325,8 +326,8 @@ def _to_file(work: Work, format: Format, out: Path, journal: Journal, overviews:
         failed = 0
 
         def write(beside: Path) -> None:
-            if format is Format.parquet:
-                write_parquet((analysis for _, analysis in journal.found()), beside)
+            if format in WHOLE_FILES:
+                write_whole((analysis for _, analysis in journal.found()), beside, format)
                 return
             with text_file(beside) as file:
                 write_text(journal.found(), file, format, work.lang)

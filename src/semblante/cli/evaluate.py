@@ -76,8 +76,8 @@ def evaluate_command(
     answers: Annotated[
         Path | None,
         typer.Option(
-            help="write what the model says of each face here, as CSV or Parquet: its row in the "
-            "dataset, its label, the answer, the probabilities",
+            help="write what the model says of each face here, .csv, .xlsx or .parquet: its row in "
+            "the dataset, its label, the answer, the probabilities",
             readable=False,
         ),
     ] = None,

@@ -1,4 +1,4 @@
-"""Results as JSON lines, as CSV, as Parquet, and as a table for people."""
+"""Results as JSON lines, as CSV, as Parquet, as a workbook, and as a table for people."""
 
 from __future__ import annotations
 
@@ -43,8 +43,11 @@ class Format(StrEnum):
     json = "json"
     csv = "csv"
     parquet = "parquet"
+    xlsx = "xlsx"
 
 
+# Those that cannot be written piece by piece, as results come.
+WHOLE_FILES: Final = (Format.parquet, Format.xlsx)
 _FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
 _BY_SUFFIX: Final = {
     ".csv": Format.csv,
@@ -53,7 +56,9 @@ _BY_SUFFIX: Final = {
     ".ndjson": Format.json,
     ".parquet": Format.parquet,
     ".txt": Format.table,
+    ".xlsx": Format.xlsx,
 }
+_MOST_ROWS: Final = 1_048_576  # of a sheet, by Excel's own limits
 
 
 def format_of(option: str, path: Path, *, but: Collection[Format] = ()) -> Format:
@@ -76,7 +81,7 @@ def check_format(format: Format) -> None:
 def write_text(
     found: Iterable[tuple[int, Analysis]], file: IO[str], format: Format, language: str
 ) -> None:
-    """Each `Analysis`, with the number of its input, in any format but Parquet."""
+    """Each `Analysis`, with the number of its input, in any format but `WHOLE_FILES`."""
     if format is Format.table:
         write_table(found, file, language)
         return
@@ -130,9 +135,16 @@ class _UnixLines:
         return self._file.write(row.removesuffix("\r\n") + "\n")
 
 
-def write_parquet(analyses: Iterable[Analysis], path: Path) -> None:
-    """The rows of the CSV, with their types (extra `parquet`)."""
-    _write_parquet(COLUMNS, itertools.chain.from_iterable(map(face_rows, analyses)), path)
+def write_whole(analyses: Iterable[Analysis], path: Path, format: Format) -> None:
+    """The rows of the CSV, with their types, in one of `WHOLE_FILES`."""
+    _write_whole(COLUMNS, map(face_rows, analyses), path, format)
+
+
+def _write_whole(
+    columns: Sequence[str], groups: Iterable[Iterable[Row]], path: Path, format: Format
+) -> None:
+    write = _write_parquet if format is Format.parquet else _write_workbook
+    write(columns, itertools.chain.from_iterable(groups), path)
 
 
 def _write_parquet(columns: Sequence[str], rows: Iterator[Row], path: Path) -> None:
@@ -143,26 +155,45 @@ def _write_parquet(columns: Sequence[str], rows: Iterator[Row], path: Path) -> N
     kinds |= dict.fromkeys(TEXT_COLUMNS, pyarrow.string())
     kinds |= dict.fromkeys(TRUTH_COLUMNS, pyarrow.bool_())
 
-    def text(value: Any) -> Any:
-        # A file name need not be UTF-8, which Parquet's text must be: as in the CSV.
-        known = isinstance(value, str)
-        return value.encode(errors="backslashreplace").decode() if known else value
-
     schema = pyarrow.schema([(name, kinds.get(name, pyarrow.float64())) for name in columns])
     with parquet.ParquetWriter(path, schema) as writer:
         while some := list(itertools.islice(rows, 10_000)):
             arrays = [
-                pyarrow.array(map(text, column), kind)
+                pyarrow.array(map(_in_unicode, column), kind)
                 for column, kind in zip(zip(*some, strict=True), schema.types, strict=True)
             ]
             writer.write_batch(pyarrow.record_batch(arrays, schema=schema))
 
 
+def _write_workbook(columns: Sequence[str], rows: Iterator[Row], path: Path) -> None:
+    """For Excel and its relatives, which read a CSV as their country writes numbers; here a number
+    is a number and a text is a text, whatever it begins with."""
+    from xlsxwriter import Workbook
+
+    how = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
+    with path.open("wb") as file, Workbook(file, how) as book:
+        heading = book.add_format({"bold": True})
+        last = _MOST_ROWS - 1  # of a sheet, the heading's being 0; then another one begins
+        number = last
+        while number == last:
+            sheet = book.add_worksheet()
+            sheet.freeze_panes(1, 0)
+            sheet.write_row(0, 0, columns, heading)
+            number = 0
+            for number, row in enumerate(itertools.islice(rows, last), start=1):
+                sheet.write_row(number, 0, map(_in_unicode, row))
+
+
+def _in_unicode(value: Any) -> Any:
+    """A file name need not be, which these files' texts must: as in the CSV."""
+    known = isinstance(value, str)
+    return value.encode(errors="backslashreplace").decode() if known else value
+
+
 def write_tracks(summaries: Iterable[VideoSummary], path: Path, format: Format) -> None:
-    """CSV or Parquet with a row a track, or JSON with a line a video."""
-    if format is Format.parquet:
-        rows = itertools.chain.from_iterable(map(track_rows, summaries))
-        _write_parquet(TRACK_COLUMNS, rows, path)
+    """A row a track, or JSON with a line a video."""
+    if format in WHOLE_FILES:
+        _write_whole(TRACK_COLUMNS, map(track_rows, summaries), path, format)
         return
     with text_file(path) as file:
         if format is Format.csv:
@@ -174,10 +205,10 @@ def write_tracks(summaries: Iterable[VideoSummary], path: Path, format: Format) 
 def write_answers(
     found: Evaluation, names: Sequence[str] | None, path: Path, format: Format
 ) -> None:
-    """CSV or Parquet with a row a face: see `answer_rows`."""
+    """A row a face: see `answer_rows`."""
     columns, rows = (*ANSWER_COLUMNS, *found.classes), answer_rows(found, names)
-    if format is Format.parquet:
-        _write_parquet(columns, rows, path)
+    if format in WHOLE_FILES:
+        _write_whole(columns, [rows], path, format)
         return
     with text_file(path) as file:
         _write_csv(columns, [rows], file)
