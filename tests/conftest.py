@@ -7,6 +7,7 @@ import csv
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -105,6 +106,13 @@ def _no_pictures_of_figures(request: pytest.FixtureRequest) -> Iterator[None]:
         if not drawn:
             patch.setattr("matplotlib.figure.Figure.savefig", _blank)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _same_random_numbers() -> None:
+    """Whatever tests a process has run before."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 def _blank(_: object, file: Path, **__: object) -> None:

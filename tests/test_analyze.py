@@ -16,7 +16,6 @@ from PIL import Image
 from conftest import EXAMPLE
 from program import PROGRAM, semblante
 from semblante import EMOTIONS
-from semblante.cli.inputs import Input, Picture, annotated_places
 
 
 @pytest.fixture(scope="module")
@@ -147,17 +146,6 @@ def test_a_contact_sheet_s_name_says_its_format(tmp_path: Path) -> None:
                 f"--contact-sheet {tmp_path / folder}: expected a file's name, found a folder"
             )
             assert expected in done.stderr
-
-
-def test_names_that_differ_in_case_alone(tmp_path: Path) -> None:
-    """Are one file on a Mac and on Windows: each copy gets a name of its own everywhere."""
-    found: list[Input] = [
-        Picture(tmp_path / "x" / "IMG.png", Path("IMG.png")),
-        Picture(tmp_path / "y" / "img.png", Path("img.png")),
-    ]
-    assert annotated_places(found, tmp_path / "out") == {
-        0: tmp_path / "out" / "IMG.png", 1: tmp_path / "out" / "img-2.png",
-    }  # fmt: skip
 
 
 def test_an_original_under_another_name_is_not_overwritten(tmp_path: Path) -> None:

@@ -228,15 +228,6 @@ def test_resume_of_something_else(archive: Path, tmp_path: Path) -> None:
     assert "of other inputs or settings" in done.stderr
 
 
-def test_what_is_no_journal_is_left_alone(archive: Path, tmp_path: Path) -> None:
-    kept = tmp_path / "x.csv.partial"
-    kept.write_text("my own notes\n")
-    done = semblante("analyze", archive, "--out", tmp_path / "x.csv", "--resume")
-    assert done.returncode == 2
-    assert "expected its notes, found another file" in done.stderr
-    assert kept.read_text() == "my own notes\n"
-
-
 def test_names_of_many_copies() -> None:
     names = ["face.jpg", "face.jpg", "face-2.jpg", "face.jpg", "other.jpg", "face-2.jpg"]
     found = [Picture(Path(f"{k}/{name}"), Path(name)) for k, name in enumerate(names)]

@@ -59,6 +59,7 @@ def test_what_tracks_showed_in_a_video(client: TestClient, clip: bytes, tmp_path
 def test_a_video_that_failed_says_so_among_its_results(client: TestClient) -> None:
     job = finished(client, client.post("/v1/analyze/video", content=b"no video").json())
     assert (job["state"], job["frames"]) == ("failed", 0)
+    assert job["error"] == "not a video that can be read"
     [row] = client.get(f"/v1/jobs/{job['id']}/results").text.splitlines()
     assert (json.loads(row)["frame"], json.loads(row)["error"]) == (None, job["error"])
     assert client.get(f"/v1/jobs/{job['id']}/tracks").json()["error"] == job["error"]
@@ -72,12 +73,6 @@ def test_many_results_come_whole(client: TestClient, clip: bytes) -> None:
     rows.extend({**rows[-1], "frame": 100 + n} for n in range(2000))
     lines = client.get(f"/v1/jobs/{job['id']}/results").text.splitlines()
     assert [json.loads(line) for line in lines] == rows
-
-
-def test_a_broken_video(client: TestClient) -> None:
-    job = finished(client, client.post("/v1/analyze/video", content=b"no video").json())
-    assert job["state"] == "failed"
-    assert job["error"] == "not a video that can be read"
 
 
 def test_a_video_of_large_frames(analyzer: Analyzer, clip: bytes) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 import cv2
 import numpy as np
@@ -28,14 +28,32 @@ from semblante.metrics import (
     wilson_interval,
 )
 
-if TYPE_CHECKING:
-    from semblante.recognise.classifier import Classifier
-
 TTA: Final = ("none", "flip", "ten-crop")
 # How sure answers are that `Evaluation.selective` tells of.
 SURE: Final = (0.5, 0.6, 0.7, 0.8, 0.9)
 # Of the five crops of a ten-crop, as in many FER2013 papers: 44 of the 48 pixels a side.
 _CROP: Final = 44
+
+
+class FaceClassifier(Protocol):
+    """What can be evaluated: a `Classifier`, or another recogniser, as benchmarks/peers.py has."""
+
+    @property
+    def head(self) -> str:
+        """Which of `HEADS` gives its `probabilities`."""
+
+    @property
+    def max_steps(self) -> int | None:
+        """Of its last recurrent layer, where it has a choice of them."""
+
+    def probabilities(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Grey faces, uint8 (n, 48, 48) -> probabilities (n, 7)."""
+
+    def ferplus_probabilities(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Grey faces, uint8 (n, 48, 48) -> probabilities (n, 8), where its head is FER+'s."""
+
+    def steps_taken(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+        """Grey faces, uint8 (n, 48, 48) -> steps (n,), where it has a choice of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +128,7 @@ class Evaluation:
 
 
 def evaluate(
-    classifier: Classifier,
+    classifier: FaceClassifier,
     dataset: Dataset,
     split: str = "PublicTest",
     *,
@@ -201,7 +219,7 @@ def compare(first: Evaluation, second: Evaluation) -> PairedDifference:
 
 
 def _answers(
-    classifier: Classifier, faces: npt.NDArray[np.uint8], tta: str, *, ferplus: bool
+    classifier: FaceClassifier, faces: npt.NDArray[np.uint8], tta: str, *, ferplus: bool
 ) -> npt.NDArray[np.float32]:
     """Probabilities (n, 7), or (n, 8) where the labels are FER+'s, the mean over all views."""
     by_votes = ferplus and classifier.head == "ferplus"
