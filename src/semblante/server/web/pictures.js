@@ -7,16 +7,15 @@ import { paintSmall, readPicture } from "./painting.js";
 import { keepResult, showNothing } from "./results.js";
 import { emptyStage, showNoPicture, showPicture } from "./stage.js";
 import { state } from "./state.js";
-import { name, reason, text } from "./words.js";
+import { name, text } from "./words.js";
 
-const NOT_READ = { width: null, height: null, faces: [], frame: null, time_s: null }; // a result
+const NOT_READ = { frame: null, time_s: null, width: null, height: null, faces: [] }; // a result
 
 // -- one ----------------------------------------------------------------------------------------
 
 export async function analyzePicture(file, signal) {
   const result = await analyze(file, signal);
   if (signal.aborted) return;
-  if (result.error) throw refusedFor(422, result.error);
   keepResult(result);
   await showStill(asStill(file, result, signal));
 }
@@ -26,6 +25,7 @@ async function analyze(file, signal) {
   const form = new FormData();
   form.append("file", file, file.name || "picture");
   const { results: [result] } = await call("v1/analyze", { method: "POST", body: form, signal });
+  if (result.error) throw refusedFor(422, result.error);
   result.path = file.name || result.path; // a form has %22 for a quotation mark
   return result;
 }
@@ -65,11 +65,10 @@ export async function analyzeAlbum(files, signal) {
       // Not for ever where it takes the server too long, which the next time may as well.
       const again = (error) => isAway(error) && error.status !== 504;
       result = await insist(signal, () => analyze(file, stopped), again);
-      if (result.error) wrong = () => text("unread") + reason(422, result.error);
     } catch (error) {
       if (stopped.aborted) return;
       if (!isOfOnePicture(error)) throw error;
-      result = { ...NOT_READ, path: file.name, error: error.message };
+      result = { path: file.name, ...NOT_READ, error: error.message };
       wrong = () => describeFailure(error);
     }
     if (stopped.aborted) return;

@@ -1,12 +1,12 @@
 // A video: the server works on it as a job; then it plays, and each frame is shown with its result.
 
-import { call, checkReadable, forgetJob, insist, jobResults, pause } from "./api.js";
+import { call, checkReadable, describeFailure, forgetJob, insist, jobResults, pause, refusedFor } from "./api.js";
 import { $ } from "./elements.js";
 import { complain, showUnderWay, tellCount, tellUnderWay } from "./messages.js";
 import { drawTimeline, keepResult, showResult } from "./results.js";
 import { putOnStage, showNoPicture } from "./stage.js";
 import { state } from "./state.js";
-import { reason, text } from "./words.js";
+import { text } from "./words.js";
 
 let jobAtWork = null; // the id of the one that the server works on
 let nextFrame = null; // the browser's callback for it, while a video plays
@@ -26,7 +26,7 @@ export async function analyzeVideo(file, signal) {
   showUnderWay(false);
   tellUnderWay(null);
   if (lines) lines.split("\n").map((line) => JSON.parse(line)).filter((row) => row.frame !== null).forEach(keepResult);
-  if (job.error) complain(() => text("unread") + reason(422, job.error), "run");
+  if (job.error) complain(() => describeFailure(refusedFor(422, job.error)), "run");
   if (state.rows.length) await play(file, signal);
 }
 
