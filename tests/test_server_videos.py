@@ -7,6 +7,7 @@ import os
 import threading
 import time
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 
 import semblante
 from conftest import wait_until
-from semblante import Analyzer
+from semblante import Analysis, Analyzer
 
 pytest.importorskip("fastapi")
 from starlette.testclient import TestClient
@@ -64,6 +65,38 @@ def test_a_video_that_failed_says_so_among_its_results(client: TestClient) -> No
     assert (json.loads(row)["frame"], json.loads(row)["error"]) == (None, job["error"])
     assert client.get(f"/v1/jobs/{job['id']}/tracks").json()["error"] == job["error"]
     assert figure(client, 'semblante_videos_total{result="failed"}') >= 1
+
+
+def test_results_of_a_job_under_way(clip: bytes) -> None:
+    """From the row on that its client has not seen yet."""
+    go_on = threading.Semaphore(0)
+
+    class Waits(Analyzer):
+        def analyze_video(self, *args: Any, **options: Any) -> Iterator[Analysis]:
+            for analysis in super().analyze_video(*args, **options):
+                go_on.acquire(timeout=60)
+                yield analysis
+
+    with small(Waits()) as client:
+        job = client.post("/v1/analyze/video?every_s=0.2", content=clip).json()
+        results = f"/v1/jobs/{job['id']}/results"
+
+        def frames(first: int) -> list[int]:
+            answer = client.get(f"{results}?from={first}")
+            assert answer.status_code == 200
+            return [json.loads(line)["frame"] for line in answer.text.splitlines()]
+
+        assert frames(0) == []
+        go_on.release(2)
+        wait_until(lambda: len(frames(0)) == 2, step=0.01)
+        assert frames(1) == frames(0)[1:]
+        assert frames(2) == frames(9) == []
+        assert client.get(results).status_code == 409  # all of them are not there
+        go_on.release(1000)
+        assert finished(client, job)["state"] == "done"
+        assert len(frames(0)) > 2
+        assert len(frames(2)) == len(frames(0)) - 2
+        assert client.get(f"{results}?from=-1").status_code == 422
 
 
 def test_many_results_come_whole(client: TestClient, clip: bytes) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, HTTPException, Query, Request
@@ -76,15 +76,23 @@ def videos(settings: Settings, jobs: Jobs, intake: Intake) -> APIRouter:
         response_class=StreamingResponse,
         responses={200: ROWS, **errors(400, 401, 403, 404, 409, 410, 422)},
     )
-    async def job_results(id: str) -> StreamingResponse:
+    async def job_results(
+        id: str,
+        first: Annotated[
+            int | None,
+            Query(alias="from", ge=0, description="rows from this one on, the first is 0"),
+        ] = None,
+    ) -> StreamingResponse:
         """A finished job's rows as JSON lines, one a frame; the last one of a failed job has no
-        frame, but the `error`.
+        frame, but the `error`. With `from` those that are there already, of a job that is under
+        way too: none, if none has come since.
 
         They are kept for ten minutes, less where newer jobs need the room: those of jobs that were
         fetched once go first, then those that nobody asked about for a minute."""
-        job = _ended(jobs, id)
-        job.fetched = True
-        return StreamingResponse(_in_pieces(job), media_type="application/x-ndjson")
+        job = _known(jobs, id) if first is not None else _ended(jobs, id)
+        job.fetched = job.ended is not None
+        rows = job.rows[first:]  # as they are now: it may go on
+        return StreamingResponse(_in_pieces(rows), media_type="application/x-ndjson")
 
     @router.get(
         "/v1/jobs/{id}/tracks",
@@ -112,9 +120,8 @@ def videos(settings: Settings, jobs: Jobs, intake: Intake) -> APIRouter:
     return router
 
 
-def _in_pieces(job: Job) -> Iterator[str]:
+def _in_pieces(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     """JSON lines, many at a time: each piece costs a change of threads."""
-    rows = list(job.rows)
     for first in range(0, len(rows), _ROWS_AT_ONCE):
         yield "".join(json.dumps(row) + "\n" for row in rows[first : first + _ROWS_AT_ONCE])
 
