@@ -33,7 +33,7 @@ def test_the_released_path_is_as_long_as_the_readme_says() -> None:
     for page, words in (("README.md", "runs epochs"), ("README.es.md", "corridas épocas")):
         text = (ROOT / page).read_text(encoding="utf-8")
         for number, word in zip((runs, epochs), words.split(), strict=True):
-            assert re.search(rf"\b{number}\s{word}\b", text), (page, number, word)
+            assert re.search(rf"\b{number}\s+{word}\b", text), (page, number, word)
 
 
 def test_figures_are_those_of_the_weights_that_ship() -> None:

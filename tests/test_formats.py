@@ -69,7 +69,7 @@ def test_a_workbook_goes_on_where_a_sheet_is_full(
 ) -> None:
     openpyxl = pytest.importorskip("openpyxl")
     monkeypatch.setattr("semblante.cli.formats._MOST_ROWS", 4)
-    for names, sheets in (("", [""]), ("ab", ["ab"]), ("abcde", ["abc", "de"])):
+    for names, sheets in (("", [""]), ("ab", ["ab"]), ("abc", ["abc"]), ("abcd", ["abc", "d"])):
         write_whole(read(*names), tmp_path / "faces.xlsx", Format.xlsx)
         book = openpyxl.load_workbook(tmp_path / "faces.xlsx")
         found = [[cell.value for cell in sheet["A"]] for sheet in book]

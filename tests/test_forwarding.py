@@ -15,12 +15,14 @@ from semblante.cli import evaluate as evaluating
 from semblante.cli import options
 from semblante.cli.analyze import PictureTta
 from semblante.cli.app import app
+from semblante.cli.export import Precision
 from semblante.data import SPLITS, Dataset
 from semblante.emotions import LANGUAGES
 from semblante.recognise import pipeline
 from semblante.recognise.classifier import HEADS
 from semblante.recognise.detectors import DETECTORS
 from semblante.train.options import TrainOptions
+from semblante.train.precision import PRECISIONS
 from training import QUICK, run
 
 
@@ -50,12 +52,15 @@ def test_choices_are_those_that_are_known() -> None:
     assert get_args(PictureTta) == pipeline.TTA
     assert get_args(evaluating.Tta) == evaluation.TTA
     assert get_args(evaluating.Split) == SPLITS
+    assert get_args(Precision) == PRECISIONS
 
 
 @pytest.mark.parametrize("command", ["analyze", "explain", "watch", "serve"])
 def test_the_head_and_the_detector(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str
 ) -> None:
+    if command == "serve":
+        pytest.importorskip("fastapi")
     what = {"serve": ["--port", 0], "watch": ["0"]}.get(command, [EXAMPLE])
     if command == "explain":
         what += ["--out", tmp_path / "pages"]

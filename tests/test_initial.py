@@ -385,6 +385,8 @@ def test_a_network_is_not_widened_and_cut_at_once(
 
 def test_networks_of_other_layers_are_not_cut_down(patterns: Dataset, halved: Path) -> None:
     faces = Faces(patterns.split("Training"), torch.device("cpu"))
-    for other in ({"gated": True}, {"norm": "lrn"}):
+    fewer = {"channels": (12, 20), "steps": (1, 2), "strides": (2, 2)}  # layers
+    for other in ({"gated": True}, {"norm": "lrn"}, fewer):
+        network = tiny(**{"channels": (12, 20, 28), **other})
         with pytest.raises(ModelError, match="not the weights of this network"):
-            start_from(tiny(channels=(12, 20, 28), **other), str(halved), faces)
+            start_from(network, str(halved), faces)

@@ -79,7 +79,6 @@ def test_a_tab_that_was_away_for_long_goes_on_without_a_word(
     page: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server closes a stream in which nothing comes, and nobody looks."""
-    monkeypatch.setattr("semblante.server.stream._SILENCE_S", 1.0)
     page.evaluate(
         """() => { window.said = []; new MutationObserver(() => window.said.push(
         document.getElementById('error').textContent))
@@ -95,6 +94,7 @@ def test_a_tab_that_was_away_for_long_goes_on_without_a_word(
     )
     page.get_by_role("button", name="Start the camera").click()
     one_face(page)
+    monkeypatch.setattr("semblante.server.stream._SILENCE_S", 1.0)
     page.evaluate("window.hide(true)")
     page.wait_for_timeout(2500)
     page.evaluate("document.getElementById('bars').replaceChildren()")

@@ -166,7 +166,7 @@ def test_a_disk_that_is_full_keeps_the_last_checkpoint(patterns: Dataset, tmp_pa
 @pytest.mark.parametrize(
     "changes",
     [
-        {"optimiser": "sgd", "momentum": 0.0},  # whose checkpoint holds nothing of the optimiser
+        {"optimiser": "sgd", "momentum": 0.0},
         {"optimiser": "adam", "learning_rate": 1e-3},
         {"optimiser": "adamw", "learning_rate": 1e-3},
         {"optimiser": "muon", "learning_rate": 1e-3},
@@ -179,6 +179,8 @@ def test_other_optimisers_resume_exactly(
     run(patterns, options, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         train(patterns, options, tmp_path / "cut", Stops(), source={"path": "x.csv"})
+    kept = any(name.startswith("optimiser") for name in weights(tmp_path / "cut"))
+    assert kept == (options.momentum > 0)  # plain gradient descent remembers nothing
     run(patterns, options, tmp_path / "cut", resume=True)
     assert_same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
 

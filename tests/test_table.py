@@ -180,6 +180,12 @@ def test_splits(patterns: Dataset) -> None:
         patterns.split("Training").split("PublicTest")
 
 
+def test_blank_lines_are_no_rows(patterns_csv: Path, patterns: Dataset, tmp_path: Path) -> None:
+    path = tmp_path / "blank.csv"
+    path.write_text(patterns_csv.read_text() + "\n\n")
+    assert len(load_dataset(path)) == len(patterns)
+
+
 def test_spaces_around_a_usage(patterns_csv: Path, patterns: Dataset, tmp_path: Path) -> None:
     path = tmp_path / "icml_face_data.csv"
     path.write_text(patterns_csv.read_text().replace(",PublicTest", ", PublicTest"))

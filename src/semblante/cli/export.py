@@ -14,6 +14,8 @@ from semblante.cli.language import said
 from semblante.cli.reading import Source
 from semblante.errors import DataError, OptionError
 
+Precision = Literal["fp32", "fp16", "int8"]  # `train.precision.PRECISIONS`
+
 
 def export_command(
     run_dirs: Annotated[
@@ -27,7 +29,7 @@ def export_command(
     ],
     out: Annotated[Path, typer.Option(help="ONNX file to write", readable=False)],
     precision: Annotated[
-        Literal["fp32", "fp16", "int8"],
+        Precision,
         typer.Option(help="fp16: half as large; int8: a quarter, and faster"),
     ] = "fp32",
     data: Annotated[

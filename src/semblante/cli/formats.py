@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from operator import itemgetter
@@ -169,19 +170,31 @@ def _write_workbook(columns: Sequence[str], rows: Iterator[Row], path: Path) -> 
     """For Excel and its relatives, which read a CSV as their country writes numbers; here a number
     is a number and a text is a text, whatever it begins with."""
     from xlsxwriter import Workbook
+    from xlsxwriter.exceptions import FileCreateError
 
-    how = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
-    with path.open("wb") as file, Workbook(file, how) as book:
+    # What is kept until the end must fit where the file must, not where the system keeps such.
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder, path.open("wb") as file:
+        how = {
+            "constant_memory": True, "tmpdir": folder, "strings_to_formulas": False,
+            "strings_to_urls": False, "use_zip64": True,
+        }  # fmt: skip
+        book = Workbook(file, how)
         heading = book.add_format({"bold": True})
-        last = _MOST_ROWS - 1  # of a sheet, the heading's being 0; then another one begins
-        number = last
-        while number == last:
+        row, empty = next(rows, None), True
+        while empty or row is not None:
+            empty = False
             sheet = book.add_worksheet()
             sheet.freeze_panes(1, 0)
             sheet.write_row(0, 0, columns, heading)
-            number = 0
-            for number, row in enumerate(itertools.islice(rows, last), start=1):
+            for number in range(1, _MOST_ROWS):
+                if row is None:
+                    break
                 sheet.write_row(number, 0, map(_in_unicode, row))
+                row = next(rows, None)
+        try:
+            book.close()
+        except FileCreateError as error:  # what the system said is in it
+            raise error.args[0] from None
 
 
 def _in_unicode(value: Any) -> Any:

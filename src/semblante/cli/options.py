@@ -8,7 +8,7 @@ import typer
 
 FiguresFormat = Literal["table", "json"]
 # What elsewhere are `LANGUAGES`, `DETECTORS` and `HEADS` (tests/test_forwarding.py). The language
-# is that of the words a person reads; JSON, CSV and Parquet always have the English labels.
+# is that of the words a person reads; files always have the English labels.
 Language = Literal["en", "es"]
 DetectorName = Literal["cnn", "haar", "yunet", "none"]
 Head = Literal["fer2013", "ferplus"]

@@ -132,7 +132,10 @@ def train_command(
 ) -> None:
     """Train a network on FER2013, following its accuracy on Training and PublicTest."""
     changes = {k: v for k, v in recipe.items() if v is not None}
-    recipes = _recipes(preset, changes, learning_curve, cross_fit, tensorboard)
+    modes = _modes(preset, learning_curve, cross_fit)
+    if modes and tensorboard:
+        raise OptionError(f"--tensorboard is for a single run: leave it out with {modes[0]}")
+    recipes = _recipes(preset, changes, learning_curve, cross_fit)
     needs_votes = any(recipe.needs_votes for recipe in recipes)
     if votes is not None and not needs_votes:
         raise OptionError("--votes needs a recipe that uses them: ferplus_weight, relabel_weight")
@@ -160,8 +163,7 @@ def train_command(
             f"Training holds no face that is labelled {named}: the network does not learn what "
             "that looks like"
         )
-    several = preset == _SERIES or learning_curve or cross_fit is not None
-    if several and first and out.exists() and any(out.iterdir()) and not resume:
+    if modes and first and out.exists() and any(out.iterdir()) and not resume:
         raise OptionError(f"--out {out}: expected a new folder; --resume goes on in this one")
     task = _Task(dataset, out, console, source.to_dict(), ferplus, lang, first)
     try:
@@ -188,15 +190,8 @@ def train_command(
         raise
 
 
-def _recipes(
-    preset: str,
-    changes: dict[str, Any],
-    learning_curve: bool,
-    cross_fit: int | None,
-    tensorboard: bool,
-) -> list[TrainOptions]:
-    """What is to be followed, by several runs where the options say so; raises `OptionError` where
-    they contradict each other."""
+def _modes(preset: str, learning_curve: bool, cross_fit: int | None) -> list[str]:
+    """The option that makes it several runs, if there is one; raises `OptionError` for more."""
     modes = [
         flag
         for flag, given in (
@@ -208,8 +203,14 @@ def _recipes(
     ]
     if len(modes) > 1:
         raise OptionError(f"{', '.join(modes)} are several runs each: choose one of them")
-    if modes and tensorboard:
-        raise OptionError(f"--tensorboard is for a single run: leave it out with {modes[0]}")
+    return modes
+
+
+def _recipes(
+    preset: str, changes: dict[str, Any], learning_curve: bool, cross_fit: int | None
+) -> list[TrainOptions]:
+    """What is to be followed, by several runs where the options say so; raises `OptionError` where
+    they contradict each other."""
     known = [*PRESETS, _SERIES]
     if preset not in known:
         raise OptionError(f"unknown preset {preset!r}; known: {', '.join(known)}")

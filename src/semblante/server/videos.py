@@ -21,6 +21,7 @@ _JOB_LINKS: Final = {
     call: {"operationId": call, "parameters": {"id": "$response.body#/id"}}
     for call in ("job_state", "job_results", "job_tracks", "job_forgotten")
 }
+_OVER: Final = ("done", "failed")  # states of a job that ends here
 _ROWS_AT_ONCE: Final = 500  # of a job's results, that are sent
 
 
@@ -83,14 +84,14 @@ def videos(settings: Settings, jobs: Jobs, intake: Intake) -> APIRouter:
             Query(alias="from", ge=0, description="rows from this one on, the first is 0"),
         ] = None,
     ) -> StreamingResponse:
-        """A finished job's rows as JSON lines, one a frame; the last one of a failed job has no
-        frame, but the `error`. With `from` those that are there already, of a job that is under
-        way too: none, if none has come since.
+        """A job's rows as JSON lines, one a frame; the last one of a failed job has no frame, but
+        the `error`. Without `from` only once it has ended; with it those that are there already,
+        or none, if none has come since.
 
         They are kept for ten minutes, less where newer jobs need the room: those of jobs that were
         fetched once go first, then those that nobody asked about for a minute."""
         job = _known(jobs, id) if first is not None else _ended(jobs, id)
-        job.fetched = job.ended is not None
+        job.fetched = job.state in _OVER
         rows = job.rows[first:]  # as they are now: it may go on
         return StreamingResponse(_in_pieces(rows), media_type="application/x-ndjson")
 
@@ -138,6 +139,6 @@ def _known(jobs: Jobs, id: str) -> Job:
 def _ended(jobs: Jobs, id: str) -> Job:
     """One whose results are there."""
     job = _known(jobs, id)
-    if job.state not in ("done", "failed"):
+    if job.state not in _OVER:
         raise HTTPException(409, "not done yet")
     return job

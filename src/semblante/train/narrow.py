@@ -22,11 +22,13 @@ _NORMED: Final = {"feed_forward", "recurrent", "norms"}
 
 
 def is_wider(theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> bool:
-    """Has `theirs` more units than `ours` somewhere, nowhere fewer? Both are the tensors of a
-    `RecurrentNetwork` with batch norms; of others the answer is no."""
+    """Has `theirs` more units than `ours` somewhere, nowhere fewer, in as many layers? Both are the
+    tensors of a `RecurrentNetwork` with batch norms; of others the answer is no."""
     # An ONNX file has no counters of batches, and the stem's norm inside the stem.
     layers = {n for n in ours if n.startswith("layers.") and not n.endswith("num_batches_tracked")}
     if {name.split(".")[2] for name in layers} != _NORMED or not layers <= theirs.keys():
+        return False
+    if _kernels(theirs) != _kernels(ours):
         return False
     more = [len(theirs[name]) - len(ours[name]) for name in _kernels(ours)]
     return min(more) >= 0 and max(more) > 0
@@ -40,23 +42,31 @@ def narrowed(wide: Mapping[str, Tensor], narrow: Mapping[str, Tensor]) -> dict[s
     Elsewhere it is for the norms, whose statistics are to be found anew.
     """
     kept = _kept(wide, narrow)
+    n_layers = len(kept) - 1  # without the stem
     result = {}
     for name in narrow:
-        tensor, layer = wide[name], layer_of(name).removesuffix("_norm")  # the stem's is beside it
-        cut = tensor[kept[layer]] if layer in kept and tensor.dim() else tensor
-        before = read_by(name, layers=len(kept) - 1)
-        if before is not None:
-            cut = cut[:, kept[before]]
+        rows = kept.get(layer_of(name).removesuffix("_norm"))  # the stem's norm is beside it
+        read = read_by(name, n_layers)
+        cut = wide[name]
         if name.endswith("feed_forward.bias"):
-            kernel = f"{layer}.feed_forward.weight"
-            read = read_by(kernel, layers=len(kept) - 1)
-            assert read is not None
-            gone = torch.ones(wide[kernel].shape[1], dtype=torch.bool)
-            gone[kept[read]] = False
-            heights = wide[kernel].sum(dim=(2, 3)) @ (_said(wide, narrow, read)[0] * gone)
-            cut = cut + heights[kept[layer]]
+            before = read_by(name.replace(".bias", ".weight"), n_layers)
+            assert before is not None
+            cut = cut + _on_average(wide, narrow, name, before, kept[before])
+        if rows is not None and cut.dim():
+            cut = cut[rows]
+        if read is not None:
+            cut = cut[:, kept[read]]
         result[name] = cut
     return result
+
+
+def _on_average(
+    wide: Mapping[str, Tensor], narrow: Mapping[str, Tensor], bias: str, before: str, kept: Tensor
+) -> Tensor:
+    """What a layer receives, on average, from the units `before` it that are not `kept`."""
+    mean, _ = _last_word(wide, narrow, before)
+    mean[kept] = 0.0
+    return wide[bias.replace(".bias", ".weight")].sum(dim=(2, 3)) @ mean
 
 
 def _kept(wide: Mapping[str, Tensor], narrow: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -67,11 +77,14 @@ def _kept(wide: Mapping[str, Tensor], narrow: Mapping[str, Tensor]) -> dict[str,
         layer = layer_of(name)
         worth = torch.zeros(len(wide[name]))
         for reader in narrow:
-            if read_by(reader, layers=len(kernels) - 1) == layer:
-                # By the layer's own kernel at every step but the last, by the next layer's there.
-                last = not reader.endswith("recurrent.weight")
-                missed = _said(wide, narrow, layer, last=last)[1] * _squares(wide[reader])
-                worth += missed / missed.sum().clamp(min=_EPS)
+            if read_by(reader, len(kernels) - 1) != layer:
+                continue
+            if reader.endswith("recurrent.weight"):  # the layer's own, at every step but the last
+                variance = _earlier_words(wide, narrow, layer)
+            else:
+                _, variance = _last_word(wide, narrow, layer)
+            missed = variance * _squares(wide[reader])
+            worth += missed / missed.sum().clamp(min=_EPS)
         kept[layer] = worth.topk(len(narrow[name])).indices.sort().values
     return kept
 
@@ -81,12 +94,10 @@ def _kernels(tensors: Mapping[str, Tensor]) -> list[str]:
     return [name for name in tensors if name.endswith(("stem.weight", "feed_forward.weight"))]
 
 
-def _said(
-    wide: Mapping[str, Tensor], narrow: Mapping[str, Tensor], layer: str, *, last: bool = True
+def _last_word(
+    wide: Mapping[str, Tensor], narrow: Mapping[str, Tensor], layer: str
 ) -> tuple[Tensor, Tensor]:
-    """Mean and variance over faces of what each unit says after the last step that `narrow` takes,
-    or the sums of them over all steps before: as the norms have them, which come last in a layer.
-    """
+    """Mean and variance, over faces, of what each unit says in the end: as the norms have them."""
     if layer == "stem":  # a ReLU comes after its norm: a normal distribution cut off at 0
         weight, bias = wide["stem_norm.weight"].abs().clamp(min=_EPS), wide["stem_norm.bias"]
         at = bias / weight
@@ -94,12 +105,21 @@ def _said(
         mean = bias * above + weight * density
         square = (bias**2 + weight**2) * above + bias * weight * density
         return mean, square - mean**2
-    weights = [name for name in narrow if name.startswith(f"{layer}.norms.") and "weight" in name]
-    steps = weights[-1:] if last else weights[:-1]
-    biases = [name.removesuffix("weight") + "bias" for name in steps]
-    zero = torch.zeros_like(wide[weights[0]])
-    mean = sum((wide[name] for name in biases), zero)
-    return mean, sum((wide[name] ** 2 for name in steps), zero)
+    last = _norms_of(narrow, layer)[-1]
+    return wide[f"{last}.bias"].clone(), wide[f"{last}.weight"] ** 2
+
+
+def _earlier_words(wide: Mapping[str, Tensor], narrow: Mapping[str, Tensor], layer: str) -> Tensor:
+    """The variances of what each unit says after all steps but the last, added up."""
+    first, *later = (wide[f"{norm}.weight"] ** 2 for norm in _norms_of(narrow, layer)[:-1])
+    return sum(later, first)
+
+
+def _norms_of(narrow: Mapping[str, Tensor], layer: str) -> list[str]:
+    """One for each step, which come last in a layer."""
+    ending = ".weight"
+    start = f"{layer}.norms."
+    return [n.removesuffix(ending) for n in narrow if n.startswith(start) and n.endswith(ending)]
 
 
 def _squares(kernel: Tensor) -> Tensor:
