@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -79,6 +81,29 @@ def test_a_workbook_goes_on_where_a_sheet_is_full(
 def test_why_a_workbook_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         write_whole(read("a.jpg"), tmp_path / "gone" / "faces.xlsx", Format.xlsx)
+
+
+_TO_A_FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from semblante import Analysis
+from semblante.cli.formats import Format, write_whole
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, -1))
+try:
+    write_whole([Analysis(str(n), 60, 60) for n in range(5_000)], Path(sys.argv[1]), Format.xlsx)
+except OSError as error:
+    print(error.strerror)
+"""
+
+
+def test_a_full_disk_while_a_workbook_is_written(tmp_path: Path) -> None:
+    """In a process of its own: what the library leaves open it closes at its end."""
+    done = subprocess.run(
+        [sys.executable, "-c", _TO_A_FULL_DISK, tmp_path / "faces.xlsx"], capture_output=True,
+        text=True, timeout=60,
+    )  # fmt: skip
+    assert done.stdout == "File too large\n", done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["faces.xlsx"]  # `write_atomically` drops
 
 
 def test_a_video_that_was_named_twice_has_two_rows_in_the_table() -> None:
