@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from browser import (
 )
 from conftest import EXAMPLE, ffmpeg, needs_ffmpeg
 from program import semblante as program
+from semblante import Analysis, Analyzer
 from semblante.emotions import EMOTIONS
 
 pytest.importorskip("fastapi")
@@ -195,6 +198,48 @@ def test_a_video_that_waits_and_one_whose_length_is_not_known(page: Any, tmp_pat
         assert page.locator(gone).is_hidden()
     assert page.locator("#hint").is_visible()
     assert status.inner_text() == page.get_by_role("alert").inner_text() == ""
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_the_timeline_grows_while_a_film_is_worked_on(
+    page: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: bool
+) -> None:
+    """Where the server loses the job in the midst of it, it begins anew with the second one."""
+    analyze_video = Analyzer.analyze_video
+
+    def slowly(*args: Any, **options: Any) -> Iterator[Analysis]:
+        for analysis in analyze_video(*args, **options):
+            time.sleep(0.1)
+            yield analysis
+
+    monkeypatch.setattr(Analyzer, "analyze_video", slowly)
+    looks: list[str] = []
+
+    def look(route: Any) -> None:
+        looks.append(route.request.url)
+        if lost and len(looks) == 2:
+            job = route.request.url.partition("/results")[0]
+            urllib.request.urlopen(urllib.request.Request(job, method="DELETE")).close()
+        route.continue_()
+
+    page.route("**/v1/jobs/*/results?from=*", look)
+    page.set_input_files("#file", film(tmp_path / "film.webm", 4))
+    timeline = page.locator("#timeline:not(.hidden)")
+    timeline.wait_for(timeout=20_000)
+    assert page.locator("#progress").is_visible()
+    assert page.get_by_role("button", name="Save as CSV").is_disabled()
+    assert page.locator("#shares").is_hidden()
+    one_face(page)
+    assert re.fullmatch(r"Over time: 0 - [34] s", timeline.get_attribute("aria-label"))
+    assert page.locator("#shares").is_visible()
+    assert len({url.partition("/results")[0] for url in looks}) == 1 + lost
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save as JSON").click()
+    rows = [json.loads(line) for line in Path(saved.value.path()).read_text().splitlines()]
+    assert [row["frame"] for row in rows] == list(range(40))
+    if lost:
+        assert ["404" in problem for problem in page.problems] == [True] * len(page.problems)
+        page.problems.clear()
 
 
 def test_a_button_that_goes_takes_no_focus_with_it(page: Any, tmp_path: Path) -> None:

@@ -32,10 +32,13 @@ async function read(answer) {
 }
 
 // A job's results, one a line.
-export async function jobResults(id, signal) {
-  const answer = await fetch(`v1/jobs/${id}/results`, { headers, signal });
+// All rows of a job that has ended; those from the `first` on that are there, of any.
+export async function jobResults(id, signal, first = null) {
+  const from = first === null ? "" : `?from=${first}`;
+  const answer = await fetch(`v1/jobs/${id}/results${from}`, { headers, signal });
   if (!answer.ok) throw refusedFor(answer.status, (await read(answer)).error ?? answer.statusText);
-  return (await answer.text()).trim();
+  const lines = (await answer.text()).trim();
+  return lines ? lines.split("\n").map((line) => JSON.parse(line)) : [];
 }
 
 // Also while the page goes away.

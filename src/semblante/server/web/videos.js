@@ -3,10 +3,12 @@
 import { call, checkReadable, describeFailure, forgetJob, insist, jobResults, pause, refusedFor } from "./api.js";
 import { $ } from "./elements.js";
 import { complain, showUnderWay, tellCount, tellUnderWay } from "./messages.js";
-import { drawTimeline, keepResult, showResult } from "./results.js";
+import { drawTimeline, offerSaving, showResult } from "./results.js";
 import { putOnStage, showNoPicture } from "./stage.js";
 import { state } from "./state.js";
 import { text } from "./words.js";
+
+const DRAW_MS = 1000; // between two looks at what a job has found so far
 
 let jobAtWork = null; // the id of the one that the server works on
 let nextFrame = null; // the browser's callback for it, while a video plays
@@ -15,31 +17,38 @@ let videoOffset = 0; // the time of a video's first frame, by the browser's cloc
 // -- the job ------------------------------------------------------------------------------------
 
 export async function analyzeVideo(file, signal) {
-  const done = await workedOn(file, signal).catch((error) => {
+  const job = await workedOn(file, signal).catch((error) => {
     if (signal.aborted || ![404, 410].includes(error.status)) throw error;
     showUnderWay(true);
     tellUnderWay("sending");
     return workedOn(file, signal); // a server that was started anew knows nothing of the job
   });
   if (signal.aborted) return;
-  const { job, lines } = done;
   showUnderWay(false);
   tellUnderWay(null);
-  if (lines) lines.split("\n").map((line) => JSON.parse(line)).filter((row) => row.frame !== null).forEach(keepResult);
   if (job.error) complain(() => describeFailure(refusedFor(422, job.error)), "run");
-  if (state.rows.length) await play(file, signal);
+  if (!state.rows.length) return;
+  offerSaving(true);
+  await play(file, signal);
 }
 
-// The last state of the video's job, and its results as lines; null where the page has turned to
-// something else.
+// The last state of the video's job, whose results are kept by then; null where the page has turned to
+// something else. The timeline grows with those that come on the way.
 async function workedOn(file, signal) {
   await checkReadable(file);
   let job = await call("v1/analyze/video", { method: "POST", body: file, signal,
     headers: { "content-type": file.type || "application/octet-stream" } });
   const { id } = job;
+  const rows = [];
+  let [known, drawn] = [0, performance.now()]; // rows that have come, and when they were drawn
+  const keep = (more) => {
+    known += more.length;
+    for (const row of more) if (row.frame !== null) rows.push(row);
+  };
   try {
     if (signal.aborted) return null;
     jobAtWork = id;
+    state.rows = rows;
     while (job.state === "waiting" || job.state === "running") {
       await pause(300);
       job = await insist(signal, () => call(`v1/jobs/${id}`, { signal }));
@@ -48,9 +57,15 @@ async function workedOn(file, signal) {
       tellUnderWay(job.state === "waiting" ? "queued" : "working");
       if (progress) $("progress").value = progress; // 0 where the length is not known
       if (frames) tellCount(() => text("done") + frames);
+      const news = job.state === "running" && frames > known;
+      if (!news || performance.now() - drawn < DRAW_MS) continue;
+      keep(await insist(signal, () => jobResults(id, signal, known)));
+      if (signal.aborted) return null;
+      drawTimeline(false);
+      drawn = performance.now();
     }
-    const lines = await insist(signal, () => jobResults(id, signal));
-    return { job, lines };
+    keep(await insist(signal, () => jobResults(id, signal, known || null)));
+    return job;
   } finally {
     forgetJob(id); // whatever happened: another video may be waiting
     if (jobAtWork === id) jobAtWork = null;
