@@ -167,6 +167,7 @@ def pretend(page: Any, job: dict[str, Any]) -> None:
             route.continue_()
 
     page.route("**/v1/jobs/*", answer)
+    page.route("**/v1/jobs/*/results?*", lambda route: route.fulfill(body=""))
 
 
 def test_a_video_that_waits_and_one_whose_length_is_not_known(page: Any, tmp_path: Path) -> None:
@@ -200,11 +201,8 @@ def test_a_video_that_waits_and_one_whose_length_is_not_known(page: Any, tmp_pat
     assert status.inner_text() == page.get_by_role("alert").inner_text() == ""
 
 
-@pytest.mark.parametrize("lost", [False, True])
-def test_the_timeline_grows_while_a_film_is_worked_on(
-    page: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: bool
-) -> None:
-    """Where the server loses the job in the midst of it, it begins anew with the second one."""
+def look_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At ten frames a second."""
     analyze_video = Analyzer.analyze_video
 
     def slowly(*args: Any, **options: Any) -> Iterator[Analysis]:
@@ -213,6 +211,36 @@ def test_the_timeline_grows_while_a_film_is_worked_on(
             yield analysis
 
     monkeypatch.setattr(Analyzer, "analyze_video", slowly)
+
+
+def test_of_a_film_that_is_cancelled_stays_what_was_found(
+    page: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_slowly(monkeypatch)
+    page.set_input_files("#file", film(tmp_path / "film.webm", 30))
+    page.locator("#timeline:not(.hidden)").wait_for(timeout=20_000)
+    with page.expect_request(lambda request: request.method == "DELETE"):
+        page.get_by_role("button", name="Cancel").click()
+    playwright.expect(page.locator("#aloud")).to_have_text("Cancelled.")
+    one_face(page)
+    assert page.locator("#progress").is_hidden()
+    assert page.get_by_role("alert").inner_text() == ""
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save as JSON").click()
+    rows = [json.loads(line) for line in Path(saved.value.path()).read_text().splitlines()]
+    assert 0 < len(rows) < 300
+    assert [row["frame"] for row in rows] == list(range(len(rows)))
+    page.set_input_files("#file", EXAMPLE)  # after which nothing is left to cancel
+    page.locator("#picture:not(.hidden)").wait_for(timeout=20_000)
+    assert page.locator("#cancel").is_hidden()
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_the_timeline_grows_while_a_film_is_worked_on(
+    page: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: bool
+) -> None:
+    """Where the server loses the job in the midst of it, it begins anew with the second one."""
+    look_slowly(monkeypatch)
     looks: list[str] = []
 
     def look(route: Any) -> None:

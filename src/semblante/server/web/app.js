@@ -37,7 +37,7 @@ document.addEventListener("paste", (event) => {
   openFiles(event.clipboardData.files);
 });
 $("cancel").onclick = () => {
-  if (state.album?.pictures.length) state.album.stop.abort();
+  if (state.stop) state.stop.abort();
   else begin();
   retell($("aloud"), text("cancelled"));
 };

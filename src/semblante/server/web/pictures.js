@@ -75,6 +75,7 @@ export async function analyzeAlbum(files, signal) {
     keepResult(result);
     const picture = Object.assign(asStill(file, result, signal), { wrong });
     album.pictures.push(picture);
+    state.stop = album.stop;
     addToAlbum(picture);
     if (number === 0) await choosePicture(picture);
   }

@@ -6,5 +6,6 @@ export const state = {
   shownStill: null, // the picture on the page: its file, its result, and what was asked of its faces
   requestedStill: null, // the one that is to be shown, as soon as it has been read
   album: null, // several pictures: those that have been analysed so far, and what stops the rest
+  stop: null, // ends what is under way, of which what was found stays; null where nothing was yet
   live: null, // the camera at work
 };

@@ -33,7 +33,8 @@ export async function analyzeVideo(file, signal) {
 }
 
 // The last state of the video's job, whose results are kept by then; null where the page has turned to
-// something else. The timeline grows with those that come on the way.
+// something else. The timeline grows with those that come on the way, and where the rest is cancelled they
+// stay.
 async function workedOn(file, signal) {
   await checkReadable(file);
   let job = await call("v1/analyze/video", { method: "POST", body: file, signal,
@@ -45,13 +46,15 @@ async function workedOn(file, signal) {
     known += more.length;
     for (const row of more) if (row.frame !== null) rows.push(row);
   };
+  const stop = new AbortController(); // when it is cancelled, and also when the run ends
+  signal.addEventListener("abort", () => stop.abort());
   try {
     if (signal.aborted) return null;
     jobAtWork = id;
     state.rows = rows;
     while (job.state === "waiting" || job.state === "running") {
       await pause(300);
-      job = await insist(signal, () => call(`v1/jobs/${id}`, { signal }));
+      job = await insist(signal, () => call(`v1/jobs/${id}`, { signal: stop.signal }));
       if (signal.aborted) return null;
       const { progress, frames } = job;
       tellUnderWay(job.state === "waiting" ? "queued" : "working");
@@ -59,16 +62,21 @@ async function workedOn(file, signal) {
       if (frames) tellCount(() => text("done") + frames);
       const news = job.state === "running" && frames > known;
       if (!news || performance.now() - drawn < DRAW_MS) continue;
-      keep(await insist(signal, () => jobResults(id, signal, known)));
+      keep(await insist(signal, () => jobResults(id, stop.signal, known)));
       if (signal.aborted) return null;
+      if (rows.length) state.stop = stop;
       drawTimeline(false);
       drawn = performance.now();
     }
-    keep(await insist(signal, () => jobResults(id, signal, known || null)));
+    keep(await insist(signal, () => jobResults(id, stop.signal, known || null)));
+    return job;
+  } catch (error) {
+    if (signal.aborted || !stop.signal.aborted) throw error;
     return job;
   } finally {
     forgetJob(id); // whatever happened: another video may be waiting
     if (jobAtWork === id) jobAtWork = null;
+    if (state.stop === stop) state.stop = null;
   }
 }
 
