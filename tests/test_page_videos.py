@@ -88,7 +88,7 @@ def test_a_film_is_not_read_aloud_frame_by_frame(page: Any, tmp_path: Path) -> N
         for number in range(30)
     ]  # fmt: skip
     lines = "".join(json.dumps(row) + "\n" for row in rows)
-    page.route("**/v1/jobs/*/results", lambda route: route.fulfill(body=lines))
+    find(page, lines)
     page.evaluate("performance.now = () => 1e6")  # no time goes by, so nothing is to be said anew
     note_changes(page, "summary")
     page.set_input_files("#file", film(tmp_path / "film.webm", 3))
@@ -167,6 +167,12 @@ def pretend(page: Any, job: dict[str, Any]) -> None:
             route.continue_()
 
     page.route("**/v1/jobs/*", answer)
+    find(page, "")
+
+
+def find(page: Any, lines: str) -> None:
+    """As if these were a job's results, of which none comes while it is under way."""
+    page.route("**/v1/jobs/*/results", lambda route: route.fulfill(body=lines))
     page.route("**/v1/jobs/*/results?*", lambda route: route.fulfill(body=""))
 
 
@@ -230,6 +236,12 @@ def test_of_a_film_that_is_cancelled_stays_what_was_found(
     rows = [json.loads(line) for line in Path(saved.value.path()).read_text().splitlines()]
     assert 0 < len(rows) < 300
     assert [row["frame"] for row in rows] == list(range(len(rows)))
+    page.evaluate("document.getElementById('video').currentTime = 29")  # of which nobody knows
+    page.locator(".face").wait_for(state="detached", timeout=20_000)
+    assert page.get_by_role("button", name="Save the picture").is_disabled()
+    page.evaluate("document.getElementById('video').currentTime = 0")
+    one_face(page)
+    assert page.get_by_role("button", name="Save the picture").is_enabled()
     page.set_input_files("#file", EXAMPLE)  # after which nothing is left to cancel
     page.locator("#picture:not(.hidden)").wait_for(timeout=20_000)
     assert page.locator("#cancel").is_hidden()
@@ -287,8 +299,9 @@ def test_a_network_that_fails_for_a_moment_costs_no_video(
     failed: set[str] = set()
 
     def fail_once(route: Any) -> None:
-        if route.request.method == "GET" and route.request.url not in failed:
-            failed.add(route.request.url)
+        url = route.request.url
+        if route.request.method == "GET" and "?" not in url and url not in failed:
+            failed.add(url)
             if failure == "network":
                 route.abort("internetdisconnected")
             else:  # one before the server, which finds it away
@@ -415,7 +428,7 @@ def test_reasons_of_the_server_in_spanish(page: Any, tmp_path: Path) -> None:
     page.set_input_files("#file", tmp_path / "x.mp4")
     alert.filter(has_text="No se puede leer: no es una imagen o un video").wait_for(timeout=20_000)
     page.problems.clear()
-    page.route("**/v1/jobs/*/results", lambda route: route.fulfill(body=""))
+    find(page, "")
     pretend(page, {"state": "failed", "error": "more than 200000 frames"})
     page.set_input_files("#file", film(tmp_path / "film.webm", 1))
     alert.filter(has_text="No se puede leer: tiene demasiados fotogramas.").wait_for(timeout=20_000)
@@ -435,7 +448,7 @@ def row_of(number: int, *faces: tuple[int, str]) -> dict[str, Any]:
 def answer_with(page: Any, rows: list[dict[str, Any]]) -> None:
     """As if these were found in the next video."""
     lines = "".join(json.dumps(row) + "\n" for row in rows)
-    page.route("**/v1/jobs/*/results", lambda route: route.fulfill(body=lines))
+    find(page, lines)
 
 
 def test_the_timeline_shows_who_is_seen_longest(page: Any, tmp_path: Path) -> None:

@@ -91,7 +91,8 @@ def videos(settings: Settings, jobs: Jobs, intake: Intake) -> APIRouter:
         They are kept for ten minutes, less where newer jobs need the room: those of jobs that were
         fetched once go first, then those that nobody asked about for a minute."""
         job = _known(jobs, id) if first is not None else _ended(jobs, id)
-        job.fetched = job.state in _OVER
+        if first is None:  # or its client may not know yet that it has ended
+            job.fetched = True
         rows = job.rows[first:]  # as they are now: it may go on
         return StreamingResponse(_in_pieces(rows), media_type="application/x-ndjson")
 

@@ -31,8 +31,7 @@ async function read(answer) {
   });
 }
 
-// A job's results, one a line.
-// All rows of a job that has ended; those from the `first` on that are there, of any.
+// All results of a job that has ended; those from the `first` on that are there, of any.
 export async function jobResults(id, signal, first = null) {
   const from = first === null ? "" : `?from=${first}`;
   const answer = await fetch(`v1/jobs/${id}/results${from}`, { headers, signal });

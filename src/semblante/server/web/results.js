@@ -94,14 +94,13 @@ export function offerSaving(yes) {
   if (!yes || !state.album) $("save-picture").disabled = !yes; // of several it depends on which is shown
 }
 
-// `whole`: are all results there?
-export function drawTimeline(whole = !state.live) {
+export function drawTimeline() {
   const canvas = $("timeline");
   const timed = state.rows.filter((row) => row.time_s !== null);
   canvas.classList.toggle("hidden", !timed.length);
   canvas.ariaHidden = timed.length ? null : "true";
   canvas.setAttribute("aria-label", "");
-  listTracks(whole ? timed : []); // they would change under one's eyes
+  listTracks(state.live || state.growing ? [] : timed); // they would change under one's eyes
   if (!timed.length) return;
   const end = timed.at(-1).time_s;
   const start = state.live ? Math.max(0, end - KEPT_S) : timed[0].time_s;

@@ -16,6 +16,7 @@ export function begin() {
   run.abort();
   run = new AbortController();
   state.rows = [];
+  state.growing = false;
   state.stop = null;
   state.shownStill = state.requestedStill = null;
   closeAlbum();

@@ -2,6 +2,7 @@
 
 export const state = {
   rows: [], // results, as the API gives them
+  growing: false, // whether more of a video's come
   shown: null, // the result on the page
   shownStill: null, // the picture on the page: its file, its result, and what was asked of its faces
   requestedStill: null, // the one that is to be shown, as soon as it has been read

@@ -2,16 +2,18 @@
 
 import { call, checkReadable, describeFailure, forgetJob, insist, jobResults, pause, refusedFor } from "./api.js";
 import { $ } from "./elements.js";
-import { complain, showUnderWay, tellCount, tellUnderWay } from "./messages.js";
-import { drawTimeline, offerSaving, showResult } from "./results.js";
+import { complain, say, showUnderWay, tellCount, tellUnderWay } from "./messages.js";
+import { drawTimeline, offerSaving, showNothing, showResult } from "./results.js";
 import { putOnStage, showNoPicture } from "./stage.js";
 import { state } from "./state.js";
 import { text } from "./words.js";
 
 const DRAW_MS = 1000; // between two looks at what a job has found so far
+const BEYOND_S = 1; // for so long after the last result of a video that was cut off it may still be shown
 
 let jobAtWork = null; // the id of the one that the server works on
 let nextFrame = null; // the browser's callback for it, while a video plays
+let cutOff = false; // was it cancelled, or did it fail, before its end?
 let videoOffset = 0; // the time of a video's first frame, by the browser's clock
 
 // -- the job ------------------------------------------------------------------------------------
@@ -28,6 +30,7 @@ export async function analyzeVideo(file, signal) {
   tellUnderWay(null);
   if (job.error) complain(() => describeFailure(refusedFor(422, job.error)), "run");
   if (!state.rows.length) return;
+  cutOff = job.state !== "done";
   offerSaving(true);
   await play(file, signal);
 }
@@ -41,10 +44,12 @@ async function workedOn(file, signal) {
     headers: { "content-type": file.type || "application/octet-stream" } });
   const { id } = job;
   const rows = [];
-  let [known, drawn] = [0, performance.now()]; // rows that have come, and when they were drawn
+  let known = 0; // rows that have come
+  let [drawn, wait] = [performance.now(), DRAW_MS]; // when they were drawn, and for how long that will do
   const keep = (more) => {
     known += more.length;
     for (const row of more) if (row.frame !== null) rows.push(row);
+    if (more.some((row) => row.faces.length)) $("nobody").classList.add("hidden");
   };
   const stop = new AbortController(); // when it is cancelled, and also when the run ends
   signal.addEventListener("abort", () => stop.abort());
@@ -52,6 +57,7 @@ async function workedOn(file, signal) {
     if (signal.aborted) return null;
     jobAtWork = id;
     state.rows = rows;
+    state.growing = true;
     while (job.state === "waiting" || job.state === "running") {
       await pause(300);
       job = await insist(signal, () => call(`v1/jobs/${id}`, { signal: stop.signal }));
@@ -61,22 +67,32 @@ async function workedOn(file, signal) {
       if (progress) $("progress").value = progress; // 0 where the length is not known
       if (frames) tellCount(() => text("done") + frames);
       const news = job.state === "running" && frames > known;
-      if (!news || performance.now() - drawn < DRAW_MS) continue;
+      if (!news || performance.now() - drawn < wait) continue;
       keep(await insist(signal, () => jobResults(id, stop.signal, known)));
       if (signal.aborted) return null;
       if (rows.length) state.stop = stop;
-      drawTimeline(false);
+      const started = performance.now();
+      drawTimeline();
       drawn = performance.now();
+      wait = Math.max(DRAW_MS, 20 * (drawn - started)); // of hours, it takes its time
     }
     keep(await insist(signal, () => jobResults(id, stop.signal, known || null)));
     return job;
   } catch (error) {
-    if (signal.aborted || !stop.signal.aborted) throw error;
-    return job;
+    if (!signal.aborted && stop.signal.aborted) return job;
+    if (!signal.aborted) { // of half a video that nobody asked to stop nothing stays
+      state.rows = [];
+      showNothing();
+    }
+    throw error;
   } finally {
     forgetJob(id); // whatever happened: another video may be waiting
     if (jobAtWork === id) jobAtWork = null;
-    if (state.stop === stop) state.stop = null;
+    if (!signal.aborted) {
+      state.growing = false;
+      state.stop = null;
+      drawTimeline(); // of all, or of none
+    }
   }
 }
 
@@ -111,7 +127,6 @@ async function play(file, signal) {
   video.src = URL.createObjectURL(file);
   putOnStage(video);
   showResult(rows[0]);
-  drawTimeline();
   const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
   if (!still) await video.play().catch(() => {});
 }
@@ -120,10 +135,20 @@ async function play(file, signal) {
 function follow(video) {
   const { rows, live, shown } = state;
   if (live || !rows.length) return;
+  const time = video.currentTime - videoOffset;
+  if (cutOff) { // of the rest nobody knows anything
+    const unknown = time > rows.at(-1).time_s + BEYOND_S;
+    $("save-picture").disabled = unknown;
+    if (unknown) {
+      if (shown) showNothing();
+      say("");
+      return;
+    }
+  }
   let [low, high] = [0, rows.length - 1];
   while (low < high) { // the last one that is not later
     const middle = Math.ceil((low + high) / 2);
-    if (rows[middle].time_s <= video.currentTime - videoOffset + 0.02) low = middle;
+    if (rows[middle].time_s <= time + 0.02) low = middle;
     else high = middle - 1;
   }
   if (rows[low] !== shown) showResult(rows[low]);
