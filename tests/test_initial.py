@@ -367,6 +367,7 @@ def test_a_run_starts_from_a_wider_network(
     initial = in_form(first, form, patterns, tmp_path)
     faces = Faces(patterns.split("Training"), torch.device("cpu"))
     cut, again, fresh = (tiny(7, stem=6, channels=(12, 20, 28)) for _ in range(3))
+    start_from(tiny(7, channels=(12, 20, 28), steps=(0, 2, 1)), initial, faces)
     start_from(cut, initial, faces)
     start_from(again, initial, faces)
     assert_same(cut.state_dict(), again.state_dict())

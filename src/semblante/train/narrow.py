@@ -28,7 +28,7 @@ def is_wider(theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> bool:
     layers = {n for n in ours if n.startswith("layers.") and not n.endswith("num_batches_tracked")}
     if {name.split(".")[2] for name in layers} != _NORMED or not layers <= theirs.keys():
         return False
-    if _kernels(theirs) != _kernels(ours):
+    if set(_kernels(theirs)) != set(_kernels(ours)):
         return False
     more = [len(theirs[name]) - len(ours[name]) for name in _kernels(ours)]
     return min(more) >= 0 and max(more) > 0
@@ -111,8 +111,8 @@ def _last_word(
 
 def _earlier_words(wide: Mapping[str, Tensor], narrow: Mapping[str, Tensor], layer: str) -> Tensor:
     """The variances of what each unit says after all steps but the last, added up."""
-    first, *later = (wide[f"{norm}.weight"] ** 2 for norm in _norms_of(narrow, layer)[:-1])
-    return sum(later, first)
+    nothing = torch.zeros(len(wide[f"{layer}.feed_forward.weight"]))
+    return sum((wide[f"{norm}.weight"] ** 2 for norm in _norms_of(narrow, layer)[:-1]), nothing)
 
 
 def _norms_of(narrow: Mapping[str, Tensor], layer: str) -> list[str]:
