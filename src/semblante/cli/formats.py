@@ -173,7 +173,8 @@ def _write_workbook(columns: Sequence[str], rows: Iterator[Row], path: Path) -> 
     from xlsxwriter.exceptions import FileCreateError
 
     # What is kept until the end must fit where the file must, not where the system keeps such.
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder, path.open("wb") as file:
+    beside = tempfile.TemporaryDirectory(dir=path.parent, ignore_cleanup_errors=True)
+    with beside as folder, path.open("wb") as file:
         how = {
             "constant_memory": True, "tmpdir": folder, "strings_to_formulas": False,
             "strings_to_urls": False, "use_zip64": True,
