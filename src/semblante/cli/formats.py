@@ -173,7 +173,9 @@ def _write_workbook(columns: Sequence[str], rows: Iterator[Row], path: Path) -> 
     from xlsxwriter.exceptions import FileCreateError
 
     # What is kept until the end must fit where the file must, not where the system keeps such.
-    beside = tempfile.TemporaryDirectory(dir=path.parent, ignore_cleanup_errors=True)
+    beside = tempfile.TemporaryDirectory(
+        dir=path.parent, prefix=".semblante-", ignore_cleanup_errors=True
+    )
     with beside as folder, path.open("wb") as file:
         how = {
             "constant_memory": True, "tmpdir": folder, "strings_to_formulas": False,
