@@ -138,6 +138,12 @@ def hold(page: Any, address: str) -> Callable[[], None]:
     return let_go
 
 
+def pretend_results(page: Any, lines: str) -> None:
+    """As if these were a job's results, of which none comes while it is under way."""
+    page.route("**/v1/jobs/*/results", lambda route: route.fulfill(body=lines))
+    page.route("**/v1/jobs/*/results?*", lambda route: route.fulfill(body=""))
+
+
 def note_changes(page: Any, element: str) -> None:
     """Write what the element says, whenever it is set, to `window.said`."""
     page.evaluate(
