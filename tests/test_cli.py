@@ -231,6 +231,9 @@ def test_train_export_evaluate_analyze(tmp_path: Path, patterns_csv: Path) -> No
     assert [int(row["row"]) for row in answers] == list(range(84, 168))
     right = sum(row["label"] == row["predicted"] for row in answers)
     assert right / 84 == pytest.approx(figures["accuracy"])
+    unwritable = semblante(*arguments, "--answers", "/proc/answers.csv")
+    assert (unwritable.returncode, "/proc/answers.csv" in unwritable.stderr) == (1, True)
+    assert f"accuracy {figures['accuracy']:.2%}" in unwritable.stdout
 
     shown = json.loads(semblante("models", "show", model).stdout)
     assert shown["network"] == "rcnn-tiny"

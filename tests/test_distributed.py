@@ -25,6 +25,21 @@ from semblante.train.networks import build_network
 from training import QUICK, run, weights
 
 
+def in_two_processes(data: Path, out: Path, *options: object) -> None:
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
+        "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", "-m", "semblante", "train",
+        "--data", data, "--out", out, "--epochs", "1", "--batch-size", "28", "--warmup-epochs", "0",
+        "--precision", "fp32", *options,
+    ]  # fmt: skip
+    done = subprocess.run(
+        list(map(str, command)), capture_output=True, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("best epoch") == 1
+
+
 @pytest.mark.parametrize(("cover", "within"), [(0.0, 1e-3), (0.3, 0.05)])
 def test_two_processes_equal_one(
     patterns: Dataset, patterns_csv: Path, tmp_path: Path, cover: float, within: float
@@ -36,19 +51,8 @@ def test_two_processes_equal_one(
         QUICK, epochs=1, warmup_epochs=0, batch_size=28, learning_rate=0.01, cover_probability=cover
     )
     run(patterns, options, tmp_path / "one")
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
-        "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", "-m", "semblante", "train",
-        "--data", patterns_csv, "--out", tmp_path / "two", "--network", "rcnn-tiny",
-        "--epochs", "1", "--batch-size", "28", "--warmup-epochs", "0", "--precision", "fp32",
-        "--learning-rate", "0.01", "--cover-probability", cover,
-    ]  # fmt: skip
-    done = subprocess.run(
-        list(map(str, command)), capture_output=True, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("best epoch") == 1
+    options = ("--network", "rcnn-tiny", "--learning-rate", 0.01, "--cover-probability", cover)
+    in_two_processes(patterns_csv, tmp_path / "two", *options)
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     assert one.keys() == two.keys()
     for name, tensor in one.items():
@@ -58,6 +62,21 @@ def test_two_processes_equal_one(
         json.loads((tmp_path / n / "log.json").read_text())["history"][-1] for n in ("one", "two")
     ]
     assert ends[0]["public_loss"] == pytest.approx(ends[1]["public_loss"], rel=within)
+
+
+def test_two_processes_start_from_a_wider_network(
+    patterns: Dataset, patterns_csv: Path, tmp_path: Path
+) -> None:
+    alpha = 1e-7  # at which they stay where they start: dropout hides other units in each
+    options = {"network": "rcnn-slim", "initial": "rcnn-medium", "learning_rate": alpha}
+    run(patterns, replace(QUICK, epochs=1, warmup_epochs=0, **options), tmp_path / "one")
+    given = ("--network", "rcnn-slim", "--initial", "rcnn-medium", "--learning-rate", alpha)
+    in_two_processes(patterns_csv, tmp_path / "two", *given)
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    kernels = [name for name in one if name.startswith("network.") and name.endswith(".weight")]
+    assert len(kernels) > 10
+    for name in kernels:
+        assert torch.allclose(one[name], two[name], atol=1e-4), name
 
 
 def test_one_group_for_all_runs_of_a_call(tmp_path: Path) -> None:

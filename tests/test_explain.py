@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from PIL import Image, ImageDraw
 import semblante
 from conftest import EXAMPLE
 from films import canvas, write_video
+from program import PROGRAM
 from program import semblante as run
 from semblante import EMOTIONS, Analyzer, Explanation, ImageError, OptionError
 from semblante.cli.explain import explain_command
@@ -227,6 +230,19 @@ def test_pages_of_an_earlier_run_are_no_faces_and_an_empty_folder_has_none(tmp_p
         assert done.returncode == 1
         assert len(done.stdout.splitlines()) == 3
         assert "empty: no pictures in this folder" in done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a pseudoterminal")
+def test_json_goes_into_a_file_while_a_terminal_shows_that_it_works(tmp_path: Path) -> None:
+    ours, terminal = os.openpty()
+    with (tmp_path / "out.jsonl").open("w") as out:
+        command = [PROGRAM, "explain", EXAMPLE, "--format", "json"]
+        env = {**os.environ, "TERM": "xterm"}
+        assert subprocess.run(command, stdout=out, stderr=terminal, env=env).returncode == 0
+    os.close(terminal)
+    assert b"{" not in os.read(ours, 100_000)
+    os.close(ours)
+    assert json.loads((tmp_path / "out.jsonl").read_text())["error"] is None
 
 
 def test_json_and_another_emotion(tmp_path: Path) -> None:

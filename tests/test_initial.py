@@ -29,7 +29,7 @@ from semblante.train.networks import build_network
 from semblante.train.recurrent import RecurrentConvolution, RecurrentNetwork
 from semblante.train.state import load_best, load_last
 from semblante.train.widen import layer_of, read_by, widened
-from training import QUICK, Silent, assert_same, run, tiny
+from training import QUICK, Silent, Stops, assert_same, run, tiny
 
 
 def public_loss(patterns: Dataset, network: nn.Module) -> float:
@@ -247,8 +247,11 @@ def test_no_mean_with_a_run_that_was_interrupted(patterns: Dataset, tmp_path: Pa
     run(patterns, options, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         train(patterns, options, tmp_path / "cut", Presses(), source={"path": "x.csv"})
-    with pytest.raises(ModelError, match=r"cut was interrupted in epoch 2: `train --resume` first"):
-        export([tmp_path / "whole", tmp_path / "cut"], tmp_path / "mean.onnx", patterns)
+    with pytest.raises(KeyboardInterrupt):
+        train(patterns, options, tmp_path / "killed", Stops(), source={"path": "x.csv"})
+    for name in ("cut", "killed"):
+        with pytest.raises(ModelError, match=rf"{name} was interrupted in epoch 2: `train --res"):
+            export([tmp_path / "whole", tmp_path / name], tmp_path / "mean.onnx", patterns)
 
 
 def test_a_run_goes_on_from_another_folder(

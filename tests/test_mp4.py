@@ -38,6 +38,8 @@ def announcing(n: int, handler: bytes = b"vide", *, size: int = 1) -> bytes:
         announcing(60_000_000),  # of which FFmpeg makes 1.4 GB
         box(b"free", bytes(9)) + announcing(60_000_000, size=0),
         announcing(15_000_000) + announcing(15_000_000),
+        # As many fragments as a day of stream has, which are counted once each.
+        box(b"moof", box(b"traf", full_box(b"trun", 300))) * 86_400,
         box(b"ftyp", b"isom") + box(b"moof", box(b"traf", full_box(b"trun", 2_000_000_000))),
         box(b"ftyp", b"qt  ") + box(b"moov", box(b"cmov", bytes(40))),  # packed: who knows
     ],

@@ -12,10 +12,11 @@ import torch
 from program import semblante
 from semblante.data import Dataset
 from semblante.errors import OptionError, RunFolderError
+from semblante.train.loop import train
 from semblante.train.networks import build_network
 from semblante.train.objective import Objective, distillation
 from semblante.train.options import TrainOptions
-from training import QUICK, run
+from training import QUICK, Stops, assert_same, run, weights
 
 LAYERS = """
 from torch import nn
@@ -123,6 +124,24 @@ def focal(logits, targets):
     logs = logits.log_softmax(dim=1)
     return -(targets * (1 - logs.exp()) ** 2 * logs).sum(dim=1).mean()
 """
+
+
+def test_one_of_which_only_a_part_learns_goes_on(patterns: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "layers.py").write_text(LAYERS)
+    frozen = "        self.unused = nn.Linear(3, 3)\n        self.body.requires_grad_(False)\n"
+    (tmp_path / "mine.py").write_text(MINE.replace("    def forward", f"{frozen}\n    def forward"))
+    for optimiser in ("sgd", "adamw", "muon"):
+        options = replace(
+            QUICK, network=f"{tmp_path / 'mine.py'}:Mine", epochs=2, warmup_epochs=0,
+            all_steps_weight=0, optimiser=optimiser,
+        )  # fmt: skip
+        run(patterns, options, tmp_path / optimiser / "whole")
+        with pytest.raises(KeyboardInterrupt):
+            train(
+                patterns, options, tmp_path / optimiser / "cut", Stops(), source={"path": "x.csv"}
+            )
+        run(patterns, options, tmp_path / optimiser / "cut", resume=True)
+        assert_same(*(weights(tmp_path / optimiser / name) for name in ("whole", "cut")))
 
 
 def test_an_error_of_ones_own(patterns: Dataset, tmp_path: Path) -> None:

@@ -167,6 +167,9 @@ def test_what_a_later_run_cannot_do_is_said_before_the_first(
         train_released(patterns, changes, tmp_path, lambda *_: Silent(), source={})  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="FER\\+'s votes are needed"):
         train_released(patterns, SMALL, tmp_path, lambda *_: Silent(), source={})  # type: ignore[arg-type]
+    seeds = {**SMALL, "network": "rcnn-tiny", "seed": 1_000_000_000}  # the last of one run alone
+    with pytest.raises(OptionError, match="expected seed of at most"):
+        train_released(patterns, seeds, tmp_path, lambda *_: Silent(), source={})  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="patience would stop a network"):
         Notebook().train(patterns, tmp_path, patience=2)
     assert list(tmp_path.iterdir()) == []

@@ -396,7 +396,8 @@ def test_a_timeline_that_cannot_be_written_stops_nothing(tmp_path) -> None:
     assert (tmp_path / "lines" / "b.mp4.png").is_file()
     out = tmp_path / "rows.csv"
     assert run("analyze", *clips, "--timeline", tmp_path / "lines", "--out", out).returncode == 1
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "lines", "rows.csv"]
+    names = ["in", "lines", "rows.csv", "rows.csv.partial"]  # from which the plot can still be made
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
 
 
 def test_a_timeline_replaces_nothing_else_that_is_written(tmp_path) -> None:
@@ -464,10 +465,19 @@ def test_a_contact_sheet_without_faces_says_so(written: list[tuple[float, str]])
 
 def test_a_contact_sheet_that_cannot_be_written_costs_no_timeline(tmp_path) -> None:
     film = write_video(tmp_path / "film.mp4", 4, lambda _: canvas())
-    done = run("analyze", film, "--contact-sheet", "/proc/x.png", "--timeline", tmp_path / "lines")
-    assert done.returncode == 1
-    assert "/proc/x.png: cannot be written" in done.stderr
-    assert [path.name for path in (tmp_path / "lines").iterdir()] == ["film.mp4.png"]
+    sheet, lines, table = (tmp_path / name for name in ("sheet.png", "lines", "tracks.csv"))
+    out = ["--out", tmp_path / "rows.csv"]
+    given = [film, "--contact-sheet", "/proc/x.png", "--timeline", lines, "--tracks", table]
+    for more in ([], out):
+        done = run("analyze", *given, *more)
+        assert done.returncode == 1
+        assert "/proc/x.png: cannot be written" in done.stderr
+        assert [path.name for path in lines.iterdir()] == ["film.mp4.png"]
+        assert table.read_text().startswith("path,track,")
+    assert "rows.csv.partial" in done.stderr
+    assert run("analyze", film, "--contact-sheet", sheet, *out, "--resume").returncode == 0
+    assert sheet.is_file()
+    assert not Path(f"{out[1]}.partial").exists()
 
 
 def test_a_timeline_replaces_no_picture_that_is_read(tmp_path) -> None:

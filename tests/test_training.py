@@ -71,6 +71,10 @@ def test_a_state_follows_its_options() -> None:
     start, average = state.network.state_dict(), state.average.state_dict()
     assert_same(start, average)
     assert not any(parameter.requires_grad for parameter in state.average.parameters())
+    # 0.29 of 100 is less than 29 in floating point.
+    state.options = replace(options, epochs=100, mixup_until=0.29, small_until=0.29)
+    assert [state.mixes(epoch) for epoch in (29, 30)] == [True, False]
+    assert [state.side(epoch) for epoch in (29, 30)] == [24, 48]
     assert not state.bf16
     assert TrainingState(options, torch.device("cpu"), steps_per_epoch=3, bf16=True).bf16
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import shutil
 import threading
 import time
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +20,7 @@ from av import VideoFrame
 from conftest import ffmpeg, needs_ffmpeg
 from films import FPS, SIZE, canvas, write_video
 from semblante import Analyzer, ImageError, OptionError, VideoError
+from semblante.images import MAX_PIXELS
 from semblante.recognise.film import Clock, Film, _quarter_turns, usable_rate
 from semblante.recognise.video import Video
 from semblante.recognise.video_writer import VideoWriter
@@ -171,6 +174,18 @@ def test_whoever_stops_early_leaves_no_thread(moving: Path) -> None:
     next(frames)
     frames.close()
     assert set(threading.enumerate()) <= before
+
+
+def test_whoever_only_looks_whether_it_is_one_keeps_nothing(moving: Path) -> None:
+    gc.disable()  # it would free circles, some time
+    try:
+        film = Film(moving, MAX_PIXELS)
+        film.close()
+        gone = weakref.ref(film)
+        del film
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 # -- files as cameras and phones write them -----------------------------------------------------

@@ -213,6 +213,23 @@ def test_a_film_is_let_go_of_when_its_copy_is_written(tmp_path: Path) -> None:
     assert (tmp_path / "film.mp4").resolve() not in held
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="not a Linux")
+def test_a_copy_that_cannot_be_ended_is_let_go_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    writer = VideoWriter(tmp_path / "copy.mp4", 25)
+    writer.write(canvas(), 0.0)
+    monkeypatch.setattr(VideoWriter, "_take_sound", fails)
+    with pytest.raises(VideoError, match=r"copy\.mp4: cannot be written: No space left on device"):
+        writer.close(done=True)
+    assert list(tmp_path.iterdir()) == []
+    held = [str(one.readlink()) for one in Path("/proc/self/fd").iterdir() if one.is_symlink()]
+    assert not [name for name in held if name.startswith(str(tmp_path))]
+
+
 @needs_ffmpeg
 def test_sound_that_begins_so_late_that_nobody_knows_what_it_is(tmp_path: Path) -> None:
     ffmpeg(

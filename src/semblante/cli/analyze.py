@@ -274,7 +274,7 @@ def _as_they_come(work: Work, format: Format, overviews: Overviews, file: IO[str
                 kept.extend(found(tell))
             else:
                 write_text(found(tell), file, format, work.lang)
-    except KeyboardInterrupt:
+    except BaseException:
         overviews.lost()
         raise
     finally:  # the bar is gone; what there is is shown when it was interrupted, too
@@ -339,23 +339,19 @@ def _to_file(work: Work, format: Format, out: Path, journal: Journal, overviews:
             faces, showing = faces + len(analysis.faces), showing + bool(analysis.faces)
             overviews.add(number, analysis)
         overviews.write()
-        done = True
+        done = not overviews.failed
         if sys.stderr.isatty():  # where the bar was
             complain(
                 f"{out}: inputs {len(work.inputs):,}; faces {faces:,}, in {showing:,} of their "
                 f"pictures and frames; not read {failed:,}"
             )
-    except KeyboardInterrupt:
-        complain(f"interrupted: the same command with --resume goes on with {journal.path}")
-        raise
     except PermissionError as error:  # on Windows, of a table that is open in Excel
-        complain(
-            f"{error.filename or out}: is it open in another program? The same command with "
-            f"--resume goes on with {journal.path}"
-        )
+        complain(f"{error.filename or out}: is it open in another program?")
         raise
     finally:
         journal.close(done=done)
+        if not done:
+            complain(f"the same command with --resume goes on with {journal.path}")
     return failed
 
 

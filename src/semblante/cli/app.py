@@ -17,7 +17,7 @@ import typer
 import semblante
 from semblante.cli.analyze import analyze_command
 from semblante.cli.bench import bench_command
-from semblante.cli.checks import complain
+from semblante.cli.checks import complain, complain_of
 from semblante.cli.data import data_app
 from semblante.cli.evaluate import evaluate_command
 from semblante.cli.explain import explain_command
@@ -126,7 +126,7 @@ def main() -> None:
             localise_typer(language)
         command()
     except SemblanteError as error:
-        complain(str(error))
+        complain_of(error)
         sys.exit(2 if isinstance(error, OptionError) else 1)
     except BrokenPipeError:
         _end_unheard()
@@ -136,6 +136,5 @@ def main() -> None:
         if not error.filename and not _is_somewhere():
             complain("the current folder does not exist any more")
             sys.exit(1)
-        place = f"{error.filename}: " if error.filename else ""
-        complain(f"{place}{error.strerror or error}")
+        complain_of(error)
         sys.exit(1)

@@ -114,3 +114,12 @@ def complain(reason: str) -> None:
     """One line on stderr, in the language of who reads it; `printable` whatever a file's name
     holds."""
     print(f"semblante: {said(printable(reason))}", file=sys.stderr)
+
+
+def complain_of(error: Exception) -> None:
+    """As `complain`; what the system refused is said of the file that it was refused for."""
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename else ""
+        complain(f"{place}{error.strerror or error}")
+    else:
+        complain(str(error))

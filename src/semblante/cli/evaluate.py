@@ -160,6 +160,18 @@ def evaluate_command(
         evaluation = evaluate(classifier, dataset, split, model=model, **how)
         if other is not None:
             difference = compare(evaluation, evaluate(other, dataset, split, **how))
+    # First what has taken its time, lest a file that cannot be written keep it back.
+    if format == "json":
+        figures = evaluation.to_dict()
+        if difference is not None:
+            figures["against"] = {"model": against, **difference.to_dict()}
+        print(json.dumps(figures), flush=True)
+    else:
+        for line in _figures(evaluation):
+            print(translated(line, lang))
+        if difference is not None:
+            print(translated(_difference(difference, str(against)), lang))
+        _print_tables(evaluation, lang)
     if answers is not None:
         names = None if dataset.names is None else dataset.names.tolist()
         form = format_of("--answers", answers)
@@ -168,17 +180,6 @@ def evaluate_command(
         draw_confusion(evaluation, confusion, lang)
     if reliability is not None:
         draw_reliability(evaluation, reliability, lang)
-    if format == "json":
-        figures = evaluation.to_dict()
-        if difference is not None:
-            figures["against"] = {"model": against, **difference.to_dict()}
-        print(json.dumps(figures))
-        return
-    for line in _figures(evaluation):
-        print(translated(line, lang))
-    if difference is not None:
-        print(translated(_difference(difference, str(against)), lang))
-    _print_tables(evaluation, lang)
 
 
 def _print_tables(evaluation: Evaluation, lang: str) -> None:

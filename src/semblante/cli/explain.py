@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -78,24 +79,26 @@ def explain_command(
     analyzer = Analyzer(
         model, detector=detector, **detector_options(detector, min_face, min_score), head=head
     )
-    rows: list[tuple[str, ...]] = []
+    columns = ("picture", "face", "emotion", *HIDDEN.values())
+    table = new_table(*(translated(heading, lang) for heading in columns))
     failed = False
-    with Console(stderr=True).status(said("explaining")):
-        for path, explanations, error in _explained(analyzer, found, places, asked, lang):
-            if error is not None:
-                complain(error)
-                failed = True
-            if format == "json":
-                faces = [explained.to_dict() for explained in explanations]
-                print(json.dumps({"path": str(path), "faces": faces, "error": error}), flush=True)
-            else:
-                rows += _rows(path, explanations, asked, lang, read=error is None)
-    if format == "table":
-        columns = ("picture", "face", "emotion", *HIDDEN.values())
-        table = new_table(*(translated(heading, lang) for heading in columns))
-        for row in rows:
-            table.add_row(*row)
-        print_table(table)
+    stdout = sys.stdout  # where the status is on a terminal, it sends what is printed there
+    try:
+        with Console(stderr=True).status(said("explaining")):
+            for path, explanations, error in _explained(analyzer, found, places, asked, lang):
+                if error is not None:
+                    complain(error)
+                    failed = True
+                if format == "json":
+                    faces = [explained.to_dict() for explained in explanations]
+                    about = {"path": str(path), "faces": faces, "error": error}
+                    print(json.dumps(about), file=stdout, flush=True)
+                else:
+                    for row in _rows(path, explanations, asked, lang, read=error is None):
+                        table.add_row(*row)
+    finally:  # what there is is shown when it was interrupted, too
+        if format == "table":
+            print_table(table)
     if failed:
         raise typer.Exit(1)
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from semblante.cli.checks import complain, output_file, output_folder, picture_file
+from semblante.cli.checks import complain, complain_of, output_file, output_folder, picture_file
 from semblante.cli.formats import Format, format_of, write_tracks
 from semblante.cli.inputs import Clip, Input, Picture
 from semblante.errors import ImageError, VideoError
@@ -33,7 +34,6 @@ class Overview(ABC):
     def __init__(self, place: Path) -> None:
         """`place`: the file that it is, or the folder of its files."""
         self.place = place
-        self.failed = 0  # files that could not be written
 
     @abstractmethod
     def add(self, item: Input, analysis: Analysis) -> None:
@@ -41,7 +41,8 @@ class Overview(ABC):
 
     @abstractmethod
     def end(self, item: Input) -> None:
-        """No more of it will come."""
+        """No more of it will come. Raises `ImageError` or `OSError` where what is written then
+        cannot be, as `write` does."""
 
     @abstractmethod
     def write(self) -> None:
@@ -55,11 +56,7 @@ class Overviews:
         self._inputs = inputs
         self._each = each
         self._at: int | None = None  # the input at hand
-
-    @property
-    def failed(self) -> int:
-        """Files that could not be written."""
-        return sum(one.failed for one in self._each)
+        self.failed = 0  # files that could not be written
 
     def add(self, number: int, analysis: Analysis) -> None:
         """The next that was found, in the input of this number."""
@@ -70,10 +67,11 @@ class Overviews:
             one.add(self._inputs[number], analysis)
 
     def write(self) -> None:
-        """Whatever is not written yet."""
+        """Whatever is not written yet. What cannot be written keeps back nothing else: it is told
+        of, and `failed` counts it."""
         self._end()
         for one in self._each:
-            one.write()
+            self._try(one.write)
 
     def lost(self) -> None:
         """Say what an interruption leaves unwritten."""
@@ -84,8 +82,15 @@ class Overviews:
     def _end(self) -> None:
         if self._at is not None:
             for one in self._each:
-                one.end(self._inputs[self._at])
+                self._try(functools.partial(one.end, self._inputs[self._at]))
         self._at = None
+
+    def _try(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except (ImageError, OSError) as error:
+            complain_of(error)
+            self.failed += 1
 
 
 class ContactSheet(Overview):
@@ -190,11 +195,7 @@ class Timelines(Overview):
             number += 1
             place = self.place / f"{item.below.with_stem(f'{item.below.stem}-{number}')}.png"
         self._taken |= _known_as(place)
-        try:
-            save_picture(timeline(frames, self._language), place)
-        except ImageError as error:  # the videos that follow are still wanted
-            complain(str(error))
-            self.failed += 1
+        save_picture(timeline(frames, self._language), place)
 
     def write(self) -> None:
         """All are written already; says so if there was no video."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -49,6 +49,7 @@ class Film:
         self._max_pixels = max_pixels
         _check_readable(path)
         self._container: InputContainer | None = None
+        self._decoded: Generator[VideoFrame, None, None] | None = None
         try:
             # More than may be, so that those of a film that is too large are known, and told.
             self._container = open_container(path, 2 * max_pixels + 100_000)
@@ -124,7 +125,7 @@ class Film:
         which costs time. Raises `VideoError` at the end where the file breaks off."""
         clock = Clock(self.fps)
         time_s, count = 0.0, 0
-        for frame in itertools.chain([self._first], self._decoded):
+        for frame in itertools.chain([self._first], self._decoded or ()):
             time_s = clock.next(self._time_of(frame))
             count += 1
             yield time_s, functools.partial(self._pixels, frame)
@@ -140,7 +141,7 @@ class Film:
         at = frame.dts if self._container_name == "avi" else frame.pts
         return None if at is None else float(at * (self._stream.time_base or 0))
 
-    def _frames(self, container: InputContainer) -> Iterator[VideoFrame]:
+    def _frames(self, container: InputContainer) -> Generator[VideoFrame, None, None]:
         """All that can be decoded; behind damage they begin again."""
         ended = False
         for packet in packets_of(container):
@@ -192,6 +193,8 @@ class Film:
 
     def close(self) -> None:
         """Let go of the file. No thread may be decoding it."""
+        if self._decoded is not None:
+            self._decoded.close()  # it holds this film, which holds it: neither would ever go
         if self._container is not None:
             self._container.close()
 

@@ -30,7 +30,8 @@ class _Track:
     """What the tables of one say."""
 
     kinds: list[bytes] = field(default_factory=list)  # "vide", "soun", ...
-    counts: list[int] = field(default_factory=list)  # of samples
+    tables: int = 0  # that say how many samples there are
+    announced: int = 0  # samples, by all of them
     times: list[tuple[int, int]] = field(default_factory=list)  # entries, the first one's duration
 
     @property
@@ -38,8 +39,13 @@ class _Track:
         """That FFmpeg enters. Sound that is not packed has one for each of its tens of thousands of
         times a second; of those it enters a thousand at a time."""
         is_sound = b"soun" in self.kinds and b"vide" not in self.kinds
-        plain = is_sound and self.times == [(1, 1)] and len(self.counts) == 1
-        return sum(self.counts) // (1000 if plain else 1)
+        plain = is_sound and self.times == [(1, 1)] and self.tables == 1
+        return self.announced // (1000 if plain else 1)
+
+    def add(self, samples: int) -> None:
+        """So many are in a further table."""
+        self.tables += 1
+        self.announced += samples
 
 
 def check_tables(path: Path) -> None:
@@ -49,8 +55,8 @@ def check_tables(path: Path) -> None:
     with path.open("rb") as file:
         for kind, content in _boxes_of_file(file):
             _read(kind, content, tracks)
-            if sum(track.samples for track in tracks) > _MOST_SAMPLES:
-                raise VideoError(f"{path}: announces more samples than a film can have")
+    if sum(track.samples for track in tracks) > _MOST_SAMPLES:
+        raise VideoError(f"{path}: announces more samples than a film can have")
 
 
 def _boxes_of_file(file: IO[bytes]) -> Iterator[tuple[bytes, memoryview]]:
@@ -101,11 +107,11 @@ def _read(kind: bytes, content: memoryview, tracks: list[_Track], depth: int = 0
     elif kind == b"stts":
         track.times.append((_number(content, 4), _number(content, 12)))
     elif kind in (b"stsz", b"stz2"):
-        track.counts.append(_number(content, 8))
+        track.add(_number(content, 8))
     elif kind == b"trun":
-        track.counts.append(_number(content, 4))
+        track.add(_number(content, 4))
     elif kind == b"cmov":  # packed tables, as QuickTime had them long ago: nobody knows
-        track.counts.append(_MOST_SAMPLES + 1)
+        track.add(_MOST_SAMPLES + 1)
 
 
 def _number(content: memoryview, place: int) -> int:

@@ -103,16 +103,16 @@ class VideoWriter:
             if done:
                 self._take_sound(math.inf)
                 self._put(self._pictures.encode(None), self._left_s())
-            self._container.close()
-            if done:
+                self._container.close()
                 with self._beside.open("ab") as file:
                     file.write(_OWN)
                 replace_file(self._beside, self.path)
         except (OSError, av.FFmpegError) as error:
-            if done:
-                raise self._unwritten(error) from error
+            raise self._unwritten(error) from error
         finally:
             self._drop_sound()
+            with contextlib.suppress(OSError, av.FFmpegError):
+                self._container.close()  # still open where it is not wanted, or not whole
             with contextlib.suppress(OSError):  # where another program holds it
                 self._beside.unlink(missing_ok=True)
 

@@ -30,18 +30,17 @@ from semblante.train.curves import describe_confusion, diagnose, draw_curves, ru
 from semblante.train.distributed import ALONE, Processes, all_processes, check_norms
 from semblante.train.initial import network_of, start_from, weights_sha256
 from semblante.train.interrupt import interruptible
-from semblante.train.measure import autocast, logits_of, loss_and_accuracy
+from semblante.train.measure import logits_of, loss_and_accuracy
 from semblante.train.networks import build_network, check_fits, check_outputs
 from semblante.train.objective import N_EMOTIONS, Objective, class_weights, mixed
 from semblante.train.options import TrainOptions
 from semblante.train.own import absolute, own_sha256
-from semblante.train.processor import keep_freed_memory, placed, this_device, use_bf16
+from semblante.train.processor import autocast, keep_freed_memory, placed, this_device, use_bf16
 from semblante.train.reporter import Record, Reporter
 from semblante.train.run_folder import (
     CONFUSION,
     CURVES,
     LOG,
-    TAUGHT,
     RunConfig,
     begin_run,
     check_free,
@@ -49,7 +48,7 @@ from semblante.train.run_folder import (
     holds_run,
     read_end,
 )
-from semblante.train.state import Epoch, TrainingState, load_best, n_outputs
+from semblante.train.state import TrainingState, Unfinished, is_over, load_best, n_outputs
 from semblante.train.targets import kept_targets, read_estimates
 from semblante.train.views import TaughtViews, check_looks, teachers_are_needed
 
@@ -128,8 +127,7 @@ def train(
         check_norms(untrained)
     if not resume:
         check_free(run_dir)
-    if options.looks_of and not (resume and (run_dir / TAUGHT).exists()):
-        check_looks(config)
+    check_looks(run_dir, config, resume=resume)
     bf16 = processes.from_first(config.bf16 if resume else use_bf16(options.precision, device))
 
     keep_freed_memory()
@@ -147,9 +145,11 @@ def train(
         device=device,
     )
     if options.initial and run.step == 0:
-        start_from(run.network, options.initial, faces)
-        run.average.load_state_dict(run.network.state_dict())
-    # Whatever could not be done has been refused by now, and has left no folder.
+        # The average, whose norms are plain ones however many processes there are.
+        start_from(run.average, options.initial, faces)
+        run.network.load_state_dict(run.average.state_dict())
+    # Whatever could not be done has been refused by now, and has left no folder: the first process
+    # makes it when none can refuse any more.
     processes.wait()
     if not resume and processes.first:
         begin_run(run_dir, replace(config, bf16=bf16), run.network, device)
@@ -163,17 +163,17 @@ def train(
         views = TaughtViews(run_dir, faces, objective, processes, bf16=bf16, resume=resume)
     sample = Faces(_sample(training), device)
     with interruptible() as interrupted:
-        while not processes.from_first(_is_over(history, options)):
+        while not processes.from_first(is_over(history, options)):
             epoch = len(history) + 1
             if views is not None:
                 views.show(epoch, reporter, interrupted)
-            started = time.perf_counter() - run.epoch.seconds
+            started = time.perf_counter() - run.unfinished.seconds
             torch.manual_seed(options.seed * 1_000_003 + epoch)
             for losses in train_epoch(run, faces, objective, epoch, processes):
                 reporter.step(epoch, len(losses), run.steps_per_epoch, losses[-1])
                 if processes.from_first(interrupted()):
-                    run.epoch.random_state = torch.get_rng_state()
-                    run.epoch.seconds = time.perf_counter() - started
+                    run.unfinished.random_state = torch.get_rng_state()
+                    run.unfinished.seconds = time.perf_counter() - started
                     if processes.first:
                         run.save(run_dir, history)
                     raise KeyboardInterrupt
@@ -181,7 +181,7 @@ def train(
             if views is not None:
                 record["teacher_seconds"] = views.seconds(epoch)
             history.append(record)
-            run.epoch = Epoch()
+            run.unfinished = Unfinished()
             if processes.first:
                 run.save(run_dir, history)
             reporter.epoch(record)
@@ -203,10 +203,10 @@ def train_epoch(
     `epoch` counts from 1. Raises `ModelError` where the loss is no longer finite.
     """
     options = run.options
-    losses, norms = run.epoch.losses, run.epoch.gradient_norms
+    losses, norms = run.unfinished.losses, run.unfinished.gradient_norms
     run.network.train()
     for inputs, targets in faces.augmented_batches(
-        options, len(losses), run.epoch.random_state, run.side(epoch)
+        options, len(losses), run.unfinished.random_state, run.side(epoch)
     ):
         if run.mixes(epoch):
             inputs, targets = mixed(inputs, targets, options)
@@ -243,8 +243,8 @@ def _record(run: TrainingState, epoch: int, public: Faces, sample: Faces, starte
     return {
         "epoch": epoch,
         "alpha": run.optimiser.param_groups[0]["lr"],
-        "step_loss": float(np.mean(run.epoch.losses)),
-        "gradient_norm": float(np.mean(run.epoch.gradient_norms)),
+        "step_loss": float(np.mean(run.unfinished.losses)),
+        "gradient_norm": float(np.mean(run.unfinished.gradient_norms)),
         "training_loss": training_loss,
         "training_accuracy": training_accuracy,
         "public_loss": public_loss,
@@ -263,16 +263,6 @@ def votes_of_training(
         raise OptionError("FER+'s votes are needed for ferplus_weight and relabel_weight")
     votes.check_rows_of(dataset)
     return votes.where(dataset.is_in("Training"))
-
-
-def _is_over(history: list[Record], options: TrainOptions) -> bool:
-    """Have all epochs been, or has PublicTest not improved for `patience` of them?"""
-    if len(history) >= options.epochs:
-        return True
-    if options.patience == 0 or not history:
-        return False
-    best = int(np.argmax([record["public_accuracy"] for record in history]))  # for the first time
-    return len(history) - 1 - best >= options.patience
 
 
 def _check_finite(value: float, what: str, epoch: int, step: int) -> None:

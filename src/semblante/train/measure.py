@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from semblante.train.batches import Faces
 from semblante.train.objective import N_EMOTIONS
+from semblante.train.processor import autocast
 
 _BATCH: Final = 256
 
@@ -38,8 +39,3 @@ def loss_and_accuracy(logits: Tensor, faces: Faces) -> tuple[float, float]:
     logits = logits[:, :N_EMOTIONS]
     right = logits.argmax(dim=1) == faces.labels
     return float(F.cross_entropy(logits, faces.labels)), int(right.sum()) / len(faces)
-
-
-def autocast(device: torch.device, bf16: bool) -> torch.autocast:
-    """A context in which torch computes in bfloat16 what suits it, if `bf16`."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=bf16)

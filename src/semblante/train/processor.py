@@ -73,6 +73,11 @@ def placed(network: nn.Module, device: torch.device, bf16: bool) -> nn.Module:
     return network
 
 
+def autocast(device: torch.device, bf16: bool) -> torch.autocast:
+    """A context in which torch computes in bfloat16 what suits it, if `bf16`."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=bf16)
+
+
 def keep_freed_memory() -> None:
     """Let glibc's allocator keep what is freed for the next step; elsewhere nothing is done.
 

@@ -50,10 +50,12 @@ def train_released(
     relabels = changes.get("relabel_weight") != 0
     stages = {k: stage for k, stage in enumerate(RELEASED, start=1) if relabels or not stage.folds}
     kinds = [kind for stage in stages.values() for kind in stage.kinds]
+    first_seed = int(changes.get("seed", TrainOptions.seed))
+    last_seed = first_seed + max(sum(kind.runs for kind in stage.kinds) for stage in RELEASED) - 1
     for kind in kinds:
-        options = kind.options(changes)
+        options = kind.options({**changes, "seed": last_seed})
         check_fits(build_network(options.network), options, min(options.batch_size, n))
-        votes_of_training(dataset, options, votes)
+        votes_of_training(dataset, options, votes)  # raises where it needs some and there are none
         if kind.folds:
             check_folds(options, kind.folds)
     processes = all_processes()
@@ -90,8 +92,7 @@ def train_released(
         runs = [kind for kind in stage.kinds for _ in range(kind.runs)]
         for k, kind in enumerate(runs):
             folder = out / (name if len(runs) == 1 else f"{name}-{k + 1}")
-            seed = int(changes.get("seed", TrainOptions.seed)) + k
-            its_own = {"seed": seed, "initial": initial, "estimates": estimates}
+            its_own = {"seed": first_seed + k, "initial": initial, "estimates": estimates}
             options = kind.options({**changes, **its_own}, teacher)
             with titled(options, folder.name) as progress:
                 summaries[folder.name] = train(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -30,8 +31,8 @@ from semblante.train.run_folder import BEST, CHECKPOINT, LOG, holds_run, read_co
 
 
 @dataclass
-class Epoch:
-    """An epoch in which a run was interrupted, as far as it went."""
+class Unfinished:
+    """An epoch as far as it went."""
 
     losses: list[float] = field(default_factory=list)  # of each step taken
     gradient_norms: list[float] = field(default_factory=list)  # as `losses`
@@ -53,7 +54,7 @@ class TrainingState:
         self.options = options
         self.steps_per_epoch = steps_per_epoch
         self.step = 0  # steps of gradient descent taken
-        self.epoch = Epoch()  # the one that is under way
+        self.unfinished = Unfinished()  # the epoch that is under way
         self.bf16 = use_bf16(options.precision, device) if bf16 is None else bf16
         outputs = n_outputs(options)
         self.layout = quick_layout(device, self.bf16)
@@ -102,7 +103,7 @@ class TrainingState:
 
     def mixes(self, epoch: int) -> bool:
         """Whether `epoch`, counted from 1, is one in which batches may be mixed."""
-        return epoch <= self.options.mixup_until * self.options.epochs
+        return epoch <= _epochs(self.options.mixup_until, self.options)
 
     def side(self, epoch: int) -> int:
         """Of the faces in `epoch`, counted from 1, in pixels.
@@ -110,7 +111,7 @@ class TrainingState:
         Small ones first: 32 pixels are less than half the work of 48 (progressive resizing:
         Tan & Le, EfficientNetV2, ICML 2021, section 4).
         """
-        small = epoch <= self.options.small_until * self.options.epochs
+        small = epoch <= _epochs(self.options.small_until, self.options)
         return self.options.small_side if small else FACE_SIZE
 
     @torch.no_grad()
@@ -132,7 +133,7 @@ class TrainingState:
         """A checkpoint; where it is that of an epoch which just ended, the best one beside it."""
         accuracies = [record["public_accuracy"] for record in history]
         average = self.average.state_dict()
-        if not self.epoch.losses and accuracies[-1] >= max(accuracies):
+        if not self.unfinished.losses and accuracies[-1] >= max(accuracies):
             # Without times: the same weights are to be the same file.
             record = {k: v for k, v in history[-1].items() if not k.endswith("seconds")}
             best = {"network": self.options.network, "outputs": n_outputs(self.options), **record}
@@ -148,12 +149,15 @@ class TrainingState:
             **prefixed("average", average),
             **prefixed("optimiser", memory),
         }
-        if self.epoch.random_state is not None:
-            tensors["random_state"] = self.epoch.random_state
+        if self.unfinished.random_state is not None:
+            tensors["random_state"] = self.unfinished.random_state
         about = {
-            "history": history, "losses": self.epoch.losses, "norms": self.epoch.gradient_norms,
-            "seconds": self.epoch.seconds,
-        }  # fmt: skip
+            "history": history,
+            "losses": self.unfinished.losses,
+            "norms": self.unfinished.gradient_norms,
+            "seconds": self.unfinished.seconds,
+            "remembered": len(memory),  # none of what has no gradient
+        }
         save_tensors(run_dir / CHECKPOINT, tensors, about)
         write_json(run_dir / LOG, {"history": history})
 
@@ -171,22 +175,30 @@ class TrainingState:
         try:
             self.network.load_state_dict(without_prefix("network", tensors))
             self.average.load_state_dict(without_prefix("average", tensors))
-            for number, parameter in enumerate(_parameters(self.optimiser)):
+            parameters = _parameters(self.optimiser)
+            for number, kept in memory.items():
                 for kind in _remembered(self.options):
-                    if memory[number][kind].shape != parameter.shape:
+                    if kept[kind].shape != parameters[number].shape:
                         raise ValueError(f"{kind} {number} has another shape")
+            if sum(map(len, memory.values())) != about["remembered"]:
+                raise ValueError("something that the optimiser remembered is missing")
             state["state"] = memory
             self.optimiser.load_state_dict(state)
             history: list[Record] = about["history"]
-            self.epoch = Epoch(
+            self.unfinished = Unfinished(
                 about["losses"], about["norms"], tensors.get("random_state"), about["seconds"]
             )
-        except (RuntimeError, KeyError, ValueError, TypeError) as error:
+        except (RuntimeError, LookupError, ValueError, TypeError) as error:
             raise ModelError(f"{path}: not a checkpoint of this run: {_brief(error)}") from None
-        self.step = len(history) * self.steps_per_epoch + len(self.epoch.losses)
+        self.step = len(history) * self.steps_per_epoch + len(self.unfinished.losses)
         # That of the last step taken, which an epoch's record tells.
         self.set_alpha(max(0, self.step - 1))
         return history
+
+
+def _epochs(share: float, options: TrainOptions) -> float:
+    """Of all; 0.29 of 100 are 29, which is 28.999... in floating point."""
+    return round(share * options.epochs, 9)
 
 
 class _Outputs(nn.Module):
@@ -232,7 +244,7 @@ def load_best(run_dir: Path) -> tuple[nn.Module, dict[str, Any]]:
 def load_last(run_dir: Path) -> tuple[nn.Module, list[Record]]:
     """The averaged weights of a run's last epoch, in evaluation mode, and the run's history.
 
-    Raises `ModelError` where there is no such run, or it was interrupted in mid-epoch.
+    Raises `ModelError` where there is no such run, or it has not come to its end.
     """
     path = run_dir / CHECKPOINT
     tensors, about = load_tensors(path)
@@ -241,14 +253,24 @@ def load_last(run_dir: Path) -> tuple[nn.Module, list[Record]]:
         network = _built(run_dir, options.network, n_outputs(options))
         network.load_state_dict(without_prefix("average", tensors))
         history: list[Record] = about["history"]
-        begun = bool(about["losses"])
+        over = is_over(history, options)
     except (RuntimeError, KeyError) as error:
         raise ModelError(f"{path}: not a checkpoint of a run: {_brief(error)}") from None
-    if begun or not history:
+    if not over:
         raise ModelError(
             f"{run_dir} was interrupted in epoch {len(history) + 1}: `train --resume` first"
         )
     return network.eval(), history
+
+
+def is_over(history: list[Record], options: TrainOptions) -> bool:
+    """Have all epochs been, or has PublicTest not improved for `patience` of them?"""
+    if len(history) >= options.epochs:
+        return True
+    if options.patience == 0 or not history:
+        return False
+    best = int(np.argmax([record["public_accuracy"] for record in history]))  # for the first time
+    return len(history) - 1 - best >= options.patience
 
 
 def _built(run_dir: Path, name: str, outputs: int) -> nn.Module:

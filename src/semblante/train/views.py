@@ -27,9 +27,9 @@ from semblante.preprocess import standardise
 from semblante.train.batches import Faces, random_affine, warp
 from semblante.train.checkpoint import load_tensors, save_tensors
 from semblante.train.distributed import Processes
-from semblante.train.measure import autocast
 from semblante.train.objective import Objective
 from semblante.train.options import TrainOptions
+from semblante.train.processor import autocast
 from semblante.train.reporter import Reporter
 from semblante.train.run_folder import TAUGHT, RunConfig, read_config
 
@@ -40,18 +40,28 @@ _OF_LOOKS: Final = (
 )  # fmt: skip
 
 
+def _looks(run_dir: Path, options: TrainOptions, *, resume: bool) -> Path | None:
+    """The file that has what teachers say of views: that of this run, which goes on, or of the one
+    that `looks_of` names."""
+    folders = [run_dir] if resume else []
+    folders += [Path(options.looks_of)] if options.looks_of else []
+    files = [folder / TAUGHT for folder in folders if options.teacher_views]
+    return next((file for file in files if file.exists()), None)
+
+
 def teachers_are_needed(run_dir: Path, options: TrainOptions, *, resume: bool) -> bool:
-    """Must they be loaded? Not where a file has what they say of every view: that of this run,
-    which goes on, or of the one that `looks_of` names."""
-    path = (run_dir if resume else Path(options.looks_of)) / TAUGHT
-    known = options.teacher_views > 0 and (resume or options.looks_of) and path.exists()
-    return not known or len(load_tensors(path)[0]) < options.teacher_views
+    """Must they be loaded? Not where a file has what they say of every view."""
+    known = _looks(run_dir, options, resume=resume)
+    return known is None or len(load_tensors(known)[0]) < options.teacher_views
 
 
-def check_looks(ours: RunConfig) -> None:
+def check_looks(run_dir: Path, ours: RunConfig, *, resume: bool) -> None:
     """Raise `OptionError` where our teachers would say something else of our views than those of
-    the run that `looks_of` names, `ModelError` where there is none."""
+    the run that `looks_of` names, `ModelError` where there is none. A run that goes on with what it
+    has needs none."""
     place = ours.options.looks_of
+    if not place or _looks(run_dir, ours.options, resume=resume) == run_dir / TAUGHT:
+        return
     theirs = read_config(Path(place))
     if not (Path(place) / TAUGHT).exists():
         raise OptionError(f"looks_of: the teachers of {place} have not looked at any view yet")
@@ -94,12 +104,13 @@ class TaughtViews:
         # it took.
         self._said: dict[str, Tensor] = {}
         self._took_s: dict[str, float] = {}
-        looks_of, n_views = objective.options.looks_of, objective.options.teacher_views
-        if processes.from_first(resume and self._path.exists()):
+        known = _looks(run_dir, objective.options, resume=resume)
+        if processes.from_first(known == self._path):
             self._said, self._took_s = load_tensors(self._path)
-        elif looks_of:
-            said, _ = load_tensors(Path(looks_of) / TAUGHT)
-            self._said = {view: said[view] for view in map(str, range(n_views)) if view in said}
+        elif known is not None:
+            said, _ = load_tensors(known)
+            views = map(str, range(objective.options.teacher_views))
+            self._said = {view: said[view] for view in views if view in said}
             self._took_s = dict.fromkeys(self._said, 0.0)
             if processes.first:
                 save_tensors(self._path, self._said, self._took_s)
