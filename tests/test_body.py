@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from semblante.server import body
+from semblante.server.settings import Settings
 
 
 class Client:
@@ -75,6 +76,25 @@ def test_all_clients_together_send_only_so_much() -> None:
     intake.take(400)
     intake.release(600)
     intake.take(600)
+
+
+def test_a_form_counts_until_it_is_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    form = form_of(FILE)
+    sender = Client(bytes(form))
+    kind = (b"content-type", b"multipart/form-data; boundary=x")
+    sender.request.scope["headers"] = [kind]
+    left = []
+
+    def parts(*_: object) -> list[body.Upload]:
+        with pytest.raises(HTTPException) as refused:
+            sender.intake.take(1001 - len(form))
+        left.append(refused.value.status_code)
+        return [body.Upload("a.jpg", form)]
+
+    monkeypatch.setattr(body, "_parts", parts)
+    asyncio.run(body.read_uploads(sender.request, Settings(), sender.intake))
+    assert left == [503]
+    sender.intake.take(1000)
 
 
 def form_of(*parts: bytes) -> bytearray:

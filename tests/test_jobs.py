@@ -41,8 +41,8 @@ class Finds:
 
 def a_job(clip: bytes, *frames: int) -> Job:
     """That has run."""
-    job = Job("x", None)
-    Jobs(Finds(*frames), 40_000_000)._run(job, clip)  # type: ignore[arg-type]
+    job = Job("x", None, clip)
+    Jobs(Finds(*frames), 40_000_000)._run(job)  # type: ignore[arg-type]
     return job
 
 
@@ -82,12 +82,13 @@ def test_a_video_that_does_not_say_how_long_it_is(
 
 
 def test_a_video_of_too_many_frames(clip: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("semblante.server.jobs._MOST_ROWS", 2)
+    monkeypatch.setattr("semblante.server.jobs._MOST_HELD", 2)
     assert a_job(clip, 0, 1).state == "done"
     job = a_job(clip, 0, 1, 2)
-    assert (job.state, job.error, job.summing.frames) == ("failed", "more than 2 frames", 2)
+    reason = "more than 2 frames and faces"
+    assert (job.state, job.error, job.summing.frames) == ("failed", reason, 2)
     assert [(row["frame"], row["error"]) for row in job.rows] == [
-        (0, None), (1, None), (None, "more than 2 frames"),
+        (0, None), (1, None), (None, reason),
     ]  # fmt: skip
 
 
@@ -100,8 +101,8 @@ def test_a_video_that_takes_too_long(clip: bytes) -> None:
             assert video._stopped.wait(20)  # as where no frame is to be looked at for long
 
     jobs = Jobs(Slow(0, 1), 40_000_000, most_s=0.2)  # type: ignore[arg-type]
-    job = Job("x", None)
-    jobs._run(job, clip)
+    job = Job("x", None, clip)
+    jobs._run(job)
     assert (job.state, job.error) == ("failed", "took more than 0.2 s")
     assert [row["frame"] for row in job.rows] == [0, 1, None]
     wait_until(lambda: not any(isinstance(one, threading.Timer) for one in threading.enumerate()))
@@ -185,7 +186,7 @@ def test_results_go_while_jobs_are_counted(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_jobs_begin_again_after_they_were_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     ran: queue.SimpleQueue[tuple[Job, bool]] = queue.SimpleQueue()
-    monkeypatch.setattr(Jobs, "_run", lambda _, job, data: ran.put((job, job.data is None)))
+    monkeypatch.setattr(Jobs, "_analyze", lambda _, job, path: ran.put((job, job.data is None)))
     jobs = Jobs(Finds(), 1)  # type: ignore[arg-type]
     for _ in range(2):
         job = jobs.start(b"video", None)
@@ -197,7 +198,7 @@ def test_jobs_begin_again_after_they_were_closed(monkeypatch: pytest.MonkeyPatch
 def test_a_forgotten_job_never_has_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     begun: queue.SimpleQueue[Job] = queue.SimpleQueue()
     go_on = threading.Event()
-    monkeypatch.setattr(Jobs, "_run", lambda _, job, data: begun.put(job) or go_on.wait())
+    monkeypatch.setattr(Jobs, "_run", lambda _, job: begun.put(job) or go_on.wait())
     jobs = Jobs(Finds(), 1)  # type: ignore[arg-type]
     first, second, third = (jobs.start(b"video", None) for _ in range(3))
     assert begun.get(timeout=60) is first
@@ -278,9 +279,9 @@ def test_a_video_that_nobody_asks_about_stops_though_no_other_comes(
 ) -> None:
     monkeypatch.setattr("semblante.server.jobs._UNASKED_S", 0.0)
     jobs = Jobs(Finds(0, 1, 2), 40_000_000)  # type: ignore[arg-type]
-    job = Job("x", None)
+    job = Job("x", None, clip)
     jobs._jobs = {"x": job}
-    jobs._run(job, clip)
+    jobs._run(job)
     assert (job.cancelled, job.rows, jobs.get("x")) == (True, [], None)
 
 

@@ -53,6 +53,90 @@ def test_the_camera_live(page: Any, tmp_path: Path) -> None:
     assert page.get_by_role("button", name="Start the camera").is_visible()
 
 
+def test_one_sees_oneself_as_in_a_mirror(page: Any) -> None:
+    """Eileen Collins's face is left of the middle of what the camera films."""
+    page.get_by_role("button", name="Start the camera").click()
+    one_face(page)
+    row = page.evaluate(
+        "import(new URL('state.js', document.baseURI)).then(({ state }) => state.shown)"
+    )
+    left, _, wide, _ = row["faces"][0]["box"]
+    assert left + wide / 2 < 0.48 * row["width"]
+
+    def middle() -> float:
+        """Of what is drawn, as a share of the width."""
+        return page.evaluate(
+            """() => { const c = document.getElementById('boxes');
+            const { data } = c.getContext('2d').getImageData(0, 0, c.width, c.height);
+            let [sum, n] = [0, 0];
+            for (let i = 3; i < data.length; i += 4) {
+              if (data[i]) { sum += (i >> 2) % c.width; n += 1; }
+            }
+            return sum / n / c.width; }"""
+        )
+
+    assert middle() > 0.52
+    assert "matrix(-1, 0, 0, 1, 0, 0)" in page.evaluate(
+        "getComputedStyle(document.getElementById('video')).transform"
+    )
+    page.get_by_role("button", name="Stop the camera").click()
+    page.locator("#picture:not(.hidden)").wait_for()
+    assert middle() < 0.48  # a picture is as others see one
+
+
+def test_another_camera_can_be_chosen(page: Any) -> None:
+    """As a telephone has, whose second one looks the other way."""
+    page.evaluate(
+        """() => { const media = navigator.mediaDevices;
+        const real = media.getUserMedia.bind(media); window.asked = [];
+        media.getUserMedia = async ({ video }) => {
+          window.asked.push(video.deviceId?.exact ?? null);
+          if (video.deviceId?.exact === 'gone') throw new DOMException('', 'OverconstrainedError');
+          const stream = await real({ video: { width: video.width } });
+          const back = video.deviceId?.exact === 'back';
+          stream.getVideoTracks()[0].getSettings = () => (
+            { deviceId: back ? 'back' : 'front', facingMode: back ? 'environment' : 'user' });
+          return stream; };
+        media.enumerateDevices = async () => ['Front', 'Back', 'Gone'].map((label) => (
+          { kind: 'videoinput', label, deviceId: label.toLowerCase() })); }"""
+    )
+    which = page.get_by_label("Which camera")
+    assert which.is_hidden()
+    page.get_by_role("button", name="Start the camera").click()
+    one_face(page)
+    assert which.locator("option").all_inner_texts() == ["Front", "Back", "Gone"]
+    assert which.input_value() == "front"
+    which.select_option("Back")
+    until(page, "window.asked.length === 2")
+    one_face(page)
+    assert which.input_value() == "back"
+    assert page.locator("#video.mirrored").count() == 0
+    which.select_option("Gone")
+    page.get_by_role("alert").filter(has_text="it could not be started.").wait_for()
+    page.get_by_role("button", name="Start the camera").click()
+    one_face(page)
+    assert page.evaluate("window.asked") == [None, "back", "gone", None]
+
+
+def test_a_telephone_stays_awake_while_the_camera_is_on(page: Any) -> None:
+    page.evaluate(
+        """() => { window.locks = []; Object.defineProperty(navigator, 'wakeLock', { value: {
+        request: async () => { const lock = { held: true, release() { this.held = false; } };
+          window.locks.push(lock); return lock; } } }); }"""
+    )
+    page.get_by_role("button", name="Start the camera").click()
+    one_face(page)
+    assert page.evaluate("window.locks.map((lock) => lock.held)") == [True]
+    page.evaluate(
+        "document.dispatchEvent(new Event('visibilitychange'))"
+    )  # it was lost, and is back
+    page.get_by_role("button", name="Stop the camera").click()
+    until(page, "!window.locks.at(-1).held")
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    page.wait_for_timeout(200)
+    assert page.evaluate("window.locks.length") == 2
+
+
 def test_a_tab_in_the_background_goes_on_in_front(page: Any) -> None:
     page.get_by_role("button", name="Start the camera").click()
     one_face(page)

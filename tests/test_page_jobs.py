@@ -295,6 +295,8 @@ def test_reasons_of_the_server_in_spanish(page: Any, tmp_path: Path) -> None:
     alert.filter(has_text="No se puede leer: no es una imagen o un video").wait_for(timeout=20_000)
     page.problems.clear()
     pretend_results(page, "")
-    pretend(page, {"state": "failed", "error": "more than 200000 frames"})
+    pretend(page, {"state": "failed", "error": "more than 400000 frames and faces"})
     page.set_input_files("#file", film(tmp_path / "film.webm", 1))
-    alert.filter(has_text="No se puede leer: tiene demasiados fotogramas.").wait_for(timeout=20_000)
+    alert.filter(has_text="No se puede leer: tiene demasiados fotogramas o rostros.").wait_for(
+        timeout=20_000
+    )

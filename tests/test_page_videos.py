@@ -127,6 +127,11 @@ def test_who_wants_no_motion_starts_a_film_by_hand(page: Any, tmp_path: Path) ->
     page.wait_for_timeout(500)
     assert page.evaluate("document.getElementById('video').paused")
     assert page.evaluate("document.getElementById('video').currentTime") == 0
+    # As large as the film is by now, and not as the element was before it came.
+    video, boxes = (page.locator(f"#{name}").bounding_box() for name in ("video", "boxes"))
+    assert boxes["width"] == pytest.approx(video["width"], abs=1)
+    drawn = page.evaluate("document.getElementById('boxes').width")
+    assert drawn == pytest.approx(video["width"], abs=1)
     page.evaluate("document.getElementById('video').play()")
     until(page, "document.getElementById('video').ended")
 
@@ -189,6 +194,30 @@ def test_the_timeline_shows_who_is_seen_longest(page: Any, tmp_path: Path) -> No
     playwright.expect(page.locator("#tracks li")).to_have_count(0)
 
 
+def test_a_click_on_the_timeline_shows_that_moment(page: Any, tmp_path: Path) -> None:
+    page.emulate_media(reduced_motion="reduce")
+    page.set_input_files("#file", film(tmp_path / "film.webm", 6))
+    one_face(page)
+    timeline, line = page.locator("#timeline"), page.locator("#moment")
+    place = timeline.bounding_box()
+    timeline.click(position={"x": 0.5 * place["width"], "y": 20})
+    until(page, "!document.getElementById('video').seeking")
+    now = page.evaluate("document.getElementById('video').currentTime")
+    assert now == pytest.approx(2.95, abs=0.1)  # of 5.9 seconds from the first frame to the last
+    until(page, "!document.getElementById('moment').classList.contains('hidden')")
+    middle = place["x"] + 0.5 * place["width"]
+    assert line.bounding_box()["x"] == pytest.approx(middle, abs=0.02 * place["width"])
+    page.set_viewport_size({"width": 900, "height": 900})  # the timeline is drawn anew
+    page.wait_for_timeout(200)
+    place = timeline.bounding_box()
+    middle = place["x"] + 0.5 * place["width"]
+    assert line.bounding_box()["x"] == pytest.approx(middle, abs=0.02 * place["width"])
+    page.get_by_role("button", name="Start the camera").click()
+    one_face(page)
+    timeline.click(position={"x": 0.5 * place["width"], "y": 20})
+    assert "hidden" in line.get_attribute("class")
+
+
 def test_in_full_screen_the_boxes_stay_on_the_faces(page: Any, tmp_path: Path) -> None:
     """Shown here with room on both sides, which must not widen the boxes."""
     page.set_viewport_size({"width": 900, "height": 400})
@@ -208,8 +237,18 @@ def test_in_full_screen_the_boxes_stay_on_the_faces(page: Any, tmp_path: Path) -
     for column in (left, right):
         assert yellow[top + 10 : top + 110, round(column) - 3 : round(column) + 4].any(axis=1).all()
     assert not yellow[:, : round(left) - 5].any()
+    # And what is wrong is seen there.
+    page.evaluate(
+        """import(new URL('messages.js', document.baseURI))
+        .then(({ complain }) => complain(() => 'Something is wrong.'))"""
+    )
+    assert page.evaluate(
+        "document.getElementById('stage').contains(document.getElementById('error'))"
+    )
+    assert page.get_by_role("alert").filter(has_text="Something is wrong.").is_visible()
     page.evaluate("document.exitFullscreen()")
     until(page, "document.activeElement?.id === 'large'")
+    assert page.evaluate("document.getElementById('error').parentElement.className") == "view"
 
 
 def test_faces_are_said_by_their_numbers_and_at_once_in_another_language(

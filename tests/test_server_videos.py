@@ -21,7 +21,8 @@ pytest.importorskip("fastapi")
 from starlette.testclient import TestClient
 
 from api import figure, finished, small
-from semblante.server.jobs import Jobs
+from semblante.server.jobs import Job, Jobs
+from semblante.server.videos import _fetched
 
 
 def test_a_video_is_a_job(client: TestClient, clip: bytes) -> None:
@@ -157,6 +158,16 @@ def test_only_so_many_videos(analyzer: Analyzer, monkeypatch: pytest.MonkeyPatch
     gone = client.get(f"/v1/jobs/{ids[0]}/tracks")
     assert (gone.status_code, "send the video again" in gone.json()["error"]) == (410, True)
     assert client.get("/v1/jobs/another").status_code == 404
+
+
+def test_only_who_has_all_results_has_fetched_them() -> None:
+    job = Job("x", None, rows=[{"frame": n} for n in range(1200)])
+    broken = _fetched(job)
+    assert next(broken).count("\n") == 500
+    broken.close()  # as where a connection breaks
+    assert not job.fetched
+    assert "".join(_fetched(job)).count("\n") == 1200
+    assert job.fetched
 
 
 def test_a_cancelled_video_holds_nothing(analyzer: Analyzer, clip: bytes) -> None:

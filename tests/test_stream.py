@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -60,6 +61,24 @@ def test_a_frame_that_nobody_waits_for_disturbs_no_other(monkeypatch: pytest.Mon
         # Each time the loop notes whether the thread is done.
         wait_until(lambda: client.get("/healthz") and not app.state.is_busy())
     assert followed == []
+
+
+def test_a_server_that_takes_long_does_not_take_its_client_for_silent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who waits for an answer sends nothing meanwhile."""
+    monkeypatch.setattr("semblante.server.stream._SILENCE_S", 0.5)
+    monkeypatch.setattr(Following, "faces", lambda *_: time.sleep(1) or ())
+    with (
+        TestClient(create_app(Settings(), Analyzer()), base_url=HERE) as client,
+        client.websocket_connect(STREAM) as stream,
+    ):
+        for number in range(2):
+            stream.send_bytes(EXAMPLE.read_bytes())
+            assert stream.receive_json()["frame"] == number
+        with pytest.raises(WebSocketDisconnect) as ended:
+            stream.receive_json()
+    assert (ended.value.code, ended.value.reason) == (1001, "nothing came for a while")
 
 
 def test_frames_that_come_too_fast_are_dropped(client: TestClient) -> None:

@@ -29,7 +29,7 @@ class Upload:
 
 
 class Intake:
-    """Bytes of bodies that are still on their way, of all clients together."""
+    """Bytes of bodies that are still on their way, or taken apart, of all clients together."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -66,7 +66,11 @@ async def read_uploads(request: Request, settings: Settings, intake: Intake) -> 
         return [Upload(None, body)]
     # On a thread: large ones take a while, in which others are answered.
     boundary = options.get(b"boundary", b"")
-    uploads = await asyncio.to_thread(_parts, body, boundary, settings.max_pictures)
+    intake.take(len(body))  # of which there is a copy, and its parts, meanwhile
+    try:
+        uploads = await asyncio.to_thread(_parts, body, boundary, settings.max_pictures)
+    finally:
+        intake.release(len(body))
     # A browser sends a field in which no file was chosen as one without name and content.
     uploads = [one for one in uploads if one.data or one.name != ""]
     if not uploads:

@@ -29,7 +29,7 @@ _SWEEP_S: Final = 30.0  # between two looks for those whose time is over
 _REMEMBERED: Final = 1000  # jobs that were dropped
 _GOODBYE_S: Final = 5.0  # in which the video at hand must let go when the server ends
 _MOST_JOBS: Final = 8  # under way, waiting, or done and kept
-_MOST_ROWS: Final = 200_000
+_MOST_HELD: Final = 400_000  # frames and faces of one, together
 _LOG: Final = logging.getLogger(__name__)
 
 
@@ -45,12 +45,18 @@ class Job:
     progress: float = 0.0  # 0..1
     # A frame each; where the video could not be read to its end, one more that says why.
     rows: list[dict[str, Any]] = field(default_factory=list)
+    held: int = 0  # rows, and faces in them
     summing: Summing = field(default_factory=Summing, repr=False)
     error: str | None = None
     ended: float | None = None
     asked: float = field(default_factory=time.monotonic)  # about it, the last time
     fetched: bool = False  # what it found
     cancelled: bool = False
+
+    def take_data(self) -> bytes | bytearray:
+        """The video, which is held no longer."""
+        data, self.data = self.data, None
+        return data or b""
 
     def to_dict(self) -> dict[str, Any]:
         """All but what it found."""
@@ -181,17 +187,16 @@ class Jobs:
                 continue
             if job is None:
                 return
-            data, job.data = job.data, None
-            if data is not None:
-                self._run(job, data)
+            if job.data is not None:
+                self._run(job)
             else:
                 self._count_ended("cancelled")  # before it was its turn
-            del job, data  # while it waits for the next, nothing of this one is held
+            del job  # while it waits for the next, nothing of this one is held
 
-    def _run(self, job: Job, data: bytes | bytearray) -> None:
+    def _run(self, job: Job) -> None:
         job.state = "running"
         try:
-            with _as_file(data) as path:
+            with _as_file(job.take_data()) as path:
                 self._analyze(job, path)
             job.state, job.progress = "done", 1.0
         except VideoError as error:
@@ -221,8 +226,9 @@ class Jobs:
                 self._sweep()
                 if job.cancelled:
                     return
-                if len(job.rows) >= _MOST_ROWS:
-                    raise VideoError(f"video: more than {_MOST_ROWS} frames")
+                job.held += 1 + len(analysis.faces)
+                if job.held > _MOST_HELD:
+                    raise VideoError(f"video: more than {_MOST_HELD} frames and faces")
                 job.rows.append({**analysis.to_dict(), "path": None})
                 job.summing.add(replace(analysis, path=None))
                 if announced and analysis.frame is not None:
@@ -257,6 +263,7 @@ def _as_file(data: bytes | bytearray) -> Iterator[str]:
         try:
             with os.fdopen(os.dup(number), "wb") as file:
                 file.write(data)
+            del data  # or it would be held twice
             yield f"/proc/{os.getpid()}/fd/{number}"
         finally:
             os.close(number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 import time
 from collections.abc import Callable
@@ -58,20 +59,19 @@ async def stream(
     """
     await accept(websocket)
     following = Following(
-        analyzer.detector, analyzer.classifier, Tracker(), mirrored=analyzer.mirrored,
+        analyzer.detector, analyzer.classifier, Tracker(),
         look_every_s=0.1, search_every_s=0.4, search_side=_SEARCH_SIDE,
     )  # fmt: skip
-    latest: asyncio.Queue[tuple[int, bytes]] = asyncio.Queue(1)
+    latest: asyncio.Queue[tuple[int, bytes] | Exception] = asyncio.Queue(1)
     reader = asyncio.create_task(_read(websocket, latest, settings.max_frame))
     last, started = -1, time.monotonic()
     try:
         while True:
-            waiting = asyncio.create_task(latest.get())
-            done, _ = await asyncio.wait({waiting, reader}, return_when=asyncio.FIRST_COMPLETED)
-            if waiting not in done:
-                waiting.cancel()
-                reader.result()  # raises what ended it
-            number, data = waiting.result()
+            async with asyncio.timeout(_SILENCE_S):  # from the answer on: clients wait for it
+                came = await latest.get()
+            if isinstance(came, Exception):
+                raise came
+            number, data = came
             time_s = time.monotonic() - started
             try:
                 found = await workers.run(partial(_faces, data, following, time_s, settings))
@@ -92,23 +92,33 @@ async def stream(
         reader.cancel()
 
 
-async def _read(websocket: WebSocket, latest: asyncio.Queue[tuple[int, bytes]], limit: int) -> None:
-    """Put each frame where the one before may still lie, and replace that."""
-    number = 0
-    while True:
-        async with asyncio.timeout(_SILENCE_S):
-            message = await websocket.receive()
-        if message["type"] == "websocket.disconnect":
-            raise WebSocketDisconnect(message.get("code", 1000))
-        data = message.get("bytes")
-        if not data:
-            raise _NotAFrameError(1003, "expected pictures as binary messages")
-        if len(data) > limit:
-            raise _NotAFrameError(1009, f"a frame of more than {limit} bytes")
+async def _read(
+    websocket: WebSocket, latest: asyncio.Queue[tuple[int, bytes] | Exception], limit: int
+) -> None:
+    """Put each frame where the one before may still lie, and replace that; at last what ends it."""
+    came: tuple[int, bytes] | Exception
+    for number in itertools.count():
+        try:
+            came = number, await _frame(websocket, limit)
+        except Exception as end:
+            came = end
         if latest.full():
             latest.get_nowait()
-        latest.put_nowait((number, data))
-        number += 1
+        latest.put_nowait(came)
+        if isinstance(came, Exception):
+            return
+
+
+async def _frame(websocket: WebSocket, limit: int) -> bytes:
+    message = await websocket.receive()
+    if message["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect(message.get("code", 1000))
+    data: bytes | None = message.get("bytes")
+    if not data:
+        raise _NotAFrameError(1003, "expected pictures as binary messages")
+    if len(data) > limit:
+        raise _NotAFrameError(1009, f"a frame of more than {limit} bytes")
+    return data
 
 
 def _faces(

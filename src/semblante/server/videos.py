@@ -91,10 +91,9 @@ def videos(settings: Settings, jobs: Jobs, intake: Intake) -> APIRouter:
         They are kept for ten minutes, less where newer jobs need the room: those of jobs that were
         fetched once go first, then those that nobody asked about for a minute."""
         job = _known(jobs, id) if first is not None else _ended(jobs, id)
-        if first is None:  # or its client may not know yet that it has ended
-            job.fetched = True
-        rows = job.rows[first:]  # as they are now: it may go on
-        return StreamingResponse(_in_pieces(rows), media_type="application/x-ndjson")
+        # As they are now: it may go on, and its client not know yet that it has ended.
+        rows = _fetched(job) if first is None else _in_pieces(job.rows[first:])
+        return StreamingResponse(rows, media_type="application/x-ndjson")
 
     @router.get(
         "/v1/jobs/{id}/tracks",
@@ -126,6 +125,12 @@ def _in_pieces(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     """JSON lines, many at a time: each piece costs a change of threads."""
     for first in range(0, len(rows), _ROWS_AT_ONCE):
         yield "".join(json.dumps(row) + "\n" for row in rows[first : first + _ROWS_AT_ONCE])
+
+
+def _fetched(job: Job) -> Iterator[str]:
+    """All its rows; only who takes the last of them has them."""
+    yield from _in_pieces(job.rows)
+    job.fetched = True
 
 
 def _known(jobs: Jobs, id: str) -> Job:

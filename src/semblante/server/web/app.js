@@ -1,7 +1,7 @@
 // The page: camera, picture or video -> the server on this machine -> boxes, bars, a timeline. Here is what
 // happens when; camera.js and files.js do it.
 
-import { startCamera, stopCamera } from "./camera.js";
+import { startCamera, stopCamera, takeCamera } from "./camera.js";
 import { $, retell } from "./elements.js";
 import { openFiles } from "./files.js";
 import { sayAgain } from "./messages.js";
@@ -11,7 +11,7 @@ import { drawBoxes, drawTimeline, showResult, speakAtOnce } from "./results.js";
 import { begin } from "./run.js";
 import { saveCsv, saveJson, savePicture } from "./saving.js";
 import { state } from "./state.js";
-import { leaveJob } from "./videos.js";
+import { leaveJob, seek } from "./videos.js";
 import { EMOTIONS, name, speakIn, spoken, text } from "./words.js";
 
 // -- the camera, files, and what is saved of them -------------------------------------------------
@@ -41,6 +41,9 @@ $("cancel").onclick = () => {
   else begin();
   retell($("aloud"), text("cancelled"));
 };
+$("hint").onclick = () => $("file").click();
+$("cameras").onchange = (event) => takeCamera(event.target.value);
+$("timeline").onclick = (event) => seek(event.offsetX / event.target.clientWidth);
 $("save-json").onclick = saveJson;
 $("save-csv").onclick = saveCsv;
 $("save-picture").onclick = savePicture;
@@ -52,8 +55,13 @@ $("large").onclick = () => $("stage").requestFullscreen();
 for (const change of ["resize", "fullscreenchange"]) {
   window.addEventListener(change, () => { if (state.shown) drawBoxes(state.shown); drawTimeline(); });
 }
+new ResizeObserver(() => { if (state.shown) drawBoxes(state.shown); }).observe($("boxes")); // a video is there
 $("stage").addEventListener("fullscreenchange", (event) => {
-  if (event.target === $("stage") && !document.fullscreenElement) $("large").focus(); // leaving it drops the focus
+  if (event.target !== $("stage")) return;
+  // What is wrong is to be seen there too.
+  if (document.fullscreenElement) $("stage").append($("error"));
+  else $("summary").after($("error"));
+  if (!document.fullscreenElement) $("large").focus(); // leaving it drops the focus
 });
 window.addEventListener("hashchange", () => location.reload()); // another token
 window.addEventListener("pagehide", leaveJob);

@@ -1,7 +1,8 @@
 // The camera, live: its frames go to the server one by one, and each answer is shown as it comes.
 
 import { busy, call, isUp, openStream, RETRY_MS, retrying } from "./api.js";
-import { $ } from "./elements.js";
+import { stayAwake } from "./awake.js";
+import { $, reveal } from "./elements.js";
 import { complain, say, withdraw } from "./messages.js";
 import { drawTimeline, keepResult, showNothing, showResult } from "./results.js";
 import { begin } from "./run.js";
@@ -14,24 +15,29 @@ const SILENT_MS = 5000; // after so long without an answer the page says so
 // After so many of these it tries another connection: a server that works answers within a minute.
 const MOST_SILENCES = 13;
 
+let chosen = null; // the id of the camera that is wanted, where there are several
+
 // -- on and off ---------------------------------------------------------------------------------
 
 export async function startCamera() {
   const signal = begin();
   const video = $("video");
   let media;
+  const ended = new AbortController();
   const focused = document.activeElement === $("camera"); // which a disabled button loses
   $("camera").disabled = true; // a second click would ask for a second stream
   // Nor does a question that nobody answers ever end, when the page has turned to something else.
   signal.addEventListener("abort", () => { $("camera").disabled = false; });
   try {
     if (!navigator.mediaDevices) throw new DOMException("", "Insecure");
-    media = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 640 } } });
+    const wanted = chosen ? { deviceId: { exact: chosen } } : {};
+    media = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 640 }, ...wanted } });
     if (!signal.aborted) {
       video.srcObject = media;
       await video.play();
     }
   } catch (error) {
+    chosen = null; // which may be gone
     const cause = () => text("refused")[error.name] ?? text("refused").other;
     if (!signal.aborted) complain(() => text("denied") + cause());
   } finally {
@@ -42,23 +48,46 @@ export async function startCamera() {
     media?.getTracks().forEach((track) => track.stop());
     return;
   }
+  const [track] = media.getVideoTracks();
+  const { facingMode, deviceId } = track.getSettings();
+  // As a mirror shows one, unless it looks the other way.
+  const mirrored = facingMode !== "environment";
+  video.classList.toggle("mirrored", mirrored);
   putOnStage(video);
   const camera = state.live = {
-    media, signal, socket: null, silences: 0,
+    media, signal, mirrored, ended, socket: null, silences: 0,
     next: 0, sent: new Map(), // a frame's number, and when those that are not answered yet were taken
     delays: [], answeredAt: [], // for whoever measures
   };
   $("camera").textContent = text("stop");
   // Unplugged, or taken back by the person.
-  media.getVideoTracks()[0].onended = () => {
+  track.onended = () => {
     if (state.live === camera) { stopCamera(); complain(() => text("gone")); }
   };
+  stayAwake(ended.signal);
   connect(camera);
+  await offerCameras(deviceId);
+}
+
+// Where there are several, as of a telephone: which? Their names are told to who may use one.
+async function offerCameras(used) {
+  const known = await navigator.mediaDevices.enumerateDevices().catch(() => []);
+  const cameras = known.filter(({ kind, deviceId }) => kind === "videoinput" && deviceId);
+  $("cameras").replaceChildren(...cameras.map(({ label, deviceId }, number) =>
+    new Option(label || number + 1, deviceId, false, deviceId === used)));
+  reveal("which", cameras.length > 1);
+}
+
+export function takeCamera(deviceId) {
+  chosen = deviceId;
+  stopCamera();
+  startCamera();
 }
 
 export function stopCamera() {
   if (!state.live) return;
-  const { media, socket, watchdog } = state.live;
+  const { media, socket, watchdog, ended } = state.live;
+  ended.abort();
   clearTimeout(watchdog);
   state.live = null;
   socket?.close();

@@ -1,7 +1,7 @@
 // The faces of a result, beside the picture: a bar for each emotion, and, for who asks, what speaks for
 // the likeliest.
 
-import { call } from "./api.js";
+import { call, checkReadable, describeFailure } from "./api.js";
 import { $, retell } from "./elements.js";
 import { complain, withdraw } from "./messages.js";
 import { numberOf, paintEvidence } from "./painting.js";
@@ -95,6 +95,7 @@ async function askForEvidence(number) {
   aloud("explaining");
   showBars(state.shown.faces);
   try {
+    await checkReadable(asked.file);
     const found = await call(`v1/explain?face=${number + 1}`,
       { method: "POST", body: asked.file, signal: asked.signal });
     asked.explained.set(number, found); // it may be shown again
@@ -102,7 +103,7 @@ async function askForEvidence(number) {
     withdraw("evidence");
     aloud("explained");
   } catch (error) {
-    const refusal = error.translated ? () => text("refusal") + error.translated() : () => text("lost");
+    const refusal = error.translated ? () => text("refusal") + error.translated() : () => describeFailure(error);
     if (state.shownStill !== asked || state.requestedStill !== asked) return;
     complain(refusal, "evidence");
     aloud(null);

@@ -98,6 +98,12 @@ function paintsLarge() {
   return largeIsPainted;
 }
 
+// As one sees oneself in a mirror: the result of a picture that is shown so.
+export const inMirror = (result) => ({ ...result, faces: result.faces.map((face) => {
+  const [left, top, wide, tall] = face.box;
+  return { ...face, box: [result.width - left - wide, top, wide, tall] };
+}) });
+
 // As large as the result says; without a source it is empty. Returns the pen.
 export function paintPicture(canvas, source, { width, height }) {
   canvas.width = width;
@@ -112,10 +118,13 @@ export function paintPicture(canvas, source, { width, height }) {
 export function paintBoxes(pen, result, scale) {
   pen.font = `600 ${Math.round(15 * scale)}px system-ui, sans-serif`;
   pen.textBaseline = "top";
-  pen.lineWidth = Math.max(2, 3 * scale);
-  for (const face of result.faces) {
-    pen.strokeStyle = COLOURS[face.emotion];
-    pen.strokeRect(...face.box);
+  const line = Math.max(2, 3 * scale);
+  for (const face of result.faces) { // with a dark edge, or on a white wall grey and yellow would be lost
+    for (const [colour, width] of [["#000", line + 2 * scale], [COLOURS[face.emotion], line]]) {
+      pen.strokeStyle = colour;
+      pen.lineWidth = width;
+      pen.strokeRect(...face.box);
+    }
   }
   const tall = 21 * scale;
   const faces = result.faces.map((face) => face.box);

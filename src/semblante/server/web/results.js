@@ -4,7 +4,7 @@
 import { $, retell } from "./elements.js";
 import { showBars } from "./faces.js";
 import { complain, say } from "./messages.js";
-import { resized, longestSeen, numberOf, paintBoxes, paintTimeline } from "./painting.js";
+import { inMirror, longestSeen, numberOf, paintBoxes, paintTimeline, resized } from "./painting.js";
 import { forgetWhatWasTold, tellChanges } from "./spoken.js";
 import { state } from "./state.js";
 import { EMOTIONS, name, percent, spoken, text } from "./words.js";
@@ -14,6 +14,8 @@ const SURE = 0.5;
 const KEPT_ROWS = 20000; // results of the camera that can be saved
 const KEPT_S = 60; // seconds of the camera that the timeline shows
 
+let span = { start: 0, seconds: 1 }; // of the timeline
+let moment = null; // of it, that a video shows
 let lastSpokenAt = -Infinity; // when the summary was last said
 let lastSpoken = ""; // and its language and emotions
 
@@ -66,14 +68,16 @@ export function speakAtOnce() {
 }
 
 export function drawBoxes(result) {
-  const large = resized(result);
+  const large = resized(state.live?.mirrored ? inMirror(result) : result);
   const canvas = $("boxes");
-  canvas.width = large.width;
-  canvas.height = large.height;
+  // In full screen there is room beside the picture, or above. Pixels of the screen for one of the picture's:
+  const shown = Math.min(canvas.clientWidth / large.width, canvas.clientHeight / large.height) || 1;
+  const fine = shown * (window.devicePixelRatio || 1);
+  canvas.width = Math.round(large.width * fine);
+  canvas.height = Math.round(large.height * fine);
   const pen = canvas.getContext("2d");
-  // In full screen there is room beside the picture, or above.
-  const scale = Math.max(large.width / canvas.clientWidth, large.height / canvas.clientHeight);
-  paintBoxes(pen, large, Number.isFinite(scale) ? scale : 1);
+  pen.scale(fine, fine);
+  paintBoxes(pen, large, 1 / shown);
 }
 
 // -- those that are kept ------------------------------------------------------------------------
@@ -91,7 +95,7 @@ export function keepResult(result) {
 
 export function offerSaving(yes) {
   for (const id of ["save-json", "save-csv"]) $(id).disabled = !yes;
-  if (!yes || !state.album) $("save-picture").disabled = !yes; // of several it depends on which is shown
+  if (!yes || state.live) $("save-picture").disabled = !yes; // another one when it is seen
 }
 
 export function drawTimeline() {
@@ -101,12 +105,26 @@ export function drawTimeline() {
   canvas.ariaHidden = timed.length ? null : "true";
   canvas.setAttribute("aria-label", "");
   listTracks(state.live || state.growing ? [] : timed); // they would change under one's eyes
+  if (!timed.length || state.live || state.growing) showMoment(null);
   if (!timed.length) return;
   const end = timed.at(-1).time_s;
   const start = state.live ? Math.max(0, end - KEPT_S) : timed[0].time_s;
   paintTimeline(canvas, timed.filter((row) => row.time_s >= start), start, end);
+  span = { start, seconds: Math.max(1, end - start) };
+  showMoment(moment);
   canvas.setAttribute("aria-label", `${text("time")}: ${start.toFixed(0)} - ${end.toFixed(0)} s`);
 }
+
+// Where a video is, as a line over the timeline; null: nowhere.
+export function showMoment(time) {
+  moment = time;
+  const share = time === null ? -1 : (time - span.start) / span.seconds;
+  $("moment").classList.toggle("hidden", share < 0 || share > 1);
+  $("moment").style.left = `${100 * share}%`;
+}
+
+// The time, in seconds, of a place so far across the timeline, 0..1.
+export const momentAt = (share) => span.start + share * span.seconds;
 
 // What the timeline shows, in words: how much of the time each face shows what.
 function listTracks(timed) {

@@ -26,6 +26,7 @@ export function releaseVideo() {
   video.pause();
   video.removeAttribute("src");
   video.srcObject = null;
+  video.classList.remove("mirrored");
   video.controls = false; // or the keyboard would still reach them
 }
 

@@ -1,9 +1,10 @@
 // A video: the server works on it as a job; then it plays, and each frame is shown with its result.
 
 import { call, checkReadable, describeFailure, forgetJob, insist, jobResults, pause, refusedFor } from "./api.js";
+import { stayAwake } from "./awake.js";
 import { $ } from "./elements.js";
 import { complain, say, showUnderWay, tellCount, tellUnderWay } from "./messages.js";
-import { drawTimeline, offerSaving, showNothing, showResult } from "./results.js";
+import { drawTimeline, momentAt, offerSaving, showMoment, showNothing, showResult } from "./results.js";
 import { putOnStage, showNoPicture } from "./stage.js";
 import { state } from "./state.js";
 import { text } from "./words.js";
@@ -53,6 +54,7 @@ async function workedOn(file, signal) {
   };
   const stop = new AbortController(); // when it is cancelled, and also when the run ends
   signal.addEventListener("abort", () => stop.abort());
+  stayAwake(stop.signal); // a telephone that is locked would not ask, and the job be dropped
   try {
     if (signal.aborted) return null;
     jobAtWork = id;
@@ -86,6 +88,7 @@ async function workedOn(file, signal) {
     }
     throw error;
   } finally {
+    stop.abort();
     forgetJob(id); // whatever happened: another video may be waiting
     if (jobAtWork === id) jobAtWork = null;
     if (!signal.aborted) {
@@ -112,6 +115,7 @@ async function play(file, signal) {
   const unseen = () => {
     video.ontimeupdate = video.onpause = null;
     video.pause();
+    $("timeline").classList.remove("seekable");
     showNoPicture(rows[0]);
   };
   video.onerror = unseen; // AVI, say
@@ -127,6 +131,8 @@ async function play(file, signal) {
   video.src = URL.createObjectURL(file);
   putOnStage(video);
   showResult(rows[0]);
+  $("save-picture").disabled = false;
+  $("timeline").classList.add("seekable");
   const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
   if (!still) await video.play().catch(() => {});
 }
@@ -136,6 +142,7 @@ function follow(video) {
   const { rows, live, shown } = state;
   if (live || !rows.length) return;
   const time = video.currentTime - videoOffset;
+  showMoment(time);
   if (cutOff) { // of the rest nobody knows anything
     const unknown = time > rows.at(-1).time_s + BEYOND_S;
     $("save-picture").disabled = unknown;
@@ -156,8 +163,14 @@ function follow(video) {
   nextFrame = video.requestVideoFrameCallback(() => { nextFrame = null; follow(video); });
 }
 
+// Where somebody has clicked on the timeline, so far across, 0..1.
+export function seek(share) {
+  if ($("timeline").classList.contains("seekable")) $("video").currentTime = momentAt(share) + videoOffset;
+}
+
 export function stopFollowing() {
   const video = $("video");
+  $("timeline").classList.remove("seekable");
   if (nextFrame !== null) video.cancelVideoFrameCallback(nextFrame);
   nextFrame = video.ontimeupdate = video.onpause = video.onerror = video.onloadedmetadata = null;
   video.onseeking = null;

@@ -5,7 +5,7 @@ const TEXTS = {
   en: {
     local: "What the camera sees stays on the machine that runs semblante.", language: "Language",
     view: "Picture", camera: "Start the camera", stop: "Stop the camera",
-    choose: "Choose pictures or a video", large: "Full screen", hint: "Drop pictures or a video here, or paste one.",
+    choose: "Choose pictures or a video", large: "Full screen", hint: "Drop pictures or a video here, or paste one.", which: "Which camera",
     faces: "Faces", nobody: "No face yet.", time: "Over time",
     certainty: "How the model divides its probability among seven expressions. It describes what "
       + "the face shows, not what the person feels, and it is often wrong.",
@@ -42,7 +42,7 @@ const TEXTS = {
     local: "Lo que ve la cámara no sale del equipo en el que corre semblante.", language: "Idioma",
     view: "Imagen", camera: "Encender la cámara", stop: "Apagar la cámara",
     choose: "Elegir imágenes o un video", large: "Pantalla completa",
-    hint: "Suelte aquí imágenes o un video, o péguelos.",
+    hint: "Suelte aquí imágenes o un video, o péguelos.", which: "Qué cámara",
     faces: "Rostros", nobody: "Todavía no hay rostros.", time: "En el tiempo",
     certainty: "Cómo reparte el modelo su probabilidad entre siete expresiones. Describe lo que "
       + "muestra el rostro, no lo que siente la persona, y a menudo se equivoca.",
@@ -83,7 +83,9 @@ const TEXTS = {
       [/breaks off/, "se interrumpe antes de su final."], [/empty/, "está vacío."],
       [/damaged or cut off/, "está dañado o incompleto."],
       [/not enough memory/, "no hay memoria suficiente para leerlo."],
-      [/more than \d+ frames/, "tiene demasiados fotogramas."],
+      [/more than \d+ frames/, "tiene demasiados fotogramas o rostros."],
+      [/at most (\d+) MB/, "es demasiado grande: se aceptan hasta $1 MB."],
+      [/at most (\d+) pictures/, "son demasiadas: se aceptan hasta $1 imágenes."],
       [/took more than/, "analizarlo llevó demasiado tiempo."],
       [/could not be analysed/, "no se pudo analizar."], [/found a video/, "es un video, no una imagen."],
     ],
@@ -105,8 +107,10 @@ export const spoken = () => language;
 export const text = (key) => TEXTS[language][key];
 export const name = (emotion) => text("names")[emotion];
 // Why the server refused; `words` are its own.
-export const reason = (status, words) => text("details").find(([known]) => known.test(words))?.[1]
-  ?? text("reasons")[status] ?? words;
+export function reason(status, words) {
+  const [known, said] = text("details").find(([one]) => one.test(words)) ?? [];
+  return known ? words.match(known)[0].replace(known, said) : text("reasons")[status] ?? words;
+}
 // No estimate is certain; no line breaks within it.
 export const percent = (p) => `${Math.min(99, Math.round(100 * p))}\u00a0%`;
 
