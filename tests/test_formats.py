@@ -14,6 +14,7 @@ import pytest
 
 from semblante import Analysis
 from semblante.cli.formats import Format, write_csv, write_table, write_whole
+from semblante.tabular import COLUMNS, face_rows
 
 LATIN = os.fsdecode(b"latin\xe9.jpg")
 
@@ -25,10 +26,11 @@ def read(*paths: str) -> list[Analysis]:
 def test_line_ends_in_a_csv() -> None:
     names = ["a\rb.jpg", "a\nb.jpg", "a\r\nb.jpg", "ends\r\n", 'a "b", c.jpg', "plain.jpg"]
     file = io.StringIO(newline="")
-    write_csv(read(*names), file)
+    write_csv(COLUMNS, map(face_rows, read(*names)), file)
     rows = list(csv.DictReader(io.StringIO(file.getvalue(), newline="")))
     assert [row["path"] for row in rows] == names
-    assert file.getvalue().endswith("\nplain.jpg,,,60,60,,,,,,,,,,,,,,,,plain.jpg: cut off\n")
+    empty = "," * (len(COLUMNS) - 5)
+    assert file.getvalue().endswith(f"\nplain.jpg,,,60,60{empty}plain.jpg: cut off\n")
     pandas = pytest.importorskip("pandas")
     table = pandas.read_csv(io.StringIO(file.getvalue(), newline=""))
     assert table["path"].tolist() == names
@@ -36,7 +38,11 @@ def test_line_ends_in_a_csv() -> None:
 
 def test_no_cell_of_a_csv_is_a_formula() -> None:
     file = io.StringIO(newline="")
-    write_csv(read("=cmd|calc!A1.jpg", "@SUM(1).jpg", "+1.jpg", "-1.jpg", "a=1.jpg"), file)
+    write_csv(
+        COLUMNS,
+        map(face_rows, read("=cmd|calc!A1.jpg", "@SUM(1).jpg", "+1.jpg", "-1.jpg", "a=1.jpg")),
+        file,
+    )
     rows = list(csv.DictReader(io.StringIO(file.getvalue(), newline="")))
     names = ["./=cmd|calc!A1.jpg", "./@SUM(1).jpg", "./+1.jpg", "./-1.jpg", "a=1.jpg"]
     assert [row["path"] for row in rows] == names
@@ -46,7 +52,9 @@ def test_no_cell_of_a_csv_is_a_formula() -> None:
 
 def test_a_name_that_is_not_utf8_in_parquet(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
-    write_whole(read(LATIN, "\xe9.jpg"), tmp_path / "faces.parquet", Format.parquet)
+    write_whole(
+        COLUMNS, map(face_rows, read(LATIN, "\xe9.jpg")), tmp_path / "faces.parquet", Format.parquet
+    )
     table = parquet.read_table(tmp_path / "faces.parquet")
     assert table["path"].to_pylist() == ["latin\\udce9.jpg", "\xe9.jpg"]
     assert table["error"][0].as_py() == "latin\\udce9.jpg: cut off"
@@ -57,7 +65,7 @@ def test_a_name_that_is_not_utf8_in_parquet(tmp_path: Path) -> None:
 def test_texts_of_a_workbook_are_texts(tmp_path: Path) -> None:
     openpyxl = pytest.importorskip("openpyxl")
     names = ["=1+1.jpg", "https://a.example/b.jpg", "007", "2/3", "\xe1rbol.jpg", "a\nb.jpg", LATIN]
-    write_whole(read(*names), tmp_path / "faces.xlsx", Format.xlsx)
+    write_whole(COLUMNS, map(face_rows, read(*names)), tmp_path / "faces.xlsx", Format.xlsx)
     sheet = openpyxl.load_workbook(tmp_path / "faces.xlsx").active
     assert [cell.value for cell in sheet["A"]] == ["path", *names[:-1], "latin\\udce9.jpg"]
     assert {cell.data_type for cell in sheet["A"]} == {"s"}
@@ -72,7 +80,7 @@ def test_a_workbook_goes_on_where_a_sheet_is_full(
     openpyxl = pytest.importorskip("openpyxl")
     monkeypatch.setattr("semblante.cli.formats._MOST_ROWS", 4)
     for names, sheets in (("", [""]), ("ab", ["ab"]), ("abc", ["abc"]), ("abcd", ["abc", "d"])):
-        write_whole(read(*names), tmp_path / "faces.xlsx", Format.xlsx)
+        write_whole(COLUMNS, map(face_rows, read(*names)), tmp_path / "faces.xlsx", Format.xlsx)
         book = openpyxl.load_workbook(tmp_path / "faces.xlsx")
         found = [[cell.value for cell in sheet["A"]] for sheet in book]
         assert found == [["path", *held] for held in sheets]
@@ -80,7 +88,9 @@ def test_a_workbook_goes_on_where_a_sheet_is_full(
 
 def test_why_a_workbook_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        write_whole(read("a.jpg"), tmp_path / "gone" / "faces.xlsx", Format.xlsx)
+        write_whole(
+            COLUMNS, map(face_rows, read("a.jpg")), tmp_path / "gone" / "faces.xlsx", Format.xlsx
+        )
 
 
 _TO_A_FULL_DISK = """
@@ -88,9 +98,11 @@ import resource, sys
 from pathlib import Path
 from semblante import Analysis
 from semblante.cli.formats import Format, write_whole
+from semblante.tabular import COLUMNS, face_rows
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, -1))
 try:
-    write_whole([Analysis(str(n), 60, 60) for n in range(5_000)], Path(sys.argv[1]), Format.xlsx)
+    rows = (face_rows(Analysis(str(n), 60, 60)) for n in range(5_000))
+    write_whole(COLUMNS, rows, Path(sys.argv[1]), Format.xlsx)
 except OSError as error:
     print(error.strerror)
 """

@@ -73,6 +73,20 @@ def test_the_head_and_the_detector(
     assert given.items() >= known.items()
 
 
+@pytest.mark.parametrize("command", ["analyze", "watch"])
+def test_how_many_threads_work(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    what = "0" if command == "watch" else EXAMPLE
+    given = called(monkeypatch, f"semblante.cli.{command}.Analyzer", command, what, "--threads", 3)
+    assert given["threads"] == 3
+
+
+def test_over_what_time_a_track_is_averaged(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = called(
+        monkeypatch, "semblante.cli.analyze.Work", "analyze", EXAMPLE, "--smoothing", 1.5
+    )
+    assert given["positional"][4] == 1.5
+
+
 def test_the_head_that_is_measured(monkeypatch: pytest.MonkeyPatch, patterns_csv: Path) -> None:
     given = called(
         monkeypatch, "semblante.cli.evaluate.Classifier", "evaluate", "--data", patterns_csv,

@@ -103,14 +103,14 @@ def test_ece_of_the_certain() -> None:
 
 
 def test_reliability_by_hand() -> None:
-    """Two bins of five: three faces at 0.9, of which two are right, and one wrong one at 0.5."""
+    """Two bins: three faces at 0.9, of which two are right, and one wrong one at 0.5."""
     labels = np.array([0, 0, 1, 1])
     probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.5, 0.5]])
-    found = reliability(labels, probabilities, n_bins=5)
+    found = reliability(labels, probabilities)
     expected = [(0.25, 0.5, 0.0), (0.75, 0.9, 2 / 3)]
     assert np.allclose(found, expected)
     ece = 0.25 * 0.5 + 0.75 * (0.9 - 2 / 3)
-    assert expected_calibration_error(labels, probabilities, 5) == pytest.approx(ece)
+    assert expected_calibration_error(labels, probabilities) == pytest.approx(ece)
 
 
 def test_selective_accuracy_by_hand() -> None:

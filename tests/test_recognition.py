@@ -376,6 +376,13 @@ def test_a_detector_of_ones_own_is_checked() -> None:
             Detection(Box(5, 5, 9, 9), score)
 
 
+def test_a_box_crops_what_of_it_lies_in_the_picture() -> None:
+    image = np.arange(5 * 4 * 3, dtype=np.uint8).reshape(5, 4, 3)
+    assert np.array_equal(Box(-1, 2, 3, 9).crop(image), image[2:, :2])
+    assert np.array_equal(Box(1, 1, 2, 3).crop(image[:, :, 0]), image[1:4, 1:3, 0])
+    assert Box(9, 9, 3, 3).crop(image).size == 0
+
+
 def test_what_of_a_box_lies_in_the_picture() -> None:
     assert Box(-11, -10, 106, 107).within(200, 90) == Box(0, 0, 95, 90)
     assert Box(190, 5, 20, 20).within(200, 90) == Box(190, 5, 10, 20)
@@ -546,8 +553,11 @@ def test_a_table_of_pandas(analyzer: Analyzer, tmp_path: Path) -> None:
     assert "broken.jpg" in frame["error"][1]
     read = pandas.read_csv(io.StringIO(frame.to_csv(index=False)))
     assert list(read.columns) == list(frame.columns)
-    with pytest.raises(OptionError, match="a VideoSummary each, found Face"):
-        semblante.to_pandas(analyzer.analyze(EXAMPLE))  # type: ignore[arg-type]
+    faces = semblante.to_pandas(analyzer.analyze(EXAMPLE))
+    assert faces["probability"].tolist() == frame["probability"][:1].tolist()
+    assert faces["path"].isna().all()
+    with pytest.raises(OptionError, match="a VideoSummary each, found Analysis"):
+        semblante.to_pandas([*analyzer.analyze(EXAMPLE), *analyses])  # type: ignore[list-item]
     nothing = semblante.to_pandas([])
     assert len(nothing) == 0
     for some in (nothing, semblante.to_pandas(analyses[:1]), semblante.to_pandas(analyses[-1:])):
@@ -559,4 +569,5 @@ def test_probabilities_stand_under_their_names() -> None:
     others = dict.fromkeys(reversed(EMOTIONS), 0.05) | {"sad": 0.7}
     face = Face(Box(0, 0, 9, 9), 0.9, "sad", others)
     [row] = face_rows(Analysis("a.png", 10, 10, (face,)))
-    assert dict(zip(COLUMNS, row, strict=True))["sad"] == 0.7
+    cells = dict(zip(COLUMNS, row, strict=True))
+    assert (cells["emotion"], cells["probability"], cells["sad"]) == ("sad", 0.7, 0.7)

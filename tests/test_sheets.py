@@ -378,6 +378,15 @@ def test_watch_a_video(tmp_path) -> None:
     assert "rostro 1: " in done.stdout
     for name in ("enfado", "alegría", "neutral"):
         assert name in done.stdout
+    for name, n in (("seen.csv", 21), ("seen.json", 20)):
+        assert run("watch", clip, "--out", tmp_path / name).returncode == 0
+        lines = (tmp_path / name).read_text().splitlines()
+        assert len(lines) == n
+        assert "happy" in lines[-1]
+    refused = run("watch", clip, "--out", tmp_path / "seen.xlsx")
+    assert (refused.returncode, "ends in .csv, .json" in refused.stderr) == (2, True)
+    refused = run("watch", clip, "--out", clip.with_suffix(".csv") / "x.csv")
+    assert (refused.returncode, "there is no folder" in refused.stderr) == (2, True)
     assert run("watch", "nothing").returncode == 2
     missing = run("watch", "98")
     assert missing.returncode == 1

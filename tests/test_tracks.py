@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ import pytest
 import semblante
 from conftest import EXAMPLE
 from films import FPS, SIZE, canvas, write_video
-from semblante import Analyzer, Box, Face
+from semblante import Analyzer, Box, Face, OptionError
 from semblante.models import model_path
 from semblante.preprocess import crop_face, to_grey
 from semblante.recognise.classifier import Classifier
@@ -521,3 +524,46 @@ def test_every_frame_that_is_looked_at_so_rarely_is_searched(tmp_path: Path) -> 
     found = list(Analyzer(detector=detector).analyze_video(tmp_path / "film.mp4", every_s=0.5))
     assert [round(analysis.time_s or 0, 2) for analysis in found] == [0, 0.52, 1, 1.52, 2, 2.52, 3]
     assert detector.asked == 7
+
+
+# -- frames of a source of one's own -------------------------------------------------------------
+
+
+def test_frames_of_a_source_of_ones_own(moving: Path) -> None:
+    """As of a film, where each comes when the one before is done."""
+    analyzer = Analyzer()
+    film = list(analyzer.analyze_video(moving))
+    asked: list[int] = []
+
+    def source() -> Iterator[tuple[float, np.ndarray]]:
+        for frame in Video(moving).frames():
+            asked.append(frame.number)
+            yield frame.time_s, frame.image
+
+    found = []
+    for analysis in analyzer.analyze_frames(source(), look_every_s=0.99 * 5 / FPS):
+        assert asked[-1] == analysis.frame
+        found.append(analysis)
+    assert [replace(one, path=None) for one in film] == found
+    assert any(one.faces for one in found)
+
+
+def test_frames_that_are_none_and_times_that_go_back() -> None:
+    analyzer = Analyzer(detector="none")
+    image = np.zeros((60, 60, 3), np.uint8)
+    frames = [(0.0, image), (0.5, image[:0]), (np.float32(0.5), image), (0.4, image)]
+    found = analyzer.analyze_frames(frames)
+    assert next(found).error is None
+    assert "found shape (0, 60, 3)" in str(next(found).error)
+    last = next(found)
+    assert (last.frame, last.time_s, len(last.faces)) == (2, 0.5, 1)
+    json.dumps(last.to_dict())
+    with pytest.raises(OptionError, match=r"after that of the frame before, 0\.5, found 0\.4"):
+        next(found)
+    for wrong in (math.nan, math.inf):
+        with pytest.raises(OptionError, match="expected a time in seconds after"):
+            next(analyzer.analyze_frames([(wrong, image)]))
+    with pytest.raises(OptionError, match="a time in seconds before each picture, found ndarray"):
+        next(analyzer.analyze_frames([(image, 0.0)]))  # type: ignore[list-item]
+    with pytest.raises(OptionError, match="expected look_every_s of 0 or more, found -1"):
+        analyzer.analyze_frames([], look_every_s=-1)

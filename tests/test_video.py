@@ -9,6 +9,7 @@ import shutil
 import threading
 import time
 import weakref
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -427,35 +428,61 @@ def test_whatever_goes_wrong_in_decoding_is_heard_of(
         list(Video(moving).frames())
 
 
+class UnpluggedCamera:
+    """Instead of OpenCV's: after so many frames, 40 ms apart, each `pause_s` later, it is gone."""
+
+    n_frames = 3
+    pause_s = 0.05
+    frames = 0
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def isOpened(self) -> bool:  # noqa: N802
+        return True
+
+    def get(self, what: int) -> float:
+        size = {cv2.CAP_PROP_FRAME_WIDTH: 320, cv2.CAP_PROP_FRAME_HEIGHT: 240}
+        now = {cv2.CAP_PROP_FPS: 30, cv2.CAP_PROP_POS_MSEC: 5e8 + 40 * self.frames}
+        return {**size, **now}.get(what, 0)
+
+    def grab(self) -> bool:
+        time.sleep(self.pause_s)
+        self.frames += 1
+        return self.frames <= self.n_frames
+
+    def retrieve(self) -> tuple[bool, np.ndarray]:
+        return True, canvas()
+
+    def release(self) -> None:
+        pass
+
+
 def test_a_camera_s_time_starts_when_it_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     """Video4Linux tells the time since the machine was started."""
+    monkeypatch.setattr(cv2, "VideoCapture", UnpluggedCamera)
+    frames = Video(0).frames()
+    assert [next(frames).time_s for _ in range(3)] == pytest.approx([0, 0.04, 0.08])
+    with pytest.raises(VideoError, match="camera 0: it gives no more frames: was it unplugged"):
+        next(frames)
 
-    class Camera:
-        frames = 0
 
-        def __init__(self, *_: object) -> None:
-            pass
-
-        def isOpened(self) -> bool:  # noqa: N802
-            return True
-
-        def get(self, what: int) -> float:
-            size = {cv2.CAP_PROP_FRAME_WIDTH: 320, cv2.CAP_PROP_FRAME_HEIGHT: 240}
-            now = {cv2.CAP_PROP_FPS: 30, cv2.CAP_PROP_POS_MSEC: 5e8 + 40 * self.frames}
-            return {**size, **now}.get(what, 0)
-
-        def grab(self) -> bool:
-            self.frames += 1
-            return self.frames <= 3
-
-        def retrieve(self) -> tuple[bool, np.ndarray]:
-            return True, canvas()
-
-        def release(self) -> None:
-            pass
-
-    monkeypatch.setattr(cv2, "VideoCapture", Camera)
-    assert [frame.time_s for frame in Video(0).frames()] == pytest.approx([0, 0.04, 0.08])
+def test_who_is_slower_than_a_camera_sees_its_newest_frames(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where a film's frames wait, however long it takes."""
+    monkeypatch.setattr(cv2, "VideoCapture", UnpluggedCamera)
+    monkeypatch.setattr(UnpluggedCamera, "n_frames", 60)
+    monkeypatch.setattr(UnpluggedCamera, "pause_s", 0.01)
+    numbers = []
+    with suppress(VideoError):  # it was unplugged
+        for frame in Video(0).frames():
+            numbers.append(frame.number)
+            time.sleep(0.1)
+    assert len(numbers) < 20  # four of a film's would wait, and twenty be seen late
+    assert numbers == sorted(set(numbers))
+    assert numbers[-1] == 59  # the last of all
+    assert np.median(np.diff(numbers)) > 3
 
 
 @pytest.mark.parametrize(

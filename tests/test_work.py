@@ -77,7 +77,7 @@ def results_of(
     film: Path, analyzer: Finds, every_s: float | None = None, *, blur: bool = False
 ) -> list[Result]:
     inputs, places = [Clip(film, Path(film.name))], {0: film.with_name("copy.mp4")}
-    return list(Work(cast(Analyzer, analyzer), inputs, places, every_s, "es", blur).results())
+    return list(Work(cast(Analyzer, analyzer), inputs, places, every_s, None, "es", blur).results())
 
 
 @pytest.mark.parametrize("blur", [True, False])
@@ -166,7 +166,13 @@ def test_a_copy_that_fails_costs_no_results(
 def test_how_far_a_video_is(moving: Path) -> None:
     """What the bar on a terminal shows."""
     work = Work(
-        Analyzer(detector="none"), [Clip(moving, Path(moving.name))], {}, 0.5, "en", blur=False
+        Analyzer(detector="none"),
+        [Clip(moving, Path(moving.name))],
+        {},
+        0.5,
+        None,
+        "en",
+        blur=False,
     )
     results = list(work.results())
     assert [result.share for result in results] == pytest.approx([n / 6 for n in range(6)] + [0])

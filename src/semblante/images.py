@@ -172,11 +172,10 @@ def _decode(file: IO[bytes], name: str, max_pixels: int) -> RgbImage:
     try:
         image = _opened(file, formats)
         width, height = size_to_decode(image)
-        if width * height > max_pixels:
-            raise ImageError(
-                f"{name}: {width}x{height} pixels are too many; "
-                f"at most {max_pixels / 1e6:g} megapixels are read"
-            )
+        try:
+            _check_size(width, height, max_pixels)
+        except ImageError as error:
+            raise ImageError(f"{name}: {error}") from None
         wide = image.format == "PPM" and image.tile[0].args == ("RGB", 65535)
         if not wide and (reason := why_not_to_decode(image, file)):
             raise ImageError(f"{name}: {reason}")
@@ -407,7 +406,8 @@ def encoded(image: RgbImage, form: Literal["JPEG", "PNG"]) -> bytes:
 
 
 def encoded_png(face: npt.NDArray[np.uint8]) -> bytes:
-    """A grey face as the bytes of a PNG file."""
+    """A grey face as the bytes of a PNG file, without the mark of a copy that `is_own` passes
+    over: it may be read as a picture."""
     buffer = io.BytesIO()
     Image.fromarray(face).save(buffer, "PNG")
     return buffer.getvalue()

@@ -103,11 +103,9 @@ def macro_f1(confusion: npt.NDArray[np.int64]) -> float:
     return float(np.mean([row["f1"] for row in per_class(confusion) if row["n"] > 0]))
 
 
-def expected_calibration_error(
-    labels: Labels, probabilities: Probabilities, n_bins: int = _BINS
-) -> float:
+def expected_calibration_error(labels: Labels, probabilities: Probabilities) -> float:
     """ECE (Guo et al., ICML 2017, section 2): mean gap between confidence and accuracy."""
-    bins = reliability(labels, probabilities, n_bins)
+    bins = reliability(labels, probabilities)
     return sum(share * abs(right - confidence) for share, confidence, right in bins)
 
 
@@ -121,7 +119,7 @@ def chance_calibration_error(probabilities: Probabilities) -> tuple[float, float
     """
     rng = np.random.default_rng(2013)
     confidence = probabilities.max(axis=1).astype(np.float64)
-    bins = _bins(confidence, _BINS)
+    bins = _bins(confidence)
     gaps = np.zeros(_DRAWS)
     for b in np.unique(bins):
         here = confidence[bins == b]
@@ -130,20 +128,18 @@ def chance_calibration_error(probabilities: Probabilities) -> tuple[float, float
     return float(gaps.mean()), float(np.quantile(gaps, 0.95))
 
 
-def reliability(
-    labels: Labels, probabilities: Probabilities, n_bins: int = _BINS
-) -> list[tuple[float, float, float]]:
+def reliability(labels: Labels, probabilities: Probabilities) -> list[tuple[float, float, float]]:
     """Of each bin that is not empty: its share of the predictions, their confidence, accuracy.
 
     `probabilities`: (n, n_classes). The confidence of a prediction is its largest
-    probability; predictions are sorted by it into `n_bins` bins of equal width.
+    probability; predictions are sorted by it into 15 bins of equal width.
     """
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
-    bins = _bins(confidence, n_bins)
+    bins = _bins(confidence)
     return [
         (float(here.mean()), float(confidence[here].mean()), float(correct[here].mean()))
-        for here in (bins == b for b in range(n_bins))
+        for here in (bins == b for b in range(_BINS))
         if here.any()
     ]
 
@@ -161,7 +157,7 @@ def selective_accuracy(
     return float(sure.mean()), float(right[sure].mean()) if sure.any() else None
 
 
-def _bins(confidence: npt.NDArray[np.floating[Any]], n_bins: int) -> npt.NDArray[np.int64]:
-    """The number of each prediction's bin: bin k holds (k / n_bins, (k + 1) / n_bins]."""
-    numbers: npt.NDArray[np.int64] = np.ceil(confidence * n_bins).astype(np.int64) - 1
-    return numbers.clip(0, n_bins - 1)
+def _bins(confidence: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.int64]:
+    """The number of each prediction's bin: bin k holds (k / 15, (k + 1) / 15]."""
+    numbers: npt.NDArray[np.int64] = np.ceil(confidence * _BINS).astype(np.int64) - 1
+    return numbers.clip(0, _BINS - 1)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy.typing as npt
+
 
 @dataclass(frozen=True)
 class Box:
@@ -22,6 +24,11 @@ class Box:
         left, right = (min(max(0, x), width) for x in (self.left, self.left + self.width))
         top, bottom = (min(max(0, y), height) for y in (self.top, self.top + self.height))
         return Box(left, top, right - left, bottom - top)
+
+    def crop(self, image: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The part of a picture (H, W) or (H, W, C) that it covers: a view, maybe of 0 pixels."""
+        seen = self.within(image.shape[1], image.shape[0])
+        return image[seen.top : seen.top + seen.height, seen.left : seen.left + seen.width]
 
     def to_list(self) -> list[int]:
         """`[left, top, width, height]`."""
@@ -59,7 +66,8 @@ class Face:
     emotion: str  # the most probable of `semblante.EMOTIONS`
     # For each of `semblante.EMOTIONS`; they add up to 1.
     probabilities: dict[str, float] = field(hash=False)
-    track: int | None = None  # the same number for the same person in a video; None in a picture
+    # In a video the same number for as long as this face can be followed; None in a picture.
+    track: int | None = None
 
     @property
     def probability(self) -> float:

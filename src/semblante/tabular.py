@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from semblante.emotions import EMOTIONS
 from semblante.errors import MissingExtraError, OptionError
-from semblante.results import Analysis
+from semblante.results import Analysis, Face
 from semblante.summary import VideoSummary
 
 if TYPE_CHECKING:
@@ -20,10 +20,11 @@ Row = list[Any]
 BOX_COLUMNS: Final = ("left", "top", "face_width", "face_height")
 COLUMNS: Final = (
     "path", "frame", "time_s", "width", "height", "face", "track", *BOX_COLUMNS, "detection_score",
-    "emotion", *EMOTIONS, "error",
+    "emotion", "probability", *EMOTIONS, "error",
 )  # fmt: skip
 TRACK_COLUMNS: Final = (
-    "path", "track", "first_s", "last_s", "frames", "of_frames", "emotion", *EMOTIONS,
+    "path", "track", "first_s", "last_s", "frames", "of_frames", "emotion", "probability",
+    *EMOTIONS,
     *(f"{emotion}_share" for emotion in EMOTIONS), "error",
 )  # fmt: skip
 # Of a model's answers on a split, before the probabilities of its classes.
@@ -44,8 +45,9 @@ def face_rows(analysis: Analysis) -> Iterator[Row]:
     for number, face in enumerate(analysis.faces, start=1):
         values = face.to_dict()
         cells = [values["track"], *values["box"], values["detection_score"], values["emotion"]]
-        probabilities = [values["probabilities"][emotion] for emotion in EMOTIONS]
-        yield [*about, number, *cells, *probabilities, analysis.error]
+        probabilities = values["probabilities"]
+        cells += [probabilities[face.emotion], *(probabilities[emotion] for emotion in EMOTIONS)]
+        yield [*about, number, *cells, analysis.error]
 
 
 def track_rows(summary: VideoSummary) -> Iterator[Row]:
@@ -57,6 +59,7 @@ def track_rows(summary: VideoSummary) -> Iterator[Row]:
     for track in summary.tracks:
         values = track.to_dict()
         shares = {f"{emotion}_share": share for emotion, share in values.pop("shares").items()}
+        values["probability"] = values["probabilities"][track.emotion]
         values |= values.pop("probabilities") | shares | about
         yield [values[name] for name in TRACK_COLUMNS]
 
@@ -76,11 +79,11 @@ def answer_rows(found: Evaluation, names: Sequence[str] | None) -> Iterator[Row]
 
 
 def to_pandas(
-    results: Analysis | VideoSummary | Iterable[Analysis] | Iterable[VideoSummary],
+    results: Analysis | VideoSummary | Iterable[Face] | Iterable[Analysis] | Iterable[VideoSummary],
 ) -> pandas.DataFrame:
-    """What `analyze_many` and `analyze_video` give, a row for each face; or what `summarize` does,
-    of one video or several, a row for each track. With the columns of the CSV that `semblante
-    analyze` writes; numbers of things are pandas's Int64.
+    """What `analyze`, `analyze_many` and `analyze_video` give, a row for each face; or what
+    `summarize` does, of one video or several, a row for each track. With the columns of the CSV
+    that `semblante analyze` writes; numbers of things are pandas's Int64.
 
     Raises `MissingExtraError` where pandas is not installed, `OptionError` for something else.
     """
@@ -91,16 +94,25 @@ def to_pandas(
     several: Iterable[object] = results if isinstance(results, Iterable) else [results]
     rest = iter(several)
     first = list(itertools.islice(rest, 1))
-    kind = VideoSummary if first and isinstance(first[0], VideoSummary) else Analysis
-    columns = COLUMNS if kind is Analysis else TRACK_COLUMNS
-    rows: list[Row] = []
-    for one in itertools.chain(first, rest):
-        if not isinstance(one, kind):  # a `Face`, say
-            raise OptionError(
-                "expected what `analyze_many` and `analyze_video` give, an Analysis each, or what "
-                f"`summarize` does, a VideoSummary each, found {type(one).__name__}"
-            )
-        rows.extend(face_rows(one) if isinstance(one, Analysis) else track_rows(one))
+    kind = next((k for k in (VideoSummary, Face) if first and isinstance(first[0], k)), Analysis)
+    found = _all_of(kind, itertools.chain(first, rest))
+    if kind is Face:
+        found = iter([Analysis(None, None, None, tuple(found))])  # of one picture
+    columns = TRACK_COLUMNS if kind is VideoSummary else COLUMNS
+    rows = [
+        row for one in found for row in (track_rows if kind is VideoSummary else face_rows)(one)
+    ]
     whole, text = dict.fromkeys(WHOLE_COLUMNS, "Int64"), dict.fromkeys(TEXT_COLUMNS, "string")
     kinds = {name: (whole | text).get(name, "float64") for name in columns}
     return pandas.DataFrame(rows, columns=list(columns)).astype(kinds)
+
+
+def _all_of(kind: type, several: Iterable[object]) -> Iterator[Any]:
+    for one in several:
+        if not isinstance(one, kind):
+            raise OptionError(
+                "expected what `analyze`, `analyze_many` and `analyze_video` give, Faces or an "
+                "Analysis each, or what `summarize` does, a VideoSummary each, found "
+                f"{type(one).__name__}"
+            )
+        yield one

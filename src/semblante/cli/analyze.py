@@ -48,6 +48,7 @@ from semblante.cli.options import (
     MinScoreOption,
     ModelOption,
     StepsOption,
+    ThreadsOption,
 )
 from semblante.cli.overviews import ContactSheet, Overview, Overviews, Timelines, TrackTable
 from semblante.cli.work import Result, Work
@@ -55,8 +56,10 @@ from semblante.errors import OptionError
 from semblante.files import identity, write_atomically
 from semblante.models import DEFAULT_MODEL
 from semblante.recognise.pipeline import Analyzer
+from semblante.recognise.tracks import SMOOTHING_S
 from semblante.recognise.video import LEAST_EVERY_S
 from semblante.results import Analysis
+from semblante.tabular import COLUMNS, face_rows
 from semblante.wording import clock
 
 PictureTta = Literal["none", "flip"]  # `pipeline.TTA`
@@ -133,6 +136,14 @@ def analyze_command(
             "a track's last moments are averaged"
         ),
     ] = None,
+    smoothing: Annotated[
+        float | None,
+        typer.Option(
+            help="seconds over which what a track shows is averaged, 0 for each frame by itself "
+            f"(default: {SMOOTHING_S}, where frames are closer than half a second)",
+            show_default=False,
+        ),
+    ] = None,
     model: ModelOption = DEFAULT_MODEL,
     steps: StepsOption = None,
     early_exit: EarlyExitOption = None,
@@ -146,6 +157,7 @@ def analyze_command(
         PictureTta,
         typer.Option(help="views of a picture's face that are averaged; flip: mirrored, too"),
     ] = "flip",
+    threads: ThreadsOption = None,
     lang: LanguageOption = "en",
 ) -> None:
     """Find the faces in pictures and videos and estimate the emotion each shows.
@@ -166,28 +178,31 @@ def analyze_command(
     elif blur:
         raise OptionError("--blur needs --annotate DIR, where the copies go")
     every_s = None if every is None else _seconds(every)
+    if smoothing is not None and not 0 <= smoothing < math.inf:
+        raise OptionError(f"--smoothing: expected seconds, 0 or more, found {smoothing}")
     sheet = None if contact_sheet is None else ContactSheet(contact_sheet, lang, every_s)
     if sheet is not None and blur:
         complain(f"--contact-sheet {sheet.place}: --blur does not pixelate its faces")
     plots = None if timeline is None else Timelines(timeline, lang)
     table = None if tracks is None else TrackTable(tracks)
     each: list[Overview] = [one for one in (sheet, plots, table) if one is not None]
-    found = find_inputs(paths, [*filter(None, [annotate]), *(one.place for one in each)])
-    inputs = [item.path for item in found]
+    inputs = find_inputs(paths, [*filter(None, [annotate]), *(one.place for one in each)])
+    paths_read = [item.path for item in inputs]
     files = {one.option: one.place for one in (sheet, table) if one is not None}
     if out is not None:
         files["--out"] = out
     for option, written in files.items():
-        not_an_input(option, written, Path(model), *inputs)
-    places = annotated_places(found, annotate) if annotate is not None else {}
+        not_an_input(option, written, Path(model), *paths_read)
+    places = annotated_places(inputs, annotate) if annotate is not None else {}
     _check_apart(*files.values(), *places.values())
     if plots is not None:
-        plots.keep_off([*inputs, *places.values(), *files.values()])
+        plots.keep_off([*paths_read, *places.values(), *files.values()])
     analyzer = Analyzer(
-        model, detector=detector, **asked, steps=steps, early_exit=early_exit, tta=tta, head=head,
+        model, detector=detector, **asked, threads=threads, steps=steps, early_exit=early_exit,
+        tta=tta, head=head,
     )  # fmt: skip
-    work = Work(analyzer, found, places, every_s, lang, blur=blur)
-    overviews = Overviews(found, each)
+    work = Work(analyzer, inputs, places, every_s, smoothing, lang, blur=blur)
+    overviews = Overviews(inputs, each)
     if out is None:
         failed = _as_they_come(work, format, overviews, sys.stdout)
     elif streamed:
@@ -195,8 +210,8 @@ def analyze_command(
             failed = _as_they_come(work, format, overviews, file)
     else:
         about = {
-            "inputs": [str(item.path) for item in found], "model": analyzer.classifier.about,
-            "detector": detector, **asked, "every_s": every_s,
+            "inputs": list(map(str, paths_read)), "model": analyzer.classifier.about,
+            "detector": detector, **asked, "every_s": every_s, "smoothing_s": smoothing,
             "steps": steps, "early_exit": early_exit, "tta": tta,
             "head": analyzer.classifier.head,
             "annotate": None if annotate is None else str(annotate), "lang": lang, "blur": blur,
@@ -327,7 +342,8 @@ def _to_file(work: Work, format: Format, out: Path, journal: Journal, overviews:
 
         def write(beside: Path) -> None:
             if format in WHOLE_FILES:
-                write_whole((analysis for _, analysis in journal.found()), beside, format)
+                rows = (face_rows(analysis) for _, analysis in journal.found())
+                write_whole(COLUMNS, rows, beside, format)
                 return
             with text_file(beside) as file:
                 write_text(journal.found(), file, format, work.lang)

@@ -90,7 +90,7 @@ def write_text(
     if format is Format.json:
         write_json_lines(analyses, file)
     else:
-        write_csv(analyses, file)
+        write_csv(COLUMNS, map(face_rows, analyses), file)
 
 
 def write_json_lines(found: Iterable[Analysis | VideoSummary], file: IO[str]) -> None:
@@ -100,12 +100,7 @@ def write_json_lines(found: Iterable[Analysis | VideoSummary], file: IO[str]) ->
         file.flush()
 
 
-def write_csv(analyses: Iterable[Analysis], file: IO[str]) -> None:
-    """One row a face; a picture without a face, or not read, has one row without face columns."""
-    _write_csv(COLUMNS, map(face_rows, analyses), file)
-
-
-def _write_csv(columns: Sequence[str], groups: Iterable[Iterable[Row]], file: IO[str]) -> None:
+def write_csv(columns: Sequence[str], groups: Iterable[Iterable[Row]], file: IO[str]) -> None:
     """Each group of rows as soon as it is known.
 
     A name that a spreadsheet would take for a formula, and compute, is written as `./name`, which
@@ -136,14 +131,10 @@ class _UnixLines:
         return self._file.write(row.removesuffix("\r\n") + "\n")
 
 
-def write_whole(analyses: Iterable[Analysis], path: Path, format: Format) -> None:
-    """The rows of the CSV, with their types, in one of `WHOLE_FILES`."""
-    _write_whole(COLUMNS, map(face_rows, analyses), path, format)
-
-
-def _write_whole(
+def write_whole(
     columns: Sequence[str], groups: Iterable[Iterable[Row]], path: Path, format: Format
 ) -> None:
+    """The rows of the CSV, with their types, in one of `WHOLE_FILES`."""
     write = _write_parquet if format is Format.parquet else _write_workbook
     write(columns, itertools.chain.from_iterable(groups), path)
 
@@ -209,11 +200,11 @@ def _in_unicode(value: Any) -> Any:
 def write_tracks(summaries: Iterable[VideoSummary], path: Path, format: Format) -> None:
     """A row a track, or JSON with a line a video."""
     if format in WHOLE_FILES:
-        _write_whole(TRACK_COLUMNS, map(track_rows, summaries), path, format)
+        write_whole(TRACK_COLUMNS, map(track_rows, summaries), path, format)
         return
     with text_file(path) as file:
         if format is Format.csv:
-            _write_csv(TRACK_COLUMNS, map(track_rows, summaries), file)
+            write_csv(TRACK_COLUMNS, map(track_rows, summaries), file)
         else:
             write_json_lines(summaries, file)
 
@@ -224,10 +215,10 @@ def write_answers(
     """A row a face: see `answer_rows`."""
     columns, rows = (*ANSWER_COLUMNS, *found.classes), answer_rows(found, names)
     if format in WHOLE_FILES:
-        _write_whole(columns, [rows], path, format)
+        write_whole(columns, [rows], path, format)
         return
     with text_file(path) as file:
-        _write_csv(columns, [rows], file)
+        write_csv(columns, [rows], file)
 
 
 def text_file(path: Path) -> IO[str]:

@@ -58,3 +58,10 @@ EarlyExitOption = Annotated[
         "least P, by FER2013's head",
     ),
 ]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(
+        help="threads that work at the same time (default: one for each processor)",
+        show_default=False,
+    ),
+]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +13,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from semblante.cli.checks import detector_options
+from semblante.cli.checks import detector_options, not_an_input, output_file
+from semblante.cli.formats import WHOLE_FILES, Format, format_of, text_file, write_text
 from semblante.cli.options import (
     DetectorOption,
     HeadOption,
@@ -19,6 +22,7 @@ from semblante.cli.options import (
     MinFaceOption,
     MinScoreOption,
     ModelOption,
+    ThreadsOption,
 )
 from semblante.emotions import EMOTIONS, emotion_name
 from semblante.errors import OptionError
@@ -36,30 +40,54 @@ def watch_command(
     source: Annotated[
         str, typer.Argument(metavar="SOURCE", help="a camera's number, or a video file")
     ] = "0",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="table of each frame's faces to write as they come, .csv or .json",
+            readable=False,
+        ),
+    ] = None,
     model: ModelOption = DEFAULT_MODEL,
     head: HeadOption = None,
     detector: DetectorOption = "cnn",
     min_face: MinFaceOption = None,
     min_score: MinScoreOption = None,
+    threads: ThreadsOption = None,
     lang: LanguageOption = "en",
 ) -> None:
     """Show the faces of a camera as live bars in the terminal, over SSH too. Ctrl-C ends it.
 
     No picture is shown or kept.
     """
+    format = None
+    if out is not None:
+        format = format_of("--out", out, but=(*WHOLE_FILES, Format.table))
+        output_file("--out", out)
+        not_an_input("--out", out, Path(source), Path(model))
     camera = int(source) if source.isdecimal() else None
     if camera is None and not Path(source).exists():
         raise OptionError(f"expected a camera's number or a video file, found {source!r}")
     analyzer = Analyzer(
-        model, detector=detector, **detector_options(detector, min_face, min_score), head=head
-    )
+        model, detector=detector, **detector_options(detector, min_face, min_score), head=head,
+        threads=threads,
+    )  # fmt: skip
     frames = analyzer.analyze_video(source if camera is None else camera)
     console = Console()
     last: Analysis | None = None
+
+    def watched(live: Live) -> Iterator[tuple[int, Analysis]]:
+        nonlocal last
+        for last in frames:
+            live.update(shown(last, lang))
+            yield 0, last
+
     try:
         with Live(console=console, refresh_per_second=12, transient=True) as live:
-            for last in frames:
-                live.update(shown(last, lang))
+            if out is None or format is None:
+                deque(watched(live), maxlen=0)
+            else:
+                with text_file(out) as file:
+                    write_text(watched(live), file, format, lang)
     except KeyboardInterrupt:
         pass
     finally:  # of a video that breaks off, too

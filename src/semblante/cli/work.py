@@ -44,6 +44,7 @@ class Work:
     inputs: Sequence[Input]
     places: dict[int, Path]  # of annotated copies
     every_s: float | None
+    smoothing_s: float | None
     lang: str
     blur: bool
 
@@ -86,7 +87,7 @@ class Work:
                 if self.every_s is not None:
                     rate = min(rate, max(_LEAST_RATE, 1 / self.every_s))
                 writer = VideoWriter(self.places[number], rate, video)
-            tracker = tracker_for(self.every_s)
+            tracker = tracker_for(self.every_s, self.smoothing_s)
             frames = self.analyzer.analyze_video_with_pixels(
                 video,
                 every_s=self.every_s,

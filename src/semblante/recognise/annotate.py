@@ -196,12 +196,10 @@ def pixelated(image: RgbImage, boxes: Iterable[Box]) -> RgbImage:
     Shokri & Shmatikov, Defeating Image Obfuscation with Deep Learning, arXiv:1609.00408, 2016).
     """
     picture = image.copy()
-    height, width = image.shape[:2]
     for box in boxes:
         wide, tall = round(0.2 * box.width), round(0.25 * box.height)
         whole = Box(box.left - wide, box.top - tall, box.width + 2 * wide, box.height + 2 * tall)
-        seen = whole.within(width, height)
-        part = picture[seen.top : seen.top + seen.height, seen.left : seen.left + seen.width]
+        part = whole.crop(picture)
         if part.size:
             coarse = Image.fromarray(part).resize((8, 8), Image.Resampling.BOX)
             size = (part.shape[1], part.shape[0])

@@ -43,7 +43,10 @@ class Camera:
         self.fps = usable_rate(float(self._capture.get(cv2.CAP_PROP_FPS)))
 
     def pictures(self) -> Iterator[tuple[float, Callable[[], RgbImage]]]:
-        """Of each frame the time in seconds, the first one's being 0, and how to get its pixels."""
+        """Of each frame the time in seconds, the first one's being 0, and how to get its pixels.
+
+        Raises `VideoError` when there are no more: a camera has no end of its own.
+        """
         clock = Clock(self.fps)  # the camera's own may have been started with the computer
         number = -1
         while self._capture.grab():
@@ -52,6 +55,7 @@ class Camera:
             yield clock.next(said_s), self._pixels
         if number < 0:
             raise VideoError(f"{self.name}: no frame of it can be read")
+        raise VideoError(f"{self.name}: it gives no more frames: was it unplugged?")
 
     def _pixels(self) -> RgbImage:
         read, pixels = self._capture.retrieve()

@@ -74,7 +74,7 @@ def checked(found: Iterable[Detection]) -> list[Detection]:
 def detected_in(detector: Detector, image: RgbImage, part: Box, max_side: int) -> list[Detection]:
     """Faces in a part of a picture, their boxes in the whole picture's pixels; no landmarks."""
     part = part.within(image.shape[1], image.shape[0])
-    seen = image[part.top : part.top + part.height, part.left : part.left + part.width]
+    seen = part.crop(image)
     if seen.size == 0:
         return []
     return [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections import deque
@@ -9,6 +10,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass
+from numbers import Real
 from typing import Final
 
 import cv2
@@ -329,6 +331,9 @@ class Analyzer:
         probabilities averaged over the last moments of that track. Memory does not grow with the
         video's length. Closing the generator lets go of the camera or file.
 
+        Of a camera, frames that come while one is worked on are left out, but for the newest; it
+        ends with a `VideoError` when it gives no more.
+
         `every_s`: only a frame every so many seconds, from half a second on each by itself, like a
         picture, though faces are followed from each to the next; `detect_every`: every so many
         frames of the video the detector looks again close to the faces that are known, which are
@@ -374,6 +379,62 @@ class Analyzer:
             search_every_s=search_every_s,
         )
         return self._followed(video, every_s, following)
+
+    def analyze_frames(
+        self,
+        frames: Iterable[tuple[float, ImageSource]],
+        *,
+        look_every_s: float = 0.2,
+        search_every_s: float = SEARCH_EVERY_S,
+        tracker: Tracker | None = None,
+    ) -> Generator[Analysis, None, None]:
+        """As `analyze_video`, of a source of one's own: a network camera, a screen, a robot.
+
+        `frames`: of each its time in seconds, which never goes back, and its picture, as `analyze`
+        takes it. They are asked for one by one, on the caller's thread, when the one before is
+        done: a source that gives the newest each time is never behind. A picture that cannot be
+        read gives an `Analysis` with its `error`; the others go on.
+
+        Every `look_every_s` seconds the detector looks again close to the faces that are known.
+        Raises `OptionError` for a time that goes back or is none, and as `analyze_video` does.
+        """
+        if not look_every_s >= 0:
+            raise OptionError(f"expected look_every_s of 0 or more, found {look_every_s}")
+        if not search_every_s >= 0:
+            raise OptionError(f"expected search_every_s of 0 or more, found {search_every_s}")
+        following = Following(
+            self.detector,
+            self.classifier,
+            tracker or Tracker(),
+            mirrored=self.mirrored,
+            look_every_s=look_every_s,
+            search_every_s=search_every_s,
+        )
+        return self._given(frames, following)
+
+    @staticmethod
+    def _given(
+        frames: Iterable[tuple[float, ImageSource]], following: Following
+    ) -> Generator[Analysis, None, None]:
+        before_s = -math.inf
+        for number, (time_s, image) in enumerate(frames):
+            if not isinstance(time_s, Real):
+                raise OptionError(
+                    f"expected a time in seconds before each picture, found {type(time_s).__name__}"
+                )
+            if not before_s <= time_s < math.inf:
+                raise OptionError(
+                    f"expected a time in seconds after that of the frame before, {before_s:g}, "
+                    f"found {time_s:g}"
+                )
+            before_s = time_s = float(time_s)
+            try:
+                pixels = load_image(image)
+            except ImageError as error:
+                yield Analysis(None, None, None, (), number, time_s, str(error))
+                continue
+            height, width = pixels.shape[:2]
+            yield Analysis(None, width, height, following.faces(pixels, time_s), number, time_s)
 
     @staticmethod
     def _followed(

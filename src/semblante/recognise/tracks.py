@@ -39,6 +39,8 @@ _TURNS: Final = range(-75, 76, 15)
 _OTHER: Final = 0.5
 _Y, _X = np.mgrid[:_FACE_SIDE, :_FACE_SIDE] - (_FACE_SIDE - 1) / 2
 _CIRCLE: Final = np.hypot(_X, _Y) <= _FACE_SIDE / 2
+SMOOTHING_S: Final = 0.4
+SURE: Final = 0.8
 Edges = npt.NDArray[np.float64]  # left, top, right, bottom
 
 
@@ -73,8 +75,8 @@ class Tracker:
         *,
         overlap: float = 0.3,
         patience_s: float = 1.0,
-        smoothing_s: float = 0.4,
-        sure: float = 0.8,
+        smoothing_s: float = SMOOTHING_S,
+        sure: float = SURE,
     ) -> None:
         """`overlap` (IoU) from which a detection continues a track; `patience_s`: for so long a
         track that no detector finds is kept (as `max_age` of SORT); `smoothing_s`: time constant
@@ -220,14 +222,16 @@ class Tracker:
         return bool(seen.any()) and not _alike(track.face, seen)  # of all one grey nobody can tell
 
 
-def tracker_for(every_s: float | None) -> Tracker:
+def tracker_for(every_s: float | None, smoothing_s: float | None = None) -> Tracker:
     """For frames `every_s` seconds apart (None: as a video has them).
 
     Half a second apart, a face that moves is in another place each time, and shows something else:
-    there every frame counts by itself, as a picture does.
+    there every frame counts by itself, as a picture does, unless `smoothing_s` says otherwise.
     """
     far = every_s is not None and every_s >= _FAR_S
-    return Tracker(sure=0.0, smoothing_s=0.0) if far else Tracker()
+    if smoothing_s is None:
+        smoothing_s = 0.0 if far else SMOOTHING_S
+    return Tracker(sure=0.0 if far else SURE, smoothing_s=smoothing_s)
 
 
 def change(before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8]) -> float:

@@ -7,6 +7,7 @@ import os
 import queue
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -25,7 +26,8 @@ SUFFIXES: Final = frozenset(
     }
 )
 LEAST_EVERY_S: Final = 1e-6  # between frames
-# Decoded ahead of whoever works on them: enough for the decoder to use the other core.
+# Decoded ahead of whoever works on them: enough for the decoder to use the other core. Of a camera
+# only the newest frame waits, or what is seen would lag behind what happens.
 _AHEAD: Final = 4
 
 
@@ -86,7 +88,8 @@ class Video:
     def frames(
         self, every_s: float | None = None, passed_s: float | None = None
     ) -> Iterator[Frame]:
-        """All frames in order, or one every `every_s` seconds; decoded on a thread of its own.
+        """All frames in order, or one every `every_s` seconds; decoded on a thread of its own. Of a
+        camera those that come while one is worked on are left out, but for the newest.
 
         With `passed_s` there is one every so many seconds between them too, which is marked as
         `passed`. Once. Raises `VideoError` the second time, and at the end where the file has no
@@ -96,13 +99,18 @@ class Video:
         if self._read:
             raise VideoError(f"{self.name}: its frames have been read: open it again")
         self._read = True
-        ready: queue.Queue[Frame | VideoError | None] = queue.Queue(_AHEAD)
+        ahead = 1 if self.is_camera else _AHEAD
+        ready: queue.Queue[Frame | VideoError | None] = queue.Queue(ahead)
 
         def put(item: Frame | VideoError | None) -> bool:
+            replaces = self.is_camera and isinstance(item, Frame)
             while not self._stopped.is_set():
                 try:
-                    ready.put(item, timeout=0.1)
+                    ready.put(item, timeout=0.0 if replaces else 0.1)
                 except queue.Full:
+                    if replaces:
+                        with suppress(queue.Empty):  # it was taken a moment ago
+                            ready.get_nowait()
                     continue
                 return True
             return False

@@ -34,7 +34,7 @@ function save(blob, fileName) {
 
 function asCsv(rows) {
   const columns = ["path", "frame", "time_s", "width", "height", "face", "track", "left", "top",
-    "face_width", "face_height", "detection_score", "emotion", ...EMOTIONS, "error"];
+    "face_width", "face_height", "detection_score", "emotion", "probability", ...EMOTIONS, "error"];
   const cell = (value) => {
     // A name that a spreadsheet would take for a formula is written as a file's in this folder.
     const risky = typeof value === "string" && /^[=+@\t\r-]/.test(value);
@@ -43,10 +43,10 @@ function asCsv(rows) {
   };
   const lines = rows.flatMap((row) => {
     const about = [row.path, row.frame, row.time_s, row.width, row.height];
-    if (!row.faces.length) return [[...about, ...Array(15).fill(null), row.error]];
+    if (!row.faces.length) return [[...about, ...Array(16).fill(null), row.error]];
     return row.faces.map((face, number) => [...about, number + 1, face.track, ...face.box,
-      face.detection_score, face.emotion, ...EMOTIONS.map((e) => face.probabilities[e]),
-      row.error]);
+      face.detection_score, face.emotion, face.probabilities[face.emotion],
+      ...EMOTIONS.map((e) => face.probabilities[e]), row.error]);
   });
   return [columns, ...lines].map((line) => line.map(cell).join(",")).join("\n") + "\n";
 }
