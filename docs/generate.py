@@ -194,11 +194,11 @@ _WORDS: dict[str, dict[str, Any]] = {
         "figure": str, "count": "{:,}".format,
         "evidence": ["emotion", "whole face", "eyes hidden", "nose hidden", "mouth hidden"],
         "under": "too small", "first": "first stage", "over": "too few faces",
-        "sure": "- **How far to trust it.** Of the {n} faces of PrivateTest on which FER+'s ten "
-        "have a majority, `analyze` gives\n  {share} an answer of {sure} or more, and the majority "
-        "agrees with {right} of these (two views; leak-free {fresh}). Of\n  some faces on which "
-        "people do not agree it is as sure. `semblante evaluate --head ferplus --tta flip` says "
-        "it\n  of your own faces.",
+        "sure": "- **How far to trust it.** For {share} of the {n} faces of PrivateTest on which "
+        "FER+'s ten have a majority, `analyze` is at\n  least {sure} sure, and the majority agrees "
+        "with {right} of these answers (two views; leak-free {fresh}). Those are\n  FER2013's own "
+        "crops: of other pictures, and of faces on which people do not agree, it may be surer than "
+        "it should.\n  `semblante evaluate --head ferplus --tta flip` says it of your own faces.",
     },
     "es": {
         "head": ["modelo", "partición", "vistas al evaluar", "exactitud", "intervalo del 95 %",
@@ -212,11 +212,12 @@ _WORDS: dict[str, dict[str, Any]] = {
         "evidence": ["emoción", "rostro entero", "ojos tapados", "nariz tapada", "boca tapada"],
         "under": "red demasiado pequeña", "first": "primera etapa",
         "over": "demasiado pocos rostros",
-        "sure": "- **Hasta dónde confiar.** De los {n} rostros de PrivateTest en los que los diez "
-        "de FER+ tienen una mayoría, `analyze`\n  da al {share} una respuesta del {sure} o más, y "
-        "la mayoría coincide en el {right} de ellos (dos vistas; sin copias,\n  {fresh}). Con "
-        "algunos rostros en los que la gente no se pone de acuerdo está igual de seguro. "
-        "`semblante\n  evaluate --head ferplus --tta flip` lo dice de sus propios rostros.",
+        "sure": "- **Hasta dónde confiar.** Con el {share} de los {n} rostros de PrivateTest en "
+        "los que los diez de FER+ tienen una\n  mayoría, `analyze` está seguro al {sure} o más, y "
+        "la mayoría coincide con el {right} de esas respuestas (dos vistas;\n  sin copias, {fresh}). "
+        "Son recortes del propio FER2013: con otras imágenes, y con rostros en los que la gente no "
+        "se\n  pone de acuerdo, puede estar más seguro de lo debido. `semblante evaluate --head "
+        "ferplus --tta flip` lo dice de\n  sus propios rostros.",
     },
 }  # fmt: skip
 

@@ -13,8 +13,12 @@ from pathlib import Path
 
 import pytest
 
+import semblante
 from conftest import EXAMPLE, ROOT
+from films import canvas, write_video
+from semblante import EMOTIONS
 from semblante.models import MODELS
+from semblante.tabular import COLUMNS, TRACK_COLUMNS
 from semblante.train.released import RELEASED
 
 GENERATE = runpy.run_path(str(ROOT / "docs" / "generate.py"))
@@ -68,6 +72,35 @@ def test_python_of_the_readme_runs(page: str) -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert re.match(r"(happy|alegría) 0\.\d+ Box\(left=\d+", done.stdout)
+
+
+@pytest.mark.parametrize("page", ["python.md", "python.es.md"])
+def test_python_of_the_manual_runs(page: str, tmp_path: Path) -> None:
+    blocks = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(encoding="utf-8"), re.S
+    )
+    address = "rtsp://192.168.1.20/stream"
+    code = "\n".join(blocks)
+    assert address in code
+    shutil.copy(EXAMPLE, tmp_path / "face.jpg")
+    face = semblante.load_image(EXAMPLE)[0:270, 90:360]
+    write_video(tmp_path / "party.mp4", 20, lambda n: canvas((face[::2, ::2], 20 + n, 40)))
+    code = code.replace(address, "party.mp4") + "\nprint(len(table), len(sure), cut[0].shape)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    lines = done.stdout.splitlines()
+    assert lines[0].split()[0] in ("happy", "alegría")
+    assert lines[-2].endswith("[(1, 'happy')]")
+    assert lines[-1].startswith("2 1 (")  # a row for the picture that is not there
+
+
+def test_the_manual_has_all_columns() -> None:
+    for page in ("python.md", "python.es.md"):
+        text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+        for column in {*COLUMNS, *TRACK_COLUMNS} - {*EMOTIONS[1:-1]}:
+            middle = column.removesuffix("_share") in EMOTIONS[1:-1]
+            assert middle or f"`{column}`" in text, column
 
 
 def test_a_network_of_ones_own(tmp_path: Path, patterns_csv: Path) -> None:
@@ -138,6 +171,4 @@ def test_the_readme_names_every_extra(page: str) -> None:
 
 
 def test_the_version_is_in_the_changelog() -> None:
-    import semblante
-
     assert f"## {semblante.__version__}" in (ROOT / "CHANGELOG.md").read_text()
