@@ -42,7 +42,8 @@ docs: .venv/dev
 	$(BIN)/python docs/generate.py
 
 # One environment, two stages: what recognition needs, and what development adds.
-# pip is brought up to date because older ones do not know dependency groups.
+# pip is brought up to date because older ones do not know dependency groups. Nothing is compiled
+# beforehand: that would be 40 MB, most of which nobody ever imports.
 .venv/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "semblante needs Python 3.11 or newer; set PYTHON=/path/to/python3"; exit 1; }
@@ -51,7 +52,7 @@ docs: .venv/dev
 	touch $@
 
 .venv/core: .venv/pip pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m pip install --quiet --no-compile --editable .
 	touch $@
 
 .venv/dev: .venv/core
