@@ -205,7 +205,7 @@ _WORDS: dict[str, dict[str, Any]] = {
                  "sin copias", "F1 macro", "ECE"],
         "none": "1 (tal cual)", "flip": "2 (y reflejada)", "ten-crop": "10 recortes",
         "fer2013": "", "ferplus": ", etiquetas FER+",
-        "lessons": ["corrida", "épocas", "rostros", "al final: Training", "PublicTest"],
+        "lessons": ["ejecución", "épocas", "rostros", "al final: Training", "PublicTest"],
         "per-class": ["emoción", "precisión", "exhaustividad", "F1", "n"],
         "selective": ["probabilidad mínima", "de los rostros", "aciertos", "sin copias"],
         "figure": as_spanish, "count": counted_in_spanish,

@@ -189,7 +189,7 @@ def test_train_export_evaluate_analyze(tmp_path: Path, patterns_csv: Path) -> No
     assert again.returncode == 2
     assert "--resume" in again.stderr
     spanish = semblante(
-        "train", "--data", patterns_csv, "--out", tmp_path / "corrida", "--network", "rcnn-tiny",
+        "train", "--data", patterns_csv, "--out", tmp_path / "ejecución", "--network", "rcnn-tiny",
         "--epochs", 1, "--warmup-epochs", 0, "--batch-size", 16, "--lang", "es", "--precision",
         "fp32",
     )  # fmt: skip

@@ -34,7 +34,7 @@ def test_the_released_path_is_as_long_as_the_readme_says() -> None:
     kinds = [kind for stage in RELEASED for kind in stage.kinds]
     runs = sum(kind.folds or kind.runs for kind in kinds)
     epochs = sum((kind.folds or kind.runs) * kind.options({}).epochs for kind in kinds)
-    for page, words in (("README.md", "runs epochs"), ("README.es.md", "corridas épocas")):
+    for page, words in (("README.md", "runs epochs"), ("README.es.md", "ejecuciones épocas")):
         text = (ROOT / page).read_text(encoding="utf-8")
         for number, word in zip((runs, epochs), words.split(), strict=True):
             assert re.search(rf"\b{number}\s+{word}\b", text), (page, number, word)

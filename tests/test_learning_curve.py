@@ -136,7 +136,7 @@ def test_where_there_is_nothing_to_say_yet(training: float, n_public: int, verdi
             (0.60, 0.61),
             0.63,
             "a larger network or a longer run would help more",
-            "una red más grande o una corrida más larga ayudarían más",
+            "una red más grande o una ejecución más larga ayudarían más",
         ),
     ],
 )

@@ -130,5 +130,5 @@ def test_where_there_is_no_server_the_camera_does_not_try_for_ever(
     playwright.expect(alert).to_have_text("There is no semblante behind this address.")
     assert page.get_by_role("button", name="Start the camera").is_visible()
     page.select_option("#language", "es")
-    assert alert.inner_text() == "En esta dirección no hay ningún semblante."
+    assert alert.inner_text() == "En esta dirección no responde semblante."
     context.close()
