@@ -57,8 +57,9 @@ def main() -> None:
             results.append({**strict.to_dict(), "sha256": sha256})
             print(f"FER+'s majority: {summary(strict)}")
         if name == DEFAULT_MODEL:
-            found = {"model": name, "sha256": sha256, "rows": failures(classifier, dataset, votes)}
-            write_json(RESULTS / "failures.json", found)
+            rows = failures(classifier, dataset, votes)
+            failed = {"model": name, "sha256": sha256, "rows": rows}
+            write_json(RESULTS / "failures.json", failed)
     stored = RESULTS / "accuracy.json"
     if stored.exists():
         others = set(MODELS) - set(arguments.models)

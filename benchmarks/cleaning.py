@@ -19,7 +19,6 @@ import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +29,7 @@ from runs import trained
 from semblante.data import Dataset, load_dataset
 from semblante.data.audit import Audit, audit
 from semblante.data.duplicates import seen_in
-from semblante.data.ferplus import FROM_FER2013, NO_MAJORITY, load_ferplus
+from semblante.data.ferplus import FROM_FER2013, NO_MAJORITY, FerPlus, load_ferplus
 from semblante.files import write_json
 from semblante.train.batches import Faces
 from semblante.train.crossval import fold_recipe, out_of_sample
@@ -91,7 +90,7 @@ def found_in(arguments: argparse.Namespace) -> Audit:
     return audit(dataset, votes=votes_of(arguments), probabilities=estimates)
 
 
-def votes_of(arguments: argparse.Namespace) -> Any:
+def votes_of(arguments: argparse.Namespace) -> FerPlus:
     return load_ferplus(arguments.data.with_name("fer2013new.csv"))
 
 
@@ -105,7 +104,8 @@ def kept(dataset: Dataset, reasons: dict[int, str], variant: str) -> npt.NDArray
             if variant == VARIANTS[2] or reason != MISLABELLED
         ]
         mask[rows] = False
-    return mask | (dataset.splits != 0)
+    tested: npt.NDArray[np.bool_] = dataset.splits != 0
+    return mask | tested
 
 
 def one_run(

@@ -20,6 +20,7 @@ import collections
 import json
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def main() -> None:
     arguments = parser.parse_args()
     photos = photographs(arguments.photos)
     pictures = {**photos, **variations(), **without_faces(photos)}
-    detectors = {
+    detectors: dict[str, Callable[..., Detector]] = {
         "cnn": CnnDetector,
         "haar": HaarDetector,
         "yunet": lambda **o: YuNetDetector(arguments.yunet, **o),
@@ -115,10 +116,10 @@ def variations() -> dict[str, tuple[np.ndarray, list[Box]]]:
         box = Box(*(round(value / part) for value in FACE.to_list()))
         found[f"at 1/{part} of the size"] = (small, [box])
     for grown in (1.0, 1.2, 1.4):
-        part = FACE.grown(grown)
-        inside = Box(FACE.left - part.left, FACE.top - part.top, FACE.width, FACE.height)
-        rows, columns = slice(part.top, part.top + part.height), slice(part.left, None)
-        alone = image[rows, columns][:, : part.width]
+        cut = FACE.grown(grown)
+        inside = Box(FACE.left - cut.left, FACE.top - cut.top, FACE.width, FACE.height)
+        rows, columns = slice(cut.top, cut.top + cut.height), slice(cut.left, None)
+        alone = image[rows, columns][:, : cut.width]
         found[f"cut out, {grown} times the face"] = (np.ascontiguousarray(alone), [inside])
     quarter = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     side = len(quarter)
@@ -146,7 +147,7 @@ def without_faces(
     for number in range(10):
         noise = rng.integers(0, 256, (240, 320, 3)).astype(np.uint8)
         spots = cv2.GaussianBlur(noise, (0, 0), 2.0 ** (number / 2))
-        spread = cv2.normalize(spots, None, 0, 255, cv2.NORM_MINMAX)
+        spread = cv2.normalize(spots, np.empty_like(spots), 0, 255, cv2.NORM_MINMAX)
         found[f"pattern {number}"] = (spread, [])
     return found
 
@@ -176,7 +177,7 @@ def beside_yunet(detector: Detector, yunet: Path, folder: Path) -> dict[str, Any
     """Of the faces that YuNet is sure of in a folder's pictures, how many another detector finds;
     and how many boxes it has where YuNet sees nothing."""
     judges = [YuNetDetector(yunet, min_score=0.5, max_side=side) for side in (640, 1280)]
-    row = {"folder": folder.name, "pictures": 0, "faces": 0, "found": 0, "elsewhere": 0}
+    row = {"pictures": 0, "faces": 0, "found": 0, "elsewhere": 0}
     for path in sorted(folder.iterdir()):
         image = load_image(path)
         seen = sorted(
@@ -188,7 +189,7 @@ def beside_yunet(detector: Detector, yunet: Path, folder: Path) -> dict[str, Any
         row["faces"] += len(sure)
         row["found"] += sum(any(box.iou(one.box) >= NEAR for box in boxes) for one in sure)
         row["elsewhere"] += sum(all(box.iou(one.box) < APART for one in seen) for box in boxes)
-    return row
+    return {"folder": folder.name, **row}
 
 
 def counted(analyzer: Analyzer, image: np.ndarray, true: list[Box]) -> dict[str, Any]:
@@ -202,10 +203,11 @@ def counted(analyzer: Analyzer, image: np.ndarray, true: list[Box]) -> dict[str,
     }
 
 
-def timed(make: Any) -> dict[str, float]:
+def timed(make: Callable[..., Detector]) -> dict[str, float]:
     """Milliseconds a picture, searched at 320, 640 and 1280 pixels, in turn."""
     image = load_image(ROOT / "examples" / "eileen-collins.jpg")
-    large = cv2.resize(image, (1280, 1280), interpolation=cv2.INTER_CUBIC)
+    enlarged = cv2.resize(image, (1280, 1280), interpolation=cv2.INTER_CUBIC)
+    large = np.asarray(enlarged, np.uint8)
     detectors = {side: make(max_side=side) for side in (320, 640, 1280)}
     times: dict[int, list[float]] = {side: [] for side in detectors}
     for number in range(ROUNDS + 1):

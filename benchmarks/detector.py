@@ -57,7 +57,7 @@ CALIBRATED = 2500  # faces, and squares, by which activations get their eight bi
 
 # While they are trained they lie here, and have not the sha256 that the package believes.
 WORK = Path(__file__).parents[1] / "runs" / "detector"
-cnn.detection_network_path = lambda name: WORK / f"face-{name}.onnx"
+cnn.detection_network_path = lambda name: WORK / f"face-{name}.onnx"  # type: ignore[attr-defined]
 
 
 class Lenient(cnn.CnnDetector):
@@ -90,7 +90,7 @@ def squares(number: int, path: Path) -> np.ndarray:
 def taken(network: str, seed: int, number: int, path: Path) -> np.ndarray:
     """Places uint8 (n, 48, 48) of a picture, as it is or turned by quarters, that the networks so
     far take for a face: both what the second was shown and what it made of that."""
-    quarter = np.random.default_rng((seed, number)).integers(4)
+    quarter = int(np.random.default_rng((seed, number)).integers(4))
     grey = np.ascontiguousarray(np.rot90(grey_of(path), quarter))
     sizes = cnn.halved(grey)
     places = Lenient().proposals(grey)[:PROPOSED]
@@ -104,7 +104,7 @@ def taken(network: str, seed: int, number: int, path: Path) -> np.ndarray:
 
 def boxes(number: int, path: Path) -> np.ndarray:
     """How many faces both find in a picture (1,), as they ship."""
-    cnn.detection_network_path = lambda name: WORK / f"face-{name}-int8.onnx"
+    cnn.detection_network_path = lambda name: WORK / f"face-{name}-int8.onnx"  # type: ignore[attr-defined]
     return np.array([len(cnn.CnnDetector().detect(np.stack([grey_of(path)] * 3, axis=2)))])
 
 
@@ -212,7 +212,9 @@ def drawn(images: Tensor, count: int) -> Tensor:
 # -- the networks ---------------------------------------------------------------------------------
 
 
-def convolution(before: int, after: int, side: int, stride: int = 1, padding: int = 0) -> Any:
+def convolution(
+    before: int, after: int, side: int, stride: int = 1, padding: int = 0
+) -> tuple[nn.Module, ...]:
     kernels = nn.Conv2d(before, after, side, stride, padding, bias=False)
     return kernels, nn.BatchNorm2d(after), nn.ReLU()
 
@@ -307,7 +309,7 @@ def train(arguments: argparse.Namespace, material: Material) -> None:
         for number in range(1, ROUNDS[name] + 1):
             for _ in range(STEPS[name]):
                 optimiser.zero_grad()
-                loss_of(network, name, faces, anywhere, hard).backward()
+                loss_of(network, name, faces, anywhere, hard).backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
                 schedule.step()
             save(network, name)
@@ -355,7 +357,7 @@ def loss_of(network: nn.Module, name: str, faces: Tensor, anywhere: Tensor, hard
 def answers(network: nn.Module, name: str, images: Tensor) -> Tensor:
     """What a network says of grey windows (n, 48, 48)."""
     network.eval()
-    inputs = (seen(name, some[:, None].float()) for some in images.split(512))
+    inputs = (seen(name, some[:, None].float()) for some in torch.split(images, 512))
     return torch.cat([network(some).flatten(1) for some in inputs])
 
 

@@ -39,6 +39,7 @@ from torch.nn import functional as F
 from semblante.cli.reading import Source
 from semblante.data import SPLITS, Dataset, load_dataset
 from semblante.data.ferplus import FerPlus, load_ferplus
+from semblante.data.folds import fold_numbers
 from semblante.files import write_json
 from semblante.preprocess import standardise
 from semblante.train.batches import (
@@ -52,7 +53,6 @@ from semblante.train.batches import (
     warp,
 )
 from semblante.train.checkpoint import save_tensors
-from semblante.train.crossval import fold_numbers
 from semblante.train.initial import start_from
 from semblante.train.measure import logits_of
 from semblante.train.networks import build_network, count_multiply_adds, count_parameters
@@ -115,7 +115,8 @@ def packed(folder: Path, name: str) -> Faces:
     picture = cv2.imread(str(folder / f"{name}.png"), cv2.IMREAD_GRAYSCALE)
     if picture is None:
         raise SystemExit(f"{folder / name}.png cannot be read: pack it first")
-    faces = picture.reshape(-1, 48, _COLUMNS, 48).transpose(0, 2, 1, 3).reshape(-1, 48, 48)
+    columns = np.asarray(picture, np.uint8).reshape(-1, 48, _COLUMNS, 48).transpose(0, 2, 1, 3)
+    faces = columns.reshape(-1, 48, 48)
     splits = np.full(len(labels), SPLITS.index(name), np.uint8)
     return Faces(Dataset(faces[: len(labels)], labels, splits), DEVICE)
 
@@ -266,9 +267,10 @@ class Views:
         self, faces: Faces, teachers: Sequence[nn.Module], recipes: Sequence[TrainOptions]
     ) -> None:
         self.n, n_views = len(faces), len(recipes)
-        kept = {"dtype": torch.float16, "device": DEVICE}
-        self.faces = torch.zeros(n_views * self.n, 1, 48, 48, **kept)
-        self.targets = torch.zeros(n_views * self.n, N_WITH_FERPLUS, **kept)
+        self.faces = torch.zeros(n_views * self.n, 1, 48, 48, dtype=torch.float16, device=DEVICE)
+        self.targets = torch.zeros(
+            n_views * self.n, N_WITH_FERPLUS, dtype=torch.float16, device=DEVICE
+        )
         self.taught = torch.zeros_like(self.targets)
         random = np.random.default_rng(0)
         for view, options in enumerate(recipes):

@@ -43,7 +43,7 @@ def main() -> None:
     fitted = fit(dataset.split("Training"), arguments.yunet)
     print(f"fitted on {fitted['n']} Training faces: {fitted}")
     classifier = Classifier(model_path())
-    detectors = {
+    detectors: dict[str, Detector] = {
         "cnn": CnnDetector(),
         "haar": HaarDetector(),
         "yunet": YuNetDetector(arguments.yunet),
@@ -67,7 +67,7 @@ def some(faces: Dataset, n: int) -> Dataset:
 def continued(face: np.ndarray, side: int, margin: int) -> np.ndarray:
     """A face of `side` pixels whose edges go on for `margin` more, in three equal channels."""
     large = cv2.resize(face, (side, side), interpolation=cv2.INTER_CUBIC)
-    wide = cv2.copyMakeBorder(large, *[margin] * 4, cv2.BORDER_REPLICATE)
+    wide = cv2.copyMakeBorder(large, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
     return cv2.cvtColor(wide, cv2.COLOR_GRAY2RGB)
 
 
@@ -104,7 +104,7 @@ def cost(name: str, detector: Detector, public: Dataset, classifier: Classifier)
         side = int(rng.integers(60, 151))
         margin = side // 3
         picture = rng.normal(127, 20, (*PICTURE, 3)).clip(0, 255).astype(np.uint8)
-        picture = cv2.GaussianBlur(picture, (0, 0), 6)
+        picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), 6), np.uint8)
         pasted = continued(face, side, margin)
         top = int(rng.integers(0, PICTURE[0] - len(pasted) + 1))
         left = int(rng.integers(0, PICTURE[1] - len(pasted) + 1))

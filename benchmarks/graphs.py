@@ -79,7 +79,7 @@ class Trainee:
         self.history: list[dict[str, float]] = []
         self.side = self._side(0)
         self.step: Callable[[], None] = self._step
-        self.stream = torch.cuda.Stream() if CUDA else None
+        self.stream = torch.cuda.Stream() if CUDA else None  # type: ignore[no-untyped-call]
         if CUDA:
             self._record()
 
@@ -104,7 +104,7 @@ class Trainee:
         self.alpha.copy_(self.alphas.index_select(0, self.counter)[0])
         loss = self.error_of(self, rows, share)
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), self.options.clip_norm)
         self.optimiser.step()
         with torch.no_grad():

@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -34,6 +34,7 @@ from semblante.train.curves import run_title
 from semblante.train.learning_curve import draw_learning_curve, share_of_training
 from semblante.train.loop import train
 from semblante.train.options import TrainOptions
+from semblante.train.recurrent import RecurrentConvolution
 from semblante.train.reporter import Reporter
 from semblante.train.state import load_best
 from semblante.wording import decimals
@@ -90,7 +91,7 @@ def main() -> None:
     face = example_face()
     draw_numbers(face)
     draw_augmented(face)
-    results = {
+    results: dict[str, Any] = {
         "alpha": alphas(dataset, arguments.work),
         "under": fitted(
             dataset, arguments.work / "under", TrainOptions(network="rcnn-tiny", epochs=20)
@@ -210,7 +211,7 @@ def draw_augmented(face: np.ndarray) -> None:
 
 def draw_states(face: np.ndarray, network: torch.nn.Module) -> None:
     """Six maps of the second recurrent layer, a row for each step."""
-    layer = network.layers[1]
+    layer = cast(RecurrentConvolution, network.get_submodule("layers.1"))
     kept: list[torch.Tensor] = []
     hook = layer.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0]))
     with torch.no_grad():
@@ -236,6 +237,10 @@ def draw_alphas(runs: list[dict[str, Any]]) -> None:
     for language, words in WORDS.items():
         figure = Figure(figsize=(7, 3.4), layout="constrained")
         axes = figure.subplots()
+
+        def tick(value: float, _: float, language: str = language) -> str:
+            return decimals(f"{value:.1f}", language)
+
         for run, colour in zip(runs, ("#0072B2", "#009E73", "#D55E00"), strict=True):
             smooth = [run["losses"][0]]
             for loss in run["losses"][1:]:
@@ -243,9 +248,7 @@ def draw_alphas(runs: list[dict[str, Any]]) -> None:
             alpha = decimals(f"{run['alpha']:g}", language)
             axes.plot(smooth, color=colour, label=f"{words['alpha']} = {alpha}")
         axes.set(xlabel=words["step"], ylabel=words["error"], ylim=(1.4, 3))
-        axes.yaxis.set_major_formatter(
-            lambda value, _, language=language: decimals(f"{value:.1f}", language)
-        )
+        axes.yaxis.set_major_formatter(tick)
         axes.grid(alpha=0.3)
         axes.legend()
         save(figure, f"alpha{SUFFIXES[language]}")

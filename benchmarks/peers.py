@@ -19,9 +19,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-from accuracy import SPLITS, summary
+from accuracy import summary
 
 from semblante import load_fer2013
+from semblante.data import SPLITS
 from semblante.evaluation import evaluate
 from semblante.files import write_json
 
@@ -46,6 +47,12 @@ class Fer:
         large = np.stack([cv2.resize(face, (SIDE, SIDE)) for face in faces])
         inputs = (large.astype(np.float32) / 255 - 0.5) * 2
         return np.asarray(self.recogniser._classify_emotions(inputs), np.float32)
+
+    def ferplus_probabilities(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        raise NotImplementedError
+
+    def steps_taken(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+        raise NotImplementedError
 
 
 def main() -> None:

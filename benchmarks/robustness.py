@@ -39,8 +39,10 @@ def noise(deviation: float) -> Spoil:
 
 def jpeg(quality: int) -> Spoil:
     def spoil(face: Face, _: np.random.Generator) -> Face:
-        _, data = cv2.imencode(".jpg", face, [cv2.IMWRITE_JPEG_QUALITY, quality])
-        return cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
+        data = cv2.imencode(".jpg", face, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+        decoded = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
+        assert decoded is not None
+        return decoded
 
     return spoil
 
@@ -63,7 +65,7 @@ def moved(degrees: float = 0.0, scale: float = 1.0, shift: float = 0.0) -> Spoil
 
     def spoil(face: Face, rng: np.random.Generator) -> Face:
         way = rng.choice([-1, 1], 2)
-        there = cv2.getRotationMatrix2D((SIDE / 2, SIDE / 2), degrees * way[0], scale)
+        there: np.ndarray = cv2.getRotationMatrix2D((SIDE / 2, SIDE / 2), degrees * way[0], scale)
         there[:, 2] += SIDE * shift * way
         return cv2.warpAffine(face, there, (SIDE, SIDE), borderMode=cv2.BORDER_REPLICATE)
 
@@ -82,7 +84,7 @@ def covered(top: int, bottom: int) -> Spoil:
 
 
 def as_grey(values: np.ndarray) -> Face:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
 
 
 SPOILS: dict[str, Spoil] = {

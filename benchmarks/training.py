@@ -219,7 +219,7 @@ def usual_way(root: Path, name: str) -> Iterator[int]:
                 network(inputs.to(device)), labels.to(device), label_smoothing=0.1
             )
             optimiser.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             loss.item()  # which waits for a GPU, as the engine does
             yield len(labels)

@@ -86,7 +86,7 @@ def filled(text: str, parts: dict[str, str]) -> str:
     for name, content in parts.items():
         block = f"<!-- {name} -->\n{content}\n<!-- /{name} -->"
         pattern = rf"<!-- {re.escape(name)} -->\n.*?<!-- /{re.escape(name)} -->"
-        text = re.sub(pattern, lambda _, block=block: block, text, flags=re.DOTALL)
+        text = re.sub(pattern, block.replace("\\", r"\\"), text, flags=re.DOTALL)
     return text
 
 
@@ -214,10 +214,10 @@ _WORDS: dict[str, dict[str, Any]] = {
         "over": "demasiado pocos rostros",
         "sure": "- **Hasta dónde confiar.** Con el {share} de los {n} rostros de PrivateTest en "
         "los que los diez de FER+ tienen una\n  mayoría, `analyze` está seguro al {sure} o más, y "
-        "la mayoría coincide con el {right} de esas respuestas (dos vistas;\n  sin copias, {fresh}). "
-        "Son recortes del propio FER2013: con otras imágenes, y con rostros en los que la gente no "
-        "se\n  pone de acuerdo, puede estar más seguro de lo debido. `semblante evaluate --head "
-        "ferplus --tta flip` lo dice de\n  sus propios rostros.",
+        "la mayoría coincide con el {right} de esas respuestas (dos vistas;\n  sin copias, "
+        "{fresh}). Son recortes del propio FER2013: con otras imágenes, y con rostros en los que "
+        "la gente no se\n  pone de acuerdo, puede estar más seguro de lo debido. `semblante "
+        "evaluate --head ferplus --tta flip` lo dice de\n  sus propios rostros.",
     },
 }  # fmt: skip
 
@@ -248,7 +248,7 @@ def accuracy_table(results: list[dict[str, Any]], words: dict[str, Any]) -> str:
     return table(words["head"], rows)
 
 
-def in_readme(row: dict[str, Any]) -> bool:
+def in_readme(row: dict[str, object]) -> bool:
     """The default model with one view, and with two where nothing was decided; the others with one
     view there."""
     there = row["split"] == "PrivateTest"

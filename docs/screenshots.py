@@ -63,13 +63,13 @@ def main() -> None:
         browser.close()
 
 
-def camera(page: Any) -> None:
+def camera(page: playwright.Page) -> None:
     page.locator("#camera").click()
     page.wait_for_selector(".face", timeout=30_000)
     page.wait_for_timeout(6000)
 
 
-def picture(page: Any) -> None:
+def picture(page: playwright.Page) -> None:
     page.set_input_files("#file", EXAMPLE)
     page.wait_for_selector(".face", timeout=30_000)
     page.locator(".evidence button").first.click()
@@ -89,13 +89,13 @@ def film_mp4(frames: Path) -> Path:
     return path
 
 
-def video(page: Any, path: Path) -> None:
+def video(page: playwright.Page, path: Path) -> None:
     page.set_input_files("#file", path)
     page.wait_for_selector(".face", timeout=60_000)
     page.wait_for_timeout(1500)
 
 
-def refused(page: Any) -> None:
+def refused(page: playwright.Page) -> None:
     page.evaluate(
         """() => { navigator.mediaDevices.getUserMedia = async () => {
         throw new DOMException('Permission denied', 'NotAllowedError'); }; }"""
@@ -104,7 +104,7 @@ def refused(page: Any) -> None:
     page.wait_for_timeout(300)
 
 
-def gone(page: Any, server: subprocess.Popen[bytes]) -> None:
+def gone(page: playwright.Page, server: subprocess.Popen[bytes]) -> None:
     camera(page)
     server.kill()
     page.wait_for_timeout(1500)
