@@ -79,13 +79,11 @@ def test_python_of_the_manual_runs(page: str, tmp_path: Path) -> None:
     blocks = re.findall(
         r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(encoding="utf-8"), re.S
     )
-    address = "rtsp://192.168.1.20/stream"
     code = "\n".join(blocks)
-    assert address in code
     shutil.copy(EXAMPLE, tmp_path / "face.jpg")
     face = semblante.load_image(EXAMPLE)[0:270, 90:360]
     write_video(tmp_path / "party.mp4", 20, lambda n: canvas((face[::2, ::2], 20 + n, 40)))
-    code = code.replace(address, "party.mp4") + "\nprint(len(table), len(sure), cut[0].shape)"
+    code += "\nprint(len(table), len(sure), cut[0].shape)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )

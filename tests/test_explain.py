@@ -238,7 +238,10 @@ def test_json_goes_into_a_file_while_a_terminal_shows_that_it_works(tmp_path: Pa
     with (tmp_path / "out.jsonl").open("w") as out:
         command = [PROGRAM, "explain", EXAMPLE, "--format", "json"]
         env = {**os.environ, "TERM": "xterm"}
-        assert subprocess.run(command, stdout=out, stderr=terminal, env=env).returncode == 0
+        assert (
+            subprocess.run(command, stdout=out, stderr=terminal, env=env, timeout=120).returncode
+            == 0
+        )
     os.close(terminal)
     assert b"{" not in os.read(ours, 100_000)
     os.close(ours)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import signal
@@ -106,16 +107,25 @@ def test_another_camera_can_be_chosen(page: Any) -> None:
     one_face(page)
     assert which.locator("option").all_inner_texts() == ["Front", "Back", "Gone"]
     assert which.input_value() == "front"
+    rows = "import(new URL('state.js', document.baseURI)).then(({ state }) => state.rows)"
+    seen = page.evaluate(rows)
     which.select_option("Back")
     until(page, "window.asked.length === 2")
     one_face(page)
+    until(page, f"{rows}.then((rows) => rows.length > {len(seen) + 5})")
+    kept = page.evaluate(rows)
+    assert kept[: len(seen)] == seen  # and what the other sees comes after it
+    assert all(one["time_s"] < other["time_s"] for one, other in itertools.pairwise(kept))
     assert which.input_value() == "back"
     assert page.locator("#video.mirrored").count() == 0
     which.select_option("Gone")
-    page.get_by_role("alert").filter(has_text="it could not be started.").wait_for()
+    alert = page.get_by_role("alert").filter(has_text="it could not be started.")
+    alert.wait_for()
+    assert page.get_by_role("button", name="Save as JSON").is_enabled()  # of what was seen before
+    which.select_option("Front")  # while none is on, this is remembered
     page.get_by_role("button", name="Start the camera").click()
     one_face(page)
-    assert page.evaluate("window.asked") == [None, "back", "gone", None]
+    assert page.evaluate("window.asked") == [None, "back", "gone", "front"]
 
 
 def test_a_telephone_stays_awake_while_the_camera_is_on(page: Any) -> None:
@@ -127,11 +137,12 @@ def test_a_telephone_stays_awake_while_the_camera_is_on(page: Any) -> None:
     page.get_by_role("button", name="Start the camera").click()
     one_face(page)
     assert page.evaluate("window.locks.map((lock) => lock.held)") == [True]
-    page.evaluate(
-        "document.dispatchEvent(new Event('visibilitychange'))"
-    )  # it was lost, and is back
+    # A page that is hidden loses it, and asks for another when it is seen again.
+    page.evaluate("window.locks[0].held = false")
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    until(page, "window.locks.length === 2")
     page.get_by_role("button", name="Stop the camera").click()
-    until(page, "!window.locks.at(-1).held")
+    until(page, "window.locks.every((lock) => !lock.held)")
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     page.wait_for_timeout(200)
     assert page.evaluate("window.locks.length") == 2

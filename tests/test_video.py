@@ -10,6 +10,7 @@ import threading
 import time
 import weakref
 from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,7 +19,7 @@ import numpy as np
 import pytest
 from av import VideoFrame
 
-from conftest import ffmpeg, needs_ffmpeg
+from conftest import EXAMPLE, ffmpeg, needs_ffmpeg
 from films import FPS, SIZE, canvas, write_video
 from semblante import Analyzer, ImageError, OptionError, VideoError
 from semblante.images import MAX_PIXELS
@@ -432,7 +433,7 @@ class UnpluggedCamera:
     """Instead of OpenCV's: after so many frames, 40 ms apart, each `pause_s` later, it is gone."""
 
     n_frames = 3
-    pause_s = 0.05
+    pause_s = 0.4  # in which each is looked at, on slow machines too
     frames = 0
 
     def __init__(self, *_: object) -> None:
@@ -463,7 +464,7 @@ def test_a_camera_s_time_starts_when_it_is_opened(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(cv2, "VideoCapture", UnpluggedCamera)
     frames = Video(0).frames()
     assert [next(frames).time_s for _ in range(3)] == pytest.approx([0, 0.04, 0.08])
-    with pytest.raises(VideoError, match="camera 0: it gives no more frames: was it unplugged"):
+    with pytest.raises(VideoError, match="camera 0: it gives no more frames: is it still there"):
         next(frames)
 
 
@@ -566,3 +567,40 @@ def test_a_film_is_let_go_of_once_nothing_decodes_it(
     assert decodes.wait(10)
     frames.close()
     assert alive == [set()]
+
+
+# -- a camera in a network -----------------------------------------------------------------------
+
+
+class NetworkCamera(BaseHTTPRequestHandler):
+    """Sends a JPEG after the other, as such cameras do, and then no more."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=next")
+        self.end_headers()
+        picture = EXAMPLE.read_bytes()
+        head = f"--next\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
+        for _ in range(12):
+            self.wfile.write(head.encode() + picture + b"\r\n")
+            time.sleep(0.05)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_camera_in_a_network() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), NetworkCamera) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        place = f"127.0.0.1:{server.server_port}/camera"
+        video = Video(f"http://someone:secret@{place}")
+        assert (video.name, video.is_camera) == (f"http://{place}", True)
+        found = Analyzer().analyze_video(video)
+        first = next(found)
+        assert (first.width, first.height, first.path) == (512, 512, None)
+        with pytest.raises(VideoError, match="it gives no more frames: is it still there") as ended:
+            list(found)
+        server.shutdown()
+    assert "secret" not in str(ended.value)
+    with pytest.raises(VideoError, match=f"http://{place}: no camera or video answers there"):
+        Video(f"http://someone:secret@{place}")

@@ -160,26 +160,28 @@ def evaluate_command(
         evaluation = evaluate(classifier, dataset, split, model=model, **how)
         if other is not None:
             difference = compare(evaluation, evaluate(other, dataset, split, **how))
-    # First what has taken its time, lest a file that cannot be written keep it back.
-    if format == "json":
-        figures = evaluation.to_dict()
-        if difference is not None:
-            figures["against"] = {"model": against, **difference.to_dict()}
-        print(json.dumps(figures), flush=True)
-    else:
-        for line in _figures(evaluation):
-            print(translated(line, lang))
-        if difference is not None:
-            print(translated(_difference(difference, str(against)), lang))
-        _print_tables(evaluation, lang)
-    if answers is not None:
-        names = None if dataset.names is None else dataset.names.tolist()
-        form = format_of("--answers", answers)
-        write_atomically(answers, lambda beside: write_answers(evaluation, names, beside, form))
-    if confusion is not None:
-        draw_confusion(evaluation, confusion, lang)
-    if reliability is not None:
-        draw_reliability(evaluation, reliability, lang)
+    try:
+        if format == "json":
+            figures = evaluation.to_dict()
+            if difference is not None:
+                figures["against"] = {"model": against, **difference.to_dict()}
+            print(json.dumps(figures), flush=True)
+        else:
+            for line in _figures(evaluation):
+                print(translated(line, lang))
+            if difference is not None:
+                print(translated(_difference(difference, str(against)), lang))
+            _print_tables(evaluation, lang)
+    finally:  # what has taken its time is on the screen before a file cannot be written, and in the
+        # files where nobody reads to the end of what is printed
+        if answers is not None:
+            names = None if dataset.names is None else dataset.names.tolist()
+            form = format_of("--answers", answers)
+            write_atomically(answers, lambda beside: write_answers(evaluation, names, beside, form))
+        if confusion is not None:
+            draw_confusion(evaluation, confusion, lang)
+        if reliability is not None:
+            draw_reliability(evaluation, reliability, lang)
 
 
 def _print_tables(evaluation: Evaluation, lang: str) -> None:

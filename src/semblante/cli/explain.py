@@ -97,7 +97,7 @@ def explain_command(
                     for row in _rows(path, explanations, asked, lang, read=error is None):
                         table.add_row(*row)
     finally:  # what there is is shown when it was interrupted, too
-        if format == "table":
+        if format == "table" and table.row_count:
             print_table(table)
     if failed:
         raise typer.Exit(1)

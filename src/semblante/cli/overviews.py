@@ -90,6 +90,8 @@ class Overviews:
             write()
         except (ImageError, OSError) as error:
             complain_of(error)
+            if isinstance(error, PermissionError):  # on Windows, of a table that is open in Excel
+                complain(f"{error.filename}: is it open in another program?")
             self.failed += 1
 
 

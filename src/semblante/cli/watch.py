@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -28,6 +27,7 @@ from semblante.emotions import EMOTIONS, emotion_name
 from semblante.errors import OptionError
 from semblante.models import DEFAULT_MODEL
 from semblante.recognise.annotate import COLOURS
+from semblante.recognise.camera import is_address
 from semblante.recognise.pipeline import Analyzer
 from semblante.results import Analysis
 from semblante.translation import translated
@@ -38,7 +38,10 @@ _BAR = 30  # characters
 
 def watch_command(
     source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="a camera's number, or a video file")
+        str,
+        typer.Argument(
+            metavar="SOURCE", help="a camera's number or address (rtsp://...), or a video file"
+        ),
     ] = "0",
     out: Annotated[
         Path | None,
@@ -65,8 +68,10 @@ def watch_command(
         output_file("--out", out)
         not_an_input("--out", out, Path(source), Path(model))
     camera = int(source) if source.isdecimal() else None
-    if camera is None and not Path(source).exists():
-        raise OptionError(f"expected a camera's number or a video file, found {source!r}")
+    if camera is None and not is_address(source) and not Path(source).exists():
+        raise OptionError(
+            f"expected a camera's number, its address, or a video file, found {source!r}"
+        )
     analyzer = Analyzer(
         model, detector=detector, **detector_options(detector, min_face, min_score), head=head,
         threads=threads,
@@ -83,11 +88,11 @@ def watch_command(
 
     try:
         with Live(console=console, refresh_per_second=12, transient=True) as live:
-            if out is None or format is None:
-                deque(watched(live), maxlen=0)
-            else:
+            if out is not None and format is not None:
                 with text_file(out) as file:
                     write_text(watched(live), file, format, lang)
+            for _ in watched(live):  # all of them, unless they are in the table already
+                pass
     except KeyboardInterrupt:
         pass
     finally:  # of a video that breaks off, too

@@ -1,7 +1,8 @@
-"""The pictures of a camera, as they come, by OpenCV."""
+"""The pictures of a camera, of this computer or of a network, as they come, by OpenCV."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -13,25 +14,36 @@ from semblante.images import RgbImage
 from semblante.recognise.film import Clock, usable_rate
 
 _LAST: Final = 2**31 - 1
+_ADDRESS: Final = re.compile(r"(?i)(rtsps?|https?)://")
+_PASSWORD: Final = re.compile(r"(?<=://)[^/@]*@")
+
+
+def is_address(source: object) -> bool:
+    """Is it one of a network's camera, `rtsp://...` or `http://...`?"""
+    return isinstance(source, str) and _ADDRESS.match(source) is not None
 
 
 class Camera:
-    """A camera of this computer, by its number."""
+    """A camera of this computer, by its number, or of a network, by its address."""
 
     n_frames = None
     duration_s = None
     late_s = 0.0
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, source: int | str) -> None:
         """Raises `VideoError` where there is none."""
-        self.name = f"camera {number}"
+        # Without the password that an address may hold.
+        here = isinstance(source, int)
+        self.name = f"camera {source}" if here else _PASSWORD.sub("", str(source))
         # OpenCV would print what it finds odd; what matters of it is in our errors.
         logging = getattr(cv2.utils, "logging", cv2)  # elsewhere before OpenCV 4.13
         logging.setLogLevel(0)
-        if not 0 <= number <= _LAST:  # OpenCV crashes where it is asked for another
+        if isinstance(source, int) and not 0 <= source <= _LAST:  # OpenCV would crash
             raise VideoError(f"{self.name}: there is no such camera")
-        self._capture = cv2.VideoCapture(number)
+        self._capture = cv2.VideoCapture(source)
         if not self._capture.isOpened():
+            if not here:
+                raise VideoError(f"{self.name}: no camera or video answers there")
             raise VideoError(
                 f"{self.name}: there is no such camera, another program uses it, or the system's "
                 "privacy settings keep it from us"
@@ -55,7 +67,7 @@ class Camera:
             yield clock.next(said_s), self._pixels
         if number < 0:
             raise VideoError(f"{self.name}: no frame of it can be read")
-        raise VideoError(f"{self.name}: it gives no more frames: was it unplugged?")
+        raise VideoError(f"{self.name}: it gives no more frames: is it still there?")
 
     def _pixels(self) -> RgbImage:
         read, pixels = self._capture.retrieve()

@@ -150,7 +150,7 @@ class Analyzer:
         """The faces of one picture, from left to right; without a face, an empty list.
 
         `image`: a path, the bytes of a picture file, an open file, a picture of Pillow's, or an
-        array of uint8, RGB (H, W, 3), RGBA or grey (OpenCV reads BGR: turn it first). Raises
+        array of uint8, RGB (H, W, 3), RGBA or grey (OpenCV reads BGR: convert it first). Raises
         `ImageError` where it is no picture, or cannot be searched (too little memory, say).
         """
         [(analysis, _)] = self._estimated([self._prepare(image)])
@@ -324,8 +324,9 @@ class Analyzer:
         search_every_s: float = SEARCH_EVERY_S,
         tracker: Tracker | None = None,
     ) -> Generator[Analysis, None, None]:
-        """One `Analysis` for each frame of a video file, or of a camera given by its number; of a
-        `Video` that is open already, which another thread may `stop`.
+        """One `Analysis` for each frame of a video file, or of a camera given by its number, or by
+        its address in a network (`rtsp://...`); of a `Video` that is open already, which another
+        thread may `stop`.
 
         Faces carry the number of their track, which stays with a person until the film is cut, and
         probabilities averaged over the last moments of that track. Memory does not grow with the
@@ -388,7 +389,7 @@ class Analyzer:
         search_every_s: float = SEARCH_EVERY_S,
         tracker: Tracker | None = None,
     ) -> Generator[Analysis, None, None]:
-        """As `analyze_video`, of a source of one's own: a network camera, a screen, a robot.
+        """As `analyze_video`, of a source of one's own: a screen, a robot, another library.
 
         `frames`: of each its time in seconds, which never goes back, and its picture, as `analyze`
         takes it. They are asked for one by one, on the caller's thread, when the one before is

@@ -16,7 +16,7 @@ import numpy as np
 
 from semblante.errors import OptionError, VideoError, reason_of
 from semblante.images import MAX_PIXELS, RgbImage
-from semblante.recognise.camera import Camera
+from semblante.recognise.camera import Camera, is_address
 from semblante.recognise.film import Film
 
 SUFFIXES: Final = frozenset(
@@ -51,7 +51,7 @@ def is_video(path: Path) -> bool:
 
 
 class Video:
-    """A video file, or a camera by its number.
+    """A video file, or a camera by its number, or by its address in a network (`rtsp://...`).
 
     Any file that FFmpeg reads. Raises `VideoError` where there is none, or no camera, and
     `OptionError` for something else.
@@ -65,12 +65,14 @@ class Video:
             raise OptionError(
                 f"expected a video's path or a camera's number, found {type(source).__name__}"
             )
-        self.is_camera = isinstance(source, (int, np.integer))
-        self._source = (
-            Camera(int(source))
-            if isinstance(source, (int, np.integer))
-            else Film(Path(source), max_pixels)
-        )
+        self._source: Camera | Film
+        if isinstance(source, (int, np.integer)):
+            self._source = Camera(int(source))
+        elif is_address(source):
+            self._source = Camera(str(source))
+        else:
+            self._source = Film(Path(source), max_pixels)
+        self.is_camera = isinstance(self._source, Camera)
         self.name = self._source.name
         self.width, self.height = self._source.width, self._source.height
         self.fps = self._source.fps
@@ -103,11 +105,15 @@ class Video:
         ready: queue.Queue[Frame | VideoError | None] = queue.Queue(ahead)
 
         def put(item: Frame | VideoError | None) -> bool:
+            # A camera's waits for nobody; one that was not asked for takes no other's place.
             replaces = self.is_camera and isinstance(item, Frame)
+            gives_way = isinstance(item, Frame) and item.passed
             while not self._stopped.is_set():
                 try:
                     ready.put(item, timeout=0.0 if replaces else 0.1)
                 except queue.Full:
+                    if replaces and gives_way:
+                        return True
                     if replaces:
                         with suppress(queue.Empty):  # it was taken a moment ago
                             ready.get_nowait()

@@ -272,4 +272,5 @@ def _as_file(data: bytes | bytearray) -> Iterator[str]:
         path = os.path.join(folder, "video")  # noqa: PTH118
         with open(path, "wb") as file:  # noqa: PTH123
             file.write(data)
+        del data
         yield path

@@ -180,7 +180,8 @@ class TrainingState:
                 for kind in _remembered(self.options):
                     if kept[kind].shape != parameters[number].shape:
                         raise ValueError(f"{kind} {number} has another shape")
-            if sum(map(len, memory.values())) != about["remembered"]:
+            found = sum(map(len, memory.values()))
+            if found != about.get("remembered", found):  # an older version's is believed
                 raise ValueError("something that the optimiser remembered is missing")
             state["state"] = memory
             self.optimiser.load_state_dict(state)

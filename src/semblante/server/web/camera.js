@@ -4,7 +4,7 @@ import { busy, call, isUp, openStream, RETRY_MS, retrying } from "./api.js";
 import { stayAwake } from "./awake.js";
 import { $, reveal } from "./elements.js";
 import { complain, say, withdraw } from "./messages.js";
-import { drawTimeline, keepResult, showNothing, showResult } from "./results.js";
+import { drawTimeline, keepResult, offerSaving, showNothing, showResult } from "./results.js";
 import { begin } from "./run.js";
 import { putOnStage, showPicture } from "./stage.js";
 import { state } from "./state.js";
@@ -19,8 +19,13 @@ let chosen = null; // the id of the camera that is wanted, where there are sever
 
 // -- on and off ---------------------------------------------------------------------------------
 
-export async function startCamera() {
+// `before`: what another camera saw, which goes on.
+export async function startCamera(before = null) {
   const signal = begin();
+  if (before) {
+    state.rows = before.rows;
+    offerSaving(before.rows.length > 0);
+  }
   const video = $("video");
   let media;
   const ended = new AbortController();
@@ -37,7 +42,7 @@ export async function startCamera() {
       await video.play();
     }
   } catch (error) {
-    chosen = null; // which may be gone
+    if (!signal.aborted) chosen = null; // it may be gone
     const cause = () => text("refused")[error.name] ?? text("refused").other;
     if (!signal.aborted) complain(() => text("denied") + cause());
   } finally {
@@ -55,7 +60,7 @@ export async function startCamera() {
   video.classList.toggle("mirrored", mirrored);
   putOnStage(video);
   const camera = state.live = {
-    media, signal, mirrored, ended, socket: null, silences: 0,
+    media, signal, mirrored, ended, started: before?.started, socket: null, silences: 0,
     next: 0, sent: new Map(), // a frame's number, and when those that are not answered yet were taken
     delays: [], answeredAt: [], // for whoever measures
   };
@@ -78,10 +83,13 @@ async function offerCameras(used) {
   reveal("which", cameras.length > 1);
 }
 
+// At once where one is at work, and what that saw is kept.
 export function takeCamera(deviceId) {
   chosen = deviceId;
+  if (!state.live) return;
+  const before = { rows: state.rows, started: state.live.started };
   stopCamera();
-  startCamera();
+  startCamera(before);
 }
 
 export function stopCamera() {

@@ -1,6 +1,7 @@
 // Files that were chosen, dropped or pasted: pictures or a video, and what came of the work on them.
 
 import { describeFailure } from "./api.js";
+import { stayAwake } from "./awake.js";
 import { stopCamera } from "./camera.js";
 import { complain, showUnderWay, tellUnderWay } from "./messages.js";
 import { analyzeAlbum, analyzePicture } from "./pictures.js";
@@ -30,6 +31,8 @@ async function workOn(analysis) {
   const signal = begin();
   showUnderWay(true);
   tellUnderWay("sending");
+  const done = new AbortController();
+  stayAwake(done.signal); // or a telephone would be locked while it sends, and ask no more about a video
   try {
     await analysis(signal);
   } catch (error) {
@@ -37,6 +40,7 @@ async function workOn(analysis) {
     if (!state.shownStill) tellUnderWay(null);
     complain(() => describeFailure(error), "run");
   } finally {
+    done.abort();
     if (!signal.aborted) showUnderWay(false);
   }
 }

@@ -118,7 +118,7 @@ export function paintPicture(canvas, source, { width, height }) {
 export function paintBoxes(pen, result, scale) {
   pen.font = `600 ${Math.round(15 * scale)}px system-ui, sans-serif`;
   pen.textBaseline = "top";
-  const line = Math.max(2, 3 * scale);
+  const line = 3 * scale;
   for (const face of result.faces) { // with a dark edge, or on a white wall grey and yellow would be lost
     for (const [colour, width] of [["#000", line + 2 * scale], [COLOURS[face.emotion], line]]) {
       pen.strokeStyle = colour;

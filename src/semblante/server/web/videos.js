@@ -1,7 +1,6 @@
 // A video: the server works on it as a job; then it plays, and each frame is shown with its result.
 
 import { call, checkReadable, describeFailure, forgetJob, insist, jobResults, pause, refusedFor } from "./api.js";
-import { stayAwake } from "./awake.js";
 import { $ } from "./elements.js";
 import { complain, say, showUnderWay, tellCount, tellUnderWay } from "./messages.js";
 import { drawTimeline, momentAt, offerSaving, showMoment, showNothing, showResult } from "./results.js";
@@ -54,7 +53,6 @@ async function workedOn(file, signal) {
   };
   const stop = new AbortController(); // when it is cancelled, and also when the run ends
   signal.addEventListener("abort", () => stop.abort());
-  stayAwake(stop.signal); // a telephone that is locked would not ask, and the job be dropped
   try {
     if (signal.aborted) return null;
     jobAtWork = id;
@@ -88,7 +86,6 @@ async function workedOn(file, signal) {
     }
     throw error;
   } finally {
-    stop.abort();
     forgetJob(id); // whatever happened: another video may be waiting
     if (jobAtWork === id) jobAtWork = null;
     if (!signal.aborted) {
