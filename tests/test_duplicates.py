@@ -8,7 +8,9 @@ import pytest
 
 from conftest import needs_fer2013
 from semblante.data import Dataset, duplicates
-from semblante.data.duplicates import exact_groups, joined, near_pairs, seen_in
+from semblante.data.audit import audit
+from semblante.data.duplicates import Together, exact_groups, near_pairs, seen_in
+from semblante.data.folds import fold_numbers
 
 
 def every_pair(images: np.ndarray, threshold: float) -> list[tuple[int, int]]:
@@ -27,9 +29,15 @@ def every_pair(images: np.ndarray, threshold: float) -> list[tuple[int, int]]:
     return found
 
 
+def all_near(images: np.ndarray, threshold: float = duplicates.NEAR) -> np.ndarray:
+    return np.unique(
+        np.concatenate([*near_pairs(images, threshold), np.zeros((0, 2), int)]), axis=0
+    )
+
+
 def assert_same_pairs(images: np.ndarray, threshold: float) -> int:
     expected = every_pair(images, threshold)
-    assert [tuple(pair) for pair in near_pairs(images, threshold).tolist()] == expected
+    assert [tuple(pair) for pair in all_near(images, threshold).tolist()] == expected
     return len(expected)
 
 
@@ -65,20 +73,20 @@ def test_near_pairs_are_compared_some_at_a_time(
 ) -> None:
     images = np.concatenate([patterns.images[:1]] * 30 + [patterns.images[1:9]])
     images[:30, 0, 0] += np.arange(30, dtype=np.uint8)
-    whole = near_pairs(images)
+    whole = all_near(images)
     assert len(whole) >= 30 * 29 // 2
     monkeypatch.setattr(duplicates, "_PAIRS", 7)
-    assert np.array_equal(near_pairs(images), whole)
+    assert np.array_equal(all_near(images), whole)
 
 
 @pytest.mark.parametrize("n", [0, 1, 2])
 def test_near_pairs_of_few_images(n: int) -> None:
-    assert near_pairs(np.full((n, 48, 48), 7, np.uint8)).shape == (0, 2)
+    assert all_near(np.full((n, 48, 48), 7, np.uint8)).shape == (0, 2)
 
 
 @needs_fer2013
 def test_near_pairs_of_real_faces(fer2013: Dataset) -> None:
-    pairs = near_pairs(fer2013.images[:3000])
+    pairs = all_near(fer2013.images[:3000])
     first, second = fer2013.images[pairs.T]
     near = pairs[(first != second).any(axis=(1, 2))]  # no exact copies
     rows = np.unique([*near.ravel().tolist(), *pairs[:30].ravel().tolist(), *range(150)])
@@ -100,5 +108,29 @@ def test_exact_groups_against_every_pair(patterns: Dataset) -> None:
     assert exact_groups(images) == [[0, 2, 5], [1, 4]]
 
 
-def test_joined() -> None:
-    assert joined(7, [[5, 6], [1, 3], [6, 3]]).tolist() == [0, 1, 2, 1, 4, 1, 1]
+def test_what_hangs_together() -> None:
+    together = Together(7, [[5, 6], [1, 3]])
+    assert together.all_first().tolist() == [0, 1, 2, 1, 4, 5, 5]
+    rows, others = np.array([5, 3, 0]), np.array([6, 6, 2])
+    assert together.apart(rows, others).tolist() == [False, True, True]
+    together.join([6, 3])
+    assert together.all_first().tolist() == [0, 1, 2, 1, 4, 1, 1]
+    assert together.apart(rows, others).tolist() == [False, False, True]
+
+
+def test_of_a_film_s_frames_few_pairs_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four thousand that are nearly the same: eight million pairs."""
+    rng = np.random.default_rng(0)
+    frames = np.repeat(rng.integers(0, 256, (1, 48, 48), np.uint8), 4000, axis=0)
+    frames[:, 0, 0] = np.arange(4000) % 251
+    frames[:, 0, 1] = np.arange(4000) // 251
+    splits = (np.arange(4000) % 40 == 0).astype(np.uint8)
+    dataset = Dataset(frames, np.arange(4000) % 7, splits)
+    compared = []
+    real = np.einsum
+    monkeypatch.setattr(np, "einsum", lambda *a, **k: compared.append(len(a[1])) or real(*a, **k))
+    found = audit(dataset)
+    assert [len(group) for group in found.near] == [4000]
+    assert len(found.near_leaks["PublicTest"]) == 100
+    assert fold_numbers(dataset, 4, seed=0).tolist() == [fold_numbers(dataset, 4, seed=0)[0]] * 4000
+    assert sum(compared) < 100_000

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from semblante.data.dataset import SPLITS, UNLABELLED, Dataset
-from semblante.data.duplicates import NEAR, exact_groups, joined, near_pairs, seen_in
+from semblante.data.duplicates import NEAR, Rows, Together, exact_groups, near_pairs
 from semblante.data.ferplus import FerPlus
 from semblante.emotions import EMOTIONS
 from semblante.errors import DataError
@@ -181,11 +181,10 @@ def audit(
     exact = exact_groups(dataset.images)
     conflicting = [group for group in exact if len(set(dataset.labels[group].tolist())) > 1]
     progress("looking for near copies")
-    pairs = near_pairs(dataset.images)
-    near = _near_groups(len(dataset), pairs, exact)
-    leaks, near_leaks = _leaks(dataset, pairs)
-    private, public = (_rows_of(dataset, split) for split in ("PrivateTest", "PublicTest"))
-    across_tests = private[seen_in(dataset.images[private], dataset.images[public])]
+    near, leaks, near_leaks = _near(dataset, exact)
+    private, public = (dataset.is_in(split) for split in ("PrivateTest", "PublicTest"))
+    copies = Together(len(dataset), exact).all_first()
+    across_tests = np.flatnonzero(private & np.isin(copies, copies[public]))
     progress("looking at light and sharpness")
     flat = dataset.images.reshape(len(dataset), -1)
     constant = flat.min(axis=1) == flat.max(axis=1)
@@ -223,36 +222,38 @@ def _numbered(rows: list[int]) -> dict[str, Any]:
     return {"n": len(rows), "rows": rows}
 
 
-def _rows_of(dataset: Dataset, split: str) -> npt.NDArray[np.int64]:
-    return np.flatnonzero(dataset.is_in(split))
+def _near(
+    dataset: Dataset, exact: list[list[int]]
+) -> tuple[list[list[int]], dict[str, list[int]], dict[str, list[int]]]:
+    """Groups that hang together by near pairs and are not merely exact copies of each other; of
+    each test split the rows with an exact copy in Training, and those with a near one only."""
+    n, in_training = len(dataset), dataset.splits == _TRAINING
+    copies, together = Together(n, exact), Together(n, exact)
+    leaks = np.zeros(n, np.bool_)  # has a near copy in Training, maybe an exact one
 
+    def tells(rows: Rows, others: Rows) -> npt.NDArray[np.bool_]:
+        new = (in_training[rows] & ~leaks[others]) | (in_training[others] & ~leaks[rows])
+        across = in_training[rows] != in_training[others]
+        return np.asarray(together.apart(rows, others) | (across & new))
 
-def _near_groups(n: int, pairs: npt.NDArray[np.int64], exact: list[list[int]]) -> list[list[int]]:
-    """Groups that hang together by near pairs and are not merely exact copies of each other."""
-    copies = joined(n, exact)
-    first = joined(n, pairs.tolist())
+    for pairs in near_pairs(dataset.images, wanted=tells):
+        for pair in pairs:
+            together.join(pair)
+        for ours, other in ((0, 1), (1, 0)):
+            leaks[pairs[in_training[pairs[:, other]], ours]] = True
+
+    copy, first = copies.all_first(), together.all_first()
     groups: dict[int, list[int]] = {}
-    for row in np.unique(pairs).tolist():
+    for row in range(n):
         groups.setdefault(int(first[row]), []).append(row)
-    return [group for group in groups.values() if len(set(copies[group].tolist())) > 1]
-
-
-def _leaks(
-    dataset: Dataset, pairs: npt.NDArray[np.int64]
-) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
-    training = dataset.images[_rows_of(dataset, "Training")]
-    in_training = dataset.splits == _TRAINING
-    near = np.zeros(len(dataset), np.bool_)  # has a near copy in Training
-    for ours, other in ((0, 1), (1, 0)):
-        near[pairs[in_training[pairs[:, other]], ours]] = True
-    leaks: dict[str, list[int]] = {}
-    near_leaks: dict[str, list[int]] = {}
-    for split in _TESTS:
-        rows = _rows_of(dataset, split)
-        exact = seen_in(dataset.images[rows], training)
-        leaks[split] = rows[exact].tolist()
-        near_leaks[split] = rows[~exact & near[rows]].tolist()
-    return leaks, near_leaks
+    near = [group for group in groups.values() if len(set(copy[group].tolist())) > 1]
+    exact_leaks = np.isin(copy, copy[in_training])
+    rows = {split: np.flatnonzero(dataset.is_in(split)) for split in _TESTS}
+    return (
+        near,
+        {split: of[exact_leaks[of]].tolist() for split, of in rows.items()},
+        {split: of[leaks[of] & ~exact_leaks[of]].tolist() for split, of in rows.items()},
+    )
 
 
 def _groups_across(dataset: Dataset) -> list[list[int]]:

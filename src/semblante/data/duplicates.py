@@ -6,7 +6,7 @@ Training. What a network scores on those says nothing about new faces.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import numpy as np
@@ -19,6 +19,7 @@ _FREQUENCIES: Final = 10  # of 48 in each direction, by which candidates are fou
 _BLOCK: Final = 1024
 _PAIRS: Final = 2048
 _ROUNDING: Final = 1e-4  # of sums in float32
+Rows = npt.NDArray[np.int64]
 
 
 def seen_in(images: npt.NDArray[np.uint8], others: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
@@ -35,10 +36,17 @@ def exact_groups(images: npt.NDArray[np.uint8]) -> list[list[int]]:
     return [group for group in rows.values() if len(group) > 1]
 
 
-def near_pairs(images: npt.NDArray[np.uint8], threshold: float = NEAR) -> npt.NDArray[np.int64]:
-    """All pairs of rows (m, 2) whose pixels, or mirrored pixels, correlate by `threshold` or more.
+def near_pairs(
+    images: npt.NDArray[np.uint8],
+    threshold: float = NEAR,
+    wanted: Callable[[Rows, Rows], npt.NDArray[np.bool_]] | None = None,
+) -> Iterator[Rows]:
+    """Pairs of rows (m, 2) whose pixels, or mirrored pixels, correlate by `threshold` or more, some
+    thousand at a time; one that does so both ways may come twice.
 
-    Exact copies are among them, constant images never. `images`: (n, H, W) with H = W.
+    Exact copies are among them, constant images never. `images`: (n, H, W) with H = W. Those of a
+    film are nearly all alike, in more pairs than there is memory or time for: `wanted` is asked of
+    rows (k,) and others (k,) which of these pairs are of any use, when it is their turn.
 
     Every pair is looked at, and none can be missed: an image, standardised to length 1, is
     described by its lowest frequencies (an orthonormal cosine transform) and by the length r of
@@ -52,14 +60,13 @@ def near_pairs(images: npt.NDArray[np.uint8], threshold: float = NEAR) -> npt.ND
     unit /= np.where(lengths > 0, lengths, 1)[:, None, None]
     short, mirrored = _descriptions(unit)
 
-    found: set[tuple[int, int]] = set()
     for other, turned in ((short, False), (mirrored, True)):
-        for first, second in _candidates(short, other, threshold - _ROUNDING):
+        for pairs in _candidates(short, other, threshold - _ROUNDING):
+            first, second = pairs if wanted is None else pairs[:, wanted(*pairs)]
             faces = unit[second, :, ::-1] if turned else unit[second]
             correlations = np.einsum("nij,nij->n", unit[first], faces, dtype=np.float64)
             near = correlations >= threshold
-            found.update(zip(first[near].tolist(), second[near].tolist(), strict=True))
-    return np.array(sorted(found), np.int64).reshape(-1, 2)
+            yield np.column_stack([first[near], second[near]])
 
 
 def _descriptions(
@@ -83,31 +90,43 @@ def _descriptions(
 
 def _candidates(
     ours: npt.NDArray[np.float32], others: npt.NDArray[np.float32], threshold: float
-) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """Rows a < b where the product of ours[a] and others[b] reaches the threshold, some thousand
-    pairs at a time: of a film's frames nearly all may be alike, and a pair takes 18 KB."""
+) -> Iterator[Rows]:
+    """Rows a < b, (2, m), where the product of ours[a] and others[b] reaches the threshold, some
+    thousand pairs at a time: a pair takes 18 KB."""
     for start in range(0, len(ours), _BLOCK):
         products = ours[start : start + _BLOCK] @ others[start:].T
         first, second = np.nonzero(products >= threshold)
         later = np.flatnonzero(first < second)
         for some in range(0, len(later), _PAIRS):
             pairs = later[some : some + _PAIRS]
-            yield first[pairs] + start, second[pairs] + start
+            yield np.stack([first[pairs], second[pairs]]) + start
 
 
-def joined(n: int, groups: Iterable[Iterable[int]]) -> npt.NDArray[np.int64]:
-    """For each of n rows the first row that it hangs together with, over any number of groups."""
-    parents = list(range(n))
+class Together:
+    """Which of n rows hang together, over any number of groups."""
 
-    def root(row: int) -> int:
-        while parents[row] != row:
-            parents[row] = parents[parents[row]]
-            row = parents[row]
-        return row
+    def __init__(self, n: int, groups: Iterable[Iterable[int]] = ()) -> None:
+        self._parents = np.arange(n)  # of each row another of its group, or itself
+        for group in groups:
+            self.join(group)
 
-    for group in groups:
-        first, *others = (root(row) for row in group)
-        for other in others:
-            first, other = sorted((root(first), root(other)))
-            parents[other] = first
-    return np.array([root(row) for row in range(n)], np.int64)
+    def join(self, group: Iterable[int]) -> None:
+        """These rows, and all that hang together with them."""
+        first, *others = np.unique(self.first(np.fromiter(group, np.int64))).tolist()
+        self._parents[others] = first
+
+    def first(self, rows: Rows) -> Rows:
+        """For each of some rows (k,) the first one that it hangs together with."""
+        found = self._parents[rows]
+        while (nearer := self._parents[found] != found).any():
+            found[nearer] = self._parents[found[nearer]]
+        self._parents[rows] = found
+        return found
+
+    def apart(self, rows: Rows, others: Rows) -> npt.NDArray[np.bool_]:
+        """(k,): whether nothing is known by which each of `rows` hangs together with the other."""
+        return np.asarray(self.first(rows) != self.first(others))
+
+    def all_first(self) -> Rows:
+        """(n,): `first` of every row."""
+        return self.first(np.arange(len(self._parents)))

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from semblante.data.dataset import SPLITS, Dataset
-from semblante.data.duplicates import exact_groups, joined, near_pairs
+from semblante.data.duplicates import Together, exact_groups, near_pairs
 from semblante.errors import DataError, OptionError
 
 
@@ -57,7 +57,10 @@ def held_out(dataset: Dataset, share: float, seed: int = 0) -> Dataset:
 
 def _kinds(dataset: Dataset) -> npt.NDArray[np.int64]:
     """(n,): the kind of each face, 0 and up: copies, near copies, one of `Dataset.groups`."""
-    pairs = near_pairs(dataset.images)
-    together = [*exact_groups(dataset.images), *pairs.tolist(), *dataset.rows_of_groups()]
-    _, kind = np.unique(joined(len(dataset), together), return_inverse=True)
+    groups = [*exact_groups(dataset.images), *dataset.rows_of_groups()]
+    together = Together(len(dataset), groups)
+    for pairs in near_pairs(dataset.images, wanted=together.apart):
+        for pair in pairs:
+            together.join(pair)
+    _, kind = np.unique(together.all_first(), return_inverse=True)
     return kind.astype(np.int64)
