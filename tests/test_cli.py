@@ -338,6 +338,15 @@ def test_no_input_is_overwritten(tmp_path: Path, patterns_csv: Path) -> None:
         assert "would overwrite" in done.stderr
     assert path.read_bytes() == patterns_csv.read_bytes()
     assert not (tmp_path / "audit").exists()
+    folder = tmp_path / "listed"
+    assert semblante("data", "convert", path, folder).returncode == 0
+    names = [face.relative_to(folder) for face in sorted(folder.rglob("*.png"))]
+    rows = [f"{name},{name.parts[1]}" for name in names]
+    (folder / "labels.csv").write_text("\n".join(["path,label", *rows]))
+    drop = ("--drop", folder / "labels.csv", "--out", tmp_path / "audit")
+    done = semblante("data", "audit", folder, *drop)
+    assert (done.returncode, "would overwrite a part of" in done.stderr) == (2, True)
+    assert len((folder / "labels.csv").read_text().splitlines()) == 253
 
 
 def test_notes_hold_what_a_map_s_file_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

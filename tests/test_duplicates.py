@@ -108,6 +108,16 @@ def test_exact_groups_against_every_pair(patterns: Dataset) -> None:
     assert exact_groups(images) == [[0, 2, 5], [1, 4]]
 
 
+def test_the_nearest_of_several() -> None:
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (48, 48)).astype(np.uint8)
+    noise = [np.clip(image + rng.normal(0, by, image.shape), 0, 255) for by in (90, 20, 50)]
+    others = np.array([*noise, np.full((48, 48), 9)], np.uint8)
+    assert duplicates.nearest(image, others) == 1
+    others[2] = image[:, ::-1]
+    assert duplicates.nearest(image, others) == 2
+
+
 def test_what_hangs_together() -> None:
     together = Together(7, [[5, 6], [1, 3]])
     assert together.all_first().tolist() == [0, 1, 2, 1, 4, 5, 5]

@@ -218,6 +218,16 @@ def test_a_folder_is_not_replaced_and_a_device_is_written_directly(tmp_path: Pat
     assert written == [Path(os.devnull)]
 
 
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="has no such names")
+def test_a_pipe_that_is_open_already_is_written_directly() -> None:
+    """As a shell gives it for `--drop >(gzip > rows.gz)`."""
+    ours, theirs = os.pipe()
+    write_atomically(Path(f"/dev/fd/{theirs}"), lambda beside: beside.write_text("rows"))
+    os.close(theirs)
+    assert os.read(ours, 100) == b"rows"
+    os.close(ours)
+
+
 def test_on_windows_a_file_that_another_program_holds_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

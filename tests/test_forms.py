@@ -345,6 +345,31 @@ def test_numbers_of_others(patterns: Dataset, tmp_path: Path) -> None:
     assert "numbers are taken for FER2013's, 0 angry, 1 disgust, 2 fear," in note
 
 
+def test_numbers_of_a_parquet_file(patterns: Dataset, tmp_path: Path) -> None:
+    """A file that does not say what they stand for may have counted other classes, or the same in
+    another order; ours says it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    ours = converted(patterns, tmp_path / "ours.parquet")
+    notes: list[str] = []
+    assert_same(load_dataset(ours, on_note=notes.append), patterns)
+    assert notes == []
+    table = pq.read_table(ours)
+    features = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
+    assert list(features) == table.column_names
+    assert features["label"]["names"] == list(EMOTIONS)
+    pq.write_table(table.replace_schema_metadata(None), tmp_path / "others.parquet")
+    for _ in range(2):  # the second time from the cache
+        others = load_dataset(tmp_path / "others.parquet", on_note=notes.append, cache=True)
+    assert_same(others, patterns)
+    assert len(notes) == 2
+    assert "others.parquet: classes that are numbers are taken for FER2013's" in notes[1]
+    load_dataset(converted(patterns, tmp_path / "pixels.csv"), on_note=notes.append)
+    assert len(notes) == 2  # a table of pixels is FER2013's
+    assert pa.types.is_int8(table.schema.field("label").type)
+
+
 def test_numbers_of_a_list_in_an_archive(patterns: Dataset, tmp_path: Path) -> None:
     """What a class is called says the list, not the folder of a picture."""
     for name, classes, told in (("numbers", "34", True), ("words", ("happy", "sad"), False)):
@@ -450,7 +475,7 @@ def test_a_table_between_semicolons(patterns: Dataset, patterns_csv: Path, tmp_p
 
 def test_a_dropped_class_of_a_parquet_file(patterns: Dataset, tmp_path: Path) -> None:
     path = converted(patterns, tmp_path / "faces.parquet")
-    found = load_dataset(path, label_map={"0": "drop"})
+    found = load_dataset(path, label_map={"angry": "drop"})  # as the file says what 0 is
     assert found.labels.tolist() == [label for label in patterns.labels.tolist() if label != 0]
 
 

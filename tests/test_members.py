@@ -40,6 +40,22 @@ def test_links_are_not_left_out_without_a_word(patterns: Dataset, tmp_path: Path
     assert len(bad) == 2
 
 
+def test_what_cannot_be_read_and_is_no_data_stops_nothing(
+    patterns: Dataset, tmp_path: Path
+) -> None:
+    folder = converted(patterns, tmp_path / "faces")
+    (folder / "latest").symlink_to("nowhere")
+    for path in (folder, tarred(folder, tmp_path / "faces.tar.gz")):
+        assert load_dataset(path).labels.tolist() == patterns.labels.tolist()
+    (folder / "labels.csv").symlink_to("nowhere")  # which may say more than the folders do
+    with pytest.raises(DataError, match=r"labels\.csv: cannot be read: No such file"):
+        load_dataset(folder)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "latest").symlink_to("nowhere")
+    with pytest.raises(DataError, match=r"found latest \(cannot be read: No such file"):
+        load_dataset(tmp_path / "empty")
+
+
 def test_archives_that_are_not_what_they_should_be(
     patterns_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

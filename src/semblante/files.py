@@ -107,10 +107,10 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     A symbolic link stays and its target is replaced; a file that is replaced hands its
     permissions on; a device or a pipe is written directly. Raises `OSError` naming `path`.
     """
-    real = Path(os.path.realpath(path))
-    if real.exists() and not real.is_file() and not real.is_dir():
-        write(real)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        write(path)  # by this name: that of a pipe among the open files leads nowhere else
         return
+    real = Path(os.path.realpath(path))
     beside = real.with_name(f".semblante-{os.getpid()}-{next(_NUMBERS)}.tmp")
     try:
         write(beside)

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from semblante.cli.checks import (
     complain,
+    not_a_part,
     not_among,
     not_an_input,
     output_file,
@@ -121,6 +122,8 @@ def audit_command(
 
     source = Source(path, mapping, skip_bad, find_faces)
     dataset = source.read()
+    if drop is not None:
+        not_a_part("--drop", drop, path, dataset)
     ferplus = _votes(votes, path, dataset)
     out.mkdir(parents=True, exist_ok=True)
     if folds:

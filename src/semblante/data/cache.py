@@ -32,7 +32,7 @@ from semblante.files import user_folder, write_atomically
 from semblante.preprocess import FACE_SIZE
 
 # To be raised when the reading of any form changes its result.
-VERSION: Final = 7
+VERSION: Final = 8
 _ARRAYS: Final = ("images", "labels", "splits")
 _OPTIONAL: Final = ("names", "groups")
 _GUESSED: Final = "guessed"

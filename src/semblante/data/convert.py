@@ -14,7 +14,7 @@ from semblante.data.folders import face_name
 from semblante.data.parquet import pyarrow_parquet, write_parquet
 from semblante.emotions import EMOTIONS
 from semblante.errors import DataError, OptionError
-from semblante.files import write_atomically
+from semblante.files import replace_file, write_atomically
 from semblante.images import RgbImage, encoded_png
 from semblante.preprocess import FACE_SIZE
 
@@ -73,9 +73,9 @@ def write_folders(dataset: Dataset, path: Path) -> None:
             file.write_bytes(encoded_png(row.image))
         if path.exists():  # somebody may be in it: it stays, and is filled
             for child in beside.iterdir():
-                child.rename(path / child.name)
+                replace_file(child, path / child.name)
         else:
-            beside.rename(path)
+            replace_file(beside, path)
     except OSError as error:
         raise OSError(error.errno or 0, error.strerror or str(error), str(path)) from error
     finally:

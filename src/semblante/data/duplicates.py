@@ -102,6 +102,15 @@ def _candidates(
             yield np.stack([first[pairs], second[pairs]]) + start
 
 
+def nearest(image: npt.NDArray[np.uint8], others: npt.NDArray[np.uint8]) -> int:
+    """Which of `others` (n, H, W) correlates most with an image (H, W), or with its mirror."""
+    both = np.stack([image, image[:, ::-1]]).reshape(2, -1).astype(np.float64)
+    rest = others.reshape(len(others), -1).astype(np.float64)
+    both, rest = (flat - flat.mean(axis=1, keepdims=True) for flat in (both, rest))
+    lengths = np.maximum(np.linalg.norm(rest, axis=1), 1.0)  # 0 of a constant one
+    return int((both @ rest.T / lengths).max(axis=0).argmax())
+
+
 class Together:
     """Which of n rows hang together, over any number of groups."""
 

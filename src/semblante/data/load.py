@@ -34,6 +34,7 @@ FORMS: Final[dict[str, str]] = {
 }
 # What the name of a Parquet file may begin with, and the split that it says.
 _SPLIT_STARTS: Final = {**SPLIT_NAMES, "public": 1, "private": 2}
+_TABULAR: Final = frozenset({".csv", ".tsv", ".txt", ".parquet"})
 _START: Final = 4096  # bytes of a file by which its form is known
 _MOST_OF_A_LIST: Final = 100_000_000  # characters, some two million pictures; it is kept in memory
 
@@ -98,7 +99,7 @@ def load_dataset(
         else:
             dataset, guessed = read()
             reader.check_map_used(str(path))
-    if on_note is not None and guessed and dataset.names is not None:
+    if on_note is not None and guessed:
         on_note(
             f"{path}: classes that are numbers are taken for FER2013's, {IN_ORDER}; "
             "--map says what else they are"
@@ -150,7 +151,13 @@ def _survey(path: Path) -> _Contents:
             else:
                 contents.others.append(f"{member.name} outside a folder named after its class")
             continue
-        start = member.stream.read(_START)
+        try:
+            start = member.stream.read(_START)
+        except OSError as error:  # a link, say, in an archive
+            if member.suffix in _TABULAR:  # which may say more than what can be read
+                raise
+            contents.others.append(f"{member.name} (cannot be read: {error.strerror or error})")
+            continue
         if start.startswith(MAGIC):
             contents.parquets.append(member.name)
             continue

@@ -15,6 +15,7 @@ from semblante.data.pictures import (
     PictureReader,
     split_number,
 )
+from semblante.emotions import EMOTIONS
 from semblante.errors import DataError, MissingExtraError, reason_of
 from semblante.files import write_atomically
 from semblante.images import encoded_png
@@ -107,7 +108,8 @@ def _encoded(picture: Any, place: str) -> bytes:
 
 def write_parquet(dataset: Dataset, path: Path) -> None:
     """Columns image (struct of PNG bytes and a path), label (0..6), Usage; and group, where the
-    dataset tells it. Lossless."""
+    dataset tells it. Lossless; `datasets.load_dataset("parquet", data_files=...)` shows pictures
+    and names."""
     parquet = pyarrow_parquet()
     import pyarrow
 
@@ -115,7 +117,11 @@ def write_parquet(dataset: Dataset, path: Path) -> None:
     columns = [("image", image), ("label", pyarrow.int8()), ("Usage", pyarrow.string())]
     if dataset.groups is not None:
         columns.append(("group", pyarrow.string()))
-    schema = pyarrow.schema(columns)
+    # As the Hugging Face hub's libraries note it: what the labels' numbers stand for.
+    features: dict[str, Any] = {name: {"dtype": "string", "_type": "Value"} for name, _ in columns}
+    features |= {"image": {"_type": "Image"}, "label": {"names": EMOTIONS, "_type": "ClassLabel"}}
+    noted = {"huggingface": json.dumps({"info": {"features": features}})}
+    schema = pyarrow.schema(columns, metadata=noted)
 
     def write(beside: Path) -> None:
         with parquet.ParquetWriter(beside, schema) as file:

@@ -83,7 +83,8 @@ class PictureReader:
                     f"{where}: --map says that numbers are not FER2013's here: it must say what "
                     f"{key} is, too"
                 )
-            self.guessed.add(key)
+            if not in_order:
+                self.guessed.add(key)
         if emotion is None:
             emotion = emotion_called(usual)
         if emotion is None and not key:

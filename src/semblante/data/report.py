@@ -11,7 +11,7 @@ from typing import Final
 
 from semblante.data.audit import Audit, Suspect
 from semblante.data.dataset import SPLITS, UNLABELLED
-from semblante.data.duplicates import NEAR
+from semblante.data.duplicates import NEAR, nearest
 from semblante.emotions import EMOTIONS, emotion_name
 from semblante.files import write_atomically
 from semblante.images import encoded_png
@@ -242,9 +242,9 @@ class _Page:
         for rows, others, groups in ((exact, near, audit.exact), (near, exact, audit.near)):
             group_of = {row: group for group in groups for row in group}
             for row in rows[: max(half, _GROUPS_SHOWN - len(others))]:
-                copy = next(
-                    other for other in group_of[row] if audit.dataset.splits[other] == training
-                )
+                images, splits = audit.dataset.images, audit.dataset.splits
+                copies = [other for other in group_of[row] if splits[other] == training]
+                copy = copies[nearest(images[row], images[copies])]
                 shown.append([self._picture(row), self._picture(copy)])
         total = int(audit.dataset.is_in(split).sum())
         title, count, meaning = _FINDINGS["leaks"]
