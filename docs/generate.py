@@ -41,7 +41,9 @@ _CODE = re.compile(r'\(\.\./(src/[^)#\s]+)#L\d+ "([^"]+)"\)')
 def main() -> None:
     for path, text in pages().items():
         (ROOT / path).write_text(text, encoding="utf-8")
-    annotated = ("analyze", "examples", "--annotate", "docs/images", "--lang")
+    annotated = (
+        "analyze", "examples/eileen-collins.jpg", "--annotate", "docs/images", "--lang",
+    )  # fmt: skip
     images = ROOT / "docs" / "images"
     printed(str(PROGRAM), *annotated, "es")
     (images / "eileen-collins.jpg").replace(images / "eileen-collins.es.jpg")
