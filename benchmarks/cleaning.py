@@ -78,7 +78,7 @@ def found_in(arguments: argparse.Namespace) -> Audit:
     training = np.flatnonzero(dataset.splits == 0)
     recipe = fold_recipe(arguments.network, arguments.fold_epochs)
 
-    def reporter(_: int) -> AbstractContextManager[Reporter]:
+    def reporter(*_: object) -> AbstractContextManager[Reporter]:
         return nullcontext(Reporter())
 
     estimates = np.full((len(dataset), 7), np.nan, np.float32)

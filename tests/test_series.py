@@ -132,7 +132,11 @@ def test_stages_after_folds_learn_what_these_say(
     notebook = Notebook()
     (model,), summaries = notebook.train(patterns, tmp_path)
     assert list(summaries) == ["1-standard", "3-finish-1", "3-finish-2"]
-    names = ["1-standard", "2-cross-fit, fold 1", "2-cross-fit, fold 2", "3-finish-1", "3-finish-2"]
+    folds = [
+        f"2-cross-fit, without fold {fold} of 2, which is called PublicTest below"
+        for fold in (1, 2)
+    ]
+    names = ["1-standard", *folds, "3-finish-1", "3-finish-2"]
     assert notebook.titles == [f"run {k} of 5: {name}" for k, name in enumerate(names, start=1)]
     folders = ["2-cross-fit/fold-0-of-2", "2-cross-fit/fold-1-of-2", *names[3:]]
     options = [json.loads((tmp_path / n / "config.json").read_text())["options"] for n in folders]

@@ -36,7 +36,6 @@ from semblante.train.own import short
 from semblante.translation import counted, translated
 
 if TYPE_CHECKING:
-    from semblante.cli.progress import RunProgress
     from semblante.data.audit import Audit
     from semblante.data.ferplus import FerPlus
     from semblante.train.options import TrainOptions
@@ -196,11 +195,7 @@ def _by_folds(
     from semblante.cli.progress import titled
     from semblante.train.crossval import out_of_sample
 
-    begin = titled(Console(stderr=True), language)
-
-    def reporter(fold: int) -> RunProgress:
-        return begin(recipe, translated(f"fold {fold + 1} of {folds}", language))
-
+    reporter = titled(Console(stderr=True), language)
     return out_of_sample(
         dataset, recipe, folds, work, reporter, source=source.to_dict(), language=language
     )

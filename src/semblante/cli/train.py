@@ -324,12 +324,8 @@ def _cross_fit(task: _Task, options: TrainOptions, folds: int) -> None:
     """Train on all folds but one, for each, and tell of it."""
     from semblante.train.crossval import cross_fit
 
-    def reporter(fold: int) -> RunProgress:
-        title = f"without fold {fold + 1} of {folds}, which is called PublicTest below"
-        return titled(task.console, task.language)(options, translated(title, task.language))
-
     found = cross_fit(
-        task.dataset, options, folds, task.out, reporter,
+        task.dataset, options, folds, task.out, titled(task.console, task.language),
         source=task.notes, votes=task.votes, language=task.language,
     )  # fmt: skip
 

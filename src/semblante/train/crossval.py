@@ -29,6 +29,7 @@ from semblante.train.reporter import Reporter
 from semblante.train.run_folder import read_config
 from semblante.train.state import load_last
 from semblante.train.targets import write_estimates
+from semblante.translation import translated
 
 
 def fold_recipe(network: str, epochs: int) -> TrainOptions:
@@ -41,7 +42,7 @@ def cross_fit(
     options: TrainOptions,
     folds: int,
     out: Path,
-    reporter: Callable[[int], AbstractContextManager[Reporter]],
+    reporter: Callable[[TrainOptions, str], AbstractContextManager[Reporter]],
     *,
     source: Mapping[str, Any],
     votes: FerPlus | None = None,
@@ -88,7 +89,7 @@ def out_of_sample(
     options: TrainOptions,
     folds: int,
     work_dir: Path,
-    reporter: Callable[[int], AbstractContextManager[Reporter]],
+    reporter: Callable[[TrainOptions, str], AbstractContextManager[Reporter]],
     *,
     source: Mapping[str, Any],
     votes: FerPlus | None = None,
@@ -102,8 +103,8 @@ def out_of_sample(
     groups stay in one fold, so that no network has seen the same photograph under another row.
     Each keeps its weights after the last epoch: choosing the best would let the fold in, as would
     `patience`, which is refused. Run folders lie in `work_dir`; a call that was interrupted goes on
-    when it is made again. `reporter` makes one for each fold's number; `votes` are of the dataset's
-    rows; what a person reads of a fold is in `language`.
+    when it is made again. `reporter` is given the recipe and a title for each fold; `votes` are of
+    the dataset's rows; what a person reads of a fold is in `language`.
     """
     check_folds(options, folds)
     numbers = fold_numbers(dataset, folds, options.seed)
@@ -119,7 +120,8 @@ def out_of_sample(
         inside = numbers == fold
         part = replace(dataset, splits=inside.astype(np.uint8)).where(labelled)
         run_dir = _fold_folder(work_dir, fold, folds)
-        with reporter(fold) as progress:
+        title = f"without fold {fold + 1} of {folds}, which is called PublicTest below"
+        with reporter(options, translated(title, language)) as progress:
             train(
                 part, options, run_dir, progress,
                 source={**source, "fold": fold}, language=language,

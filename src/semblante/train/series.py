@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,15 +67,13 @@ def train_released(
     estimates = ""
     summaries: dict[str, dict[str, Any]] = {}
 
-    def titled(options: TrainOptions, name: str) -> AbstractContextManager[Reporter]:
+    def titled(
+        options: TrainOptions, fold: str = "", *, name: str
+    ) -> AbstractContextManager[Reporter]:
         nonlocal begun
         begun += 1
-        return reporter(options, translated(f"run {begun} of {total}: {name}", language))
-
-    def of_fold(
-        options: TrainOptions, name: str
-    ) -> Callable[[int], AbstractContextManager[Reporter]]:
-        return lambda fold: titled(options, f"{name}, fold {fold + 1}")
+        title = translated(f"run {begun} of {total}: {name}", language)
+        return reporter(options, f"{title}, {fold}" if fold else title)
 
     for number, stage in stages.items():
         name = f"{number}-{stage.preset}"
@@ -83,7 +82,8 @@ def train_released(
         if stage.folds:
             options = stage.options({**changes, "initial": initial})
             cross_fit(
-                dataset, options, stage.folds, out / name, of_fold(options, name),
+                dataset, options, stage.folds, out / name,
+                partial(titled, name=name),
                 source=source, votes=votes, language=language,
             )  # fmt: skip
             estimates = str(out / name)
@@ -94,7 +94,7 @@ def train_released(
             folder = out / (name if len(runs) == 1 else f"{name}-{k + 1}")
             its_own = {"seed": first_seed + k, "initial": initial, "estimates": estimates}
             options = kind.options({**changes, **its_own}, teacher)
-            with titled(options, folder.name) as progress:
+            with titled(options, name=folder.name) as progress:
                 summaries[folder.name] = train(
                     dataset, options, folder, progress, source=source, votes=votes,
                     resume=True, language=language,
