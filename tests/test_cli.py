@@ -347,6 +347,9 @@ def test_no_input_is_overwritten(tmp_path: Path, patterns_csv: Path) -> None:
     done = semblante("data", "audit", folder, *drop)
     assert (done.returncode, "would overwrite a part of" in done.stderr) == (2, True)
     assert len((folder / "labels.csv").read_text().splitlines()) == 253
+    for _ in range(2):  # an earlier one is no data
+        own = semblante("data", "audit", folder, "--drop", folder / "drop.csv", *drop[2:])
+        assert own.returncode == 0, own.stderr
 
 
 def test_notes_hold_what_a_map_s_file_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

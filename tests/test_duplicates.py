@@ -142,5 +142,5 @@ def test_of_a_film_s_frames_few_pairs_are_looked_at(monkeypatch: pytest.MonkeyPa
     found = audit(dataset)
     assert [len(group) for group in found.near] == [4000]
     assert len(found.near_leaks["PublicTest"]) == 100
-    assert fold_numbers(dataset, 4, seed=0).tolist() == [fold_numbers(dataset, 4, seed=0)[0]] * 4000
+    assert len(set(fold_numbers(dataset, 4, seed=0).tolist())) == 1
     assert sum(compared) < 100_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 import zipfile
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 
 from forms import LIST, listed, tarred, zipped
-from semblante import DataError, load_dataset
+from semblante import DataError, Dataset, load_dataset
 from semblante.data.load import form_of
+from semblante.images import encoded_png
 
 pytest.importorskip("pyarrow")
 
@@ -149,3 +151,19 @@ def test_a_list_that_is_far_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("semblante.data.load._MOST_OF_A_LIST", length // 2)
     with pytest.raises(DataError, match="expected a list of at most 0 million characters"):
         load_dataset(path)
+
+
+def test_a_list_and_an_archive_that_write_an_accent_differently(
+    patterns: Dataset, tmp_path: Path
+) -> None:
+    """As where macOS packs the pictures, in UTF-8 of which the archive says nothing."""
+    accented = "alegría/José.png"
+    theirs = unicodedata.normalize("NFD", accented).encode()
+    packed, stand_in = tmp_path / "faces.zip", "x" * len(theirs)  # Python would set the flag
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("labels.csv", f"path,label\n{accented},happy\n")
+        archive.writestr(stand_in, encoded_png(patterns.images[3]))
+    packed.write_bytes(packed.read_bytes().replace(stand_in.encode(), theirs))
+    found = load_dataset(packed)
+    assert found.labels.tolist() == [3]
+    assert np.array_equal(found.images[0], patterns.images[3])

@@ -558,10 +558,10 @@ def test_frames_that_are_none_and_times_that_go_back() -> None:
     last = next(found)
     assert (last.frame, last.time_s, len(last.faces)) == (2, 0.5, 1)
     json.dumps(last.to_dict())
-    with pytest.raises(OptionError, match=r"after that of the frame before, 0\.5, found 0\.4"):
+    with pytest.raises(OptionError, match=r"not before that of the last frame, 0\.5, found 0\.4"):
         next(found)
     for wrong in (math.nan, math.inf):
-        with pytest.raises(OptionError, match="expected a time in seconds after"):
+        with pytest.raises(OptionError, match="expected a time in seconds not before"):
             next(analyzer.analyze_frames([(wrong, image)]))
     with pytest.raises(OptionError, match="a time in seconds before each picture, found ndarray"):
         next(analyzer.analyze_frames([(image, 0.0)]))  # type: ignore[list-item]

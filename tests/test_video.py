@@ -581,7 +581,7 @@ class NetworkCamera(BaseHTTPRequestHandler):
         self.end_headers()
         picture = EXAMPLE.read_bytes()
         head = f"--next\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
-        for _ in range(12):
+        for _ in range(20):
             self.wfile.write(head.encode() + picture + b"\r\n")
             time.sleep(0.05)
 
@@ -589,18 +589,24 @@ class NetworkCamera(BaseHTTPRequestHandler):
         pass
 
 
-def test_a_camera_in_a_network() -> None:
+def test_a_camera_in_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     with ThreadingHTTPServer(("127.0.0.1", 0), NetworkCamera) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        place = f"127.0.0.1:{server.server_port}/camera"
-        video = Video(f"http://someone:secret@{place}")
-        assert (video.name, video.is_camera) == (f"http://{place}", True)
-        found = Analyzer().analyze_video(video)
+        host = f"127.0.0.1:{server.server_port}"
+        address = f"http://some@one:secret@{host}/camera?password=secret"
+        analyzer = Analyzer()
+        video = Video(address)
+        assert (video.name, video.is_camera) == (f"http://{host}", True)
+        found = analyzer.analyze_video(video)
         first = next(found)
         assert (first.width, first.height, first.path) == (512, 512, None)
+        times = [first.time_s]
         with pytest.raises(VideoError, match="it gives no more frames: is it still there") as ended:
-            list(found)
+            times.extend(analysis.time_s for analysis in found)
         server.shutdown()
+    assert times == sorted(times)
+    assert times[-1] > 0.4  # twenty, 50 ms apart, by the clock
     assert "secret" not in str(ended.value)
-    with pytest.raises(VideoError, match=f"http://{place}: no camera or video answers there"):
-        Video(f"http://someone:secret@{place}")
+    with pytest.raises(VideoError, match=f"^http://{host}: no camera answers there"):
+        Video(address)

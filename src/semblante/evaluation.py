@@ -58,7 +58,8 @@ class FaceClassifier(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Figures are fractions 0..1, but for `n`, which counts faces, and `mean_steps`."""
+    """Shares are 0..1; `n`, `leak_free_n`, `confusion` and the n of `per_class` count faces,
+    `mean_steps` steps."""
 
     model: str
     split: str

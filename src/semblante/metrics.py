@@ -16,7 +16,7 @@ Labels = npt.NDArray[np.int64]
 Probabilities = npt.NDArray[np.floating[Any]]
 _BINS: Final = 15  # of confidence, as in Guo et al.
 _DRAWS: Final = 1000
-_Z95: Final = 1.959964  # standard deviations that hold 95 % of a normal distribution
+_Z95: Final = 1.959964  # 95 % of a normal distribution lies within so many deviations
 
 
 def accuracy(labels: Labels, predicted: Labels) -> float:
@@ -25,7 +25,7 @@ def accuracy(labels: Labels, predicted: Labels) -> float:
 
 
 def wilson_interval(share: float, n: int) -> tuple[float, float]:
-    """The 95 % confidence interval of a share seen in n trials (Wilson 1927)."""
+    """95 % interval, within 0..1, of a share (0..1) seen in n >= 1 trials (Wilson 1927)."""
     z = _Z95
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
@@ -38,11 +38,11 @@ class PairedDifference:
 
     n: int
     accuracy: tuple[float, float]  # the first's and the second's, 0..1
-    difference: float  # of these
+    difference: float  # the first's minus the second's
     ci95: tuple[float, float]  # of the difference: Agresti & Min, Statistics in Medicine 2005
     only_right: tuple[int, int]  # faces of which only the first, or only the second, was right
-    # McNemar's exact test: how often chance alone, if both were as good, would make them differ by
-    # as much, either way.
+    # McNemar's test (Psychometrika 1947), exact: how often chance alone, if both were as good,
+    # would make them differ by as much, either way.
     p: float
 
     def to_dict(self) -> dict[str, Any]:
@@ -53,10 +53,11 @@ class PairedDifference:
 def paired_difference(
     first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]
 ) -> PairedDifference:
-    """Whether each of the same faces, in the same order, was answered rightly: (n,) and (n,)."""
+    """Compare two models on the same faces: whether each was right about each face, (n,) and
+    (n,)."""
     n = len(first)
     ours, theirs = int((first & ~second).sum()), int((second & ~first).sum())
-    # Half a face more in each of the four kinds: so it is right for few faces, too.
+    # Half a face is added to each of the four cells, so that the interval holds for small n.
     b, c, m = ours + 0.5, theirs + 0.5, n + 2
     half = _Z95 * math.sqrt(b + c - (b - c) ** 2 / m) / m
     middle = (b - c) / m
@@ -85,7 +86,8 @@ def confusion_matrix(
 
 
 def per_class(confusion: npt.NDArray[np.int64]) -> list[dict[str, float]]:
-    """Precision, recall, F1 and n of each class; 0 where there is nothing to divide by."""
+    """Precision, recall, F1 and n of each class of a `confusion_matrix`; 0 where there is nothing
+    to divide by."""
     hits = np.diag(confusion).astype(float)
     said, true = confusion.sum(axis=0), confusion.sum(axis=1)
     precision = np.divide(hits, said, out=np.zeros_like(hits), where=said > 0)
@@ -104,7 +106,8 @@ def macro_f1(confusion: npt.NDArray[np.int64]) -> float:
 
 
 def expected_calibration_error(labels: Labels, probabilities: Probabilities) -> float:
-    """ECE (Guo et al., ICML 2017, section 2): mean gap between confidence and accuracy."""
+    """ECE, 0..1, of labels (n,) and probabilities (n, n_classes): the mean over bins, weighted by
+    their size, of |confidence - accuracy| (Guo et al., ICML 2017, section 2)."""
     bins = reliability(labels, probabilities)
     return sum(share * abs(right - confidence) for share, confidence, right in bins)
 
@@ -112,10 +115,10 @@ def expected_calibration_error(labels: Labels, probabilities: Probabilities) -> 
 def chance_calibration_error(probabilities: Probabilities) -> tuple[float, float]:
     """The ECE that `probabilities` (n, n_classes) would show if they were perfectly calibrated.
 
-    It is above 0, for each bin holds so many faces only. Each prediction is right with the
-    probability that it says, in 1,000 draws, always the same ones (after consistency resampling:
-    Broecker & Smith, Weather and Forecasting 2007). Returns their mean, and what 95 % of them stay
-    below.
+    It is above 0, because each bin holds only a finite number of faces. Each prediction is right
+    with the probability that it says, in 1,000 draws, always the same ones (after consistency
+    resampling: Broecker & Smith, Weather and Forecasting 2007). Returns their mean, and what 95 %
+    of them stay below.
     """
     rng = np.random.default_rng(2013)
     confidence = probabilities.max(axis=1).astype(np.float64)

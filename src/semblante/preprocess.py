@@ -31,7 +31,7 @@ class InputSpec:
     """What a network expects at its input; it travels inside the exported file."""
 
     size: int = FACE_SIZE  # side of the square grey face, in pixels
-    normalisation: str = PER_IMAGE  # subtract the image's mean, divide by its deviation
+    normalisation: str = PER_IMAGE  # subtract the mean, divide by sqrt(variance + floor)
     variance_floor: float = 1.0  # added to the variance, in grey levels squared
 
     @classmethod
@@ -55,7 +55,7 @@ class InputSpec:
 
 
 def standardise(faces: _Array, spec: InputSpec = InputSpec()) -> _Array:
-    """Zero mean and unit variance for each face by itself.
+    """Zero mean, and a variance just below 1, for each face by itself.
 
     `faces`: float, (..., H, W), grey levels 0..255, a numpy array or a torch tensor; the
     result has the same shape and type. The variance floor keeps a constant image at zero
@@ -76,7 +76,7 @@ def to_grey(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 def crop_face(
     grey: npt.NDArray[np.uint8], box: Box, size: int = FACE_SIZE, roll: float = 0.0
 ) -> npt.NDArray[np.uint8]:
-    """Cut `box` out of a grey picture (H, W) and resize it to uint8 (size, size).
+    """Cut `box` out of a grey picture, uint8 (H, W), and resize it to uint8 (size, size).
 
     A head that is tilted by `roll` degrees clockwise is levelled, around the middle of its box.
     What the box holds beyond the picture's edge repeats the edge's pixels. Shrinking

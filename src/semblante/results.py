@@ -104,7 +104,7 @@ class Analysis:
     A video that failed ends with one more that has no frame, only the `error`.
     """
 
-    path: str | None
+    path: str | None  # None of bytes, of arrays and of cameras
     width: int | None  # pixels, after turning the picture as its EXIF orientation says
     height: int | None
     faces: tuple[Face, ...] = ()

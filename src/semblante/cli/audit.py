@@ -116,12 +116,12 @@ def audit_command(
         not_among("--out" if work is None else "--work", out if work is None else work, path)
 
     from semblante.data.audit import audit
-    from semblante.data.exclusion import write_exclusion
+    from semblante.data.exclusion import is_exclusion, write_exclusion
     from semblante.data.report import write_report
 
     source = Source(path, mapping, skip_bad, find_faces)
     dataset = source.read()
-    if drop is not None:
+    if drop is not None and not is_exclusion(drop):  # else it is an earlier one, and no data
         not_a_part("--drop", drop, path, dataset)
     ferplus = _votes(votes, path, dataset)
     out.mkdir(parents=True, exist_ok=True)

@@ -90,7 +90,7 @@ class Overviews:
             write()
         except (ImageError, OSError) as error:
             complain_of(error)
-            if isinstance(error, PermissionError):  # on Windows, of a table that is open in Excel
+            if isinstance(error, PermissionError) and os.name == "nt":  # a table, in Excel
                 complain(f"{error.filename}: is it open in another program?")
             self.failed += 1
 

@@ -144,6 +144,9 @@ def listen(host: str, port: int) -> socket.socket:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     elif alone := getattr(socket, "SO_EXCLUSIVEADDRUSE", None):  # Windows lets others listen there
         listening.setsockopt(socket.SOL_SOCKET, alone, 1)
+    if family == socket.AF_INET6 and host in ("::", ""):  # Windows would leave out IPv4's callers
+        with suppress(OSError):
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
     try:
         listening.bind(address)
         listening.listen(2048)  # who calls while the model is read waits

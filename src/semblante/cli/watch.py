@@ -91,8 +91,9 @@ def watch_command(
             if out is not None and format is not None:
                 with text_file(out) as file:
                     write_text(watched(live), file, format, lang)
-            for _ in watched(live):  # all of them, unless they are in the table already
-                pass
+            else:
+                for _ in watched(live):
+                    pass
     except KeyboardInterrupt:
         pass
     finally:  # of a video that breaks off, too

@@ -181,9 +181,9 @@ def audit(
     exact = exact_groups(dataset.images)
     conflicting = [group for group in exact if len(set(dataset.labels[group].tolist())) > 1]
     progress("looking for near copies")
-    near, leaks, near_leaks = _near(dataset, exact)
-    private, public = (dataset.is_in(split) for split in ("PrivateTest", "PublicTest"))
     copies = Together(len(dataset), exact).all_first()
+    near, leaks, near_leaks = _near(dataset, exact, copies)
+    private, public = (dataset.is_in(split) for split in ("PrivateTest", "PublicTest"))
     across_tests = np.flatnonzero(private & np.isin(copies, copies[public]))
     progress("looking at light and sharpness")
     flat = dataset.images.reshape(len(dataset), -1)
@@ -223,12 +223,13 @@ def _numbered(rows: list[int]) -> dict[str, Any]:
 
 
 def _near(
-    dataset: Dataset, exact: list[list[int]]
+    dataset: Dataset, exact: list[list[int]], copies: Rows
 ) -> tuple[list[list[int]], dict[str, list[int]], dict[str, list[int]]]:
     """Groups that hang together by near pairs and are not merely exact copies of each other; of
-    each test split the rows with an exact copy in Training, and those with a near one only."""
+    each test split the rows with an exact copy in Training, and those with a near one only.
+    `copies` (n,): of each row the first one of its `exact` copies."""
     n, in_training = len(dataset), dataset.splits == _TRAINING
-    copies, together = Together(n, exact), Together(n, exact)
+    together = Together(n, exact)
     leaks = np.zeros(n, np.bool_)  # has a near copy in Training, maybe an exact one
 
     def tells(rows: Rows, others: Rows) -> npt.NDArray[np.bool_]:
@@ -242,12 +243,12 @@ def _near(
         for ours, other in ((0, 1), (1, 0)):
             leaks[pairs[in_training[pairs[:, other]], ours]] = True
 
-    copy, first = copies.all_first(), together.all_first()
+    first = together.all_first()
     groups: dict[int, list[int]] = {}
     for row in range(n):
         groups.setdefault(int(first[row]), []).append(row)
-    near = [group for group in groups.values() if len(set(copy[group].tolist())) > 1]
-    exact_leaks = np.isin(copy, copy[in_training])
+    near = [group for group in groups.values() if len(set(copies[group].tolist())) > 1]
+    exact_leaks = np.isin(copies, copies[in_training])
     rows = {split: np.flatnonzero(dataset.is_in(split)) for split in _TESTS}
     return (
         near,

@@ -36,7 +36,7 @@ class Dataset:
         return len(self.labels)
 
     def is_in(self, split: str) -> npt.NDArray[np.bool_]:
-        """(n,): which faces are of one of `SPLITS`."""
+        """(n,): which faces are of one of `SPLITS`; `ValueError` for another name."""
         return np.asarray(self.splits == SPLITS.index(split))
 
     def split(self, name: str) -> Dataset:

@@ -36,6 +36,15 @@ def write_exclusion(path: Path, dataset: Dataset, reasons: Mapping[int, str]) ->
     write_atomically(path, write)
 
 
+def is_exclusion(path: Path) -> bool:
+    """Is it such a list, of whatever dataset?"""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_START)) == _START.encode()
+    except OSError:
+        return False
+
+
 def read_exclusion(path: Path, dataset: Dataset) -> npt.NDArray[np.bool_]:
     """(n,): which rows of `dataset` the list names.
 

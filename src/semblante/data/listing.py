@@ -8,6 +8,7 @@ together: the person shown, say. Other columns are ignored.
 from __future__ import annotations
 
 import posixpath
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -85,11 +86,11 @@ def read_archived_listing(
         if isinstance(line, DataError):
             rows.append(line)
             continue
-        path = posixpath.normpath(PurePosixPath(name).parent / line.path.replace("\\", "/"))
+        path = _place(PurePosixPath(name).parent / line.path.replace("\\", "/"))
         places.setdefault(path, []).append((len(rows), line))
         rows.append(DataError(f"{line.where}: there is no such picture in the archive"))
     for member in members:
-        wanted = places.get(posixpath.normpath(member.name))
+        wanted = places.get(_place(member.name))
         if wanted:
             try:
                 with damage_named(member.where):
@@ -101,6 +102,11 @@ def read_archived_listing(
             for number, line in wanted:
                 rows[number] = _row(line, data, reader)
     return collect(rows, on_bad, where)
+
+
+def _place(path: str | PurePosixPath) -> str:
+    """As names of members are compared: macOS packs an accent as a letter of its own."""
+    return unicodedata.normalize("NFC", posixpath.normpath(path))
 
 
 def _columns(header: list[str]) -> dict[str, int]:

@@ -136,8 +136,9 @@ def form_of(path: str | os.PathLike[str]) -> str | None:
 def load_fer2013(path: str | os.PathLike[str], *, cache: bool = False) -> Dataset:
     """FER2013 in any form that `load_dataset` reads, Kaggle's `fer2013.csv` (301 MB) the usual.
 
-    Every row is checked: a label of 0..6, 2,304 pixels of 0..255, a Usage that is one of the
-    official splits. `cache` as there. Raises `DataError` naming the line of the file.
+    A table of pixels is checked row by row: a label of 0..6, 2,304 pixels of 0..255, an official
+    Usage; without that column all rows are Training's. Other forms, and `cache`, as there. Raises
+    `DataError` naming the line of the file.
     """
     return load_dataset(path, cache=cache)
 

@@ -13,7 +13,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Final
@@ -27,6 +27,7 @@ MAX_MEMBER_BYTES: Final = 2_000_000_000
 
 _LINK: Final = "a link, give the archive the files themselves (tar -h --hard-dereference)"
 _ZIP: Final = b"PK\x03\x04"  # as such an archive begins
+_IS_UTF8: Final = 0x800  # APPNOTE.TXT, 4.4.4, bit 11: of a member's name
 _DAMAGE: Final = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -124,12 +125,20 @@ def _of_zip(path: Path) -> Iterator[Member]:
     with zipfile.ZipFile(path) as archive:
         for info in sorted(archive.infolist(), key=lambda info: info.filename):
             # Windows' own programs have been known to write the other slash.
-            name = info.filename.replace("\\", "/")
+            name = _name(info).replace("\\", "/")
             if info.is_dir() or is_hidden(name):
                 continue
-            where = _checked(path, info.filename, info.file_size)
+            where = _checked(path, name, info.file_size)
             with archive.open(info) as stream:
                 yield Member(name, where, stream)
+
+
+def _name(info: zipfile.ZipInfo) -> str:
+    """macOS writes names in UTF-8 without saying so, and the standard has them in IBM's letters."""
+    if not info.flag_bits & _IS_UTF8:
+        with suppress(UnicodeError):
+            return info.filename.encode("cp437").decode("utf-8")
+    return info.filename
 
 
 def _of_tar(path: Path) -> Iterator[Member]:

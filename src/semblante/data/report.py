@@ -20,6 +20,7 @@ from semblante.translation import counted, translated
 _FACES_SHOWN: Final = 48  # of each finding; the JSON has them all
 _GROUPS_SHOWN: Final = 24
 _GROUP_FACES_SHOWN: Final = 6
+_COMPARED: Final = 500  # to find the one that is most like another: of a film there are thousands
 
 
 # Of each finding its title, how its counts are told, and what it means.
@@ -244,6 +245,7 @@ class _Page:
             for row in rows[: max(half, _GROUPS_SHOWN - len(others))]:
                 images, splits = audit.dataset.images, audit.dataset.splits
                 copies = [other for other in group_of[row] if splits[other] == training]
+                copies = copies[: 1 if groups is audit.exact else _COMPARED]  # these are the same
                 copy = copies[nearest(images[row], images[copies])]
                 shown.append([self._picture(row), self._picture(copy)])
         total = int(audit.dataset.is_in(split).sum())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -15,7 +17,7 @@ from semblante.recognise.film import Clock, usable_rate
 
 _LAST: Final = 2**31 - 1
 _ADDRESS: Final = re.compile(r"(?i)(rtsps?|https?)://")
-_PASSWORD: Final = re.compile(r"(?<=://)[^/@]*@")
+_SILENT_MS: Final = 10_000  # after so long without a word a network's camera is gone
 
 
 def is_address(source: object) -> bool:
@@ -32,22 +34,30 @@ class Camera:
 
     def __init__(self, source: int | str) -> None:
         """Raises `VideoError` where there is none."""
-        # Without the password that an address may hold.
-        here = isinstance(source, int)
-        self.name = f"camera {source}" if here else _PASSWORD.sub("", str(source))
+        self._is_here = isinstance(source, int)
         # OpenCV would print what it finds odd; what matters of it is in our errors.
         logging = getattr(cv2.utils, "logging", cv2)  # elsewhere before OpenCV 4.13
         logging.setLogLevel(0)
-        if isinstance(source, int) and not 0 <= source <= _LAST:  # OpenCV would crash
-            raise VideoError(f"{self.name}: there is no such camera")
-        self._capture = cv2.VideoCapture(source)
-        if not self._capture.isOpened():
-            if not here:
-                raise VideoError(f"{self.name}: no camera or video answers there")
-            raise VideoError(
-                f"{self.name}: there is no such camera, another program uses it, or the system's "
-                "privacy settings keep it from us"
-            )
+        if isinstance(source, int):
+            self.name = f"camera {source}"
+            if not 0 <= source <= _LAST:  # OpenCV crashes where it is asked for another
+                raise VideoError(f"{self.name}: there is no such camera")
+            self._capture = cv2.VideoCapture(source)
+            if not self._capture.isOpened():
+                raise VideoError(
+                    f"{self.name}: there is no such camera, another program uses it, or the "
+                    "system's privacy settings keep it from us"
+                )
+        else:
+            # Passwords may stand before the host, or behind it.
+            scheme, _, place = source.partition("://")
+            self.name = f"{scheme}://{place.partition('/')[0].rpartition('@')[2]}"
+            limits = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC)
+            asked = [part for limit in limits for part in (limit, _SILENT_MS)]
+            os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # nothing is printed
+            self._capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG, asked)
+            if not self._capture.isOpened():
+                raise VideoError(f"{self.name}: no camera answers there")
         self.width, self.height = (
             int(self._capture.get(what))
             for what in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
@@ -63,7 +73,10 @@ class Camera:
         number = -1
         while self._capture.grab():
             number += 1
+            # Of a network's, FFmpeg may count pictures instead, as if there were 25 a second.
             said_s = float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000
+            if not self._is_here:
+                said_s = time.monotonic()
             yield clock.next(said_s), self._pixels
         if number < 0:
             raise VideoError(f"{self.name}: no frame of it can be read")

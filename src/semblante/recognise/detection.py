@@ -119,7 +119,7 @@ def smallest_face(image: npt.NDArray[np.uint8], min_face: int | None = None) -> 
 
 
 def brightened(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """A dark picture made light: its lightest pixels, but for 0.5 %, become white."""
+    """Brighten a dark picture so that its brightest 0.5 % of pixels become white."""
     lightest = float(np.percentile(grey[::4, ::4], 99.5))
     if lightest >= 128:
         return grey

@@ -343,7 +343,7 @@ class Analyzer:
         video; None for `tracker_for(every_s)`.
 
         Raises `VideoError` where it cannot be read; one that breaks off gives its frames first; and
-        `OptionError` for `every_s` that is not above 0, `detect_every` below 1, or `search_every_s`
+        `OptionError` for `every_s` below a microsecond, `detect_every` below 1, or `search_every_s`
         below 0.
         """
         frames = self.analyze_video_with_pixels(
@@ -425,7 +425,7 @@ class Analyzer:
                 )
             if not before_s <= time_s < math.inf:
                 raise OptionError(
-                    f"expected a time in seconds after that of the frame before, {before_s:g}, "
+                    f"expected a time in seconds not before that of the last frame, {before_s:g}, "
                     f"found {time_s:g}"
                 )
             before_s = time_s = float(time_s)

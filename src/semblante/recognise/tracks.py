@@ -126,7 +126,7 @@ class Tracker:
     def smooth(
         self, track: Track, probabilities: npt.NDArray[np.floating], time_s: float
     ) -> npt.NDArray[np.float64]:
-        """The track's probabilities, averaged over the last moments with exponential weights."""
+        """The track's probabilities (7,), an exponentially weighted mean of its last moments."""
         latest = probabilities.astype(np.float64)
         if track.probabilities is None or self.smoothing_s <= 0:
             track.probabilities = latest

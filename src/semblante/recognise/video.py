@@ -105,16 +105,14 @@ class Video:
         ready: queue.Queue[Frame | VideoError | None] = queue.Queue(ahead)
 
         def put(item: Frame | VideoError | None) -> bool:
-            # A camera's waits for nobody; one that was not asked for takes no other's place.
             replaces = self.is_camera and isinstance(item, Frame)
-            gives_way = isinstance(item, Frame) and item.passed
             while not self._stopped.is_set():
                 try:
                     ready.put(item, timeout=0.0 if replaces else 0.1)
                 except queue.Full:
-                    if replaces and gives_way:
-                        return True
-                    if replaces:
+                    if self.is_camera and isinstance(item, Frame):
+                        if item.passed:  # it was not asked for, and what waits may be
+                            return True
                         with suppress(queue.Empty):  # it was taken a moment ago
                             ready.get_nowait()
                     continue

@@ -268,7 +268,7 @@ def _as_file(data: bytes | bytearray) -> Iterator[str]:
         finally:
             os.close(number)
         return
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         path = os.path.join(folder, "video")  # noqa: PTH118
         with open(path, "wb") as file:  # noqa: PTH123
             file.write(data)

@@ -153,7 +153,8 @@ def blur(faces: Tensor, sigma: Tensor) -> Tensor:
 
 
 def jitter(faces: Tensor, options: TrainOptions) -> Tensor:
-    """Random contrast (a factor) and brightness (a sum), a pair for each face."""
+    """Random contrast (a factor) and brightness (a sum, in standard deviations) for each of the
+    `faces` (n, 1, H, W), which are standardised."""
     shape = (len(faces), 1, 1, 1)
     factor = 1 + (torch.rand(shape, device=faces.device) * 2 - 1) * options.contrast
     offset = (torch.rand(shape, device=faces.device) * 2 - 1) * options.brightness
@@ -163,7 +164,8 @@ def jitter(faces: Tensor, options: TrainOptions) -> Tensor:
 def erase(faces: Tensor, probability: float) -> Tensor:
     """Random erasing (Zhong et al., AAAI 2020): a rectangle of noise over some of the faces.
 
-    Its area is 2 to 25 % of the image, its aspect ratio 0.4 to 2.5.
+    Its area is 2 to 25 % of the image (theirs: 40), its aspect ratio 0.4 to 2.5 (0.3 to 3.33), any
+    factor as likely as its inverse.
     """
     n, _, height, width = faces.shape
     device = faces.device

@@ -7,7 +7,7 @@ geometric mean, weighted by how likely each emotion is:
     p = softmax(z),  T = exp(sum_k p_k log T_k),  calibrated z = z / T
 
 T is one positive number for a face, so that the order of its emotions stays as it was, as in
-parameterised temperature scaling (Tomani et al., ECCV 2022), of which this is a small case.
+parameterised temperature scaling (Tomani et al., ECCV 2022), to which this is related.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ def fit_temperatures(
 ) -> list[float]:
     """The T_k, one for each column of `logits` (n, k), that suit `labels` (n,) best; 0.1 to 10.
 
-    By the mean negative log-likelihood of the calibrated logits.
+    By the mean negative log-likelihood of the calibrated logits, and a penalty on how far the
+    T_k lie apart.
     """
     scores, right = torch.tensor(logits, dtype=torch.float64), torch.tensor(labels)
     free = torch.zeros(scores.shape[1], dtype=torch.float64, requires_grad=True)

@@ -70,8 +70,10 @@ def export(
     majority: `votes`, of the dataset's rows, are needed for it. `precision` is one of `PRECISIONS`.
 
     Torch's network and the file are compared on all PublicTest faces; `ModelError` is raised, and
-    no file left, when in fp32 an output differs by more than `TOLERANCE` or the accuracy differs at
-    all, and in the smaller forms of `precision.py` when `too_many` answers are lost.
+    `out` stays as it was, when in fp32 an output differs by more than `TOLERANCE` or the accuracy
+    differs at all, and in the smaller forms of `precision.py` when `too_many` answers are lost.
+    Raises `OptionError` for another precision, votes that are missing, or runs that cannot be
+    averaged, and `DataError` for votes of other rows.
 
     Which weights are exported of several runs, and with an `initial_share`, says `merge.py`.
     """
@@ -206,7 +208,7 @@ def _torch_logits(
 
 
 def too_many(n: int, changed: int) -> float:
-    """From how many lost answers on a smaller form is refused, of n faces and `changed` answers.
+    """How many lost answers, of n faces and `changed` answers, make a smaller form be refused.
 
     `MOST_LOST` of n; of few faces more than chance explains, which is twice the deviation of what
     comes and goes (McNemar's test), up to nine.

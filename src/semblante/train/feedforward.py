@@ -1,6 +1,6 @@
 """Networks without recurrence: the controls that show what it buys, and the teachers.
 
-All take standardised faces (n, 1, 48, 48) and give logits (n, 7).
+All take standardised faces (n, 1, 48, 48) and give logits (n, n_classes).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from semblante.train.recurrent import initialise
 
 
 class PooledNetwork(nn.Module):
-    """Any features (n, channels, H, W), averaged over the maps, dropout, a linear classifier."""
+    """Features (n, channels, H, W), global average pooling, dropout, a linear classifier."""
 
     def __init__(
         self, features: nn.Module, channels: int, *, dropout: float, n_classes: int
@@ -100,7 +100,8 @@ def course_cnn(n_classes: int = 7) -> nn.Sequential:
 
 
 class _Residual(nn.Module):
-    """Two 3x3 convolutions around a shortcut, normalised before (He et al., ECCV 2016)."""
+    """A shortcut around two 3x3 convolutions, each after its norm and ReLU (He et al., ECCV
+    2016)."""
 
     def __init__(
         self, before: int, after: int, stride: int, *, squeeze: bool, dropout: float
@@ -148,7 +149,8 @@ def residual_network(
     dropout: float = 0.3,
     n_classes: int = 7,
 ) -> PooledNetwork:
-    """Pre-activation residual network; wide or thin, with or without squeeze-and-excitation."""
+    """Pre-activation residual network (He et al., ECCV 2016), wide or thin (Zagoruyko & Komodakis,
+    BMVC 2016), with or without squeeze-and-excitation (Hu et al., CVPR 2018)."""
     before = widths[0]
     modules: list[nn.Module] = [nn.Conv2d(1, before, 3, padding=1, bias=False)]
     for stage, (after, n_blocks) in enumerate(zip(widths, blocks, strict=True)):

@@ -26,4 +26,5 @@ def interruptible() -> Iterator[Callable[[], bool]]:
     try:
         yield lambda: asked
     finally:
-        signal.signal(signal.SIGINT, before)
+        # None where it was none of Python's: whoever embeds us has set it.
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)

@@ -83,7 +83,9 @@ def train(
     without a run gets one then, too.
     `votes`, of the dataset's rows, are needed where the recipe uses FER+ (`needs_votes`). The
     summary's sentences and the pictures are in `language`, one of `emotions.LANGUAGES`.
-    Raises `ModelError` where the folder holds another run, or the loss is no longer finite.
+    Raises `RunFolderError` where the folder holds another run, `OptionError` for a recipe that
+    cannot be followed, votes that are missing say, `DataError` for a dataset without one of both
+    splits, and `ModelError` where the loss is no longer finite.
     """
     emotion_name("neutral", language)  # is there such a language?
     run_dir = Path(run_dir)

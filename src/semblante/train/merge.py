@@ -25,8 +25,8 @@ def merged(
 
     Of one run the best epoch's weights are taken. Of several that started from the same weights
     (their option `initial`) it is the mean of their last epochs' weights, which knows more than
-    each (model soups: Wortsman et al., ICML 2022), and in which it has no part which epoch was best
-    on PublicTest by chance.
+    each (model soups: Wortsman et al., ICML 2022) and does not depend on which epoch happened to be
+    best on PublicTest.
 
     `initial_share` (0..1) of each weight is taken from those that the run started from (its option
     `initial`), the rest from what it made of them: between the two lie networks that know what both
@@ -71,7 +71,8 @@ def _load_run(run_dir: Path, dataset: Dataset, *, last: bool) -> tuple[nn.Module
 
 
 def check_same_start(runs: Sequence[Path], configs: Sequence[RunConfig]) -> None:
-    """Only then do the same units mean the same, and a mean of weights anything."""
+    """Raise `OptionError` unless all runs started from the same weights: only then do the same
+    units mean the same, and a mean of weights anything."""
     if len({run.resolve() for run in runs}) < len(runs):
         raise OptionError("expected different runs to average, found one twice")
     first, ours = runs[0], configs[0].options

@@ -21,10 +21,10 @@ class Muon(torch.optim.Optimizer):
 
     The Nesterov momentum v of a kernel's gradient, as a matrix (out, in * height * width), is
     replaced by the nearest matrix all of whose singular values are the same, so that what many
-    gradients agree on does not drown the rest. As in its authors' CIFAR-10 runs a kernel keeps its
-    norm, which a normalisation after it makes meaningless (but for a recurrent layer's two kernels,
-    whose ratio stays as it was at first): alpha is about the angle of a step in radians, and weight
-    decay has no say. Everything that is no convolution's kernel goes by SGD.
+    gradients agree on does not drown the rest. Much as in its authors' CIFAR-10 runs a kernel keeps
+    its norm, which a normalisation after it makes meaningless (but for a recurrent layer's two
+    kernels, whose ratio stays as it was at first): alpha is about the angle of a step in radians,
+    and weight decay has no say. Everything that is no convolution's kernel goes by SGD.
 
     With `bf16` that matrix is computed in bfloat16, as its authors do; weights stay in fp32.
     """

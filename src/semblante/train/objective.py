@@ -196,7 +196,8 @@ def heads(numbers: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def distillation(logits: Tensor, taught: Tensor, temperature: float) -> Tensor:
-    """Hinton et al. (2015): KL(taught || ours) of probabilities (n, classes) at a `temperature`, at
-    which those `taught` are already, times its square; 0 where both agree."""
+    """Hinton et al. (2015), whose cross-entropy has the same gradient: KL(taught || ours) of
+    probabilities (n, classes) at a `temperature`, at which those `taught` are already, times its
+    square; 0 where both agree."""
     ours = F.log_softmax(logits / temperature, dim=1)
     return F.kl_div(ours, taught, reduction="batchmean") * temperature**2

@@ -49,7 +49,7 @@ class TrainOptions:
         "cosine", "how alpha changes after the warm-up: cosine (to 0) or constant"
     )
     warmup_epochs: float = _option(2.0, "epochs over which alpha grows linearly from 0")
-    momentum: float = _option(0.9, "Nesterov momentum of sgd; 0 is plain gradient descent")
+    momentum: float = _option(0.9, "Nesterov momentum of sgd and muon; 0 is plain gradient descent")
     weight_decay: float = _option(
         5e-4,
         "weight decay, on kernels only (no norms, no biases); of muon on the dense layer's only",

@@ -31,9 +31,10 @@ class RecurrentConvolution(nn.Module):
 
     The feed-forward term w_f * u + b does not change over time and is computed once; w_r is
     one kernel shared by all steps. The paper's norm is local response normalisation ("lrn").
-    The usual one here is batch normalisation with *its own parameters and statistics for each
-    step t* ("batch"; Cooijmans et al., ICLR 2017, section 3), since the distribution of x(t)
-    changes with t; "shared-batch" has one for all steps, to show what that costs.
+    The usual one here is batch normalisation with *its own statistics for each step t* ("batch";
+    Cooijmans et al., ICLR 2017, section 3), and beyond them with its own parameters, since the
+    distribution of x(t) changes with t; "shared-batch" has one for all steps, to show what that
+    costs.
     """
 
     def __init__(
@@ -119,12 +120,14 @@ class GatedRecurrentConvolution(nn.Module):
 class RecurrentNetwork(nn.Module):
     """A stem, a stack of recurrent layers, and a linear classifier on their pooled maps.
 
-    `pooling` over all places of a map is "average" or, as in the paper, "max".
+    The stem has `stem` maps, each layer the next of `channels`, `steps` and `strides`. `norm` is
+    that of `RecurrentConvolution`; gated layers have their own. `pooling` over all places of a map
+    is "average" or, as in Liang & Hu, "max".
 
     The last layer's state at every step can be classified, by the same classifier: trained for
-    that (`all_steps`), its number of steps is a dial between time and accuracy.
+    that (the option `all_steps_weight`), its number of steps is a dial between time and accuracy.
 
-    `enlargement` is the factor by which faces are enlarged first. They show no more so, but every
+    `enlargement` is the factor by which faces are enlarged first. This adds no detail, but every
     layer looks at them in finer steps, by the same kernels (Touvron et al., NeurIPS 2019). What it
     was worth here is in docs/experiments.md, "the same kernels on larger faces".
     """

@@ -119,8 +119,8 @@ class TrainingState:
         """Moving average of weights and of normalisation statistics, after each step (Polyak &
         Juditsky, 1992, averaged all alike).
 
-        Its decay grows towards `ema_decay`, so that the random initial weights are
-        forgotten in the first epoch instead of the fifth.
+        Its decay grows towards `ema_decay`, as TensorFlow's average has it (`num_updates`), so that
+        the random initial weights are forgotten in the first epoch instead of the fifth.
         """
         decay = min(self.options.ema_decay, (1 + self.step) / (10 + self.step))
         # By these, and not by `state_dict`, what is shared comes once.
@@ -290,7 +290,8 @@ def _built(run_dir: Path, name: str, outputs: int) -> nn.Module:
 def learning_rate(
     step: int, *, warmup: int, total: int, peak: float, schedule: str = "cosine"
 ) -> float:
-    """Linear from 0 to `peak` over `warmup` steps, then half a cosine to 0 at `total`, or constant.
+    """Step k < `warmup` takes `peak` * (k + 1) / `warmup`; then half a cosine, which would be 0 at
+    `total`, the step after the last one, or `peak`.
 
     Loshchilov & Hutter, SGDR (ICLR 2017), without restarts. Steps count from 0.
     """

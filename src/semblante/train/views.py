@@ -80,7 +80,7 @@ def check_looks(run_dir: Path, ours: RunConfig, *, resume: bool) -> None:
 
 
 class TaughtViews:
-    """Of Training's faces, an epoch after the other."""
+    """Training's faces, in a new view each epoch, with what the teachers say of that view."""
 
     def __init__(
         self,
@@ -141,7 +141,7 @@ class TaughtViews:
         faces.targets = torch.cat([self._targets, said], dim=1)
 
     def seconds(self, epoch: int) -> float:
-        """That the teachers looked before `epoch`: 0 where they had seen its view already."""
+        """For which the teachers looked before `epoch`; 0 where they had seen its view already."""
         return self._took_s[str(epoch - 1)] if epoch <= len(self._took_s) else 0.0
 
     def _look(self, interrupted: Callable[[], bool]) -> Tensor:

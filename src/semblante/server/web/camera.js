@@ -16,16 +16,17 @@ const SILENT_MS = 5000; // after so long without an answer the page says so
 const MOST_SILENCES = 13;
 
 let chosen = null; // the id of the camera that is wanted, where there are several
+let starting = null; // while one is: what another saw before it
 
 // -- on and off ---------------------------------------------------------------------------------
 
 // `before`: what another camera saw, which goes on.
-export async function startCamera(before = null) {
+export async function startCamera(before = { rows: [] }) {
   const signal = begin();
-  if (before) {
-    state.rows = before.rows;
-    offerSaving(before.rows.length > 0);
-  }
+  starting = before;
+  state.rows = before.rows;
+  offerSaving(before.rows.length > 0);
+  drawTimeline();
   const video = $("video");
   let media;
   const ended = new AbortController();
@@ -46,7 +47,10 @@ export async function startCamera(before = null) {
     const cause = () => text("refused")[error.name] ?? text("refused").other;
     if (!signal.aborted) complain(() => text("denied") + cause());
   } finally {
-    if (!signal.aborted) $("camera").disabled = false;
+    if (!signal.aborted) {
+      $("camera").disabled = false;
+      starting = null;
+    }
     if (focused && document.activeElement === document.body) $("camera").focus();
   }
   if (signal.aborted || !media || video.srcObject !== media || video.paused) {
@@ -60,7 +64,7 @@ export async function startCamera(before = null) {
   video.classList.toggle("mirrored", mirrored);
   putOnStage(video);
   const camera = state.live = {
-    media, signal, mirrored, ended, started: before?.started, socket: null, silences: 0,
+    media, signal, mirrored, ended, started: before.started, socket: null, silences: 0,
     next: 0, sent: new Map(), // a frame's number, and when those that are not answered yet were taken
     delays: [], answeredAt: [], // for whoever measures
   };
@@ -83,13 +87,12 @@ async function offerCameras(used) {
   reveal("which", cameras.length > 1);
 }
 
-// At once where one is at work, and what that saw is kept.
+// At once where one is at work, or about to be, and what was seen is kept.
 export function takeCamera(deviceId) {
   chosen = deviceId;
-  if (!state.live) return;
-  const before = { rows: state.rows, started: state.live.started };
+  const before = state.live ? { rows: state.rows, started: state.live.started } : starting;
   stopCamera();
-  startCamera(before);
+  if (before) startCamera(before);
 }
 
 export function stopCamera() {
