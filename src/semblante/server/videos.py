@@ -88,8 +88,8 @@ def videos(settings: Settings, jobs: Jobs, intake: Intake) -> APIRouter:
         the `error`. Without `from` only once it has ended; with it those that are there already,
         or none, if none has come since.
 
-        They are kept for ten minutes, less where newer jobs need the room: those of jobs that were
-        fetched once go first, then those that nobody asked about for a minute."""
+        They are kept for ten minutes, less where newer jobs need the room: then those go that were
+        fetched once, or that nobody asked about for a minute, the oldest first."""
         job = _known(jobs, id) if first is not None else _ended(jobs, id)
         # As they are now: it may go on, and its client not know yet that it has ended.
         rows = _fetched(job) if first is None else _in_pieces(job.rows[first:])
