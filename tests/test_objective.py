@@ -22,7 +22,7 @@ from semblante.train.checkpoint import load_tensors, save_tensors
 from semblante.train.distributed import ALONE, Processes
 from semblante.train.export import export
 from semblante.train.initial import network_of
-from semblante.train.loop import _is_over, train, train_epoch
+from semblante.train.loop import train, train_epoch
 from semblante.train.objective import (
     Objective,
     class_weights,
@@ -34,7 +34,7 @@ from semblante.train.objective import (
     weighted_cross_entropy,
 )
 from semblante.train.options import TrainOptions
-from semblante.train.state import TrainingState, load_best
+from semblante.train.state import TrainingState, is_over, load_best
 from semblante.train.targets import likely_labels, targets_of
 from training import QUICK, Silent
 
@@ -503,9 +503,9 @@ def test_a_network_without_steps_has_no_error_at_each(patterns: Dataset, tmp_pat
         ([0.1, 0.2, 0.3, 0.4, 0.5], 3, True),
     ],
 )  # fmt: skip
-def test_when_a_run_is_over(accuracies: list[float], patience: int, over: bool) -> None:
+def test_when_a_runis_over(accuracies: list[float], patience: int, over: bool) -> None:
     history = [{"public_accuracy": accuracy} for accuracy in accuracies]
-    assert _is_over(history, replace(QUICK, epochs=5, patience=patience)) == over
+    assert is_over(history, replace(QUICK, epochs=5, patience=patience)) == over
 
 
 def test_a_norm_that_steps_share_is_averaged_once(patterns: Dataset, tmp_path: Path) -> None:
