@@ -133,6 +133,21 @@ def test_another_camera_can_be_chosen(page: Any) -> None:
     assert page.evaluate("window.asked") == [None, "gone", "back", "gone", "front"]
 
 
+def test_who_turns_to_a_picture_while_a_camera_starts_is_not_filmed_later(page: Any) -> None:
+    page.evaluate(
+        """() => { navigator.mediaDevices.getUserMedia = () => new Promise(() => {}); // a question
+        document.getElementById('which').classList.remove('hidden');
+        document.getElementById('cameras').append(new Option('Back', 'back')); }"""
+    )
+    page.get_by_role("button", name="Start the camera").click()
+    page.set_input_files("#file", EXAMPLE)
+    one_face(page)
+    page.evaluate("document.getElementById('cameras').dispatchEvent(new Event('change'))")
+    page.wait_for_timeout(300)
+    assert page.locator(".face").count() == 1
+    assert page.get_by_role("button", name="Start the camera").is_enabled()
+
+
 def test_a_telephone_stays_awake_while_the_camera_is_on(page: Any) -> None:
     page.evaluate(
         """() => { window.locks = []; Object.defineProperty(navigator, 'wakeLock', { value: {

@@ -56,10 +56,11 @@ for (const change of ["resize", "fullscreenchange"]) {
   window.addEventListener(change, () => { if (state.shown) drawBoxes(state.shown); drawTimeline(); });
 }
 new ResizeObserver(() => { if (state.shown) drawBoxes(state.shown); }).observe($("boxes")); // a video is there
-$("stage").addEventListener("fullscreenchange", (event) => {
-  if (event.target !== $("stage")) return;
+document.addEventListener("fullscreenchange", () => {
+  const large = document.fullscreenElement === $("stage");
+  if (large === $("stage").contains($("error"))) return; // it was a video's own button
   // What is wrong is to be seen there too.
-  if (document.fullscreenElement) $("stage").append($("error"));
+  if (large) $("stage").append($("error"));
   else $("summary").after($("error"));
   if (!document.fullscreenElement) $("large").focus(); // leaving it drops the focus
 });

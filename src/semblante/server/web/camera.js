@@ -10,6 +10,7 @@ import { putOnStage, showPicture } from "./stage.js";
 import { state } from "./state.js";
 import { text } from "./words.js";
 
+const GONE = ["OverconstrainedError", "NotFoundError"]; // how a browser says that there is no such camera
 const FRAME_WIDTH = 640; // pixels sent of a camera's frame
 const SILENT_MS = 5000; // after so long without an answer the page says so
 // After so many of these it tries another connection: a server that works answers within a minute.
@@ -33,7 +34,7 @@ export async function startCamera(before = { rows: [] }) {
   const focused = document.activeElement === $("camera"); // which a disabled button loses
   $("camera").disabled = true; // a second click would ask for a second stream
   // Nor does a question that nobody answers ever end, when the page has turned to something else.
-  signal.addEventListener("abort", () => { $("camera").disabled = false; });
+  signal.addEventListener("abort", () => { $("camera").disabled = false; starting = null; });
   try {
     if (!navigator.mediaDevices) throw new DOMException("", "Insecure");
     const wanted = chosen ? { deviceId: { exact: chosen } } : {};
@@ -43,7 +44,7 @@ export async function startCamera(before = { rows: [] }) {
       await video.play();
     }
   } catch (error) {
-    if (!signal.aborted) chosen = null; // it may be gone
+    if (!signal.aborted && GONE.includes(error.name)) forgetChoice();
     const cause = () => text("refused")[error.name] ?? text("refused").other;
     if (!signal.aborted) complain(() => text("denied") + cause());
   } finally {
@@ -72,6 +73,7 @@ export async function startCamera(before = { rows: [] }) {
   // Unplugged, or taken back by the person.
   track.onended = () => {
     if (state.live === camera) { stopCamera(); complain(() => text("gone")); }
+    forgetChoice();
   };
   stayAwake(ended.signal);
   connect(camera);
@@ -86,6 +88,18 @@ async function offerCameras(used) {
     new Option(label || number + 1, deviceId, false, deviceId === used)));
   reveal("which", cameras.length > 1);
 }
+
+// It is there no more.
+function forgetChoice() {
+  chosen = null;
+  $("cameras").selectedIndex = -1; // or it would look as if it were still wanted
+}
+
+// One that is plugged in, or pulled, while another is on.
+navigator.mediaDevices?.addEventListener("devicechange", () => {
+  const [track] = state.live?.media.getVideoTracks() ?? [];
+  if (track) offerCameras(track.getSettings().deviceId);
+});
 
 // At once where one is at work, or about to be, and what was seen is kept.
 export function takeCamera(deviceId) {

@@ -116,7 +116,7 @@ export function paintPicture(canvas, source, { width, height }) {
 
 // Also used for the picture that is saved; `scale` is picture pixels for one of the screen.
 export function paintBoxes(pen, result, scale) {
-  pen.font = `600 ${Math.round(15 * scale)}px system-ui, sans-serif`;
+  pen.font = `600 ${15 * scale}px system-ui, sans-serif`;
   pen.textBaseline = "top";
   const line = 3 * scale;
   for (const face of result.faces) { // with a dark edge, or on a white wall grey and yellow would be lost

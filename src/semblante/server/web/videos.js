@@ -112,6 +112,7 @@ async function play(file, signal) {
   const unseen = () => {
     video.ontimeupdate = video.onpause = null;
     video.pause();
+    showMoment(null);
     $("timeline").classList.remove("seekable");
     showNoPicture(rows[0]);
   };
