@@ -371,14 +371,7 @@ class Analyzer:
         look_every_s = 0.99 * detect_every / video.fps
         if every_s is not None and every_s >= search_every_s:
             search_every_s = 0.0  # each frame: their times may fall a little short of the interval
-        following = Following(
-            self.detector,
-            self.classifier,
-            tracker or tracker_for(every_s),
-            mirrored=self.mirrored,
-            look_every_s=look_every_s,
-            search_every_s=search_every_s,
-        )
+        following = self._following(tracker or tracker_for(every_s), look_every_s, search_every_s)
         return self._followed(video, every_s, following)
 
     def analyze_frames(
@@ -403,15 +396,18 @@ class Analyzer:
             raise OptionError(f"expected look_every_s of 0 or more, found {look_every_s}")
         if not search_every_s >= 0:
             raise OptionError(f"expected search_every_s of 0 or more, found {search_every_s}")
-        following = Following(
+        following = self._following(tracker or Tracker(), look_every_s, search_every_s)
+        return self._given(frames, following)
+
+    def _following(self, tracker: Tracker, look_every_s: float, search_every_s: float) -> Following:
+        return Following(
             self.detector,
             self.classifier,
-            tracker or Tracker(),
+            tracker,
             mirrored=self.mirrored,
             look_every_s=look_every_s,
             search_every_s=search_every_s,
         )
-        return self._given(frames, following)
 
     @staticmethod
     def _given(

@@ -1,0 +1,114 @@
+"""Cameras: their own clock, their newest frames, and what is said when they are gone."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import cv2
+import numpy as np
+import pytest
+
+from conftest import EXAMPLE
+from films import canvas
+from semblante import Analyzer, VideoError
+from semblante.recognise.video import Video
+
+
+class UnpluggedCamera:
+    """Instead of OpenCV's: after so many frames, 40 ms apart, each `pause_s` later, it is gone."""
+
+    n_frames = 3
+    pause_s = 0.4  # in which each is looked at, on slow machines too
+    frames = 0
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def isOpened(self) -> bool:  # noqa: N802
+        return True
+
+    def get(self, what: int) -> float:
+        size = {cv2.CAP_PROP_FRAME_WIDTH: 320, cv2.CAP_PROP_FRAME_HEIGHT: 240}
+        now = {cv2.CAP_PROP_FPS: 30, cv2.CAP_PROP_POS_MSEC: 5e8 + 40 * self.frames}
+        return {**size, **now}.get(what, 0)
+
+    def grab(self) -> bool:
+        time.sleep(self.pause_s)
+        self.frames += 1
+        return self.frames <= self.n_frames
+
+    def retrieve(self) -> tuple[bool, np.ndarray]:
+        return True, canvas()
+
+    def release(self) -> None:
+        pass
+
+
+def test_a_camera_s_time_starts_when_it_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Video4Linux tells the time since the machine was started."""
+    monkeypatch.setattr(cv2, "VideoCapture", UnpluggedCamera)
+    frames = Video(0).frames()
+    assert [next(frames).time_s for _ in range(3)] == pytest.approx([0, 0.04, 0.08])
+    with pytest.raises(VideoError, match="camera 0: it gives no more frames: is it still there"):
+        next(frames)
+
+
+def test_who_is_slower_than_a_camera_sees_its_newest_frames(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where a film's frames wait, however long it takes."""
+    monkeypatch.setattr(cv2, "VideoCapture", UnpluggedCamera)
+    monkeypatch.setattr(UnpluggedCamera, "n_frames", 60)
+    monkeypatch.setattr(UnpluggedCamera, "pause_s", 0.01)
+    numbers = []
+    with suppress(VideoError):  # it was unplugged
+        for frame in Video(0).frames():
+            numbers.append(frame.number)
+            time.sleep(0.1)
+    assert len(numbers) < 20  # four of a film's would wait, and twenty be seen late
+    assert numbers == sorted(set(numbers))
+    assert numbers[-1] == 59  # the last of all
+    assert np.median(np.diff(numbers)) > 3
+
+
+class NetworkCamera(BaseHTTPRequestHandler):
+    """Sends a JPEG after the other, as such cameras do, and then no more."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=next")
+        self.end_headers()
+        picture = EXAMPLE.read_bytes()
+        head = f"--next\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
+        for _ in range(20):
+            self.wfile.write(head.encode() + picture + b"\r\n")
+            time.sleep(0.05)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_camera_in_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with ThreadingHTTPServer(("127.0.0.1", 0), NetworkCamera) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        host = f"127.0.0.1:{server.server_port}"
+        address = f"http://some@one:secret@{host}/camera?password=secret"
+        analyzer = Analyzer()
+        video = Video(address)
+        assert (video.name, video.is_camera) == (f"http://{host}", True)
+        found = analyzer.analyze_video(video)
+        first = next(found)
+        assert (first.width, first.height, first.path) == (512, 512, None)
+        times = [first.time_s]
+        with pytest.raises(VideoError, match="it gives no more frames: is it still there") as ended:
+            times.extend(analysis.time_s for analysis in found)
+        server.shutdown()
+    assert times == sorted(times)
+    assert times[-1] > 0.4  # twenty, 50 ms apart, by the clock
+    assert "secret" not in str(ended.value)
+    with pytest.raises(VideoError, match=f"^http://{host}: no camera answers there"):
+        Video(address)
