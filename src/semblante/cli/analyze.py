@@ -140,7 +140,7 @@ def analyze_command(
         float | None,
         typer.Option(
             help="seconds over which what a track shows is averaged, 0 for each frame by itself "
-            f"(default: {SMOOTHING_S}, where frames are closer than half a second)",
+            f"(default: {SMOOTHING_S}, and 0 with --every 0.5s or more)",
             show_default=False,
         ),
     ] = None,
