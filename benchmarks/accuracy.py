@@ -49,8 +49,9 @@ def main() -> None:
                 results.append({**found.to_dict(), "sha256": sha256})
                 print(summary(found))
                 if (name, split, tta) == (DEFAULT_MODEL, "PrivateTest", "none"):
-                    draw_confusion(found, RESULTS / "confusion.png")
-                    draw_reliability(found, RESULTS / "reliability.png")
+                    for language, suffix in (("en", ".png"), ("es", ".es.png")):
+                        draw_confusion(found, RESULTS / f"confusion{suffix}", language)
+                        draw_reliability(found, RESULTS / f"reliability{suffix}", language)
         by_majority = Classifier(model_path(name), head="ferplus")
         for tta in ("none", "flip"):
             strict = evaluate(by_majority, dataset, "PrivateTest", tta=tta, model=name, votes=votes)

@@ -216,7 +216,7 @@ def test_the_table_and_the_pages(tmp_path: Path) -> None:
         ["film.mp4", "-", "no"],
     ]  # fmt: skip
     assert rows[0].split()[3] == "99%"
-    assert "film.mp4: se esperaba una imagen, se encontró un video" in done.stderr
+    assert "film.mp4: se esperaba una imagen; se encontró un video" in done.stderr
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.jpg", "nobody.png"]
     assert semblante.load_image(tmp_path / "out" / "a.jpg").shape == (234, 726, 3)
 

@@ -294,7 +294,7 @@ def test_what_speaks_for_an_estimate(page: Any) -> None:
     assert warmth[1] > 1 > 0 > warmth[0]  # of a smile the mouth speaks
     page.select_option("#language", "es")
     first = page.locator(".evidence li").first.inner_text()
-    assert first.startswith("Lo naranja habla a favor de aleg")
+    assert first.startswith("Lo naranja apoya la respuesta «aleg")
     page.select_option("#language", "en")
     hide = page.get_by_role("button", name="Hide")
     assert hide.get_attribute("aria-expanded") is None  # its words say it

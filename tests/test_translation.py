@@ -252,7 +252,7 @@ def test_a_long_text() -> None:
             "x.csv: not one face in it: 2 bad rows, the first: x.csv, line 3: expected pixels of "
             "0..255, found 300",
             "x.csv: no contiene ningún rostro: 2 filas defectuosas; la primera: x.csv, línea 3: se "
-            "esperaban píxeles de 0..255, se encontró 300",
+            "esperaban píxeles de 0..255; se encontró 300",
         ),
         (
             "x: expected a; found README.md (first line '# x'); a.csv (text in UTF-16: save it as "
@@ -266,7 +266,7 @@ def test_a_long_text() -> None:
         ("poem, line 3.jpg: the file is empty", "poem, line 3.jpg: el archivo está vacío"),
         (
             "a.zip, member b.csv, line 4: expected pixels of 0..255, found 300",
-            "a.zip, miembro b.csv, línea 4: se esperaban píxeles de 0..255, se encontró 300",
+            "a.zip, miembro b.csv, línea 4: se esperaban píxeles de 0..255; se encontró 300",
         ),
         # In the order of another grammar.
         (
@@ -274,11 +274,11 @@ def test_a_long_text() -> None:
             'leer HEIC requiere más paquetes: pip install "semblante[heic]"',
         ),
         # Of two that would do, that which says more.
-        ("expected scale below 1, found 3", "se esperaba scale menor que 1, se encontró 3"),
-        ("expected epochs at least 1, found 0", "se esperaba epochs de al menos 1, se encontró 0"),
+        ("expected scale below 1, found 3", "se esperaba scale menor que 1; se encontró 3"),
+        ("expected epochs at least 1, found 0", "se esperaba epochs de al menos 1; se encontró 0"),
         (
             "expected optimiser to be one of sgd, adam, found 'x'",
-            "se esperaba optimiser igual a uno de sgd, adam, se encontró 'x'",
+            "se esperaba optimiser igual a uno de sgd, adam; se encontró 'x'",
         ),
     ],
 )

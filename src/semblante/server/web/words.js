@@ -43,7 +43,7 @@ const TEXTS = {
     view: "Imagen", camera: "Encender la cámara", stop: "Apagar la cámara",
     choose: "Elegir imágenes o un video", large: "Pantalla completa",
     hint: "Suelte aquí imágenes o un video, o péguelos.", which: "Qué cámara",
-    faces: "Rostros", nobody: "Todavía no hay rostros.", time: "En el tiempo",
+    faces: "Rostros", nobody: "Todavía no hay rostros.", time: "A lo largo del tiempo",
     certainty: "Cómo reparte el modelo su probabilidad entre siete expresiones. Describe lo que "
       + "muestra el rostro, no lo que siente la persona, y a menudo se equivoca.",
     json: "Guardar como JSON", csv: "Guardar como CSV", saved: "Guardar la imagen",
@@ -58,14 +58,14 @@ const TEXTS = {
     sending: "Enviando", queued: "Esperando a que termine otro video", working: "Analizando el video",
     done: "fotogramas: ", shares: "En cuántos de sus fotogramas muestra cada rostro cada emoción:", cancel: "Cancelar", cancelled: "Cancelado.",
     unread: "No se puede leer: ", refusal: "No se analizó: ",
-    forgets: (n) => `Solo se guardan los últimos ${n} resultados de la cámara.`,
+    forgets: (n) => `Solo los últimos ${n} resultados de la cámara se conservan para guardarlos.`,
     nofile: "El navegador no puede leer este archivo.",
     left: (n) => `Los videos se analizan de uno en uno, y no junto con imágenes; quedaron fuera: ${n}.`,
     people: "rostros", unreadable: "no se pudo leer", pictures: "Imágenes",
     through: (n) => `Ya están las ${n} imágenes.`, more: (n) => `y ${n} más`,
     explain: "¿En qué se basa?", hide: "Ocultar",
-    explaining: "buscando qué habla a favor", explained: "ya se muestra qué habla a favor",
-    evidence: (emotion) => `Lo naranja habla a favor de ${emotion}; lo azul, en contra.`,
+    explaining: "buscando en qué se basa", explained: "ya se muestra en qué se basa",
+    evidence: (emotion) => `Lo naranja apoya la respuesta «${emotion}»; lo azul la contradice.`,
     without: { eyes: "Ojos tapados", nose: "Nariz tapada", mouth: "Boca tapada" },
     // The server gives its reasons in English: here is what each status means.
     reasons: {
