@@ -96,11 +96,12 @@ def test_of_a_film_that_is_cancelled_stays_what_was_found(
     playwright.expect(page.locator("#aloud")).to_have_text("Cancelled.")
     one_face(page)
     assert page.locator("#progress").is_hidden()
-    assert page.get_by_role("alert").inner_text() == ""
+    told = page.get_by_role("alert").inner_text()
     with page.expect_download() as saved:
         page.get_by_role("button", name="Save as JSON").click()
     rows = [json.loads(line) for line in Path(saved.value.path()).read_text().splitlines()]
     assert 0 < len(rows) < 300
+    assert told == f"Only the first {round(rows[-1]['time_s'])} s were analysed."
     assert [row["frame"] for row in rows] == list(range(len(rows)))
     page.evaluate("document.getElementById('video').currentTime = 29")  # of which nobody knows
     page.locator(".face").wait_for(state="detached", timeout=20_000)

@@ -291,7 +291,8 @@ def test_a_film_of_which_the_browser_knows_the_sound_alone(page: Any, tmp_path: 
     ffmpeg("-i", tmp_path / "film.webm", *tone, "-c:v", "mpeg4", "-c:a", "libopus", path)
     page.set_input_files("#file", path)
     one_face(page)
-    page.get_by_role("alert").filter(has_text="This browser cannot show this format").wait_for()
+    alert = page.get_by_role("alert").filter(has_text="This browser cannot play this format")
+    alert.wait_for()
     assert page.locator("#picture").is_visible()
     assert page.locator("#video").is_hidden()
 

@@ -4,6 +4,7 @@ import { complain, withdraw } from "./messages.js";
 import { reason, text } from "./words.js";
 
 export const RETRY_MS = 1000; // before the server is asked again
+const ANSWERED_MS = 10_000; // by when a job's state is told
 const ITS_OWN = [400, 413, 422]; // statuses that say something of the file
 const OF_ONE = [...ITS_OWN, 408, 500, 504]; // of one picture of several: the others may do better
 
@@ -55,8 +56,12 @@ export function openStream() {
 export const isUp = () => fetch("healthz", { signal: AbortSignal.timeout(RETRY_MS) })
   .then((answer) => answer.ok, () => false);
 
+// For a question that is answered at once: the signal aborts it, and so does a server that is silent for long.
+export const briefly = (signal) => AbortSignal.any?.([signal, AbortSignal.timeout(ANSWERED_MS)]) ?? signal;
+
 // Nobody is there, or too much to do, perhaps by a proxy's word.
-export const isAway = (error) => error instanceof TypeError || [502, 503, 504].includes(error.status);
+export const isAway = (error) =>
+  error instanceof TypeError || error.name === "TimeoutError" || [502, 503, 504].includes(error.status);
 
 // Asks until the server is reached: that it is away for a moment must not cost a whole video. Once the
 // run's `signal` is aborted it asks no more, nor changes what the page says.
@@ -93,7 +98,7 @@ export function refusedFor(status, words) {
 // Why a picture or a video was not analysed, in the language of the moment.
 export function describeFailure(error) {
   if (error.unreadable) return text("nofile");
-  if (error instanceof TypeError) return text("lost");
+  if (error instanceof TypeError || error.name === "TimeoutError") return text("lost");
   // Of the picture or video itself, or of the server and its limits?
   const start = ITS_OWN.includes(error.status ?? 422) ? text("unread") : text("refusal");
   return start + (error.translated?.() ?? error.message);

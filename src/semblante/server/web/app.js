@@ -3,6 +3,7 @@
 
 import { startCamera, stopCamera, takeCamera } from "./camera.js";
 import { $, retell } from "./elements.js";
+import { showAllBars } from "./faces.js";
 import { openFiles } from "./files.js";
 import { sayAgain } from "./messages.js";
 import { COLOURS } from "./painting.js";
@@ -42,6 +43,7 @@ $("cancel").onclick = () => {
   retell($("aloud"), text("cancelled"));
 };
 $("hint").onclick = () => $("file").click();
+$("rest").onclick = showAllBars;
 $("cameras").onchange = (event) => takeCamera(event.target.value);
 $("timeline").onclick = (event) => seek(event.offsetX / event.target.clientWidth);
 $("save-json").onclick = saveJson;

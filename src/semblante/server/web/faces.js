@@ -2,20 +2,24 @@
 // the likeliest.
 
 import { call, checkReadable, describeFailure } from "./api.js";
-import { $, retell } from "./elements.js";
+import { $, retell, reveal } from "./elements.js";
 import { complain, withdraw } from "./messages.js";
 import { numberOf, paintEvidence } from "./painting.js";
 import { state } from "./state.js";
 import { EMOTIONS, name, percent, text } from "./words.js";
 
-const LISTED = 6; // faces with bars; the summary has the first word of all
+const LISTED = 6; // faces with bars, unless all are asked for; the summary has the first word of all
+
+let all = false; // are all asked for?
 
 // What is there already is only told anew: many times a second a screen reader, or a selection, would
 // lose its place in what is taken away.
 export function showBars(faces) {
   const bars = $("bars");
-  while (bars.children.length > Math.min(faces.length, LISTED)) bars.lastChild.remove();
-  faces.slice(0, LISTED).forEach((face, number) => {
+  if (faces.length <= LISTED) all = false;
+  const listed = all ? faces : faces.slice(0, LISTED);
+  while (bars.children.length > listed.length) bars.lastChild.remove();
+  listed.forEach((face, number) => {
     const block = bars.children[number] ?? bars.appendChild(newBlock(number));
     const [title, evidence, ...bar] = [block.firstChild, block.lastChild, ...block.querySelectorAll(".bar")];
     retell(title, `${text("face")} ${numberOf(face, number)}`);
@@ -29,7 +33,15 @@ export function showBars(faces) {
     });
     showEvidence(evidence, number);
   });
-  retell($("rest"), faces.length > LISTED ? text("more")(faces.length - LISTED) : "");
+  const left = faces.length - listed.length;
+  if (left) retell($("rest"), text("more")(left));
+  reveal("rest", left > 0);
+}
+
+export function showAllBars() {
+  all = true;
+  showBars(state.shown.faces);
+  $(`evidence-${LISTED}`).focus(); // the button is gone: on with the first that came
 }
 
 // Of one face: a title, a bar for each emotion, and what speaks for the likeliest.

@@ -5,6 +5,7 @@ import { stayAwake } from "./awake.js";
 import { stopCamera } from "./camera.js";
 import { complain, showUnderWay, tellUnderWay } from "./messages.js";
 import { analyzeAlbum, analyzePicture } from "./pictures.js";
+import { showNothing } from "./results.js";
 import { begin } from "./run.js";
 import { state } from "./state.js";
 import { analyzeVideo } from "./videos.js";
@@ -38,6 +39,7 @@ async function workOn(analysis) {
   } catch (error) {
     if (signal.aborted) return;
     if (!state.shownStill) tellUnderWay(null);
+    if (!state.shown) showNothing(null);
     complain(() => describeFailure(error), "run");
   } finally {
     done.abort();

@@ -14,11 +14,14 @@ const NOT_READ = { frame: null, time_s: null, width: null, height: null, faces: 
 // -- one ----------------------------------------------------------------------------------------
 
 export async function analyzePicture(file, signal) {
-  const result = await analyze(file, signal);
+  const result = await insist(signal, () => analyze(file, signal), mayReturn);
   if (signal.aborted) return;
   keepResult(result);
   await showStill(asStill(file, result, signal));
 }
+
+// Not for ever where it takes the server too long, which the next time may as well.
+const mayReturn = (error) => isAway(error) && error.status !== 504;
 
 async function analyze(file, signal) {
   await checkReadable(file);
@@ -62,9 +65,7 @@ export async function analyzeAlbum(files, signal) {
     tellCount(() => `${text("pictures")}: ${number} / ${files.length}`);
     let result, wrong = null;
     try {
-      // Not for ever where it takes the server too long, which the next time may as well.
-      const again = (error) => isAway(error) && error.status !== 504;
-      result = await insist(signal, () => analyze(file, stopped), again);
+      result = await insist(signal, () => analyze(file, stopped), mayReturn);
     } catch (error) {
       if (stopped.aborted) return;
       if (!isOfOnePicture(error)) throw error;
@@ -116,7 +117,7 @@ async function choosePicture(picture) {
   if (picture.wrong) {
     state.shownStill = state.requestedStill = picture;
     emptyStage();
-    showNothing();
+    showNothing(null);
     say(picture.file.name);
     $("save-picture").disabled = true;
     complain(picture.wrong);

@@ -42,11 +42,12 @@ export function showResult(result) {
   $("nobody").classList.toggle("hidden", result.faces.length > 0);
 }
 
-export function showNothing() {
+// `words`: in the place of faces; null where the page says already what is wrong.
+export function showNothing(words = text("nobody")) {
   state.shown = null;
   showBars([]);
-  retell($("nobody"), text("nobody"));
-  $("nobody").classList.remove("hidden");
+  retell($("nobody"), words ?? "");
+  $("nobody").classList.toggle("hidden", words === null);
   $("boxes").width = $("boxes").height = 0;
 }
 
@@ -96,12 +97,16 @@ export function keepResult(result) {
 export function offerSaving(yes) {
   for (const id of ["save-json", "save-csv"]) $(id).disabled = !yes;
   if (!yes || state.live) $("save-picture").disabled = !yes; // another one when it is seen
+  // Pictures have no times: only what is saved of them stands there.
+  const title = $("time-title");
+  title.dataset.text = yes && state.rows.at(-1).time_s === null ? "save" : "time";
+  retell(title, text(title.dataset.text));
 }
 
 export function drawTimeline() {
   const canvas = $("timeline");
   const timed = state.rows.filter((row) => row.time_s !== null);
-  canvas.classList.toggle("hidden", !timed.length);
+  for (const id of ["timeline", "span"]) $(id).classList.toggle("hidden", !timed.length);
   canvas.ariaHidden = timed.length ? null : "true";
   canvas.setAttribute("aria-label", "");
   listTracks(state.live || state.growing ? [] : timed); // they would change under one's eyes
@@ -113,6 +118,7 @@ export function drawTimeline() {
   span = { start, seconds: Math.max(1, end - start) };
   showMoment(moment);
   canvas.setAttribute("aria-label", `${text("time")}: ${start.toFixed(0)} - ${end.toFixed(0)} s`);
+  [start, end].forEach((time, side) => retell($("span").children[side], `${time.toFixed(0)} s`));
 }
 
 // Where a video is, as a line over the timeline; null: nowhere.

@@ -40,8 +40,8 @@ export function showPicture(result, source) {
 }
 
 // Of what the server could read, but this browser cannot.
-export function showNoPicture(result) {
+export function showNoPicture(result, why = "invisible") {
   showPicture(result, null);
-  complain(() => text("invisible"));
+  complain(() => text(why));
   $("save-picture").disabled = true;
 }

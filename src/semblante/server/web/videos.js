@@ -1,6 +1,6 @@
 // A video: the server works on it as a job; then it plays, and each frame is shown with its result.
 
-import { call, checkReadable, describeFailure, forgetJob, insist, jobResults, pause, refusedFor } from "./api.js";
+import { briefly, call, checkReadable, describeFailure, forgetJob, insist, jobResults, pause, refusedFor } from "./api.js";
 import { $ } from "./elements.js";
 import { complain, say, showUnderWay, tellCount, tellUnderWay } from "./messages.js";
 import { drawTimeline, momentAt, offerSaving, showMoment, showNothing, showResult } from "./results.js";
@@ -31,6 +31,10 @@ export async function analyzeVideo(file, signal) {
   if (job.error) complain(() => describeFailure(refusedFor(422, job.error)), "run");
   if (!state.rows.length) return;
   cutOff = job.state !== "done";
+  if (cutOff && !job.error) { // that it looked at the beginning only is to be seen
+    const seconds = Math.round(state.rows.at(-1).time_s);
+    complain(() => text("partly")(seconds), "run");
+  }
   offerSaving(true);
   await play(file, signal);
 }
@@ -60,7 +64,7 @@ async function workedOn(file, signal) {
     state.growing = true;
     while (job.state === "waiting" || job.state === "running") {
       await pause(300);
-      job = await insist(signal, () => call(`v1/jobs/${id}`, { signal: stop.signal }));
+      job = await insist(signal, () => call(`v1/jobs/${id}`, { signal: briefly(stop.signal) }));
       if (signal.aborted) return null;
       const { progress, frames } = job;
       tellUnderWay(job.state === "waiting" ? "queued" : "working");
@@ -114,7 +118,7 @@ async function play(file, signal) {
     video.pause();
     showMoment(null);
     $("timeline").classList.remove("seekable");
-    showNoPicture(rows[0]);
+    showNoPicture(rows[0], "unplayable");
   };
   video.onerror = unseen; // AVI, say
   video.onloadedmetadata = () => { if (!video.videoWidth) unseen(); }; // HEVC with sound: that alone plays
