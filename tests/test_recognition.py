@@ -273,7 +273,7 @@ def test_of_many_pictures_each_comes_once_and_few_are_read_ahead(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Sixteen at once through the network, or fewer where they are large."""
-    monkeypatch.setattr("semblante.recognise.pipeline._PATIENCE_S", 60.0)
+    monkeypatch.setattr("semblante.recognise.read_ahead._PATIENCE_S", 60.0)
     analyzer = Analyzer("rcnn-small-int8", detector="none", threads=2)
     read: list[int] = []
 
@@ -283,7 +283,7 @@ def test_of_many_pictures_each_comes_once_and_few_are_read_ahead(
             yield np.zeros((8, 10 + number, 3), np.uint8)
 
     for most_pixels, at_first in ((10**6, 16 + 3), (400, 5 + 3)):
-        monkeypatch.setattr("semblante.recognise.pipeline._CHUNK_PIXELS", most_pixels)
+        monkeypatch.setattr("semblante.recognise.read_ahead._BATCH_PIXELS", most_pixels)
         read.clear()
         analyses = analyzer.analyze_many(pictures())
         first = next(analyses)
@@ -312,7 +312,7 @@ def test_of_a_slow_source_each_result_comes_before_it_is_asked_again(
     # Seconds pass between two looks at this clock: the source seems slow.
     clock = itertools.count(0, 100)
     monkeypatch.setattr(
-        "semblante.recognise.pipeline.time", SimpleNamespace(monotonic=clock.__next__)
+        "semblante.recognise.read_ahead.time", SimpleNamespace(monotonic=clock.__next__)
     )
     events: list[str] = []
 

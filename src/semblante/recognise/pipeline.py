@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-import time
-from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import closing
-from dataclasses import dataclass
 from numbers import Real
 from typing import Final
 
@@ -24,52 +19,18 @@ from semblante.images import ImageSource, RgbImage, load_image, path_of
 from semblante.models import DEFAULT_MODEL, model_path
 from semblante.preprocess import to_grey
 from semblante.recognise.classifier import Classifier
-from semblante.recognise.detection import Detection, Detector
+from semblante.recognise.detection import Detector
 from semblante.recognise.detectors import DEFAULT_DETECTOR, DETECTORS, checked, make_detector
 from semblante.recognise.explain import Explanation, explanation
 from semblante.recognise.faces import estimated_face, face_crops
 from semblante.recognise.following import Following
-from semblante.recognise.pool import submitted
+from semblante.recognise.read_ahead import MOST_READERS, PreparedImage, estimated_in_batches
 from semblante.recognise.tracks import Tracker, tracker_for
 from semblante.recognise.video import Video, check_every
 from semblante.results import Analysis, Face
 
-# Faces of so many pictures, or of pictures of so many pixels, go through the network together; but
-# a picture that is ready waits no longer than this for one that is not.
-_CHUNK: Final = 16
-_CHUNK_PIXELS: Final = 50_000_000
-_PATIENCE_S: Final = 0.2
-_MOST_READERS: Final = 16  # threads; each may hold a picture of 450 MB
-
 SEARCH_EVERY_S: Final = 0.5  # in a video, for faces that are new in it
 TTA: Final = ("none", "flip")  # test-time augmentation of a picture's faces
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    """A picture on its way: read, its faces cut out."""
-
-    path: str | None
-    pixels: RgbImage | None = None
-    detections: tuple[Detection, ...] = ()
-    crops: npt.NDArray[np.uint8] | None = None
-    error: str | None = None
-
-
-def _enough(chunk: Sequence[_Prepared]) -> bool:
-    pixels = sum(found.pixels.size // 3 for found in chunk if found.pixels is not None)
-    return len(chunk) >= _CHUNK or pixels >= _CHUNK_PIXELS
-
-
-def _held(image: ImageSource) -> ImageSource | ImageError:
-    """Of what may change, or be closed, before a thread comes to it, the pixels, or what is wrong
-    with them."""
-    if not isinstance(image, Image.Image) and not hasattr(image, "read"):
-        return image
-    try:
-        return load_image(image)
-    except ImageError as error:
-        return error
 
 
 class Analyzer:
@@ -130,7 +91,7 @@ class Analyzer:
         self.classifier = Classifier(
             model_path(model), threads=threads, steps=steps, early_exit=early_exit, head=head
         )
-        self._readers = min(threads or cv2.getNumberOfCPUs(), _MOST_READERS)
+        self._readers = min(threads or cv2.getNumberOfCPUs(), MOST_READERS)
         asked = {"min_face": min_face, "min_score": min_score}
         given = {name: value for name, value in asked.items() if value is not None}
         if given and (not isinstance(detector, str) or detector == "none"):
@@ -153,7 +114,7 @@ class Analyzer:
         array of uint8, RGB (H, W, 3), RGBA or grey (OpenCV reads BGR: convert it first). Raises
         `ImageError` where it is no picture, or cannot be searched (too little memory, say).
         """
-        [(analysis, _)] = self._estimated([self._prepare(image)])
+        [(analysis, _)] = self._estimate([self._prepare(image)])
         return list(analysis.faces)
 
     def explain(
@@ -170,7 +131,7 @@ class Analyzer:
             emotion_name(emotion)  # is there such a one?
         prepared = self._prepare(image)
         assert prepared.crops is not None
-        [(analysis, _)] = self._estimated([prepared])
+        [(analysis, _)] = self._estimate([prepared])
         found = list(zip(analysis.faces, prepared.crops, strict=True))
         if face is not None:
             if not found:
@@ -212,78 +173,9 @@ class Analyzer:
             raise OptionError(
                 "expected several pictures, in a list say, found a single one: `analyze` is for it"
             )
-        return self._analyzed_with_pixels(images)
+        return estimated_in_batches(images, self._prepare, self._estimate, self._readers)
 
-    def _analyzed_with_pixels(
-        self, images: Iterable[ImageSource]
-    ) -> Generator[tuple[Analysis, RgbImage | None], None, None]:
-        chunk: list[_Prepared] = []
-        patient_until = 0.0
-        with closing(self._read_ahead(images)) as ahead:
-            for future in ahead:
-                left = max(0.0, patient_until - time.monotonic())
-                if future is None or (chunk and not wait([future], timeout=left).done):
-                    yield from self._estimated(chunk)
-                    chunk.clear()
-                if future is None:
-                    continue
-                picture = future.result()
-                if not chunk:
-                    patient_until = time.monotonic() + _PATIENCE_S
-                chunk.append(picture)
-                if _enough(chunk):
-                    yield from self._estimated(chunk)
-                    chunk.clear()
-            yield from self._estimated(chunk)
-
-    def _read_ahead(
-        self, images: Iterable[ImageSource]
-    ) -> Generator[Future[_Prepared] | None, None, None]:
-        """In order, while threads work on some that come after.
-
-        The source is asked on the caller's thread, which waits for it. Before one that takes long
-        is asked again there is some time to finish what it gave, and a None: nothing comes soon.
-        """
-        ahead: deque[Future[_Prepared]] = deque()
-        failure: Exception | None = None
-        with ThreadPoolExecutor(self._readers) as pool:
-            try:
-                asked = time.monotonic()
-                try:
-                    for image in images:
-                        took_s = time.monotonic() - asked
-                        ahead.append(submitted(pool, self._prepared_or_error, _held(image)))
-                        if len(ahead) == self._readers + 2:
-                            yield ahead.popleft()
-                        if took_s >= _PATIENCE_S:
-                            wait(ahead, timeout=took_s / 4)
-                            while ahead and ahead[0].done():
-                                yield ahead.popleft()
-                            yield None
-                        asked = time.monotonic()
-                except Exception as error:  # of the source: what it gave before still counts
-                    failure = error
-                while ahead:
-                    yield ahead.popleft()
-            finally:
-                for future in ahead:
-                    future.cancel()
-        if failure is not None:
-            yield None
-            raise failure
-
-    def _prepared_or_error(self, image: ImageSource | ImageError) -> _Prepared:
-        """As `_prepare`; what is wrong with one picture does not stop the others."""
-        if isinstance(image, ImageError):
-            return _Prepared(None, error=str(image))
-        path = None
-        try:
-            path = path_of(image)
-            return self._prepare(image)
-        except ImageError as error:
-            return _Prepared(path, error=str(error))
-
-    def _prepare(self, image: ImageSource) -> _Prepared:
+    def _prepare(self, image: ImageSource) -> PreparedImage:
         """A picture with its faces cut out, before the network has seen them."""
         path = path_of(image)
         try:
@@ -295,25 +187,27 @@ class Analyzer:
             raise ImageError(
                 f"{path or 'picture'}: could not be searched: {reason_of(error)}"
             ) from None
-        return _Prepared(path, pixels, tuple(detections), crops)
+        return PreparedImage(path, pixels, tuple(detections), crops)
 
-    def _estimated(self, chunk: Sequence[_Prepared]) -> Iterator[tuple[Analysis, RgbImage | None]]:
+    def _estimate(
+        self, batch: Sequence[PreparedImage]
+    ) -> Iterator[tuple[Analysis, RgbImage | None]]:
         """Each picture's faces, estimated with those of the others."""
-        crops = [found.crops for found in chunk if found.crops is not None]
+        crops = [image.crops for image in batch if image.crops is not None]
         estimates: Iterator[npt.NDArray[np.float32]] = iter(())
         if crops:
             faces = np.concatenate(crops)
             estimates = iter(self.classifier.probabilities(faces, mirrored=self.mirrored))
-        for found in chunk:
-            if found.pixels is None:
-                yield Analysis(found.path, None, None, error=found.error), None
+        for image in batch:
+            if image.pixels is None:
+                yield Analysis(image.path, None, None, error=image.error), None
                 continue
-            height, width = found.pixels.shape[:2]
+            height, width = image.pixels.shape[:2]
             estimated = tuple(
                 estimated_face(detection.box, detection.score, next(estimates))
-                for detection in found.detections
+                for detection in image.detections
             )
-            yield Analysis(found.path, width, height, estimated), found.pixels
+            yield Analysis(image.path, width, height, estimated), image.pixels
 
     def analyze_video(
         self,
@@ -372,7 +266,7 @@ class Analyzer:
         if every_s is not None and every_s >= search_every_s:
             search_every_s = 0.0  # each frame: their times may fall a little short of the interval
         following = self._following(tracker or tracker_for(every_s), look_every_s, search_every_s)
-        return self._followed(video, every_s, following)
+        return self._analyzed_video(video, every_s, following)
 
     def analyze_frames(
         self,
@@ -397,7 +291,7 @@ class Analyzer:
         if not search_every_s >= 0:
             raise OptionError(f"expected search_every_s of 0 or more, found {search_every_s}")
         following = self._following(tracker or Tracker(), look_every_s, search_every_s)
-        return self._given(frames, following)
+        return self._analyzed_frames(frames, following)
 
     def _following(self, tracker: Tracker, look_every_s: float, search_every_s: float) -> Following:
         return Following(
@@ -410,7 +304,7 @@ class Analyzer:
         )
 
     @staticmethod
-    def _given(
+    def _analyzed_frames(
         frames: Iterable[tuple[float, ImageSource]], following: Following
     ) -> Generator[Analysis, None, None]:
         before_s = -math.inf
@@ -434,7 +328,7 @@ class Analyzer:
             yield Analysis(None, width, height, following.faces(pixels, time_s), number, time_s)
 
     @staticmethod
-    def _followed(
+    def _analyzed_video(
         video: Video, every_s: float | None, following: Following
     ) -> Generator[tuple[Analysis, RgbImage], None, None]:
         path = None if video.is_camera else video.name
