@@ -18,14 +18,22 @@ from semblante.recognise.video import Video
 
 
 class UnpluggedCamera:
-    """Instead of OpenCV's: after so many frames, 40 ms apart, each `pause_s` later, it is gone."""
+    """Instead of OpenCV's: gives one frame, then more when it is told to, 40 ms apart by its clock;
+    after `n_frames` it is gone."""
 
-    n_frames = 3
-    pause_s = 0.4  # in which each is looked at, on slow machines too
-    frames = 0
+    def __init__(self, n_frames: int) -> None:
+        self.n_frames = n_frames
+        self.frames = 0
+        self._allowed = 1
+        self._asked = 0
+        self._changed = threading.Condition()
 
-    def __init__(self, *_: object) -> None:
-        pass
+    def give(self, count: int) -> None:
+        """Give so many more frames, and wait until the last of them has been taken over."""
+        with self._changed:
+            self._allowed = min(self.n_frames, self._allowed + count)
+            self._changed.notify_all()
+            assert self._changed.wait_for(lambda: self._asked > self._allowed, timeout=60)
 
     def isOpened(self) -> bool:  # noqa: N802
         return True
@@ -36,9 +44,13 @@ class UnpluggedCamera:
         return {**size, **now}.get(what, 0)
 
     def grab(self) -> bool:
-        time.sleep(self.pause_s)
-        self.frames += 1
-        return self.frames <= self.n_frames
+        with self._changed:
+            self._asked += 1
+            self._changed.notify_all()
+            is_gone = self.frames == self.n_frames
+            assert is_gone or self._changed.wait_for(lambda: self.frames < self._allowed, 60)
+            self.frames += not is_gone
+        return not is_gone
 
     def retrieve(self) -> tuple[bool, np.ndarray]:
         return True, canvas()
@@ -49,9 +61,14 @@ class UnpluggedCamera:
 
 def test_a_camera_s_time_starts_when_it_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     """Video4Linux tells the time since the machine was started."""
-    monkeypatch.setattr(cv2, "VideoCapture", UnpluggedCamera)
+    camera = UnpluggedCamera(n_frames=3)
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *_: camera)
     frames = Video(0).frames()
-    assert [next(frames).time_s for _ in range(3)] == pytest.approx([0, 0.04, 0.08])
+    times = []
+    for _ in range(3):
+        times.append(next(frames).time_s)
+        camera.give(1)
+    assert times == pytest.approx([0, 0.04, 0.08])
     with pytest.raises(VideoError, match="camera 0: it gives no more frames: is it still there"):
         next(frames)
 
@@ -60,18 +77,14 @@ def test_who_is_slower_than_a_camera_sees_its_newest_frames(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Where a film's frames wait, however long it takes."""
-    monkeypatch.setattr(cv2, "VideoCapture", UnpluggedCamera)
-    monkeypatch.setattr(UnpluggedCamera, "n_frames", 60)
-    monkeypatch.setattr(UnpluggedCamera, "pause_s", 0.01)
+    camera = UnpluggedCamera(n_frames=61)
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *_: camera)
     numbers = []
     with suppress(VideoError):  # it was unplugged
         for frame in Video(0).frames():
             numbers.append(frame.number)
-            time.sleep(0.1)
-    assert len(numbers) < 20  # four of a film's would wait, and twenty be seen late
-    assert numbers == sorted(set(numbers))
-    assert numbers[-1] == 59  # the last of all
-    assert np.median(np.diff(numbers)) > 3
+            camera.give(10)  # while this one is worked on
+    assert numbers == [0, 10, 20, 30, 40, 50, 60]
 
 
 class NetworkCamera(BaseHTTPRequestHandler):

@@ -124,6 +124,25 @@ def test_levels_are_continued_by_their_edges(monkeypatch: pytest.MonkeyPatch) ->
     assert seen.std() > 0.5
 
 
+def test_no_more_than_a_thousand_places_are_proposed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all sizes of a picture together, and of each: else a wall of leaves would take minutes."""
+
+    def answer(seen: np.ndarray) -> np.ndarray:
+        """A face of 4 pixels in each window, so that none overlaps another."""
+        places = np.zeros((1, 4, *((side - 20) // 4 for side in seen.shape[2:])))
+        places[:, 0] = np.linspace(0, 3, places[0, 0].size).reshape(places[0, 0].shape)
+        places[:, 3] = math.log(1 / 6)
+        return places
+
+    monkeypatch.setattr(cnn, "_session", lambda _: Session(answer))
+    detector, grey = CnnDetector(min_face=24), np.zeros((300, 400), np.uint8)
+    assert len(detector._proposed(grey)) == 1000
+    found = detector.proposals(grey)
+    assert len(found) == 1000
+    assert len(set(found[:, 2].round())) > 1  # those of several sizes
+    assert found[-1, 4] > 0.8  # the surest
+
+
 def test_every_face_of_a_crowd_is_found(small_face: np.ndarray) -> None:
     """There are as many as there are, not a hundred at most."""
     crowd = np.tile(small_face, (12, 13, 1))

@@ -123,7 +123,9 @@ def test_beside_one_who_lies_the_others_stay(monkeypatch: pytest.MonkeyPatch, qu
 
 
 @pytest.mark.parametrize("quarter", [1, 2, 3])
-def test_pictures_that_lie_on_their_side(astronaut: np.ndarray, quarter: int) -> None:
+def test_pictures_that_lie_on_their_side(
+    monkeypatch: pytest.MonkeyPatch, astronaut: np.ndarray, quarter: int
+) -> None:
     """Turned to the right by so many quarters, as scans are, and phones' whose EXIF is lost."""
     picture = astronaut[:400]
     [upright] = CnnDetector().detect(picture)
@@ -142,7 +144,27 @@ def test_pictures_that_lie_on_their_side(astronaut: np.ndarray, quarter: int) ->
     )
     one, other = (crop.astype(float).ravel() for crop in crops)
     assert np.corrcoef(one, other)[0, 1] > 0.99
+    # Where time is to be saved, it is not turned.
+    monkeypatch.setattr(CnnDetector, "_lying", lambda *_: pytest.fail("it was turned"))
     assert all(abs(one.roll) < 45 for one in CnnDetector().detect(lying, max_side=1280))
+
+
+def test_a_glance_that_a_full_look_does_not_bear_out_counts_for_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In a small copy that is turned a face seems sure; in the picture itself it is less so."""
+    asked: list[tuple[int, ...]] = []
+
+    def upright(_: CnnDetector, grey: np.ndarray, *__: object) -> list[Detection]:
+        asked.append(grey.shape)
+        if grey.shape == (600, 800):  # as it stands
+            return [Detection(Box(150, 20, 40, 40), 0.7)]
+        return [Detection(Box(10, 20, 30, 30), 0.98 if max(grey.shape) <= 240 else 0.9)]
+
+    monkeypatch.setattr(CnnDetector, "_upright", upright)
+    found = CnnDetector().detect(np.full((600, 800, 3), 200, np.uint8))
+    assert [one.score for one in found] == [0.7]
+    assert asked[-1] == (800, 600)  # it was turned, and looked at in full
 
 
 @pytest.mark.parametrize("name", ["cnn", "haar"])

@@ -289,6 +289,10 @@ def test_of_many_pictures_each_comes_once_and_few_are_read_ahead(
         first = next(analyses)
         assert len(read) == at_first
         assert [one.width for one in (first, *analyses)] == list(range(10, 50))
+    # However many threads there may be, no more than sixteen read: each may hold a large picture.
+    read.clear()
+    next(Analyzer("rcnn-small-int8", detector="none", threads=64).analyze_many(pictures()))
+    assert len(read) == 5 + 16 + 1
 
 
 def test_what_is_known_does_not_wait_for_what_takes_long() -> None:

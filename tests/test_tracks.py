@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -222,6 +222,20 @@ def test_where_the_flow_leads_counts_as_much_as_what_is_found() -> None:
     assert other.roll == 30
 
 
+def test_in_a_frame_of_another_shape_nobody_is_followed() -> None:
+    """As a phone's that is turned while it films; who was seen stays known."""
+    noise = np.random.default_rng(0).integers(0, 256, (240, 320)).astype(np.uint8)
+    rows, columns = np.mgrid[:240, :320]
+    light = 255 * np.exp(-((rows / 120 - 1) ** 2) - (columns / 160 - 1) ** 2)
+    upright = (0.3 * noise + 0.7 * light).astype(np.uint8)  # looks much the same when it is turned
+    tracker = Tracker()
+    tracker.follow(upright)
+    assert tracker.update([Detection(Box(100, 60, 80, 80), 0.9)], 0.0)
+    assert not tracker.follow(np.ascontiguousarray(upright.T))
+    assert tracker.update([], 0.1) == []
+    assert tracker.boxes == [Box(100, 60, 80, 80)]
+
+
 def test_who_was_lost_comes_back_by_detection_only() -> None:
     """What stands in their place stays where it is, and would be followed."""
     noise = np.random.default_rng(0).integers(0, 256, WALL.shape).astype(np.uint8)
@@ -377,6 +391,37 @@ def test_when_the_detector_looks_again() -> None:
         seen.append((widths.copy(), face.detection_score))
     assert [asked for asked, _ in seen] == [[320], [], [160], [], [160], [320], [], [160]]
     assert [score for _, score in seen] == [0.9, 0.9, 0.95, 0.95, 0.95, 0.9, 0.9, 0.95]
+
+
+def test_two_close_looks_at_one_face_find_it_once() -> None:
+    """Two faces were found side by side; close to either, only the one between them is."""
+    picture = np.tile(np.arange(250, dtype=np.uint8)[None, :, None], (200, 1, 3))
+    between = Box(80, 60, 80, 80)
+    looks = 0
+    found: list[list[Box]] = []
+
+    class Sees:
+        """Knows by the first column, which has its own number, what part of the picture it sees."""
+
+        def detect(self, image: np.ndarray, max_side: int | None = None) -> list[Detection]:
+            if image.shape == picture.shape:
+                return [Detection(Box(left, 60, 80, 80), 0.9) for left in (55, 105)]
+            nonlocal looks
+            looks += 1
+            top = 20  # of each part: half a face above it
+            left = int(image[0, 0, 0])
+            return [Detection(Box(between.left - left, between.top - top, 80, 80), 0.95)]
+
+    class Notes(Tracker):
+        def update(self, detections: Sequence[Detection], time_s: float) -> list[Track]:
+            found.append([one.box for one in detections])
+            return super().update(detections, time_s)
+
+    following = Following(Sees(), CLASSIFIER, Notes(), look_every_s=0.1, search_every_s=99.0)
+    for time_s in (0.0, 0.2):
+        following.faces(picture, time_s)
+    assert looks == 2
+    assert found == [[Box(55, 60, 80, 80), Box(105, 60, 80, 80)], [between]]
 
 
 class Film(Video):
