@@ -231,7 +231,7 @@ def proposing() -> nn.Module:
     )
 
 
-def framing() -> nn.Module:
+def refining() -> nn.Module:
     """Standardised grey windows (n, 1, 48, 48) -> (n, 5): a logit, and all four moves."""
     return nn.Sequential(
         *convolution(1, 20, 5, stride=2, padding=2),
@@ -251,7 +251,7 @@ def framing() -> nn.Module:
     )
 
 
-MADE = {"proposals": proposing, "frames": framing}
+MADE = {"proposals": proposing, "frames": refining}
 
 
 def seen(name: str, images: Tensor) -> Tensor:

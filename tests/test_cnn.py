@@ -57,13 +57,13 @@ def test_what_is_proposed_is_in_the_pixels_of_the_picture(monkeypatch: pytest.Mo
 
 
 def test_a_second_look_moves_resizes_and_turns_the_frame(monkeypatch: pytest.MonkeyPatch) -> None:
-    frames = Session(lambda seen: np.array([[logit(0.9), 0.5, 0.25, math.log(2), 1 / 3]]))
-    monkeypatch.setattr(cnn, "_session", lambda _: frames)
+    refinement = Session(lambda seen: np.array([[logit(0.9), 0.5, 0.25, math.log(2), 1 / 3]]))
+    monkeypatch.setattr(cnn, "_session", lambda _: refinement)
     found = refined(halved(waves(300, 400)), np.array([[200.0, 150, 80, 90, 0.5]]))
     # To the right of a head that lies on its right ear is down, and below it is to the left.
     assert found == pytest.approx(np.array([[200 - 20, 150 + 40, 160, 105, 0.9]]))
-    assert frames.seen[0].shape == (1, 1, 48, 48)
-    assert frames.seen[0].std() == pytest.approx(1, abs=0.01)
+    assert refinement.seen[0].shape == (1, 1, 48, 48)
+    assert refinement.seen[0].std() == pytest.approx(1, abs=0.01)
 
 
 def waves(height: int, width: int) -> np.ndarray:

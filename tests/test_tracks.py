@@ -27,7 +27,7 @@ from semblante.recognise.tracks import (
     Track,
     Tracker,
     change,
-    looks,
+    face_templates,
     median_flow,
     tracker_for,
 )
@@ -152,19 +152,19 @@ def test_a_face_that_is_mostly_hidden_is_not_followed(face: np.ndarray) -> None:
     """A third of its points must be found again."""
     before = cv2.cvtColor(canvas((face, 60, 60)), cv2.COLOR_RGB2GRAY)
     noise = np.random.default_rng(1).integers(0, 256, before.shape).astype(np.uint8)
-    edges = np.array([60.0, 60.0, 170.0, 170.0])
+    corners = np.array([60.0, 60.0, 170.0, 170.0])
     for shown, followed in ((135, True), (95, False)):
         after = before.copy()
         after[:, shown:] = noise[:, shown:]
-        assert (median_flow(before, after, edges) is not None) == followed
+        assert (median_flow(before, after, corners) is not None) == followed
 
 
 def test_a_face_whose_middle_leaves_the_picture_is_not_followed() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (240, 340)).astype(np.uint8)
     wall = cv2.GaussianBlur(noise, (0, 0), 3)
     for left, followed in ((270.0, True), (289.0, False)):
-        edges = np.array([left, 90.0, left + 56, 146.0])
-        found = median_flow(wall[:, 4:324].copy(), wall[:, :320].copy(), edges)
+        corners = np.array([left, 90.0, left + 56, 146.0])
+        found = median_flow(wall[:, 4:324].copy(), wall[:, :320].copy(), corners)
         assert (found is not None) == followed
 
 
@@ -345,17 +345,17 @@ def test_no_box_stays_on_what_passes_before_a_face(face: np.ndarray) -> None:
 
 def test_a_head_that_is_turned_looks_the_same(face: np.ndarray) -> None:
     grey = to_grey(canvas((face, 100, 60)))
-    edges = np.array([100.0, 60, 210, 170])
-    known = looks(grey, edges, range(-75, 76, 15))
+    corners = np.array([100.0, 60, 210, 170])
+    known = face_templates(grey, corners, range(-75, 76, 15))
     np.testing.assert_allclose(np.linalg.norm(known, axis=1), 1)
     for turn in (-70, -20, 0, 45):
         turned = cv2.warpAffine(grey, cv2.getRotationMatrix2D((155, 115), turn, 1), SIZE)
-        assert (known @ looks(turned, edges)[0]).max() > 0.85
-    assert (known @ looks(grey, edges + 110)[0]).max() < 0.5
-    assert (known @ looks(np.full_like(grey, 90), edges)[0]).max() == 0
-    # Over the frame's edges, too, and where nothing is left of it.
-    for beyond in (edges - 120, edges + 500, np.zeros(4)):
-        assert np.isfinite(looks(grey, beyond)).all()
+        assert (known @ face_templates(turned, corners)[0]).max() > 0.85
+    assert (known @ face_templates(grey, corners + 110)[0]).max() < 0.5
+    assert (known @ face_templates(np.full_like(grey, 90), corners)[0]).max() == 0
+    # Beyond the frame's edges, too, and where nothing is left of it.
+    for beyond in (corners - 120, corners + 500, np.zeros(4)):
+        assert np.isfinite(face_templates(grey, beyond)).all()
 
 
 def test_a_face_in_a_large_frame_is_followed(face: np.ndarray) -> None:

@@ -46,7 +46,7 @@ def annotate(image: ImageSource, faces: Sequence[Face], language: str = "en") ->
     draw = ImageDraw.Draw(picture)
     labels: list[_Label] = []
     for number, face in enumerate(faces, start=1):
-        text = _said_of(face, number if len(faces) > 1 else None, language)
+        text = _label_text(face, number if len(faces) > 1 else None, language)
         labels.append(_label(draw, face, text, picture.size, faces, labels))
     taken = [*(face.box for face in faces), *(label.place for label in labels)]
     for face in faces:
@@ -74,7 +74,7 @@ class _Label:
     colour: tuple[int, int, int]
 
 
-def _said_of(face: Face, number: int | None, language: str) -> str:
+def _label_text(face: Face, number: int | None, language: str) -> str:
     number = number if face.track is None else face.track
     which = "" if number is None else f"{number}: "
     shown = percent(face.probability)

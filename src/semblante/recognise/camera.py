@@ -74,10 +74,10 @@ class Camera:
         while self._capture.grab():
             number += 1
             # Of a network's, FFmpeg may count pictures instead, as if there were 25 a second.
-            said_s = float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000
+            reported_s = float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000
             if not self._is_here:
-                said_s = time.monotonic()
-            yield clock.next(said_s), self._pixels
+                reported_s = time.monotonic()
+            yield clock.next(reported_s), self._pixels
         if number < 0:
             raise VideoError(f"{self.name}: no frame of it can be read")
         raise VideoError(f"{self.name}: it gives no more frames: is it still there?")

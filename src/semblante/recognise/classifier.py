@@ -36,7 +36,7 @@ STEPS_OUTPUT: Final = "steps_taken"  # of each face, int64 (n,)
 # Its outputs: what FER2013's label would be, or what most of the ten people would say whom FER+
 # asked about the same faces.
 HEADS: Final = ("fer2013", "ferplus")
-# At once: so many faces' maps stay in a core's cache, and more are not quicker
+# At once: so many faces' feature maps stay in a core's cache, and more are not quicker
 # (docs/experiments.md, "sixteen faces at once").
 _BATCH: Final = 16
 
@@ -68,7 +68,7 @@ class Classifier:
         else FER2013's.
         """
         self.path = Path(path)
-        self._whole_path = self.path.absolute()
+        self._absolute_path = self.path.absolute()
         if not self.path.is_file():
             raise ModelError(f"{self.path}: there is no such model file")
         for name, number in (("threads", threads), ("steps", steps)):
@@ -94,7 +94,7 @@ class Classifier:
         self.spec = InputSpec.from_mapping(self.about["input"])
         self._outputs = [output.name for output in self._session.get_outputs()]
         self._dial: dict[str, Any] = {}
-        self._try()
+        self._check_outputs()
         self._dial = self._checked_dial(steps, early_exit)
         if head == "ferplus" and not self.knows_ferplus:
             raise OptionError(
@@ -105,7 +105,7 @@ class Classifier:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Into another process it goes by its file, whatever folder that works in."""
-        return partial(Classifier, self._whole_path, **self._made_with), ()
+        return partial(Classifier, self._absolute_path, **self._made_with), ()
 
     @property
     def max_steps(self) -> int | None:
@@ -136,7 +136,7 @@ class Classifier:
             dial[SETTLED_INPUT] = np.array(early_exit, np.float32)
         return dial
 
-    def _try(self) -> None:
+    def _check_outputs(self) -> None:
         """Raise `ModelError` unless one face in gives seven numbers out, and FER+'s eight."""
         face = np.zeros((1, self.spec.size, self.spec.size), np.uint8)
         try:

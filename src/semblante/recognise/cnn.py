@@ -32,8 +32,11 @@ if TYPE_CHECKING:
 # The proposing network's: what it sees of a face, and how far apart it looks, in pixels.
 WINDOW: Final = 24
 STRIDE: Final = 4
+# What their files are called, see `detection_network_path`: what the second gives are frames.
+_PROPOSALS: Final = "proposals"
+_REFINEMENT: Final = "frames"
 PLACES_OUTPUT: Final = "places"  # of both networks
-ROLL_UNIT: Final = 45.0  # degrees, in which the framing network says how far a head is tilted
+ROLL_UNIT: Final = 45.0  # degrees, in which the refinement network says how far a head is tilted
 _BATCH: Final = 64  # places that it looks at together, lest memory grows with their number
 
 Grey = npt.NDArray[np.uint8]  # (H, W)
@@ -92,7 +95,7 @@ class CnnDetector:
         self.min_face = min_face
         self.min_score = min_score
         self.max_side = max_side
-        for name in ("proposals", "frames"):
+        for name in (_PROPOSALS, _REFINEMENT):
             _session(name)  # whatever is wrong with their files shows now
 
     def detect(self, image: RgbImage, max_side: int | None = None) -> list[Detection]:
@@ -109,12 +112,12 @@ class CnnDetector:
         glance at each must do, where only large faces are seen."""
         small, scale = resized_for_search(grey, self._GLANCE_SIDE, 0)
         min_face = None if self.min_face is None else max(1, round(scale * self.min_face))
-        glimpsed = {
+        glances = {
             quarter: _surest_score(self._upright(_turned(small, quarter), None, min_face))
             for quarter in (1, 2, 3)
         }
-        best = max(glimpsed, key=lambda quarter: glimpsed[quarter])
-        if glimpsed[best] < self._LYING_SCORE:
+        best = max(glances, key=lambda quarter: glances[quarter])
+        if glances[best] < self._LYING_SCORE:
             return []
         found = self._upright(_turned(grey, best), None, self.min_face)
         if _surest_score(found) < self._LYING_SCORE:
@@ -124,12 +127,12 @@ class CnnDetector:
     def _upright(self, grey: Grey, max_side: int | None, min_face: int | None) -> list[Detection]:
         smallest = smallest_face(grey, min_face)
         pyramid = halved(grey)
-        looked = refined(pyramid, self.proposals(grey, max_side, smallest))
-        looked = looked[looked[:, _SCORE] >= self._FIRST_LOOK_SCORE]
-        looked = nms(looked, self._SECOND_LOOK_IOU)
-        again = refined(pyramid, looked)
-        again[:, _SCORE] = (looked[:, _SCORE] + again[:, _SCORE]) / 2
-        faces = fused(again[again[:, _SCORE] >= self.min_score], self._FUSION_IOU)
+        first = refined(pyramid, self.proposals(grey, max_side, smallest))
+        first = first[first[:, _SCORE] >= self._FIRST_LOOK_SCORE]
+        first = nms(first, self._SECOND_LOOK_IOU)
+        second = refined(pyramid, first)
+        second[:, _SCORE] = (first[:, _SCORE] + second[:, _SCORE]) / 2
+        faces = fused(second[second[:, _SCORE] >= self.min_score], self._FUSION_IOU)
         found = without_overlaps(map(self._detection, faces))
         return [one for one in found if one.box.width >= smallest]
 
@@ -154,11 +157,11 @@ class CnnDetector:
 
     def _proposed(self, level: Grey) -> Places:
         """The same at one size of the picture (H, W), in its pixels."""
-        by = self._MARGIN
-        padded = cv2.copyMakeBorder(level, by, by, by, by, cv2.BORDER_REPLICATE)
+        margin = self._MARGIN
+        padded = cv2.copyMakeBorder(level, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
         inputs = {FACES_INPUT: proposal_input(np.asarray(padded[None], np.uint8))}
         # (4, rows, columns) of windows: logit; dx, dy in windows; log of the side in windows.
-        outputs = _session("proposals").run([PLACES_OUTPUT], inputs)[0][0]
+        outputs = _session(_PROPOSALS).run([PLACES_OUTPUT], inputs)[0][0]
         rows, columns = np.nonzero(outputs[0] >= _logit(self._PROPOSAL_SCORE))
         logits, dx, dy, log_side = outputs[:, rows, columns].astype(np.float64)
         # A window begins every STRIDE pixels of the padded level; its middle is half of it on.
@@ -213,13 +216,15 @@ def proposal_input(pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 def refined(pyramid: list[Grey], places: Places) -> Places:
     """Where the second network has the faces that it sees in such places of a picture, and how sure
     it is of each: (n, 5), in the same order. `pyramid`: the picture, see `halved`."""
-    looks = [_looked(pyramid, places[k : k + _BATCH]) for k in range(0, len(places), _BATCH)]
-    return np.concatenate([np.empty((0, 5)), *looks])
+    batches = [
+        _refined_batch(pyramid, places[k : k + _BATCH]) for k in range(0, len(places), _BATCH)
+    ]
+    return np.concatenate([np.empty((0, 5)), *batches])
 
 
-def _looked(pyramid: list[Grey], places: Places) -> Places:
+def _refined_batch(pyramid: list[Grey], places: Places) -> Places:
     patches = np.array([patch_at(pyramid, place) for place in places])
-    out = _session("frames").run([PLACES_OUTPUT], {FACES_INPUT: network_input(patches)})
+    out = _session(_REFINEMENT).run([PLACES_OUTPUT], {FACES_INPUT: network_input(patches)})
     # dx and dy in sides of the patch, along its own axes; log of the side in these; roll in 45s.
     logit, dx, dy, log_side, turned = np.asarray(out[0], np.float64).T
     x, y, side, roll, _ = places.T
@@ -272,22 +277,22 @@ def _iou(some: Places, others: Places) -> npt.NDArray[np.float64]:
 def patch_at(pyramid: list[Grey], place: Place) -> Grey:
     """A place of a picture, levelled, as uint8 (48, 48)."""
     x, y, side, roll = place[:4].tolist()
-    times = min(len(pyramid) - 1, max(0, round(math.log2(max(1.0, side / FACE_SIZE)))))
-    x, y, side = (value * 0.5**times for value in (x, y, side))
+    level = min(len(pyramid) - 1, max(0, round(math.log2(max(1.0, side / FACE_SIZE)))))
+    x, y, side = (value * 0.5**level for value in (x, y, side))
     # Only what is around it: OpenCV knows no pictures of 32,767 pixels a side.
-    height, width = pyramid[times].shape
+    height, width = pyramid[level].shape
     left, top = (int(min(max(0, at - side), most - 1)) for at, most in ((x, width), (y, height)))
-    around = pyramid[times][top : max(top + 1, int(y + side) + 2), left:]
+    around = pyramid[level][top : max(top + 1, int(y + side) + 2), left:]
     around = around[:, : max(1, int(x + side) + 2 - left)]
     step = side / FACE_SIZE
     cos, sin = step * math.cos(math.radians(roll)), step * math.sin(math.radians(roll))
     # Whole numbers are the middles of pixels to OpenCV.
     half = (FACE_SIZE - 1) / 2
     x, y = x - 0.5 - left, y - 0.5 - top
-    there = [[cos, -sin, x - half * (cos - sin)], [sin, cos, y - half * (sin + cos)]]
+    inverse = [[cos, -sin, x - half * (cos - sin)], [sin, cos, y - half * (sin + cos)]]
     patch = cv2.warpAffine(
         around,
-        np.array(there),
+        np.array(inverse),
         (FACE_SIZE, FACE_SIZE),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,

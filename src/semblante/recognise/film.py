@@ -145,14 +145,14 @@ class Film:
         """All that can be decoded; behind damage they begin again."""
         ended = False
         for packet in packets_of(container):
-            self._note(packet)
+            self._note_reach(packet)
             if packet.stream.index == self._stream.index:
                 ended = packet.size == 0  # the last one, which asks for what is left
-                yield from self._of(packet)
+                yield from self._frames_of(packet)
         if not ended:
-            yield from self._of(None)
+            yield from self._frames_of(None)
 
-    def _of(self, packet: Packet[Any] | None) -> Iterator[VideoFrame]:
+    def _frames_of(self, packet: Packet[Any] | None) -> Iterator[VideoFrame]:
         """The frames that follow from a packet; from None those that threads still hold."""
         import av
 
@@ -164,7 +164,7 @@ class Film:
             self._decoded_s = max(self._decoded_s, (self._time_of(frame) or 0.0) - self._starts_s)
             yield frame
 
-    def _note(self, packet: Packet[Any]) -> None:
+    def _note_reach(self, packet: Packet[Any]) -> None:
         """How far the file goes, by the times of what is in it."""
         at = packet.dts if packet.pts is None else packet.pts
         if at is None:
@@ -246,25 +246,26 @@ class Clock:
         self._frame_s = 1 / fps
         self._now_s: float | None = None
         self._began_s = 0.0  # what was said of the first one; later if the clock was put back
-        self._said_s: float | None = None
+        self._reported_s: float | None = None
         self._still = 0  # frames since that changed
 
-    def next(self, said_s: float | None) -> float:
+    def next(self, reported_s: float | None) -> float:
         """A frame's time in seconds, from the first one's on, to the microsecond; by the rate where
         nothing is said, or the same over and over."""
         if self._now_s is None:
-            self._now_s, self._began_s, self._said_s = 0.0, said_s or 0.0, said_s
+            self._now_s, self._began_s, self._reported_s = 0.0, reported_s or 0.0, reported_s
             return 0.0
-        self._still = self._still + 1 if said_s == self._said_s else 0
-        self._said_s = said_s
+        self._still = self._still + 1 if reported_s == self._reported_s else 0
+        self._reported_s = reported_s
         by_rate = self._now_s + self._frame_s
-        if said_s is None or self._still >= _STANDS_STILL:
+        if reported_s is None or self._still >= _STANDS_STILL:
             time_s = by_rate
         else:
-            if said_s - self._began_s < self._now_s - PUT_BACK_S:
-                self._began_s = said_s - by_rate  # another recording begins: films were joined
+            if reported_s - self._began_s < self._now_s - PUT_BACK_S:
+                self._began_s = reported_s - by_rate  # another recording begins: films were joined
             # A frame that is said to come too early waits little, or all after it would be late.
-            time_s = max(said_s - self._began_s, self._now_s + min(self._frame_s, _LEAST_STEP_S))
+            soonest = self._now_s + min(self._frame_s, _LEAST_STEP_S)
+            time_s = max(reported_s - self._began_s, soonest)
         self._now_s = round(time_s, 6)
         return self._now_s
 
@@ -284,9 +285,9 @@ def packets_of(container: InputContainer, *streams: AudioStream) -> Iterator[Pac
             return
 
 
-def usable_rate(said: float) -> float:
+def usable_rate(rate: float) -> float:
     """Frames a second, or a usual rate where nobody films like that.
 
     Of a stream whose frames come as they like a file says the unit of their times, 1000 a second.
     """
-    return said if 0 < said <= _MOST_FPS else _USUAL_FPS
+    return rate if 0 < rate <= _MOST_FPS else _USUAL_FPS

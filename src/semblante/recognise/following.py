@@ -54,9 +54,9 @@ class Following:
         self._search_every_s = search_every_s
         self._search_side = search_side
         self._looked_s = self._searched_s = -math.inf
-        self._whole = isinstance(detector, WholePicture)
+        self._is_whole_picture = isinstance(detector, WholePicture)
         # How far apart pictures are to be that are passed by; None where nothing is followed.
-        self.passed_s = None if self._whole else _FOLLOW_EVERY_S
+        self.passed_s = None if self._is_whole_picture else _FOLLOW_EVERY_S
 
     def faces(self, image: RgbImage, time_s: float) -> tuple[Face, ...]:
         """Of the next picture, RGB (H, W, 3), taken at `time_s`, which never goes back."""
@@ -78,13 +78,13 @@ class Following:
         self._follow(to_grey(image))
 
     def _follow(self, grey: npt.NDArray[np.uint8]) -> None:
-        if self._whole:  # which has nowhere to go, and no scene around it
+        if self._is_whole_picture:  # which has nowhere to go, and no scene around it
             self._tracker.lose()
         elif self._tracker.follow(grey):  # another scene: who is in it?
             self._searched_s = -math.inf
 
     def _detections(self, image: RgbImage, time_s: float) -> list[Detection]:
-        if self._whole:
+        if self._is_whole_picture:
             return list(self._detector.detect(image))
         found: list[Detection] = []
         if time_s - self._searched_s >= self._search_every_s:

@@ -81,8 +81,8 @@ class Analyzer:
         """
         if tta not in TTA:
             raise OptionError(f"expected tta to be one of {', '.join(TTA)}, found {tta!r}")
-        finds = callable(getattr(detector, "detect", None)) and not isinstance(detector, type)
-        if not isinstance(detector, str) and not finds:
+        is_detector = callable(getattr(detector, "detect", None)) and not isinstance(detector, type)
+        if not isinstance(detector, str) and not is_detector:
             raise OptionError(
                 f"expected a detector's name, one of {', '.join(DETECTORS)}, or a Detector, "
                 f"found {detector!r}"

@@ -36,33 +36,34 @@ _FLAT: Final = 2.0  # grey levels: what deviates less from its mean shows no sce
 # is there (docs/experiments.md, "who has left").
 _FACE_SIDE: Final = 24
 _TURNS: Final = range(-75, 76, 15)
-_OTHER: Final = 0.5
+_OTHER_FACE: Final = 0.5
 _Y, _X = np.mgrid[:_FACE_SIDE, :_FACE_SIDE] - (_FACE_SIDE - 1) / 2
 _CIRCLE: Final = np.hypot(_X, _Y) <= _FACE_SIDE / 2
 SMOOTHING_S: Final = 0.4
 SURE: Final = 0.8
-Edges = npt.NDArray[np.float64]  # left, top, right, bottom
+Corners = npt.NDArray[np.float64]  # left, top, right, bottom
 
 
 @dataclass
 class Track:
     """One person, as far as they can be followed."""
 
-    edges: Edges
+    corners: Corners
     score: float  # of the last detection
     found_s: float  # when a detector last found it
-    roll: float = 0.0  # as a detection's; like the edges, the mean of what was and what is found
+    roll: float = 0.0  # as a detection's; like the corners, the mean of what was and what is found
     number: int = 0  # from 1, in the order of appearance; 0 until it counts
     hits: int = 1  # detections so far
     followed: bool = True  # seen in the frame at hand, by the detector or by the flow
-    face: npt.NDArray[np.float64] | None = field(default=None, repr=False)  # see `looks`
+    # Of the face as a detector last found it, see `face_templates`.
+    templates: npt.NDArray[np.float64] | None = field(default=None, repr=False)
     probabilities: npt.NDArray[np.float64] | None = field(default=None, repr=False)  # smoothed
     smoothed_s: float = 0.0  # when they were last brought up to date
 
     @property
     def box(self) -> Box:
         """In whole pixels."""
-        left, top, right, bottom = (round(edge) for edge in self.edges.tolist())
+        left, top, right, bottom = (round(edge) for edge in self.corners.tolist())
         return Box(left, top, max(1, right - left), max(1, bottom - top))
 
 
@@ -87,12 +88,12 @@ class Tracker:
         self.smoothing_s = smoothing_s
         self.sure = sure
         self._tracks: list[Track] = []
-        self._last: npt.NDArray[np.uint8] | None = None  # the frame before, small and grey
+        self._frame: npt.NDArray[np.uint8] | None = None  # the last one, small and grey
         self._shrink = 1.0  # its size, of the frame's
         self._scene: npt.NDArray[np.uint8] | None = None  # the last that was not all black, say
         # The last frame of the scene before in which somebody was, and who: damaged frames, or some
         # that were put in between, are no other scene.
-        self._before: tuple[npt.NDArray[np.uint8], list[Track]] | None = None
+        self._earlier: tuple[npt.NDArray[np.uint8], list[Track]] | None = None
         self._is_back = False  # that scene, in the frame at hand
         self._next = 1
 
@@ -110,10 +111,10 @@ class Tracker:
         self._match(detections, time_s)
         self._forget(time_s)
         for track in self._tracks:
-            if self._last is not None and track.found_s == time_s:
-                track.face = looks(self._last, track.edges * self._shrink, _TURNS)
+            if self._frame is not None and track.found_s == time_s:
+                track.templates = face_templates(self._frame, track.corners * self._shrink, _TURNS)
         seen = [t for t in self._tracks if t.followed and (t.hits > 1 or t.score >= self.sure)]
-        seen.sort(key=lambda track: float(track.edges[0]))  # from left to right
+        seen.sort(key=lambda track: float(track.corners[0]))  # from left to right
         for track in seen:
             if track.number == 0:
                 track.number, self._next = self._next, self._next + 1
@@ -143,28 +144,28 @@ class Tracker:
         of the scene before are back, where that has not been away for longer than their patience.
         """
         small, shrink = _small(grey)
-        before, self._last, self._shrink = self._last, small, shrink
+        before, self._frame, self._shrink = self._frame, small, shrink
         if before is not None and before.shape != small.shape:
             before = None
         known = [track for track in self._tracks if track.followed]
-        for track in self._tracks:
-            moved = None
-            if before is not None and track.followed:
-                moved = median_flow(before, small, track.edges * shrink)
-            if moved is not None and track.face is not None:
-                moved = moved if _alike(track.face, looks(small, moved)) else None
+        for track in known:
+            moved = None if before is None else _moved(track, before, small, shrink)
             track.followed = moved is not None
             if moved is not None:
-                track.edges = moved / shrink
+                track.corners = moved / shrink
         lost = sum(not track.followed for track in known)
+        return self._begins_scene(small, hardly_followed=2 * lost >= len(known))
+
+    def _begins_scene(self, small: npt.NDArray[np.uint8], *, hardly_followed: bool) -> bool:
+        """What `follow` answers, and what becomes of the tracks."""
         if _tiny(small).std() < _FLAT:
             return False
         scene, self._scene = self._scene, small
-        if scene is None or 2 * lost < len(known) or change(scene, small) < _CUT:
+        if scene is None or not hardly_followed or change(scene, small) < _CUT:
             return False
-        earlier = self._before
+        earlier = self._earlier
         if self._tracks:
-            self._before = (scene, self._tracks)
+            self._earlier = (scene, self._tracks)
         self._is_back = earlier is not None and change(earlier[0], small) < _CUT
         self._tracks = earlier[1] if earlier is not None and self._is_back else []
         self.lose()
@@ -179,26 +180,26 @@ class Tracker:
         """Greedily, the largest IoU first; a track that the detector misses is left to the flow."""
         pairs = sorted(
             (
-                (detection.box.iou(track.box), number, place)
-                for number, detection in enumerate(detections)
-                for place, track in enumerate(self._tracks)
+                (detection.box.iou(track.box), d, t)
+                for d, detection in enumerate(detections)
+                for t, track in enumerate(self._tracks)
             ),
             reverse=True,
         )
         detected: set[int] = set()
         matched: set[int] = set()
-        for overlap, number, place in pairs:
-            track, detection = self._tracks[place], detections[number]
-            if overlap < self.overlap or number in detected or place in matched:
+        for overlap, d, t in pairs:
+            track, detection = self._tracks[t], detections[d]
+            if overlap < self.overlap or d in detected or t in matched:
                 continue
             if self._is_another(track, detection):
                 continue
-            detected.add(number)
-            matched.add(place)
+            detected.add(d)
+            matched.add(t)
             # Where the flow has brought the face counts as much as the box found now, so that boxes
             # do not jump with each detection.
-            found = _edges(detection.box)
-            track.edges = (track.edges + found) / 2 if track.followed else found
+            found = _corners(detection.box)
+            track.corners = (track.corners + found) / 2 if track.followed else found
             # Its tilt likewise, which the flow does not tell: only where it was found a moment ago.
             apart = (detection.roll - track.roll + 180) % 360 - 180
             lately = track.followed and time_s - track.found_s < _FAR_S
@@ -206,20 +207,21 @@ class Tracker:
             track.score, track.found_s = detection.score, time_s
             track.hits += 1
             track.followed = True
-        for number, detection in enumerate(detections):
-            if number not in detected:
+        for d, detection in enumerate(detections):
+            if d not in detected:
                 self._tracks.append(
-                    Track(_edges(detection.box), detection.score, time_s, detection.roll)
+                    Track(_corners(detection.box), detection.score, time_s, detection.roll)
                 )
 
     def _is_another(self, track: Track, detection: Detection) -> bool:
         """Who is now where the track's face was when the flow lost it?"""
-        if track.followed or track.face is None or self._last is None:
+        if track.followed or track.templates is None or self._frame is None:
             return False
         # Found anew, a face is framed a little differently.
-        edges = _edges(detection.box) * self._shrink
-        seen = np.concatenate([looks(self._last, frame) for frame in _around(edges)])
-        return bool(seen.any()) and not _alike(track.face, seen)  # of all one grey nobody can tell
+        corners = _corners(detection.box) * self._shrink
+        seen = np.concatenate([face_templates(self._frame, box) for box in _boxes_around(corners)])
+        # Of all one grey nobody can tell.
+        return bool(seen.any()) and not _same_face(track.templates, seen)
 
 
 def tracker_for(every_s: float | None, smoothing_s: float | None = None) -> Tracker:
@@ -248,25 +250,39 @@ def _tiny(frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     return small.astype(np.float64).ravel()
 
 
+def _moved(
+    track: Track, before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8], shrink: float
+) -> Corners | None:
+    """Where the face of a track is in the next of two frames, in pixels of these, which are
+    `shrink` times as large as those of the video; None where it is lost."""
+    moved = median_flow(before, after, track.corners * shrink)
+    if moved is None or track.templates is None:
+        return moved
+    return moved if _same_face(track.templates, face_templates(after, moved)) else None
+
+
 def median_flow(
-    before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8], edges: Edges
-) -> Edges | None:
+    before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8], corners: Corners
+) -> Corners | None:
     """Where a box of one grey frame is in the next; None where it cannot be followed.
 
     Points in the box are followed forth and back; of those that find back, the box takes over the
     median move, and the median change of their distances as its change of size.
     """
-    left, top, right, bottom = edges
+    left, top, right, bottom = corners
     width, height = right - left, bottom - top
     margin = (1 - _INNER) / 2
     xs = np.linspace(left + margin * width, right - margin * width, _GRID)
     ys = np.linspace(top + margin * height, bottom - margin * height, _GRID)
     points = np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 1, 2).astype(np.float32)
     window = (15, 15)
-    forth, there, _ = cv2.calcOpticalFlowPyrLK(before, after, points, points.copy(), winSize=window)
-    back, again, _ = cv2.calcOpticalFlowPyrLK(after, before, forth, forth.copy(), winSize=window)
+    forth, found, _ = cv2.calcOpticalFlowPyrLK(before, after, points, points.copy(), winSize=window)
+    back, found_back, _ = cv2.calcOpticalFlowPyrLK(
+        after, before, forth, forth.copy(), winSize=window
+    )
     error = np.linalg.norm(back - points, axis=2).ravel()
-    good = (there.ravel() == 1) & (again.ravel() == 1) & (error <= max(1.0, _BACK_ERROR * width))
+    good = (found.ravel() == 1) & (found_back.ravel() == 1)
+    good &= error <= max(1.0, _BACK_ERROR * width)
     if good.sum() < len(points) // 3:
         return None
     old, new = points[good, 0].astype(np.float64), forth[good, 0].astype(np.float64)
@@ -284,15 +300,15 @@ def median_flow(
     return np.concatenate([low, high])
 
 
-def looks(
-    frame: npt.NDArray[np.uint8], edges: Edges, turns: Iterable[int] = (0,)
+def face_templates(
+    frame: npt.NDArray[np.uint8], corners: Corners, turns: Iterable[int] = (0,)
 ) -> npt.NDArray[np.float64]:
     """The circle in a box of a grey frame, made small: a row for each of `turns`, degrees, of mean
     0 and length 1, so that the product of two is their correlation.
 
     What lies beyond the frame is as grey as the rest; one that is all of one grey is like nothing.
     """
-    left, top, right, bottom = (round(edge) for edge in edges.tolist())
+    left, top, right, bottom = (round(edge) for edge in corners.tolist())
     margin = (right - left) // 10  # hair, and what lies beside the face
     left, top = left + margin, top + margin
     right, bottom = max(left + 1, right - margin), max(top + 1, bottom - margin)
@@ -315,14 +331,14 @@ def looks(
     return np.stack(rows)
 
 
-def _alike(some: npt.NDArray[np.float64], others: npt.NDArray[np.float64]) -> bool:
-    """Does a row of the one show the same face as a row of the others? See `looks`."""
-    return 1 - float((some @ others.T).max()) < _OTHER
+def _same_face(some: npt.NDArray[np.float64], others: npt.NDArray[np.float64]) -> bool:
+    """Does a row of the one show the same face as a row of the others? See `face_templates`."""
+    return 1 - float((some @ others.T).max()) < _OTHER_FACE
 
 
-def _around(edges: Edges) -> Iterator[Edges]:
+def _boxes_around(corners: Corners) -> Iterator[Corners]:
     """A box, and boxes a little beside it, larger and smaller."""
-    left, top, right, bottom = edges
+    left, top, right, bottom = corners
     width, height = right - left, bottom - top
     for grown, right_by, down_by in itertools.product((0.87, 1, 1.15), *2 * [(-0.1, 0, 0.1)]):
         x, y = (left + right) / 2 + right_by * width, (top + bottom) / 2 + down_by * height
@@ -330,7 +346,7 @@ def _around(edges: Edges) -> Iterator[Edges]:
         yield np.array([x - wide, y - tall, x + wide, y + tall])
 
 
-def _edges(box: Box) -> Edges:
+def _corners(box: Box) -> Corners:
     return np.array(
         [box.left, box.top, box.left + box.width, box.top + box.height], dtype=np.float64
     )

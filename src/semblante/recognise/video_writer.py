@@ -59,7 +59,7 @@ class VideoWriter:
         # The same in every run, so that one that goes on replaces what a killed one has left, and
         # short, however long the path's own name is.
         name = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
-        self._beside = path.with_name(f"{_UNFINISHED}{name}.mp4")
+        self._unfinished = path.with_name(f"{_UNFINISHED}{name}.mp4")
         self._container: OutputContainer | None = None
         self._pictures: VideoStream
         self._sound: _Sound | None = None
@@ -104,9 +104,9 @@ class VideoWriter:
                 self._take_sound(math.inf)
                 self._put(self._pictures.encode(None), self._left_s())
                 self._container.close()
-                with self._beside.open("ab") as file:
+                with self._unfinished.open("ab") as file:
                     file.write(_OWN)
-                replace_file(self._beside, self.path)
+                replace_file(self._unfinished, self.path)
         except (OSError, av.FFmpegError) as error:
             raise self._unwritten(error) from error
         finally:
@@ -114,7 +114,7 @@ class VideoWriter:
             with contextlib.suppress(OSError, av.FFmpegError):
                 self._container.close()  # still open where it is not wanted, or not whole
             with contextlib.suppress(OSError):  # where another program holds it
-                self._beside.unlink(missing_ok=True)
+                self._unfinished.unlink(missing_ok=True)
 
     def _unwritten(self, error: Exception) -> VideoError:
         reason = getattr(error, "strerror", None) or reason_of(error)
@@ -141,7 +141,7 @@ class VideoWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # What players need to begin stands at the file's beginning, for those that fetch it.
         self._container = av.open(
-            f"file:{self._beside}", "w", format="mp4", options={"movflags": "+faststart"}
+            f"file:{self._unfinished}", "w", format="mp4", options={"movflags": "+faststart"}
         )
         rate = Fraction(self.fps).limit_denominator(1001)
         self._pictures = pictures = self._container.add_stream("h264", rate=rate, options=_QUALITY)
@@ -290,7 +290,7 @@ class _Encoded:
 
         known = av.Codec("aac", "w").audio_rates or ()
         rate = track.rate if track.rate in known else _USUAL_HZ
-        self._from = track
+        self._source = track
         layout = "mono" if track.channels == 1 else "stereo"
         self._track = copy.add_stream("aac", rate=rate, layout=layout)
         self._track.codec_context.open()
@@ -303,17 +303,17 @@ class _Encoded:
         import av
 
         try:
-            heard = self._from.decode(packet)
+            heard = self._source.decode(packet)
         except av.FFmpegError:  # damaged
             heard = []
         for frame in heard:
             kind = (frame.format.name, frame.layout.name, frame.sample_rate)
             if kind != self._kind:  # as between a film in television and what interrupts it
-                yield from self._even(None)
+                yield from self._resampled(None)
                 self._kind, self._resampler = kind, self._new_resampler()
-            yield from self._even(frame)
+            yield from self._resampled(frame)
         if packet.size == 0:
-            yield from self._even(None)
+            yield from self._resampled(None)
             yield from self._track.encode(None)
 
     def _new_resampler(self) -> AudioResampler:
@@ -326,7 +326,7 @@ class _Encoded:
             frame_size=self._track.frame_size,
         )
 
-    def _even(self, frame: AudioFrame | None) -> Iterator[Packet[AudioStream]]:
+    def _resampled(self, frame: AudioFrame | None) -> Iterator[Packet[AudioStream]]:
         """From a frame, or at the end from None, those of the size that AAC needs."""
         for even in self._resampler.resample(frame) if self._resampler else ():
             even.pts, even.time_base = self._place(even), Fraction(1, even.sample_rate)
@@ -335,9 +335,9 @@ class _Encoded:
     def _place(self, frame: AudioFrame) -> int:
         """Its first sample: after the last one, unless there is a gap. The resampler's own times
         are those of the frames that it was given, which are longer or shorter."""
-        said = round((frame.time or 0.0) * frame.sample_rate)
-        if abs(said - self._samples) > _LONGEST_DRIFT_S * frame.sample_rate:
-            self._samples = max(said, self._samples)
+        reported = round((frame.time or 0.0) * frame.sample_rate)
+        if abs(reported - self._samples) > _LONGEST_DRIFT_S * frame.sample_rate:
+            self._samples = max(reported, self._samples)
         place = self._samples
         self._samples += frame.samples
         return int(place)
