@@ -1,4 +1,4 @@
-"""A picture with its faces boxed and named, or hidden."""
+"""Draws boxes and emotion names on the faces of a picture, or pixelates the faces."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from semblante.images import ImageSource, RgbImage, load_image
 from semblante.results import Box, Face
 from semblante.wording import percent
 
-# Okabe & Ito's palette, told apart with every common colour blindness; dark or light text
-# is chosen by what stands out on it.
+# Okabe & Ito's palette, whose colours people with any common colour blindness can tell apart;
+# `_text_colour` chooses dark or light text for each.
 COLOURS: Final[dict[str, tuple[int, int, int]]] = {
     "angry": (213, 94, 0),
     "disgust": (0, 158, 115),
@@ -32,15 +32,16 @@ COLOURS: Final[dict[str, tuple[int, int, int]]] = {
 
 
 def annotate(image: ImageSource, faces: Sequence[Face], language: str = "en") -> RgbImage:
-    """A copy of a picture, RGB uint8 (H, W, 3), with a box, the emotion and its probability for
-    each face.
+    """Return a copy of a picture, RGB uint8 (H, W, 3), with the box, the emotion and its
+    probability drawn for each face.
 
-    `image` is whatever `Analyzer.analyze` takes; raises `ImageError` where it is no picture.
+    `image`: anything that `Analyzer.analyze` takes; raises `ImageError` where it is not a picture.
+    `language`: "en" or "es"; raises `OptionError` for another.
 
-    Among several faces each has its number, in a video always that of its track. Beside a face
-    that is large enough stands a bar for each emotion, where there is room; of the others, and in
-    videos, where bars would jump from place to place, the probabilities are parts of a strip along
-    the lower edge of the box. `language`: "en" or "es", else `OptionError`.
+    Several faces are numbered; in a video a face always shows the number of its track. A bar for
+    each emotion stands beside a face that is large enough, where there is room. Other faces, and
+    all faces in videos, where bars would jump from place to place, have the probabilities as a
+    strip along the lower edge of the box.
     """
     picture = Image.fromarray(load_image(image)).copy()
     draw = ImageDraw.Draw(picture)
@@ -65,12 +66,12 @@ def annotate(image: ImageSource, faces: Sequence[Face], language: str = "en") ->
 
 @dataclass(frozen=True)
 class _Label:
-    """What is written of a face, and where, on the colour of its emotion."""
+    """The text at a face, its place, and its background: the colour of the emotion."""
 
     text: str
     text_size: int  # pixels
     place: Box
-    at: tuple[int, int]  # the text's own place
+    at: tuple[int, int]  # x and y at which the text is drawn
     colour: tuple[int, int, int]
 
 
@@ -89,9 +90,9 @@ def _label(
     faces: Sequence[Face],
     labels: Sequence[_Label],
 ) -> _Label:
-    """Of a picture's size; `labels` have their places already."""
+    """The label of a face in a picture of `size` (width, height); `labels` are placed already."""
     text_size = min(max(12, round(min(size) / 30)), max(12, round(face.box.width / 5)))
-    if face.track is not None:  # it should not breathe with a box that grows and shrinks a little
+    if face.track is not None:  # so that small changes of the box do not change the text's size
         text_size -= text_size % 4
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font(text_size))
     pad = max(2, text_size // 6)
@@ -110,12 +111,13 @@ def _draw_label(draw: ImageDraw.ImageDraw, label: _Label) -> None:
 
 
 def _line_width(box: Box) -> int:
-    """Of a face's frame, in pixels."""
+    """The line width of a face's box, in pixels."""
     return max(2, round(box.width / 50))
 
 
 def _draw_frame(draw: ImageDraw.ImageDraw, face: Face) -> None:
-    """In the emotion's colour, with a dark line around it: neutral is grey, as many a wall is."""
+    """Draw a box in the emotion's colour, with a dark line around it: neutral is grey, and so are
+    many walls."""
     box = face.box
     right, bottom = box.left + box.width - 1, box.top + box.height - 1
     line = _line_width(box)
@@ -125,15 +127,16 @@ def _draw_frame(draw: ImageDraw.ImageDraw, face: Face) -> None:
     draw.rectangle((box.left, box.top, right, bottom), outline=COLOURS[face.emotion], width=line)
 
 
-# A row of the bars is at least this high, or its name could not be read.
+# Least and largest height of a row of the bars; in a lower one, its name could not be read.
 _ROW: Final = 13
 _LARGEST_ROW: Final = 26
-_WIDE: Final = 9  # rows: the bars' width
+_WIDE: Final = 9  # the bars' width, in heights of a row
 _DARK: Final = (20, 20, 22)
 
 
 def _panel(box: Box, size: tuple[int, int], taken: Sequence[Box]) -> Box | None:
-    """Where a face's bars go: right or left of its box, where nothing else is; None for nowhere."""
+    """The place of a face's bars, right or left of its box; None for a small face, or where neither
+    side is free."""
     row = min(box.height // len(EMOTIONS), _LARGEST_ROW)
     if row < _ROW:
         return None
@@ -149,7 +152,7 @@ def _panel(box: Box, size: tuple[int, int], taken: Sequence[Box]) -> Box | None:
 
 
 def _draw_bars(picture: Image.Image, face: Face, place: Box, language: str) -> None:
-    """Names and bars, in the order of `EMOTIONS`, on a ground that lets the picture through."""
+    """Draw names and bars, in the order of `EMOTIONS`, on a translucent background."""
     corners = (place.left, place.top, place.left + place.width, place.top + place.height)
     ground = picture.crop(corners)
     ground = Image.blend(ground, Image.new("RGB", ground.size, _DARK), 0.72)
@@ -172,7 +175,7 @@ def _draw_bars(picture: Image.Image, face: Face, place: Box, language: str) -> N
 
 
 def _draw_strip(draw: ImageDraw.ImageDraw, face: Face) -> None:
-    """The probabilities side by side, largest first, along the lower edge of the box."""
+    """Draw the probabilities side by side, largest first, along the lower edge of the box."""
     box = face.box
     line = _line_width(box)
     tall = max(3, box.height // 14)
@@ -189,10 +192,10 @@ def _draw_strip(draw: ImageDraw.ImageDraw, face: Face) -> None:
 
 
 def pixelated(image: RgbImage, boxes: Iterable[Box]) -> RgbImage:
-    """A copy of `image` (H, W, 3) with each face in `boxes`, its hair and chin too, as eight by
-    eight squares of one colour.
+    """Return a copy of `image` (H, W, 3) in which each face of `boxes`, with its hair and chin, is
+    reduced to eight by eight squares of one colour.
 
-    People do not recognise a face in that, but machines that look for a known one may (McPherson,
+    People do not recognise such a face, but programs that look for a known one may (McPherson,
     Shokri & Shmatikov, Defeating Image Obfuscation with Deep Learning, arXiv:1609.00408, 2016).
     """
     picture = image.copy()
@@ -215,8 +218,8 @@ def _free_place(
     labels: Sequence[Box],
     faces: Sequence[Box],
 ) -> Box:
-    """Above the face, beneath it, or at its upper edge, from its left or to its right: the first
-    that hides no other label and no other face, or else no other label."""
+    """The place of a label: above the face, below it, or at the upper edge of its box, each aligned
+    left or right. The first that hides no other label and no other face, else no other label."""
     farthest = max(0, size[0] - wide)
     lefts = [min(max(0, x), farthest) for x in (box.left, box.left + box.width - wide)]
     tops = (box.top - tall, box.top + box.height, max(0, box.top))
@@ -228,7 +231,7 @@ def _free_place(
 
 @lru_cache(maxsize=32)
 def font(size: int) -> ImageFont.FreeTypeFont:
-    """`size` in pixels. The Latin letters of DejaVu Sans: Pillow's own font has no accents."""
+    """The font, `size` in pixels: Latin letters of DejaVu Sans, as Pillow's own has no accents."""
     file = resources.files("semblante") / "recognise" / "fonts" / "DejaVuSans-Latin.ttf"
     return ImageFont.truetype(io.BytesIO(file.read_bytes()), size)
 

@@ -1,4 +1,4 @@
-"""The pictures of a camera, of this computer or of a network, as they come, by OpenCV."""
+"""Frames of a camera, of this computer or in a network, as they arrive, read by OpenCV."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from semblante.recognise.film import Clock, usable_rate
 
 _LAST: Final = 2**31 - 1
 _ADDRESS: Final = re.compile(r"(?i)(rtsps?|https?)://")
-_SILENT_MS: Final = 10_000  # after so long without a word a network's camera is gone
+_SILENT_MS: Final = 10_000  # a network camera that sends nothing for so long is gone
 
 
 def is_address(source: object) -> bool:
-    """Is it one of a network's camera, `rtsp://...` or `http://...`?"""
+    """Whether `source` is the address of a network camera, `rtsp://...` or `http://...`."""
     return isinstance(source, str) and _ADDRESS.match(source) is not None
 
 
 class Camera:
-    """A camera of this computer, by its number, or of a network, by its address."""
+    """A camera of this computer, opened by its number, or in a network, by its address."""
 
     n_frames = None
     duration_s = None
     late_s = 0.0
 
     def __init__(self, source: int | str) -> None:
-        """Raises `VideoError` where there is none."""
+        """Open the camera; raises `VideoError` where there is none."""
         self._is_here = isinstance(source, int)
-        # OpenCV would print what it finds odd; what matters of it is in our errors.
-        logging = getattr(cv2.utils, "logging", cv2)  # elsewhere before OpenCV 4.13
+        # Keep OpenCV from printing warnings: what matters is in our errors.
+        logging = getattr(cv2.utils, "logging", cv2)  # in cv2 itself before OpenCV 4.13
         logging.setLogLevel(0)
         if isinstance(source, int):
             self.name = f"camera {source}"
-            if not 0 <= source <= _LAST:  # OpenCV crashes where it is asked for another
+            if not 0 <= source <= _LAST:  # OpenCV crashes for other numbers
                 raise VideoError(f"{self.name}: there is no such camera")
             self._capture = cv2.VideoCapture(source)
             if not self._capture.isOpened():
@@ -49,12 +49,12 @@ class Camera:
                     "system's privacy settings keep it from us"
                 )
         else:
-            # Passwords may stand before the host, or behind it.
+            # The name leaves out what stands before and after the host: it may be a password.
             scheme, _, place = source.partition("://")
             self.name = f"{scheme}://{place.partition('/')[0].rpartition('@')[2]}"
             limits = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC)
             asked = [part for limit in limits for part in (limit, _SILENT_MS)]
-            os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # nothing is printed
+            os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # FFmpeg prints nothing
             self._capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG, asked)
             if not self._capture.isOpened():
                 raise VideoError(f"{self.name}: no camera answers there")
@@ -65,15 +65,16 @@ class Camera:
         self.fps = usable_rate(float(self._capture.get(cv2.CAP_PROP_FPS)))
 
     def pictures(self) -> Iterator[tuple[float, Callable[[], RgbImage]]]:
-        """Of each frame the time in seconds, the first one's being 0, and how to get its pixels.
+        """Yield each frame's time in seconds, counted from the first, and a function that returns
+        its pixels.
 
-        Raises `VideoError` when there are no more: a camera has no end of its own.
+        Raises `VideoError` when no more frames come: a camera has no end of its own.
         """
-        clock = Clock(self.fps)  # the camera's own may have been started with the computer
+        clock = Clock(self.fps)  # the camera's own clock may have started with the computer
         number = -1
         while self._capture.grab():
             number += 1
-            # Of a network's, FFmpeg may count pictures instead, as if there were 25 a second.
+            # For a network camera FFmpeg may count frames instead, as if there were 25 a second.
             reported_s = float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000
             if not self._is_here:
                 reported_s = time.monotonic()
@@ -89,5 +90,5 @@ class Camera:
         return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
 
     def close(self) -> None:
-        """Let go of it, for other programs."""
+        """Release the camera for other programs."""
         self._capture.release()

@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 
 # Everything semblante must know about a model travels under this key of the file's metadata.
 METADATA_KEY: Final = "semblante"
-# What its inputs and outputs are called. Those about steps are missing where it has no choice of
-# them (see `train/dial.py`), FER+'s where it has not learnt them.
+# Names of the network's inputs and outputs. Those about steps exist only where their number can be
+# chosen (see `train/dial.py`), FER+'s only where the network has learnt its votes.
 FACES_INPUT: Final = "faces"
 STEPS_INPUT: Final = "steps"
 SETTLED_INPUT: Final = "settled_at"
 LOGITS: Final = "logits"
 FERPLUS_LOGITS: Final = "ferplus_logits"
-STEPS_OUTPUT: Final = "steps_taken"  # of each face, int64 (n,)
-# Its outputs: what FER2013's label would be, or what most of the ten people would say whom FER+
-# asked about the same faces.
+STEPS_OUTPUT: Final = "steps_taken"  # int64 (n,), one for each face
+# The network's outputs: what FER2013's label would be, or what most of the ten people would say
+# whom FER+ asked about the same faces.
 HEADS: Final = ("fer2013", "ferplus")
-# At once: so many faces' feature maps stay in a core's cache, and more are not quicker
+# Faces in one run: the feature maps of so many stay in a core's cache, and more are not quicker
 # (docs/experiments.md, "sixteen faces at once").
 _BATCH: Final = 16
 
@@ -44,8 +44,8 @@ _BATCH: Final = 16
 class Classifier:
     """An exported network.
 
-    Raises `ModelError` for a file that is missing, no ONNX model, or not one that
-    `semblante export` wrote.
+    Raises `ModelError` for a file that is missing, is not an ONNX model, or was not written by
+    `semblante export`.
     """
 
     def __init__(
@@ -57,15 +57,15 @@ class Classifier:
         early_exit: float | None = None,
         head: str | None = "fer2013",
     ) -> None:
-        """`threads`: faces are divided among so many; None: one for each processor that this
-        process may use.
+        """`threads`: number of threads among which faces are divided; None: one for each processor
+        that this process may use.
 
-        `steps`: of the last recurrent layer, 0 .. `max_steps`; None for all. `early_exit`: a face
-        is done before that when its likeliest emotion, by FER2013's head, has at least this
-        probability (0 .. 1). Both raise `OptionError` where the network has no such dial.
+        `steps`: steps of the last recurrent layer, 0 .. `max_steps`; None for all. `early_exit`: a
+        face takes no further step once its likeliest emotion, by FER2013's head, has at least this
+        probability (0 .. 1). Both raise `OptionError` where the network has no choice of steps.
 
-        `head`: which of `HEADS` gives its `probabilities`; None: FER+'s where it has learnt these,
-        else FER2013's.
+        `head`: which of `HEADS` gives the `probabilities`; None: FER+'s where the network has
+        learnt it, else FER2013's.
         """
         self.path = Path(path)
         self._absolute_path = self.path.absolute()
@@ -104,17 +104,18 @@ class Classifier:
         self.head = head or ("ferplus" if self.knows_ferplus else "fer2013")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Into another process it goes by its file, whatever folder that works in."""
+        """Pickle the options and the file's absolute path: whatever its working directory, another
+        process loads the same file."""
         return partial(Classifier, self._absolute_path, **self._made_with), ()
 
     @property
     def max_steps(self) -> int | None:
-        """Of the last recurrent layer, where their number can be chosen; None where it cannot."""
+        """The most steps of the last recurrent layer; None where their number cannot be chosen."""
         return int(self.about["steps"][-1]) if STEPS_OUTPUT in self._outputs else None
 
     @property
     def knows_ferplus(self) -> bool:
-        """Has it learnt FER+'s votes as well?"""
+        """Whether the network has learnt FER+'s votes as well."""
         return FERPLUS_LOGITS in self._outputs
 
     def _checked_dial(self, steps: int | None, early_exit: float | None) -> dict[str, Any]:
@@ -137,7 +138,7 @@ class Classifier:
         return dial
 
     def _check_outputs(self) -> None:
-        """Raise `ModelError` unless one face in gives seven numbers out, and FER+'s eight."""
+        """Raise `ModelError` unless a face gives seven logits, and eight more for FER+'s head."""
         face = np.zeros((1, self.spec.size, self.spec.size), np.uint8)
         try:
             found = self.all_logits(face).shape
@@ -154,10 +155,10 @@ class Classifier:
     def probabilities(
         self, faces: npt.NDArray[np.uint8], *, mirrored: bool = False
     ) -> npt.NDArray[np.float32]:
-        """Grey faces, uint8 (n, size, size) -> (n, 7), in the order of `EMOTIONS`.
+        """Grey faces, uint8 (n, size, size) -> probabilities (n, 7), in the order of `EMOTIONS`.
 
-        Of FER+'s eight contempt, which FER2013 does not know, is left out. `mirrored`: the mean of
-        each face's and its mirror image's, for twice the work.
+        FER+'s contempt, which FER2013 does not have, is left out. `mirrored`: average each face's
+        probabilities with those of its mirror image, for twice the work.
         """
         if mirrored:
             faces = np.concatenate([faces, faces[:, :, ::-1]])
@@ -171,7 +172,7 @@ class Classifier:
         return np.asarray((views[:half] + views[half:]) / 2, np.float32)
 
     def logits(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Grey faces, uint8 (n, size, size) -> the network's outputs (n, 7) before softmax."""
+        """Grey faces, uint8 (n, size, size) -> logits (n, 7)."""
         return self._run(faces, LOGITS)[0]
 
     def all_logits(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -180,12 +181,14 @@ class Classifier:
         return np.concatenate(self._run(faces, *names), axis=1)
 
     def ferplus_probabilities(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """The same faces -> (n, 8), in the order of `FERPLUS_EMOTIONS`, if it `knows_ferplus`."""
+        """Grey faces, uint8 (n, size, size) -> probabilities (n, 8), in the order of
+        `FERPLUS_EMOTIONS`, of a network that `knows_ferplus`."""
         return softmax(self._run(faces, FERPLUS_LOGITS)[0])
 
     def steps_taken(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-        """The same faces -> steps that each takes (n,), where the network has a choice of them."""
-        if SETTLED_INPUT not in self._dial:  # the same for all: no need to look at them
+        """Grey faces, uint8 (n, size, size) -> the number of steps that each takes (n,), where the
+        network has a choice of them."""
+        if SETTLED_INPUT not in self._dial:  # the same for all: no need to run the network
             return np.full(len(faces), self._dial.get(STEPS_INPUT, self.max_steps), np.int64)
         return self._run(faces, STEPS_OUTPUT)[0]
 
@@ -205,9 +208,9 @@ class Classifier:
         each = min(_BATCH, max(1, math.ceil(len(faces) / self._threads)))
         batches = [faces[start : start + each] for start in range(0, len(faces), each)]
         if len(batches) < 2:
-            # Without a face one run with none still gives outputs of the right kind and shape.
+            # Without faces, a run of an empty batch gives outputs of the right dtype and shape.
             return run(faces)
-        if self._process != os.getpid():  # a forked one, where the threads do not exist
+        if self._process != os.getpid():  # forked: the pool's threads do not exist here
             self._pool = ThreadPoolExecutor(self._threads, "classifier")
             self._process = os.getpid()
         parts = [part.result() for part in [submitted(self._pool, run, b) for b in batches]]
@@ -215,17 +218,17 @@ class Classifier:
 
 
 def load_session(path: Path) -> onnxruntime.InferenceSession:
-    """One that computes on the thread that asks for it.
+    """An ONNX Runtime session that computes on the calling thread.
 
-    Several threads in one run would divide every layer's work and wait for each other after each,
-    busily: they keep OpenCV's from working. Faces divided among them wait once.
+    Several threads in one run would divide the work of each layer and busy-wait for each other
+    after it, which keeps OpenCV's threads from working. Threads that divide faces wait only once.
     """
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what goes wrong is raised, not printed
     options.intra_op_num_threads = 1
     try:
-        # Without `enable_fallback` it does not print what it could not do before it raises.
+        # Without `enable_fallback` it does not print a failure before it raises.
         return onnxruntime.InferenceSession(
             path, options, providers=["CPUExecutionProvider"], enable_fallback=0
         )
@@ -235,10 +238,10 @@ def load_session(path: Path) -> onnxruntime.InferenceSession:
 
 
 def import_onnxruntime() -> Any:
-    """ONNX Runtime, kept from calling home.
+    """Import ONNX Runtime, with its telemetry turned off.
 
-    Since 1.29 it reports to its maker what models it loads, unless it is told not to before it is
-    imported. That happens here, late, since it is a quarter of the time of `import semblante`.
+    Since version 1.29 it reports to its maker what models it loads, unless it is told not to before
+    it is imported. That is a quarter of the time of `import semblante`, so it is done here, late.
     """
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     try:
@@ -246,14 +249,14 @@ def import_onnxruntime() -> Any:
     except ImportError as error:
         if isinstance(error.__cause__, KeyboardInterrupt):  # Ctrl-C, as its own code sees it
             raise KeyboardInterrupt from None
-        if os.name == "nt":  # a fresh Windows lacks what ONNX Runtime was compiled with
+        if os.name == "nt":  # a fresh Windows lacks the C++ runtime library that it needs
             raise ModelError(
                 "ONNX Runtime cannot be loaded: install Microsoft's Visual C++ Redistributable "
                 f"({error})"
             ) from error
         raise
 
-    onnxruntime.disable_telemetry_events()  # where another import came first
+    onnxruntime.disable_telemetry_events()  # in case it was imported elsewhere before
     return onnxruntime
 
 

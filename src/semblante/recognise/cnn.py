@@ -1,4 +1,4 @@
-"""Faces by two small networks of semblante's own, which learnt FER2013's framing."""
+"""Face detection by two small networks of semblante's own, which learnt FER2013's framing."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ from semblante.results import Box
 if TYPE_CHECKING:
     import onnxruntime
 
-# The proposing network's: what it sees of a face, and how far apart it looks, in pixels.
+# Side and stride of the proposal network's sliding window, in pixels.
 WINDOW: Final = 24
 STRIDE: Final = 4
-# What their files are called, see `detection_network_path`: what the second gives are frames.
+# The networks' names in `detection_network_path`: a file is called `face-<name>.onnx`.
 _PROPOSALS: Final = "proposals"
 _REFINEMENT: Final = "frames"
 PLACES_OUTPUT: Final = "places"  # of both networks
-ROLL_UNIT: Final = 45.0  # degrees, in which the refinement network says how far a head is tilted
-_BATCH: Final = 64  # places that it looks at together, lest memory grows with their number
+ROLL_UNIT: Final = 45.0  # degrees: the unit of the tilt that the refinement network gives
+_BATCH: Final = 64  # places in one run of the refinement network, so that memory is bounded
 
 Grey = npt.NDArray[np.uint8]  # (H, W)
-# Squares in a picture, float64 (n, 5): the centre's x and y and the side, in pixels; by how many
-# degrees each is turned clockwise; and the score of a face there, 0..1.
+# Squares in a picture, float64 (n, 5): x and y of the centre and side, in pixels; roll, in degrees
+# clockwise; and score of a face there, 0..1.
 Places = npt.NDArray[np.float64]
 Place = npt.NDArray[np.float64]  # (5,)
 _SIDE: Final = 2
@@ -53,30 +53,32 @@ class CnnDetector:
     """A cascade of two convolutional networks (Li et al., CVPR 2015; Zhang et al., IEEE Signal
     Processing Letters 2016), which learnt from FER2013 what faces are and how it frames them.
 
-    The first slides over the picture at many sizes and proposes places. The second looks at each
-    more closely, twice: it says whether it is a face, and moves, resizes and turns the frame to
-    where FER2013 would have it, from where it looks again. Of the frames that it comes to around
-    one face the mean is taken (weighted boxes fusion: Solovyev et al., Image and Vision Computing
-    107, 2021), which shakes less than any. `benchmarks/detector.py` trains both networks.
+    The proposal network slides over the picture at many sizes and proposes places. The refinement
+    network (R-Net's part in Zhang et al.'s MTCNN) sees each place more closely, twice: it says
+    whether it is a face, and moves, resizes and turns the bounding box to where FER2013 would have
+    it; from there it looks again. The boxes found for one face are averaged (weighted boxes fusion:
+    Solovyev et al., Image and Vision Computing 107, 2021): the mean shakes less than any of them.
+    `benchmarks/detector.py` trains both networks.
     """
 
     # Chosen on photographs, docs/experiments.md, "a detector of our own".
-    _SCALE_STEP: Final = 1.3  # from one level of the picture to the next
-    _MARGIN: Final = 8  # pixels by which each is continued, for faces that its edge cuts
-    _PROPOSAL_SCORE: Final = 0.5  # the least of the first network's
-    _FIRST_LOOK_SCORE: Final = 0.1  # the least of the second's, at first
-    # So many places that the second network looks at bound the time, not the faces: of the pictures
-    # of a crowd, or of a wall of leaves, it sees half a thousand, of most less than 60.
+    _SCALE_STEP: Final = 1.3  # between two levels of the image pyramid
+    _MARGIN: Final = 8  # pixels of padding around each level, for faces that its edge cuts
+    _PROPOSAL_SCORE: Final = 0.5  # least score of a proposal
+    _FIRST_LOOK_SCORE: Final = 0.1  # least score after the first look
+    # Bounds the time, not the number of faces: the refinement network sees about 500 places in a
+    # picture of a crowd, or of a wall of leaves, and fewer than 60 in most.
     _MAX_PROPOSALS: Final = 1000
-    _PROPOSAL_IOU: Final = 0.5  # of places from which on only the surest is looked at
-    _SECOND_LOOK_IOU: Final = 0.8  # the same for the second look, where several come to one face
-    _FUSION_IOU: Final = 0.5  # of frames from which on they are of one face
-    # Degrees of tilt from which on a head is levelled, and from which it is levelled wholly.
-    # FER2013's own heads are tilted by nearly as much; between the two it is done by degrees, lest
-    # a head that sways around one of them is turned to and fro.
+    _PROPOSAL_IOU: Final = 0.5  # of proposals that overlap more, the surest is kept
+    _SECOND_LOOK_IOU: Final = 0.8  # the same before the second look, with several boxes on one face
+    _FUSION_IOU: Final = 0.5  # boxes that overlap so much are of one face
+    # Degrees of tilt from which a head is levelled in part, and from which it is levelled fully.
+    # FER2013's own heads are tilted by nearly as much. Between the two, levelling grows gradually,
+    # so that a head that sways around one of them is not turned to and fro.
     _TILTED: Final = (12.0, 28.0)
-    # A picture that has a face of this score stands as it should; where it has none, it is turned,
-    # glanced at at this size, and believed to lie on its side for a face of that score.
+    # A picture with a face of at least `_STANDING_SCORE` is upright. Otherwise a small copy, with a
+    # side of `_GLANCE_SIDE` pixels, is turned by quarters and searched; the picture lies on its
+    # side or upside down if a face scores at least `_LYING_SCORE` there and in the picture itself.
     _STANDING_SCORE: Final = 0.9
     _GLANCE_SIDE: Final = 240
     _LYING_SCORE: Final = 0.96
@@ -88,19 +90,19 @@ class CnnDetector:
         min_score: float = 0.6,
         max_side: int = 1280,
     ) -> None:
-        """`min_face`: smallest side of a face in pixels, None as in `smallest_face`; `min_score`:
-        above 0, below 1, of both looks' mean; `max_side`: larger pictures are searched at this size
-        (panoramas at more for their length), so that time is bounded."""
+        """`min_face`: smallest side of a face in pixels; None: see `smallest_face`. `min_score`:
+        least mean score of both looks, above 0 and below 1. `max_side`: larger pictures are
+        searched at this size (panoramas at a larger one), so that time is bounded."""
         check_limits(min_face, min_score, max_side)
         self.min_face = min_face
         self.min_score = min_score
         self.max_side = max_side
         for name in (_PROPOSALS, _REFINEMENT):
-            _session(name)  # whatever is wrong with their files shows now
+            _session(name)  # raises now if a file is damaged
 
     def detect(self, image: RgbImage, max_side: int | None = None) -> list[Detection]:
-        """See `Detector.detect`. A picture in which no face is sure may lie on its side, or upside
-        down: it is looked at so too, unless time is to be saved."""
+        """See `Detector.detect`. A picture without a sure face may lie on its side or upside down:
+        it is also searched turned, unless `max_side` is given to save time."""
         grey = brightened(to_grey(image))
         found = self._upright(grey, max_side, self.min_face)
         if max_side is not None or _surest_score(found) >= self._STANDING_SCORE:
@@ -108,8 +110,8 @@ class CnnDetector:
         return without_overlaps([*self._lying(grey), *found])
 
     def _lying(self, grey: Grey) -> list[Detection]:
-        """Those of a picture (H, W) that is to be turned by a quarter or two. Most have none, so a
-        glance at each must do, where only large faces are seen."""
+        """The faces of a picture (H, W) that lies on its side or upside down. Most pictures do not,
+        so small copies are searched first, in which only large faces are seen."""
         small, scale = resized_for_search(grey, self._GLANCE_SIDE, 0)
         min_face = None if self.min_face is None else max(1, round(scale * self.min_face))
         glances = {
@@ -139,8 +141,8 @@ class CnnDetector:
     def proposals(
         self, grey: Grey, max_side: int | None = None, smallest: int | None = None
     ) -> Places:
-        """What the first network takes for a face in a grey picture (H, W), surest first;
-        `smallest`: pixels a side of such a face, None as `min_face` says."""
+        """The places that the proposal network takes for faces in a grey picture (H, W), surest
+        first. `smallest`: least side of a face in pixels; None: as `min_face` says."""
         height, width = grey.shape
         most = search_scale(grey, min(self.max_side, max_side or self.max_side))
         scale = min(most, WINDOW / (smallest or smallest_face(grey, self.min_face)))
@@ -156,7 +158,7 @@ class CnnDetector:
         return nms(np.concatenate(found), self._PROPOSAL_IOU)[: self._MAX_PROPOSALS]
 
     def _proposed(self, level: Grey) -> Places:
-        """The same at one size of the picture (H, W), in its pixels."""
+        """The proposals in one level (H, W) of the image pyramid, in its pixels."""
         margin = self._MARGIN
         padded = cv2.copyMakeBorder(level, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
         inputs = {FACES_INPUT: proposal_input(np.asarray(padded[None], np.uint8))}
@@ -164,12 +166,12 @@ class CnnDetector:
         outputs = _session(_PROPOSALS).run([PLACES_OUTPUT], inputs)[0][0]
         rows, columns = np.nonzero(outputs[0] >= _logit(self._PROPOSAL_SCORE))
         logits, dx, dy, log_side = outputs[:, rows, columns].astype(np.float64)
-        # A window begins every STRIDE pixels of the padded level; its middle is half of it on.
+        # A window begins every STRIDE pixels of the padded level; its centre is half a window on.
         x, y = (
             STRIDE * window - self._MARGIN + WINDOW * (0.5 + moved)
             for window, moved in ((columns, dx), (rows, dy))
         )
-        roll = np.zeros(len(rows))  # it does not know of tilts
+        roll = np.zeros(len(rows))  # this network does not know tilts
         side = WINDOW * np.exp(log_side)
         places = np.stack([x, y, side, roll, _sigmoid(logits)], axis=1)
         return nms(places, self._PROPOSAL_IOU)[: self._MAX_PROPOSALS]
@@ -184,7 +186,7 @@ class CnnDetector:
 
 
 def _turned(grey: Grey, quarter: int) -> Grey:
-    """A picture turned to the left by so many quarters."""
+    """A picture turned to the left by so many quarter turns."""
     return np.ascontiguousarray(np.rot90(grey, quarter))
 
 
@@ -193,7 +195,8 @@ def _surest_score(found: list[Detection]) -> float:
 
 
 def _turned_back(face: Detection, quarter: int, shape: tuple[int, ...]) -> Detection:
-    """Where a face is in a picture (H, W) that was turned left by so many quarters to find it."""
+    """Where a face lies in a picture of `shape` (H, W) that was turned left by so many quarter
+    turns to find it."""
     height, width = shape
     box, side = face.box, face.box.width
     left, top = {
@@ -206,7 +209,7 @@ def _turned_back(face: Detection, quarter: int, shape: tuple[int, ...]) -> Detec
 
 
 def proposal_input(pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Grey pictures uint8 (n, H, W) -> the first network's input (n, 1, H, W)."""
+    """Grey pictures uint8 (n, H, W) -> the proposal network's input (n, 1, H, W)."""
     inputs = pictures[:, None].astype(np.float32)
     inputs -= 128
     inputs /= 64
@@ -214,8 +217,8 @@ def proposal_input(pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 
 
 def refined(pyramid: list[Grey], places: Places) -> Places:
-    """Where the second network has the faces that it sees in such places of a picture, and how sure
-    it is of each: (n, 5), in the same order. `pyramid`: the picture, see `halved`."""
+    """The places (n, 5) moved, resized, turned and scored by the refinement network, in the same
+    order. `pyramid`: the picture, see `halved`."""
     batches = [
         _refined_batch(pyramid, places[k : k + _BATCH]) for k in range(0, len(places), _BATCH)
     ]
@@ -225,7 +228,7 @@ def refined(pyramid: list[Grey], places: Places) -> Places:
 def _refined_batch(pyramid: list[Grey], places: Places) -> Places:
     patches = np.array([patch_at(pyramid, place) for place in places])
     out = _session(_REFINEMENT).run([PLACES_OUTPUT], {FACES_INPUT: network_input(patches)})
-    # dx and dy in sides of the patch, along its own axes; log of the side in these; roll in 45s.
+    # dx, dy: in sides of the patch, along its own axes; side: in sides of the patch; roll: in 45s.
     logit, dx, dy, log_side, turned = np.asarray(out[0], np.float64).T
     x, y, side, roll, _ = places.T
     cos, sin = np.cos(np.radians(roll)), np.sin(np.radians(roll))
@@ -242,15 +245,15 @@ def _refined_batch(pyramid: list[Grey], places: Places) -> Places:
 
 
 def nms(places: Places, iou: float) -> Places:
-    """Non-maximum suppression: those (n, 5) of which none has an IoU above `iou` with a surer one,
-    surest first. They are taken for upright."""
+    """Non-maximum suppression: the places whose intersection over union with each surer one that
+    is kept is at most `iou`, surest first. Rolls are ignored."""
     kept = cv2.dnn.NMSBoxes(_boxes(places).tolist(), places[:, _SCORE].tolist(), 0.0, iou)
     return places[np.array(kept, np.int64).reshape(-1)]
 
 
 def fused(places: Places, iou: float) -> Places:
-    """As `nms`, but each with the mean of the frames that have such an IoU with it, weighted by
-    their scores; its own score stays."""
+    """As `nms`, but each place becomes the mean of all that have an intersection over union of at
+    least `iou` with it, weighted by their scores; its own score stays."""
     kept = nms(places, iou)
     weights = (_iou(kept, places) >= iou) * places[:, _SCORE]
     mean = weights @ places / weights.sum(axis=1, keepdims=True)
@@ -259,13 +262,13 @@ def fused(places: Places, iou: float) -> Places:
 
 
 def _boxes(places: Places) -> npt.NDArray[np.float64]:
-    """Left, top, width, height (n, 4)."""
+    """Left, top, width and height of each place: (n, 4)."""
     x, y, side, _, _ = places.T
     return np.stack([x - side / 2, y - side / 2, side, side], axis=1)
 
 
 def _iou(some: Places, others: Places) -> npt.NDArray[np.float64]:
-    """Of each with each of the others (n, m), all taken for upright."""
+    """Intersection over union of each place with each of `others`: (n, m). Rolls are ignored."""
     half = some[:, None, _SIDE:_ROLL] / 2, others[:, _SIDE:_ROLL] / 2
     middle = some[:, None, :_SIDE], others[:, :_SIDE]
     near = np.maximum(middle[0] - half[0], middle[1] - half[1])
@@ -275,18 +278,18 @@ def _iou(some: Places, others: Places) -> npt.NDArray[np.float64]:
 
 
 def patch_at(pyramid: list[Grey], place: Place) -> Grey:
-    """A place of a picture, levelled, as uint8 (48, 48)."""
+    """The part of a picture at a place, levelled and resized: uint8 (48, 48)."""
     x, y, side, roll = place[:4].tolist()
     level = min(len(pyramid) - 1, max(0, round(math.log2(max(1.0, side / FACE_SIZE)))))
     x, y, side = (value * 0.5**level for value in (x, y, side))
-    # Only what is around it: OpenCV knows no pictures of 32,767 pixels a side.
+    # Only what is around it: OpenCV cannot warp pictures of 32,767 pixels a side.
     height, width = pyramid[level].shape
     left, top = (int(min(max(0, at - side), most - 1)) for at, most in ((x, width), (y, height)))
     around = pyramid[level][top : max(top + 1, int(y + side) + 2), left:]
     around = around[:, : max(1, int(x + side) + 2 - left)]
     step = side / FACE_SIZE
     cos, sin = step * math.cos(math.radians(roll)), step * math.sin(math.radians(roll))
-    # Whole numbers are the middles of pixels to OpenCV.
+    # To OpenCV, whole numbers are the centres of pixels.
     half = (FACE_SIZE - 1) / 2
     x, y = x - 0.5 - left, y - 0.5 - top
     inverse = [[cos, -sin, x - half * (cos - sin)], [sin, cos, y - half * (sin + cos)]]
@@ -301,8 +304,8 @@ def patch_at(pyramid: list[Grey], place: Place) -> Grey:
 
 
 def halved(grey: Grey) -> list[Grey]:
-    """A picture (H, W) as it is, and halved as long as a face fits into it: an image pyramid, from
-    which a face of any size is cut without skipping pixels."""
+    """The image pyramid of a picture (H, W): as it is, and halved as long as a face fits into it. A
+    face of any size can be cut from it without skipping pixels."""
     pyramid = [grey]
     while min(pyramid[-1].shape) >= 2 * FACE_SIZE:
         small = cv2.resize(pyramid[-1], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)

@@ -17,8 +17,8 @@ from semblante.errors import OptionError
 from semblante.images import RgbImage
 from semblante.results import Box
 
-# The less sure of two boxes is no face where their IoU is above the first, or where more than the
-# second of the smaller one lies in the other.
+# Of two boxes the less sure one is dropped if their intersection over union is above `OVERLAP`, or
+# if more than `_MOST_OF_ONE` of the smaller box lies in the other.
 OVERLAP: Final = 0.3
 _MOST_OF_ONE: Final = 0.5
 _Made = TypeVar("_Made")
@@ -27,7 +27,7 @@ Point = tuple[float, float]  # x to the right and y down, in pixels
 
 @dataclass(frozen=True)
 class Landmarks:
-    """Places in a face; left and right as the picture shows them."""
+    """Points in a face; left and right as the picture shows them."""
 
     left_eye: Point
     right_eye: Point
@@ -38,16 +38,16 @@ class Landmarks:
 
 @dataclass(frozen=True)
 class Detection:
-    """A face's place and how sure the detector is of it.
+    """A face's bounding box, and how sure the detector is of it.
 
-    Raises `OptionError` unless the box is of whole numbers, and at least a pixel wide and high, the
-    score within its range, and the roll a number.
+    Raises `OptionError` unless the box is in whole numbers and at least a pixel wide and high, the
+    score is within its range, and the roll is a finite number.
     """
 
     box: Box  # as FER2013 frames faces; it may reach beyond the picture
     score: float  # 0..1
     landmarks: Landmarks | None = None  # where the detector knows them
-    roll: float = 0.0  # degrees clockwise by which the head is to be levelled; 0 where nobody knows
+    roll: float = 0.0  # tilt to be levelled, degrees clockwise; 0 where it is unknown
 
     def __post_init__(self) -> None:
         try:  # numpy's numbers become Python's
@@ -70,7 +70,7 @@ class Detection:
 
 
 def _number(value: Any) -> float:
-    """NaN where it is none."""
+    """`value` as a float; NaN where it is not a number."""
     try:
         return math.nan if isinstance(value, str) else float(value)
     except (TypeError, ValueError):
@@ -83,14 +83,15 @@ class Detector(Protocol):
     def detect(self, image: RgbImage, max_side: int | None = None) -> list[Detection]:
         """RGB uint8 (H, W, 3) -> the faces in it, surest first; none is an empty list.
 
-        `max_side`: pixels a side at which it is enough to look, where that can save time.
+        `max_side`: longer side in pixels at which it is enough to search the picture, where that
+        can save time.
         """
 
 
 class PerThread(threading.local, Generic[_Made]):
-    """What each thread has made for itself; into another process goes only how."""
+    """An object, `own`, that each thread makes for itself; only `make` is pickled."""
 
-    def __init__(self, make: Callable[[], _Made]) -> None:  # which Python calls in each thread
+    def __init__(self, make: Callable[[], _Made]) -> None:  # called once in each thread
         self._make = make
         self.own = make()
 
@@ -99,8 +100,9 @@ class PerThread(threading.local, Generic[_Made]):
 
 
 def without_overlaps(detections: Iterable[Detection]) -> list[Detection]:
-    """Non-maximum suppression: those boxes, surest first, that have no IoU above 0.3 with a surer
-    one, nor share most of the smaller one with it: a mouth is no second face."""
+    """Non-maximum suppression: detections, surest first, whose box has no intersection over union
+    above 0.3 with that of a surer one, nor shares most of the smaller box with it: a mouth is not a
+    second face."""
     kept: list[Detection] = []
     for detection in sorted(detections, key=lambda detection: -detection.score):
         box = detection.box
@@ -113,8 +115,8 @@ def without_overlaps(detections: Iterable[Detection]) -> list[Detection]:
 
 
 def smallest_face(image: npt.NDArray[np.uint8], min_face: int | None = None) -> int:
-    """Pixels a side from which a face is looked for: `min_face`, else 24, or in a picture that is
-    small itself an eighth of its shorter side."""
+    """The smallest side of a face to search for, in pixels: `min_face`, else 24, or in a small
+    picture an eighth of its shorter side."""
     return min_face or max(1, min(24, min(image.shape[:2]) // 8))
 
 
@@ -127,10 +129,10 @@ def brightened(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 
 def search_scale(image: npt.NDArray[np.uint8], max_side: int) -> float:
-    """The factor by which a picture (H, W) or (H, W, 3) is made `max_side` pixels long.
+    """The factor that makes the longer side of a picture (H, W) or (H, W, 3) `max_side` pixels.
 
-    A panorama, of which that would leave too little to see, keeps as many pixels as a picture that
-    is twice as long as high.
+    That would leave too little of a panorama: it gets as many pixels as a picture that is twice as
+    long as high.
     """
     height, width = image.shape[:2]
     return float(max(max_side / max(height, width), max_side / math.sqrt(2 * height * width)))
@@ -139,8 +141,8 @@ def search_scale(image: npt.NDArray[np.uint8], max_side: int) -> float:
 def resized_for_search(
     image: npt.NDArray[np.uint8], max_side: int, least_side: int
 ) -> tuple[npt.NDArray[np.uint8], float]:
-    """A picture of at most `search_scale`, whose longer side has at least `least_side` pixels if
-    four times its size are enough for that; and by what factor its size was changed."""
+    """A picture resized for a search, and the factor: a large one is reduced by `search_scale`; a
+    small one is enlarged to a longer side of `least_side` pixels, four times at most."""
     height, width = image.shape[:2]
     enlarged = max(1.0, min(4.0, least_side / max(height, width)))
     scale = min(search_scale(image, max_side), enlarged)

@@ -1,7 +1,8 @@
-"""Where are the faces? Boxes in the framing of FER2013, whoever finds them.
+"""The detectors by name, and what can be done with any of them.
 
-FER2013's own faces were cut by OpenCV's Haar cascade, so its boxes are the framing that the network
-knows. semblante's own detector learnt it, other detectors' boxes are brought to it.
+All frame faces as FER2013 does. Its faces were cut out by OpenCV's Haar cascade, so the cascade's
+boxes are the framing that the network knows. semblante's own detector learnt this framing; YuNet's
+boxes are converted to it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from semblante.results import Box
 
 
 class WholePicture:
-    """Every picture is a face, cropped already."""
+    """The detector for pictures that are cropped faces: each picture is a face."""
 
     def detect(self, image: RgbImage, max_side: int | None = None) -> list[Detection]:
         """See `Detector.detect`."""
@@ -38,7 +39,7 @@ DETECTORS: Final = (DEFAULT_DETECTOR, "haar", *DETECTOR_FILES, "none")
 
 
 def make_detector(name: str, **options: Any) -> Detector:
-    """A detector of `DETECTORS` by name; `options` as its class takes them.
+    """The detector called `name`, one of `DETECTORS`; `options` are those of its class.
 
     Raises `OptionError` for another name.
     """
@@ -54,8 +55,8 @@ def make_detector(name: str, **options: Any) -> Detector:
 
 
 def checked(found: Iterable[Detection]) -> list[Detection]:
-    """What a detector gave, of whoever's making; raises `OptionError` where that is something else
-    than detections."""
+    """The list of what a detector found; raises `OptionError` where it is anything but detections,
+    since users may write detectors of their own."""
     try:
         detections = list(found)
     except TypeError:
@@ -72,7 +73,8 @@ def checked(found: Iterable[Detection]) -> list[Detection]:
 
 
 def detected_in(detector: Detector, image: RgbImage, part: Box, max_side: int) -> list[Detection]:
-    """Faces in a part of a picture, their boxes in the whole picture's pixels; no landmarks."""
+    """The faces in a part of a picture, with boxes in the whole picture's pixels, and without
+    landmarks."""
     part = part.within(image.shape[1], image.shape[0])
     seen = part.crop(image)
     if seen.size == 0:
@@ -88,7 +90,7 @@ def detected_in(detector: Detector, image: RgbImage, part: Box, max_side: int) -
 
 
 def largest_face(detector: Detector) -> Callable[[RgbImage], npt.NDArray[np.uint8] | None]:
-    """A function that crops the largest face of a picture, (48, 48); None where none is."""
+    """A function that returns the largest face of a picture, (48, 48), or None if there is none."""
 
     def crop(image: RgbImage) -> npt.NDArray[np.uint8] | None:
         found = checked(detector.detect(image))

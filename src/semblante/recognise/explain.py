@@ -1,8 +1,8 @@
-"""What in a face speaks for the estimate: parts of it are hidden, and the network is asked again.
+"""What in a face supports its estimate: parts of it are hidden, and the network is run again.
 
 Occlusion sensitivity (Zeiler & Fergus, ECCV 2014, section 4.2), in bits of evidence (Robnik-Sikonja
-& Kononenko, IEEE TKDE 20, 2008): it needs the network's answers only, and says what these depend
-on, not why a person looks as they do. How far it can be trusted: `benchmarks/evidence.py`.
+& Kononenko, IEEE TKDE 20, 2008): it needs only the network's outputs, and tells what they depend
+on, not why a person looks as they do. `benchmarks/evidence.py` measures how far to trust it.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ from semblante.emotions import EMOTIONS
 from semblante.recognise.classifier import Classifier
 from semblante.results import Face
 
-# Rows in which a face of FER2013 has them, as shares of its height: from, to.
+# First and last row of each part in a face of FER2013, as shares of its height.
 PARTS: Final = {"eyes": (8 / 48, 22 / 48), "nose": (22 / 48, 32 / 48), "mouth": (32 / 48, 46 / 48)}
-# Of the squares that are hidden one by one, in shares of the face's side: of three sizes the one
-# whose evidence changes most answers where it is hidden (benchmarks/evidence.py).
+# Side and stride of the squares that are hidden one by one, as shares of the face's side: of three
+# sizes the one whose evidence changes most answers when it is hidden (benchmarks/evidence.py).
 SIDE: Final = 8 / 48
 STRIDE: Final = 4 / 48
-# Nearer than this to 0 or 1 a probability says how large the network's numbers are, no more.
+# Nearer than this to 0 or 1, a probability tells how large the logits are, no more.
 _LEAST: Final = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """What in a face speaks for an emotion, and what the network says without parts of it."""
+    """What in a face supports an emotion, and the probabilities without parts of the face."""
 
     face: Face
     emotion: str  # the one that is explained
     picture: npt.NDArray[np.uint8]  # grey (size, size): the face as the network sees it
-    # float32 (size, size): how many bits the odds p / (1 - p) of `emotion` lose where what is
-    # around a pixel is hidden, 1 being half of them; below 0 where they rise.
+    # float32 (size, size): by how many bits the odds p / (1 - p) of `emotion` fall if what is
+    # around a pixel is hidden, 1 bit halving them; below 0 where they rise.
     evidence: npt.NDArray[np.float32]
     without: dict[str, dict[str, float]]  # the probabilities when each of `PARTS` is hidden
 
     def to_dict(self) -> dict[str, Any]:
-        """As it stands in JSON: the face, and what explains it; bits are rounded to 3 digits."""
+        """The face and its explanation for JSON; bits are rounded to 3 decimals."""
         return {
             **self.face.to_dict(),
             "explained": self.emotion,
@@ -61,7 +61,7 @@ def explanation(
     *,
     mirrored: bool = False,
 ) -> Explanation:
-    """Of one face, grey uint8 (size, size); `mirrored` as in `Classifier.probabilities`.
+    """Explain one face, grey uint8 (size, size); `mirrored` as in `Classifier.probabilities`.
 
     About 170 times the work of an estimate.
     """
@@ -82,8 +82,8 @@ def explanation(
 
 
 def _squares(size: int) -> list[tuple[int, int, int, int]]:
-    """From row, to row, from column, to column; those at the edges are partly outside, so that
-    every pixel is hidden as often."""
+    """First and last row, first and last column of each square. Those at the edges lie
+    partly outside, so that every pixel is hidden equally often."""
     side, stride = max(1, round(SIDE * size)), max(1, round(STRIDE * size))
     spans = [
         (max(0, start), min(size, start + side)) for start in range(stride - side, size, stride)

@@ -1,4 +1,4 @@
-"""From a face that was found to the network's view of it, and from its word to a `Face`."""
+"""From a detected face to the network's input, and from the network's output to a `Face`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from semblante.results import Box, Face
 def face_crops(
     grey: npt.NDArray[np.uint8], faces: Sequence[Detection | Track], size: int
 ) -> npt.NDArray[np.uint8]:
-    """The network's view of each face in a grey picture (H, W): uint8 (n, size, size)."""
+    """The crop of each face in a grey picture (H, W) for the network: uint8 (n, size, size)."""
     crops = np.empty((len(faces), size, size), np.uint8)
     for crop, face in zip(crops, faces, strict=True):
         crop[:] = crop_face(grey, face.box, size, face.roll)
@@ -28,7 +28,7 @@ def face_crops(
 def estimated_face(
     box: Box, score: float, probabilities: npt.NDArray[Any], track: int | None = None
 ) -> Face:
-    """A face with the network's `probabilities` (7,) of it."""
+    """The `Face` for which the network gives `probabilities` (7,), in the order of `EMOTIONS`."""
     return Face(
         box=box,
         detection_score=score,

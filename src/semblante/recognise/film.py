@@ -1,4 +1,4 @@
-"""The pictures of a video file, one after the other, by FFmpeg's libraries (PyAV)."""
+"""The frames of a video file, one after the other, decoded by FFmpeg's libraries (PyAV)."""
 
 from __future__ import annotations
 
@@ -24,26 +24,27 @@ if TYPE_CHECKING:
 
 _USUAL_FPS: Final = 25.0  # where a file tells no frame rate, or an impossible one
 _MOST_FPS: Final = 240.0
-# A file that ends before this share of what it announces breaks off; some only estimate it.
+# A file that ends before this share of its announced duration breaks off; some only estimate
+# that.
 _ENOUGH: Final = 0.9
 _LEAST_STEP_S: Final = 0.001  # from frame to frame
-_STANDS_STILL: Final = 3  # frames of the same time, from which on a clock tells nothing
-PUT_BACK_S: Final = 1.0  # by which a clock goes back where films were joined, at least
-_MOST_HOLES: Final = 1000  # without a packet
+_STANDS_STILL: Final = 3  # frames with the same time, after which the clock is ignored
+PUT_BACK_S: Final = 1.0  # a clock put back by more: films were joined
+_MOST_HOLES: Final = 1000  # gaps in a file, where no packet is ready
 # Formats, as FFmpeg calls them, that name other files or addresses.
 _POINTERS: Final = frozenset(
     {"concat", "hls", "dash", "webm_dash_manifest", "imf", "image2", "sdp", "rtp", "rtsp", "sap"}
 )
-_PLAYLISTS: Final = (b"ffconcat", b"#EXTM3U")  # how the usual ones begin
+_PLAYLISTS: Final = (b"ffconcat", b"#EXTM3U")  # first bytes of the usual ones
 
 
 class Film:
-    """A video file. Its sizes are those at which it is to be seen: turned as its camera was held,
-    and with pixels that are as wide as high, enlarged so that nothing is lost."""
+    """A video file. Width and height are those at which it is shown: rotated as its camera was
+    held, and with square pixels, enlarged so that no detail is lost."""
 
     def __init__(self, path: Path, max_pixels: int) -> None:
-        """`max_pixels` of a frame. Raises `VideoError` where no frame can be read."""
-        import av  # not above: it takes a while, and most inputs are pictures
+        """`max_pixels`: the most in a frame. Raises `VideoError` where no frame can be read."""
+        import av  # imported late: it takes a while, and most inputs are pictures
 
         self.name = str(path)
         self._max_pixels = max_pixels
@@ -51,13 +52,13 @@ class Film:
         self._container: InputContainer | None = None
         self._decoded: Generator[VideoFrame, None, None] | None = None
         try:
-            # More than may be, so that those of a film that is too large are known, and told.
+            # A larger limit than `max_pixels`, so that the size of too large frames can be told.
             self._container = open_container(path, 2 * max_pixels + 100_000)
             self._container_name = self._container.format.name
             self._stream = self._picture_stream(self._container)
             self._check_size(self._stream.width, self._stream.height)
             self._starts_s = (self._container.start_time or 0) / av.time_base
-            # How far it goes from its beginning: all of it, its pictures, and those decoded.
+            # Seconds from the beginning to the last packet, video packet and decoded frame.
             self._reached_s = self._pictures_reached_s = self._decoded_s = 0.0
             self._decoded = self._frames(self._container)
             first = next(self._decoded, None)
@@ -78,7 +79,7 @@ class Film:
         self.duration_s = self._announced_s(self._container.duration)
         estimated = round((self.duration_s or 0.0) * self.fps)
         self.n_frames = self._stream.frames or estimated or None
-        # From the file's beginning, which may be sound, to its first frame.
+        # From the file's beginning, which may be only sound, to its first frame.
         late_s = (self._time_of(first) or 0.0) - self._starts_s
         # In an AVI file both begin together; its first frame is only decoded later.
         self.late_s = 0.0 if self._container_name == "avi" else max(0.0, late_s)
@@ -87,8 +88,8 @@ class Film:
         from av.stream import Disposition
 
         for stream in container.streams.video:
-            is_cover = bool(stream.disposition & Disposition.attached_pic)  # of a song
-            if not is_cover and stream.codec_context is not None:  # None: of an unknown kind
+            is_cover = bool(stream.disposition & Disposition.attached_pic)  # the cover of a song
+            if not is_cover and stream.codec_context is not None:  # None: unknown codec
                 stream.thread_type = "AUTO"
                 # A frame may be larger than the file announces. Decoders need some room around it.
                 most = self._max_pixels * 5 // 4 + 50_000
@@ -101,8 +102,8 @@ class Film:
             raise VideoError(f"{self.name}: frames of {width}x{height} pixels")
 
     def _true_size(self, frame: VideoFrame) -> tuple[int, int]:
-        """Width and height at which pixels are as wide as high, before it is turned. Films for
-        television have wider ones, or narrower."""
+        """Width and height of a frame with square pixels, before it is rotated. Films for
+        television have wider or narrower pixels."""
         aspect = self._stream.sample_aspect_ratio or Fraction(1)
         if not 0.2 < aspect < 5:  # nobody films like that
             return frame.width, frame.height
@@ -110,19 +111,19 @@ class Film:
         return round(frame.width * max(1, wide / tall)), round(frame.height * max(1, tall / wide))
 
     def _announced_s(self, duration: int | None) -> float | None:
-        """How long it is, by its own word."""
+        """The duration in seconds that the file announces; None if it does not."""
         import av
 
         announced_s = (duration or 0) / av.time_base
-        if self._container_name == "avi":  # of which FFmpeg takes what is there
+        if self._container_name == "avi":  # where FFmpeg reports what is really there
             announced_s = max(announced_s, self._stream.frames / self.fps)
         elif "matroska" in self._container_name and announced_s > self._starts_s:
-            announced_s -= max(0.0, self._starts_s)  # it counts from 0, wherever its times begin
+            announced_s -= max(0.0, self._starts_s)  # it counts from 0, wherever timestamps begin
         return announced_s or None
 
     def pictures(self) -> Iterator[tuple[float, Callable[[], RgbImage]]]:
-        """Of each frame the time in seconds, the first one's being 0, and how to get its pixels,
-        which costs time. Raises `VideoError` at the end where the file breaks off."""
+        """Yield each frame's time in seconds, counted from the first, and a function that returns
+        its pixels, which takes time. Raises `VideoError` at the end where the file breaks off."""
         clock = Clock(self.fps)
         time_s, count = 0.0, 0
         for frame in itertools.chain([self._first], self._decoded or ()):
@@ -136,36 +137,36 @@ class Film:
             )
 
     def _time_of(self, frame: VideoFrame) -> float | None:
-        """In seconds, by the file's clock, where it says."""
-        # An AVI file has times of decoding only, from which FFmpeg makes wrong ones of showing.
+        """A frame's time in seconds by the file's clock; None where the file has none."""
+        # An AVI file has only decoding times; FFmpeg derives wrong presentation times from them.
         at = frame.dts if self._container_name == "avi" else frame.pts
         return None if at is None else float(at * (self._stream.time_base or 0))
 
     def _frames(self, container: InputContainer) -> Generator[VideoFrame, None, None]:
-        """All that can be decoded; behind damage they begin again."""
+        """Yield all frames that can be decoded, also those after damaged data."""
         ended = False
         for packet in packets_of(container):
             self._note_reach(packet)
             if packet.stream.index == self._stream.index:
-                ended = packet.size == 0  # the last one, which asks for what is left
+                ended = packet.size == 0  # the last packet, which flushes the decoder
                 yield from self._frames_of(packet)
         if not ended:
             yield from self._frames_of(None)
 
     def _frames_of(self, packet: Packet[Any] | None) -> Iterator[VideoFrame]:
-        """The frames that follow from a packet; from None those that threads still hold."""
+        """Yield the frames decoded from a packet; for None, those that threads still hold."""
         import av
 
         try:
             frames = self._stream.decode(packet)
-        except av.FFmpegError:  # it is damaged
+        except av.FFmpegError:  # the packet is damaged
             return
         for frame in frames:
             self._decoded_s = max(self._decoded_s, (self._time_of(frame) or 0.0) - self._starts_s)
             yield frame
 
     def _note_reach(self, packet: Packet[Any]) -> None:
-        """How far the file goes, by the times of what is in it."""
+        """Note how far the file goes, by the time of a packet."""
         at = packet.dts if packet.pts is None else packet.pts
         if at is None:
             return
@@ -176,9 +177,10 @@ class Film:
             self._pictures_reached_s = max(self._pictures_reached_s, begins_s)
 
     def _breaks_off(self) -> bool:
-        """Has it less than it announces, or behind its last frame much that cannot be decoded?
+        """Whether the file has less than it announces, or much after its last frame that cannot be
+        decoded.
 
-        Sound may go on after the picture, and a stream may not say how long it is.
+        Sound may go on after the last frame, and a stream may not tell its duration.
         """
         frame_s = 1 / self.fps
         return (
@@ -187,29 +189,29 @@ class Film:
         )
 
     def _pixels(self, frame: VideoFrame) -> RgbImage:
-        width, height = self._stored  # of the first one, which others may differ from
+        width, height = self._stored  # of the first frame; others may differ
         pixels = frame.to_ndarray(format="rgb24", width=width, height=height)
         return np.ascontiguousarray(np.rot90(pixels, _quarter_turns(frame)), np.uint8)
 
     def close(self) -> None:
-        """Let go of the file. No thread may be decoding it."""
+        """Close the file. No thread may be decoding it."""
         if self._decoded is not None:
-            self._decoded.close()  # it holds this film, which holds it: neither would ever go
+            self._decoded.close()  # it and this film refer to each other: neither would be freed
         if self._container is not None:
             self._container.close()
 
 
 def _quarter_turns(frame: VideoFrame) -> int:
-    """To the left, by which it is to be shown; degrees between are seen as the nearest."""
+    """The quarter turns to the left by which a frame is to be shown, to the nearest one."""
     return round(frame.rotation / 90)
 
 
 def open_container(path: Path, most_pixels: int) -> InputContainer:
-    """A file of pictures and sound, whose frames have at most so many pixels; raises
+    """Open a file of pictures and sound whose frames have at most `most_pixels` pixels; raises
     `av.FFmpegError`.
 
-    None that names others: whoever sent it need not be allowed to see these, and one that names
-    itself would be opened until there are no more files to be had, or no stack.
+    Formats that name other files are refused: whoever sent the file may not be allowed to see
+    those, and a file that names itself would be opened until file handles or the stack run out.
     """
     import av
 
@@ -218,13 +220,13 @@ def open_container(path: Path, most_pixels: int) -> InputContainer:
         "format_whitelist": ",".join(sorted(av.formats_available - _POINTERS)),
         "max_pixels": str(most_pixels),  # FFmpeg decodes some frames to find out what they are
     }
-    # By its protocol: of a name with a colon FFmpeg would take half for another one.
+    # With its protocol: FFmpeg would take the part of a name before a colon for another one.
     return av.open(f"file:{path}", "r", options=options)
 
 
 def _check_readable(path: Path) -> None:
     try:
-        if path.is_fifo():  # in which nothing can be looked for
+        if path.is_fifo():  # in which one cannot seek
             raise VideoError(f"{path}: expected a file, found a pipe")
         with path.open("rb") as file:
             head = file.read(16)
@@ -240,18 +242,18 @@ def _check_readable(path: Path) -> None:
 
 
 class Clock:
-    """Makes times that move on of those that a file or camera says."""
+    """Turns the timestamps of a file or camera into times that always increase."""
 
     def __init__(self, fps: float) -> None:
         self._frame_s = 1 / fps
         self._now_s: float | None = None
-        self._began_s = 0.0  # what was said of the first one; later if the clock was put back
+        self._began_s = 0.0  # the timestamp of time 0; changes if the clock is put back
         self._reported_s: float | None = None
-        self._still = 0  # frames since that changed
+        self._still = 0  # frames since the timestamp last changed
 
     def next(self, reported_s: float | None) -> float:
-        """A frame's time in seconds, from the first one's on, to the microsecond; by the rate where
-        nothing is said, or the same over and over."""
+        """The next frame's time in seconds since the first one, to the microsecond; by the frame
+        rate where there is no timestamp, or always the same."""
         if self._now_s is None:
             self._now_s, self._began_s, self._reported_s = 0.0, reported_s or 0.0, reported_s
             return 0.0
@@ -263,7 +265,7 @@ class Clock:
         else:
             if reported_s - self._began_s < self._now_s - PUT_BACK_S:
                 self._began_s = reported_s - by_rate  # another recording begins: films were joined
-            # A frame that is said to come too early waits little, or all after it would be late.
+            # A frame whose timestamp is too early follows at once, or all after it would be late.
             soonest = self._now_s + min(self._frame_s, _LEAST_STEP_S)
             time_s = max(reported_s - self._began_s, soonest)
         self._now_s = round(time_s, 6)
@@ -271,23 +273,23 @@ class Clock:
 
 
 def packets_of(container: InputContainer, *streams: AudioStream) -> Iterator[Packet[Any]]:
-    """All of a file, or of some streams, as far as it can be read. Of each stream the last is
-    empty, unless the file breaks off."""
+    """Yield the packets of a file, or of some of its streams, as far as it can be read. The last
+    one of each stream is empty, unless the file breaks off."""
     import av
 
     for _ in range(_MOST_HOLES):
         try:
             yield from container.demux(*streams)
             return
-        except av.error.BlockingIOError:  # nothing for a while, but there may be more behind it
+        except av.error.BlockingIOError:  # nothing for now, but more may follow
             continue
         except av.FFmpegError:  # it ends in the midst of a packet
             return
 
 
 def usable_rate(rate: float) -> float:
-    """Frames a second, or a usual rate where nobody films like that.
+    """`rate`, in frames a second, or a usual one if it is impossible.
 
-    Of a stream whose frames come as they like a file says the unit of their times, 1000 a second.
+    For a stream of variable frame rate, a file may give the unit of timestamps: 1000 a second.
     """
     return rate if 0 < rate <= _MOST_FPS else _USUAL_FPS

@@ -1,4 +1,4 @@
-"""Faces from picture to picture of one scene: a video's frames, or a live stream's."""
+"""Finds and follows faces from frame to frame of a video or a live stream."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from semblante.recognise.faces import estimated_face, face_crops
 from semblante.recognise.tracks import Tracker
 from semblante.results import Box, Face
 
-# Of a face that is followed, the detector sees its box so many times as large, at this size.
+# Close to a known face, the detector sees the face's box `_ROOM` times as large, at this size.
 _ROOM: Final = 2.0
 _NEAR_SIDE: Final = 128
-_FOLLOW_EVERY_S: Final = 0.1  # between frames that are asked for, lest another be in a face's place
+_FOLLOW_EVERY_S: Final = 0.1  # between analysed frames, or someone else may take a face's place
 
 
 class Following:
-    """The faces of successive pictures of one scene, followed from each to the next.
+    """The faces of successive frames, followed from each frame to the next.
 
-    From picture to picture faces are followed by their points, which costs little. Every
-    `look_every_s` seconds the detector looks again, close to where a face is thought to be; every
-    `search_every_s` seconds it searches the whole picture for new ones.
+    From frame to frame faces are followed by optical flow, which costs little. Every `look_every_s`
+    seconds the detector looks again, close to where each face should be; every `search_every_s`
+    seconds it searches the whole frame for new ones.
     """
 
     def __init__(
@@ -43,9 +43,9 @@ class Following:
         search_every_s: float,
         search_side: int = 640,
     ) -> None:
-        """The picture is searched with its longer side made `search_side` pixels long at most.
+        """`search_side`: longer side in pixels at which whole frames are searched at most.
 
-        `mirrored`: each face is looked at mirrored too, where the tracker averages no moments."""
+        `mirrored`: average each face with its mirror image, where `tracker` averages no moments."""
         self._detector = detector
         self._classifier = classifier
         self._mirrored = mirrored
@@ -55,11 +55,12 @@ class Following:
         self._search_side = search_side
         self._looked_s = self._searched_s = -math.inf
         self._is_whole_picture = isinstance(detector, WholePicture)
-        # How far apart pictures are to be that are passed by; None where nothing is followed.
+        # Seconds between frames for `pass_by`; None where nothing is followed.
         self.passed_s = None if self._is_whole_picture else _FOLLOW_EVERY_S
 
     def faces(self, image: RgbImage, time_s: float) -> tuple[Face, ...]:
-        """Of the next picture, RGB (H, W, 3), taken at `time_s`, which never goes back."""
+        """Return the faces of the next frame, RGB (H, W, 3), taken at `time_s`, which must not go
+        back."""
         grey = to_grey(image)
         self._follow(grey)
         tracks = self._tracker.update(self._detections(image, time_s), time_s)
@@ -74,13 +75,13 @@ class Following:
         )
 
     def pass_by(self, image: RgbImage) -> None:
-        """A picture between two whose faces are asked for: they are followed through it."""
+        """Follow the faces through a frame between two whose faces are asked for."""
         self._follow(to_grey(image))
 
     def _follow(self, grey: npt.NDArray[np.uint8]) -> None:
-        if self._is_whole_picture:  # which has nowhere to go, and no scene around it
+        if self._is_whole_picture:  # a face cannot move in it, and there is no scene around it
             self._tracker.lose()
-        elif self._tracker.follow(grey):  # another scene: who is in it?
+        elif self._tracker.follow(grey):  # another scene: search it now
             self._searched_s = -math.inf
 
     def _detections(self, image: RgbImage, time_s: float) -> list[Detection]:
@@ -91,7 +92,7 @@ class Following:
             self._searched_s = time_s
             whole = Box(0, 0, image.shape[1], image.shape[0])
             found = detected_in(self._detector, image, whole, self._search_side)
-        # Close to the others the detector looks again.
+        # The detector looks again close to the known faces that were not found.
         missed = [box for box in self._tracker.boxes if not self._among(found, box)]
         if found and not missed:
             self._looked_s = time_s
@@ -104,5 +105,5 @@ class Following:
         return without_overlaps(found)
 
     def _among(self, found: Sequence[Detection], box: Box) -> list[Detection]:
-        """Those that continue the track that was last seen in `box`."""
+        """The detections that continue the track last seen in `box`."""
         return [one for one in found if one.box.iou(box) >= self._tracker.overlap]

@@ -1,4 +1,4 @@
-"""Faces by OpenCV's Haar cascade, in whose boxes FER2013's own faces were cut."""
+"""Face detection by OpenCV's Haar cascade, whose boxes FER2013's own faces were cut out by."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class HaarDetector:
     """A cascade of simple features (Viola & Jones, CVPR 2001; Lienhart & Maydt, ICIP 2002).
 
     It slides a window over the picture at many sizes; a face is where several neighbouring windows
-    agree. Their count is its score: votes / (votes + 4), which is 0.5 with four. It knows upright
-    faces from the front, in good light, of 20 pixels or more, with something around them; so small
-    pictures are enlarged and dark ones lit.
+    agree. Their number gives its score: votes / (votes + 4), which is 0.5 with four. It finds
+    upright, frontal faces in good light, of 20 pixels or more, with some surroundings; so small
+    pictures are enlarged and dark ones brightened.
     """
 
     VOTES_AT_HALF: Final = 4
@@ -45,12 +45,12 @@ class HaarDetector:
         min_score: float = 0.5,
         max_side: int = 1280,
     ) -> None:
-        """As `CnnDetector`."""
+        """The options are those of `CnnDetector`."""
         check_limits(min_face, min_score, max_side)
         self.min_face = min_face
         self.min_score = min_score
         self.max_side = max_side
-        # One keeps its place while it looks. Whatever is wrong with its file shows now.
+        # A cascade has state while it searches: one per thread. Raises now if its file is damaged.
         self._cascades = PerThread(_cascade)
 
     def detect(self, image: RgbImage, max_side: int | None = None) -> list[Detection]:
@@ -76,7 +76,7 @@ def _cascade() -> cv2.CascadeClassifier:
     path = Path(cv2.__file__).parent / "data" / _CASCADE
     cascade = cv2.CascadeClassifier()
     try:
-        # Not by OpenCV itself, which on Windows opens no file whose folder has an accent.
+        # Not read by OpenCV, which on Windows cannot open a file in a folder with an accent.
         text = path.read_text(encoding="utf-8")
         file = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
         known = cascade.read(file.getFirstTopLevelNode())

@@ -1,7 +1,7 @@
-"""What an MP4 or MOV file announces, before FFmpeg believes it.
+"""Refuses MP4 and MOV files that announce impossibly many samples, before FFmpeg opens them.
 
-FFmpeg makes an entry of some 24 bytes for each sample (frame, say) that a file's tables announce,
-as soon as it opens it. A table need not list them: a few bytes can announce billions.
+On opening a file, FFmpeg makes an entry of some 24 bytes for each sample (a frame, say) that the
+file's tables announce. A table need not list them: a few bytes can announce billions.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import IO, Final
 from semblante.errors import VideoError
 
 _MOST_SAMPLES: Final = 20_000_000  # a day at 240 frames a second
-_MOST_READ: Final = 200_000_000  # bytes of a box with tables; those of hours have a few million
+_MOST_READ: Final = 200_000_000  # bytes of a box with tables; a long film's has a few million
 _MOST_BOXES: Final = 1_000_000
-_DEEPEST: Final = 10  # boxes in boxes, as FFmpeg goes
+_DEEPEST: Final = 10  # levels of nested boxes, as in FFmpeg
 _TO_THE_END: Final = 2**40
-# Boxes that hold boxes, in which FFmpeg looks for tables.
+# Boxes that contain other boxes, in which FFmpeg looks for tables.
 _HOLDERS: Final = frozenset(
     b"moov hoov moof traf trak mdia minf stbl edts mvex tref udta wave dinf sinf schi meta rmra "
     b"rmda gmhd mfra".split()
@@ -27,31 +27,32 @@ _HOLDERS: Final = frozenset(
 
 @dataclass
 class _Track:
-    """What the tables of one say."""
+    """What the tables of one track announce."""
 
     kinds: list[bytes] = field(default_factory=list)  # "vide", "soun", ...
-    tables: int = 0  # that say how many samples there are
-    announced: int = 0  # samples, by all of them
-    times: list[tuple[int, int]] = field(default_factory=list)  # entries, the first one's duration
+    tables: int = 0  # number of tables that announce samples
+    announced: int = 0  # samples, in all these tables
+    # Of each table of times: its number of entries, and the first one's duration.
+    times: list[tuple[int, int]] = field(default_factory=list)
 
     @property
     def samples(self) -> int:
-        """That FFmpeg enters. Sound that is not packed has one for each of its tens of thousands of
-        times a second; of those it enters a thousand at a time."""
+        """The number of entries that FFmpeg makes. Uncompressed sound has tens of thousands of
+        samples a second; FFmpeg makes one entry for a thousand of them."""
         is_sound = b"soun" in self.kinds and b"vide" not in self.kinds
         plain = is_sound and self.times == [(1, 1)] and self.tables == 1
         return self.announced // (1000 if plain else 1)
 
     def add(self, samples: int) -> None:
-        """So many are in a further table."""
+        """Count the samples of another table."""
         self.tables += 1
         self.announced += samples
 
 
 def check_tables(path: Path) -> None:
     """Raise `VideoError` where an MP4 or MOV (ISO/IEC 14496-12, 8.6 to 8.8) announces more samples
-    than a film can have; other files are left to whoever reads them. Raises `OSError` too."""
-    tracks = [_Track()]  # the first one is of tables outside of any
+    than a film can have; files of other formats pass. Raises `OSError` for unreadable files."""
+    tracks = [_Track()]  # the first one is for tables outside any track
     with path.open("rb") as file:
         for kind, content in _boxes_of_file(file):
             _read(kind, content, tracks)
@@ -60,7 +61,7 @@ def check_tables(path: Path) -> None:
 
 
 def _boxes_of_file(file: IO[bytes]) -> Iterator[tuple[bytes, memoryview]]:
-    """Those at its top that hold others, each with its content."""
+    """Yield kind and content of each box at the top level that contains other boxes."""
     for _ in range(_MOST_BOXES):
         header = file.read(8)
         size, kind = int.from_bytes(header[:4], "big"), header[4:]
@@ -78,7 +79,7 @@ def _boxes_of_file(file: IO[bytes]) -> Iterator[tuple[bytes, memoryview]]:
 
 
 def _boxes(content: memoryview) -> Iterator[tuple[bytes, memoryview]]:
-    """Those in a box, each with its content."""
+    """Yield kind and content of each box inside a box."""
     at = 0
     while at + 8 <= len(content):
         size, kind = _number(content, at), bytes(content[at + 4 : at + 8])
@@ -94,7 +95,7 @@ def _boxes(content: memoryview) -> Iterator[tuple[bytes, memoryview]]:
 
 
 def _read(kind: bytes, content: memoryview, tracks: list[_Track], depth: int = 0) -> None:
-    """What a box, or one in it, says of the `tracks`: the last one, unless it begins another."""
+    """Add what a box and those inside it announce to the last of `tracks`; `trak` begins one."""
     if kind == b"trak":
         tracks.append(_Track())
     track = tracks[-1]
@@ -110,7 +111,7 @@ def _read(kind: bytes, content: memoryview, tracks: list[_Track], depth: int = 0
         track.add(_number(content, 8))
     elif kind == b"trun":
         track.add(_number(content, 4))
-    elif kind == b"cmov":  # packed tables, as QuickTime had them long ago: nobody knows
+    elif kind == b"cmov":  # compressed tables of an old QuickTime: they could announce anything
         track.add(_MOST_SAMPLES + 1)
 
 

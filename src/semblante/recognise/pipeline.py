@@ -1,4 +1,4 @@
-"""The whole path: picture -> faces -> crops -> probabilities."""
+"""`Analyzer`, the whole path: picture -> faces -> crops -> probabilities."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from semblante.recognise.tracks import Tracker, tracker_for
 from semblante.recognise.video import Video, check_every
 from semblante.results import Analysis, Face
 
-SEARCH_EVERY_S: Final = 0.5  # in a video, for faces that are new in it
+SEARCH_EVERY_S: Final = 0.5  # of a video, between searches of whole frames
 TTA: Final = ("none", "flip")  # test-time augmentation of a picture's faces
 
 
@@ -57,22 +57,23 @@ class Analyzer:
         tta: str = "flip",
         head: str | None = None,
     ) -> None:
-        """Read the model; one for many pictures.
+        """Load the model; one analyzer serves many pictures.
 
         `model`: a name of `semblante.available_models()` or an exported ONNX file.
-        `detector`: "cnn", semblante's own; "haar", OpenCV's cascade; "yunet", where its file is
-        (`semblante models pull yunet`); "none", each picture is a face; or a `Detector`.
-        `min_face`: the smallest side of a face in pixels, and `min_score`, above 0 and below 1, how
-        sure a detector that is given by its name must be of it; None: as its class has it.
-        `threads`: that estimate faces, and that read pictures and find faces where there are many
-        (OpenCV's own, see `cv2.setNumThreads`, help each); None: one for each processor that this
-        process may use, see `cv2.getNumberOfCPUs`.
+        `detector`: "cnn", semblante's own; "haar", OpenCV's cascade; "yunet", if its file has been
+        fetched (`semblante models pull yunet`); "none", each picture is a face; or a `Detector`.
+        `min_face`: the smallest side of a face in pixels, and `min_score`, above 0 and below 1: the
+        least score of a face, for a detector given by its name; None: the default of its class.
+        `threads`: number of threads that estimate faces, and of those that read pictures and find
+        faces where there are many pictures (OpenCV's own threads, see `cv2.setNumThreads`, help
+        each of them); None: one for each processor that this process may use, see
+        `cv2.getNumberOfCPUs`.
         `steps`, `early_exit` (0..1): less work for each face, see `Classifier`.
         `tta`, test-time augmentation: "flip" averages each face of a picture with its mirror image,
         which is right up to 0.8 points more often (model card; FER+'s head 0.3) and costs little
-        beside finding the face; "none" does not. In videos the moments of a track are averaged
-        instead, unless frames are half a second apart or more.
-        `head`: which of the network's outputs answers: "ferplus", what most of ten people would
+        compared with finding the face; "none" does not. In videos the moments of a track are
+        averaged instead, unless frames are half a second apart or more.
+        `head`: which of the network's outputs is used: "ferplus", what most of ten people would
         say, or "fer2013", what that dataset's label would be, which calls many neutral faces sad
         or angry; None: FER+'s where the model has learnt it, else FER2013's.
 
@@ -108,11 +109,11 @@ class Analyzer:
         )
 
     def analyze(self, image: ImageSource) -> list[Face]:
-        """The faces of one picture, from left to right; without a face, an empty list.
+        """Return the faces of one picture, from left to right; without a face, an empty list.
 
-        `image`: a path, the bytes of a picture file, an open file, a picture of Pillow's, or an
-        array of uint8, RGB (H, W, 3), RGBA or grey (OpenCV reads BGR: convert it first). Raises
-        `ImageError` where it is no picture, or cannot be searched (too little memory, say).
+        `image`: a path, the bytes of a picture file, an open file, a Pillow image, or an array of
+        uint8: RGB (H, W, 3), RGBA or grey (OpenCV reads BGR: convert it first). Raises `ImageError`
+        where it is not a picture, or cannot be searched (for lack of memory, say).
         """
         [(analysis, _)] = self._estimate([self._prepare(image)])
         return list(analysis.faces)
@@ -120,15 +121,15 @@ class Analyzer:
     def explain(
         self, image: ImageSource, emotion: str | None = None, *, face: int | None = None
     ) -> list[Explanation]:
-        """What in each face of a picture speaks for what `analyze` says of it, in the same order.
+        """Return what in each face of a picture supports its emotion, in the order of `analyze`.
 
-        `emotion`: what speaks for this one instead, whatever each face shows. `face`: of this one
-        alone, 1 being the first. Takes up to a second a face. Raises `ImageError` as `analyze`
-        does, and `OptionError` for another emotion than those of `semblante.EMOTIONS` or a face
-        that is not there.
+        `emotion`: explain this emotion instead, whatever each face shows. `face`: explain only this
+        face; the first is 1. Takes up to a second a face. Raises `ImageError` as `analyze` does,
+        and `OptionError` for an emotion that is not one of `semblante.EMOTIONS`, or a face that
+        does not exist.
         """
         if emotion is not None:
-            emotion_name(emotion)  # is there such a one?
+            emotion_name(emotion)  # raises if there is no such emotion
         prepared = self._prepare(image)
         assert prepared.crops is not None
         [(analysis, _)] = self._estimate([prepared])
@@ -145,24 +146,23 @@ class Analyzer:
         ]
 
     def analyze_many(self, images: Iterable[ImageSource]) -> Generator[Analysis, None, None]:
-        """One `Analysis` for each picture, in order, as they are done.
+        """Yield one `Analysis` for each picture, in order, as they are done.
 
-        A picture that cannot be read gives an `Analysis` with its `error`; the others go on. Some
-        are read ahead of the one whose result is next, so an array must stay as it is until its
-        result has come, and a source that waits for a result before it gives more must use
-        `analyze`. What `images` raises is raised after the results of what it gave before.
-        Raises `OptionError` for a single picture.
+        A picture that cannot be read gives an `Analysis` with its `error`; the others go on.
+        Pictures are read ahead of the one whose result is next, so an array must not change until
+        its result has come, and a source that waits for a result before it gives the next picture
+        must use `analyze`. An exception that `images` raises is raised after the results of the
+        pictures before it. Raises `OptionError` for a single picture.
         """
         return (analysis for analysis, _ in self.analyze_many_with_pixels(images))
 
     def analyze_many_with_pixels(
         self, images: Iterable[ImageSource]
     ) -> Generator[tuple[Analysis, RgbImage | None], None, None]:
-        """As `analyze_many`, and the pixels of each picture for whoever draws on them.
+        """As `analyze_many`, with the pixels of each picture, to draw on.
 
-        Pictures are read ahead, and their faces found, by several threads; the faces of several
-        pictures go through the network together, of those that are ready within a fifth of a
-        second.
+        Several threads read pictures ahead and find their faces; the faces of pictures that are
+        ready within a fifth of a second go through the network together.
         """
         single = isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview, Image.Image))
         if (
@@ -176,14 +176,14 @@ class Analyzer:
         return estimated_in_batches(images, self._prepare, self._estimate, self._readers)
 
     def _prepare(self, image: ImageSource) -> PreparedImage:
-        """A picture with its faces cut out, before the network has seen them."""
+        """Read a picture, find its faces and crop them: all that comes before the network."""
         path = path_of(image)
         try:
             pixels = load_image(image)
             found = checked(self.detector.detect(pixels))
             detections = sorted(found, key=lambda d: (d.box.left, d.box.top))
             crops = face_crops(to_grey(pixels), detections, self.classifier.spec.size)
-        except (cv2.error, MemoryError) as error:  # of a picture's size, say
+        except (cv2.error, MemoryError) as error:  # the picture is too large, say
             raise ImageError(
                 f"{path or 'picture'}: could not be searched: {reason_of(error)}"
             ) from None
@@ -192,7 +192,7 @@ class Analyzer:
     def _estimate(
         self, batch: Sequence[PreparedImage]
     ) -> Iterator[tuple[Analysis, RgbImage | None]]:
-        """Each picture's faces, estimated with those of the others."""
+        """Yield the result of each picture; all their faces go through the network together."""
         crops = [image.crops for image in batch if image.crops is not None]
         estimates: Iterator[npt.NDArray[np.float32]] = iter(())
         if crops:
@@ -218,25 +218,26 @@ class Analyzer:
         search_every_s: float = SEARCH_EVERY_S,
         tracker: Tracker | None = None,
     ) -> Generator[Analysis, None, None]:
-        """One `Analysis` for each frame of a video file, or of a camera given by its number, or by
-        its address in a network (`rtsp://...`); of a `Video` that is open already, which another
-        thread may `stop`.
+        """Yield one `Analysis` for each frame of a video.
 
-        Faces carry the number of their track, which stays with a person until the film is cut, and
-        probabilities averaged over the last moments of that track. Memory does not grow with the
-        video's length. Closing the generator lets go of the camera or file.
+        `source`: a video file, a camera's number, the address of a camera in a network
+        (`rtsp://...`), or a `Video` that is open already, which another thread may `stop`.
 
-        Of a camera, frames that come while one is worked on are left out, but for the newest; it
-        ends with a `VideoError` when it gives no more.
+        Each face has the number of its track, which stays with a person until the film is cut, and
+        probabilities averaged over the track's last moments. Memory does not grow with the video's
+        length. Closing the generator closes the camera or file.
 
-        `every_s`: only a frame every so many seconds, from half a second on each by itself, like a
-        picture, though faces are followed from each to the next; `detect_every`: every so many
-        frames of the video the detector looks again close to the faces that are known, which are
-        followed in between; every `search_every_s` seconds, 0 for in each frame, it searches the
-        whole frame for new ones. `tracker`: who tells faces from each other, a new one for each
-        video; None for `tracker_for(every_s)`.
+        A camera's frames that arrive while one is analysed are dropped, except the newest; when the
+        camera gives no more, `VideoError` is raised.
 
-        Raises `VideoError` where it cannot be read; one that breaks off gives its frames first; and
+        `every_s`: analyse only a frame every so many seconds; from half a second on, each counts by
+        itself, like a picture, though faces are followed from each to the next. `detect_every`:
+        every so many frames of the video the detector looks again close to the known faces, which
+        are followed in between. `search_every_s`: every so many seconds, 0 for every frame, it
+        searches the whole frame for new faces. `tracker`: tells faces apart; each video needs a new
+        one; None for `tracker_for(every_s)`.
+
+        Raises `VideoError` where the video cannot be read; if it breaks off, after its frames. And
         `OptionError` for `every_s` below a microsecond, `detect_every` below 1, or `search_every_s`
         below 0.
         """
@@ -255,7 +256,7 @@ class Analyzer:
         search_every_s: float = SEARCH_EVERY_S,
         tracker: Tracker | None = None,
     ) -> Generator[tuple[Analysis, RgbImage], None, None]:
-        """As `analyze_video`, and the pixels of each frame for whoever draws on them."""
+        """As `analyze_video`, with the pixels of each frame, to draw on."""
         if not detect_every >= 1:
             raise OptionError(f"expected detect_every of at least 1, found {detect_every}")
         if not search_every_s >= 0:
@@ -264,7 +265,7 @@ class Analyzer:
         video = source if isinstance(source, Video) else Video(source)
         look_every_s = 0.99 * detect_every / video.fps
         if every_s is not None and every_s >= search_every_s:
-            search_every_s = 0.0  # each frame: their times may fall a little short of the interval
+            search_every_s = 0.0  # every frame: intervals may be a little too short
         following = self._following(tracker or tracker_for(every_s), look_every_s, search_every_s)
         return self._analyzed_video(video, every_s, following)
 
@@ -276,15 +277,15 @@ class Analyzer:
         search_every_s: float = SEARCH_EVERY_S,
         tracker: Tracker | None = None,
     ) -> Generator[Analysis, None, None]:
-        """As `analyze_video`, of a source of one's own: a screen, a robot, another library.
+        """As `analyze_video`, for frames of your own source: a screen, a robot, another library.
 
-        `frames`: of each its time in seconds, which never goes back, and its picture, as `analyze`
-        takes it. They are asked for one by one, on the caller's thread, when the one before is
-        done: a source that gives the newest each time is never behind. A picture that cannot be
-        read gives an `Analysis` with its `error`; the others go on.
+        `frames`: for each frame its time in seconds, which must not go back, and its picture, as
+        `analyze` takes it. They are requested one by one, on the caller's thread, when the one
+        before is done: a source that always gives its newest frame is never behind. A picture that
+        cannot be read gives an `Analysis` with its `error`; the others go on.
 
-        Every `look_every_s` seconds the detector looks again close to the faces that are known.
-        Raises `OptionError` for a time that goes back or is none, and as `analyze_video` does.
+        Every `look_every_s` seconds the detector looks again close to the known faces. Raises
+        `OptionError` for a time that goes back or is not a number, and as `analyze_video` does.
         """
         if not look_every_s >= 0:
             raise OptionError(f"expected look_every_s of 0 or more, found {look_every_s}")

@@ -1,4 +1,4 @@
-"""Work for a pool of threads, also when Python is about to end."""
+"""Gives work to a pool of threads, even while Python is shutting down."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _Result = TypeVar("_Result")
 def submitted(
     pool: ThreadPoolExecutor, work: Callable[..., _Result], *arguments: Any
 ) -> Future[_Result]:
-    """As `pool.submit`. Once the main thread has ended pools take no more, while a service's other
-    threads may still have pictures to look at: then it is done here, before this returns."""
+    """As `pool.submit`; if the pool takes no more work, do it here, before returning. No pool does
+    once the main thread has ended, while a service's other threads may still have pictures."""
     try:
         return pool.submit(work, *arguments)
     except RuntimeError:

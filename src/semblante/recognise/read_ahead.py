@@ -1,4 +1,4 @@
-"""Many pictures: prepared ahead of their turn by threads, estimated in batches, in their order."""
+"""Reads pictures ahead on several threads and estimates their faces in batches, in order."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from semblante.recognise.detection import Detection
 from semblante.recognise.pool import submitted
 
 MOST_READERS: Final = 16  # threads; each may hold a picture of 450 MB
-# Faces of so many pictures, or of pictures of so many pixels, go through the network together; but
-# a picture that is ready waits no longer than this for one that is not.
+# A batch is full with so many pictures, or so many pixels. A picture that is ready waits no longer
+# than `_PATIENCE_S` for the next one.
 _BATCH: Final = 16
 _BATCH_PIXELS: Final = 50_000_000
 _PATIENCE_S: Final = 0.2
@@ -30,7 +30,7 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True)
 class PreparedImage:
-    """A picture that is read, its faces found and cut out; or why it could not be."""
+    """A picture that has been read, with its faces found and cut out; or the `error` why not."""
 
     path: str | None
     pixels: RgbImage | None = None
@@ -45,11 +45,11 @@ def estimated_in_batches(
     estimate: Callable[[Sequence[PreparedImage]], Iterator[_Result]],
     readers: int,
 ) -> Generator[_Result, None, None]:
-    """The results of `images`, in their order.
+    """Yield the result of each of `images`, in order.
 
-    `prepare` is called for one picture, on one of `readers` threads; where it raises `ImageError`,
-    the picture has this `error`. `estimate` gives the results of a batch of pictures, on the
-    caller's thread. What `images` raises is raised after the results of what it gave before.
+    `prepare` is called for each picture on one of `readers` threads; if it raises `ImageError`, the
+    picture gets this `error`. `estimate` gives the results of a batch on the caller's thread. An
+    exception that `images` raises is raised after the results of the pictures before it.
     """
     batch: list[PreparedImage] = []
     patient_until = 0.0
@@ -79,10 +79,10 @@ def _is_full(batch: Sequence[PreparedImage]) -> bool:
 def _read_ahead(
     images: Iterable[ImageSource], prepare: Callable[[ImageSource], PreparedImage], readers: int
 ) -> Generator[Future[PreparedImage] | None, None, None]:
-    """In order, while threads work on some that come after.
+    """Yield pictures in order, while threads work on some that come after them.
 
-    The source is asked on the caller's thread, which waits for it. Before one that takes long
-    is asked again there is some time to finish what it gave, and a None: nothing comes soon.
+    `images` is iterated on the caller's thread. If the next picture took long to come, those at
+    hand get some time to be finished, then None is yielded: do not wait for the one after them.
     """
     ahead: deque[Future[PreparedImage]] = deque()
     failure: Exception | None = None
@@ -101,7 +101,7 @@ def _read_ahead(
                             yield ahead.popleft()
                         yield None
                     asked = time.monotonic()
-            except Exception as error:  # of the source: what it gave before still counts
+            except Exception as error:  # of `images`: the pictures before it still count
                 failure = error
             while ahead:
                 yield ahead.popleft()
@@ -114,8 +114,8 @@ def _read_ahead(
 
 
 def _held(image: ImageSource) -> ImageSource | ImageError:
-    """Of what may change, or be closed, before a thread comes to it, the pixels, or what is wrong
-    with them."""
+    """`image` itself; the pixels of a Pillow image or open file, which may change or be closed
+    before a thread reads it, or the error in them."""
     if not isinstance(image, Image.Image) and not hasattr(image, "read"):
         return image
     try:
@@ -127,7 +127,7 @@ def _held(image: ImageSource) -> ImageSource | ImageError:
 def _prepared_or_error(
     prepare: Callable[[ImageSource], PreparedImage], image: ImageSource | ImageError
 ) -> PreparedImage:
-    """What is wrong with one picture does not stop the others."""
+    """Turn an `ImageError` into a result, so that one bad picture does not stop the others."""
     if isinstance(image, ImageError):
         return PreparedImage(None, error=str(image))
     path = None

@@ -1,4 +1,4 @@
-"""Faces at a glance: sorted by emotion, over a video's time, and what speaks for each estimate."""
+"""Pages of overviews: faces by emotion, a video's emotions over time, evidence over faces."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _MOST_STRIPS: Final = 60
 _BACKGROUND: Final = (250, 250, 250)
 _INK: Final = (30, 30, 30)
 _LARGE_TILE: Final = 192
-# What is said of a face without one of `explain.PARTS`.
+# The label of a face without one of `explain.PARTS`.
 HIDDEN: Final = {"eyes": "eyes hidden", "nose": "nose hidden", "mouth": "mouth hidden"}
 _FOR: Final = COLOURS["surprise"]  # an orange and a blue that everybody tells apart
 _AGAINST: Final = COLOURS["sad"]
@@ -46,12 +46,12 @@ class Tile:
     picture: RgbImage  # the face alone, 96 pixels a side
     emotion: str
     probability: float
-    name: str = ""  # of the file that it is in
-    when: str = ""  # of a video's: its track and its time
+    name: str = ""  # of its file
+    when: str = ""  # for a face of a video: its track and time
 
 
 def tile_of(image: RgbImage, face: Face, name: str = "", when: str = "") -> Tile:
-    """A face of a picture (H, W, 3); what of its box lies beyond the edge is left out."""
+    """The tile of a face in a picture (H, W, 3); its box is cut off at the edges."""
     box = face.box
     height, width = image.shape[:2]
     top, left = max(0, box.top), max(0, box.left)
@@ -64,9 +64,9 @@ def tile_of(image: RgbImage, face: Face, name: str = "", when: str = "") -> Tile
 def contact_sheet(
     tiles: Iterable[Tile], language: str = "en", found: Mapping[str, int] | None = None
 ) -> RgbImage:
-    """A page (H, W, 3): a block for each emotion, in each the surest faces first.
+    """A page (H, W, 3) with a block for each emotion; in each, the surest faces come first.
 
-    `found`: faces of each emotion in all, where some have no tile; the page says how many.
+    `found`: number of faces of each emotion, where some have no tile; the page tells how many.
     """
     tiles = list(tiles)
     found = found if found is not None else Counter(tile.emotion for tile in tiles)
@@ -111,7 +111,7 @@ def contact_sheet(
 
 
 def shortened(name: str, length: Callable[[str], float]) -> str:
-    """As much of a name's beginning and end as fits beneath a tile, by its `length` in pixels."""
+    """As much of a name's beginning and end as fits below a tile; `length` measures in pixels."""
     short = name
     for kept in range(len(name) - 1, 1, -1):
         if length(short) <= _TILE:
@@ -121,14 +121,14 @@ def shortened(name: str, length: Callable[[str], float]) -> str:
 
 
 def timeline(frames: Sequence[Analysis], language: str = "en") -> RgbImage:
-    """A video's picture (H, W, 3): its path, a strip for each track, at each moment in the colour
-    of its emotion and as high as that is probable; beneath, the time and the colours' names. Of
-    more than 60 tracks those that were seen in most frames are shown, and how many are not."""
+    """The timeline of a video (H, W, 3): its path, and a strip for each track, which at each moment
+    has the emotion's colour and the height of its probability; below, the time and a legend. Of
+    more than 60 tracks those seen in most frames are shown, and the number of the others."""
     times = [analysis.time_s or 0.0 for analysis in frames]
     start, end = (times[0], times[-1]) if times else (0.0, 1.0)
     span = end - start + ((end - start) / max(1, len(times) - 1) or 1.0)
     tracks: dict[int, list[tuple[float, float, str, float]]] = {}
-    # A frame is seen until the next one, be it sooner or later.
+    # A frame lasts until the next one, however soon that comes.
     for analysis, begins, ends in zip(frames, times, [*times[1:], start + span], strict=False):
         for face in analysis.faces:
             shown = (begins, ends, face.emotion, face.probability)
@@ -167,10 +167,10 @@ def timeline(frames: Sequence[Analysis], language: str = "en") -> RgbImage:
 
 
 def evidence_sheet(explanations: Sequence[Explanation], language: str = "en") -> RgbImage:
-    """A page (H, W, 3): of each face what the network saw, over it what spoke for the emotion and
-    what against, and what is left of the estimate when a part of the face is hidden.
+    """A page (H, W, 3) with, for each face, the network's input, the same overlaid with evidence
+    for and against the emotion, and the estimate when a part of the face is hidden.
 
-    The colours are strongest where the evidence is, at 1 bit or more.
+    The colours are strongest at the strongest evidence of the face, if that is 1 bit or more.
     """
     step = _LARGE_TILE + _GAP
     height = _GAP + max(1, len(explanations)) * step + 30
@@ -206,10 +206,10 @@ def evidence_sheet(explanations: Sequence[Explanation], language: str = "en") ->
 def overlaid(
     face: npt.NDArray[np.uint8], evidence: npt.NDArray[np.float32], side: int, most: float
 ) -> RgbImage:
-    """A grey face (H, W) as a picture (side, side, 3), and over it its evidence (H, W) in colour,
-    at `most` bits, for or against, the strongest."""
+    """A grey face (H, W) as a picture (side, side, 3), overlaid with its evidence (H, W) in
+    colour, which is strongest at `most` bits, for or against."""
     grey = cv2.resize(face, (side, side), interpolation=cv2.INTER_CUBIC)[:, :, None]
-    # Its steps, of the squares that were hidden, are no edges of the face.
+    # Smooth its steps: they come from the hidden squares, and are not edges of the face.
     smooth = cv2.GaussianBlur(evidence, (0, 0), len(evidence) * STRIDE / 2)
     bits = cv2.resize(smooth, (side, side), interpolation=cv2.INTER_CUBIC)[:, :, None]
     strength = 0.8 * np.clip(np.abs(bits) / most, 0, 1)
@@ -231,7 +231,7 @@ def _axis(
     scale: float,
     language: str = "en",
 ) -> None:
-    """The time at round places, at most twelve of them: in seconds, from a minute on as a clock."""
+    """Draw at most twelve marks at round times: in seconds, or above a minute as on a clock."""
     unit = next((unit for unit in _UNITS if 11 * unit >= span), _UNITS[-1])
     moment = ceil(start / unit) * unit
     while moment <= start + span:

@@ -1,4 +1,4 @@
-"""How long a face takes: semblante's models, and other recognisers that are installed beside it."""
+"""Times how long a face takes, for semblante's models and other recognisers installed beside it."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ Case = TypeVar("Case")
 
 @dataclass(frozen=True)
 class Milliseconds:
-    """Of one call, over many rounds."""
+    """The duration of one call, over many rounds."""
 
     median: float
-    fastest: float  # the nearest to what it takes where nothing else uses the machine
+    fastest: float  # nearest to the duration on an otherwise idle machine
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Of one recogniser, on so many threads, given so many faces at once."""
+    """The time of one recogniser, on so many threads, given so many faces at once."""
 
     name: str
-    threads: int | None  # None: as many as it takes
+    threads: int | None  # None: as many as it chooses
     batch: int
     ms_a_face: Milliseconds
 
@@ -57,8 +57,8 @@ def time_in_turn(
     calls: Mapping[Case, Callable[[], object]], rounds: int
 ) -> dict[Case, Milliseconds]:
     """How long each call takes, one after another in every round, so that a busy machine slows all
-    of them alike. Each is made once more just before it is timed, so that it finds its data in the
-    processor's caches, as it does where many faces follow each other.
+    of them alike. Each call is made once untimed just before, so that its data are in the
+    processor's caches, as they are where many faces follow each other.
     """
     times: dict[Case, list[float]] = {case: [] for case in calls}
     for _ in range(rounds):
@@ -106,14 +106,15 @@ def time_recognisers(
 
 
 def _fer() -> Callable[[Faces], object]:
-    """The package `fer` (mini-Xception, 2018), told where the faces are: its network alone."""
+    """A function that classifies faces by the package `fer` (mini-Xception, 2018). It is told where
+    the faces are, so that only its network is timed."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from fer.fer import FER
 
     recogniser = FER(mtcnn=False)
 
     def classify(faces: Faces) -> object:
-        # All faces in one picture, side by side with room between them, as it cuts some more.
+        # All faces in one picture, side by side, with room between: it crops more than a box.
         n, side, _ = faces.shape
         picture = np.zeros((3 * side, 2 * side * n + side, 3), np.uint8)
         places = [(2 * side * number + side, side, side, side) for number in range(n)]

@@ -1,9 +1,9 @@
-"""Faces of successive frames: who is who, and what each shows over time.
+"""Tracks the faces of successive frames: who is who, and what each shows over time.
 
-A tracker of our own, since those that are kept bring more than they save here (one pins an old
-numpy, another needs SciPy and matplotlib): detections are matched to tracks by overlap, and between
-detections a face is followed by the median flow of points in it (Kalal, Mikolajczyk & Matas, ICPR
-2010).
+A tracker of our own, since the maintained ones cost more than they save (one pins an old numpy,
+another needs SciPy and matplotlib): detections are matched to tracks by overlap, and between
+detections a face is followed by the median optical flow of points in it (Kalal, Mikolajczyk &
+Matas, ICPR 2010).
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ import numpy.typing as npt
 from semblante.recognise.detection import Detection
 from semblante.results import Box
 
-_GRID: Final = 6  # points a side that are followed in each face
-_INNER: Final = 0.6  # of the box, where the points lie: on the face, not beside it
-_BACK_ERROR: Final = 0.05  # of the box: a point that does not find back this well is dropped
-_FAR_S: Final = 0.5  # so far apart, a face that moves no longer overlaps its box in the last frame
-_FLOW_SIDE: Final = 640  # frames are followed at this size at most
-# From so much `change` on, at so many pixels a side, a frame in which hardly a face can be followed
-# begins another scene (docs/experiments.md, "where a film is cut").
+_GRID: Final = 6  # points a side of the grid that is followed in each face
+_INNER: Final = 0.6  # share of the box where the points lie: on the face, not beside it
+_BACK_ERROR: Final = 0.05  # of the box: a point that returns farther off is dropped
+_FAR_S: Final = 0.5  # in frames so far apart, a moving face no longer overlaps its last box
+_FLOW_SIDE: Final = 640  # larger frames are reduced to this size for optical flow
+# A frame in which half of the faces or more are lost begins another scene if its `change`, at so
+# many pixels a side, is at least `_CUT` (docs/experiments.md, "where a film is cut").
 _CUT: Final = 0.5
 _CUT_SIDE: Final = 16
-_FLAT: Final = 2.0  # grey levels: what deviates less from its mean shows no scene at all
-# A face that is followed is compared with itself as a detector last found it: the circle within its
-# box, at so many pixels a side, turned by up to 75 degrees. From so much `change` on something else
-# is there (docs/experiments.md, "who has left").
+_FLAT: Final = 2.0  # grey levels: a frame of a smaller standard deviation shows no scene
+# A face that is followed is compared with templates of how a detector last found it: the circle
+# within its box, at so many pixels a side, turned by up to 75 degrees. If 1 - the correlation is at
+# least `_OTHER_FACE`, something else is there (docs/experiments.md, "who has left").
 _FACE_SIDE: Final = 24
 _TURNS: Final = range(-75, 76, 15)
 _OTHER_FACE: Final = 0.5
@@ -41,35 +41,35 @@ _Y, _X = np.mgrid[:_FACE_SIDE, :_FACE_SIDE] - (_FACE_SIDE - 1) / 2
 _CIRCLE: Final = np.hypot(_X, _Y) <= _FACE_SIDE / 2
 SMOOTHING_S: Final = 0.4
 SURE: Final = 0.8
-Corners = npt.NDArray[np.float64]  # left, top, right, bottom
+Corners = npt.NDArray[np.float64]  # of a box: left, top, right, bottom
 
 
 @dataclass
 class Track:
-    """One person, as far as they can be followed."""
+    """One person, for as long as they can be followed."""
 
     corners: Corners
     score: float  # of the last detection
     found_s: float  # when a detector last found it
-    roll: float = 0.0  # as a detection's; like the corners, the mean of what was and what is found
-    number: int = 0  # from 1, in the order of appearance; 0 until it counts
+    roll: float = 0.0  # see `Detection`; like the corners, averaged with each detection
+    number: int = 0  # from 1, in order of appearance; 0 until the track counts
     hits: int = 1  # detections so far
-    followed: bool = True  # seen in the frame at hand, by the detector or by the flow
+    followed: bool = True  # seen in the current frame, by the detector or by optical flow
     # Of the face as a detector last found it, see `face_templates`.
     templates: npt.NDArray[np.float64] | None = field(default=None, repr=False)
     probabilities: npt.NDArray[np.float64] | None = field(default=None, repr=False)  # smoothed
-    smoothed_s: float = 0.0  # when they were last brought up to date
+    smoothed_s: float = 0.0  # time of their last update
 
     @property
     def box(self) -> Box:
-        """In whole pixels."""
+        """The bounding box in whole pixels."""
         left, top, right, bottom = (round(edge) for edge in self.corners.tolist())
         return Box(left, top, max(1, right - left), max(1, bottom - top))
 
 
 class Tracker:
-    """Follows faces through a video: `follow`, or `lose`, and `update` for every analysed frame, in
-    order."""
+    """Follows faces through a video: call `follow`, or `lose`, and then `update` for each analysed
+    frame, in order; for frames between them, only `follow`."""
 
     def __init__(
         self,
@@ -79,32 +79,32 @@ class Tracker:
         smoothing_s: float = SMOOTHING_S,
         sure: float = SURE,
     ) -> None:
-        """`overlap` (IoU) from which a detection continues a track; `patience_s`: for so long a
-        track that no detector finds is kept (as `max_age` of SORT); `smoothing_s`: time constant
-        over which probabilities are averaged, 0 for none; a detection with a score below `sure`
-        counts once it was found twice."""
+        """`overlap`: least intersection over union by which a detection continues a track;
+        `patience_s`: for so long a track that no detector finds is kept (SORT's `max_age`);
+        `smoothing_s`: time constant of the exponential moving average of probabilities, 0 for none;
+        `sure`: a track whose detection scores less counts once it was found twice."""
         self.overlap = overlap
         self.patience_s = patience_s
         self.smoothing_s = smoothing_s
         self.sure = sure
         self._tracks: list[Track] = []
-        self._frame: npt.NDArray[np.uint8] | None = None  # the last one, small and grey
-        self._shrink = 1.0  # its size, of the frame's
-        self._scene: npt.NDArray[np.uint8] | None = None  # the last that was not all black, say
-        # The last frame of the scene before in which somebody was, and who: damaged frames, or some
-        # that were put in between, are no other scene.
+        self._frame: npt.NDArray[np.uint8] | None = None  # the current one, small and grey
+        self._shrink = 1.0  # its size, as a share of the video's
+        self._scene: npt.NDArray[np.uint8] | None = None  # the last that was not black, say
+        # The last frame, and the tracks, of the previous scene with a face: it may come back after
+        # frames that are damaged, or inserted.
         self._earlier: tuple[npt.NDArray[np.uint8], list[Track]] | None = None
-        self._is_back = False  # that scene, in the frame at hand
+        self._is_back = False  # whether the current frame is of that scene
         self._next = 1
 
     @property
     def boxes(self) -> list[Box]:
-        """Where faces were last seen, or have been followed to."""
+        """Where the face of each track was last seen, or has been followed to."""
         return [track.box for track in self._tracks]
 
     def update(self, detections: Sequence[Detection], time_s: float) -> list[Track]:
-        """Match `detections` in the frame that was last followed to with the tracks; returns those
-        that count and are seen in it, from left to right."""
+        """Match `detections` in the current frame with the tracks; return the tracks that count
+        and are seen in it, from left to right."""
         if self._is_back:
             self._forget(time_s)
             self._is_back = False
@@ -121,13 +121,13 @@ class Tracker:
         return seen
 
     def _forget(self, time_s: float) -> None:
-        """Tracks that no detector has found for too long."""
+        """Drop tracks that no detector has found for too long."""
         self._tracks = [t for t in self._tracks if time_s - t.found_s <= self.patience_s]
 
     def smooth(
         self, track: Track, probabilities: npt.NDArray[np.floating], time_s: float
     ) -> npt.NDArray[np.float64]:
-        """The track's probabilities (7,), an exponentially weighted mean of its last moments."""
+        """Return the track's exponential moving average (7,), updated with `probabilities`."""
         latest = probabilities.astype(np.float64)
         if track.probabilities is None or self.smoothing_s <= 0:
             track.probabilities = latest
@@ -140,8 +140,8 @@ class Tracker:
     def follow(self, grey: npt.NDArray[np.uint8]) -> bool:
         """Move every track to where its face is in the next frame, grey (H, W).
 
-        Where another scene begins with it the answer is True, and all tracks have ended; or those
-        of the scene before are back, where that has not been away for longer than their patience.
+        Return whether another scene begins with that frame. If so, all tracks have ended; or those
+        of the previous scene are back, if it was not away for longer than `patience_s`.
         """
         small, shrink = _small(grey)
         before, self._frame, self._shrink = self._frame, small, shrink
@@ -157,7 +157,7 @@ class Tracker:
         return self._begins_scene(small, hardly_followed=2 * lost >= len(known))
 
     def _begins_scene(self, small: npt.NDArray[np.uint8], *, hardly_followed: bool) -> bool:
-        """What `follow` answers, and what becomes of the tracks."""
+        """Whether another scene begins; if so, end all tracks or bring back earlier ones."""
         if _tiny(small).std() < _FLAT:
             return False
         scene, self._scene = self._scene, small
@@ -172,12 +172,13 @@ class Tracker:
         return True
 
     def lose(self) -> None:
-        """Instead of `follow`: in the next frame faces are only where they are detected."""
+        """Call this instead of `follow` if faces in the next frame are only to be detected."""
         for track in self._tracks:
             track.followed = False
 
     def _match(self, detections: Sequence[Detection], time_s: float) -> None:
-        """Greedily, the largest IoU first; a track that the detector misses is left to the flow."""
+        """Match greedily, the largest intersection over union first; tracks that the detector
+        misses are left to optical flow."""
         pairs = sorted(
             (
                 (detection.box.iou(track.box), d, t)
@@ -196,11 +197,11 @@ class Tracker:
                 continue
             detected.add(d)
             matched.add(t)
-            # Where the flow has brought the face counts as much as the box found now, so that boxes
-            # do not jump with each detection.
+            # Average the box given by optical flow and the one detected now, so that boxes do not
+            # jump with each detection.
             found = _corners(detection.box)
             track.corners = (track.corners + found) / 2 if track.followed else found
-            # Its tilt likewise, which the flow does not tell: only where it was found a moment ago.
+            # The tilt likewise, if it was detected a moment ago: optical flow does not tell it.
             apart = (detection.roll - track.roll + 180) % 360 - 180
             lately = track.followed and time_s - track.found_s < _FAR_S
             track.roll = track.roll + apart / 2 if lately else detection.roll
@@ -214,21 +215,21 @@ class Tracker:
                 )
 
     def _is_another(self, track: Track, detection: Detection) -> bool:
-        """Who is now where the track's face was when the flow lost it?"""
+        """Whether someone else is now where optical flow lost the track's face."""
         if track.followed or track.templates is None or self._frame is None:
             return False
-        # Found anew, a face is framed a little differently.
+        # A new detection frames the same face a little differently.
         corners = _corners(detection.box) * self._shrink
         seen = np.concatenate([face_templates(self._frame, box) for box in _boxes_around(corners)])
-        # Of all one grey nobody can tell.
+        # Where all is one grey, nobody can tell.
         return bool(seen.any()) and not _same_face(track.templates, seen)
 
 
 def tracker_for(every_s: float | None, smoothing_s: float | None = None) -> Tracker:
-    """For frames `every_s` seconds apart (None: as a video has them).
+    """The tracker for frames `every_s` seconds apart (None: all frames of a video).
 
-    Half a second apart, a face that moves is in another place each time, and shows something else:
-    there every frame counts by itself, as a picture does, unless `smoothing_s` says otherwise.
+    In frames half a second or more apart, a moving face is in another place each time and shows
+    something else: every frame counts by itself, like a picture, unless `smoothing_s` is given.
     """
     far = every_s is not None and every_s >= _FAR_S
     if smoothing_s is None:
@@ -237,8 +238,8 @@ def tracker_for(every_s: float | None, smoothing_s: float | None = None) -> Trac
 
 
 def change(before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8]) -> float:
-    """1 - the correlation of two grey frames, both made very small: 0 where they are the same or
-    lit differently, 1 where nothing connects them, at most 2."""
+    """1 - the correlation of two grey frames, both made very small: 0 if they are the same, in any
+    light, 1 if they are unrelated, at most 2."""
     one, other = _tiny(before), _tiny(after)
     one, other = one - one.mean(), other - other.mean()
     lengths = float(np.linalg.norm(one) * np.linalg.norm(other))
@@ -264,10 +265,11 @@ def _moved(
 def median_flow(
     before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8], corners: Corners
 ) -> Corners | None:
-    """Where a box of one grey frame is in the next; None where it cannot be followed.
+    """Where a box of one grey frame is in the next; None if it cannot be followed.
 
-    Points in the box are followed forth and back; of those that find back, the box takes over the
-    median move, and the median change of their distances as its change of size.
+    Points in the box are followed to the next frame and back. From those that return to their
+    place, the box takes its move, their median one, and its change of size, the median change of
+    their distances.
     """
     left, top, right, bottom = corners
     width, height = right - left, bottom - top
@@ -303,13 +305,13 @@ def median_flow(
 def face_templates(
     frame: npt.NDArray[np.uint8], corners: Corners, turns: Iterable[int] = (0,)
 ) -> npt.NDArray[np.float64]:
-    """The circle in a box of a grey frame, made small: a row for each of `turns`, degrees, of mean
-    0 and length 1, so that the product of two is their correlation.
+    """The circle in a box of a grey frame, made small: a row for each of `turns`, in degrees, with
+    mean 0 and length 1, so that the product of two rows is their correlation.
 
-    What lies beyond the frame is as grey as the rest; one that is all of one grey is like nothing.
+    Parts of the box beyond the frame get the mean of the rest; a box of one grey gives zeros.
     """
     left, top, right, bottom = (round(edge) for edge in corners.tolist())
-    margin = (right - left) // 10  # hair, and what lies beside the face
+    margin = (right - left) // 10  # without hair, and what lies beside the face
     left, top = left + margin, top + margin
     right, bottom = max(left + 1, right - margin), max(top + 1, bottom - margin)
     tall, wide = frame.shape
@@ -332,12 +334,12 @@ def face_templates(
 
 
 def _same_face(some: npt.NDArray[np.float64], others: npt.NDArray[np.float64]) -> bool:
-    """Does a row of the one show the same face as a row of the others? See `face_templates`."""
+    """Whether any row of `some` shows the same face as any of `others`, see `face_templates`."""
     return 1 - float((some @ others.T).max()) < _OTHER_FACE
 
 
 def _boxes_around(corners: Corners) -> Iterator[Corners]:
-    """A box, and boxes a little beside it, larger and smaller."""
+    """Yield a box, and boxes that are moved a little, larger and smaller."""
     left, top, right, bottom = corners
     width, height = right - left, bottom - top
     for grown, right_by, down_by in itertools.product((0.87, 1, 1.15), *2 * [(-0.1, 0, 0.1)]):

@@ -25,9 +25,9 @@ SUFFIXES: Final = frozenset(
         *(".3gp", ".ts", ".mts", ".m2ts", ".m2v", ".ogv", ".asf", ".vob", ".f4v", ".mxf"),
     }
 )
-LEAST_EVERY_S: Final = 1e-6  # between frames
-# Decoded ahead of whoever works on them: enough for the decoder to use the other core. Of a camera
-# only the newest frame waits, or what is seen would lag behind what happens.
+LEAST_EVERY_S: Final = 1e-6  # least interval between frames
+# Frames decoded ahead of the analysis: enough for the decoder to use another core. Of a camera only
+# the newest frame waits, or the analysis would lag behind.
 _AHEAD: Final = 4
 
 
@@ -35,14 +35,14 @@ _AHEAD: Final = 4
 class Frame:
     """One picture of a video."""
 
-    number: int  # from 0, counting frames that were passed over as well
+    number: int  # from 0; frames that were left out count as well
     time_s: float  # seconds since the first frame, as the file says, to the microsecond
     image: RgbImage
-    passed: bool = False  # between two that were asked for, see `Video.frames`
+    passed: bool = False  # lies between two that were asked for, see `Video.frames`
 
 
 def is_video(path: Path) -> bool:
-    """Can its frames be read?"""
+    """Whether frames of the file can be read."""
     try:
         Film(path, MAX_PIXELS).close()
     except VideoError:
@@ -51,16 +51,17 @@ def is_video(path: Path) -> bool:
 
 
 class Video:
-    """A video file, or a camera by its number, or by its address in a network (`rtsp://...`).
+    """A video file that FFmpeg can read, or a camera, by its number or by its address in a network
+    (`rtsp://...`).
 
-    Any file that FFmpeg reads. Raises `VideoError` where there is none, or no camera, and
-    `OptionError` for something else.
+    Raises `VideoError` where there is no such file or camera, and `OptionError` for a source of
+    another type.
     """
 
     def __init__(
         self, source: str | os.PathLike[str] | int, *, max_pixels: int = MAX_PIXELS
     ) -> None:
-        """`max_pixels` of a frame."""
+        """`max_pixels`: the most pixels of a frame."""
         if isinstance(source, bool) or not isinstance(source, (str, os.PathLike, int, np.integer)):
             raise OptionError(
                 f"expected a video's path or a camera's number, found {type(source).__name__}"
@@ -76,25 +77,26 @@ class Video:
         self.name = self._source.name
         self.width, self.height = self._source.width, self._source.height
         self.fps = self._source.fps
-        self.n_frames = self._source.n_frames  # as announced, where it is
-        self.duration_s = self._source.duration_s  # as announced, where it is
-        # By which the first frame comes after the file's beginning, which may be sound.
+        self.n_frames = self._source.n_frames  # as announced, or None
+        self.duration_s = self._source.duration_s  # as announced, or None
+        # Seconds from the file's beginning, which may be only sound, to the first frame.
         self.late_s = self._source.late_s
         self._stopped = threading.Event()
         self._read = False  # whether `frames` has begun
 
     def stop(self) -> None:
-        """From any thread: no further frame, and `frames` comes to its end."""
+        """End `frames`, without a further frame; any thread may call this."""
         self._stopped.set()
 
     def frames(
         self, every_s: float | None = None, passed_s: float | None = None
     ) -> Iterator[Frame]:
-        """All frames in order, or one every `every_s` seconds; decoded on a thread of its own. Of a
-        camera those that come while one is worked on are left out, but for the newest.
+        """Yield all frames in order, or one every `every_s` seconds, decoded on a thread of their
+        own. A camera's frames that arrive while the caller works on one are dropped, except the
+        newest.
 
-        With `passed_s` there is one every so many seconds between them too, which is marked as
-        `passed`. Once. Raises `VideoError` the second time, and at the end where the file has no
+        `passed_s`: yield also a frame every so many seconds between these, marked as `passed`. Can
+        be read once: raises `VideoError` the second time, and at the end where the file has no
         frame or breaks off.
         """
         check_every(every_s)
@@ -111,9 +113,9 @@ class Video:
                     ready.put(item, timeout=0.0 if replaces else 0.1)
                 except queue.Full:
                     if self.is_camera and isinstance(item, Frame):
-                        if item.passed:  # it was not asked for, and what waits may be
+                        if item.passed:  # it was not asked for, the waiting one may be
                             return True
-                        with suppress(queue.Empty):  # it was taken a moment ago
+                        with suppress(queue.Empty):  # the caller has just taken it
                             ready.get_nowait()
                     continue
                 return True
@@ -127,7 +129,7 @@ class Video:
                 put(None)
             except VideoError as error:
                 put(error)
-            except Exception as error:  # who waits for frames must hear of it, whatever it is
+            except Exception as error:  # the caller waits for frames and must be told
                 put(VideoError(f"{self.name}: cannot be decoded: {reason_of(error)}"))
 
         thread = threading.Thread(target=decode, daemon=True)
@@ -157,14 +159,14 @@ class Video:
             if passed and (passed_s is None or time_s + 1e-6 < seen_s + passed_s):
                 continue
             if every_s is not None and not passed:
-                # Counted from the start, so that no error adds up.
+                # Counted from the start, so that rounding errors do not add up.
                 due = (int((time_s + 1e-6) / every_s) + 1) * every_s
             seen_s = time_s
             yield Frame(number, time_s, pixels(), passed)
 
 
 def check_every(every_s: float | None) -> None:
-    """Raise `OptionError` for what is no time between frames; None is for all of them."""
+    """Raise `OptionError` unless `every_s` can be a time between frames; None is for all frames."""
     if every_s is None:
         return
     number = isinstance(every_s, (int, float, np.integer, np.floating))

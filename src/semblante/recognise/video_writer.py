@@ -27,49 +27,49 @@ if TYPE_CHECKING:
     from av.packet import Packet
     from av.video.stream import VideoStream
 
-# What half-written copies are called: hidden, and no inputs of a later run.
+# Half-written copies' names begin so: they are hidden, and no inputs of a later run.
 _UNFINISHED: Final = ".semblante-"
-# Stands at the end of the copies that this program writes: a box that players pass over (ISO/IEC
-# 14496-12, 8.1.2).
+# The end of each copy that this program writes: a box that players skip (ISO/IEC 14496-12, 8.1.2).
 _OWN: Final = b"\0\0\0\x11freesemblante"
-# Ticks a second, in which frames' times are written. By finer ones a day between two frames would
-# not fit into 32 bits, and a clock may jump by that.
+# Ticks a second, in which frames' times are written. With finer ones, a day between two frames
+# would not fit into 32 bits, and a clock may jump by a day.
 _CLOCK: Final = 16_000
-# Constant quality, which eyes hardly tell from the original, at a speed that leaves the time to the
-# search for faces; no frame waits for a later one, whose time may be far away.
+# Constant quality, hardly distinguishable from the original, encoded so fast that finding faces
+# takes most of the time; no frame waits for a later one, whose time may be far away.
 _QUALITY: Final = {"crf": "20", "preset": "veryfast", "bf": "0"}
 _BT709: Final = 1  # how colours are stored (ITU-T H.273), as for all films of today
-# Sound that all players expect in an .mp4 file is taken as it is, by its decoder's name, if it has
-# as many samples a second as it must have there; other kinds are encoded anew.
+# Decoder names of the sound that all players expect in an .mp4 file, and the least samples a second
+# that it must have there to be copied as it is; other sound is encoded anew.
 _LEAST_HZ: Final = {"aac": 1, "mp3": 16_000, "mp3float": 16_000}
 _USUAL_HZ: Final = 48_000
-_LONGEST_DRIFT_S: Final = 0.1  # of sound that is encoded anew, against its own times
+_LONGEST_DRIFT_S: Final = 0.1  # of sound that is encoded anew, from its own timestamps
 
 
 class VideoWriter:
-    """Writes frames as an .mp4 file that appears whole, with the sound of the film it copies."""
+    """Writes frames to an .mp4 file, with the sound of the film it copies; the file appears only
+    when it is complete."""
 
     def __init__(self, path: Path, fps: float, film: Video | None = None) -> None:
-        """`fps`: about so many frames a second are to come; each is shown at its own time, the last
-        for as long as one lasts on average, though not beyond the film's end."""
+        """`fps`: about how many frames a second will be written. Each is shown at its own time, the
+        last for 1 / `fps` seconds, though not beyond the film's end."""
         self.path = path
         self.fps = fps
         self.film = film
-        self.lost_sound = False  # whether there was some that could not be taken over
-        # The same in every run, so that one that goes on replaces what a killed one has left, and
+        self.lost_sound = False  # whether some of it could not be copied
+        # The same in every run, so that a resumed run replaces what a killed one has left, and
         # short, however long the path's own name is.
         name = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
         self._unfinished = path.with_name(f"{_UNFINISHED}{name}.mp4")
         self._container: OutputContainer | None = None
         self._pictures: VideoStream
         self._sound: _Sound | None = None
-        self._late_s = 0.0  # by which the picture begins after the sound
-        self._size = (0, 0)  # of the first frame, which others are brought to
-        self._last_tick = -1  # of the clock, when the last frame is shown
+        self._late_s = 0.0  # seconds by which the picture begins after the sound
+        self._size = (0, 0)  # of the first frame; others are resized to it
+        self._last_tick = -1  # at which the last frame is shown
         self._failed = False
 
     def write(self, image: RgbImage, time_s: float) -> None:
-        """The frame shown from `time_s` on; one of another size is brought to the first one's.
+        """Write the frame shown from `time_s` on; another size than the first one's is resized.
 
         Raises `VideoError` where the file cannot be written.
         """
@@ -78,7 +78,7 @@ class VideoWriter:
         try:
             if self._container is None:
                 self._begin(image)
-            # In the copy, which begins with the film, be it by sound before the first picture.
+            # The copy begins with the film, which may have sound before its first frame.
             tick = round((self._late_s + time_s) * _CLOCK)
             if tick <= self._last_tick:
                 return
@@ -90,7 +90,7 @@ class VideoWriter:
             raise self._unwritten(error) from error
 
     def close(self, *, done: bool) -> None:
-        """Where all frames are `done`, and there were any, the file appears, else nothing stays.
+        """If all frames are `done`, and there were any, complete the file, else leave nothing.
 
         Raises `VideoError` where it could not be written to its end.
         """
@@ -112,8 +112,8 @@ class VideoWriter:
         finally:
             self._drop_sound()
             with contextlib.suppress(OSError, av.FFmpegError):
-                self._container.close()  # still open where it is not wanted, or not whole
-            with contextlib.suppress(OSError):  # where another program holds it
+                self._container.close()  # still open if it is unwanted or incomplete
+            with contextlib.suppress(OSError):  # another program may hold it open
                 self._unfinished.unlink(missing_ok=True)
 
     def _unwritten(self, error: Exception) -> VideoError:
@@ -121,7 +121,7 @@ class VideoWriter:
         return VideoError(f"{self.path}: cannot be written: {reason}")
 
     def _begin(self, image: RgbImage) -> None:
-        """Open the file with the film's sound, or, where that cannot be, without."""
+        """Open the file with the film's sound, or without it if it cannot be written."""
         import av
 
         try:
@@ -130,7 +130,7 @@ class VideoWriter:
             if self._sound is None or isinstance(error, OSError):
                 raise
             self._drop_sound()
-            with contextlib.suppress(av.FFmpegError):  # it has no header
+            with contextlib.suppress(av.FFmpegError):  # the file has no header
                 self._container.close()  # type: ignore[union-attr]
             self.lost_sound, self._late_s = True, 0.0
             self._open(image, None)
@@ -139,14 +139,14 @@ class VideoWriter:
         import av
 
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        # What players need to begin stands at the file's beginning, for those that fetch it.
+        # What players need first is put at the file's beginning, for those that download it.
         self._container = av.open(
             f"file:{self._unfinished}", "w", format="mp4", options={"movflags": "+faststart"}
         )
         rate = Fraction(self.fps).limit_denominator(1001)
         self._pictures = pictures = self._container.add_stream("h264", rate=rate, options=_QUALITY)
         self._size = (image.shape[1], image.shape[0])
-        # Colours are stored for two pixels by two.
+        # Colours are stored for two by two pixels: sides must be even.
         pictures.width, pictures.height = (side + side % 2 for side in self._size)
         pictures.pix_fmt = "yuv420p"
         pictures.colorspace = pictures.color_primaries = pictures.color_trc = _BT709
@@ -173,20 +173,20 @@ class VideoWriter:
         return frame
 
     def _put(self, packets: list[Packet[VideoStream]], lasts_s: float = 0.0) -> None:
-        """`lasts_s`: seconds for which the last one is shown; others are until the next."""
+        """Write packets. `lasts_s`: how long the last frame is shown; others until the next."""
         assert self._container is not None
         for packet in packets:
             packet.duration = round(lasts_s * _CLOCK)
             self._container.mux(packet)
 
     def _left_s(self) -> float:
-        """Of the film, from the last frame on, as far as anybody knows."""
+        """Seconds for which the last frame is shown: not beyond the film's end, if known."""
         ends_s = (self.film.duration_s if self.film is not None else None) or math.inf
         left_s = ends_s - self._last_tick / _CLOCK
         return min(1 / self.fps, left_s if left_s > 0 else math.inf)
 
     def _take_sound(self, until_s: float) -> None:
-        """Up to the time that the picture has come to, so that neither waits for the other."""
+        """Write the sound up to the time of the picture, so that neither waits for the other."""
         import av
 
         if self._sound is None or self._container is None:
@@ -195,7 +195,7 @@ class VideoWriter:
             for packet in self._sound.packets(until_s):
                 self._container.mux(packet)
         except (av.FFmpegError, ValueError) as error:
-            if isinstance(error, OSError):  # of the copy, on a full disk say
+            if isinstance(error, OSError):  # in writing the copy, on a full disk say
                 raise
             self.lost_sound = True
             self._drop_sound()
@@ -207,40 +207,40 @@ class VideoWriter:
 
 
 class _Sound:
-    """The sound of a film, all tracks of it, as it goes into a copy."""
+    """All sound tracks of a film, for its copy."""
 
     def __init__(self, film: Video) -> None:
         import av
 
         self._container = open_container(Path(film.name), MAX_PIXELS)
-        # Of a kind that nobody knows there is no decoder.
+        # There is no decoder for an unknown codec.
         known = [one for one in self._container.streams.audio if one.codec_context is not None]
         self.incomplete = len(known) < len(self._container.streams.audio)
         self._streams = known
-        self.before_s = film.late_s if known else 0.0  # the first frame
+        self.before_s = film.late_s if known else 0.0  # seconds before the first frame
         self._began_s = (self._container.start_time or 0) / av.time_base
         self._tracks: dict[int, _Copied | _Encoded] = {}
         self._coming = packets_of(self._container, *known) if known else iter(())
-        self._ended: dict[int, int] = {}  # where the last packet of each track did
-        self._put_back: dict[int, int] = {}  # by how much later its times count
+        self._ended: dict[int, int] = {}  # where the last packet of each track ended
+        self._put_back: dict[int, int] = {}  # by how much each track's times are shifted
         self._waiting: Packet[Any] | None = None
 
     def begin(self, copy: OutputContainer) -> None:
-        """Make its tracks in a copy whose file has not begun."""
+        """Add the tracks to a copy whose file has not begun."""
         for stream in self._streams:
             usual = stream.rate >= _LEAST_HZ.get(stream.codec_context.name, math.inf)
-            # A file may not say how many channels there are, without which none can be copied.
+            # A file may not tell the number of channels, without which a track cannot be copied.
             kind = _Copied if usual and stream.channels else _Encoded
             self._tracks[stream.index] = kind(stream, copy)
         self._waiting = self._next_packet()
 
     def close(self) -> None:
-        """Let go of the film."""
+        """Close the film."""
         self._coming = iter(())
         self._container.close()
 
     def packets(self, until_s: float) -> Iterator[Packet[AudioStream]]:
-        """What is to be written of it, up to so many seconds after the film's beginning."""
+        """Yield the packets to be written, up to `until_s` seconds after the film's beginning."""
         while self._waiting is not None:
             packet = self._waiting
             if packet.dts is not None and float(packet.dts * packet.time_base) > until_s:
@@ -249,14 +249,14 @@ class _Sound:
             self._waiting = self._next_packet()
 
     def _next_packet(self) -> Packet[Any] | None:
-        """None at the end. Times count from the film's beginning, which may be any in the file, and
-        where its clock is put back, since films were joined, from there on."""
+        """The next packet, or None at the end. Its times count from the film's beginning, whatever
+        time that has in the file; they go on where its clock is put back, as films were joined."""
         packet = next(self._coming, None)
         if packet is None or packet.size == 0:
             return packet
         index, began = packet.stream.index, round(self._began_s / packet.time_base)
         ended = self._ended.get(index)
-        if packet.dts is None:  # a stream says it of some only
+        if packet.dts is None:  # some streams tell it of some packets only
             packet.dts = began if ended is None else ended
         if ended is not None and (ended - packet.dts) * packet.time_base > PUT_BACK_S:
             self._put_back[index] = self._put_back.get(index, 0) + ended - packet.dts
@@ -268,7 +268,7 @@ class _Sound:
 
 
 class _Copied:
-    """A track as it is."""
+    """A track that is copied as it is."""
 
     def __init__(self, track: AudioStream, copy: OutputContainer) -> None:
         self._track = copy.add_stream_from_template(track)
@@ -276,14 +276,14 @@ class _Copied:
 
     def packets(self, packet: Packet[AudioStream]) -> Iterator[Packet[AudioStream]]:
         if packet.size == 0 or packet.dts is None or packet.dts <= self._last:
-            return  # it is the last one, or overlaps the one before, as where films were joined
+            return  # the last one, or it overlaps the one before, as where films were joined
         self._last = packet.dts
         packet.stream = self._track
         yield packet
 
 
 class _Encoded:
-    """A track as AAC, of at most two channels: more do not play everywhere."""
+    """A track that is encoded as AAC, with at most two channels: more do not play everywhere."""
 
     def __init__(self, track: AudioStream, copy: OutputContainer) -> None:
         import av
@@ -295,11 +295,11 @@ class _Encoded:
         self._track = copy.add_stream("aac", rate=rate, layout=layout)
         self._track.codec_context.open()
         self._resampler: AudioResampler | None = None
-        self._kind: tuple[str, str, int] | None = None  # of what it is given
-        self._samples = -math.inf  # so far, by the copy's clock
+        self._kind: tuple[str, str, int] | None = None  # of its input
+        self._samples = -math.inf  # written so far, by the copy's clock
 
     def packets(self, packet: Packet[AudioStream]) -> Iterator[Packet[AudioStream]]:
-        """The last one is empty: it asks for all that is left."""
+        """Yield the encoded packets; the last `packet` is empty, which flushes what is left."""
         import av
 
         try:
@@ -308,7 +308,7 @@ class _Encoded:
             heard = []
         for frame in heard:
             kind = (frame.format.name, frame.layout.name, frame.sample_rate)
-            if kind != self._kind:  # as between a film in television and what interrupts it
+            if kind != self._kind:  # as between a television film and advertisements
                 yield from self._resampled(None)
                 self._kind, self._resampler = kind, self._new_resampler()
             yield from self._resampled(frame)
@@ -327,14 +327,14 @@ class _Encoded:
         )
 
     def _resampled(self, frame: AudioFrame | None) -> Iterator[Packet[AudioStream]]:
-        """From a frame, or at the end from None, those of the size that AAC needs."""
+        """Encode a frame, in frames of the size that AAC needs; None flushes, at the end."""
         for even in self._resampler.resample(frame) if self._resampler else ():
             even.pts, even.time_base = self._place(even), Fraction(1, even.sample_rate)
             yield from self._track.encode(even)
 
     def _place(self, frame: AudioFrame) -> int:
-        """Its first sample: after the last one, unless there is a gap. The resampler's own times
-        are those of the frames that it was given, which are longer or shorter."""
+        """Position of a frame's first sample: after the last one, unless there is a gap. The
+        resampler's own times are those of its input frames, which are longer or shorter."""
         reported = round((frame.time or 0.0) * frame.sample_rate)
         if abs(reported - self._samples) > _LONGEST_DRIFT_S * frame.sample_rate:
             self._samples = max(reported, self._samples)
@@ -344,7 +344,7 @@ class _Encoded:
 
 
 def is_own(path: Path) -> bool:
-    """Was it written by a `VideoWriter`?"""
+    """Whether a `VideoWriter` wrote the file."""
     try:
         with path.open("rb") as file:
             file.seek(-len(_OWN), os.SEEK_END)

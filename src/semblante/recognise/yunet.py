@@ -1,4 +1,4 @@
-"""Faces by the network YuNet, brought to FER2013's framing."""
+"""Face detection by the network YuNet, with boxes converted to FER2013's framing."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from semblante.results import Box
 class YuNetDetector:
     """OpenCV's small detection network YuNet (Wu, Peng & Yu, Machine Intelligence Research 2023).
 
-    It finds turned, small and dark faces better than the cascade, and five landmarks in each (which
-    do not turn with a turned face as they should: of 45 degrees they show 11). Its
-    boxes run from the hairline to the chin, and are brought to FER2013's framing by two numbers
-    fitted on 1,330 faces of FER2013's Training split, where the frame is known (`benchmarks/
-    framing.py`): the frame's side is 1.30 times YuNet's width, and its centre lies 0.065 of a side
-    above the middle between eyes and mouth.
+    It finds turned, small and dark faces better than the cascade, and five landmarks in each, which
+    turn too little with a turned face: by 11 degrees of 45. Its boxes run from the hairline to the
+    chin, and are converted to FER2013's framing by two numbers fitted on 1,330 faces of FER2013's
+    Training split, where the frame is known (`benchmarks/framing.py`): the frame's side is 1.30
+    times YuNet's width, and its centre lies 0.065 of a side above the middle between eyes and
+    mouth.
     """
 
     SIDE: Final = 1.30  # of FER2013's frame, in widths of YuNet's box
     RISE: Final = 0.065  # of the frame's centre above the middle between eyes and mouth, in sides
     _LEAST_SIDE: Final = 320  # smaller pictures are enlarged to this, four times at most
     _THINNEST: Final = 64  # pixels a side; OpenCV reads beyond a picture of 32 and less
-    _LEAST_FACE: Final = 10  # pixels a side, of those that the network has learnt from
-    _MOST: Final = 5000  # most boxes that are kept before those that overlap go
+    _LEAST_FACE: Final = 10  # pixels a side of the smallest faces that the network has learnt
+    _MOST: Final = 5000  # most boxes that are kept before non-maximum suppression
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class YuNetDetector:
         self.min_score = min_score
         self.max_side = max_side
         self.path = detector_path("yunet") if path is None else path
-        # The input's size is set before each picture. Whatever is wrong with its file shows now.
+        # The input's size is set before each picture. Raises now if the file is damaged.
         make = partial(_network, self.path, (max_side, max_side), min_score, self._MOST)
         self._networks = PerThread(make)
 
@@ -67,7 +67,7 @@ class YuNetDetector:
         side = min(self.max_side, max_side or self.max_side)
         searched, scale = resized_for_search(image, side, self._LEAST_SIDE)
         if min(searched.shape[:2]) < self._LEAST_FACE:
-            return []  # of one pixel by millions, padding would make gigabytes
+            return []  # padding one pixel by millions would take gigabytes
         missing = [max(0, self._THINNEST - side) for side in searched.shape[:2]]
         searched = np.pad(searched, ((0, missing[0]), (0, missing[1]), (0, 0)))
         height, width = searched.shape[:2]
@@ -82,7 +82,7 @@ class YuNetDetector:
         return sorted(large, key=lambda detection: -detection.score)
 
     def _detection(self, row: npt.NDArray[np.float32], scale: float) -> Detection:
-        """A row holds the box, five points from the picture's left eye on, and the score."""
+        """From a row: the box, five points from the picture's left eye on, and the score."""
         values = [float(value) / scale for value in row[:14]]
         points = [(values[i], values[i + 1]) for i in range(4, 14, 2)]
         landmarks = Landmarks(*points)
@@ -95,7 +95,7 @@ class YuNetDetector:
 
 def _network(path: Path, size: tuple[int, int], min_score: float, most: int) -> cv2.FaceDetectorYN:
     try:
-        # Its bytes, for the same reason as in `HaarDetector`.
+        # The file's bytes, for the reason given in `haar._cascade`.
         data, nothing = np.fromfile(path, np.uint8), np.empty(0, np.uint8)
         return cv2.FaceDetectorYN.create("onnx", data, nothing, size, min_score, OVERLAP, most)
     except OSError as error:
