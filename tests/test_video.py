@@ -6,9 +6,11 @@ import gc
 import itertools
 import os
 import shutil
+import struct
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,7 +23,7 @@ from conftest import ffmpeg, needs_ffmpeg
 from films import FPS, SIZE, canvas, write_video
 from semblante import Analyzer, ImageError, OptionError, VideoError
 from semblante.images import MAX_PIXELS
-from semblante.recognise.film import Clock, Film, _quarter_turns, usable_rate
+from semblante.recognise.film import Clock, Film, _colorspace, _quarter_turns, usable_rate
 from semblante.recognise.video import Video
 from semblante.recognise.video_writer import VideoWriter
 
@@ -351,6 +353,72 @@ def test_a_film_is_seen_as_its_camera_was_held(moving: Path, tmp_path: Path, tur
     np.testing.assert_array_equal(frame.image, np.rot90(first.image, turned // 90))
 
 
+@needs_ffmpeg
+@pytest.mark.parametrize(
+    ("matrix", "shown"),
+    [
+        ((-1, 0, 0, 1), lambda image: image[:, ::-1]),
+        ((1, 0, 0, -1), lambda image: image[::-1]),
+        ((0, 1, 1, 0), lambda image: image.transpose(1, 0, 2)),
+        ((0, -1, -1, 0), lambda image: image[::-1, ::-1].transpose(1, 0, 2)),
+    ],
+    ids=["left and right", "up and down", "transposed", "transposed the other way"],
+)  # fmt: skip
+def test_a_film_that_is_to_be_mirrored(
+    moving: Path, tmp_path: Path, matrix: tuple[int, ...], shown: Callable[..., np.ndarray]
+) -> None:
+    """As some recorders of one's own face have it."""
+    path = tmp_path / "mirrored.mp4"
+    ffmpeg("-i", moving, "-c", "copy", path)
+    data = bytearray(path.read_bytes())
+    a, b, c, d = (number << 16 for number in matrix)
+    at = data.index(b"tkhd") + 44  # ISO/IEC 14496-12, 8.3.2: the matrix of the track
+    data[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+    [first, *_], [seen, *_] = Video(moving).frames(), Video(path).frames()
+    np.testing.assert_array_equal(seen.image, shown(first.image))
+
+
+def test_a_film_whose_camera_was_turned_is_not_stretched(tmp_path: Path, face: np.ndarray) -> None:
+    """As a browser records it while a telephone is turned."""
+    lying = canvas((face, 60, 60))
+    standing = np.rot90(canvas((np.rot90(face, -1), 60, 60)))
+    data = b""
+    for picture in (lying, standing):
+        data += cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes()
+    (tmp_path / "clip.avi").write_bytes(data)
+    first, second = (frame.image for frame in Video(tmp_path / "clip.avi").frames())
+    assert first.shape == second.shape == (240, 320, 3)
+    assert not second[:, :70].any()
+    assert not second[:, -70:].any()
+    expected = cv2.resize(standing, (180, 240), interpolation=cv2.INTER_AREA)
+    assert abs(second[:, 70:250].astype(int) - expected).mean() < 8
+
+
+@pytest.mark.parametrize(
+    ("size", "told", "taken"),
+    [((1280, 720), 2, 1), ((720, 1280), 2, 1), ((720, 576), 2, 2), ((1280, 720), 5, 5)],
+)
+def test_colours_of_large_films_that_do_not_tell_theirs(
+    size: tuple[int, int], told: int, taken: int
+) -> None:
+    width, height = size
+    frame = SimpleNamespace(width=width, height=height, colorspace=told)
+    assert _colorspace(frame) == taken
+
+
+@needs_ffmpeg
+def test_green_is_as_green_in_a_large_film(tmp_path: Path) -> None:
+    film = tmp_path / "green.mkv"
+    ffmpeg(
+        "-f", "lavfi", "-i", "color=0x20a040:s=1280x720:r=10:d=0.2", "-vf",
+        "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p", "-c:v", "mpeg4", "-q:v", "1",
+        film,
+    )  # fmt: skip
+    [frame, *_] = Video(film).frames()
+    assert abs(frame.image.mean(axis=(0, 1)) - [0x20, 0xA0, 0x40]).max() < 6
+
+
 @pytest.mark.parametrize(
     ("degrees", "turns"), [(-180, -2), (-91, -1), (-1, 0), (44, 0), (89, 1), (180, 2), (269, 3)]
 )
@@ -366,7 +434,7 @@ def test_a_song_with_a_cover_is_no_film(tmp_path: Path) -> None:
         "-f", "lavfi", "-i", "sine=440:duration=1", "-i", cover, "-map", "0", "-map", "1",
         "-c:v", "png", "-disposition:v:0", "attached_pic", song,
     )  # fmt: skip
-    with pytest.raises(VideoError, match=r"song\.m4a: not a video that can be read"):
+    with pytest.raises(VideoError, match=r"song\.m4a: there is only sound in it"):
         Video(song)
 
 

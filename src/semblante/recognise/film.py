@@ -30,6 +30,9 @@ _ENOUGH: Final = 0.9
 _LEAST_STEP_S: Final = 0.001  # from frame to frame
 _STANDS_STILL: Final = 3  # frames with the same time, after which the clock is ignored
 PUT_BACK_S: Final = 1.0  # a clock put back by more: films were joined
+_ROUNDED: Final = 0.01  # shapes that differ less are the same, but for rounding
+BT709: Final = 1  # a matrix of colours, as is one that is not told (ITU-T H.273)
+_UNSPECIFIED: Final = 2
 _MOST_HOLES: Final = 1000  # gaps in a file, where no packet is ready
 # Formats, as FFmpeg calls them, that name other files or addresses.
 _POINTERS: Final = frozenset(
@@ -64,8 +67,8 @@ class Film:
             first = next(self._decoded, None)
             if first is None:
                 raise VideoError(f"{path}: no frame in it can be read")
-            self._stored = self._true_size(first)
-            self._check_size(*self._stored)
+            self.width, self.height = self._shown_size(first)
+            self._check_size(self.width, self.height)
         except av.FFmpegError:
             self.close()
             raise VideoError(f"{path}: not a video that can be read") from None
@@ -73,8 +76,6 @@ class Film:
             self.close()
             raise
         self._first = first
-        turned = _quarter_turns(first) % 2 != 0
-        self.width, self.height = self._stored[::-1] if turned else self._stored
         self.fps = usable_rate(float(self._stream.guessed_rate or 0))
         self.duration_s = self._announced_s(self._container.duration)
         estimated = round((self.duration_s or 0.0) * self.fps)
@@ -87,9 +88,12 @@ class Film:
     def _picture_stream(self, container: InputContainer) -> VideoStream:
         from av.stream import Disposition
 
-        for stream in container.streams.video:
-            is_cover = bool(stream.disposition & Disposition.attached_pic)  # the cover of a song
-            if not is_cover and stream.codec_context is not None:  # None: unknown codec
+        cover = Disposition.attached_pic  # of a song
+        streams = [one for one in container.streams.video if not one.disposition & cover]
+        if not streams and container.streams.audio:
+            raise VideoError(f"{self.name}: there is only sound in it")
+        for stream in streams:
+            if stream.codec_context is not None:  # None: unknown codec
                 stream.thread_type = "AUTO"
                 # A frame may be larger than the file announces. Decoders need some room around it.
                 most = self._max_pixels * 5 // 4 + 50_000
@@ -109,6 +113,11 @@ class Film:
             return frame.width, frame.height
         wide, tall = aspect.limit_denominator(1000).as_integer_ratio()
         return round(frame.width * max(1, wide / tall)), round(frame.height * max(1, tall / wide))
+
+    def _shown_size(self, frame: VideoFrame) -> tuple[int, int]:
+        """Width and height of a frame with square pixels, rotated."""
+        width, height = self._true_size(frame)
+        return (height, width) if _quarter_turns(frame) % 2 else (width, height)
 
     def _announced_s(self, duration: int | None) -> float | None:
         """The duration in seconds that the file announces; None if it does not."""
@@ -189,9 +198,25 @@ class Film:
         )
 
     def _pixels(self, frame: VideoFrame) -> RgbImage:
-        width, height = self._stored  # of the first frame; others may differ
-        pixels = frame.to_ndarray(format="rgb24", width=width, height=height)
-        return np.ascontiguousarray(np.rot90(pixels, _quarter_turns(frame)), np.uint8)
+        """A frame as it is shown, at the size of the first one. If its shape differs, as where a
+        telephone was turned, it is not stretched: black is added around it."""
+        wide, tall = self._shown_size(frame)
+        scale = min(self.width / wide, self.height / tall)
+        size = round(scale * wide), round(scale * tall)
+        if self.width - size[0] <= _ROUNDED * wide and self.height - size[1] <= _ROUNDED * tall:
+            size = self.width, self.height
+        turns = _quarter_turns(frame)
+        width, height = size[::-1] if turns % 2 else size
+        pixels = frame.to_ndarray(
+            format="rgb24", width=width, height=height, src_colorspace=_colorspace(frame)
+        )
+        pixels = np.rot90(pixels[::-1] if _is_mirrored(frame) else pixels, turns)
+        if size != (self.width, self.height):
+            left, top = (self.width - size[0]) // 2, (self.height - size[1]) // 2
+            canvas = np.zeros((self.height, self.width, 3), np.uint8)
+            canvas[top : top + size[1], left : left + size[0]] = pixels
+            pixels = canvas
+        return np.ascontiguousarray(pixels, np.uint8)
 
     def close(self) -> None:
         """Close the file. No thread may be decoding it."""
@@ -204,6 +229,23 @@ class Film:
 def _quarter_turns(frame: VideoFrame) -> int:
     """The quarter turns to the left by which a frame is to be shown, to the nearest one."""
     return round(frame.rotation / 90)
+
+
+def _is_mirrored(frame: VideoFrame) -> bool:
+    """Whether a frame is to be shown upside down as well, before it is rotated: the matrix of its
+    transformation then has a negative determinant."""
+    data: Any = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return False
+    a, b, _, c, d = map(int, np.frombuffer(data, np.int32)[:5])
+    return a * d < b * c
+
+
+def _colorspace(frame: VideoFrame) -> int:
+    """The matrix of a frame's colours (ITU-T H.273). If the file does not tell, players take that
+    of high-definition television for large frames."""
+    large = frame.width >= 1280 or frame.height > 576
+    return BT709 if frame.colorspace == _UNSPECIFIED and large else frame.colorspace
 
 
 def open_container(path: Path, most_pixels: int) -> InputContainer:

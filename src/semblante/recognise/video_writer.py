@@ -17,7 +17,7 @@ import numpy as np
 from semblante.errors import VideoError, reason_of
 from semblante.files import replace_file
 from semblante.images import MAX_PIXELS, RgbImage
-from semblante.recognise.film import PUT_BACK_S, open_container, packets_of
+from semblante.recognise.film import BT709, PUT_BACK_S, open_container, packets_of
 from semblante.recognise.video import Video
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ _CLOCK: Final = 16_000
 # Constant quality, hardly distinguishable from the original, encoded so fast that finding faces
 # takes most of the time; no frame waits for a later one, whose time may be far away.
 _QUALITY: Final = {"crf": "20", "preset": "veryfast", "bf": "0"}
-_BT709: Final = 1  # how colours are stored (ITU-T H.273), as for all films of today
 # Decoder names of the sound that all players expect in an .mp4 file, and the least samples a second
 # that it must have there to be copied as it is; other sound is encoded anew.
 _LEAST_HZ: Final = {"aac": 1, "mp3": 16_000, "mp3float": 16_000}
@@ -149,7 +148,8 @@ class VideoWriter:
         # Colours are stored for two by two pixels: sides must be even.
         pictures.width, pictures.height = (side + side % 2 for side in self._size)
         pictures.pix_fmt = "yuv420p"
-        pictures.colorspace = pictures.color_primaries = pictures.color_trc = _BT709
+        # As all films of today have them.
+        pictures.colorspace = pictures.color_primaries = pictures.color_trc = BT709
         pictures.codec_context.time_base = Fraction(1, _CLOCK)
         if film is not None:
             self._sound = _Sound(film)
@@ -167,7 +167,7 @@ class VideoWriter:
         if any(more for _, more in odd):
             image = np.pad(image, [*odd, (0, 0)], "edge")
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-        frame = frame.reformat(format="yuv420p", dst_colorspace=_BT709)
+        frame = frame.reformat(format="yuv420p", dst_colorspace=BT709)
         frame.pts = tick
         frame.time_base = Fraction(1, _CLOCK)
         return frame
