@@ -6,13 +6,11 @@ import csv
 import io
 import json
 import os
-import random
 import resource
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import cv2
@@ -124,34 +122,58 @@ def test_a_table_has_a_line_for_each_track(archive: Path) -> None:
     assert "0:00.0 - 0:01." in line
 
 
+# Runs the program, which kills itself when it has noted as many results as the first argument says.
+KILLS_ITSELF = """
+import os, signal, sys
+from semblante.cli import main
+from semblante.cli.journal import Journal
+
+left = int(sys.argv.pop(1))
+add = Journal.add
+
+def add_and_count(*arguments, **options):
+    global left
+    add(*arguments, **options)
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Journal.add = add_and_count
+main()
+"""
+
+
 def test_killed_again_and_again_it_ends_like_an_uninterrupted_run(
     archive: Path, tmp_path: Path
 ) -> None:
     whole = finished(archive, tmp_path / "whole.json")
     out = tmp_path / "parts.json"
-    partial = tmp_path / "parts.json.partial"
-    chance = random.Random(0)
-    kills = 0
-    for _ in range(60):
-        arguments = [PROGRAM, "analyze", archive, "--format", "json", "--out", out]
-        arguments += ["--resume"] if partial.exists() else []
-        process = subprocess.Popen(
-            list(map(str, arguments)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        before = partial.stat().st_size if partial.exists() else 0
-        enough = chance.uniform(500, 3000)
-        deadline = time.monotonic() + 60
-        while process.poll() is None and time.monotonic() < deadline:
-            grown = (partial.stat().st_size if partial.exists() else before) - before
-            if kills < 5 and grown > enough:
-                process.send_signal(signal.SIGKILL)
-                kills += 1
-            time.sleep(0.001)
-        if process.wait() >= 0:
-            break
-    assert kills >= 2  # on a busy machine it may be done before the fifth
-    assert out.read_text() == whole
-    assert not partial.exists()
+    # Among the first ten pictures, twice in the video's 30 frames, and among the other pictures.
+    for results in (3, 12, 20, 39):
+        killed = subprocess.run(
+            [sys.executable, "-c", KILLS_ITSELF, str(results), "analyze", archive, "--format",
+             "json", "--out", out, "--resume"],
+            capture_output=True, check=False,
+        )  # fmt: skip
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        assert not out.exists()
+    assert finished(archive, out, "--resume") == whole
+
+
+def test_on_a_full_disk_the_user_is_told_how_to_go_on(archive: Path, tmp_path: Path) -> None:
+    """No file may grow beyond 10,000 bytes here, which is enough for the first results."""
+    out, partial = tmp_path / "x.json", tmp_path / "x.json.partial"
+    done = subprocess.run(
+        [PROGRAM, "analyze", archive, "--format", "json", "--out", out],
+        capture_output=True, text=True, check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000)),
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-2:] == [
+        f"semblante: the same command with --resume goes on with {partial}",
+        f"semblante: {partial}: File too large",
+    ]
+    assert finished(archive, out, "--resume") == finished(archive, tmp_path / "whole.json")
 
 
 def test_a_line_cut_off_in_the_middle_is_written_again(archive: Path, tmp_path: Path) -> None:
@@ -404,115 +426,6 @@ def test_the_end_of_a_long_path_is_shown(tmp_path: Path) -> None:
         write_table([(0, Analysis(str(place / "participant-07.jpg"), 3, 4))], out, "en")
     cells = "".join(line.split(" ")[0] for line in out.getvalue().splitlines()[1:])
     assert cells.endswith("participant-07.jpg")
-
-
-def test_journal_by_itself(tmp_path: Path) -> None:
-    out = tmp_path / "out.csv"
-    journal = Journal(out, {"a": 1}, resume=False)
-    picture, frame = Analysis("a.jpg", 3, 4), Analysis("b.mp4", 3, 4, frame=0, time_s=0.0)
-    journal.add(0, picture, ended=True)
-    journal.add(1, frame, ended=False)
-    journal.close(done=False)
-    again = Journal(out, {"a": 1}, resume=True)
-    assert again.next_input == 1  # the video starts again
-    assert list(again.found()) == [(0, picture)]
-    again.add(1, frame, ended=False)
-    again.add(1, None, ended=True)
-    assert list(again.found()) == [(0, picture), (1, frame)]
-    again.close(done=True)
-    Journal(out, {"a": 1}, resume=True).close(done=True)  # not begun yet: it begins
-    out.touch()
-    with pytest.raises(OptionError, match="is whole; without --resume"):
-        Journal(out, {"a": 1}, resume=True)
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="nobody is asked there")
-@pytest.mark.parametrize("resume", [False, True])
-def test_two_runs_with_one_output(tmp_path: Path, resume: bool) -> None:
-    out, picture = tmp_path / "out.csv", Analysis("a.jpg", 3, 4)
-    journal = Journal(out, {"a": 1}, resume=False)
-    if resume:
-        journal.add(0, picture, ended=True)
-    with pytest.raises(OptionError, match=r"out\.csv\.partial: another run is at work on it"):
-        Journal(out, {"a": 1}, resume=resume)
-    journal.add(1, picture, ended=True)
-    assert list(journal.found()) == [(n, picture) for n in range(1 - resume, 2)]
-    journal.close(done=False)
-    again = Journal(out, {"a": 1}, resume=True)
-    assert again.next_input == 2
-    again.close(done=True)
-
-
-def noted(number: int, ended: bool = True) -> bytes:
-    """A line of a journal: a picture, or a frame of a video."""
-    analysis = Analysis(f"{number}.jpg", 3, 4).to_dict()
-    return json.dumps({"input": number, "ended": ended, "analysis": analysis}).encode() + b"\n"
-
-
-HEAD = b'{"semblante": {"inputs": ["a", "b"]}}\n'
-
-
-@pytest.mark.parametrize(
-    ("left", "kept"),
-    [
-        (b"", 0),
-        (HEAD[:20], 0),  # killed while it was written
-        (HEAD, 0),
-        (HEAD + noted(0), 1),
-        (HEAD + noted(0) + noted(1)[:-1], 1),
-        (HEAD + noted(0) + noted(1) + noted(2, ended=False), 2),
-        (HEAD + noted(0) + b"damage\n" + noted(1), 1),  # what comes after it is found again
-        (HEAD + noted(0) + b'{"input": 1}\n', 1),
-        (HEAD + noted(0) + b"[]\n", 1),
-    ],
-)
-def test_a_journal_goes_on_after_the_last_input_that_was_done(
-    left: bytes, kept: int, tmp_path: Path
-) -> None:
-    out, partial = tmp_path / "out.csv", tmp_path / "out.csv.partial"
-    partial.write_bytes(left)
-    journal = Journal(out, {"inputs": ("a", "b")}, resume=True)
-    assert journal.next_input == kept
-    whole = HEAD + b"".join(noted(number) for number in range(kept))
-    assert partial.read_bytes() == whole
-    journal.add(kept, Analysis(f"{kept}.jpg", 3, 4), ended=True)
-    assert partial.read_bytes() == whole + noted(kept)  # at once, should it be killed now
-    journal.close(done=False)
-
-
-@pytest.mark.parametrize(
-    ("left", "resume", "message"),
-    [
-        (HEAD + noted(0), False, "holds what an unfinished run has found"),
-        (b"my notes\n", False, "holds what an unfinished run has found"),
-        (b'{"mine": 1}\n', False, "holds what an unfinished run has found"),
-        (b"my notes\n" + noted(0), True, "expected its notes, found another file"),
-        (b"my notes", True, "expected its notes, found another file"),
-        (b'{"mine": 1}\n' + noted(0), True, "of other inputs or settings"),
-    ],
-)
-def test_a_file_that_is_no_journal_of_this_run_is_left_alone(
-    left: bytes, resume: bool, message: str, tmp_path: Path
-) -> None:
-    partial = tmp_path / "out.csv.partial"
-    partial.write_bytes(left)
-    with pytest.raises(OptionError, match=message):
-        Journal(tmp_path / "out.csv", {"inputs": ["a", "b"]}, resume=resume)
-    assert partial.read_bytes() == left
-
-
-@pytest.mark.parametrize("left", [None, b"", HEAD[:20], HEAD, b'{"semblante": {"other": 1}}\n'])
-def test_what_a_run_left_that_found_nothing_is_in_nobody_s_way(
-    left: bytes | None, tmp_path: Path
-) -> None:
-    partial = tmp_path / "out.csv.partial"
-    if left is not None:
-        partial.write_bytes(left)
-    journal = Journal(tmp_path / "out.csv", {"inputs": ["a", "b"]}, resume=False)
-    assert partial.read_bytes() == HEAD
-    assert list(journal.found()) == []
-    journal.close(done=True)
-    assert not partial.exists()
 
 
 def test_the_same_again_with_a_contact_sheet_among_the_pictures(tmp_path: Path) -> None:

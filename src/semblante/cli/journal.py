@@ -17,6 +17,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -51,12 +52,12 @@ class Journal:
                     "delete it"
                 )
             end = self._read(head) if resume and begun else 0
+            self._file.truncate(end)
+            if not end:
+                self._write(head)
         except BaseException:
-            self._file.close()
+            self._let_go()
             raise
-        self._file.truncate(end)
-        if not end:
-            self._write(head)
 
     def add(self, number: int, analysis: Analysis | None, *, ended: bool) -> None:
         """What was found in an input, by its number; it outlives this process at once."""
@@ -76,7 +77,7 @@ class Journal:
         """Let go of the file; where all is `done` it goes."""
         if done and sys.platform != "win32":  # which removes no open file
             self.path.unlink()  # first, or another run might take it for its own
-        self._file.close()
+        self._let_go()
         if done and sys.platform == "win32":
             self.path.unlink()
 
@@ -127,9 +128,17 @@ class Journal:
         return end
 
     def _write(self, entry: dict[str, Any]) -> None:
-        self._file.seek(0, os.SEEK_END)
-        self._file.write(_line(entry))
-        self._file.flush()
+        try:
+            self._file.seek(0, os.SEEK_END)
+            self._file.write(_line(entry))
+            self._file.flush()
+        except OSError as error:  # a full disk: say which file it is about
+            raise OSError(error.errno or 0, error.strerror or str(error), str(self.path)) from error
+
+    def _let_go(self) -> None:
+        # On a full disk `close` fails again on the line that `_write` could not write.
+        with suppress(OSError):
+            self._file.close()
 
 
 def _alone(path: Path) -> IO[bytes]:
