@@ -375,6 +375,7 @@ def test_a_dataset_without_splits_gets_them(tmp_path: Path, patterns: Dataset) -
     assert done.returncode == 0, done.stderr
     assert "all faces are Training's: these 84 are measured" in done.stderr
     assert "rcnn-small-int8 on Training, n=84" in done.stdout
+    assert " or more one time in twenty\n" in done.stdout
     assert "a model is right more often about faces that it has learnt from" in done.stdout
     out = tmp_path / "faces.csv"
     done = semblante("data", "convert", tmp_path / "faces", out, "--hold-out", 0.25)

@@ -216,7 +216,8 @@ def _figures(found: Evaluation) -> Iterator[str]:
     chance, seldom = found.ece_by_chance
     yield (
         f"macro F1 {found.macro_f1:.4f}, calibration error (ECE) {found.ece:.4f}; exact "
-        f"probabilities would show {chance:.4f} by chance, and {seldom:.4f} one time in twenty"
+        f"probabilities would show {chance:.4f} by chance, and {seldom:.4f} or more one time in "
+        "twenty"
     )
     if found.split == "Training":
         yield "a model is right more often about faces that it has learnt from"
