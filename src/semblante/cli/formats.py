@@ -227,9 +227,9 @@ def text_file(path: Path) -> IO[str]:
 
 
 def write_table(found: Iterable[tuple[int, Analysis]], file: IO[str], language: str) -> None:
-    """For a person: a line a face, with the second guess, since the first is often unsure; of a
-    video a line a track, with the emotion it showed most. `found`: each with the number of its
-    input."""
+    """Print a table for a person: a line for each face, with the second guess, since the first is
+    often unsure; of a video a line for each track, with the emotions that were the most probable on
+    average. `found`: each `Analysis` with the number of its input."""
     columns = ("picture", "face", "emotion", "or else", "left,top size")
     table = new_table(*(translated(name, language) for name in columns))
     for column in table.columns[2:]:
