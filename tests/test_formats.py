@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from semblante import Analysis
-from semblante.cli.formats import Format, write_csv, write_table, write_whole
+from semblante.cli.formats import Format, write_csv, write_rows, write_table
 from semblante.tabular import COLUMNS, face_rows
 
 LATIN = os.fsdecode(b"latin\xe9.jpg")
@@ -52,7 +52,7 @@ def test_no_cell_of_a_csv_is_a_formula() -> None:
 
 def test_a_name_that_is_not_utf8_in_parquet(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
-    write_whole(
+    write_rows(
         COLUMNS, map(face_rows, read(LATIN, "\xe9.jpg")), tmp_path / "faces.parquet", Format.parquet
     )
     table = parquet.read_table(tmp_path / "faces.parquet")
@@ -65,7 +65,7 @@ def test_a_name_that_is_not_utf8_in_parquet(tmp_path: Path) -> None:
 def test_texts_of_a_workbook_are_texts(tmp_path: Path) -> None:
     openpyxl = pytest.importorskip("openpyxl")
     names = ["=1+1.jpg", "https://a.example/b.jpg", "007", "2/3", "\xe1rbol.jpg", "a\nb.jpg", LATIN]
-    write_whole(COLUMNS, map(face_rows, read(*names)), tmp_path / "faces.xlsx", Format.xlsx)
+    write_rows(COLUMNS, map(face_rows, read(*names)), tmp_path / "faces.xlsx", Format.xlsx)
     sheet = openpyxl.load_workbook(tmp_path / "faces.xlsx").active
     assert [cell.value for cell in sheet["A"]] == ["path", *names[:-1], "latin\\udce9.jpg"]
     assert {cell.data_type for cell in sheet["A"]} == {"s"}
@@ -80,7 +80,7 @@ def test_a_workbook_goes_on_where_a_sheet_is_full(
     openpyxl = pytest.importorskip("openpyxl")
     monkeypatch.setattr("semblante.cli.formats._MOST_ROWS", 4)
     for names, sheets in (("", [""]), ("ab", ["ab"]), ("abc", ["abc"]), ("abcd", ["abc", "d"])):
-        write_whole(COLUMNS, map(face_rows, read(*names)), tmp_path / "faces.xlsx", Format.xlsx)
+        write_rows(COLUMNS, map(face_rows, read(*names)), tmp_path / "faces.xlsx", Format.xlsx)
         book = openpyxl.load_workbook(tmp_path / "faces.xlsx")
         found = [[cell.value for cell in sheet["A"]] for sheet in book]
         assert found == [["path", *held] for held in sheets]
@@ -88,7 +88,7 @@ def test_a_workbook_goes_on_where_a_sheet_is_full(
 
 def test_why_a_workbook_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        write_whole(
+        write_rows(
             COLUMNS, map(face_rows, read("a.jpg")), tmp_path / "gone" / "faces.xlsx", Format.xlsx
         )
 
@@ -97,12 +97,12 @@ _TO_A_FULL_DISK = """
 import resource, sys
 from pathlib import Path
 from semblante import Analysis
-from semblante.cli.formats import Format, write_whole
+from semblante.cli.formats import Format, write_rows
 from semblante.tabular import COLUMNS, face_rows
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, -1))
 try:
     rows = (face_rows(Analysis(str(n), 60, 60)) for n in range(5_000))
-    write_whole(COLUMNS, rows, Path(sys.argv[1]), Format.xlsx)
+    write_rows(COLUMNS, rows, Path(sys.argv[1]), Format.xlsx)
 except OSError as error:
     print(error.strerror)
 """

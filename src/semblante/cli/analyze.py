@@ -32,9 +32,9 @@ from semblante.cli.formats import (
     check_format,
     format_of,
     text_file,
+    write_results,
     write_table,
     write_text,
-    write_whole,
 )
 from semblante.cli.inputs import annotated_places, find_inputs
 from semblante.cli.journal import Journal
@@ -59,7 +59,6 @@ from semblante.recognise.pipeline import Analyzer
 from semblante.recognise.tracks import SMOOTHING_S
 from semblante.recognise.video import LEAST_EVERY_S
 from semblante.results import Analysis
-from semblante.tabular import COLUMNS, face_rows
 from semblante.wording import clock
 
 PictureTta = Literal["none", "flip"]  # `pipeline.TTA`
@@ -338,18 +337,10 @@ def _to_file(work: Work, format: Format, out: Path, journal: Journal, overviews:
                 if result.analysis is not None:
                     _complained(result.analysis)
                 tell(result)
-        failed = 0
-
-        def write(beside: Path) -> None:
-            if format in WHOLE_FILES:
-                rows = (face_rows(analysis) for _, analysis in journal.found())
-                write_whole(COLUMNS, rows, beside, format)
-                return
-            with text_file(beside) as file:
-                write_text(journal.found(), file, format, work.lang)
-
-        write_atomically(out, write)
-        faces = showing = 0
+        write_atomically(
+            out, lambda beside: write_results(journal.found(), beside, format, work.lang)
+        )
+        failed = faces = showing = 0
         for number, analysis in journal.found():
             failed += analysis.error is not None
             faces, showing = faces + len(analysis.faces), showing + bool(analysis.faces)

@@ -79,6 +79,17 @@ def check_format(format: Format) -> None:
         require("parquet", "writing Parquet", "pyarrow")
 
 
+def write_results(
+    found: Iterable[tuple[int, Analysis]], path: Path, format: Format, language: str
+) -> None:
+    """Each `Analysis`, with the number of its input, to a new file in any format."""
+    if format in WHOLE_FILES:
+        write_rows(COLUMNS, (face_rows(analysis) for _, analysis in found), path, format)
+        return
+    with text_file(path) as file:
+        write_text(found, file, format, language)
+
+
 def write_text(
     found: Iterable[tuple[int, Analysis]], file: IO[str], format: Format, language: str
 ) -> None:
@@ -91,139 +102,6 @@ def write_text(
         write_json_lines(analyses, file)
     else:
         write_csv(COLUMNS, map(face_rows, analyses), file)
-
-
-def write_json_lines(found: Iterable[Analysis | VideoSummary], file: IO[str]) -> None:
-    """One object a line, as soon as it is known; plain ASCII, whatever the file names hold."""
-    for one in found:
-        file.write(json.dumps(one.to_dict()) + "\n")
-        file.flush()
-
-
-def write_csv(columns: Sequence[str], groups: Iterable[Iterable[Row]], file: IO[str]) -> None:
-    """Each group of rows as soon as it is known.
-
-    A name that a spreadsheet would take for a formula, and compute, is written as `./name`, which
-    is the same file; another text with an apostrophe before it.
-    """
-
-    def shown(column: str, cell: Any) -> Any:
-        if not isinstance(cell, str) or not cell.startswith(_FORMULA_STARTS):
-            return cell
-        return f"./{cell}" if column in ("path", "name") else f"'{cell}"
-
-    # Python 3.11 quotes a carriage return, which a file's name may hold, only where rows end in
-    # one: so they do here, and `_UnixLines` leaves the "\n".
-    rows = csv.writer(_UnixLines(file), lineterminator="\r\n")
-    rows.writerow(columns)
-    for group in groups:
-        rows.writerows(map(shown, columns, row) for row in group)
-        file.flush()
-
-
-class _UnixLines:
-    """A file for rows that end in "\\r\\n": it gets them with "\\n" instead."""
-
-    def __init__(self, file: IO[str]) -> None:
-        self._file = file
-
-    def write(self, row: str) -> int:
-        return self._file.write(row.removesuffix("\r\n") + "\n")
-
-
-def write_whole(
-    columns: Sequence[str], groups: Iterable[Iterable[Row]], path: Path, format: Format
-) -> None:
-    """The rows of the CSV, with their types, in one of `WHOLE_FILES`."""
-    write = _write_parquet if format is Format.parquet else _write_workbook
-    write(columns, itertools.chain.from_iterable(groups), path)
-
-
-def _write_parquet(columns: Sequence[str], rows: Iterator[Row], path: Path) -> None:
-    import pyarrow
-    from pyarrow import parquet
-
-    kinds = dict.fromkeys(WHOLE_COLUMNS, pyarrow.int32())
-    kinds |= dict.fromkeys(TEXT_COLUMNS, pyarrow.string())
-    kinds |= dict.fromkeys(TRUTH_COLUMNS, pyarrow.bool_())
-
-    schema = pyarrow.schema([(name, kinds.get(name, pyarrow.float64())) for name in columns])
-    with parquet.ParquetWriter(path, schema) as writer:
-        while some := list(itertools.islice(rows, 10_000)):
-            arrays = [
-                pyarrow.array(map(_in_unicode, column), kind)
-                for column, kind in zip(zip(*some, strict=True), schema.types, strict=True)
-            ]
-            writer.write_batch(pyarrow.record_batch(arrays, schema=schema))
-
-
-def _write_workbook(columns: Sequence[str], rows: Iterator[Row], path: Path) -> None:
-    """For Excel and its relatives, which read a CSV as their country writes numbers; here a number
-    is a number and a text is a text, whatever it begins with."""
-    from xlsxwriter import Workbook
-    from xlsxwriter.exceptions import FileCreateError
-
-    # What is kept until the end must fit where the file must, not where the system keeps such.
-    beside = tempfile.TemporaryDirectory(
-        dir=path.parent, prefix=".semblante-", ignore_cleanup_errors=True
-    )
-    with beside as folder, path.open("wb") as file:
-        how = {
-            "constant_memory": True, "tmpdir": folder, "strings_to_formulas": False,
-            "strings_to_urls": False, "use_zip64": True,
-        }  # fmt: skip
-        book = Workbook(file, how)
-        heading = book.add_format({"bold": True})
-        row, empty = next(rows, None), True
-        while empty or row is not None:
-            empty = False
-            sheet = book.add_worksheet()
-            sheet.freeze_panes(1, 0)
-            sheet.write_row(0, 0, columns, heading)
-            for number in range(1, _MOST_ROWS):
-                if row is None:
-                    break
-                sheet.write_row(number, 0, map(_in_unicode, row))
-                row = next(rows, None)
-        try:
-            book.close()
-        except FileCreateError as error:  # what the system said is in it
-            raise error.args[0] from None
-
-
-def _in_unicode(value: Any) -> Any:
-    """A file name need not be, which these files' texts must: as in the CSV."""
-    known = isinstance(value, str)
-    return value.encode(errors="backslashreplace").decode() if known else value
-
-
-def write_tracks(summaries: Iterable[VideoSummary], path: Path, format: Format) -> None:
-    """A row a track, or JSON with a line a video."""
-    if format in WHOLE_FILES:
-        write_whole(TRACK_COLUMNS, map(track_rows, summaries), path, format)
-        return
-    with text_file(path) as file:
-        if format is Format.csv:
-            write_csv(TRACK_COLUMNS, map(track_rows, summaries), file)
-        else:
-            write_json_lines(summaries, file)
-
-
-def write_answers(
-    found: Evaluation, names: Sequence[str] | None, path: Path, format: Format
-) -> None:
-    """A row a face: see `answer_rows`."""
-    columns, rows = (*ANSWER_COLUMNS, *found.classes), answer_rows(found, names)
-    if format in WHOLE_FILES:
-        write_whole(columns, [rows], path, format)
-        return
-    with text_file(path) as file:
-        write_csv(columns, [rows], file)
-
-
-def text_file(path: Path) -> IO[str]:
-    """A new one, to which names can be written that are not UTF-8."""
-    return path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
 
 
 def write_table(found: Iterable[tuple[int, Analysis]], file: IO[str], language: str) -> None:
@@ -267,3 +145,133 @@ def write_table(found: Iterable[tuple[int, Analysis]], file: IO[str], language: 
 def _guesses(probabilities: Mapping[str, float], language: str) -> tuple[str, ...]:
     ranked = sorted(probabilities.items(), key=lambda item: -item[1])
     return tuple(f"{emotion_name(name, language)} {percent(p)}" for name, p in ranked[:2])
+
+
+def write_tracks(summaries: Iterable[VideoSummary], path: Path, format: Format) -> None:
+    """A row for each track, or JSON with a line for each video."""
+    if format is not Format.json:
+        write_rows(TRACK_COLUMNS, map(track_rows, summaries), path, format)
+        return
+    with text_file(path) as file:
+        write_json_lines(summaries, file)
+
+
+def write_answers(
+    found: Evaluation, names: Sequence[str] | None, path: Path, format: Format
+) -> None:
+    """A row for each face: see `answer_rows`."""
+    write_rows((*ANSWER_COLUMNS, *found.classes), [answer_rows(found, names)], path, format)
+
+
+def write_rows(
+    columns: Sequence[str], groups: Iterable[Iterable[Row]], path: Path, format: Format
+) -> None:
+    """All rows to a new file: as CSV, or with their types in one of `WHOLE_FILES`."""
+    if format is Format.parquet:
+        _write_parquet(columns, itertools.chain.from_iterable(groups), path)
+    elif format is Format.xlsx:
+        _write_workbook(columns, itertools.chain.from_iterable(groups), path)
+    else:
+        with text_file(path) as file:
+            write_csv(columns, groups, file)
+
+
+def write_csv(columns: Sequence[str], groups: Iterable[Iterable[Row]], file: IO[str]) -> None:
+    """Each group of rows as soon as it is known.
+
+    A name that a spreadsheet would take for a formula, and compute, is written as `./name`, which
+    is the same file; another text with an apostrophe before it.
+    """
+
+    def shown(column: str, cell: Any) -> Any:
+        if not isinstance(cell, str) or not cell.startswith(_FORMULA_STARTS):
+            return cell
+        return f"./{cell}" if column in ("path", "name") else f"'{cell}"
+
+    # Python 3.11 quotes a carriage return, which a file's name may hold, only where rows end in
+    # one: so they do here, and `_UnixLines` leaves the "\n".
+    rows = csv.writer(_UnixLines(file), lineterminator="\r\n")
+    rows.writerow(columns)
+    for group in groups:
+        rows.writerows(map(shown, columns, row) for row in group)
+        file.flush()
+
+
+def write_json_lines(found: Iterable[Analysis | VideoSummary], file: IO[str]) -> None:
+    """One object a line, as soon as it is known; plain ASCII, whatever the file names hold."""
+    for one in found:
+        file.write(json.dumps(one.to_dict()) + "\n")
+        file.flush()
+
+
+def text_file(path: Path) -> IO[str]:
+    """A new one, to which names can be written that are not UTF-8."""
+    return path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
+
+
+class _UnixLines:
+    """A file for rows that end in "\\r\\n": it gets them with "\\n" instead."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+
+    def write(self, row: str) -> int:
+        return self._file.write(row.removesuffix("\r\n") + "\n")
+
+
+def _write_parquet(columns: Sequence[str], rows: Iterator[Row], path: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    kinds = dict.fromkeys(WHOLE_COLUMNS, pyarrow.int32())
+    kinds |= dict.fromkeys(TEXT_COLUMNS, pyarrow.string())
+    kinds |= dict.fromkeys(TRUTH_COLUMNS, pyarrow.bool_())
+
+    schema = pyarrow.schema([(name, kinds.get(name, pyarrow.float64())) for name in columns])
+    with parquet.ParquetWriter(path, schema) as writer:
+        while some := list(itertools.islice(rows, 10_000)):
+            arrays = [
+                pyarrow.array(map(_in_unicode, column), kind)
+                for column, kind in zip(zip(*some, strict=True), schema.types, strict=True)
+            ]
+            writer.write_batch(pyarrow.record_batch(arrays, schema=schema))
+
+
+def _write_workbook(columns: Sequence[str], rows: Iterator[Row], path: Path) -> None:
+    """For Excel and its relatives, which read a CSV as their country writes numbers; here a number
+    is a number and a text is a text, whatever it begins with."""
+    from xlsxwriter import Workbook
+    from xlsxwriter.exceptions import FileCreateError
+
+    # What is kept until the end must fit where the file must, not where the system keeps such.
+    beside = tempfile.TemporaryDirectory(
+        dir=path.parent, prefix=".semblante-", ignore_cleanup_errors=True
+    )
+    with beside as folder, path.open("wb") as file:
+        how = {
+            "constant_memory": True, "tmpdir": folder, "strings_to_formulas": False,
+            "strings_to_urls": False, "use_zip64": True,
+        }  # fmt: skip
+        book = Workbook(file, how)
+        heading = book.add_format({"bold": True})
+        row = next(rows, None)
+        while True:
+            sheet = book.add_worksheet()
+            sheet.freeze_panes(1, 0)
+            sheet.write_row(0, 0, columns, heading)
+            for number in range(1, _MOST_ROWS):
+                if row is None:
+                    break
+                sheet.write_row(number, 0, map(_in_unicode, row))
+                row = next(rows, None)
+            if row is None:
+                break
+        try:
+            book.close()
+        except FileCreateError as error:  # what the system said is in it
+            raise error.args[0] from None
+
+
+def _in_unicode(value: Any) -> Any:
+    """A file name need not be, which these files' texts must: as in the CSV."""
+    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
