@@ -21,7 +21,7 @@ import typer
 from typer.cli import get_docs_for_click
 
 from semblante.cli.app import app
-from semblante.cli.language import localise
+from semblante.cli.language import localise_command
 from semblante.emotions import emotion_name
 from semblante.models import DEFAULT_MODEL
 from semblante.plots import class_name
@@ -64,7 +64,7 @@ def pages() -> dict[str, str]:
 def commands(language: str) -> str:
     """What the program's help says, as a page."""
     command = typer.main.get_command(app)
-    localise(command, language)
+    localise_command(command, language)
     whole_summaries(command)
     page = get_docs_for_click(obj=command, ctx=typer.Context(command), name="semblante")
     # Typer's own headings, and what it says of an option at the end of a line.

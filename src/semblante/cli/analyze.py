@@ -38,7 +38,6 @@ from semblante.cli.formats import (
 )
 from semblante.cli.inputs import annotated_places, find_inputs
 from semblante.cli.journal import Journal
-from semblante.cli.language import said
 from semblante.cli.options import (
     DetectorName,
     EarlyExitOption,
@@ -59,6 +58,7 @@ from semblante.recognise.pipeline import Analyzer
 from semblante.recognise.tracks import SMOOTHING_S
 from semblante.recognise.video import LEAST_EVERY_S
 from semblante.results import Analysis
+from semblante.translation import translated
 from semblante.wording import clock
 
 PictureTta = Literal["none", "flip"]  # `pipeline.TTA`
@@ -313,7 +313,8 @@ def _progress(
         yield lambda _: None
         return
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(said("inputs"), total=len(work.inputs), completed=first, how="")
+        inputs = translated("inputs", work.lang)
+        task = bar.add_task(inputs, total=len(work.inputs), completed=first, how="")
 
         def tell(result: Result) -> None:
             speed = bar.tasks[0].speed

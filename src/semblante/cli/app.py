@@ -22,7 +22,12 @@ from semblante.cli.data import data_app
 from semblante.cli.evaluate import evaluate_command
 from semblante.cli.explain import explain_command
 from semblante.cli.export import export_command
-from semblante.cli.language import default_language, localise, localise_typer, spoken
+from semblante.cli.language import (
+    chosen_language,
+    default_language,
+    localise_command,
+    localise_typer,
+)
 from semblante.cli.models import models_app
 from semblante.cli.serve import serve_command
 from semblante.cli.train import train_command
@@ -120,8 +125,8 @@ def main() -> None:
     try:
         _refuse_empty(sys.argv[1:])
         command = typer.main.get_command(app)
-        language = spoken()
-        localise(command, language)
+        language = chosen_language()
+        localise_command(command, language)
         if language != "en":
             localise_typer(language)
         command()

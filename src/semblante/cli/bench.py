@@ -10,10 +10,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from semblante.cli.language import said
+from semblante.cli.language import chosen_language
 from semblante.cli.options import FiguresFormat
 from semblante.cli.tables import new_table, print_table
 from semblante.models import available_models
+from semblante.translation import translated
 
 
 def bench_command(
@@ -37,22 +38,23 @@ def bench_command(
     """
     from semblante.recognise.timing import time_recognisers
 
-    with Console(stderr=True).status(said("timing")):
+    lang = chosen_language()
+    with Console(stderr=True).status(translated("timing", lang)):
         timings = time_recognisers(model or available_models(), rounds=rounds, peers=peers)
     if format == "json":
         machine = {"cores": os.cpu_count(), "python": platform.python_version()}
         results = [timing.to_dict() for timing in timings]
         print(json.dumps({"machine": machine, "rounds": rounds, "timings": results}, indent=2))
         return
-    heads = ("recogniser", "threads", "faces at once", "ms a face", "at best", "faces a second")
-    table = new_table(*map(said, heads))
+    headings = ("recogniser", "threads", "faces at once", "ms a face", "at best", "faces a second")
+    table = new_table(*headings, language=lang)
     for timing in timings:
         table.add_row(
             timing.name,
-            str(timing.threads or said("its own")),
+            str(timing.threads or translated("its own", lang)),
             str(timing.batch),
             f"{timing.ms_a_face.median:.2f}",
             f"{timing.ms_a_face.fastest:.2f}",
-            said(f"{1000 / timing.ms_a_face.median:,.0f}"),
+            translated(f"{1000 / timing.ms_a_face.median:,.0f}", lang),
         )
     print_table(table)

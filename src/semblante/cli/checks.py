@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from semblante.cli.language import said
+from semblante.cli.language import localised
 from semblante.data import Dataset
 from semblante.data.load import form_of
 from semblante.errors import MissingExtraError, OptionError, printable
@@ -113,7 +113,7 @@ def votes_beside(data: Path) -> Path:
 def complain(reason: str) -> None:
     """One line on stderr, in the language of who reads it; `printable` whatever a file's name
     holds."""
-    print(f"semblante: {said(printable(reason))}", file=sys.stderr)
+    print(f"semblante: {localised(printable(reason))}", file=sys.stderr)
 
 
 def complain_of(error: Exception) -> None:

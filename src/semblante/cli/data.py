@@ -15,7 +15,7 @@ from semblante.cli.checks import (
     not_an_input,
     picture_file,
 )
-from semblante.cli.language import said
+from semblante.cli.language import localised
 from semblante.cli.options import LanguageOption
 from semblante.cli.reading import (
     DataPath,
@@ -68,8 +68,7 @@ def inspect_command(
     form = form_of(path) or "table"
     faces = translated(f"{len(dataset):,} faces", lang)
     print(f"{path}: {translated(FORMS[form], lang)}, {faces}")
-    emotion, every = translated("emotion", lang), translated("all", lang)
-    table = new_table(emotion, *SPLITS, every)
+    table = new_table("emotion", *SPLITS, "all", language=lang)
     names = [(label, emotion_name(emotion, lang)) for label, emotion in enumerate(EMOTIONS)]
     for label, name in [*names, (UNLABELLED, translated("without a label", lang))]:
         rows = dataset.labels == label
@@ -77,7 +76,7 @@ def inspect_command(
         if sum(counts) or label != UNLABELLED:
             table.add_row(name, *(counted(n, lang) for n in (*counts, sum(counts))))
     totals = [int((dataset.splits == split).sum()) for split in range(len(SPLITS))]
-    table.add_row(every, *(counted(n, lang) for n in (*totals, sum(totals))))
+    table.add_row(translated("all", lang), *(counted(n, lang) for n in (*totals, sum(totals))))
     print_table(table)
     if contact_sheet is not None:
         save_picture(faces_by_emotion(dataset), contact_sheet)
@@ -125,4 +124,4 @@ def convert_command(
     convert(dataset, out)
     if dataset.groups is not None and out.suffix.lower() != ".parquet":
         complain(f"{out} does not tell which faces belong together, as {path} does: a .parquet can")
-    print(said(f"{out}: {len(dataset):,} faces{moved}"))
+    print(localised(f"{out}: {len(dataset):,} faces{moved}"))

@@ -21,7 +21,6 @@ from semblante.cli.checks import (
     votes_beside,
 )
 from semblante.cli.formats import Format, format_of, write_answers
-from semblante.cli.language import said
 from semblante.cli.options import (
     EarlyExitOption,
     FiguresFormat,
@@ -156,7 +155,7 @@ def evaluate_command(
     kept = source.kept(dataset)
     how: dict[str, Any] = {"tta": tta, "votes": ferplus, "kept": kept}
     difference = None
-    with Console(stderr=True).status(said(f"classifying {split}")):
+    with Console(stderr=True).status(translated(f"classifying {split}", lang)):
         evaluation = evaluate(classifier, dataset, split, model=model, **how)
         if other is not None:
             difference = compare(evaluation, evaluate(other, dataset, split, **how))
@@ -188,15 +187,13 @@ def _print_tables(evaluation: Evaluation, lang: str) -> None:
     """How often the surer answers are right, and each emotion's figures."""
     from semblante.plots import class_name
 
-    columns = ("probability at least", "of the faces", "right", "leak-free")
-    sure = new_table(*(translated(name, lang) for name in columns))
+    headings = ("probability at least", "of the faces", "right", "leak-free")
+    sure = new_table(*headings, language=lang)
     for least, (share, *right) in evaluation.selective.items():
         shares = ("-" if value is None else f"{value:.1%}" for value in (share, *right))
         sure.add_row(f"{least:.0%}", *shares)
     print_table(sure)
-    columns = ("emotion", "precision", "recall", "F1")
-    shown = (translated(name, lang) for name in columns)
-    table = new_table(*shown, "n")
+    table = new_table("emotion", "precision", "recall", "F1", "n", language=lang)
     for emotion, row in evaluation.per_class.items():
         shares = (f"{row[figure]:.3f}" for figure in ("precision", "recall", "f1"))
         table.add_row(class_name(emotion, lang), *shares, f"{row['n']:.0f}")

@@ -13,7 +13,6 @@ from rich.console import Console
 
 from semblante.cli.checks import complain, detector_options, output_folder
 from semblante.cli.inputs import Clip, Input, Unreadable, annotated_places, find_inputs
-from semblante.cli.language import said
 from semblante.cli.options import (
     DetectorOption,
     FiguresFormat,
@@ -79,12 +78,11 @@ def explain_command(
     analyzer = Analyzer(
         model, detector=detector, **detector_options(detector, min_face, min_score), head=head
     )
-    columns = ("picture", "face", "emotion", *HIDDEN.values())
-    table = new_table(*(translated(heading, lang) for heading in columns))
+    table = new_table("picture", "face", "emotion", *HIDDEN.values(), language=lang)
     failed = False
     stdout = sys.stdout  # where the status is on a terminal, it sends what is printed there
     try:
-        with Console(stderr=True).status(said("explaining")):
+        with Console(stderr=True).status(translated("explaining", lang)):
             for path, explanations, error in _explained(analyzer, found, places, asked, lang):
                 if error is not None:
                     complain(error)

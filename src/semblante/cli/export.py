@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from semblante.cli.checks import not_an_input, output_file, require, votes_beside
-from semblante.cli.language import said
+from semblante.cli.language import localised
 from semblante.cli.reading import Source
 from semblante.errors import DataError, OptionError
 
@@ -90,7 +90,7 @@ def export_command(
         rows = share_of_training(dataset, share)
         dataset = dataset.where(rows)
         ferplus = None if ferplus is None else ferplus.where(rows)
-    with Console(stderr=True).status(said("exporting and comparing")):
+    with Console(stderr=True).status(localised("exporting and comparing")):
         about = export(run_dirs, out, dataset, precision, ferplus, initial_share)
     public = about["training"]["public_test"]
     written = (
@@ -99,4 +99,4 @@ def export_command(
         f"(n={public['n']}, single view) in fp32, "
         f"temperatures {min(about['temperatures'][-1]):.2f} to {max(about['temperatures'][-1]):.2f}"
     )
-    print(said(written))
+    print(localised(written))

@@ -108,8 +108,7 @@ def write_table(found: Iterable[tuple[int, Analysis]], file: IO[str], language: 
     """Print a table for a person: a line for each face, with the second guess, since the first is
     often unsure; of a video a line for each track, with the emotions that were the most probable on
     average. `found`: each `Analysis` with the number of its input."""
-    columns = ("picture", "face", "emotion", "or else", "left,top size")
-    table = new_table(*(translated(name, language) for name in columns))
+    table = new_table("picture", "face", "emotion", "or else", "left,top size", language=language)
     for column in table.columns[2:]:
         column.no_wrap = True
     for _, group in itertools.groupby(found, key=itemgetter(0)):

@@ -16,7 +16,7 @@ from semblante.emotions import LANGUAGES
 from semblante.translation import translated
 
 
-def of_the_system() -> str:
+def system_language() -> str:
     """The one of `LANGUAGES` that POSIX's variables name, or Windows, where these are not set;
     English where that is none of them."""
     variables = (os.environ.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
@@ -37,13 +37,14 @@ def _language_of(locale_name: str) -> str:
 
 def default_language() -> str:
     """Where no `--lang` is given: what SEMBLANTE_LANG names, which need not be one of `LANGUAGES`,
-    else `of_the_system`."""
+    else `system_language`."""
     named = os.environ.get("SEMBLANTE_LANG")
-    return _language_of(named) if named else of_the_system()
+    return _language_of(named) if named else system_language()
 
 
-def spoken() -> str:
-    """One of `LANGUAGES`; also before the command line has been read, and where it cannot be."""
+def chosen_language() -> str:
+    """The one of `LANGUAGES` that the user reads, by the command line as it was typed: also before
+    that has been read, and where it cannot be."""
     asked = [default_language()]
     for before, argument in pairwise(sys.argv):
         option, _, value = argument.partition("=")
@@ -51,12 +52,13 @@ def spoken() -> str:
     return next((language for language in reversed(asked) if language in LANGUAGES), "en")
 
 
-def said(text: str) -> str:
-    """`text`, as it stands in the code, in the language of who reads it."""
-    return translated(text, spoken())
+def localised(text: str) -> str:
+    """`text`, which is written in English, in the `chosen_language`: for what is said before the
+    command line has been read, and where there is no `--lang`."""
+    return translated(text, chosen_language())
 
 
-def localise(command: Any, language: str) -> None:
+def localise_command(command: Any, language: str) -> None:
     """Translate what `--help` says of a Typer command and of all below it, and bring the lines of
     each paragraph together: a terminal is not as wide as the code."""
     for part in ("help", "short_help", "epilog", "options_metavar", "subcommand_metavar"):
@@ -69,7 +71,7 @@ def localise(command: Any, language: str) -> None:
             if isinstance(text, str):
                 setattr(option, part, translated(text, language))
     for below in getattr(command, "commands", {}).values():
-        localise(below, language)
+        localise_command(below, language)
 
 
 def localise_typer(language: str) -> None:

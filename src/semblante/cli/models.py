@@ -8,11 +8,12 @@ from typing import Annotated
 
 import typer
 
-from semblante.cli.language import said
+from semblante.cli.language import chosen_language, localised
 from semblante.cli.tables import new_table, print_table
 from semblante.errors import OptionError
 from semblante.models import DEFAULT_MODEL, DETECTOR_FILES, MODELS, model_path, sha256
 from semblante.recognise.classifier import Classifier
+from semblante.translation import translated
 
 models_app = typer.Typer(help="The trained models and detectors.", no_args_is_help=True)
 
@@ -20,11 +21,12 @@ models_app = typer.Typer(help="The trained models and detectors.", no_args_is_he
 @models_app.command("list")
 def list_command() -> None:
     """One line for each shipped model."""
-    table = new_table(said("model"), said("parameters"), "MB", "PublicTest", "PrivateTest")
+    lang = chosen_language()
+    table = new_table("model", "parameters", "MB", "PublicTest", "PrivateTest", language=lang)
     for entry in MODELS.values():
         table.add_row(
             entry.name,
-            said(f"{entry.parameters:,}"),
+            translated(f"{entry.parameters:,}", lang),
             f"{entry.path.stat().st_size / 1e6:.2f}",
             f"{entry.public_test:.2%}",
             f"{entry.private_test:.2%}",
@@ -48,7 +50,7 @@ def pull_command(
     if name not in DETECTOR_FILES:
         raise OptionError(f"unknown detector {name!r}; known: {', '.join(DETECTOR_FILES)}")
     path = pull_detector(name, file)
-    print(said(f"{name}: {path} ({DETECTOR_FILES[name].licence} licence)"))
+    print(localised(f"{name}: {path} ({DETECTOR_FILES[name].licence} licence)"))
 
 
 @models_app.command("show")

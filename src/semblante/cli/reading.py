@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from semblante.cli.checks import complain, votes_beside
-from semblante.cli.language import said
+from semblante.cli.language import localised
 from semblante.data import Dataset, load_dataset
 from semblante.errors import DataError, ModelError, OptionError
 from semblante.recognise.cnn import CnnDetector
@@ -89,7 +89,7 @@ class Source:
         bad: list[DataError] = []
         notes: list[str] = []
         label_map = _label_map(self.mapping or [])
-        with Console(stderr=True).status(said(f"reading {escape(str(self.path))}")):
+        with Console(stderr=True).status(localised(f"reading {escape(str(self.path))}")):
             dataset = load_dataset(
                 self.path,
                 on_bad=bad.append if self.skip_bad else None,

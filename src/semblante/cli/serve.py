@@ -17,7 +17,7 @@ import cv2
 import typer
 
 from semblante.cli.checks import complain, detector_options, require
-from semblante.cli.language import said
+from semblante.cli.language import localised
 from semblante.cli.options import (
     DetectorOption,
     HeadOption,
@@ -128,7 +128,7 @@ def _print_addresses(listening: socket.socket, host: str, token: str | None) -> 
     print(f"semblante: http://{_in_url(host)}{rest}", flush=True)
     if everywhere:
         outside = f"http://{_in_url(outside_host(listening.family))}{rest}"
-        print("semblante:", said(f"from other machines: {outside}"), flush=True)
+        print("semblante:", localised(f"from other machines: {outside}"), flush=True)
 
 
 def listen(host: str, port: int) -> socket.socket:

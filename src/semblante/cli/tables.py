@@ -7,11 +7,14 @@ from typing import IO
 from rich.console import Console
 from rich.table import Column, Table
 
+from semblante.translation import translated
 
-def new_table(*headings: str) -> Table:
-    """Without lines. What is too long in the first column, a path say, goes on beneath."""
-    first = Column(headings[0], overflow="fold")
-    return Table(first, *headings[1:], box=None, pad_edge=False)
+
+def new_table(*headings: str, language: str) -> Table:
+    """Without lines; `headings` are given in English. What is too long in the first column, a path
+    say, goes on beneath."""
+    first, *others = (translated(heading, language) for heading in headings)
+    return Table(Column(first, overflow="fold"), *others, box=None, pad_edge=False)
 
 
 def print_table(table: Table, file: IO[str] | None = None) -> None:

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from semblante.cli.checks import complain, not_among, output_folder, require
-from semblante.cli.language import spoken
+from semblante.cli.language import chosen_language
 from semblante.cli.options import LanguageOption
 from semblante.cli.progress import RunProgress, titled
 from semblante.cli.reading import (
@@ -158,7 +158,7 @@ def train_command(
         dataset = source.read_kept()
     missing = dataset.split("Training").missing_emotions()
     if missing and first:
-        named = ", ".join(emotion_name(emotion, spoken()) for emotion in missing)
+        named = ", ".join(emotion_name(emotion, chosen_language()) for emotion in missing)
         complain(
             f"Training holds no face that is labelled {named}: the network does not learn what "
             "that looks like"
@@ -307,8 +307,7 @@ def _learning_curve(task: _Task, options: TrainOptions) -> None:
 
     if not task.first:
         return
-    faces = translated("faces", task.language)
-    table = new_table(faces, "Training", "PublicTest")
+    table = new_table("faces", "Training", "PublicTest", language=task.language)
     for point in found["points"]:
         table.add_row(
             counted(point["faces"], task.language),
