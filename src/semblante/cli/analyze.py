@@ -20,11 +20,11 @@ from rich.progress import (
 )
 
 from semblante.cli.checks import (
+    check_not_an_input,
+    check_output_file,
+    check_output_folder,
     complain,
     detector_options,
-    not_an_input,
-    output_file,
-    output_folder,
 )
 from semblante.cli.formats import (
     WHOLE_FILES,
@@ -173,7 +173,7 @@ def analyze_command(
     _check(format, out, resume=resume, streamed=streamed)
     asked = detector_options(detector, min_face, min_score)
     if annotate is not None:
-        output_folder("--annotate", annotate)
+        check_output_folder("--annotate", annotate)
     elif blur:
         raise OptionError("--blur needs --annotate DIR, where the copies go")
     every_s = None if every is None else _seconds(every)
@@ -191,7 +191,7 @@ def analyze_command(
     if out is not None:
         files["--out"] = out
     for option, written in files.items():
-        not_an_input(option, written, Path(model), *paths_read)
+        check_not_an_input(option, written, Path(model), *paths_read)
     places = annotated_places(inputs, annotate) if annotate is not None else {}
     _check_apart(*files.values(), *places.values())
     if plots is not None:
@@ -223,7 +223,7 @@ def analyze_command(
 
 def _check(format: Format, out: Path | None, *, resume: bool, streamed: bool) -> None:
     if out is not None:
-        output_file("--out", out)
+        check_output_file("--out", out)
     if resume and streamed:
         raise OptionError("--resume needs the --out FILE of the run that was interrupted")
     check_format(format)

@@ -14,12 +14,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from semblante.cli.checks import (
+    check_not_among_pictures,
+    check_not_an_input,
+    check_not_part_of_dataset,
+    check_output_file,
+    check_output_folder,
     complain,
-    not_a_part,
-    not_among,
-    not_an_input,
-    output_file,
-    output_folder,
     require,
     votes_beside,
 )
@@ -94,12 +94,12 @@ def audit_command(
     require("audit", "auditing", "cleanlab", "jinja2")
     if drop is not None:
         ours = (out / "rows.json", out / "report.html")
-        not_an_input("--drop", drop, path, votes or votes_beside(path))
+        check_not_an_input("--drop", drop, path, votes or votes_beside(path))
         if drop.absolute() in [file.absolute() for file in ours]:
             raise OptionError(f"--drop {drop} is a file that --out {out} holds: choose another")
         if drop.is_dir() or drop.absolute().parent != out.absolute():  # OUT is made here
-            output_file("--drop", drop)
-    output_folder("--out", out)
+            check_output_file("--drop", drop)
+    check_output_folder("--out", out)
     if folds < 0 or folds == 1:
         raise OptionError(f"--folds: expected 2 or more, or 0, found {folds}")
     if folds and model is not None:
@@ -113,7 +113,8 @@ def audit_command(
 
         recipe = fold_recipe(network or _NETWORK, _EPOCHS if epochs is None else epochs)
         # The runs' curves are pictures; the report is none.
-        not_among("--out" if work is None else "--work", out if work is None else work, path)
+        runs_option, runs = ("--out", out) if work is None else ("--work", work)
+        check_not_among_pictures(runs_option, runs, path)
 
     from semblante.data.audit import audit
     from semblante.data.exclusion import is_exclusion, write_exclusion
@@ -122,7 +123,7 @@ def audit_command(
     source = Source(path, mapping, skip_bad, find_faces)
     dataset = source.read()
     if drop is not None and not is_exclusion(drop):  # else it is an earlier one, and no data
-        not_a_part("--drop", drop, path, dataset)
+        check_not_part_of_dataset("--drop", drop, path, dataset)
     ferplus = _votes(votes, path, dataset)
     out.mkdir(parents=True, exist_ok=True)
     if folds:

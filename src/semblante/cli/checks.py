@@ -21,7 +21,7 @@ def require(extra: str, what: str, *packages: str) -> None:
         raise MissingExtraError(what, extra)
 
 
-def output_file(option: str, path: Path) -> None:
+def check_output_file(option: str, path: Path) -> None:
     """Raise `OptionError` unless `path` can be the name of a file: long work may come first."""
     if path.is_dir():
         raise OptionError(f"{option} {path}: expected a file's name, found a folder")
@@ -29,28 +29,28 @@ def output_file(option: str, path: Path) -> None:
         raise OptionError(f"{option} {path}: there is no folder {path.parent}")
 
 
-def output_folder(option: str, path: Path) -> None:
+def check_output_folder(option: str, path: Path) -> None:
     """Raise `OptionError` where `path` is something else than a folder."""
     if path.exists() and not path.is_dir():
         raise OptionError(f"{option} {path}: expected a folder, found a file")
 
 
-def png_file(option: str, path: Path) -> None:
-    """As `output_file`, for a file that is a PNG whatever its name says."""
-    output_file(option, path)
+def check_png_file(option: str, path: Path) -> None:
+    """As `check_output_file`, for a file that is a PNG whatever its name says."""
+    check_output_file(option, path)
     if path.suffix.lower() != ".png":
         raise OptionError(f"{option} {path}: expected a name that ends in .png")
 
 
-def picture_file(option: str, path: Path) -> Path:
-    """As `output_file`; returns where the picture is to be written: a name without an ending gets
-    .png. Raises `OptionError` for that of another format."""
-    output_file(option, path)
+def checked_picture_file(option: str, path: Path) -> Path:
+    """As `check_output_file`; returns where the picture is to be written: a name without an ending
+    gets .png. Raises `OptionError` for that of another format."""
+    check_output_file(option, path)
     written = saved_name(path)
     if written != path:
         if path.suffix:
             raise OptionError(f"{option} {path}: expected a name that ends in .png or .jpg")
-        output_file(option, written)
+        check_output_file(option, written)
     return written
 
 
@@ -67,7 +67,7 @@ def detector_options(
     return asked
 
 
-def not_an_input(option: str, path: Path, *inputs: Path | None) -> None:
+def check_not_an_input(option: str, path: Path, *inputs: Path | None) -> None:
     """Raise `OptionError` where writing `path` would replace one of the files that are read."""
     for read in inputs:
         try:
@@ -78,7 +78,7 @@ def not_an_input(option: str, path: Path, *inputs: Path | None) -> None:
             raise OptionError(f"{option} {path} would overwrite {read}, which is read")
 
 
-def not_a_part(option: str, path: Path, data: Path, dataset: Dataset) -> None:
+def check_not_part_of_dataset(option: str, path: Path, data: Path, dataset: Dataset) -> None:
     """Raise `OptionError` where writing `path` would replace something that `dataset` was read from
     in the folder `data`, or beside the list `data`: one of its pictures, or a table."""
     folder = data if data.is_dir() else data.absolute().parent
@@ -90,7 +90,7 @@ def not_a_part(option: str, path: Path, data: Path, dataset: Dataset) -> None:
         raise OptionError(f"{option} {path} would overwrite a part of {data}, which is read")
 
 
-def not_among(option: str, path: Path, data: Path) -> None:
+def check_not_among_pictures(option: str, path: Path, data: Path) -> None:
     """Raise `OptionError` where `path` lies in `data`, a folder of pictures named after their
     class: the next command would read a picture that is written there, or into the folder `path`,
     as a face."""

@@ -9,11 +9,11 @@ import typer
 
 from semblante.cli.audit import audit_command
 from semblante.cli.checks import (
+    check_not_among_pictures,
+    check_not_an_input,
+    check_not_part_of_dataset,
+    checked_picture_file,
     complain,
-    not_a_part,
-    not_among,
-    not_an_input,
-    picture_file,
 )
 from semblante.cli.language import localised
 from semblante.cli.options import LanguageOption
@@ -59,12 +59,12 @@ def inspect_command(
     from semblante.data.convert import faces_by_emotion
 
     if contact_sheet is not None:
-        contact_sheet = picture_file("--contact-sheet", contact_sheet)
-        not_an_input("--contact-sheet", contact_sheet, path, exclude)
-        not_among("--contact-sheet", contact_sheet, path)
+        contact_sheet = checked_picture_file("--contact-sheet", contact_sheet)
+        check_not_an_input("--contact-sheet", contact_sheet, path, exclude)
+        check_not_among_pictures("--contact-sheet", contact_sheet, path)
     dataset = Source(path, mapping, skip_bad, find_faces, exclude).read_kept()
     if contact_sheet is not None:
-        not_a_part("--contact-sheet", contact_sheet, path, dataset)
+        check_not_part_of_dataset("--contact-sheet", contact_sheet, path, dataset)
     form = form_of(path) or "table"
     faces = translated(f"{len(dataset):,} faces", lang)
     print(f"{path}: {translated(FORMS[form], lang)}, {faces}")
@@ -110,7 +110,7 @@ def convert_command(
     check_out(out)
     if not out.absolute().parent.is_dir():
         raise OptionError(f"OUT {out}: there is no folder {out.parent}")
-    not_an_input("OUT", out, path, exclude)
+    check_not_an_input("OUT", out, path, exclude)
     if path.is_dir() and lies_in(out, path) is not None:
         raise OptionError(f"OUT {out} lies in {path}, which is read: choose a place outside")
     dataset = Source(path, mapping, skip_bad, find_faces, exclude).read_kept()

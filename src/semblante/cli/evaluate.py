@@ -11,12 +11,12 @@ import typer
 from rich.console import Console
 
 from semblante.cli.checks import (
+    check_not_among_pictures,
+    check_not_an_input,
+    check_not_part_of_dataset,
+    check_output_file,
+    check_png_file,
     complain,
-    not_a_part,
-    not_among,
-    not_an_input,
-    output_file,
-    png_file,
     require,
     votes_beside,
 )
@@ -118,14 +118,14 @@ def evaluate_command(
     outputs = {option: path for option, path in written.items() if path is not None}
     models = [Path(one) for one in (model, against) if one is not None]
     for option, path in outputs.items():
-        not_an_input(option, path, data, votes, exclude, *models)
+        check_not_an_input(option, path, data, votes, exclude, *models)
         if option == "--answers":
             format_of(option, path, but=(Format.table, Format.json))
-            output_file(option, path)
+            check_output_file(option, path)
         else:
             require("plot", "drawing a picture", "matplotlib")
-            png_file(option, path)
-        not_among(option, path, data)
+            check_png_file(option, path)
+        check_not_among_pictures(option, path, data)
     if confusion and reliability and identity(confusion) == identity(reliability):
         raise OptionError(f"--confusion and --reliability are both {confusion}")
     if votes is not None and labels == "fer2013":
@@ -146,7 +146,7 @@ def evaluate_command(
     source = Source(data, mapping, skip_bad, find_faces, exclude)
     dataset = source.read()
     for option, path in outputs.items():
-        not_a_part(option, path, data, dataset)
+        check_not_part_of_dataset(option, path, data, dataset)
     if split is None:
         split = "PublicTest"
         if dataset.is_in("Training").all():

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from semblante.cli.checks import complain, detector_options, output_folder
+from semblante.cli.checks import check_output_folder, complain, detector_options
 from semblante.cli.inputs import Clip, Input, Unreadable, annotated_places, find_inputs
 from semblante.cli.options import (
     DetectorOption,
@@ -72,7 +72,7 @@ def explain_command(
         known = ", ".join(emotion_name(name, lang) for name in EMOTIONS)
         raise OptionError(f"unknown emotion {emotion!r}; known: {known}")
     if out is not None:
-        output_folder("--out", out)
+        check_output_folder("--out", out)
     found = find_inputs(paths, filter(None, [out]), videos=False)
     places = {} if out is None else annotated_places(found, out, "--out")
     analyzer = Analyzer(

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from semblante.cli.checks import not_an_input, output_file, require, votes_beside
+from semblante.cli.checks import check_not_an_input, check_output_file, require, votes_beside
 from semblante.cli.language import localised
 from semblante.cli.reading import Source
 from semblante.errors import DataError, OptionError
@@ -54,17 +54,17 @@ def export_command(
     few faces, more than chance explains).
     """
     require("train", "exporting", "torch", "safetensors", "onnx", "onnxscript")
-    output_file("--out", out)
+    check_output_file("--out", out)
     from semblante.train.run_folder import BEST, CHECKPOINT, CONFIG, LOG, read_config
 
-    kept = (BEST, CHECKPOINT, CONFIG, LOG)
-    not_an_input("--out", out, data, votes, *(run / name for run in run_dirs for name in kept))
+    kept = [run / name for run in run_dirs for name in (BEST, CHECKPOINT, CONFIG, LOG)]
+    check_not_an_input("--out", out, data, votes, *kept)
 
     from semblante.train.export import export
     from semblante.train.learning_curve import share_of_training
 
     config = read_config(run_dirs[0])
-    not_an_input("--out", out, Path(config.options.initial))
+    check_not_an_input("--out", out, Path(config.options.initial))
     if data is None and "path" not in config.source:  # of a run that Python began
         raise DataError(
             f"{run_dirs[0]} does not say where its dataset lies: give its place with --data"
@@ -78,13 +78,13 @@ def export_command(
         )
     ferplus = None
     if config.options.ferplus_weight > 0:
-        not_an_input("--out", out, votes_beside(source.path))
+        check_not_an_input("--out", out, votes_beside(source.path))
         dataset, ferplus = source.read_with_votes(votes)
     elif votes is not None:
         raise OptionError(f"--votes: exporting {run_dirs[0]} needs none of FER+'s votes")
     else:
         dataset = source.read_kept()
-    not_an_input("--out", out, source.path)
+    check_not_an_input("--out", out, source.path)
     share = config.source.get("share", 1)
     if share < 1:  # a run of `train --learning-curve`
         rows = share_of_training(dataset, share)

@@ -10,7 +10,13 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from semblante.cli.checks import complain, complain_of, output_file, output_folder, picture_file
+from semblante.cli.checks import (
+    check_output_file,
+    check_output_folder,
+    checked_picture_file,
+    complain,
+    complain_of,
+)
 from semblante.cli.formats import Format, format_of, write_tracks
 from semblante.cli.inputs import Clip, Input, Picture
 from semblante.errors import ImageError, VideoError
@@ -103,7 +109,7 @@ class ContactSheet(Overview):
     def __init__(self, path: Path, language: str, every_s: float | None = None) -> None:
         """`every_s`: between the frames of videos that are given. Raises `OptionError` where no
         picture can be written to `path`."""
-        super().__init__(picture_file(self.option, path))
+        super().__init__(checked_picture_file(self.option, path))
         self._language = language
         self._every_s = every_s
         self._tiles: list[Tile] = []
@@ -169,7 +175,7 @@ class Timelines(Overview):
 
     def __init__(self, folder: Path, language: str) -> None:
         """Raises `OptionError` where `folder` is none."""
-        output_folder(self.option, folder)
+        check_output_folder(self.option, folder)
         super().__init__(folder)
         self._language = language
         self._frames: list[Analysis] = []  # of the video at hand
@@ -212,7 +218,7 @@ class TrackTable(Overview):
 
     def __init__(self, path: Path) -> None:
         """Raises `OptionError` where no such table can be written to `path`."""
-        output_file(self.option, path)
+        check_output_file(self.option, path)
         super().__init__(path)
         self._format = format_of(self.option, path, but=[Format.table])
         self._summing = Summing()  # the video at hand

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, get_type_hints
 import typer
 from rich.console import Console
 
-from semblante.cli.checks import complain, not_among, output_folder, require
+from semblante.cli.checks import check_not_among_pictures, check_output_folder, complain, require
 from semblante.cli.language import chosen_language
 from semblante.cli.options import LanguageOption
 from semblante.cli.progress import RunProgress, titled
@@ -148,8 +148,8 @@ def train_command(
 
     first = is_first()
     console = Console(stderr=True, quiet=not first)
-    output_folder("--out", out)
-    not_among("--out", out, data)
+    check_output_folder("--out", out)
+    check_not_among_pictures("--out", out, data)
     source = Source(data, mapping, skip_bad, find_faces, exclude)
     ferplus = None
     if needs_votes:

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from semblante.cli.checks import detector_options, not_an_input, output_file
+from semblante.cli.checks import check_not_an_input, check_output_file, detector_options
 from semblante.cli.formats import WHOLE_FILES, Format, format_of, text_file, write_text
 from semblante.cli.options import (
     DetectorOption,
@@ -65,8 +65,8 @@ def watch_command(
     format = None
     if out is not None:
         format = format_of("--out", out, but=(*WHOLE_FILES, Format.table))
-        output_file("--out", out)
-        not_an_input("--out", out, Path(source), Path(model))
+        check_output_file("--out", out)
+        check_not_an_input("--out", out, Path(source), Path(model))
     camera = int(source) if source.isdecimal() else None
     if camera is None and not is_address(source) and not Path(source).exists():
         raise OptionError(
