@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from semblante import load_fer2013
-from semblante.cli.checks import votes_beside
+from semblante.cli.reading import votes_beside
 from semblante.data import SPLITS, Dataset
 from semblante.data.ferplus import VOTES, FerPlus, load_ferplus
 from semblante.emotions import EMOTIONS

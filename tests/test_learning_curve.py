@@ -15,8 +15,7 @@ pytest.importorskip("torch")
 
 from conftest import pattern_dataset
 from program import semblante
-from semblante.cli.checks import votes_beside
-from semblante.cli.reading import Source
+from semblante.cli.reading import Source, votes_beside
 from semblante.data import Dataset, load_dataset
 from semblante.train import learning_curve as module
 from semblante.train.learning_curve import (

@@ -21,10 +21,16 @@ from semblante.cli.checks import (
     check_output_folder,
     complain,
     require,
-    votes_beside,
 )
 from semblante.cli.options import LanguageOption
-from semblante.cli.reading import DataPath, FindFacesOption, MapOption, SkipBadOption, Source
+from semblante.cli.reading import (
+    DataPath,
+    FindFacesOption,
+    MapOption,
+    SkipBadOption,
+    Source,
+    votes_beside,
+)
 from semblante.cli.tables import print_table
 from semblante.data import Dataset
 from semblante.emotions import EMOTIONS, emotion_name

@@ -104,12 +104,6 @@ def check_not_among_pictures(option: str, path: Path, data: Path) -> None:
         )
 
 
-def votes_beside(data: Path) -> Path:
-    """Where FER+'s votes are looked for: in the folder that holds `data`, be it `.` or `..`."""
-    folder = data.absolute().parent if data.name not in ("", "..") else data.resolve().parent
-    return folder / "fer2013new.csv"
-
-
 def complain(reason: str) -> None:
     """One line on stderr, in the language of who reads it; `printable` whatever a file's name
     holds."""

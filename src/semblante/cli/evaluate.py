@@ -18,7 +18,6 @@ from semblante.cli.checks import (
     check_png_file,
     complain,
     require,
-    votes_beside,
 )
 from semblante.cli.formats import Format, format_of, write_answers
 from semblante.cli.options import (
@@ -36,6 +35,7 @@ from semblante.cli.reading import (
     MapOption,
     SkipBadOption,
     Source,
+    votes_beside,
 )
 from semblante.cli.tables import new_table, print_table
 from semblante.errors import OptionError

@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from semblante.cli.checks import check_not_an_input, check_output_file, require, votes_beside
+from semblante.cli.checks import check_not_an_input, check_output_file, require
 from semblante.cli.language import localised
-from semblante.cli.reading import Source
+from semblante.cli.reading import Source, votes_beside
 from semblante.errors import DataError, OptionError
 
 Precision = Literal["fp32", "fp16", "int8"]  # `train.precision.PRECISIONS`

@@ -99,31 +99,27 @@ class Journal:
 
     def _read(self, head: dict[str, Any]) -> int:
         """Where the last input that was done ends in the file."""
-        end = place = 0
-        for line in self._lines():
+        lines = self._lines()
+        first = next(lines, b"")
+        found_head = _entry(first)
+        if found_head is None:
+            if not _line(head).startswith(first):  # it would if it was cut off while it was written
+                raise OptionError(
+                    f"--resume: {self.path} is not what an unfinished run has found: "
+                    "expected its notes, found another file"
+                )
+            return 0
+        if found_head != head:
+            raise OptionError(
+                f"--resume: {self.path} is of other inputs or settings: give the same, or delete it"
+            )
+        end = place = len(first)
+        for line in lines:
             place += len(line)
-            first = place == len(line)
-            try:
-                entry = json.loads(line) if line.endswith(b"\n") else None
-            except (ValueError, RecursionError):
-                entry = None
-            if not first and not (isinstance(entry, dict) and entry.keys() >= _KEYS):
-                entry = None
-            if entry is None:  # cut off while it was written
-                if first and not _line(head).startswith(line):
-                    raise OptionError(
-                        f"--resume: {self.path} is not what an unfinished run has found: "
-                        "expected its notes, found another file"
-                    )
-                break
-            if first:
-                if entry != head:
-                    raise OptionError(
-                        f"--resume: {self.path} is of other inputs or settings: give the same, "
-                        "or delete it"
-                    )
-                end = place
-            elif entry["ended"]:
+            entry = _entry(line)
+            if not (isinstance(entry, dict) and entry.keys() >= _KEYS):
+                break  # cut off while it was written
+            if entry["ended"]:
                 end, self.next_input = place, entry["input"] + 1
         return end
 
@@ -162,3 +158,11 @@ def _alone(path: Path) -> IO[bytes]:
 
 def _line(entry: dict[str, Any]) -> bytes:
     return json.dumps(entry).encode() + b"\n"
+
+
+def _entry(line: bytes) -> Any:
+    """What `_line` wrote; None where it is something else, or a part of it."""
+    try:
+        return json.loads(line) if line.endswith(b"\n") else None
+    except (ValueError, RecursionError):
+        return None

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from semblante.cli.checks import complain, votes_beside
+from semblante.cli.checks import complain
 from semblante.cli.language import localised
 from semblante.data import Dataset, load_dataset
 from semblante.errors import DataError, ModelError, OptionError
@@ -161,6 +161,12 @@ class Source:
             )
         except (AttributeError, KeyError, TypeError):
             raise ModelError(f"not the notes of how a dataset was read: {dict(values)}") from None
+
+
+def votes_beside(data: Path) -> Path:
+    """Where FER+'s votes are looked for: in the folder that holds `data`, be it `.` or `..`."""
+    folder = data.absolute().parent if data.name not in ("", "..") else data.resolve().parent
+    return folder / "fer2013new.csv"
 
 
 def _label_map(texts: list[str]) -> dict[str, str]:
