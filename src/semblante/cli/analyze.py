@@ -195,7 +195,7 @@ def analyze_command(
     places = annotated_places(inputs, annotate) if annotate is not None else {}
     _check_apart(*files.values(), *places.values())
     if plots is not None:
-        plots.keep_off([*paths_read, *places.values(), *files.values()])
+        plots.avoid([*paths_read, *places.values(), *files.values()])
     analyzer = Analyzer(
         model, detector=detector, **asked, threads=threads, steps=steps, early_exit=early_exit,
         tta=tta, head=head,
@@ -276,7 +276,9 @@ def _as_they_come(work: Work, format: Format, overviews: Overviews, file: IO[str
         nonlocal failed
         for result in work.results():
             if result.analysis is not None:
-                failed += _complained(result.analysis)
+                if result.analysis.error is not None:
+                    complain(result.analysis.error)
+                    failed += 1
                 overviews.add(result.input, result.analysis)
                 yield result.input, result.analysis
             tell(result)
@@ -289,7 +291,7 @@ def _as_they_come(work: Work, format: Format, overviews: Overviews, file: IO[str
             else:
                 write_text(found(tell), file, format, work.lang)
     except BaseException:
-        overviews.lost()
+        overviews.complain_of_unwritten()
         raise
     finally:  # the bar is gone; what there is is shown when it was interrupted, too
         if format is Format.table:
@@ -335,8 +337,8 @@ def _to_file(work: Work, format: Format, out: Path, journal: Journal, overviews:
         with _progress(work, first=first) as tell:
             for result in work.results(first):
                 journal.add(result.input, result.analysis, ended=result.ended)
-                if result.analysis is not None:
-                    _complained(result.analysis)
+                if result.analysis is not None and result.analysis.error is not None:
+                    complain(result.analysis.error)
                 tell(result)
         write_atomically(
             out, lambda beside: write_results(journal.found(), beside, format, work.lang)
@@ -361,10 +363,3 @@ def _to_file(work: Work, format: Format, out: Path, journal: Journal, overviews:
         if not done:
             complain(f"the same command with --resume goes on with {journal.path}")
     return failed
-
-
-def _complained(analysis: Analysis) -> bool:
-    """Say what could not be read; returns whether it is so."""
-    if analysis.error is not None:
-        complain(analysis.error)
-    return analysis.error is not None

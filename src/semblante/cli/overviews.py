@@ -79,7 +79,7 @@ class Overviews:
         for one in self._each:
             self._try(one.write)
 
-    def lost(self) -> None:
+    def complain_of_unwritten(self) -> None:
         """Say what an interruption leaves unwritten."""
         for one in self._each:
             if one.at_the_end:
@@ -182,7 +182,7 @@ class Timelines(Overview):
         self._seen = False
         self._taken: set[Hashable] = set()
 
-    def keep_off(self, others: Iterable[Path]) -> None:
+    def avoid(self, others: Iterable[Path]) -> None:
         """None is to replace one of these: what is read or written besides."""
         self._taken |= {name for path in others for name in _known_as(path)}
 
