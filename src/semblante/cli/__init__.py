@@ -1,4 +1,4 @@
-"""The command line: thin commands, a file a group."""
+"""The command line: one file for each command or group of commands."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import sys
 
 
 def main() -> None:
-    """The `semblante` program; see `app.main`.
+    """Run the `semblante` program; see `app.main`.
 
-    The commands are imported inside, which takes a part of a second: Ctrl-C during that must exit
-    with 130 as well. (While semblante itself is imported, before this, nobody can catch it.)
+    The commands are imported in here, since that takes a fraction of a second during which Ctrl-C
+    must exit with 130 as well. (Nothing can catch Ctrl-C before that, while the package `semblante`
+    itself is imported.)
     """
     try:
         from semblante.cli import app

@@ -62,12 +62,13 @@ from semblante.translation import translated
 from semblante.wording import clock
 
 PictureTta = Literal["none", "flip"]  # `pipeline.TTA`
-# Opened by its second name, a file that a shell has redirected output to would be cut off.
+# Both mean "write to sys.stdout". To open /dev/stdout would truncate a file that the shell has
+# redirected the output to.
 _STANDARD_OUTPUT: Final = (Path("-"), Path("/dev/stdout"))
 
 
 def analyze_command(
-    # readable=False: whether a file can be read is found out with the others, one by one.
+    # readable=False: not Typer but `analyze` reports files that cannot be read, each by itself.
     paths: Annotated[
         list[Path],
         typer.Argument(
@@ -241,7 +242,7 @@ def _format_of(out: Path) -> Format:
 
 
 def _seconds(text: str) -> float:
-    """`0.5s`, `0,5s`, `200ms` or `2`."""
+    """Return the seconds that `text` stands for: `0.5s`, `0,5s`, `200ms` or `2`."""
     for unit, factor in (("ms", 0.001), ("s", 1.0), ("", 1.0)):
         if text.endswith(unit):
             try:
@@ -267,10 +268,10 @@ def _check_apart(*written: Path) -> None:
 
 
 def _as_they_come(work: Work, format: Format, overviews: Overviews, file: IO[str]) -> int:
-    """Results, each as soon as it is there (a table when all are); returns how many inputs could
-    not be read."""
+    """Write each result to `file` as soon as it is known (a table only when all are); return how
+    many inputs could not be read."""
     failed = 0
-    kept: list[tuple[int, Analysis]] = []  # where it becomes a table
+    kept: list[tuple[int, Analysis]] = []  # only for a table
 
     def found(tell: Callable[[Result], None]) -> Iterator[tuple[int, Analysis]]:
         nonlocal failed
@@ -284,7 +285,7 @@ def _as_they_come(work: Work, format: Format, overviews: Overviews, file: IO[str
             tell(result)
 
     try:
-        # A bar among lines that appear would tear them apart.
+        # A progress bar would mix with lines that are printed to the same terminal.
         with _progress(work, shown=format is Format.table or not file.isatty()) as tell:
             if format is Format.table:
                 kept.extend(found(tell))
@@ -293,7 +294,7 @@ def _as_they_come(work: Work, format: Format, overviews: Overviews, file: IO[str
     except BaseException:
         overviews.complain_of_unwritten()
         raise
-    finally:  # the bar is gone; what there is is shown when it was interrupted, too
+    finally:  # the bar is gone by now; after an interruption, too, the results so far are shown
         if format is Format.table:
             write_table(kept, file, work.lang)
     overviews.write()
@@ -304,8 +305,9 @@ def _as_they_come(work: Work, format: Format, overviews: Overviews, file: IO[str
 def _progress(
     work: Work, *, first: int = 0, shown: bool = True
 ) -> Iterator[Callable[[Result], None]]:
-    """A bar on the terminal, if that is one: how many inputs are done, and how fast, or how far the
-    video at hand is. It is to be told of every result."""
+    """Show a progress bar if stderr is a terminal: how many inputs are done, and how fast, or the
+    time reached in the current video. Yields a function to call with every result; `first` inputs
+    are done already."""
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
@@ -330,8 +332,9 @@ def _progress(
 
 
 def _to_file(work: Work, format: Format, out: Path, journal: Journal, overviews: Overviews) -> int:
-    """Results into a journal, then all of them into the file; returns how many failed."""
-    done = False  # the results and the pages that are made of them
+    """Collect the results in the journal, then write all of them to `out`; return how many inputs
+    failed."""
+    done = False  # whether `out` and all overviews have been written
     first = journal.next_input
     try:
         with _progress(work, first=first) as tell:
@@ -350,12 +353,12 @@ def _to_file(work: Work, format: Format, out: Path, journal: Journal, overviews:
             overviews.add(number, analysis)
         overviews.write()
         done = not overviews.failed
-        if sys.stderr.isatty():  # where the bar was
+        if sys.stderr.isatty():  # in place of the progress bar
             complain(
                 f"{out}: inputs {len(work.inputs):,}; faces {faces:,}, in {showing:,} of their "
                 f"pictures and frames; not read {failed:,}"
             )
-    except PermissionError as error:  # on Windows, of a table that is open in Excel
+    except PermissionError as error:  # on Windows, when the table is open in Excel
         complain(f"{error.filename or out}: is it open in another program?")
         raise
     finally:

@@ -34,7 +34,7 @@ from semblante.cli.train import train_command
 from semblante.cli.watch import watch_command
 from semblante.errors import OptionError, SemblanteError
 
-# Options that say themselves what is wrong with nothing.
+# Options that report an empty value themselves.
 _MAY_BE_EMPTY: Final = ("--token", "--map", "--origin")
 
 app = typer.Typer(
@@ -75,8 +75,8 @@ def _root(
 
 
 def _refuse_empty(arguments: Sequence[str]) -> None:
-    """Raise `OptionError` for an argument without a letter: a path of none is the folder one is in,
-    and nobody who has forgotten to set a variable means that."""
+    """Raise `OptionError` for an empty argument, which usually comes from a shell variable that is
+    not set. (As a path it would mean the current folder.)"""
     before = ""
     for argument in arguments:
         option, equals, value = argument.partition("=")
@@ -100,27 +100,27 @@ def _is_somewhere() -> bool:
 
 
 def _end_unheard() -> NoReturn:
-    """Where the reader of our output, `head` say, has seen enough."""
+    """Exit with 1 after the reader of our output, such as `head`, has closed the pipe."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(1)
 
 
 def main() -> None:
     """Exit codes: 0 done, 1 failed or partly failed, 2 wrong usage, 130 interrupted."""
-    # A closed stream is None here; what is written to it goes nowhere.
+    # A stream that was closed before the start is None: discard what is written to it.
     sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
     sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
-        # A file name need not be text: show its odd bytes escaped instead of failing on them.
+        # A file name may hold bytes that are no text: print them escaped instead of failing.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-            # On Windows a file or a pipe would get the alphabet of the country.
+            # On Windows a file or a pipe would get the country's code page.
             if os.name == "nt" and not stream.isatty() and "PYTHONIOENCODING" not in os.environ:
                 stream.reconfigure(encoding="utf-8")
-    # Pillow logs what it finds odd in a file, and warns; what matters of it is in our messages.
+    # Silence what Pillow logs and warns of odd files: our messages say what matters.
     warnings.filterwarnings("ignore", module="PIL")
     logging.getLogger("PIL").addHandler(logging.NullHandler())
-    # Where nothing else is asked for, as the default of every `--lang`.
+    # Every `--lang` takes its default from this variable.
     os.environ["SEMBLANTE_LANG"] = default_language()
     try:
         _refuse_empty(sys.argv[1:])
@@ -137,7 +137,7 @@ def main() -> None:
         _end_unheard()
     except OSError as error:
         if os.name == "nt" and error.errno == errno.EINVAL and not error.filename:
-            _end_unheard()  # as Windows says it
+            _end_unheard()  # how Windows reports a closed pipe
         if not error.filename and not _is_somewhere():
             complain("the current folder does not exist any more")
             sys.exit(1)

@@ -1,4 +1,4 @@
-"""What is checked before a command starts to work, and how it says what is wrong."""
+"""Checks that a command makes before it starts to work, and how it reports problems."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def require(extra: str, what: str, *packages: str) -> None:
 
 
 def check_output_file(option: str, path: Path) -> None:
-    """Raise `OptionError` unless `path` can be the name of a file: long work may come first."""
+    """Raise `OptionError` if `path` is a folder, or its parent is none: to be called before long
+    work, whose results could not be written."""
     if path.is_dir():
         raise OptionError(f"{option} {path}: expected a file's name, found a folder")
     if not path.absolute().parent.is_dir():
@@ -30,21 +31,21 @@ def check_output_file(option: str, path: Path) -> None:
 
 
 def check_output_folder(option: str, path: Path) -> None:
-    """Raise `OptionError` where `path` is something else than a folder."""
+    """Raise `OptionError` if `path` exists and is not a folder."""
     if path.exists() and not path.is_dir():
         raise OptionError(f"{option} {path}: expected a folder, found a file")
 
 
 def check_png_file(option: str, path: Path) -> None:
-    """As `check_output_file`, for a file that is a PNG whatever its name says."""
+    """As `check_output_file`; also raise `OptionError` unless the name ends in .png."""
     check_output_file(option, path)
     if path.suffix.lower() != ".png":
         raise OptionError(f"{option} {path}: expected a name that ends in .png")
 
 
 def checked_picture_file(option: str, path: Path) -> Path:
-    """As `check_output_file`; returns where the picture is to be written: a name without an ending
-    gets .png. Raises `OptionError` for that of another format."""
+    """As `check_output_file`; return the path to write the picture to: `path`, with .png added if
+    it has no ending. Raises `OptionError` for the ending of another format."""
     check_output_file(option, path)
     written = saved_name(path)
     if written != path:
@@ -57,8 +58,8 @@ def checked_picture_file(option: str, path: Path) -> Path:
 def detector_options(
     detector: str, min_face: int | None, min_score: float | None
 ) -> dict[str, Any]:
-    """What is asked of a detector, as `Analyzer` takes it; raises `OptionError` where that is of no
-    use to it."""
+    """The detector's options as keyword arguments of `Analyzer`; raises `OptionError` if one is
+    given although no detector is used."""
     asked = {"min_face": min_face, "min_score": min_score}
     given = [name for name, value in asked.items() if value is not None]
     if given and detector == "none":
@@ -68,7 +69,7 @@ def detector_options(
 
 
 def check_not_an_input(option: str, path: Path, *inputs: Path | None) -> None:
-    """Raise `OptionError` where writing `path` would replace one of the files that are read."""
+    """Raise `OptionError` if writing `path` would overwrite one of `inputs`, which are read."""
     for read in inputs:
         try:
             same = read is not None and path.samefile(read)
@@ -79,8 +80,8 @@ def check_not_an_input(option: str, path: Path, *inputs: Path | None) -> None:
 
 
 def check_not_part_of_dataset(option: str, path: Path, data: Path, dataset: Dataset) -> None:
-    """Raise `OptionError` where writing `path` would replace something that `dataset` was read from
-    in the folder `data`, or beside the list `data`: one of its pictures, or a table."""
+    """Raise `OptionError` if writing `path` would overwrite a file that `dataset` was read from: a
+    picture or a table in the folder `data`, or a picture that the list `data` names."""
     folder = data if data.is_dir() else data.absolute().parent
     if not path.is_file() or lies_in(path, folder) is None:
         return
@@ -91,9 +92,8 @@ def check_not_part_of_dataset(option: str, path: Path, data: Path, dataset: Data
 
 
 def check_not_among_pictures(option: str, path: Path, data: Path) -> None:
-    """Raise `OptionError` where `path` lies in `data`, a folder of pictures named after their
-    class: the next command would read a picture that is written there, or into the folder `path`,
-    as a face."""
+    """Raise `OptionError` if `path` lies in `data` and `data` holds a folder of pictures for each
+    class: the next command would read pictures written to `path`, or into it, as faces."""
     below = lies_in(path, data) if data.is_dir() else None
     if below is None or is_hidden(str(below)):
         return
@@ -105,13 +105,13 @@ def check_not_among_pictures(option: str, path: Path, data: Path) -> None:
 
 
 def complain(reason: str) -> None:
-    """One line on stderr, in the language of who reads it; `printable` whatever a file's name
-    holds."""
+    """Print one line to stderr, in the user's language; whatever a file's name holds, it is made
+    `printable`."""
     print(f"semblante: {localised(printable(reason))}", file=sys.stderr)
 
 
 def complain_of(error: Exception) -> None:
-    """As `complain`; what the system refused is said of the file that it was refused for."""
+    """As `complain`; of an error of the operating system, also name the file."""
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
         complain(f"{place}{error.strerror or error}")

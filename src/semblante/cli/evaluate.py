@@ -171,8 +171,8 @@ def evaluate_command(
             if difference is not None:
                 print(translated(_difference(difference, str(against)), lang))
             _print_tables(evaluation, lang)
-    finally:  # what has taken its time is on the screen before a file cannot be written, and in the
-        # files where nobody reads to the end of what is printed
+    finally:  # Figures are printed before a file may fail to be written; and files are written even
+        # if printing fails, as with a closed pipe: measuring took long.
         if answers is not None:
             names = None if dataset.names is None else dataset.names.tolist()
             form = format_of("--answers", answers)
@@ -184,7 +184,7 @@ def evaluate_command(
 
 
 def _print_tables(evaluation: Evaluation, lang: str) -> None:
-    """How often the surer answers are right, and each emotion's figures."""
+    """Print how often the more confident answers are right, and the figures of each emotion."""
     from semblante.plots import class_name
 
     headings = ("probability at least", "of the faces", "right", "leak-free")
@@ -201,7 +201,7 @@ def _print_tables(evaluation: Evaluation, lang: str) -> None:
 
 
 def _figures(found: Evaluation) -> Iterator[str]:
-    """All but the tables, a line each."""
+    """Lines with all figures that are not in the tables."""
     low, high = found.accuracy_ci95
     yield (
         f"{found.model} on {found.split}, n={found.n}, test-time views: {found.tta}, labels: "

@@ -80,7 +80,7 @@ def explain_command(
     )
     table = new_table("picture", "face", "emotion", *HIDDEN.values(), language=lang)
     failed = False
-    stdout = sys.stdout  # where the status is on a terminal, it sends what is printed there
+    stdout = sys.stdout  # on a terminal the status redirects sys.stdout to itself
     try:
         with Console(stderr=True).status(translated("explaining", lang)):
             for path, explanations, error in _explained(analyzer, found, places, asked, lang):
@@ -94,7 +94,7 @@ def explain_command(
                 else:
                     for row in _rows(path, explanations, asked, lang, read=error is None):
                         table.add_row(*row)
-    finally:  # what there is is shown when it was interrupted, too
+    finally:  # after an interruption, too, the results so far are shown
         if format == "table" and table.row_count:
             print_table(table)
     if failed:
@@ -108,7 +108,8 @@ def _explained(
     emotion: str | None,
     lang: Language,
 ) -> Iterator[tuple[Path, list[Explanation], str | None]]:
-    """Each input, its faces, and what went wrong with it; pages are written on the way."""
+    """Yield for each input its path, its faces explained, and an error or None; the page of each
+    input in `places` is written before."""
     for number, item in enumerate(found):
         explanations: list[Explanation] = []
         error = None
@@ -133,8 +134,9 @@ def _rows(
     *,
     read: bool,
 ) -> Iterator[tuple[str, ...]]:
-    """A line a face: what it shows, and what it shows without each part; of the emotion that was
-    asked for, or of the likeliest."""
+    """Rows of the table, one for each face: the probability of the emotion `asked` for, or of the
+    likeliest one, and the same with each part of the face hidden. `read`: whether the picture could
+    be read."""
     for number, explained in enumerate(explanations, start=1):
         shown = guess(explained.face.probabilities, lang, asked)
         without = (guess(explained.without[part], lang, asked) for part in PARTS)

@@ -1,4 +1,4 @@
-"""Results as JSON lines, as CSV, as Parquet, as a workbook, and as a table for people."""
+"""Write results as JSON lines, CSV, Parquet, an Excel workbook, or a table for people."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 class Format(StrEnum):
-    """How results are written."""
+    """File formats of results."""
 
     table = "table"
     json = "json"
@@ -47,7 +47,7 @@ class Format(StrEnum):
     xlsx = "xlsx"
 
 
-# Those that cannot be written piece by piece, as results come.
+# Formats that cannot be written piece by piece, as results come.
 WHOLE_FILES: Final = (Format.parquet, Format.xlsx)
 _FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
 _BY_SUFFIX: Final = {
@@ -59,12 +59,12 @@ _BY_SUFFIX: Final = {
     ".txt": Format.table,
     ".xlsx": Format.xlsx,
 }
-_MOST_ROWS: Final = 1_048_576  # of a sheet, by Excel's own limits
+_MOST_ROWS: Final = 1_048_576  # of an Excel sheet
 
 
 def format_of(option: str, path: Path, *, but: Collection[Format] = ()) -> Format:
-    """What a file's name asks for by its ending. Raises `OptionError` where that says nothing, or
-    asks for what cannot be written: `but`, or Parquet without its extra."""
+    """The format that the ending of a file's name stands for. Raises `OptionError` for an unknown
+    ending or one of the formats `but`, `MissingExtraError` for Parquet without its extra."""
     known = {suffix: format for suffix, format in _BY_SUFFIX.items() if format not in but}
     found = known.get(path.suffix.lower())
     if found is None:
@@ -74,7 +74,7 @@ def format_of(option: str, path: Path, *, but: Collection[Format] = ()) -> Forma
 
 
 def check_format(format: Format) -> None:
-    """Raise `MissingExtraError` where what it needs is not installed."""
+    """Raise `MissingExtraError` if packages that `format` needs are not installed."""
     if format is Format.parquet:
         require("parquet", "writing Parquet", "pyarrow")
 
@@ -82,7 +82,7 @@ def check_format(format: Format) -> None:
 def write_results(
     found: Iterable[tuple[int, Analysis]], path: Path, format: Format, language: str
 ) -> None:
-    """Each `Analysis`, with the number of its input, to a new file in any format."""
+    """Write a new file in any format. `found`: each `Analysis` with the number of its input."""
     if format in WHOLE_FILES:
         write_rows(COLUMNS, (face_rows(analysis) for _, analysis in found), path, format)
         return
@@ -93,7 +93,8 @@ def write_results(
 def write_text(
     found: Iterable[tuple[int, Analysis]], file: IO[str], format: Format, language: str
 ) -> None:
-    """Each `Analysis`, with the number of its input, in any format but `WHOLE_FILES`."""
+    """Write to an open file, in any format except `WHOLE_FILES`. `found`: each `Analysis` with the
+    number of its input."""
     if format is Format.table:
         write_table(found, file, language)
         return
@@ -115,7 +116,7 @@ def write_table(found: Iterable[tuple[int, Analysis]], file: IO[str], language: 
         summing, broken = Summing(), ""
         for _, analysis in group:
             path = printable(analysis.path or "")
-            # What was read may have an error as well: that of its annotated copy.
+            # An input that was read has an error, too, if its annotated copy was not written.
             if analysis.error is not None and analysis.width is None:
                 broken = "incomplete" if summing.frames else "not read"
             elif analysis.error is not None and summing.frames:
@@ -147,7 +148,7 @@ def _guesses(probabilities: Mapping[str, float], language: str) -> tuple[str, ..
 
 
 def write_tracks(summaries: Iterable[VideoSummary], path: Path, format: Format) -> None:
-    """A row for each track, or JSON with a line for each video."""
+    """Write a row for each track, or JSON with a line for each video."""
     if format is not Format.json:
         write_rows(TRACK_COLUMNS, map(track_rows, summaries), path, format)
         return
@@ -158,14 +159,14 @@ def write_tracks(summaries: Iterable[VideoSummary], path: Path, format: Format) 
 def write_answers(
     found: Evaluation, names: Sequence[str] | None, path: Path, format: Format
 ) -> None:
-    """A row for each face: see `answer_rows`."""
+    """Write a row for each face: see `answer_rows`."""
     write_rows((*ANSWER_COLUMNS, *found.classes), [answer_rows(found, names)], path, format)
 
 
 def write_rows(
     columns: Sequence[str], groups: Iterable[Iterable[Row]], path: Path, format: Format
 ) -> None:
-    """All rows to a new file: as CSV, or with their types in one of `WHOLE_FILES`."""
+    """Write all rows to a new file: as CSV, or with their types in one of `WHOLE_FILES`."""
     if format is Format.parquet:
         _write_parquet(columns, itertools.chain.from_iterable(groups), path)
     elif format is Format.xlsx:
@@ -176,10 +177,10 @@ def write_rows(
 
 
 def write_csv(columns: Sequence[str], groups: Iterable[Iterable[Row]], file: IO[str]) -> None:
-    """Each group of rows as soon as it is known.
+    """Write each group of rows as soon as it is known.
 
-    A name that a spreadsheet would take for a formula, and compute, is written as `./name`, which
-    is the same file; another text with an apostrophe before it.
+    A file name that a spreadsheet would take for a formula, and compute, is written as `./name`,
+    which is the same file; any other such text gets an apostrophe before it.
     """
 
     def shown(column: str, cell: Any) -> Any:
@@ -187,8 +188,8 @@ def write_csv(columns: Sequence[str], groups: Iterable[Iterable[Row]], file: IO[
             return cell
         return f"./{cell}" if column in ("path", "name") else f"'{cell}"
 
-    # Python 3.11 quotes a carriage return, which a file's name may hold, only where rows end in
-    # one: so they do here, and `_UnixLines` leaves the "\n".
+    # Python 3.11 quotes a carriage return, which a file's name may hold, only if the line
+    # terminator contains one: so it does here, and `_UnixLines` turns it into "\n".
     rows = csv.writer(_UnixLines(file), lineterminator="\r\n")
     rows.writerow(columns)
     for group in groups:
@@ -197,19 +198,19 @@ def write_csv(columns: Sequence[str], groups: Iterable[Iterable[Row]], file: IO[
 
 
 def write_json_lines(found: Iterable[Analysis | VideoSummary], file: IO[str]) -> None:
-    """One object a line, as soon as it is known; plain ASCII, whatever the file names hold."""
+    """Write one object a line, as soon as it is known; in ASCII, whatever the file names hold."""
     for one in found:
         file.write(json.dumps(one.to_dict()) + "\n")
         file.flush()
 
 
 def text_file(path: Path) -> IO[str]:
-    """A new one, to which names can be written that are not UTF-8."""
+    """Open a new text file; file names that are not valid UTF-8 are written with escapes."""
     return path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
 
 
 class _UnixLines:
-    """A file for rows that end in "\\r\\n": it gets them with "\\n" instead."""
+    """Wraps a text file: rows that end in "\\r\\n" are written to it with "\\n" instead."""
 
     def __init__(self, file: IO[str]) -> None:
         self._file = file
@@ -237,12 +238,12 @@ def _write_parquet(columns: Sequence[str], rows: Iterator[Row], path: Path) -> N
 
 
 def _write_workbook(columns: Sequence[str], rows: Iterator[Row], path: Path) -> None:
-    """For Excel and its relatives, which read a CSV as their country writes numbers; here a number
-    is a number and a text is a text, whatever it begins with."""
+    """Write for Excel and similar programs, which read a CSV by their country's number format; here
+    a number is a number and a text is a text, whatever it begins with."""
     from xlsxwriter import Workbook
     from xlsxwriter.exceptions import FileCreateError
 
-    # What is kept until the end must fit where the file must, not where the system keeps such.
+    # Temporary files beside the output: the system's temporary folder may be too small for them.
     beside = tempfile.TemporaryDirectory(
         dir=path.parent, prefix=".semblante-", ignore_cleanup_errors=True
     )
@@ -267,10 +268,10 @@ def _write_workbook(columns: Sequence[str], rows: Iterator[Row], path: Path) -> 
                 break
         try:
             book.close()
-        except FileCreateError as error:  # what the system said is in it
+        except FileCreateError as error:  # it wraps the OSError
             raise error.args[0] from None
 
 
 def _in_unicode(value: Any) -> Any:
-    """A file name need not be, which these files' texts must: as in the CSV."""
+    """Escape what is not valid Unicode, as a file name may hold: as in the CSV."""
     return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""Which pictures and videos a command works on, and where their annotated copies go."""
+"""Find the pictures and videos to work on, and the places of their annotated copies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Picture:
     """A picture to read."""
 
     path: Path
-    below: Path  # its place below the folder that was named, or just its name
+    below: Path  # path relative to the folder that the user named, or just the file's name
 
 
 @dataclass(frozen=True)
@@ -34,31 +34,31 @@ class Clip:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """Something named by the user, or found, that holds no picture for us."""
+    """A path, named by the user or found in a folder, that cannot be read; and why."""
 
     path: Path
     error: str
 
 
 Input = Picture | Clip | Unreadable
-_ADDRESSES: Final = ("http:", "https:", "ftp:", "file:")  # how they begin
+_ADDRESSES: Final = ("http:", "https:", "ftp:", "file:")  # how web addresses begin
 
 
 def find_inputs(
     paths: Iterable[Path], own: Iterable[Path] = (), *, videos: bool = True
 ) -> list[Input]:
-    """All pictures and videos that `paths` stand for, in their order.
+    """Find all pictures and videos that `paths` name, in their order.
 
-    A file named by the user is tried whatever its name; where its suffix does not say so, its
-    content tells whether it is a video. In folders, with their sub-folders, files are chosen by
-    their suffix and sorted by name. Hidden ones are left out, and what lies in hidden sub-folders
-    (thumbnails, a bin); so is what this program has written: folders among `own`, copies and plots
-    of any earlier run, by their mark, and what a killed one left half done. Without `videos` those
-    in folders are left out as well. What is named twice is there once.
+    A file that the user named is tried whatever its name; if its suffix does not tell whether it is
+    a video, its content does. In folders and their sub-folders, files are chosen by their suffix
+    and sorted by name. Left out are hidden files and those in hidden sub-folders (thumbnails, a
+    bin), and what this program has written: folders in `own`, copies and plots of any earlier run,
+    which carry a mark, and unfinished files of a killed run. With `videos=False`, videos in folders
+    are left out as well. A file that is named twice is returned once.
     """
     written = list(own)
     folder = cache(os.path.realpath)
-    # A link counts by its own name: who links to a picture means one more.
+    # Keyed by the real folder and the file's own name: a link to a picture is an input of its own.
     found: dict[tuple[str, str], Input] = {}
     for path in paths:
         for item in _found(path, written, videos):
@@ -75,7 +75,7 @@ def _found(path: Path, own: Sequence[Path], videos: bool) -> Iterator[Input]:
     known = SUFFIXES | video.SUFFIXES if videos else SUFFIXES
 
     def made_by_us(file: Path) -> bool:
-        """A copy or a plot. (Of a pipe the beginning would be waited for.)"""
+        """Whether the file is a copy or a plot of ours. (Reading a pipe could wait for ever.)"""
         if not os.path.isfile(file):  # noqa: PTH113
             return False
         return video_writer.is_own(file) if file.suffix.lower() in video.SUFFIXES else is_own(file)
@@ -114,24 +114,24 @@ def _named(path: Path, below: Path) -> Input:
         return Clip(path, below)
     if path.stat().st_size:
         return Unreadable(path, f"{path}: neither a picture nor a video in a known format")
-    return Picture(path, below)  # which says that it is empty
+    return Picture(path, below)  # reading it reports that it is empty
 
 
 def annotated_places(
     found: Sequence[Input], folder: Path, option: str = "--annotate"
 ) -> dict[int, Path]:
-    """For the position of each input in `found`, where its annotated copy is to be written.
+    """Map the position of each input in `found` to the path of its annotated copy.
 
-    The copies lie as the pictures lay in their folders; of two with one name the one that had it
-    keeps it, else the first; the other is called with the ending that it had, or NAME-2. Raises
-    `OptionError` where a copy would overwrite one of the pictures.
+    Copies keep the sub-folders of their originals. If two copies would get the same name, the input
+    that has this name already keeps it, else the first; the other keeps its ending within the name
+    (`a.mov.mp4`) or is called NAME-2. Raises `OptionError` if a copy would overwrite an input.
     """
     originals = {identity(item.path) for item in found if not isinstance(item, Unreadable)}
     items = [(k, item) for k, item in enumerate(found) if not isinstance(item, Unreadable)]
-    # Stable: first those that keep their whole name. A copy of `a.avi` is called `a.mp4`.
+    # A stable sort: inputs whose copy keeps the whole name first. A copy of `a.avi` is `a.mp4`.
     items.sort(key=lambda one: _copy_name(one[1], one[1].below) != one[1].below)
     places: dict[int, Path] = {}
-    taken: dict[str, int] = {}  # and the last number that was tried for each
+    taken: dict[str, int] = {}  # names in use, each with the last number that was tried for it
     for position, item in items:
         place = _copy_name(item, folder / item.below)
         if isinstance(item, Clip) and key_of_name(str(place)) in taken:

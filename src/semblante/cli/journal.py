@@ -1,13 +1,13 @@
-"""What a long analysis has found so far, kept beside its output until all is done.
+"""Keep what a long analysis has found so far in a file beside its output, until all is done.
 
-A run that was killed goes on from here, and its output is that of a run that was not:
+A run that was killed goes on from this file, and its output is the same as without interruption:
 
     {"semblante": {...}}                                        the inputs and settings
     {"input": 0, "ended": true, "analysis": {...}}              a picture
     {"input": 1, "ended": false, "analysis": {...}}             a frame of a video
     {"input": 1, "ended": true, "analysis": null}               its end
 
-A video that was interrupted starts again, since its tracks hang together.
+A video that was interrupted starts again, since its tracks depend on all earlier frames.
 """
 
 from __future__ import annotations
@@ -31,19 +31,20 @@ _KEYS: Final = {"input", "ended", "analysis"}
 
 
 class Journal:
-    """Beside the file `out`, which appears when all is done."""
+    """The file `out`.partial; `out` itself is written when all is done."""
 
     def __init__(self, out: Path, about: dict[str, Any], *, resume: bool) -> None:
-        """`about`: what must be the same for a run to go on; raises `OptionError` where it is not,
-        where it has ended, or where not to go on would lose what there is. With `resume` a run that
-        was not begun begins."""
+        """`about`: inputs and settings, which must be the same when a run goes on. With `resume` a
+        run that was not begun begins. Raises `OptionError` with `resume` if `about` differs or the
+        run has ended, without `resume` if results of an unfinished run would be lost, and if
+        another run is at work on the file."""
         self.path = out.with_name(out.name + ".partial")
         self.next_input = 0
         head = {"semblante": json.loads(json.dumps(about))}
         begun = self.path.exists()
         if resume and not begun and out.exists():
             raise OptionError(f"--resume: {out} is whole; without --resume it is made anew")
-        # Read and written by this one: where a lock forbids others to read, it does so to us too.
+        # Reads and writes use one file object: some locks would keep a second one from reading.
         self._file = _alone(self.path)
         try:
             if not resume and self._holds_something():
@@ -60,13 +61,13 @@ class Journal:
             raise
 
     def add(self, number: int, analysis: Analysis | None, *, ended: bool) -> None:
-        """What was found in an input, by its number; it outlives this process at once."""
-        # Unrounded: what is made of it is the same whether it went this way or not.
+        """Add a result of the input `number`; it is kept even if the process is killed now."""
+        # Unrounded, so that what is computed from it does not depend on the journal.
         found = None if analysis is None else analysis.to_dict(rounded=False)
         self._write({"input": number, "ended": ended, "analysis": found})
 
     def found(self) -> Iterator[tuple[int, Analysis]]:
-        """All of it, from the beginning, each with the number of its input."""
+        """Yield all results from the beginning, each with the number of its input."""
         lines = self._lines()
         next(lines)
         for entry in map(json.loads, lines):
@@ -74,15 +75,15 @@ class Journal:
                 yield entry["input"], Analysis.from_dict(entry["analysis"])
 
     def close(self, *, done: bool) -> None:
-        """Let go of the file; where all is `done` it goes."""
-        if done and sys.platform != "win32":  # which removes no open file
-            self.path.unlink()  # first, or another run might take it for its own
+        """Close the file, and delete it if all is `done`."""
+        if done and sys.platform != "win32":  # Windows deletes no open file
+            self.path.unlink()  # while it is still locked: no other run may go on with it
         self._let_go()
         if done and sys.platform == "win32":
             self.path.unlink()
 
     def _lines(self) -> Iterator[bytes]:
-        """Of the file, wherever else it is read or written meanwhile."""
+        """Yield the lines of the file, even if it is read or written elsewhere meanwhile."""
         at = 0
         while True:
             self._file.seek(at)
@@ -93,17 +94,18 @@ class Journal:
             yield line
 
     def _holds_something(self) -> bool:
-        """More than the head of a run that was killed before it found anything."""
+        """Whether the file holds more than the head of a run that was killed before it found
+        anything."""
         head, more, *_ = *itertools.islice(self._lines(), 2), b"", b""
         return more != b"" or not (head.startswith(b'{"semblante": ') or head == b"")
 
     def _read(self, head: dict[str, Any]) -> int:
-        """Where the last input that was done ends in the file."""
+        """Set `next_input`; return the position in the file where the last finished input ends."""
         lines = self._lines()
         first = next(lines, b"")
         found_head = _entry(first)
         if found_head is None:
-            if not _line(head).startswith(first):  # it would if it was cut off while it was written
+            if not _line(head).startswith(first):  # else it was cut off while it was written
                 raise OptionError(
                     f"--resume: {self.path} is not what an unfinished run has found: "
                     "expected its notes, found another file"
@@ -138,8 +140,9 @@ class Journal:
 
 
 def _alone(path: Path) -> IO[bytes]:
-    """The file, made if need be, which no other process has; raises `OptionError` where one does,
-    or has just ended with it. (Where there are no such locks, as on Windows, nobody is asked.)"""
+    """Open the file, which is made if need be, and lock it. Raises `OptionError` if another process
+    has locked it, or has just deleted or replaced it. (On Windows, and on a file system without
+    locks, nothing is checked.)"""
     file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
     ours = True
     if sys.platform != "win32":
@@ -148,7 +151,7 @@ def _alone(path: Path) -> IO[bytes]:
             ours = os.path.samestat(os.fstat(file.fileno()), path.stat())
         except (BlockingIOError, FileNotFoundError):
             ours = False
-        except OSError:  # a file system that knows no locks
+        except OSError:  # the file system has no locks
             pass
     if not ours:
         file.close()
@@ -161,7 +164,7 @@ def _line(entry: dict[str, Any]) -> bytes:
 
 
 def _entry(line: bytes) -> Any:
-    """What `_line` wrote; None where it is something else, or a part of it."""
+    """Parse what `_line` wrote; None if it is something else, or only a part of it."""
     try:
         return json.loads(line) if line.endswith(b"\n") else None
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""In which language the program speaks: as `--lang` says, SEMBLANTE_LANG, or else the system."""
+"""The language that the program uses: from `--lang`, SEMBLANTE_LANG, or else the system."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from semblante.translation import translated
 
 
 def system_language() -> str:
-    """The one of `LANGUAGES` that POSIX's variables name, or Windows, where these are not set;
-    English where that is none of them."""
+    """The one of `LANGUAGES` that POSIX's variables name or, if they are not set, Windows; English
+    if that language is not among them."""
     variables = (os.environ.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
     named = next(filter(None, variables), "")
     if not named and sys.platform == "win32":
@@ -31,20 +31,20 @@ def system_language() -> str:
 
 
 def _language_of(locale_name: str) -> str:
-    """`es` of `es_MX.UTF-8`, `es-419` or `ES`."""
+    """The language of a locale: `es` for `es_MX.UTF-8`, `es-419` or `ES`."""
     return re.split(r"[-_.@]", locale_name)[0].lower()
 
 
 def default_language() -> str:
-    """Where no `--lang` is given: what SEMBLANTE_LANG names, which need not be one of `LANGUAGES`,
-    else `system_language`."""
+    """The language without `--lang`: what SEMBLANTE_LANG names, which need not be one of
+    `LANGUAGES`, else `system_language`."""
     named = os.environ.get("SEMBLANTE_LANG")
     return _language_of(named) if named else system_language()
 
 
 def chosen_language() -> str:
-    """The one of `LANGUAGES` that the user reads, by the command line as it was typed: also before
-    that has been read, and where it cannot be."""
+    """The one of `LANGUAGES` that the user has chosen. Looks for `--lang` in sys.argv, so that it
+    works before the command line is parsed, and if that fails."""
     asked = [default_language()]
     for before, argument in pairwise(sys.argv):
         option, _, value = argument.partition("=")
@@ -53,14 +53,14 @@ def chosen_language() -> str:
 
 
 def localised(text: str) -> str:
-    """`text`, which is written in English, in the `chosen_language`: for what is said before the
-    command line has been read, and where there is no `--lang`."""
+    """Translate the English `text` to the `chosen_language`: for messages that may come before the
+    command line is parsed, and for commands without `--lang`."""
     return translated(text, chosen_language())
 
 
 def localise_command(command: Any, language: str) -> None:
-    """Translate what `--help` says of a Typer command and of all below it, and bring the lines of
-    each paragraph together: a terminal is not as wide as the code."""
+    """Translate the help texts of a Typer command and of its sub-commands, and join the lines of
+    each paragraph: a terminal is not as wide as the code."""
     for part in ("help", "short_help", "epilog", "options_metavar", "subcommand_metavar"):
         if text := getattr(command, part, None):
             paragraphs = [" ".join(lines.split()) for lines in text.split("\n\n")]
@@ -75,8 +75,8 @@ def localise_command(command: Any, language: str) -> None:
 
 
 def localise_typer(language: str) -> None:
-    """Translate what Typer itself says: its words stand in constants, and in its errors."""
-    from typer import rich_utils  # a tenth of a second that English does without
+    """Translate the words of Typer itself, which are in its constants and in its errors."""
+    from typer import rich_utils  # takes a tenth of a second, which English is spared
 
     typers: Any = rich_utils
     for name in (

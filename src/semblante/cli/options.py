@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 import typer
 
 FiguresFormat = Literal["table", "json"]
-# What elsewhere are `LANGUAGES`, `DETECTORS` and `HEADS` (tests/test_forwarding.py). The language
-# is that of the words a person reads; files always have the English labels.
+# The same as `LANGUAGES`, `DETECTORS` and `HEADS` elsewhere (checked in tests/test_forwarding.py).
+# The language is that of what a person reads; files always have the English labels.
 Language = Literal["en", "es"]
 DetectorName = Literal["cnn", "haar", "yunet", "none"]
 Head = Literal["fer2013", "ferplus"]

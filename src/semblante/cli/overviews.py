@@ -1,4 +1,4 @@
-"""What `semblante analyze` makes of all it found: a page of faces, plots, a table of tracks."""
+"""Summaries of all that `semblante analyze` found: a page of faces, plots, a table of tracks."""
 
 from __future__ import annotations
 
@@ -28,44 +28,44 @@ from semblante.results import Analysis, Face
 from semblante.summary import Summing, VideoSummary
 from semblante.wording import clock
 
-_MOST_TILES = 2000  # they are kept in memory until the end
+_MOST_TILES = 2000  # tiles are kept in memory until the end
 
 
 class Overview(ABC):
-    """One of them. It is given all results in order, and told where each input ends."""
+    """One summary. It gets all results in order, and is told where each input ends."""
 
     option: ClassVar[str]
-    at_the_end: ClassVar[bool] = True  # when it is written; else bit by bit
+    at_the_end: ClassVar[bool] = True  # whether it is written at the end; else input by input
 
     def __init__(self, place: Path) -> None:
-        """`place`: the file that it is, or the folder of its files."""
+        """`place`: the file to write, or the folder for several files."""
         self.place = place
 
     @abstractmethod
     def add(self, item: Input, analysis: Analysis) -> None:
-        """Found in the input `item`: a picture, a frame, or what is wrong with it."""
+        """Add a result of the input `item`: a picture, a frame, or an error."""
 
     @abstractmethod
     def end(self, item: Input) -> None:
-        """No more of it will come. Raises `ImageError` or `OSError` where what is written then
-        cannot be, as `write` does."""
+        """The last result of `item` has been added. Raises `ImageError` or `OSError` if a file
+        cannot be written, as `write` does."""
 
     @abstractmethod
     def write(self) -> None:
-        """Nothing more will come."""
+        """All inputs have ended: write what is not written yet."""
 
 
 class Overviews:
-    """All that are wanted; nothing is kept that none of them needs."""
+    """All summaries that the user asked for."""
 
     def __init__(self, inputs: Sequence[Input], each: Sequence[Overview]) -> None:
         self._inputs = inputs
         self._each = each
-        self._at: int | None = None  # the input at hand
+        self._at: int | None = None  # the current input
         self.failed = 0  # files that could not be written
 
     def add(self, number: int, analysis: Analysis) -> None:
-        """The next that was found, in the input of this number."""
+        """Add the next result, which is of the input `number`."""
         if number != self._at:
             self._end()
         self._at = number
@@ -73,14 +73,14 @@ class Overviews:
             one.add(self._inputs[number], analysis)
 
     def write(self) -> None:
-        """Whatever is not written yet. What cannot be written keeps back nothing else: it is told
-        of, and `failed` counts it."""
+        """Write whatever is not written yet. A file that cannot be written is reported and counted
+        in `failed`; the others are still written."""
         self._end()
         for one in self._each:
             self._try(one.write)
 
     def complain_of_unwritten(self) -> None:
-        """Say what an interruption leaves unwritten."""
+        """Tell the user which summaries are not written because of an interruption."""
         for one in self._each:
             if one.at_the_end:
                 complain(f"{one.option} {one.place}: not written, since not all inputs are done")
@@ -96,43 +96,43 @@ class Overviews:
             write()
         except (ImageError, OSError) as error:
             complain_of(error)
-            if isinstance(error, PermissionError) and os.name == "nt":  # a table, in Excel
+            if isinstance(error, PermissionError) and os.name == "nt":  # a table open in Excel
                 complain(f"{error.filename}: is it open in another program?")
             self.failed += 1
 
 
 class ContactSheet(Overview):
-    """A page of faces by emotion: of pictures all, of a video's tracks each emotion once."""
+    """A page of faces by emotion: all faces of pictures, of a video's tracks each emotion once."""
 
     option = "--contact-sheet"
 
     def __init__(self, path: Path, language: str, every_s: float | None = None) -> None:
-        """`every_s`: between the frames of videos that are given. Raises `OptionError` where no
-        picture can be written to `path`."""
+        """`every_s`: seconds between the frames of a video that are analysed. Raises `OptionError`
+        if no picture can be written to `path`."""
         super().__init__(checked_picture_file(self.option, path))
         self._language = language
         self._every_s = every_s
         self._tiles: list[Tile] = []
-        self._faces: Counter[str] = Counter()  # of each emotion, with those that get no tile
-        # In which frame each of a video's tracks showed each emotion most clearly.
+        self._faces: Counter[str] = Counter()  # faces of each emotion, also those without a tile
+        # (track, emotion) of the current video: the frame that shows it most clearly, and the face.
         self._moments: dict[tuple[int | None, str], tuple[int, Face]] = {}
 
     def add(self, item: Input, analysis: Analysis) -> None:
-        """A picture's faces; of a frame those that show something more clearly than before."""
+        """Keep a picture's faces; of a frame only those that are clearer than before."""
         if analysis.frame is not None:
             self._keep_moments(analysis.frame, analysis.faces)
         elif isinstance(item, Picture) and analysis.faces:
             self._faces.update(face.emotion for face in analysis.faces)
             if len(self._tiles) >= _MOST_TILES or not item.path.is_file():
-                return  # a pipe is read once
+                return  # a pipe cannot be read again
             try:
                 image = load_image(item.path)
             except ImageError:
-                return  # it was there a moment ago, and its faces are in the results
+                return  # it could be read a moment ago, and its faces are in the results
             self._tiles += [tile_of(image, face, str(item.below)) for face in analysis.faces]
 
     def end(self, item: Input) -> None:
-        """Of a video a tile for each moment: it is read once more, as far as is needed."""
+        """Make a tile for each kept moment of a video, which is read again as far as needed."""
         moments, self._moments = self._moments, {}
         if not isinstance(item, Clip) or not moments:
             return
@@ -150,10 +150,10 @@ class ContactSheet(Overview):
                 if not wanted:
                     break
         except VideoError:
-            return  # as with pictures
+            return  # as with a picture in `add`
 
     def write(self) -> None:
-        """The page; says how many faces are not on it."""
+        """Write the page; report how many faces are not on it."""
         page = contact_sheet(self._tiles, self._language, self._faces)
         save_picture(page, self.place)
         if hidden := self._faces.total() - len(self._tiles):
@@ -174,31 +174,31 @@ class Timelines(Overview):
     at_the_end = False
 
     def __init__(self, folder: Path, language: str) -> None:
-        """Raises `OptionError` where `folder` is none."""
+        """Raises `OptionError` if `folder` is a file."""
         check_output_folder(self.option, folder)
         super().__init__(folder)
         self._language = language
-        self._frames: list[Analysis] = []  # of the video at hand
+        self._frames: list[Analysis] = []  # of the current video
         self._seen = False
         self._taken: set[Hashable] = set()
 
     def avoid(self, others: Iterable[Path]) -> None:
-        """None is to replace one of these: what is read or written besides."""
+        """Overwrite none of these files, which are read, or written by other options."""
         self._taken |= {name for path in others for name in _known_as(path)}
 
     def add(self, item: Input, analysis: Analysis) -> None:
-        """The frames of a video."""
+        """Keep the frames of a video."""
         self._seen |= isinstance(item, Clip)
         if analysis.frame is not None:
             self._frames.append(analysis)
 
     def end(self, item: Input) -> None:
-        """Plots lie as the videos lay in their folders."""
+        """Write the plot of a video; plots keep the sub-folders of their videos."""
         frames, self._frames = self._frames, []
         if not isinstance(item, Clip) or not frames:
             return
         place, number = self.place / f"{item.below}.png", 1
-        # Of two with one name the second becomes NAME-2.
+        # If the name is taken, the plot is called NAME-2.
         while _known_as(place) & self._taken:
             number += 1
             place = self.place / f"{item.below.with_stem(f'{item.below.stem}-{number}')}.png"
@@ -206,7 +206,7 @@ class Timelines(Overview):
         save_picture(timeline(frames, self._language), place)
 
     def write(self) -> None:
-        """All are written already; says so if there was no video."""
+        """Report if there was no video; the plots are written already."""
         if not self._seen:
             _complain_of_no_video(self)
 
@@ -217,26 +217,26 @@ class TrackTable(Overview):
     option = "--tracks"
 
     def __init__(self, path: Path) -> None:
-        """Raises `OptionError` where no such table can be written to `path`."""
+        """Raises `OptionError` if no such table can be written to `path`."""
         check_output_file(self.option, path)
         super().__init__(path)
         self._format = format_of(self.option, path, but=[Format.table])
-        self._summing = Summing()  # the video at hand
+        self._summing = Summing()  # of the current video
         self._summaries: list[VideoSummary] = []
 
     def add(self, item: Input, analysis: Analysis) -> None:
-        """The frames of a video, or what is wrong with it."""
+        """Take in a frame of a video, or its error."""
         if isinstance(item, Clip):
             self._summing.add(analysis)
 
     def end(self, item: Input) -> None:
-        """Adds up the video."""
+        """Keep the summary of a video that has ended."""
         if isinstance(item, Clip):
             self._summaries.append(self._summing.summary())
             self._summing = Summing()
 
     def write(self) -> None:
-        """The table; where there was no video, an earlier one stays as it is."""
+        """Write the table; without a video, an existing file stays as it is."""
         if not self._summaries:
             _complain_of_no_video(self)
             return
@@ -250,5 +250,5 @@ def _complain_of_no_video(overview: Overview) -> None:
 
 
 def _known_as(path: Path) -> set[Hashable]:
-    """What tells a file from others, before it is written and afterwards."""
+    """Keys that identify a file: the same before and after it is written."""
     return {identity(path), key_of_name(os.path.realpath(path))}

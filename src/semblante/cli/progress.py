@@ -1,4 +1,4 @@
-"""A training run as it is seen on the terminal, and in TensorBoard."""
+"""Show a training run on the terminal, and in TensorBoard."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 
 def titled(console: Console, language: str) -> Callable[[TrainOptions, str], RunProgress]:
-    """For several runs: each one's title, then how it goes."""
+    """Return a function that makes a `RunProgress` for each of several runs, after printing the
+    run's title."""
 
     def reporter(options: TrainOptions, title: str) -> RunProgress:
         console.print(title, highlight=False)
@@ -27,7 +28,7 @@ def titled(console: Console, language: str) -> Callable[[TrainOptions, str], Run
 
 
 class RunProgress(Reporter):
-    """A bar for the whole run on the terminal, and a line for each epoch; TensorBoard if asked."""
+    """A progress bar for the whole run and a line for each epoch; TensorBoard if asked for."""
 
     def __init__(
         self,
@@ -44,7 +45,7 @@ class RunProgress(Reporter):
             TextColumn(
                 translated("epoch", language) + " {task.fields[epoch]}/{task.fields[epochs]}"
             ),
-            BarColumn(bar_width=8),  # a line of 80 columns must hold all of it
+            BarColumn(bar_width=8),  # the whole line must fit into 80 columns
             TextColumn(translated("loss", language) + " {task.fields[loss]:.3f}"),
             TextColumn("{task.fields[accuracy]}"),
             TimeRemainingColumn(elapsed_when_finished=True),
@@ -52,8 +53,8 @@ class RunProgress(Reporter):
             disable=not console.is_terminal,
         )
         self._tensorboard = tensorboard
-        self._writer: Any = None  # made after the first epoch, when the run has begun
-        self._before = 0  # steps that an earlier process took
+        self._writer: Any = None  # created after the first epoch, when the run has begun
+        self._before = 0  # steps done before the run was resumed
         self._task = self._bar.add_task(
             "", total=None, epoch=0, epochs=epochs, loss=0.0, accuracy=""
         )
@@ -74,7 +75,7 @@ class RunProgress(Reporter):
 
     def begins(self, bf16: bool) -> None:
         """See `Reporter`."""
-        if bf16:  # which changes what is learnt a little, and repeats only where it is chosen again
+        if bf16:  # results differ a little, and can only be repeated with the same precision
             self._say(translated("training in bfloat16 (--precision)", self._language))
 
     def teaching(self, view: int, views: int) -> None:
@@ -84,7 +85,7 @@ class RunProgress(Reporter):
 
     def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
         """See `Reporter`."""
-        if self._bar.tasks[0].total is None:  # the first step: here a resumed run starts too
+        if self._bar.tasks[0].total is None:  # the first step, also of a resumed run
             self._before = (epoch - 1) * steps
             self._bar.reset(self._task, total=self._epochs * steps - self._before)
         completed = (epoch - 1) * steps + step - self._before
@@ -106,7 +107,7 @@ class RunProgress(Reporter):
     def resumed(self, history: list[Record]) -> None:
         """See `Reporter`."""
         if self._tensorboard is not None and not self._tensorboard.exists():
-            for record in history:  # the run began without
+            for record in history:  # the run began without TensorBoard
                 self._write_scalars(record)
 
     def _say(self, line: str) -> None:

@@ -1,4 +1,4 @@
-"""How every command reads a dataset."""
+"""Read a dataset: the options that all commands share, and `Source`, which follows them."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ ExcludeOption = Annotated[
 
 @dataclass(frozen=True)
 class Source:
-    """A dataset's place, and how it is to be read."""
+    """The path of a dataset, and how to read it."""
 
     path: Path
     mapping: list[str] | None = None
@@ -79,9 +79,9 @@ class Source:
     exclude: Path | None = None
 
     def read(self) -> Dataset:
-        """All faces, with a sign of life on the terminal; says what was left out as bad.
+        """Read all faces, with a status line on the terminal; report bad rows that were left out.
 
-        Excluded rows are among them: see `kept`.
+        Excluded rows are still included: see `kept`.
         """
         find_face = None
         if self.find_faces:
@@ -105,7 +105,7 @@ class Source:
         return dataset
 
     def kept(self, dataset: Dataset) -> npt.NDArray[np.bool_]:
-        """(n,): the rows of `dataset` that are not excluded."""
+        """Return (n,) bool: which rows of `dataset` are not excluded."""
         from semblante.data.exclusion import read_exclusion
 
         if self.exclude is None:
@@ -113,12 +113,12 @@ class Source:
         return ~read_exclusion(self.exclude, dataset)
 
     def read_kept(self) -> Dataset:
-        """The faces that are not excluded."""
+        """Read the faces that are not excluded."""
         dataset = self.read()
         return dataset if self.exclude is None else dataset.where(self.kept(dataset))
 
     def read_with_votes(self, votes: Path | None) -> tuple[Dataset, FerPlus]:
-        """The faces that are not excluded, and FER+'s votes on them: from `votes`, or from
+        """Read the faces that are not excluded, and FER+'s votes on them from `votes`, else from
         fer2013new.csv beside the dataset."""
         from semblante.data.ferplus import load_ferplus
 
@@ -135,7 +135,7 @@ class Source:
         return (dataset, ferplus) if kept.all() else (dataset.where(kept), ferplus.where(kept))
 
     def to_dict(self) -> dict[str, Any]:
-        """For a run's notes; whole paths, so that it can be read from anywhere."""
+        """For a run's config.json; with absolute paths, so that they hold in any current folder."""
         return {
             "path": str(self.path.absolute()),
             "map": [
@@ -148,8 +148,8 @@ class Source:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Source:
-        """The inverse; what the notes do not say, as those of a run begun from Python, is as it is
-        without options. Raises `ModelError` for notes of another kind."""
+        """The inverse of `to_dict`. Keys other than "path" may be missing, as in a run begun from
+        Python, and get the defaults. Raises `ModelError` if `values` is something else."""
         try:
             exclude = values.get("exclude")
             return cls(
@@ -164,13 +164,13 @@ class Source:
 
 
 def votes_beside(data: Path) -> Path:
-    """Where FER+'s votes are looked for: in the folder that holds `data`, be it `.` or `..`."""
+    """The file of FER+'s votes in the folder that holds `data`, which may be `.` or `..`."""
     folder = data.absolute().parent if data.name not in ("", "..") else data.resolve().parent
     return folder / "fer2013new.csv"
 
 
 def _label_map(texts: list[str]) -> dict[str, str]:
-    """From `NAME=EMOTION` and from files of such."""
+    """Emotions by class name, from texts `NAME=EMOTION` and from files of such lines."""
     found: dict[str, str] = {}
     for text in texts:
         if "=" in text:
@@ -190,7 +190,7 @@ def _map_file(path: Path) -> dict[str, str]:
             f"--map: expected NAME=EMOTION, or a file of such lines, found {str(path)!r}"
         ) from None
     if not text.lstrip().startswith("{"):
-        # A class may be called "face#1".
+        # A comment's # follows a space or starts the line: a class may be called "face#1".
         lines = (re.split(r"(?:^|\s)#", line)[0].strip() for line in text.splitlines())
         return _pairs([line for line in lines if line], f"--map {path}")
     try:
@@ -205,7 +205,7 @@ def _map_file(path: Path) -> dict[str, str]:
 def _pairs(texts: list[str], where: str) -> dict[str, str]:
     found = {}
     for text in texts:
-        # The last one: a folder's name may hold more of them, an emotion none.
+        # Split at the last =: a folder's name may contain one, an emotion does not.
         name, equals, emotion = (part.strip() for part in text.rpartition("="))
         if not equals or not name:
             raise OptionError(f"{where}: expected NAME=EMOTION, found {text!r}")

@@ -69,7 +69,7 @@ def serve_command(
     from semblante.server.settings import Settings
 
     if token is None and "SEMBLANTE_TOKEN" in os.environ:
-        token = ""  # set, but to nothing, which the options' reader takes for not set
+        token = ""  # set, but empty, which Typer treats as not set
     settings = Settings(
         host=host,
         token=token,
@@ -93,7 +93,7 @@ def serve_command(
     config = uvicorn.Config(
         app,
         log_level="info" if access_log else "warning",
-        access_log=access_log,  # unless asked for, addresses and paths are nobody's business
+        access_log=access_log,  # off by default: addresses and paths are private
         server_header=False,
         ws_max_size=settings.max_frame + 1000,
         limit_concurrency=500,
@@ -103,27 +103,27 @@ def serve_command(
 
     class Server(uvicorn.Server):
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-            if self.should_exit:  # asked for the second time: at once
+            if self.should_exit:  # the second signal: exit at once
                 os._exit(0)
             super().handle_exit(sig, frame)
 
     with suppress(KeyboardInterrupt):
         Server(config).run(sockets=[listening])
     if app.state.is_busy():
-        # A thread in the midst of a picture cannot be stopped, and Python would wait for it.
+        # A thread that is analysing a picture cannot be stopped, and Python would wait for it.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
 
 
 def _print_addresses(listening: socket.socket, host: str, token: str | None) -> None:
-    """Where the page is to be found, from this machine and from others."""
+    """Print the addresses of the page, for this machine and for others."""
     bound, port = listening.getsockname()[:2]
     if token is not None and token == os.environ.get("SEMBLANTE_TOKEN"):
-        token = "$SEMBLANTE_TOKEN"  # what is printed may be kept in a log
+        token = "$SEMBLANTE_TOKEN"  # the token itself must not end up in a log
     rest = f":{port}/" + (f"#token={token}" if token else "")
     everywhere = ip_address(bound).is_unspecified
-    if everywhere:  # a browser lends no camera to a page at 0.0.0.0, which others cannot open
+    if everywhere:  # at 0.0.0.0 a browser allows no camera, and other machines cannot open it
         host = "localhost" if listening.family == socket.AF_INET6 else "127.0.0.1"
     print(f"semblante: http://{_in_url(host)}{rest}", flush=True)
     if everywhere:
@@ -132,7 +132,8 @@ def _print_addresses(listening: socket.socket, host: str, token: str | None) -> 
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens, before anything else is done; raises `OptionError`."""
+    """Return a socket that listens; called before slower work. Raises `OptionError` if the address
+    cannot be used."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -140,16 +141,16 @@ def listen(host: str, port: int) -> socket.socket:
     except (OSError, UnicodeError) as error:
         raise OptionError(f"--host {host}: this is no address of a machine ({error})") from None
     listening = socket.socket(family, kind, protocol)
-    if os.name == "posix":  # a server that is started again need not wait for the last one's calls
+    if os.name == "posix":  # a restarted server need not wait for old connections to time out
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    elif alone := getattr(socket, "SO_EXCLUSIVEADDRUSE", None):  # Windows lets others listen there
+    elif alone := getattr(socket, "SO_EXCLUSIVEADDRUSE", None):  # Windows would share it
         listening.setsockopt(socket.SOL_SOCKET, alone, 1)
-    if family == socket.AF_INET6 and host in ("::", ""):  # Windows would leave out IPv4's callers
+    if family == socket.AF_INET6 and host in ("::", ""):  # by default Windows refuses IPv4 here
         with suppress(OSError):
             listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
     try:
         listening.bind(address)
-        listening.listen(2048)  # who calls while the model is read waits
+        listening.listen(2048)  # calls wait while the model is loaded
     except OSError as error:
         listening.close()
         raise OptionError(_why_not(error, host, port)) from None
@@ -157,10 +158,10 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def outside_host(family: int) -> str:
-    """By what other machines may reach this one: its address on the way to them, or its name."""
+    """The address of this machine in the network, else its name: for other machines to use."""
     elsewhere = "2001:db8::1" if family == socket.AF_INET6 else "192.0.2.1"  # RFC 3849, RFC 5737
     with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as way:
-        way.connect((elsewhere, 9))  # which of UDP sends nothing
+        way.connect((elsewhere, 9))  # over UDP this sends nothing
         return str(way.getsockname()[0])
     return socket.gethostname()
 

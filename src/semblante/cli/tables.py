@@ -1,4 +1,4 @@
-"""Tables for people: on a terminal no wider than that, elsewhere as wide as they need to be."""
+"""Print tables: on a terminal no wider than it is, elsewhere as wide as they need to be."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from semblante.translation import translated
 
 
 def new_table(*headings: str, language: str) -> Table:
-    """Without lines; `headings` are given in English. What is too long in the first column, a path
-    say, goes on beneath."""
+    """A table without lines; `headings` are given in English. A text that is too long for the first
+    column, such as a path, is wrapped."""
     first, *others = (translated(heading, language) for heading in headings)
     return Table(Column(first, overflow="fold"), *others, box=None, pad_edge=False)
 
 
 def print_table(table: Table, file: IO[str] | None = None) -> None:
-    """To standard output, or to a file; what stands in it is shown as it is."""
+    """Print to standard output, or to a file; cells are shown as they are, without markup."""
     console = Console(file=file, highlight=False, markup=False, emoji=False)
     if console.is_terminal:
         console.print(table)

@@ -96,13 +96,13 @@ def watch_command(
                     pass
     except KeyboardInterrupt:
         pass
-    finally:  # of a video that breaks off, too
+    finally:  # also when a video fails
         if last is not None:
             console.print(shown(last, lang))
 
 
 def shown(analysis: Analysis, language: str) -> Group:
-    """A frame's faces as text: for each a bar for every emotion."""
+    """The faces of a frame as text: for each face a bar for every emotion."""
     time = translated(f"time {analysis.time_s or 0:.1f} s", language)
     head = Text(f"{time}   ", style="dim")
     head.append(translated("no face", language) if not analysis.faces else "")

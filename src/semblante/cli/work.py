@@ -1,4 +1,4 @@
-"""What is found in each input, as it is found; annotated copies are written on the way."""
+"""Analyse the inputs one after another, and write their annotated copies on the way."""
 
 from __future__ import annotations
 
@@ -22,34 +22,34 @@ from semblante.recognise.video import Video
 from semblante.recognise.video_writer import VideoWriter
 from semblante.results import Analysis, Box
 
-# Frames a second of a video's copy, at least: its last one is shown for so long.
+# Lowest frame rate of a video's copy, 1/s: the copy's last frame is shown for 1 / rate seconds.
 _LEAST_RATE: Final = 0.1
 
 
 @dataclass(frozen=True)
 class Result:
-    """What was found in an input, or in a frame of one."""
+    """The result of an input, or of a frame of a video."""
 
     input: int
-    analysis: Analysis | None  # None where it only says that a video has ended
+    analysis: Analysis | None  # None if this only tells that a video has ended
     ended: bool
-    share: float = 0.0  # of the input, 0..1, that is done, as far as a video says how long it is
+    share: float = 0.0  # 0..1: how much of the input is done; 0 if a video's length is unknown
 
 
 @dataclass(frozen=True)
 class Work:
-    """What is to be done, and how."""
+    """The inputs to analyse, and the settings."""
 
     analyzer: Analyzer
     inputs: Sequence[Input]
-    places: dict[int, Path]  # of annotated copies
+    places: dict[int, Path]  # of annotated copies, by the input's number
     every_s: float | None
     smoothing_s: float | None
     lang: str
     blur: bool
 
     def results(self, first: int = 0) -> Iterator[Result]:
-        """All that is found, from the input `first` on; annotated copies are written on the way."""
+        """Yield all results from the input `first` on; annotated copies are written on the way."""
         numbered = list(enumerate(self.inputs))[first:]
         for kind, group in itertools.groupby(numbered, key=lambda item: type(item[1])):
             if kind is Picture:
@@ -74,7 +74,8 @@ class Work:
             yield Result(number, analysis, ended=True)
 
     def _clip(self, number: int, path: Path) -> Iterator[Result]:
-        """Its frames as they come; what is wrong with it, or with its copy, is said at its end."""
+        """Yield the results of a video's frames as they come, at the end an error of the video or
+        of its copy, if there is one."""
         video: Video | None = None
         writer: VideoWriter | None = None
         unread: str | None = None  # what is wrong with the video
@@ -97,7 +98,7 @@ class Work:
             )
             for analysis, pixels in frames:
                 if writer is not None and uncopied is None:
-                    # Those that do not count yet, or are lost for a moment, are hidden as well.
+                    # Hides also faces whose track is not confirmed yet, or is lost for a moment.
                     drawn = self._drawn(pixels, analysis, tracker.boxes)
                     try:
                         writer.write(drawn, analysis.time_s or 0.0)
@@ -108,8 +109,8 @@ class Work:
             done = True
         except VideoError as failure:
             unread = str(failure)
-            done = True  # what could be read of it is worth keeping
-        except (cv2.error, MemoryError) as failure:  # of a frame's size, say
+            done = True  # the copy of the part that could be read is worth keeping
+        except (cv2.error, MemoryError) as failure:  # because of a frame's size, for example
             unread = f"{path}: could not be searched: {reason_of(failure)}"
         finally:
             if writer is not None:
@@ -123,7 +124,7 @@ class Work:
         if unread is not None or video is None:
             error = "; ".join(filter(None, (unread, uncopied)))
             at_end = Analysis(str(path), None, None, error=error)
-        elif uncopied is not None:  # with its size, as of a picture that was read
+        elif uncopied is not None:  # with the video's size, which tells that it was read
             at_end = Analysis(str(path), video.width, video.height, error=uncopied)
         yield Result(number, at_end, ended=True)
 
