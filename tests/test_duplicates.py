@@ -9,7 +9,7 @@ import pytest
 from conftest import needs_fer2013
 from semblante.data import Dataset, duplicates
 from semblante.data.audit import audit
-from semblante.data.duplicates import Together, exact_groups, near_pairs, seen_in
+from semblante.data.duplicates import UnionFind, exact_groups, near_pairs, seen_in
 from semblante.data.folds import fold_numbers
 
 
@@ -119,13 +119,14 @@ def test_the_nearest_of_several() -> None:
 
 
 def test_what_hangs_together() -> None:
-    together = Together(7, [[5, 6], [1, 3]])
-    assert together.all_first().tolist() == [0, 1, 2, 1, 4, 5, 5]
+    together = UnionFind(7, [[5, 6], [1, 3]])
+    assert together.find_all().tolist() == [0, 1, 2, 1, 4, 5, 5]
     rows, others = np.array([5, 3, 0]), np.array([6, 6, 2])
-    assert together.apart(rows, others).tolist() == [False, True, True]
-    together.join([6, 3])
-    assert together.all_first().tolist() == [0, 1, 2, 1, 4, 1, 1]
-    assert together.apart(rows, others).tolist() == [False, False, True]
+    assert together.differ(rows, others).tolist() == [False, True, True]
+    together.union([6, 3])
+    assert together.find_all().tolist() == [0, 1, 2, 1, 4, 1, 1]
+    assert together.differ(rows, others).tolist() == [False, False, True]
+    assert together.sets() == [[0], [1, 3, 5, 6], [2], [4]]
 
 
 def test_of_a_film_s_frames_few_pairs_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,9 +31,9 @@ OTHERS = [language for language in LANGUAGES if language != "en"]
 # What is raised, or said, with a text that a person at the command line may read. The page has its
 # own words for what the server refuses.
 SAYING = re.compile(
-    r"(?!ValueError)\w*Error|Unreadable|complain|localised|require|translated|new_table"
+    r"(?!ValueError)\w*Error|Unreadable|complain|localised|require|translated|new_table|Finding"
 )
-ALSO_WORDS = ("localised", "translated", "new_table")  # and not sentences alone
+ALSO_WORDS = ("localised", "translated", "new_table", "Finding")  # and not sentences alone
 SAME = {"Training", "PublicTest", "PrivateTest", "n"}  # in all languages
 THE_SERVERS = {"app.py", "body.py", "document.py", "jobs.py", "stream.py", "videos.py", "work.py"}
 
@@ -133,7 +133,10 @@ def said_texts() -> dict[str, str]:
                 name = getattr(call.func, "id", getattr(call.func, "attr", ""))
                 if not SAYING.fullmatch(name):
                     continue
-                for argument in call.args:
+                arguments = call.args
+                if name == "Finding":  # its key and its split are no texts
+                    arguments = [word.value for word in call.keywords if word.arg != "split"]
+                for argument in arguments:
                     texts = {template(argument)} - {None}
                     if name in ALSO_WORDS:
                         texts = names.texts(argument)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +31,7 @@ from semblante.cli.reading import (
     votes_beside,
 )
 from semblante.cli.tables import print_table
-from semblante.data import Dataset
+from semblante.data import SPLITS, Dataset
 from semblante.emotions import EMOTIONS, emotion_name
 from semblante.errors import DataError, OptionError
 from semblante.files import write_json
@@ -209,43 +208,25 @@ def _by_folds(
 
 
 def _print(found: Audit, language: str) -> None:
+    from semblante.data.findings import findings
+
     table = Table(box=None, pad_edge=False, show_header=False)
-    for name, value in _findings(found, language):
-        table.add_row(translated(name, language), translated(value, language))
+    for finding in findings(found):
+        title, summary = finding.short_title, finding.summary
+        table.add_row(translated(title, language), translated(summary, language))
+    if balance := _class_balance(found.dataset, language):
+        table.add_row(translated("class balance", language), balance)
     print_table(table)
 
 
-def _findings(found: Audit, language: str) -> Iterator[tuple[str, str]]:
-    """What was looked for, and how much of it was found."""
-    shown: dict[str, Any] = found.to_dict()
-    exact, near = shown["exact_duplicates"], shown["near_duplicates"]
-    yield "exact copies", f"{exact['n_extra_copies']:,} in {exact['n_groups']:,} groups"
-    yield "  with different labels", f"{shown['conflicting_labels']['n_groups']:,} groups"
-    yield "near copies", f"{near['n_groups']:,} groups (correlation {near['correlation']})"
-    size = shown["splits"]
-    for split, leak in shown["leaks"].items():
-        if size["Training"] and size[split]:
-            yield (
-                f"{split} in Training too",
-                f"{leak['n']:,} exact, {len(leak['near_rows']):,} near; {leak['leak_free_n']:,} "
-                "without the exact ones",
-            )
-    if size["PrivateTest"] and size["PublicTest"]:
-        yield "PrivateTest in PublicTest", f"{shown['private_test_in_public_test']['n']:,}"
-    if found.dataset.groups is not None:
-        yield "groups in several splits", f"{len(found.groups_across):,}"
-    yield "constant images", f"{shown['constant']['n']:,}"
-    no_face = shown["no_face"]
-    yield "no face, say FER+'s taggers", f"{no_face['n']:,}" if no_face else "no votes given"
-    yield "very dark", f"{shown['dark']['n']:,}"
-    yield "very bright", f"{shown['bright']['n']:,}"
-    yield "very blurred", f"{shown['blurred']['n']:,}"
-    yield "drawn or written", f"{shown['drawn']['n']:,}"
-    wrong = shown["mislabelled"]
-    if wrong is not None:
-        yield "likely mislabelled", f"{wrong['n']:,} of {wrong['n_judged']:,} judged"
-    totals = {emotion: sum(row[emotion] for row in found.counts().values()) for emotion in EMOTIONS}
-    if any(totals.values()):
-        ends = [end(totals, key=totals.__getitem__) for end in (max, min)]
-        told = (f"{emotion_name(end, language)} {counted(totals[end], language)}" for end in ends)
-        yield "class balance", ", ".join(told)
+def _class_balance(dataset: Dataset, language: str) -> str:
+    """The most and the least frequent emotion, such as "happy 8,989, disgust 547"; empty where no
+    face has a label."""
+    counts = dataset.counts()
+    totals = {emotion: sum(counts[split][emotion] for split in SPLITS) for emotion in EMOTIONS}
+    if not any(totals.values()):
+        return ""
+    ends = [end(totals, key=totals.__getitem__) for end in (max, min)]
+    return ", ".join(
+        f"{emotion_name(end, language)} {counted(totals[end], language)}" for end in ends
+    )

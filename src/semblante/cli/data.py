@@ -27,7 +27,6 @@ from semblante.cli.reading import (
 )
 from semblante.cli.tables import new_table, print_table
 from semblante.data import SPLITS
-from semblante.data.dataset import UNLABELLED
 from semblante.data.load import FORMS, form_of
 from semblante.emotions import EMOTIONS, emotion_name
 from semblante.errors import OptionError
@@ -69,14 +68,16 @@ def inspect_command(
     faces = translated(f"{len(dataset):,} faces", lang)
     print(f"{path}: {translated(FORMS[form], lang)}, {faces}")
     table = new_table("emotion", *SPLITS, "all", language=lang)
-    names = [(label, emotion_name(emotion, lang)) for label, emotion in enumerate(EMOTIONS)]
-    for label, name in [*names, (UNLABELLED, translated("without a label", lang))]:
-        rows = dataset.labels == label
-        counts = [int((rows & (dataset.splits == split)).sum()) for split in range(len(SPLITS))]
-        if sum(counts) or label != UNLABELLED:
-            table.add_row(name, *(counted(n, lang) for n in (*counts, sum(counts))))
-    totals = [int((dataset.splits == split).sum()) for split in range(len(SPLITS))]
-    table.add_row(translated("all", lang), *(counted(n, lang) for n in (*totals, sum(totals))))
+    counts, sizes = dataset.counts(), dataset.split_sizes()
+    rows = {
+        emotion_name(name, lang): [counts[split][name] for split in SPLITS] for name in EMOTIONS
+    }
+    unlabelled = [sizes[split] - sum(counts[split].values()) for split in SPLITS]
+    if any(unlabelled):
+        rows[translated("without a label", lang)] = unlabelled
+    rows[translated("all", lang)] = list(sizes.values())
+    for name, row in rows.items():
+        table.add_row(name, *(counted(n, lang) for n in (*row, sum(row))))
     print_table(table)
     if contact_sheet is not None:
         save_picture(faces_by_emotion(dataset), contact_sheet)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from semblante.data.dataset import SPLITS, UNLABELLED, Dataset
-from semblante.data.duplicates import NEAR, Rows, Together, exact_groups, near_pairs
+from semblante.data.duplicates import NEAR, Rows, UnionFind, exact_groups, near_pairs
 from semblante.data.ferplus import FerPlus
 from semblante.emotions import EMOTIONS
 from semblante.errors import DataError
@@ -58,30 +58,26 @@ class Audit:
     n_judged: int
     judge: str = ""  # who judged: a model's name, or what was trained for it
 
-    def counts(self) -> dict[str, dict[str, int]]:
-        """Faces of each split, by emotion."""
-        return {
-            split: {
-                emotion: int(
-                    ((self.dataset.labels == label) & (self.dataset.splits == number)).sum()
-                )
-                for label, emotion in enumerate(EMOTIONS)
-            }
-            for number, split in enumerate(SPLITS)
-        }
+    def n_extra_copies(self) -> int:
+        """How many faces are exact copies of an earlier row."""
+        return sum(len(group) - 1 for group in self.exact)
+
+    def n_leak_free(self, split: str) -> int | None:
+        """How many faces of a test split have no exact copy in Training; None where the dataset
+        has no Training."""
+        sizes = self.dataset.split_sizes()
+        return sizes[split] - len(self.leaks[split]) if sizes["Training"] else None
 
     def to_dict(self) -> dict[str, Any]:
         """What `semblante data audit` writes to rows.json: row numbers, from 0."""
-        size = {split: int((self.dataset.splits == n).sum()) for n, split in enumerate(SPLITS)}
-        has_training = size["Training"] > 0
         return {
             "dataset_sha256": self.dataset.fingerprint(),
             "n": len(self.dataset),
-            "splits": size,
-            "class_balance": self.counts(),
+            "splits": self.dataset.split_sizes(),
+            "class_balance": self.dataset.counts(),
             "exact_duplicates": {
                 "n_groups": len(self.exact),
-                "n_extra_copies": sum(len(group) - 1 for group in self.exact),
+                "n_extra_copies": self.n_extra_copies(),
                 "groups": self.exact,
             },
             "conflicting_labels": {
@@ -96,24 +92,23 @@ class Audit:
             "leaks": {
                 split: {
                     "n": len(self.leaks[split]),
-                    # Nobody knows where there is no Training.
-                    "leak_free_n": size[split] - len(self.leaks[split]) if has_training else None,
+                    "leak_free_n": self.n_leak_free(split),
                     "rows": self.leaks[split],
                     "near_rows": self.near_leaks[split],
                 }
                 for split in _TESTS
             },
-            "private_test_in_public_test": _numbered(self.across_tests),
+            "private_test_in_public_test": _with_count(self.across_tests),
             "groups_across_splits": {
                 "n_groups": len(self.groups_across),
                 "groups": self.groups_across,
             },
-            "constant": _numbered(self.constant),
-            "no_face": None if self.no_face is None else _numbered(self.no_face),
-            "dark": _numbered(self.dark),
-            "bright": _numbered(self.bright),
-            "blurred": _numbered(self.blurred),
-            "drawn": _numbered(self.drawn),
+            "constant": _with_count(self.constant),
+            "no_face": None if self.no_face is None else _with_count(self.no_face),
+            "dark": _with_count(self.dark),
+            "bright": _with_count(self.bright),
+            "blurred": _with_count(self.blurred),
+            "drawn": _with_count(self.drawn),
             "mislabelled": None
             if self.suspects is None
             else {
@@ -181,15 +176,16 @@ def audit(
     exact = exact_groups(dataset.images)
     conflicting = [group for group in exact if len(set(dataset.labels[group].tolist())) > 1]
     progress("looking for near copies")
-    copies = Together(len(dataset), exact).all_first()
-    near, leaks, near_leaks = _near(dataset, exact, copies)
-    private, public = (dataset.is_in(split) for split in ("PrivateTest", "PublicTest"))
-    across_tests = np.flatnonzero(private & np.isin(copies, copies[public]))
+    training, public, private = (dataset.is_in(split) for split in SPLITS)
+    copy_of = UnionFind(len(dataset), exact).find_all()  # of each row its first exact copy
+    leaked = np.isin(copy_of, copy_of[training])
+    near, near_leaked = _near_copies(dataset, exact, copy_of)
+    across_tests = private & np.isin(copy_of, copy_of[public])
     progress("looking at light and sharpness")
     flat = dataset.images.reshape(len(dataset), -1)
     constant = flat.min(axis=1) == flat.max(axis=1)
-    brightness = _deviations(flat.mean(axis=1), ~constant)
-    sharpness = _deviations(_log_sharpness(dataset.images), ~constant)
+    brightness = _modified_z_scores(flat.mean(axis=1), ~constant)
+    sharpness = _modified_z_scores(_log_sharpness(dataset.images), ~constant)
     no_face = None if votes is None else votes.no_face()
     suspects, n_judged = None, 0
     if probabilities is not None:
@@ -202,59 +198,54 @@ def audit(
         exact=exact,
         conflicting=conflicting,
         near=near,
-        leaks=leaks,
-        near_leaks=near_leaks,
-        across_tests=across_tests.tolist(),
+        leaks=_rows_of_tests(dataset, leaked),
+        near_leaks=_rows_of_tests(dataset, near_leaked & ~leaked),
+        across_tests=np.flatnonzero(across_tests).tolist(),
         groups_across=_groups_across(dataset),
         constant=np.flatnonzero(constant).tolist(),
         no_face=None if no_face is None else np.flatnonzero(no_face).tolist(),
-        dark=_below(brightness),
-        bright=_below(-brightness),
-        blurred=_below(sharpness),
-        drawn=_below(-sharpness),
+        dark=_far_below(brightness),
+        bright=_far_below(-brightness),
+        blurred=_far_below(sharpness),
+        drawn=_far_below(-sharpness),
         suspects=suspects,
         n_judged=n_judged,
         judge=judge,
     )
 
 
-def _numbered(rows: list[int]) -> dict[str, Any]:
+def _with_count(rows: list[int]) -> dict[str, Any]:
     return {"n": len(rows), "rows": rows}
 
 
-def _near(
-    dataset: Dataset, exact: list[list[int]], copies: Rows
-) -> tuple[list[list[int]], dict[str, list[int]], dict[str, list[int]]]:
-    """Groups that hang together by near pairs and are not merely exact copies of each other; of
-    each test split the rows with an exact copy in Training, and those with a near one only.
-    `copies` (n,): of each row the first one of its `exact` copies."""
-    n, in_training = len(dataset), dataset.splits == _TRAINING
-    together = Together(n, exact)
-    leaks = np.zeros(n, np.bool_)  # has a near copy in Training, maybe an exact one
+def _rows_of_tests(dataset: Dataset, mask: npt.NDArray[np.bool_]) -> dict[str, list[int]]:
+    """Of each test split the rows that a mask (n,) picks."""
+    return {split: np.flatnonzero(dataset.is_in(split) & mask).tolist() for split in _TESTS}
 
-    def tells(rows: Rows, others: Rows) -> npt.NDArray[np.bool_]:
-        new = (in_training[rows] & ~leaks[others]) | (in_training[others] & ~leaks[rows])
+
+def _near_copies(
+    dataset: Dataset, exact: list[list[int]], copy_of: Rows
+) -> tuple[list[list[int]], npt.NDArray[np.bool_]]:
+    """Groups that hang together by near pairs and are not merely exact copies of each other; and
+    (n,): which rows have a near copy, maybe an exact one, in Training. `copy_of` (n,): of each row
+    the first one of its `exact` copies."""
+    in_training = dataset.is_in("Training")
+    together = UnionFind(len(dataset), exact)
+    leaked = np.zeros(len(dataset), np.bool_)
+
+    def useful(rows: Rows, others: Rows) -> npt.NDArray[np.bool_]:
+        new = (in_training[rows] & ~leaked[others]) | (in_training[others] & ~leaked[rows])
         across = in_training[rows] != in_training[others]
-        return np.asarray(together.apart(rows, others) | (across & new))
+        return np.asarray(together.differ(rows, others) | (across & new))
 
-    for pairs in near_pairs(dataset.images, wanted=tells):
+    for pairs in near_pairs(dataset.images, wanted=useful):
         for pair in pairs:
-            together.join(pair)
+            together.union(pair)
         for ours, other in ((0, 1), (1, 0)):
-            leaks[pairs[in_training[pairs[:, other]], ours]] = True
+            leaked[pairs[in_training[pairs[:, other]], ours]] = True
 
-    first = together.all_first()
-    groups: dict[int, list[int]] = {}
-    for row in range(n):
-        groups.setdefault(int(first[row]), []).append(row)
-    near = [group for group in groups.values() if len(set(copies[group].tolist())) > 1]
-    exact_leaks = np.isin(copies, copies[in_training])
-    rows = {split: np.flatnonzero(dataset.is_in(split)) for split in _TESTS}
-    return (
-        near,
-        {split: of[exact_leaks[of]].tolist() for split, of in rows.items()},
-        {split: of[leaks[of] & ~exact_leaks[of]].tolist() for split, of in rows.items()},
-    )
+    near = [group for group in together.sets() if len(set(copy_of[group].tolist())) > 1]
+    return near, leaked
 
 
 def _groups_across(dataset: Dataset) -> list[list[int]]:
@@ -271,7 +262,7 @@ def _log_sharpness(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     return np.log(variances + 1e-3)
 
 
-def _deviations(
+def _modified_z_scores(
     values: npt.NDArray[np.float64], valid: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.float64]:
     """The modified z-score of each value; 0 where it is not valid, or where all are the same."""
@@ -284,7 +275,7 @@ def _deviations(
     return scores
 
 
-def _below(scores: npt.NDArray[np.float64]) -> list[int]:
+def _far_below(scores: npt.NDArray[np.float64]) -> list[int]:
     """Rows far below the median, the farthest first."""
     rows = np.flatnonzero(scores < -OUTLYING)
     return [int(row) for row in rows[np.argsort(scores[rows], kind="stable")]]

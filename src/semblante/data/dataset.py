@@ -49,8 +49,7 @@ class Dataset:
             raise DataError(f"unknown split {name!r}; known: {', '.join(SPLITS)}")
         mask = self.is_in(name)
         if not mask.any():
-            rows = np.bincount(self.splits, minlength=len(SPLITS))
-            held = ", ".join(f"{split} {n}" for split, n in zip(SPLITS, rows, strict=True) if n)
+            held = ", ".join(f"{split} {n}" for split, n in self.split_sizes().items() if n)
             lacking = f"the dataset has no {name} rows: it has {held or 'nothing'}"
             if name == "PublicTest" and self.is_in("Training").any():
                 remedy = "`semblante data convert DATA OUT --hold-out 0.2` puts some there"
@@ -69,6 +68,20 @@ class Dataset:
             None if self.names is None else self.names[rows],
             None if self.groups is None else self.groups[rows],
         )
+
+    def split_sizes(self) -> dict[str, int]:
+        """The number of faces of each of `SPLITS`, with a label or without."""
+        sizes = np.bincount(self.splits, minlength=len(SPLITS))
+        return dict(zip(SPLITS, sizes.tolist(), strict=True))
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """The number of labelled faces, as `counts()["Training"]["happy"]`."""
+        counts = {}
+        for split in SPLITS:
+            labels = self.labels[self.is_in(split)]
+            of_label = np.bincount(labels[labels != UNLABELLED], minlength=len(EMOTIONS))
+            counts[split] = dict(zip(EMOTIONS, of_label.tolist(), strict=True))
+        return counts
 
     def missing_emotions(self) -> list[str]:
         """Those that no face is labelled with."""

@@ -111,31 +111,38 @@ def nearest(image: npt.NDArray[np.uint8], others: npt.NDArray[np.uint8]) -> int:
     return int((both @ rest.T / lengths).max(axis=0).argmax())
 
 
-class Together:
-    """Which of n rows hang together, over any number of groups."""
+class UnionFind:
+    """Rows 0..n-1 in disjoint sets, which `union` merges. A set's root is its smallest row."""
 
     def __init__(self, n: int, groups: Iterable[Iterable[int]] = ()) -> None:
-        self._parents = np.arange(n)  # of each row another of its group, or itself
+        self._parents = np.arange(n)  # of each row another row of its set; a root is its own
         for group in groups:
-            self.join(group)
+            self.union(group)
 
-    def join(self, group: Iterable[int]) -> None:
-        """These rows, and all that hang together with them."""
-        first, *others = np.unique(self.first(np.fromiter(group, np.int64))).tolist()
-        self._parents[others] = first
+    def union(self, rows: Iterable[int]) -> None:
+        """Merge the sets of all these rows into one."""
+        root, *others = np.unique(self.find(np.fromiter(rows, np.int64))).tolist()
+        self._parents[others] = root
 
-    def first(self, rows: Rows) -> Rows:
-        """For each of some rows (k,) the first one that it hangs together with."""
+    def find(self, rows: Rows) -> Rows:
+        """(k,): the root of each row's set."""
         found = self._parents[rows]
-        while (nearer := self._parents[found] != found).any():
-            found[nearer] = self._parents[found[nearer]]
-        self._parents[rows] = found
+        while (below := self._parents[found] != found).any():
+            found[below] = self._parents[found[below]]
+        self._parents[rows] = found  # the next search is short
         return found
 
-    def apart(self, rows: Rows, others: Rows) -> npt.NDArray[np.bool_]:
-        """(k,): whether nothing is known by which each of `rows` hangs together with the other."""
-        return np.asarray(self.first(rows) != self.first(others))
+    def find_all(self) -> Rows:
+        """(n,): the root of each row's set, for all rows."""
+        return self.find(np.arange(len(self._parents)))
 
-    def all_first(self) -> Rows:
-        """(n,): `first` of every row."""
-        return self.first(np.arange(len(self._parents)))
+    def differ(self, rows: Rows, others: Rows) -> npt.NDArray[np.bool_]:
+        """(k,): whether each of `rows` is in another set than the row beside it in `others`."""
+        return np.asarray(self.find(rows) != self.find(others))
+
+    def sets(self) -> list[list[int]]:
+        """The rows of each set, in order; a row that was never merged is a set of one."""
+        sets: dict[int, list[int]] = {}
+        for row, root in enumerate(self.find_all().tolist()):
+            sets.setdefault(root, []).append(row)
+        return list(sets.values())

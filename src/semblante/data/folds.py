@@ -9,15 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from semblante.data.dataset import SPLITS, Dataset
-from semblante.data.duplicates import Together, exact_groups, near_pairs
+from semblante.data.duplicates import UnionFind, exact_groups, near_pairs
 from semblante.errors import DataError, OptionError
 
 
 def fold_numbers(dataset: Dataset, folds: int, seed: int) -> npt.NDArray[np.int64]:
     """(n,): the fold of each face, 0..folds-1; what belongs together has the same."""
-    kind = _kinds(dataset)
-    shuffled = np.random.default_rng(seed).permutation(int(kind.max()) + 1)
-    return np.asarray(shuffled[kind] % folds, np.int64)
+    cluster = _clusters(dataset)
+    shuffled = np.random.default_rng(seed).permutation(int(cluster.max()) + 1)
+    return np.asarray(shuffled[cluster] % folds, np.int64)
 
 
 def held_out(dataset: Dataset, share: float, seed: int = 0) -> Dataset:
@@ -38,29 +38,29 @@ def held_out(dataset: Dataset, share: float, seed: int = 0) -> Dataset:
             "expected a split without faces where some are to be held out, found "
             f"{int(public.sum())} in PublicTest and others in PrivateTest"
         )
-    kind = _kinds(dataset)
-    apart = np.setdiff1d(kind[training], kind[~training])  # no copies elsewhere
-    members = np.split(np.argsort(kind, kind="stable"), np.cumsum(np.bincount(kind))[:-1])
+    cluster = _clusters(dataset)
+    movable = np.setdiff1d(cluster[training], cluster[~training])  # no copies elsewhere
+    rows_of = np.split(np.argsort(cluster, kind="stable"), np.cumsum(np.bincount(cluster))[:-1])
     # What is moved brings what each emotion lacks nearer to nothing: a person's faces are of many.
     labels, label = np.unique(dataset.labels, return_inverse=True)
-    left = np.round(share * np.bincount(label[training], minlength=len(labels)))
+    lacking = np.round(share * np.bincount(label[training], minlength=len(labels)))
     splits = np.where(public, SPLITS.index("PrivateTest"), dataset.splits).astype(np.uint8)
-    for number in np.random.default_rng(seed).permutation(apart):
-        rest = left - np.bincount(label[members[number]], minlength=len(labels))
-        if np.abs(rest).sum() < np.abs(left).sum():
-            splits[members[number]] = SPLITS.index("PublicTest")
-            left = rest
+    for number in np.random.default_rng(seed).permutation(movable):
+        rest = lacking - np.bincount(label[rows_of[number]], minlength=len(labels))
+        if np.abs(rest).sum() < np.abs(lacking).sum():
+            splits[rows_of[number]] = SPLITS.index("PublicTest")
+            lacking = rest
     if (splits[training] == dataset.splits[training]).all():
         raise DataError(f"no faces of Training can be held out to a share of {share:g}")
     return replace(dataset, splits=splits)
 
 
-def _kinds(dataset: Dataset) -> npt.NDArray[np.int64]:
-    """(n,): the kind of each face, 0 and up: copies, near copies, one of `Dataset.groups`."""
-    groups = [*exact_groups(dataset.images), *dataset.rows_of_groups()]
-    together = Together(len(dataset), groups)
-    for pairs in near_pairs(dataset.images, wanted=together.apart):
+def _clusters(dataset: Dataset) -> npt.NDArray[np.int64]:
+    """(n,): the cluster of each face, 0 and up: its copies, near copies, and those of its group in
+    `Dataset.groups`, and what belongs together with these."""
+    together = UnionFind(len(dataset), [*exact_groups(dataset.images), *dataset.rows_of_groups()])
+    for pairs in near_pairs(dataset.images, wanted=together.differ):
         for pair in pairs:
-            together.join(pair)
-    _, kind = np.unique(together.all_first(), return_inverse=True)
-    return kind.astype(np.int64)
+            together.union(pair)
+    _, cluster = np.unique(together.find_all(), return_inverse=True)
+    return cluster.astype(np.int64)

@@ -9,9 +9,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Final
 
-from semblante.data.audit import Audit, Suspect
+from semblante.data.audit import Audit
 from semblante.data.dataset import SPLITS, UNLABELLED
-from semblante.data.duplicates import NEAR, nearest
+from semblante.data.duplicates import nearest
+from semblante.data.findings import Finding, findings
 from semblante.emotions import EMOTIONS, emotion_name
 from semblante.files import write_atomically
 from semblante.images import encoded_png
@@ -21,69 +22,8 @@ _FACES_SHOWN: Final = 48  # of each finding; the JSON has them all
 _GROUPS_SHOWN: Final = 24
 _GROUP_FACES_SHOWN: Final = 6
 _COMPARED: Final = 500  # to find the one that is most like another: of a film there are thousands
-
-
-# Of each finding its title, how its counts are told, and what it means.
-_FINDINGS: Final = {
-    "exact": (
-        "Exact copies",
-        "{:,} groups, {:,} extra copies",
-        "The same to the pixel. Copies in Training weigh double; --drop keeps one: the test "
-        "splits' where they have any, else the first, and none where labels disagree.",
-    ),
-    "conflicting": (
-        "Copies that disagree",
-        "{:,} groups",
-        "The same face with more than one label: at least one is wrong. --drop leaves out those in "
-        "Training.",
-    ),
-    "near": (
-        "Near copies",
-        "{:,} groups",
-        f"One photograph in several forms: pixels, or mirrored pixels, that correlate by {NEAR} or "
-        "more.",
-    ),
-    "leaks": (
-        "{} faces that are in Training too",
-        "{:,} exact, {:,} near",
-        "What a network scores on these says nothing about new faces. Without the exact ones {:,} "
-        "of {:,} are left, on which `semblante evaluate` reports its leak-free accuracy. --drop "
-        "leaves out their copies in Training.",
-    ),
-    "across-tests": (
-        "PrivateTest faces that are in PublicTest too",
-        "{:,} faces",
-        "Models are chosen on one and reported on the other.",
-    ),
-    "groups": (
-        "Groups in several splits",
-        "{:,} groups",
-        "The dataset says that these faces belong together: a network that learnt from some of "
-        "them is tested on the others.",
-    ),
-    "constant": (
-        "Constant images",
-        "{:,} images",
-        "All pixels the same. --drop leaves them out of every split.",
-    ),
-    "no-face": (
-        "No face",
-        "{:,} images",
-        "Most of FER+'s ten taggers saw no face. --drop leaves them out of every split.",
-    ),
-    "mislabelled": (
-        "Likely mislabelled",
-        "{:,} of {:,} judged",
-        "Confident learning: a network gives their label so little, and another so much, that the "
-        "label is likely to be wrong. It must not have learnt from these faces, or it finds too "
-        "few. Surest first. A second opinion, no verdict: look before you believe it. --drop "
-        "leaves out those in Training.",
-    ),
-    "dark": ("Very dark", "{:,} images", "Mean grey level far below the others'."),
-    "bright": ("Very bright", "{:,} images", "Mean grey level far above the others'."),
-    "blurred": ("Blurred", "{:,} images", "Fewer edges than nearly all others."),
-    "drawn": ("Drawings and writing", "{:,} images", "More edges than photographs have."),
-}
+# What is merely unusual comes last.
+_LAST: Final = ("dark", "bright", "blurred", "drawn")
 
 
 @dataclass(frozen=True)
@@ -94,10 +34,10 @@ class _Picture:
 
 
 @dataclass(frozen=True)
-class _Finding:
-    """A section of the page."""
+class _Section:
+    """A finding as the page shows it, in its language."""
 
-    name: str
+    key: str
     title: str
     count: str
     meaning: str
@@ -116,7 +56,7 @@ def write_report(audit: Audit, path: Path, source: str, language: str = "en") ->
     ).from_string(
         resources.files("semblante.data").joinpath("report.html.jinja").read_text(encoding="utf-8")
     )
-    counts = audit.counts()
+    counts = audit.dataset.counts()
     about = (
         f"{len(audit.dataset):,} faces. Rows are numbered from 0, in the dataset's order. Of each "
         "finding a part is shown; the JSON has all row numbers. --drop would leave out "
@@ -139,7 +79,7 @@ def write_report(audit: Audit, path: Path, source: str, language: str = "en") ->
         splits=[split for split in SPLITS if sum(counts[split].values())],
         counts=counts,
         largest=max((max(row.values()) for row in counts.values()), default=0) or 1,
-        findings=_Page(audit, language).findings(),
+        sections=_Page(audit, language).sections(),
     )
 
     def write(beside: Path) -> None:
@@ -156,59 +96,44 @@ class _Page:
         self._audit = audit
         self._language = language
 
-    def findings(self) -> list[_Finding]:
-        """Always in the same order; those that the dataset cannot have are left out."""
-        audit = self._audit
-        extra = sum(len(group) - 1 for group in audit.exact)
-        found = [
-            self._copies("exact", audit.exact, len(audit.exact), extra),
-            self._copies("conflicting", audit.conflicting, len(audit.conflicting)),
-            self._groups("near", audit.near),
-        ]
-        if audit.dataset.is_in("Training").any():
-            tests = (split for split in SPLITS[1:] if audit.dataset.is_in(split).any())
-            found += map(self._leaks, tests)
-        if audit.across_tests:
-            found.append(self._rows("across-tests", audit.across_tests))
-        if audit.dataset.groups is not None:
-            found.append(self._groups("groups", audit.groups_across))
-        found.append(self._rows("constant", audit.constant))
-        if audit.no_face is not None:
-            found.append(self._rows("no-face", audit.no_face))
-        if audit.suspects is not None:
-            found.append(self._suspects(audit.suspects))
-        for name in ("dark", "bright", "blurred", "drawn"):
-            found.append(self._rows(name, getattr(audit, name)))
-        return found
+    def sections(self) -> list[_Section]:
+        found = [finding for finding in findings(self._audit) if finding.in_report]
+        found.sort(key=lambda finding: finding.key in _LAST)
+        return [self._section(finding) for finding in found]
 
-    def _finding(
-        self, name: str, counts: tuple[int, ...], shown: list[list[_Picture]], total: int
-    ) -> _Finding:
-        title, count, meaning = _FINDINGS[name]
-        return _Finding(
-            name,
-            translated(title, self._language),
-            translated(count.format(*counts), self._language),
-            translated(meaning, self._language),
+    def _section(self, finding: Finding) -> _Section:
+        shown = self._shown(finding)
+        return _Section(
+            finding.key,
+            translated(finding.title, self._language),
+            translated(finding.count, self._language),
+            translated(finding.meaning, self._language),
             shown,
-            self._more(total - len(shown)),
+            self._more(len(finding.groups) - len(shown)),
         )
+
+    def _shown(self, finding: Finding) -> list[list[_Picture]]:
+        if finding.split:
+            return self._leaks(finding.split)
+        if finding.key == "mislabelled":
+            return self._suspects()
+        if finding.key in ("exact", "conflicting"):
+            return self._copies(finding.groups)
+        if finding.key in ("near", "groups"):
+            return self._groups(finding.groups)
+        return [[self._picture(row)] for [row] in finding.groups[:_FACES_SHOWN]]
 
     def _more(self, hidden: int) -> str:
         return translated(f"and {hidden:,} more", self._language) if hidden else ""
 
-    def _rows(self, name: str, rows: list[int]) -> _Finding:
-        shown = [[self._picture(row)] for row in rows[:_FACES_SHOWN]]
-        return self._finding(name, (len(rows),), shown, len(rows))
-
-    def _groups(self, name: str, groups: list[list[int]]) -> _Finding:
+    def _groups(self, groups: list[list[int]]) -> list[list[_Picture]]:
         shown = []
         for group in sorted(groups, key=len, reverse=True)[:_GROUPS_SHOWN]:
             faces = [self._picture(row) for row in self._of_all_splits(group)[:_GROUP_FACES_SHOWN]]
             if more := self._more(len(group) - len(faces)):
                 faces[-1] = replace(faces[-1], detail=f"{faces[-1].detail}; {more}")
             shown.append(faces)
-        return self._finding(name, (len(groups),), shown, len(groups))
+        return shown
 
     def _of_all_splits(self, group: list[int]) -> list[int]:
         """Its rows, each split's in turn: that several have some is what matters."""
@@ -221,7 +146,7 @@ class _Page:
             met[split] += 1
         return sorted(group, key=places.__getitem__)
 
-    def _copies(self, name: str, groups: list[list[int]], *counts: int) -> _Finding:
+    def _copies(self, groups: list[list[int]]) -> list[list[_Picture]]:
         """Of each group one picture: they are the same."""
         shown = []
         for group in sorted(groups, key=len, reverse=True)[:_FACES_SHOWN]:
@@ -230,9 +155,9 @@ class _Page:
             splits = Counter(SPLITS[int(self._audit.dataset.splits[row])] for row in group)
             detail = f"{_listed(splits)}: {', '.join(map(str, group))}"
             shown.append([replace(picture, caption=_listed(names), detail=detail)])
-        return self._finding(name, counts, shown, len(groups))
+        return shown
 
-    def _leaks(self, split: str) -> _Finding:
+    def _leaks(self, split: str) -> list[list[_Picture]]:
         """Some faces of a test split, each beside one of Training that it is a copy of, as many
         near ones as exact ones where there are."""
         audit = self._audit
@@ -248,25 +173,15 @@ class _Page:
                 copies = copies[: 1 if groups is audit.exact else _COMPARED]  # these are the same
                 copy = copies[nearest(images[row], images[copies])]
                 shown.append([self._picture(row), self._picture(copy)])
-        total = int(audit.dataset.is_in(split).sum())
-        title, count, meaning = _FINDINGS["leaks"]
-        return _Finding(
-            f"leaks-{split}",
-            translated(title.format(split), self._language),
-            translated(count.format(len(exact), len(near)), self._language),
-            translated(meaning.format(total - len(exact), total), self._language),
-            shown,
-            self._more(len(exact) + len(near) - len(shown)),
-        )
+        return shown
 
-    def _suspects(self, suspects: list[Suspect]) -> _Finding:
+    def _suspects(self) -> list[list[_Picture]]:
         shown = []
-        for suspect in suspects[:_FACES_SHOWN]:
+        for suspect in (self._audit.suspects or [])[:_FACES_SHOWN]:
             estimate = emotion_name(EMOTIONS[suspect.estimate], self._language)
             more = f"rather {estimate} ({suspect.estimate_probability:.0%})"
             shown.append([self._picture(suspect.row, translated(more, self._language))])
-        counts = (len(suspects), self._audit.n_judged)
-        return self._finding("mislabelled", counts, shown, len(suspects))
+        return shown
 
     def _picture(self, row: int, more: str = "") -> _Picture:
         dataset = self._audit.dataset
