@@ -146,9 +146,9 @@ def test_a_list_that_is_far_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """As a small archive may hold; it would be kept in memory."""
     path = listed(tmp_path, LIST)
     length = len(path.read_text())
-    monkeypatch.setattr("semblante.data.load._MOST_OF_A_LIST", length)
+    monkeypatch.setattr("semblante.data.load._MAX_LISTING", length)
     assert len(load_dataset(path, label_map={"Sadness": "sad"})) == 3
-    monkeypatch.setattr("semblante.data.load._MOST_OF_A_LIST", length // 2)
+    monkeypatch.setattr("semblante.data.load._MAX_LISTING", length // 2)
     with pytest.raises(DataError, match="expected a list of at most 0 million characters"):
         load_dataset(path)
 

@@ -132,7 +132,7 @@ def test_every_damage_of_an_archive_is_said(
     path.write_bytes(data)
 
     def read_all() -> None:
-        with members_module.damage_named(path):
+        with members_module.as_data_errors(path):
             for member in members_module.members(path):
                 while member.stream.read(100_000):
                     pass
@@ -147,7 +147,7 @@ def test_an_error_without_a_file_or_a_reason_of_its_own() -> None:
         (OSError(5, "Input/output error"), "^faces.zip: cannot be read: Input/output error"),
         (OSError("odd"), "^faces.zip: cannot be read: odd"),
     ):
-        with pytest.raises(DataError, match=message), members_module.damage_named("faces.zip"):
+        with pytest.raises(DataError, match=message), members_module.as_data_errors("faces.zip"):
             raise error
 
 

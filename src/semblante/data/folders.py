@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from semblante.data.dataset import SPLITS, Dataset, OnBad, Row, collect
-from semblante.data.members import Member, damage_named
+from semblante.data.members import Member, as_data_errors
 from semblante.data.pictures import PictureReader, named_split
 from semblante.emotions import EMOTIONS
 from semblante.errors import DataError
@@ -40,7 +40,7 @@ def read_folders(
         try:
             row = _row(member, split or 0, reader)
         except DataError as error:
-            rows.append((_place(member), error))
+            rows.append((_sort_key(member), error))
             continue
         if row is None:
             continue
@@ -49,7 +49,7 @@ def read_folders(
                 f"{member.where}: expected a folder such as train, validation or test above its "
                 f"class, as others have, found {folder!r}"
             )
-        rows.append((_place(member), row))
+        rows.append((_sort_key(member), row))
     if any_named:
         for number, refusal in unnamed.items():
             rows[number] = (rows[number][0], refusal)
@@ -80,13 +80,13 @@ def _row(member: Member, split: int, reader: PictureReader) -> Row | None:
     label = reader.label(path.parts[-2], member.where)
     if label is None:
         return None
-    with damage_named(member.where):
-        picture = reader.data(member.stream)
+    with as_data_errors(member.where):
+        picture = reader.read(member.stream)
     face = reader.face(picture, member.where)
     return Row(face, label, split, member.name)
 
 
-def _place(member: Member) -> tuple[int, str]:
+def _sort_key(member: Member) -> tuple[int, str]:
     """The last number in the file's name, -1 where it has none; and the whole name."""
     numbers = re.findall(r"\d+", PurePosixPath(member.name).stem)
     return int(numbers[-1]) if numbers else -1, member.name

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from semblante.data.dataset import Dataset, OnBad, Row, collect
-from semblante.data.members import Member, damage_named
+from semblante.data.members import Member, as_data_errors
 from semblante.data.pictures import (
     GROUP_COLUMNS,
     LABEL_COLUMNS,
@@ -36,7 +36,7 @@ _COLUMNS: Final[dict[str, tuple[str, ...]]] = {
 
 
 @dataclass(frozen=True)
-class _Listed:
+class _ListedPicture:
     """A line of the list."""
 
     path: str
@@ -63,7 +63,7 @@ def read_listing(
     """The faces of pictures in `folder`, in the list's order."""
     rows = (
         line if isinstance(line, DataError) else _of_file(line, folder, reader)
-        for line in _listed(lines, where, reader)
+        for line in _listed_pictures(lines, where, reader)
     )
     return collect(rows, on_bad, where)
 
@@ -81,20 +81,20 @@ def read_archived_listing(
     They come in the list's order, though an archive is read once from the front.
     """
     rows: list[Row | DataError] = []
-    places: dict[str, list[tuple[int, _Listed]]] = {}
-    for line in _listed(lines, where, reader):
+    places: dict[str, list[tuple[int, _ListedPicture]]] = {}
+    for line in _listed_pictures(lines, where, reader):
         if isinstance(line, DataError):
             rows.append(line)
             continue
-        path = _place(PurePosixPath(name).parent / line.path.replace("\\", "/"))
+        path = _normalised(PurePosixPath(name).parent / line.path.replace("\\", "/"))
         places.setdefault(path, []).append((len(rows), line))
         rows.append(DataError(f"{line.where}: there is no such picture in the archive"))
     for member in members:
-        wanted = places.get(_place(member.name))
+        wanted = places.get(_normalised(member.name))
         if wanted:
             try:
-                with damage_named(member.where):
-                    data = reader.data(member.stream)
+                with as_data_errors(member.where):
+                    data = reader.read(member.stream)
             except DataError as error:
                 for number, _ in wanted:
                     rows[number] = error
@@ -104,7 +104,7 @@ def read_archived_listing(
     return collect(rows, on_bad, where)
 
 
-def _place(path: str | PurePosixPath) -> str:
+def _normalised(path: str | PurePosixPath) -> str:
     """As names of members are compared: macOS packs an accent as a letter of its own."""
     return unicodedata.normalize("NFC", posixpath.normpath(path))
 
@@ -119,9 +119,9 @@ def _columns(header: list[str]) -> dict[str, int]:
     return found
 
 
-def _listed(
+def _listed_pictures(
     lines: Iterable[str], where: str, reader: PictureReader
-) -> Iterator[_Listed | DataError]:
+) -> Iterator[_ListedPicture | DataError]:
     """The lines but those of classes that are to be left out, whose pictures need not be there."""
     header, rows = csv_table(lines, where)
     columns = _columns(header)
@@ -134,7 +134,7 @@ def _listed(
             if len(row) != len(header):
                 raise DataError(f"{place}: expected {len(header)} columns, found {len(row)}")
             values = {column: row[number].strip() for column, number in columns.items()}
-            line = _line(values, place, reader)
+            line = _listed_picture(values, place, reader)
         except DataError as error:
             yield error
         else:
@@ -142,7 +142,9 @@ def _listed(
                 yield line
 
 
-def _line(values: dict[str, str], place: str, reader: PictureReader) -> _Listed | None:
+def _listed_picture(
+    values: dict[str, str], place: str, reader: PictureReader
+) -> _ListedPicture | None:
     """None for a class that is to be left out."""
     path = values["path"]
     place = f"{place} ({path if len(path) < 100 else path[:100] + '...'})"
@@ -152,10 +154,10 @@ def _line(values: dict[str, str], place: str, reader: PictureReader) -> _Listed 
     if label is None:
         return None
     split = split_number(values["split"], place) if "split" in values else 0
-    return _Listed(path, label, split, values.get("group", ""), place)
+    return _ListedPicture(path, label, split, values.get("group", ""), place)
 
 
-def _of_file(line: _Listed, folder: Path, reader: PictureReader) -> Row | DataError:
+def _of_file(line: _ListedPicture, folder: Path, reader: PictureReader) -> Row | DataError:
     try:
         path = folder / line.path
         if "\\" in line.path and not path.exists():  # a list that was made on Windows
@@ -163,7 +165,7 @@ def _of_file(line: _Listed, folder: Path, reader: PictureReader) -> Row | DataEr
         if path.exists() and not path.is_file():  # a pipe would never end
             return DataError(f"{line.where}: expected a file, found something else")
         with path.open("rb") as file:
-            data = reader.data(file)
+            data = reader.read(file)
     except OSError as error:
         return DataError(f"{line.where}: cannot be read: {error.strerror or error}")
     except ValueError as error:  # a NUL in the path
@@ -171,7 +173,7 @@ def _of_file(line: _Listed, folder: Path, reader: PictureReader) -> Row | DataEr
     return _row(line, data, reader)
 
 
-def _row(line: _Listed, picture: bytes, reader: PictureReader) -> Row | DataError:
+def _row(line: _ListedPicture, picture: bytes, reader: PictureReader) -> Row | DataError:
     try:
         face = reader.face(picture, line.where)
     except DataError as error:

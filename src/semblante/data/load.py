@@ -18,9 +18,15 @@ from semblante.data.cache import through_cache
 from semblante.data.dataset import Dataset, OnBad, Row, collect
 from semblante.data.folders import read_folders
 from semblante.data.listing import is_listing, read_archived_listing, read_listing
-from semblante.data.members import damage_named, members
+from semblante.data.members import as_data_errors, members
 from semblante.data.parquet import MAGIC, parquet_rows
-from semblante.data.pictures import IN_ORDER, SPLIT_NAMES, FaceFinder, PictureReader, named_split
+from semblante.data.pictures import (
+    NUMBERED_EMOTIONS,
+    SPLIT_NAMES,
+    FaceFinder,
+    PictureReader,
+    named_split,
+)
 from semblante.data.table import is_table, read_table
 from semblante.data.text import csv_reader
 from semblante.errors import DataError, OptionError
@@ -35,8 +41,8 @@ FORMS: Final[dict[str, str]] = {
 # What the name of a Parquet file may begin with, and the split that it says.
 _SPLIT_STARTS: Final = {**SPLIT_NAMES, "public": 1, "private": 2}
 _TABULAR: Final = frozenset({".csv", ".tsv", ".txt", ".parquet"})
-_START: Final = 4096  # bytes of a file by which its form is known
-_MOST_OF_A_LIST: Final = 100_000_000  # characters, some two million pictures; it is kept in memory
+_START_BYTES: Final = 4096  # bytes of a file by which its form is known
+_MAX_LISTING: Final = 100_000_000  # characters, some two million pictures; it is kept in memory
 
 
 @dataclass
@@ -84,14 +90,14 @@ def load_dataset(
 
     def read() -> tuple[Dataset, bool]:
         dataset = _load(path, reader, on_bad)
-        return dataset, bool(reader.guessed)
+        return dataset, reader.guessed
 
-    with damage_named(path):
+    with as_data_errors(path):
         plain = on_bad is None and not label_map and find_face is None
         start = b""
         if cache and plain and path.is_file():
             with path.open("rb") as file:
-                start = file.read(_START)
+                start = file.read(_START_BYTES)
         # A list's pictures lie outside it: its own content does not tell whether they have changed.
         if start and not is_listing(_first_line(start)):
             variant = f"-{_split_of_parquet(path.name)}" if start.startswith(MAGIC) else ""
@@ -101,7 +107,7 @@ def load_dataset(
             reader.check_map_used(str(path))
     if on_note is not None and guessed:
         on_note(
-            f"{path}: classes that are numbers are taken for FER2013's, {IN_ORDER}; "
+            f"{path}: classes that are numbers are taken for FER2013's, {NUMBERED_EMOTIONS}; "
             "--map says what else they are"
         )
     return dataset
@@ -112,12 +118,12 @@ def _load(path: Path, reader: PictureReader, on_bad: OnBad | None) -> Dataset:
     if contents.form == "table":
         if reader.find_face is not None:
             raise OptionError(f"{path}: a table of pixels holds faces, none are to be found in it")
-        with _text(path, _fullest(path, contents.tables)) as (text, where):
+        with _open_text(path, _widest_table(path, contents.tables)) as (text, where):
             return read_table(text, where, reader, on_bad)
     if contents.form == "listing":
-        return _listing(path, contents, reader, on_bad)
+        return _read_listing(path, contents, reader, on_bad)
     if contents.form == "parquet":
-        return collect(_parquets(path, contents, reader), on_bad, str(path))
+        return collect(_all_parquet_rows(path, contents, reader), on_bad, str(path))
     if contents.form == "folders":
         pictures = (member for member in members(path) if member.suffix in SUFFIXES)
         return read_folders(pictures, path, reader, on_bad)
@@ -129,7 +135,7 @@ def _load(path: Path, reader: PictureReader, on_bad: OnBad | None) -> Dataset:
 
 def form_of(path: str | os.PathLike[str]) -> str | None:
     """The key in `FORMS` under which `load_dataset` would read a path; None where it would not."""
-    with damage_named(Path(path)):
+    with as_data_errors(Path(path)):
         return _survey(Path(path)).form
 
 
@@ -153,7 +159,7 @@ def _survey(path: Path) -> _Contents:
                 contents.others.append(f"{member.name} outside a folder named after its class")
             continue
         try:
-            start = member.stream.read(_START)
+            start = member.stream.read(_START_BYTES)
         except OSError as error:  # a link, say, in an archive
             if member.suffix in _TABULAR:  # which may say more than what can be read
                 raise
@@ -168,7 +174,7 @@ def _survey(path: Path) -> _Contents:
         elif is_listing(header):
             contents.listings.append(member.name)
         else:
-            contents.others.append(member.name + _what(start, header))
+            contents.others.append(member.name + _description(start, header))
     return contents
 
 
@@ -181,7 +187,7 @@ def _first_line(start: bytes) -> list[str]:
         return []
 
 
-def _what(start: bytes, header: list[str]) -> str:
+def _description(start: bytes, header: list[str]) -> str:
     """Of a file that is none of ours, what it looks like, for the message."""
     if not start:
         return " (empty)"
@@ -194,7 +200,7 @@ def _what(start: bytes, header: list[str]) -> str:
 
 
 @contextmanager
-def _text(path: Path, name: str) -> Iterator[tuple[io.TextIOWrapper, str]]:
+def _open_text(path: Path, name: str) -> Iterator[tuple[io.TextIOWrapper, str]]:
     """The member of that name as text, and what messages call it. Bytes that are no UTF-8 are kept
     as they are: only their row is wrong."""
     with closing(members(path)) as found:
@@ -208,7 +214,7 @@ def _text(path: Path, name: str) -> Iterator[tuple[io.TextIOWrapper, str]]:
             text.detach()  # the member closes its own stream
 
 
-def _fullest(path: Path, tables: Mapping[str, list[str]]) -> str:
+def _widest_table(path: Path, tables: Mapping[str, list[str]]) -> str:
     """The table with the most columns; several with as many say nothing of which is meant."""
     most = max(len(header) for header in tables.values())
     names = [name for name, header in tables.items() if len(header) == most]
@@ -220,18 +226,18 @@ def _fullest(path: Path, tables: Mapping[str, list[str]]) -> str:
     return names[0]
 
 
-def _listing(
+def _read_listing(
     path: Path, contents: _Contents, reader: PictureReader, on_bad: OnBad | None
 ) -> Dataset:
     if len(contents.listings) > 1:
         names = ", ".join(contents.listings)
         raise DataError(f"{path}: expected one list of pictures, found {names}: name one of them")
     (name,) = contents.listings
-    with _text(path, name) as (text, where):
-        listed = text.read(_MOST_OF_A_LIST + 1)
-        if len(listed) > _MOST_OF_A_LIST:
+    with _open_text(path, name) as (text, where):
+        listed = text.read(_MAX_LISTING + 1)
+        if len(listed) > _MAX_LISTING:
             raise DataError(
-                f"{where}: expected a list of at most {_MOST_OF_A_LIST // 1_000_000} million "
+                f"{where}: expected a list of at most {_MAX_LISTING // 1_000_000} million "
                 "characters, found a longer one"
             )
         lines = io.StringIO(listed, newline="")
@@ -241,7 +247,9 @@ def _listing(
     return read_archived_listing(lines, where, name, members(path), reader, on_bad)
 
 
-def _parquets(path: Path, contents: _Contents, reader: PictureReader) -> Iterator[Row | DataError]:
+def _all_parquet_rows(
+    path: Path, contents: _Contents, reader: PictureReader
+) -> Iterator[Row | DataError]:
     for member in members(path):
         if member.name in contents.parquets:
             split = _split_of_parquet(member.name)

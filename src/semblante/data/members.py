@@ -54,7 +54,7 @@ class Member:
 
 
 @contextmanager
-def damage_named(path: Path | str) -> Iterator[None]:
+def as_data_errors(path: Path | str) -> Iterator[None]:
     """Whatever reading the members of `path`, or one of them, may raise becomes a `DataError` that
     names it."""
     try:
@@ -75,7 +75,7 @@ def members(path: Path) -> Generator[Member]:
     read once, from the front; links in them are not followed, and say so when they are read).
     Raises `DataError` where a member climbs out of the archive with its name or is larger than
     `MAX_MEMBER_BYTES`; for what else can be wrong, here or while a member's stream is read, see
-    `damage_named`.
+    `as_data_errors`.
     """
     if path.is_dir():
         yield from _of_folder(path)

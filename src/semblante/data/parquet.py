@@ -21,8 +21,8 @@ from semblante.files import write_atomically
 from semblante.images import encoded_png
 
 _IMAGE_COLUMNS: Final = ("image", "img", "bytes", "picture")
-_ROWS_AT_ONCE: Final = 1000  # written
-_READ_AT_ONCE: Final = 100  # a picture may be of megabytes, however few it takes in the file
+_WRITTEN_AT_ONCE: Final = 1000  # rows
+_READ_AT_ONCE: Final = 100  # rows: a picture may be of megabytes, however few it takes in the file
 MAGIC: Final = b"PAR1"
 
 
@@ -46,35 +46,35 @@ def parquet_rows(
     try:
         file = parquet.ParquetFile(stream)
         names = {name.lower(): name for name in file.schema_arrow.names}
-        image, label, split, group = (
+        image_column, label_column, split_column, group_column = (
             next((names[name] for name in choices if name in names), None)
             for choices in (_IMAGE_COLUMNS, LABEL_COLUMNS, SPLIT_COLUMNS, GROUP_COLUMNS)
         )
-        if image is None or label is None:
+        if image_column is None or label_column is None:
             yield DataError(
                 f"{where}: expected a picture column ({', '.join(_IMAGE_COLUMNS)}) and a label "
                 f"column ({', '.join(LABEL_COLUMNS)}), found {', '.join(names.values())}"
             )
             return
-        classes = _class_names(file.schema_arrow.metadata or {}, label)
-        columns = [column for column in (image, label, split, group) if column is not None]
+        classes = _class_names(file.schema_arrow.metadata or {}, label_column)
+        columns = (image_column, label_column, split_column, group_column)
+        present = [column for column in columns if column is not None]
         number = 0
-        for batch in file.iter_batches(_READ_AT_ONCE, columns=columns):
+        for batch in file.iter_batches(_READ_AT_ONCE, columns=present):
             for values in batch.to_pylist():
                 place = f"{where}, row {number}"
                 number += 1
                 try:
-                    of_class = reader.label(_class(values[label], classes, place), place)
-                    if of_class is None:
+                    name = _class_name(values[label_column], classes, place)
+                    label = reader.label(name, place)
+                    if label is None:
                         continue
-                    of_split = default_split
-                    if split is not None:
-                        of_split = split_number(str(values[split]), place)
-                    face = reader.face(_encoded(values[image], place), place)
-                    of_group = None if group is None else values[group]
-                    yield Row(
-                        face, of_class, of_split, group="" if of_group is None else str(of_group)
-                    )
+                    split = default_split
+                    if split_column is not None:
+                        split = split_number(str(values[split_column]), place)
+                    face = reader.face(_encoded(values[image_column], place), place)
+                    group = None if group_column is None else values[group_column]
+                    yield Row(face, label, split, group="" if group is None else str(group))
                 except DataError as error:
                     yield error
     # Some of pyarrow's errors derive from the others as well, not all.
@@ -91,7 +91,7 @@ def _class_names(metadata: dict[bytes, bytes], column: str) -> list[str] | None:
         return None
 
 
-def _class(value: Any, names: list[str] | None, place: str) -> str:
+def _class_name(value: Any, names: list[str] | None, place: str) -> str:
     if names is None or not isinstance(value, int):
         return str(value)
     if not 0 <= value < len(names):
@@ -137,7 +137,7 @@ def write_parquet(dataset: Dataset, path: Path) -> None:
                         "group": row.group.encode("utf-8", "backslashreplace").decode(),
                     }
                 )
-                if len(rows) == _ROWS_AT_ONCE or number == len(dataset) - 1:
+                if len(rows) == _WRITTEN_AT_ONCE or number == len(dataset) - 1:
                     file.write_table(pyarrow.Table.from_pylist(rows, schema))
                     rows.clear()
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import shlex
 import unicodedata
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
 from typing import IO, Final
 
 import numpy as np
@@ -33,20 +31,13 @@ SPLIT_COLUMNS: Final = ("split", "usage", "subset")
 GROUP_COLUMNS: Final = ("group", "subject", "person", "identity")
 DROPPED: Final = "drop"  # maps a class to nothing: its pictures are left out
 _NUMBERS: Final = {str(label): emotion for label, emotion in enumerate(EMOTIONS)}
-IN_ORDER: Final = ", ".join(f"{number} {emotion}" for number, emotion in _NUMBERS.items())
+NUMBERED_EMOTIONS: Final = ", ".join(f"{number} {emotion}" for number, emotion in _NUMBERS.items())
 _MAX_BYTES: Final = 50_000_000
 
 # Crops the face of a picture (H, W, 3) to grey (48, 48); None where there is none.
 FaceFinder = Callable[[RgbImage], npt.NDArray[np.uint8] | None]
 
 
-def _key(name: str) -> str:
-    """A class's or a split's name as it is compared, in small letters: macOS writes the accent of
-    alegría as a letter of its own."""
-    return unicodedata.normalize("NFC", name).strip().lower()
-
-
-@dataclass(frozen=True)
 class PictureReader:
     """How labelled pictures are understood.
 
@@ -57,41 +48,47 @@ class PictureReader:
     itself, unless `find_face` finds one in it. Raises `OptionError` for another value of the map.
     """
 
-    label_map: Mapping[str, str] | None = None
-    find_face: FaceFinder | None = None
-    guessed: set[str] = field(default_factory=set, init=False, repr=False, compare=False)  # numbers
-    _met: set[str] = field(default_factory=set, init=False, repr=False, compare=False)  # classes
-
-    def __post_init__(self) -> None:
-        for name, emotion in (self.label_map or {}).items():
+    def __init__(
+        self, label_map: Mapping[str, str] | None = None, find_face: FaceFinder | None = None
+    ) -> None:
+        for name, emotion in (label_map or {}).items():
             if emotion != DROPPED and emotion not in EMOTIONS:
                 raise OptionError(
                     f"cannot map {name!r} to {emotion!r}: "
                     f"expected {', '.join(EMOTIONS)} or {DROPPED}"
                 )
+        self.find_face = find_face
+        self.guessed = False  # whether a number was taken for FER2013's
+        self._mapped = {_key(name): emotion for name, emotion in (label_map or {}).items()}
+        # Is a number that FER2013 does not have an emotion?
+        self._has_other_numbers = any(
+            name.isdecimal() and name not in _NUMBERS and emotion != DROPPED
+            for name, emotion in self._mapped.items()
+        )
+        self._met: set[str] = set()  # the classes that `label` was asked for
 
-    def label(self, name: str, where: str, *, in_order: bool = False) -> int | None:
-        """The label of a class, by its name or number; None where it is to be left out. `in_order`:
-        its numbers are FER2013's whatever the map says of others."""
+    def label(self, name: str, where: str, *, fer2013_numbers: bool = False) -> int | None:
+        """The label of a class, by its name or number; None where it is to be left out.
+        `fer2013_numbers`: its numbers are FER2013's whatever the map says of others."""
         key = _key(name)
         self._met.add(key)
         usual = _NUMBERS.get(key, key)
         emotion = self._mapped.get(key) or self._mapped.get(usual)
         if emotion is None and key in _NUMBERS:
-            if self._others_numbers and not in_order:
+            if self._has_other_numbers and not fer2013_numbers:
                 raise DataError(
                     f"{where}: --map says that numbers are not FER2013's here: it must say what "
                     f"{key} is, too"
                 )
-            if not in_order:
-                self.guessed.add(key)
+            if not fer2013_numbers:
+                self.guessed = True
         if emotion is None:
             emotion = emotion_called(usual)
         if emotion is None and not key:
             raise DataError(f"{where}: expected a class, found none")
         if emotion is None:
             shown = printable(name[:40])
-            known = IN_ORDER if key.isdecimal() else ", ".join(EMOTIONS)
+            known = NUMBERED_EMOTIONS if key.isdecimal() else ", ".join(EMOTIONS)
             raise DataError(
                 f"{where}: unknown class {shown!r}; expected {known}, "
                 f"or say what it is with --map {shlex.quote(f'{shown}=EMOTION')}"
@@ -112,20 +109,8 @@ class PictureReader:
                     f"found {', '.join(sorted(self._met)[:10]) or 'no classes'}"
                 )
 
-    @cached_property
-    def _mapped(self) -> dict[str, str]:
-        return {_key(name): to for name, to in (self.label_map or {}).items()}
-
-    @cached_property
-    def _others_numbers(self) -> bool:
-        """Is a number that FER2013 does not have an emotion?"""
-        return any(
-            name.isdecimal() and name not in _NUMBERS and to != DROPPED
-            for name, to in self._mapped.items()
-        )
-
     @staticmethod
-    def data(stream: IO[bytes]) -> bytes:
+    def read(stream: IO[bytes]) -> bytes:
         """The bytes of a picture's file, no more of them than `face` will need to refuse it."""
         return stream.read(_MAX_BYTES + 1)
 
@@ -164,3 +149,9 @@ def split_number(name: str, where: str) -> int:
             f"found {name!r}"
         )
     return number
+
+
+def _key(name: str) -> str:
+    """A class's or a split's name as it is compared, in small letters: macOS writes the accent of
+    alegría as a letter of its own."""
+    return unicodedata.normalize("NFC", name).strip().lower()

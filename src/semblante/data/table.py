@@ -100,7 +100,7 @@ def _label(text: str, place: str, reader: PictureReader) -> int | None:
             f"{place}: expected a label 0..{len(EMOTIONS) - 1}, found {found!r}; --map says what "
             "another is"
         )
-    return reader.label(text, place, in_order=True)
+    return reader.label(text, place, fer2013_numbers=True)
 
 
 def _face(text: str, place: str) -> npt.NDArray[np.uint8]:
