@@ -1,4 +1,4 @@
-"""What is wrong with a dataset is found, shown, listed, and can be left out."""
+"""The audit: its findings, the report, the JSON, and lists of rows to leave out."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from semblante.data.report import _Page, write_report
 
 @pytest.fixture
 def dirty() -> Dataset:
-    """Patterns, 28 in each split, with one of each fault; row 0 of each split is angry, row 1
-    disgust, and so on."""
+    """A dataset with every kind of fault: 28 patterns in each split, whose first row is angry, the
+    second disgust, and so on."""
     made = pattern_dataset(per_class=4)
     images, labels = made.images.copy(), made.labels.copy()
     images[10] = images[3]  # an extra copy, same label
@@ -34,7 +34,7 @@ def dirty() -> Dataset:
     images[56 + 2] = images[28 + 2]  # PrivateTest, in PublicTest too
     images[56 + 4] = (images[25] * 0.7 + 20).astype(np.uint8)  # a near copy of Training
     images[8] = images[40] = 33  # constant, in Training and in PublicTest
-    labels[15] = 5  # it shows what its class, 1, shows
+    labels[15] = 5  # wrong: it shows class 1
     groups = np.full(len(labels), "", "U8")
     groups[[1, 2]] = "anna"
     groups[[3, 30]] = "ben"
@@ -42,7 +42,7 @@ def dirty() -> Dataset:
 
 
 def sure(dataset: Dataset) -> np.ndarray:
-    """What a good judge says: the pattern's class with 0.9."""
+    """The estimates of a good judge: 0.9 for the true class of each pattern."""
     truth = np.tile(np.arange(7), len(dataset) // 7)
     return np.where(np.eye(7)[truth] == 1, 0.9, 0.1 / 6)
 
@@ -60,7 +60,7 @@ def test_each_fault_is_found(dirty: Dataset) -> None:
     assert found.no_face is None
     assert found.suspects is not None
     assert [(s.row, s.label, s.estimate) for s in found.suspects] == [(15, 5, 1)]
-    assert found.n_judged == 82  # but for the two that are constant
+    assert found.n_judged == 82  # all but the two constant images
     assert found.to_drop() == {
         6: "copies with different labels",
         8: "constant",
@@ -116,7 +116,7 @@ def test_ferplus_says_where_no_face_is(dirty: Dataset) -> None:
     named = np.ones(len(dirty), np.bool_)
     found = audit(dirty, votes=FerPlus(votes, named, dirty.splits))
     assert found.no_face == [7]
-    # Of what is no face no label is right, and none is judged.
+    # An image without a face has no right label, so its label is not judged.
     votes_of = FerPlus(votes, named, dirty.splits)
     judged = audit(dirty, votes=votes_of, probabilities=sure(dirty)).n_judged
     assert judged == audit(dirty, probabilities=sure(dirty)).n_judged - 1
@@ -166,7 +166,7 @@ def test_report_and_numbers(dirty: Dataset, tmp_path: Path) -> None:
 
 
 def test_the_report_in_spanish(dirty: Dataset, tmp_path: Path) -> None:
-    """Every finding has both languages, with the same figures; names of splits stay."""
+    """Every finding is there in both languages, with the same figures and names of splits."""
     counts = np.zeros((len(dirty), len(VOTES)), np.int64)
     votes = FerPlus(counts, np.ones(len(dirty), np.bool_), dirty.splits)
     found = audit(dirty, votes=votes, probabilities=sure(dirty))
@@ -193,7 +193,7 @@ def test_the_report_in_spanish(dirty: Dataset, tmp_path: Path) -> None:
 
 
 def test_leaks_are_shown_beside_what_they_copy(dirty: Dataset, tmp_path: Path) -> None:
-    """The near ones too, and whatever bytes the files' names hold."""
+    """Near copies are shown too, and names of files may hold bytes that are not UTF-8."""
     names = np.array([f"face\udce9-{row}.png" for row in range(len(dirty))])
     write_report(audit(replace(dirty, names=names)), tmp_path / "report.html", "mine")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The cache gives what reading gives, never something older, and never stands in the way."""
+"""The cache gives what reading gives, never old content, and its failures do no harm."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """The paths that were really read."""
+    """The paths that were read, not taken from the cache."""
     paths: list[Path] = []
     real = load._load
 
@@ -72,7 +72,7 @@ def test_a_name_that_tells_the_split(tmp_path: Path, cache: Path, patterns: Data
         path = tmp_path / f"{name}.parquet"
         pq.write_table(table, path)
         assert load_dataset(path, cache=True).splits.tolist() == [split] * 7
-    assert len(list(cache.glob("datasets/*/images.npy"))) == 3  # train and other are alike
+    assert len(list(cache.glob("datasets/*/images.npy"))) == 3  # train and other are both Training
 
 
 def test_without_being_asked_nothing_is_written(
@@ -134,7 +134,7 @@ def test_two_processes_at_once(tmp_path: Path, patterns_csv: Path, patterns: Dat
 def test_a_note_that_was_lost_is_not_believed(
     tmp_path: Path, cache: Path, patterns: Dataset, left: bytes
 ) -> None:
-    """As a power cut may leave it: it must not lead to another file's faces."""
+    """A note as a power cut may leave it must not lead to another file's faces."""
     files = [write_csv(tmp_path / f"{n}.csv", pattern_dataset(per_class=n, seed=n)) for n in (1, 2)]
     before = [load_dataset(file, cache=True).fingerprint() for file in files]
     for note in (cache / "datasets" / "seen").iterdir():

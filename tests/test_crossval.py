@@ -35,7 +35,7 @@ def silent(*_: object) -> Iterator[Silent]:
 def test_folds_keep_together_what_belongs_together(patterns: Dataset) -> None:
     images = patterns.images.copy()
     images[40] = images[3]  # an exact copy
-    images[41] = images[4][:, ::-1] // 2 + 40  # a near one, mirrored
+    images[41] = images[4][:, ::-1] // 2 + 40  # a near copy, mirrored
     groups = np.full(len(patterns), "", "U4")
     groups[[5, 99, 200]] = "anna"
     numbers = fold_numbers(replace(patterns, images=images, groups=groups), 5, seed=0)
@@ -48,7 +48,7 @@ def test_folds_keep_together_what_belongs_together(patterns: Dataset) -> None:
 
 
 def test_whole_persons_are_held_out(patterns: Dataset) -> None:
-    """Each shows all emotions, three times."""
+    """Each person shows every emotion three times."""
     labels = np.tile(np.arange(7), 30)
     groups = np.repeat([f"person {number}" for number in range(10)], 21)
     images = patterns.images[: len(labels)]
@@ -64,7 +64,7 @@ def test_whole_persons_are_held_out(patterns: Dataset) -> None:
 def test_faces_are_held_out_of_each_emotion_with_their_copies(patterns: Dataset) -> None:
     flat = patterns.where(patterns.is_in("Training") | patterns.is_in("PublicTest"))
     images = flat.images.copy()
-    images[3:80:7] = images[3]  # twelve copies, all that there are of one emotion but twelve
+    images[3:80:7] = images[3]  # eleven copies, of 24 faces of their emotion
     groups = np.full(len(flat), "", "U4")
     groups[[0, 7, 14]] = "anna"
     flat = Dataset(images, flat.labels, np.zeros(len(flat), np.uint8), groups=groups)
@@ -90,7 +90,7 @@ def test_faces_are_held_out_of_each_emotion_with_their_copies(patterns: Dataset)
 def test_every_face_is_judged_by_a_network_that_has_not_seen_it(
     patterns: Dataset, tmp_path: Path
 ) -> None:
-    """A label that only this face has wrong cannot be learnt elsewhere: it stays unlikely."""
+    """A wrong label of a single face cannot be learnt from other faces: it stays unlikely."""
     labels = patterns.labels.copy()
     labels[10] = (labels[10] + 3) % 7
     labels[20] = -1
@@ -104,7 +104,7 @@ def test_every_face_is_judged_by_a_network_that_has_not_seen_it(
     right = found[judged].argmax(axis=1) == patterns.labels[judged]
     assert right.mean() > 0.8
     assert found[10, labels[10]] < 0.3
-    # asked again, it goes on from what is there: the same, without training
+    # Called again, it continues from the existing runs: the same result without training.
     before = (tmp_path / "fold-0-of-3" / "checkpoint.safetensors").stat().st_mtime_ns
     assert np.array_equal(
         out_of_sample(wrong, options, 3, tmp_path, silent, source={}), found, equal_nan=True
@@ -176,7 +176,7 @@ def test_a_label_that_others_know_better_is_not_learnt_by_heart(
     of_training = votes.where(dataset.splits == 0)
     targets = targets_of(Faces(training, torch.device("cpu")), of_training, learnt, estimates)
     assert targets[10].argmax() == patterns.labels[wrong]
-    # Other faces than they were made for, and no estimates at all.
+    # Estimates for other faces, and no estimates at all.
     fewer = dataset.where(np.delete(np.arange(len(dataset)), wrong))
     with pytest.raises(DataError, match=r"expected estimates of these \d+ faces of Training"):
         train(fewer, learnt, tmp_path / "other", Silent(), source={}, votes=ferplus_votes(fewer))

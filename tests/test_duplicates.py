@@ -1,4 +1,4 @@
-"""Copies and near copies, against every pair compared in full."""
+"""Exact and near copies, checked against a full comparison of every pair."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from semblante.data.folds import fold_numbers
 
 
 def every_pair(images: np.ndarray, threshold: float) -> list[tuple[int, int]]:
-    """The slow way: the correlation of each pair, straight and mirrored, in full."""
+    """The slow way: compute the correlation of each pair in full, straight and mirrored."""
     found = []
     for a in range(len(images)):
         for b in range(a + 1, len(images)):
@@ -64,7 +64,7 @@ def test_near_pairs_of_made_images() -> None:
         [base, base[:, :, ::-1], base * 0.6 + 30, base + noise, np.zeros((2, 48, 48))]
     )
     images = np.clip(images, 0, 255).astype(np.uint8)
-    assert assert_same_pairs(images, 0.9) == 36  # of each of 6 faces, 4 forms: 6 pairs
+    assert assert_same_pairs(images, 0.9) == 36  # 4 forms of each of 6 faces: 6 pairs each
     assert assert_same_pairs(images, 0.05) > 36
 
 
@@ -130,7 +130,7 @@ def test_what_hangs_together() -> None:
 
 
 def test_of_a_film_s_frames_few_pairs_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four thousand that are nearly the same: eight million pairs."""
+    """Four thousand nearly identical frames make eight million pairs."""
     rng = np.random.default_rng(0)
     frames = np.repeat(rng.integers(0, 256, (1, 48, 48), np.uint8), 4000, axis=0)
     frames[:, 0, 0] = np.arange(4000) % 251

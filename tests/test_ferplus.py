@@ -1,4 +1,4 @@
-"""FER+'s votes."""
+"""FER+'s votes: the majority rule, reading the file, and whether they fit a dataset."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from semblante.data.ferplus import FROM_FER2013, VOTES, FerPlus, load_ferplus
 
 
 def slow_majority(votes: list[int]) -> int:
-    """The authors' code, mode majority, in its own words."""
+    """A transcription of the authors' code, mode majority."""
     votes = [0 if count < 2 else count for count in votes]
     largest = max(votes)
     if largest > 0.5 * sum(votes):
@@ -50,7 +50,7 @@ def test_the_real_votes(fer2013: Dataset) -> None:
 
 @needs_fer2013
 def test_votes_of_other_rows(fer2013: Dataset) -> None:
-    """The same splits, but the faces of each in another order."""
+    """Splits stay the same, but the faces in each are in another order."""
     votes = load_ferplus(SHARED / "fer2013" / "fer2013new.csv")
     votes.check_rows_of(fer2013)
     rng = np.random.default_rng(0)

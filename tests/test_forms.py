@@ -1,4 +1,4 @@
-"""All the forms in which labelled faces come, written here, read back the same."""
+"""Each form of labelled faces is written here and read back the same."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_real_faces_through_all_forms(fer2013: Dataset, tmp_path: Path) -> None:
 
 
 def test_the_folders_of_kaggle(patterns: Dataset, tmp_path: Path) -> None:
-    """train/ and test/ of class-named folders; the test files' names tell the official split."""
+    """Class folders in train/ and test/; the names of the test files tell the official split."""
     face = patterns.images[0]
     for name in (
         "train/angry/Training_3908.jpg",
@@ -91,7 +91,7 @@ def test_the_competition_archive_holds_several_tables(patterns: Dataset, tmp_pat
 
 
 def test_faces_of_ones_own(tmp_path: Path) -> None:
-    """Colour, any size, other class names, no split."""
+    """Pictures in colour and of any size, with other class names and no split."""
     rng = np.random.default_rng(0)
     saved(rng.integers(0, 256, (100, 80, 3)).astype(np.uint8), tmp_path / "Dejection" / "anna.png")
     saved(rng.integers(0, 256, (30, 30, 3)).astype(np.uint8), tmp_path / "3" / "ben.png")
@@ -151,7 +151,7 @@ def test_classes_may_be_called_in_spanish(patterns: Dataset, tmp_path: Path) -> 
     for row, word in enumerate(words):
         saved(patterns.images[row], tmp_path / word / f"{row}.png")
     assert load_dataset(tmp_path).labels.tolist() == list(range(7))
-    # What the map says comes first.
+    # The map takes precedence.
     assert 0 not in load_dataset(tmp_path, label_map={"enojo": "drop"}).labels
 
 
@@ -171,7 +171,7 @@ def test_a_name_without_a_number_leaves_the_order(patterns: Dataset, tmp_path: P
 
 
 def test_a_folder_beside_those_of_the_splits(patterns: Dataset, tmp_path: Path) -> None:
-    """Is no split by accident; alone, folders may be called anything."""
+    """A folder that names no split is an error if others do; without those, any name will do."""
     for name in ("mine/happy/a.png", "hers/sad/b.png"):
         saved(patterns.images[0], tmp_path / name)
     assert load_dataset(tmp_path).splits.tolist() == [0, 0]
@@ -181,7 +181,7 @@ def test_a_folder_beside_those_of_the_splits(patterns: Dataset, tmp_path: Path) 
     bad: list[DataError] = []
     found = load_dataset(tmp_path, on_bad=bad.append)
     assert (found.labels.tolist(), found.splits.tolist(), len(bad)) == ([2], [1], 2)
-    saved(patterns.images[0], tmp_path / "mine" / "sad" / "Training_1.png")  # says it itself
+    saved(patterns.images[0], tmp_path / "mine" / "sad" / "Training_1.png")  # tells its split
     assert len(load_dataset(tmp_path, on_bad=bad.append)) == 2
 
 
@@ -269,7 +269,7 @@ def test_parquet_without_its_columns(tmp_path: Path) -> None:
 
 
 def test_parquet_that_names_its_classes(patterns: Dataset, tmp_path: Path) -> None:
-    """As `datasets` writes a folder of classes: numbers in the order of their names."""
+    """The library `datasets` numbers class folders in the order of their names."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -287,7 +287,7 @@ def test_parquet_that_names_its_classes(patterns: Dataset, tmp_path: Path) -> No
 
 
 def test_parquet_shards_of_a_hub(patterns: Dataset, tmp_path: Path) -> None:
-    """Bytes in a struct, labels as numbers, splits in the files' names."""
+    """Pictures as bytes in a struct, labels as numbers, splits in the names of the files."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -319,7 +319,7 @@ def test_parquet_shards_of_a_hub(patterns: Dataset, tmp_path: Path) -> None:
 
 
 def test_numbers_of_others(patterns: Dataset, tmp_path: Path) -> None:
-    """As in RAF-DB, where 1 is surprise and 7 neutral; FER2013 goes from 0, angry, to 6."""
+    """RAF-DB has numbers from 1, surprise, to 7, neutral; FER2013 from 0, angry, to 6."""
     for number in range(1, 8):
         saved(patterns.images[number], tmp_path / f"{number}" / "a.png")
     with pytest.raises(DataError, match=r"unknown class '7'; expected 0 angry, .*, 6 neutral"):
@@ -334,7 +334,7 @@ def test_numbers_of_others(patterns: Dataset, tmp_path: Path) -> None:
     found = load_dataset(tmp_path, label_map={"7": "drop"}, on_note=notes.append)
     assert sorted(found.labels.tolist()) == list(range(1, 7))
     zipped(tmp_path, tmp_path.with_suffix(".zip"))
-    for _ in range(2):  # the second time from the cache, were it there
+    for _ in range(2):  # an error must not be cached
         with pytest.raises(DataError, match="unknown class '7'"):
             load_dataset(tmp_path.with_suffix(".zip"), on_note=notes.append, cache=True)
     shutil.rmtree(tmp_path / "7")
@@ -346,8 +346,8 @@ def test_numbers_of_others(patterns: Dataset, tmp_path: Path) -> None:
 
 
 def test_numbers_of_a_parquet_file(patterns: Dataset, tmp_path: Path) -> None:
-    """A file that does not say what they stand for may have counted other classes, or the same in
-    another order; ours says it."""
+    """The numbers of a file that does not name its classes may stand for other classes, or for the
+    same ones in another order. Files that semblante wrote do name them."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -366,12 +366,12 @@ def test_numbers_of_a_parquet_file(patterns: Dataset, tmp_path: Path) -> None:
     assert len(notes) == 2
     assert "others.parquet: classes that are numbers are taken for FER2013's" in notes[1]
     load_dataset(converted(patterns, tmp_path / "pixels.csv"), on_note=notes.append)
-    assert len(notes) == 2  # a table of pixels is FER2013's
+    assert len(notes) == 2  # none for a table of pixels: its numbers are FER2013's
     assert pa.types.is_int8(table.schema.field("label").type)
 
 
 def test_numbers_of_a_list_in_an_archive(patterns: Dataset, tmp_path: Path) -> None:
-    """What a class is called says the list, not the folder of a picture."""
+    """The class comes from the list, not from the name of the folder of a picture."""
     for name, classes, told in (("numbers", "34", True), ("words", ("happy", "sad"), False)):
         folder = tmp_path / name
         rows = ["path,label"]
@@ -400,13 +400,13 @@ def test_parquet_calls_its_columns_as_lists_do(
     pq.write_table(pa.table(columns), tmp_path / "faces.parquet")
     found = load_dataset(tmp_path / "faces.parquet")
     assert found.labels.tolist() == [3, 4]
-    assert found.splits.tolist() == [1, 0]  # the only one to test by
+    assert found.splits.tolist() == [1, 0]  # the only test split
 
 
 def test_parquet_that_is_not_supported(
     patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An error of pyarrow that is none of Python's usual ones."""
+    """An error of pyarrow that is not a subclass of a built-in exception."""
     pa = pytest.importorskip("pyarrow")
     from pyarrow import parquet
 
@@ -475,7 +475,7 @@ def test_a_table_between_semicolons(patterns: Dataset, patterns_csv: Path, tmp_p
 
 def test_a_dropped_class_of_a_parquet_file(patterns: Dataset, tmp_path: Path) -> None:
     path = converted(patterns, tmp_path / "faces.parquet")
-    found = load_dataset(path, label_map={"angry": "drop"})  # as the file says what 0 is
+    found = load_dataset(path, label_map={"angry": "drop"})  # the file names the class of 0
     assert found.labels.tolist() == [label for label in patterns.labels.tolist() if label != 0]
 
 
@@ -487,7 +487,7 @@ def test_groups_go_through_parquet(patterns: Dataset, tmp_path: Path) -> None:
     assert found.groups is not None
     assert found.groups.tolist() == groups.tolist()
     groups = groups.astype("U4")
-    groups[:2] = "Jos\udce9"  # as a list that is not in UTF-8 gives it
+    groups[:2] = "Jos\udce9"  # as read from a list that is not in UTF-8
     convert(replace(patterns, groups=groups), tmp_path / "other.parquet")
     found = load_dataset(tmp_path / "other.parquet")
     assert found.groups is not None
@@ -495,14 +495,14 @@ def test_groups_go_through_parquet(patterns: Dataset, tmp_path: Path) -> None:
 
 
 def test_estimates_are_no_labels(tmp_path: Path) -> None:
-    """What `semblante analyze --format csv` writes is not taken for a list of labelled faces."""
+    """The output of `semblante analyze --format csv` is not taken for a list of labelled faces."""
     (tmp_path / "faces.csv").write_text("path,emotion,detection_score\na.png,happy,0.9\n")
     with pytest.raises(DataError, match=r"found faces\.csv"):
         load_dataset(tmp_path)
 
 
 def test_faces_are_found_on_request(tmp_path: Path) -> None:
-    """The framing is that of recognition, to the pixel."""
+    """Faces are cropped exactly as in recognition."""
     (tmp_path / "happy").mkdir()
     with Image.open(EXAMPLE) as picture:
         wide = Image.new("RGB", (picture.width * 2, picture.height), "white")
@@ -528,7 +528,7 @@ def test_a_table_has_no_faces_to_find(patterns_csv: Path) -> None:
 
 
 def test_an_accent_may_be_a_letter_of_its_own(tmp_path: Path) -> None:
-    """As in the names of files that come from a Mac."""
+    """Names of files from a Mac have decomposed accents."""
     folder = tmp_path / unicodedata.normalize("NFD", "alegría")
     folder.mkdir()
     Image.fromarray(np.arange(48 * 48, dtype=np.uint8).reshape(48, 48)).save(folder / "a.png")

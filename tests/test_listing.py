@@ -79,7 +79,7 @@ def test_a_dropped_class_needs_no_pictures(tmp_path: Path, packing: str) -> None
 
 
 def test_a_list_between_semicolons(tmp_path: Path) -> None:
-    """As spreadsheets write it where a comma is decimal."""
+    """Spreadsheets write semicolons in countries with a decimal comma."""
     path = listed(tmp_path, LIST.replace(",", ";"))
     assert form_of(path) == "listing"
     assert load_dataset(path, label_map={"sadness": "sad"}).labels.tolist() == [4, 3, 3]
@@ -121,7 +121,7 @@ def test_a_damaged_member_of_a_list_is_one_bad_row(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("packing", ["folder", "zip"])
 def test_what_was_made_on_windows(tmp_path: Path, packing: str) -> None:
-    """Lists name pictures with its own slash, and some archives their members."""
+    """Paths in such lists, and names of members in some archives, have backslashes."""
     text = LIST.replace("/", "\\").replace("sadness", "sad")
     path = listed(tmp_path, text).parent
     if packing == "zip":
@@ -135,7 +135,7 @@ def test_what_was_made_on_windows(tmp_path: Path, packing: str) -> None:
 
 
 def test_a_list_whose_header_has_no_end(tmp_path: Path) -> None:
-    """A quote that opens there swallows all rows: none of them is taken for the header."""
+    """An opening quote in the header swallows all rows; no row is taken for the header instead."""
     path = tmp_path / "list.csv"
     path.write_text('path,label,"note\n' + "a.png,happy,x\n" * 20_000)
     with pytest.raises(DataError, match=r"list\.csv, line \d+: not valid CSV: field larger"):
@@ -143,7 +143,7 @@ def test_a_list_whose_header_has_no_end(tmp_path: Path) -> None:
 
 
 def test_a_list_that_is_far_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a small archive may hold; it would be kept in memory."""
+    """A small archive may hold a huge list, which would be kept in memory."""
     path = listed(tmp_path, LIST)
     length = len(path.read_text())
     monkeypatch.setattr("semblante.data.load._MAX_LISTING", length)
@@ -156,7 +156,7 @@ def test_a_list_that_is_far_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_list_and_an_archive_that_write_an_accent_differently(
     patterns: Dataset, tmp_path: Path
 ) -> None:
-    """As where macOS packs the pictures, in UTF-8 of which the archive says nothing."""
+    """macOS packs names with decomposed accents, in UTF-8 but without the flag for it."""
     accented = "alegría/José.png"
     theirs = unicodedata.normalize("NFD", accented).encode()
     packed, stand_in = tmp_path / "faces.zip", "x" * len(theirs)  # Python would set the flag

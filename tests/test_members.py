@@ -1,4 +1,4 @@
-"""Archives: what they hold, and what is wrong with them."""
+"""Members of folders and archives, and archives that are damaged or hostile."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_what_cannot_be_read_and_is_no_data_stops_nothing(
     (folder / "latest").symlink_to("nowhere")
     for path in (folder, tarred(folder, tmp_path / "faces.tar.gz")):
         assert load_dataset(path).labels.tolist() == patterns.labels.tolist()
-    (folder / "labels.csv").symlink_to("nowhere")  # which may say more than the folders do
+    (folder / "labels.csv").symlink_to("nowhere")  # it might be a list of pictures
     with pytest.raises(DataError, match=r"labels\.csv: cannot be read: No such file"):
         load_dataset(folder)
     (tmp_path / "empty").mkdir()
@@ -153,7 +153,7 @@ def test_an_error_without_a_file_or_a_reason_of_its_own() -> None:
 
 @pytest.mark.parametrize("kind", ["folder", "zip", "tar"])
 def test_members_are_all_files_but_what_is_hidden(tmp_path: Path, kind: str) -> None:
-    """Those of a folder and of a .zip by name, whatever their order there."""
+    """Members of a folder and of a .zip come sorted by name, whatever their order there."""
     names = ["b/y.PNG", "b/x.png", "a.csv", "B.csv", ".DS_Store", "b/._x.png", "__MACOSX/z.png"]
     path = tmp_path / "faces"
     if kind == "folder":

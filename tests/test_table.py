@@ -1,4 +1,4 @@
-"""Tables of pixels: the real one whole, their variants, and every way a row can be wrong."""
+"""Tables of pixels: the real FER2013, the variants of the form, and all kinds of bad rows."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_row_that_is_no_utf8_or_opens_a_quote_is_one_bad_row(tmp_path: Path) -
     path.write_bytes(path.read_bytes().replace(b"@", b"3,\xf1 1 2,Training"))
     bad: list[DataError] = []
     found = load_dataset(path, on_bad=bad.append)
-    assert len(found) == 4  # quotes, whole or not, are no part of a number
+    assert len(found) == 4  # quotes, paired or not, are not part of a number
     (error,) = bad
     assert "line 3: expected 2304 whole numbers" in str(error)
 

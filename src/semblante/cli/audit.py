@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from semblante.data.ferplus import FerPlus
     from semblante.train.options import TrainOptions
 
-# What --folds trains unless it is told otherwise.
+# The defaults of --network and --epochs, for the networks that --folds trains.
 _NETWORK, _EPOCHS = "rcnn-small", 12
 
 
@@ -102,7 +102,7 @@ def audit_command(
         check_not_an_input("--drop", drop, path, votes or votes_beside(path))
         if drop.absolute() in [file.absolute() for file in ours]:
             raise OptionError(f"--drop {drop} is a file that --out {out} holds: choose another")
-        if drop.is_dir() or drop.absolute().parent != out.absolute():  # OUT is made here
+        if drop.is_dir() or drop.absolute().parent != out.absolute():  # OUT is created below
             check_output_file("--drop", drop)
     check_output_folder("--out", out)
     if folds < 0 or folds == 1:
@@ -117,7 +117,7 @@ def audit_command(
         from semblante.train.crossval import fold_recipe
 
         recipe = fold_recipe(network or _NETWORK, _EPOCHS if epochs is None else epochs)
-        # The runs' curves are pictures; the report is none.
+        # The runs write pictures (their curves), which a later reading would take for faces.
         runs_option, runs = ("--out", out) if work is None else ("--work", work)
         check_not_among_pictures(runs_option, runs, path)
 
@@ -127,7 +127,7 @@ def audit_command(
 
     source = Source(path, mapping, skip_bad, find_faces)
     dataset = source.read()
-    if drop is not None and not is_exclusion(drop):  # else it is an earlier one, and no data
+    if drop is not None and not is_exclusion(drop):  # an earlier list may be overwritten
         check_not_part_of_dataset("--drop", drop, path, dataset)
     ferplus = _votes(votes, path, dataset)
     out.mkdir(parents=True, exist_ok=True)
@@ -174,7 +174,8 @@ def _votes(given: Path | None, data: Path, dataset: Dataset) -> FerPlus | None:
 
 
 def _by_model(dataset: Dataset, model: str, language: str) -> npt.NDArray[np.float32]:
-    """Estimates for faces that Training holds no exact copy of; NaN for the others."""
+    """(n, 7): the model's estimates for test faces without an exact copy in Training; NaN for all
+    other faces. If all faces are Training, it judges them all."""
     from semblante.data.duplicates import seen_in
 
     classifier = Classifier(model_path(model))
@@ -220,8 +221,8 @@ def _print(found: Audit, language: str) -> None:
 
 
 def _class_balance(dataset: Dataset, language: str) -> str:
-    """The most and the least frequent emotion, such as "happy 8,989, disgust 547"; empty where no
-    face has a label."""
+    """The most and the least frequent emotion, such as "happy 8,989, disgust 547"; empty if no face
+    has a label."""
     counts = dataset.counts()
     totals = {emotion: sum(counts[split][emotion] for split in SPLITS) for emotion in EMOTIONS}
     if not any(totals.values()):

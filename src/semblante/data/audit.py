@@ -1,4 +1,4 @@
-"""What is wrong with a dataset, row by row, before anybody trusts a figure won on it."""
+"""The audit of a dataset: copies, leaks between splits, bad images and doubtful labels, by row."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from semblante.data.ferplus import FerPlus
 from semblante.emotions import EMOTIONS
 from semblante.errors import DataError
 
-# Brightness and sharpness are outlying beyond this many deviations from the median, the deviation
-# measured by the median as well: Iglewicz & Hoaglin, How to Detect and Handle Outliers (1993).
-# They recommend 3.5; on FER2013 the faces between 3 and 3.5 are worth a look as well.
+# The modified z-score beyond which brightness and sharpness are outliers. It measures the distance
+# from the median in median absolute deviations: Iglewicz & Hoaglin, How to Detect and Handle
+# Outliers (1993). They recommend 3.5; on FER2013 the faces between 3 and 3.5 are worth a look too.
 OUTLYING: Final = 3.0
 _TRAINING: Final = SPLITS.index("Training")
 _TESTS: Final = SPLITS[1:]
@@ -31,45 +31,45 @@ class Suspect:
 
     row: int
     label: int  # 0..6, as given
-    estimate: int  # 0..6, the judge's
-    label_probability: float  # 0..1, what the judge, which has not learnt from it, gives the label
-    estimate_probability: float
+    estimate: int  # 0..6, the most probable class by the judge, which has not learnt from this face
+    label_probability: float  # 0..1, the judge's probability of the given label
+    estimate_probability: float  # 0..1, the judge's probability of `estimate`
 
 
 @dataclass(frozen=True)
 class Audit:
-    """Findings about `dataset`: its rows by number, from 0 in its order."""
+    """The findings about `dataset`, as row numbers that start at 0 in the dataset's order."""
 
     dataset: Dataset
-    exact: list[list[int]]  # groups that are the same to the pixel
-    conflicting: list[list[int]]  # those of them with more than one label
-    near: list[list[int]]  # groups of one photograph in forms that differ, by `near_pairs`
-    leaks: dict[str, list[int]]  # of each test split, rows with an exact copy in Training
-    near_leaks: dict[str, list[int]]  # and those with only a near copy there
+    exact: list[list[int]]  # groups of rows with identical pixels
+    conflicting: list[list[int]]  # the groups of `exact` with more than one label
+    near: list[list[int]]  # groups connected by `near_pairs`: one photograph in several forms
+    leaks: dict[str, list[int]]  # for each test split, rows with an exact copy in Training
+    near_leaks: dict[str, list[int]]  # ... and rows with only a near copy in Training
     across_tests: list[int]  # PrivateTest rows with an exact copy in PublicTest
-    groups_across: list[list[int]]  # of one `Dataset.groups`, but in several splits
-    constant: list[int]  # all pixels the same
-    no_face: list[int] | None  # most of FER+'s taggers saw none; None without votes
+    groups_across: list[list[int]]  # rows of each of `Dataset.groups` that spans several splits
+    constant: list[int]  # all pixels are the same
+    no_face: list[int] | None  # most of FER+'s taggers saw no face; None without votes
     dark: list[int]
     bright: list[int]
     blurred: list[int]
-    drawn: list[int]  # sharper than photographs are: drawings and writing, mostly
-    suspects: list[Suspect] | None  # surest first; None where nobody judged
-    n_judged: int
-    judge: str = ""  # who judged: a model's name, or what was trained for it
+    drawn: list[int]  # sharper than photographs are: mostly drawings and writing
+    suspects: list[Suspect] | None  # surest first; None if labels were not judged
+    n_judged: int  # faces whose labels were judged
+    judge: str = ""  # the name of the model that judged, or a description of the trained networks
 
     def n_extra_copies(self) -> int:
         """How many faces are exact copies of an earlier row."""
         return sum(len(group) - 1 for group in self.exact)
 
     def n_leak_free(self, split: str) -> int | None:
-        """How many faces of a test split have no exact copy in Training; None where the dataset
-        has no Training."""
+        """How many faces of a test split have no exact copy in Training; None if the dataset has
+        no Training faces."""
         sizes = self.dataset.split_sizes()
         return sizes[split] - len(self.leaks[split]) if sizes["Training"] else None
 
     def to_dict(self) -> dict[str, Any]:
-        """What `semblante data audit` writes to rows.json: row numbers, from 0."""
+        """The content of rows.json, as `semblante data audit` writes it. Rows start at 0."""
         return {
             "dataset_sha256": self.dataset.fingerprint(),
             "n": len(self.dataset),
@@ -129,11 +129,11 @@ class Audit:
         }
 
     def to_drop(self) -> dict[int, str]:
-        """Rows that a cleaned dataset does without, each with its reason.
+        """The rows that a cleaned dataset leaves out, each with its reason.
 
-        What shows no face goes from every split. All else goes from Training only, so that test
-        figures stay comparable: what a test split holds as well, extra copies, copies that
-        disagree about the label, faces that are likely to be mislabelled.
+        Constant images and those without a face are dropped from every split. All others are
+        dropped from Training only, so that test figures stay comparable: copies of test faces,
+        extra copies, copies with different labels, and faces that are likely mislabelled.
         """
         reasons: dict[int, str] = {}
 
@@ -163,12 +163,12 @@ def audit(
     judge: str = "",
     progress: Callable[[str], None] = lambda _: None,
 ) -> Audit:
-    """Look for everything that `Audit` names.
+    """Look for everything that `Audit` lists.
 
-    `votes`: FER+'s, for its faces that are none. `probabilities` (n, 7): what a network that has
-    not learnt from a face says of it, NaN in rows of which there is no such estimate; without them
-    labels are not judged; `judge` is what that network is called in the findings. `progress` is
-    told what is being done.
+    `votes`: FER+'s votes, which tell the images without a face. `probabilities` (n, 7): the
+    estimates of a network that has not learnt from the face; NaN in rows without such an estimate.
+    Without `probabilities` no labels are judged. `judge`: the name of that network in the findings.
+    `progress` is called with a description of each step.
     """
     if votes is not None:
         votes.check_rows_of(dataset)
@@ -177,7 +177,7 @@ def audit(
     conflicting = [group for group in exact if len(set(dataset.labels[group].tolist())) > 1]
     progress("looking for near copies")
     training, public, private = (dataset.is_in(split) for split in SPLITS)
-    copy_of = UnionFind(len(dataset), exact).find_all()  # of each row its first exact copy
+    copy_of = UnionFind(len(dataset), exact).find_all()  # (n,): each row's first exact copy
     leaked = np.isin(copy_of, copy_of[training])
     near, near_leaked = _near_copies(dataset, exact, copy_of)
     across_tests = private & np.isin(copy_of, copy_of[public])
@@ -190,7 +190,7 @@ def audit(
     suspects, n_judged = None, 0
     if probabilities is not None:
         progress("judging labels")
-        empty = constant if no_face is None else constant | no_face  # no label of theirs is right
+        empty = constant if no_face is None else constant | no_face  # no label is right for these
         judged = np.where(empty[:, None], np.nan, probabilities)
         suspects, n_judged = _suspects(dataset, judged)
     return Audit(
@@ -219,16 +219,16 @@ def _with_count(rows: list[int]) -> dict[str, Any]:
 
 
 def _rows_of_tests(dataset: Dataset, mask: npt.NDArray[np.bool_]) -> dict[str, list[int]]:
-    """Of each test split the rows that a mask (n,) picks."""
+    """The rows of each test split that a mask (n,) picks."""
     return {split: np.flatnonzero(dataset.is_in(split) & mask).tolist() for split in _TESTS}
 
 
 def _near_copies(
     dataset: Dataset, exact: list[list[int]], copy_of: Rows
 ) -> tuple[list[list[int]], npt.NDArray[np.bool_]]:
-    """Groups that hang together by near pairs and are not merely exact copies of each other; and
-    (n,): which rows have a near copy, maybe an exact one, in Training. `copy_of` (n,): of each row
-    the first one of its `exact` copies."""
+    """Two results: the groups connected by near pairs, without those that are all exact copies of
+    each other; and a mask (n,) of the rows with a near copy, or an exact one, in Training.
+    `copy_of` (n,): for each row, the first of its `exact` copies."""
     in_training = dataset.is_in("Training")
     together = UnionFind(len(dataset), exact)
     leaked = np.zeros(len(dataset), np.bool_)
@@ -254,7 +254,7 @@ def _groups_across(dataset: Dataset) -> list[list[int]]:
 
 
 def _log_sharpness(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    """The logarithm of the variance of the Laplacian, each image standardised before."""
+    """(n,): the logarithm of the variance of the Laplacian of each image, standardised first."""
     variances = np.empty(len(images))
     for row, image in enumerate(images):
         deviation = max(float(image.std()), 1.0)
@@ -265,7 +265,8 @@ def _log_sharpness(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
 def _modified_z_scores(
     values: npt.NDArray[np.float64], valid: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.float64]:
-    """The modified z-score of each value; 0 where it is not valid, or where all are the same."""
+    """The modified z-score of each value; 0 where it is not valid, or if the median absolute
+    deviation is 0."""
     scores = np.zeros(len(values))
     if valid.any():
         distance = values - np.median(values[valid])
@@ -276,7 +277,7 @@ def _modified_z_scores(
 
 
 def _far_below(scores: npt.NDArray[np.float64]) -> list[int]:
-    """Rows far below the median, the farthest first."""
+    """The rows with a score below -`OUTLYING`, the lowest first."""
     rows = np.flatnonzero(scores < -OUTLYING)
     return [int(row) for row in rows[np.argsort(scores[rows], kind="stable")]]
 
@@ -284,10 +285,11 @@ def _far_below(scores: npt.NDArray[np.float64]) -> list[int]:
 def _suspects(
     dataset: Dataset, probabilities: npt.NDArray[np.floating[Any]]
 ) -> tuple[list[Suspect], int]:
-    """Confident learning (Northcutt et al., JAIR 2021), by cleanlab; and how many were judged.
+    """The suspects found by confident learning (Northcutt et al., JAIR 2021) with cleanlab, and
+    the number of faces that were judged.
 
-    The network's probabilities give an estimate of how many faces of each class i really show each
-    other class j. A label i is suspect where both ways to pick that many agree: the face is among
+    The network's probabilities give an estimate of how many faces labelled i really show each other
+    class j. A label i is suspect if both ways to pick that many faces agree: the face is among
     those of class i with the smallest probability of i (pruning by class), and among those with
     the largest margin of some j over i (pruning by noise rate).
     """
@@ -301,13 +303,13 @@ def _suspects(
     judged = np.flatnonzero(np.isfinite(probabilities).all(axis=1) & (dataset.labels != UNLABELLED))
     labels = dataset.labels[judged]
     present = np.unique(labels)
-    if len(present) < 2:  # nothing to confuse
+    if len(present) < 2:  # no two classes that could be confused
         return [], len(judged)
-    # cleanlab wants classes 0..k-1, each with a face: those that no face has are left out.
+    # cleanlab needs classes 0..k-1, each with a face: classes without faces are left out.
     estimates = probabilities[judged][:, present].astype(np.float64)
     estimates = (estimates + 1e-9) / (estimates + 1e-9).sum(axis=1, keepdims=True)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # where a class has too few faces to judge
+        warnings.simplefilter("ignore", UserWarning)  # about classes with too few faces to judge
         found = find_label_issues(
             np.searchsorted(present, labels),
             estimates,

@@ -1,15 +1,16 @@
-"""A dataset that was read once opens at once: arrays on disk, mapped into memory.
+"""A cache of datasets that were read: arrays on disk, mapped into memory, which open at once.
 
     ~/.cache/semblante/datasets/       (see `files.user_folder`)
         <sha256 of the file>-N/        images.npy, labels.npy, splits.npy, and names.npy and
-                                       groups.npy where the file tells them, and `guessed` where
-                                       its classes are numbers; N is `VERSION`; -N-VARIANT where
-                                       more than the content has a say
-        seen/<file's identity>         that sha256, so that an unchanged file is not hashed again
+                                       groups.npy if the file has names and groups, and an
+                                       empty file `guessed` if its classes are numbers; N is
+                                       `VERSION`; -N-VARIANT where the result depends on more
+                                       than the file's content
+        seen/<file's identity>         holds that sha256: an unchanged file is not hashed again
 
-A file's identity is its path, size, inode and times of last change, of its content and (on Unix)
-of anything about it. Where any of them differs the content is hashed, so a copy or a moved file
-finds its arrays too, and a changed one never does.
+A file's identity is a hash of its path, size, inode, time of last modification and, on Unix, time
+of last change of its metadata. If any of these differs, the content is hashed again. So a copied
+or moved file finds its arrays too, and a changed file never finds the old ones.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from semblante.emotions import EMOTIONS
 from semblante.files import user_folder, write_atomically
 from semblante.preprocess import FACE_SIZE
 
-# To be raised when the reading of any form changes its result.
+# Increase this whenever a change to the code alters what is read from any form of dataset.
 VERSION: Final = 8
 _ARRAYS: Final = ("images", "labels", "splits")
 _OPTIONAL: Final = ("names", "groups")
@@ -42,11 +43,11 @@ _NUMBERS = itertools.count()
 def through_cache(
     path: Path, read: Callable[[], tuple[Dataset, bool]], variant: str = ""
 ) -> tuple[Dataset, bool]:
-    """The dataset of the file `path`, and whether its classes were guessed from numbers: from the
-    cache, or by `read` and then into the cache.
+    """Return the dataset in the file `path`, and whether its classes were guessed from numbers.
 
-    `variant` tells apart what `read` makes of files with the same content, where their names have
-    a say. Raises what `read` raises. A cache that cannot be written or read only costs time.
+    Both come from the cache, or else from `read`, and are then stored in the cache. `variant`
+    distinguishes files with the same content that `read` understands differently because of their
+    names. Raises what `read` raises. A cache that cannot be written or read only costs time.
     """
     try:
         place = user_folder("datasets") / f"{_content_hash(path)}-{VERSION}{variant}"
@@ -62,14 +63,14 @@ def through_cache(
 
 def _content_hash(path: Path) -> str:
     state = path.stat()
-    times = f"{state.st_mtime_ns} {state.st_ctime_ns}"  # the former can be set back, and is
+    times = f"{state.st_mtime_ns} {state.st_ctime_ns}"  # programs do set mtime back
     identity = f"{path.resolve()} {state.st_size} {times} {state.st_ino}"
     seen = user_folder("datasets") / "seen" / hashlib.sha256(os.fsencode(identity)).hexdigest()
     try:
         noted = seen.read_text(encoding="ascii")
     except (OSError, ValueError):
         noted = ""
-    if re.fullmatch("[0-9a-f]{64}", noted):  # or a power cut has left it empty, say
+    if re.fullmatch("[0-9a-f]{64}", noted):  # it may be empty after a power cut
         return noted
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -106,8 +107,8 @@ def _open(place: Path) -> Dataset | None:
 
 
 def _store(dataset: Dataset, place: Path, *, guessed: bool) -> None:
-    """Under another name, then renamed; failing only costs time."""
-    if place.exists():  # damaged, or another process was quicker
+    """Write the arrays to a temporary folder and rename it. A failure only costs time."""
+    if place.exists():  # it is damaged, or another process was faster
         shutil.rmtree(place, ignore_errors=True)
     beside = place.with_name(f".{os.getpid()}-{next(_NUMBERS)}.tmp")
     try:
@@ -117,7 +118,7 @@ def _store(dataset: Dataset, place: Path, *, guessed: bool) -> None:
                 np.save(beside / f"{name}.npy", array, allow_pickle=False)
         if guessed:
             (beside / _GUESSED).touch()
-        beside.replace(place)  # fails where another process put its own meanwhile
+        beside.replace(place)  # fails if another process has stored its own meanwhile
     except OSError:
         pass
     finally:

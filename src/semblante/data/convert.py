@@ -1,4 +1,4 @@
-"""Writing a dataset in another form; read back, it is the same to the pixel."""
+"""Converts a dataset to another form without loss: read back, all pixels are the same."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from semblante.preprocess import FACE_SIZE
 
 
 def convert(dataset: Dataset, out: Path) -> None:
-    """Write `dataset` to `out`: a name with .csv or .parquet gives a file, one without a folder.
+    """Write `dataset` to `out`: a .csv or .parquet file, or a folder if the name has no suffix.
 
     Raises `DataError` for faces without a label, `OptionError` for another suffix or a folder
-    that holds something already.
+    that is not empty.
     """
     check_out(out)
     if (dataset.labels == UNLABELLED).any():
@@ -32,7 +32,7 @@ def convert(dataset: Dataset, out: Path) -> None:
 
 
 def check_out(out: Path) -> None:
-    """Raise what `convert` would for this place, before long work."""
+    """Raise the errors that `convert` would raise for this path, before any long work."""
     if out.suffix.lower() not in _writers():
         raise OptionError(
             f"expected a name that ends in .csv or .parquet, or a folder's name, found {out}"
@@ -44,12 +44,12 @@ def check_out(out: Path) -> None:
 
 
 def _writers() -> dict[str, Callable[[Dataset, Path], None]]:
-    """By the ending of a name."""
+    """The function that writes each form, by the suffix of the path."""
     return {".csv": write_table, ".parquet": write_parquet, "": write_folders}
 
 
 def write_table(dataset: Dataset, path: Path) -> None:
-    """As Kaggle's fer2013.csv: emotion,pixels,Usage."""
+    """Write a table like Kaggle's fer2013.csv: emotion,pixels,Usage."""
     levels = [str(level) for level in range(256)]
 
     def write(beside: Path) -> None:
@@ -63,15 +63,15 @@ def write_table(dataset: Dataset, path: Path) -> None:
 
 
 def write_folders(dataset: Dataset, path: Path) -> None:
-    """PNG files such as `PublicTest/happy/PublicTest_028710.png`; the number is the row's."""
-    path = path.resolve()  # the current folder has no name of its own
+    """Write PNG files such as `PublicTest/happy/PublicTest_028710.png`, named by row number."""
+    path = path.resolve()  # the name of `.` would be empty
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         for number, row in dataset.rows():
             file = beside / face_name(number, row.label, row.split)
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(encoded_png(row.image))
-        if path.exists():  # somebody may be in it: it stays, and is filled
+        if path.exists():  # it may be somebody's current folder: keep and fill it
             for child in beside.iterdir():
                 replace_file(child, path / child.name)
         else:
@@ -83,7 +83,7 @@ def write_folders(dataset: Dataset, path: Path) -> None:
 
 
 def faces_by_emotion(dataset: Dataset, columns: int = 24) -> RgbImage:
-    """A row of `columns` random faces for each emotion, in the order of `EMOTIONS`; (H, W, 3)."""
+    """A contact sheet (H, W, 3): a row of `columns` random faces for each of `EMOTIONS`."""
     rng = np.random.default_rng(0)
     sheet = np.full((len(EMOTIONS) * FACE_SIZE, columns * FACE_SIZE), 255, np.uint8)
     for label in range(len(EMOTIONS)):

@@ -1,4 +1,4 @@
-"""Labelled faces in memory, whatever form of file they came from."""
+"""`Dataset`: labelled faces in memory, whatever form of file they came from."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from semblante.errors import DataError
 
 # FER2013's own names: train on the first, choose on the second, report on the third.
 SPLITS: Final[tuple[str, ...]] = ("Training", "PublicTest", "PrivateTest")
-# Of a row that is on its way into a dataset: what others call test, see `collect`.
+# The split of a `Row` whose source only says "test"; `collect` decides which of `SPLITS` it is.
 TEST: Final = len(SPLITS)
 UNLABELLED: Final = -1  # the label of a face that came without one
 
@@ -27,22 +27,23 @@ class Dataset:
     images: npt.NDArray[np.uint8]  # (n, 48, 48), grey levels 0..255
     labels: npt.NDArray[np.int64]  # (n,), 0..6 in the order of `semblante.EMOTIONS`, or UNLABELLED
     splits: npt.NDArray[np.uint8]  # (n,), index into `SPLITS`
-    # (n,), the file each face came from, where each came from one of its own.
+    # (n,), the name of each face's picture file; None unless every face came from such a file.
     names: npt.NDArray[np.str_] | None = None
-    # (n,), faces that belong together (one person's, say), where the dataset tells; "" is alone.
+    # (n,), the same text for faces that belong together (one person's, for example); "" for a face
+    # without a group. None if the dataset has no groups.
     groups: npt.NDArray[np.str_] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def is_in(self, split: str) -> npt.NDArray[np.bool_]:
-        """(n,): which faces are of one of `SPLITS`; `ValueError` for another name."""
+        """(n,): which faces are in `split`, one of `SPLITS`; `ValueError` for another name."""
         return np.asarray(self.splits == SPLITS.index(split))
 
     def split(self, name: str) -> Dataset:
-        """The faces of one of `SPLITS`, in the file's order.
+        """The faces of one of `SPLITS`, in their order.
 
-        Raises `DataError` for an unknown name, and for a split without a face or with faces
+        Raises `DataError` for an unknown name, for a split without faces, and for one with faces
         that have no label.
         """
         if name not in SPLITS:
@@ -60,7 +61,7 @@ class Dataset:
         return self.where(mask)
 
     def where(self, rows: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> Dataset:
-        """The faces that a mask (n,), or row numbers, pick."""
+        """The faces selected by a mask (n,) or by row numbers."""
         return Dataset(
             self.images[rows],
             self.labels[rows],
@@ -70,12 +71,12 @@ class Dataset:
         )
 
     def split_sizes(self) -> dict[str, int]:
-        """The number of faces of each of `SPLITS`, with a label or without."""
+        """The number of faces in each of `SPLITS`, with or without a label."""
         sizes = np.bincount(self.splits, minlength=len(SPLITS))
         return dict(zip(SPLITS, sizes.tolist(), strict=True))
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """The number of labelled faces, as `counts()["Training"]["happy"]`."""
+        """The number of labelled faces by split and emotion: `counts()["Training"]["happy"]`."""
         counts = {}
         for split in SPLITS:
             labels = self.labels[self.is_in(split)]
@@ -84,11 +85,11 @@ class Dataset:
         return counts
 
     def missing_emotions(self) -> list[str]:
-        """Those that no face is labelled with."""
+        """The emotions that no face has as its label."""
         return [name for code, name in enumerate(EMOTIONS) if not (self.labels == code).any()]
 
     def rows(self) -> Iterator[tuple[int, Row]]:
-        """Every face with its number, from 0."""
+        """Every face with its row number, which starts at 0."""
         nothing = [""] * len(self)
         names, groups = (
             nothing if texts is None else texts.tolist() for texts in (self.names, self.groups)
@@ -99,7 +100,7 @@ class Dataset:
             yield number, Row(*values)
 
     def rows_of_groups(self) -> list[list[int]]:
-        """Of each of `groups` its rows; none where the dataset does not tell them."""
+        """The row numbers of each group in `groups`; empty if the dataset has no groups."""
         rows: dict[str, list[int]] = {}
         for row, group in enumerate([] if self.groups is None else self.groups.tolist()):
             if group:
@@ -125,14 +126,14 @@ class Row:
     group: str = ""  # see `Dataset.groups`
 
 
-OnBad = Callable[[DataError], None]  # what is done with a row that cannot be read
+OnBad = Callable[[DataError], None]  # called for each row that cannot be read
 
 
 def collect(rows: Iterable[Row | DataError], on_bad: OnBad | None, where: str) -> Dataset:
-    """The rows as a `Dataset`; an error among them is raised, or handed to `on_bad`.
+    """Return the rows as a `Dataset`; an error among them is raised, or passed to `on_bad`.
 
-    TEST becomes PrivateTest, which only measures, where other faces are there to choose models on,
-    and else PublicTest.
+    Faces of TEST go to PrivateTest, which only measures, if PublicTest has faces of its own to
+    choose models on; otherwise they go to PublicTest. Raises `DataError` if no row is left.
     """
     kept: list[Row] = []
     bad: list[DataError] = []

@@ -26,7 +26,7 @@ _HEADER: Final = ["row", "reason"]
 
 
 def write_exclusion(path: Path, dataset: Dataset, reasons: Mapping[int, str]) -> None:
-    """Write rows of `dataset`, each with its reason."""
+    """Write a list of rows of `dataset`, each with the reason for leaving it out."""
 
     def write(beside: Path) -> None:
         with beside.open("w", encoding="utf-8", newline="") as file:
@@ -37,7 +37,7 @@ def write_exclusion(path: Path, dataset: Dataset, reasons: Mapping[int, str]) ->
 
 
 def is_exclusion(path: Path) -> bool:
-    """Is it such a list, of whatever dataset?"""
+    """Whether a file is a list of rows to leave out, of any dataset."""
     try:
         with path.open("rb") as file:
             return file.read(len(_START)) == _START.encode()
@@ -48,7 +48,7 @@ def is_exclusion(path: Path) -> bool:
 def read_exclusion(path: Path, dataset: Dataset) -> npt.NDArray[np.bool_]:
     """(n,): which rows of `dataset` the list names.
 
-    Raises `DataError` for a list of another dataset's rows, and naming the line that is amiss.
+    Raises `DataError` for a list of another dataset's rows and for a bad line, which it names.
     """
     excluded = np.zeros(len(dataset), np.bool_)
     try:

@@ -1,4 +1,4 @@
-"""FER+: what ten people saw in each face of FER2013 (Barsoum et al., ICMI 2016)."""
+"""FER+: the votes of ten people on each face of FER2013 (Barsoum et al., ICMI 2016)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ VOTES: Final = (
     "unknown", "NF",
 )  # fmt: skip
 FERPLUS_EMOTIONS: Final = VOTES[:8]
-# FER2013's classes among FER+'s eight; contempt is none of them.
+# The index in `FERPLUS_EMOTIONS` of each of FER2013's seven classes, which lack contempt.
 FROM_FER2013: Final = np.array(
     [
         FERPLUS_EMOTIONS.index(name)
@@ -31,15 +31,15 @@ FROM_FER2013: Final = np.array(
 )
 assert len(FROM_FER2013) == len(EMOTIONS)
 NO_MAJORITY: Final = -1
-# The majority of FER+'s votes is FER2013's own label in 67 % of the rows of each split, and in 18 %
-# where the votes are those of other rows. Told apart surely by so many rows and more.
+# The majority of FER+'s votes agrees with FER2013's own label in 67 % of the rows of each split,
+# but in only 18 % if the votes belong to other rows. `_ENOUGH_ROWS` rows tell the two cases apart.
 _LEAST_AGREEMENT: Final = 0.4
 _ENOUGH_ROWS: Final = 200
 
 
 @dataclass(frozen=True, eq=False)
 class FerPlus:
-    """Votes for each row of FER2013, in its order."""
+    """The votes for each row of FER2013, in FER2013's order."""
 
     votes: npt.NDArray[np.int64]  # (n, 10), in the order of `VOTES`
     named: npt.NDArray[np.bool_]  # (n,), False for rows that FER+'s authors removed
@@ -48,9 +48,10 @@ class FerPlus:
     def majority(self) -> npt.NDArray[np.int64]:
         """The label of each row, 0..7 in the order of `FERPLUS_EMOTIONS`, or `NO_MAJORITY`.
 
-        The official rule for testing (mode *majority* of the authors' code): emotions with a
-        single vote are set to zero; a row keeps its most voted emotion where that has more than
-        half of the remaining votes, unknown and NF included, and is neither of these two.
+        This is the official rule for testing (mode *majority* of the authors' code): of the ten
+        columns, those with a single vote are set to zero; a row keeps the emotion with the most
+        votes if it has more than half of the remaining votes, unknown and NF included, and is
+        neither of these two.
         """
         votes = np.where(self.votes == 1, 0, self.votes)
         winner = votes.argmax(axis=1)
@@ -61,8 +62,8 @@ class FerPlus:
     def check_rows_of(self, dataset: Dataset) -> None:
         """Raise `DataError` unless these votes belong to the rows of `dataset`.
 
-        Its rows must be of the same splits in the same order, and its labels those that the votes
-        speak for as often as they do for FER2013's own: rows may be shuffled within their split.
+        Its rows must be in the same splits in the same order. In every split with enough rows the
+        votes must agree with at least 40 % of the labels: rows may be shuffled within their split.
         """
         if not np.array_equal(self.splits, dataset.splits):
             if len(dataset) == len(self.splits):
@@ -84,19 +85,19 @@ class FerPlus:
                 )
 
     def where(self, rows: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> FerPlus:
-        """The rows that a mask (n,), or row numbers, pick."""
+        """The votes for the rows selected by a mask (n,) or by row numbers."""
         return FerPlus(self.votes[rows], self.named[rows], self.splits[rows])
 
     def fingerprint(self) -> str:
-        """sha256 of the votes, in their order."""
+        """The sha256 of the votes in their order."""
         return hashlib.sha256(self.votes.tobytes()).hexdigest()
 
     def no_face(self) -> npt.NDArray[np.bool_]:
-        """(n,): more than half of the taggers saw no face."""
+        """(n,): whether more than half of the taggers saw no face."""
         return np.asarray(2 * self.votes[:, VOTES.index("NF")] > self.votes.sum(axis=1))
 
     def distributions(self) -> npt.NDArray[np.float64]:
-        """(n, 8): the share of each emotion among the votes for emotions; 0 without such votes."""
+        """(n, 8): each emotion's share of a row's votes for emotions; 0 in a row without any."""
         emotions = self.votes[:, : len(FERPLUS_EMOTIONS)].astype(np.float64)
         total = emotions.sum(axis=1, keepdims=True)
         shares: npt.NDArray[np.float64] = np.zeros_like(emotions)
@@ -105,7 +106,7 @@ class FerPlus:
 
 
 def load_ferplus(path: str | os.PathLike[str]) -> FerPlus:
-    """Read `fer2013new.csv`; raises `DataError` naming the line of a row that is amiss."""
+    """Read `fer2013new.csv`. Raises `DataError`, which names the line, for a bad row."""
     path = Path(path)
     expected = ["Usage", "Image name", *VOTES]
     votes: list[list[int]] = []

@@ -1,4 +1,4 @@
-"""The findings of an audit in words: what the terminal's table and the report say of each."""
+"""The findings of an audit in words, for the terminal's table and for the report."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ from semblante.data.duplicates import NEAR
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked for: a row of the terminal's table, a section of the report.
+    """One kind of fault that the audit looks for: a row of the terminal's table and a section of
+    the report.
 
-    Its texts are English; `translated` knows them all.
+    All texts are English; `translation.translated` knows them all.
     """
 
-    key: str  # the section's anchor
-    groups: list[list[int]]  # rows of the dataset that belong together, or single ones
-    short_title: str  # in the table
-    summary: str  # beside it
-    title: str  # in the report
-    count: str  # beside it
-    meaning: str  # below it
-    split: str = ""  # of a leak: the test split
-    in_report: bool = True
+    key: str  # the id of the section
+    groups: list[list[int]]  # row numbers of faces that belong together, or of single faces
+    short_title: str  # first column of the table
+    summary: str  # second column of the table
+    title: str  # heading of the section
+    count: str  # follows the heading
+    meaning: str  # explanation below the heading
+    split: str = ""  # the test split, if the finding is about leaks
+    in_report: bool = True  # whether the report has such a section
 
 
 def findings(audit: Audit) -> Iterator[Finding]:
-    """Always in the same order; those that the dataset cannot have are left out."""
+    """Yield the findings in a fixed order, without those that the dataset cannot have."""
     yield Finding(
         "exact",
         audit.exact,
@@ -142,7 +143,7 @@ def _leaks(audit: Audit) -> Iterator[Finding]:
 
 
 def _unusual(audit: Audit) -> Iterator[Finding]:
-    """Faces that may be in order, but look unlike the others."""
+    """Faces that look unlike the others, though they may be correct."""
     yield Finding(
         "dark",
         _singly(audit.dark),

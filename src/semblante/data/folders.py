@@ -1,4 +1,4 @@
-"""Folders of pictures named after their class: `train/happy/Training_3908.jpg` and the like."""
+"""Reads pictures in folders named after their class, such as `train/happy/Training_3908.jpg`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from semblante.data.pictures import PictureReader, named_split
 from semblante.emotions import EMOTIONS
 from semblante.errors import DataError
 
-# The official name at the front of a file's name comes before the folders' names.
+# An official split name at the start of a file's name takes precedence over the folders' names.
 _OFFICIAL: Final = re.compile(rf"({'|'.join(SPLITS)})_", re.IGNORECASE)
 
 
@@ -23,16 +23,17 @@ def read_folders(
     reader: PictureReader,
     on_bad: OnBad | None = None,
 ) -> Dataset:
-    """One face a picture of those below `root`; its class is the name of the folder it lies in.
+    """Read one face from each picture below `root`; its class is the name of its folder.
 
-    The split is the official name at the front of the file's name, else a folder such as `train`,
-    `validation` or `test` above the class (it may be `root` itself, where that is a folder and no
-    archive), else Training; where some folders name splits, one above a class that names none is an
-    error. Rows are in the order of the numbers in the files' names, where each has one of its own.
+    The split is the official name at the start of the file's name, else that of a folder such as
+    `train`, `validation` or `test` above the class folder (this may be `root` itself, unless it is
+    an archive), else Training. If some folders name a split, a folder above a class that names
+    none is an error. Rows are sorted by the numbers in the files' names if every file has a number
+    of its own.
     """
     above = (root.resolve().name,) if root.is_dir() else ()
     rows: list[tuple[tuple[int, str], Row | DataError]] = []
-    unnamed: dict[int, DataError] = {}  # of rows below a folder that names no split
+    unnamed: dict[int, DataError] = {}  # by row: the error for a folder that names no split
     any_named = False
     for member in pictures:
         split, folder = _split(member, above)
@@ -60,9 +61,12 @@ def read_folders(
 
 
 def _split(member: Member, above: tuple[str, ...]) -> tuple[int | None, str | None]:
-    """Index into `SPLITS` or TEST, None where nothing names one; and the folder that does, or else
-    the one that might: the last above the class, None where there is none or the file's name says
-    it."""
+    """The split and the folder that names it.
+
+    The split is an index into `SPLITS` or TEST, or None if no name tells it. In that case the
+    folder is the one directly above the class folder, which could have named a split, or None if
+    there is none. The folder is also None if the file's name tells the split.
+    """
     path = PurePosixPath(member.name)
     official = _OFFICIAL.match(path.name)
     if official:
@@ -87,12 +91,12 @@ def _row(member: Member, split: int, reader: PictureReader) -> Row | None:
 
 
 def _sort_key(member: Member) -> tuple[int, str]:
-    """The last number in the file's name, -1 where it has none; and the whole name."""
+    """The last number in the file's name, or -1 if it has none; and the member's whole name."""
     numbers = re.findall(r"\d+", PurePosixPath(member.name).stem)
     return int(numbers[-1]) if numbers else -1, member.name
 
 
 def face_name(number: int, label: int, split: int) -> str:
-    """Where `data convert` writes a face, so that `read_folders` gives back its label, split and
-    place in the order."""
+    """The path where `data convert` writes a face, from which `read_folders` recovers its label,
+    split and position."""
     return f"{SPLITS[split]}/{EMOTIONS[label]}/{SPLITS[split]}_{number:06d}.png"

@@ -1,5 +1,5 @@
-"""Faces in parts, of which one is learnt from and another is not: copies, and what else belongs
-together, are never on both sides."""
+"""Divides faces into folds, or into training and held-out faces, so that copies and faces of the
+same group are never on both sides."""
 
 from __future__ import annotations
 
@@ -14,21 +14,23 @@ from semblante.errors import DataError, OptionError
 
 
 def fold_numbers(dataset: Dataset, folds: int, seed: int) -> npt.NDArray[np.int64]:
-    """(n,): the fold of each face, 0..folds-1; what belongs together has the same."""
+    """(n,): the fold of each face, 0..folds-1; faces that belong together share a fold."""
     cluster = _clusters(dataset)
     shuffled = np.random.default_rng(seed).permutation(int(cluster.max()) + 1)
     return np.asarray(shuffled[cluster] % folds, np.int64)
 
 
 def held_out(dataset: Dataset, share: float, seed: int = 0) -> Dataset:
-    """The dataset with a `share` of Training's faces of each emotion, drawn by `seed`, moved to
-    PublicTest.
+    """The dataset with a `share` of each emotion's Training faces, drawn at random with `seed`,
+    moved to PublicTest.
 
-    What belongs together is moved together, so the share of an emotion may be missed by a group.
-    Where PublicTest has faces already and PrivateTest none, as of a dataset that came as train and
-    test, PublicTest's become PrivateTest's: those that a network is chosen on measure it too well.
-    Raises `OptionError` for a share that is not between 0 and 1, and where both have faces;
-    `DataError` where nothing can be moved, as of a single group.
+    Faces that belong together are moved together, so the number moved of an emotion may differ
+    from its share by up to a group. If PublicTest already has faces and PrivateTest has none, as in
+    a dataset that came as train and test, PublicTest's faces go to PrivateTest: results on the
+    faces that a network was chosen on are too good.
+
+    Raises `OptionError` for a share that is not between 0 and 1, and if PublicTest and PrivateTest
+    both have faces; `DataError` if nothing can be moved, for example from a single group.
     """
     if not 0 < share < 1:
         raise OptionError(f"expected a share to hold out between 0 and 1, found {share:g}")
@@ -39,9 +41,10 @@ def held_out(dataset: Dataset, share: float, seed: int = 0) -> Dataset:
             f"{int(public.sum())} in PublicTest and others in PrivateTest"
         )
     cluster = _clusters(dataset)
-    movable = np.setdiff1d(cluster[training], cluster[~training])  # no copies elsewhere
+    movable = np.setdiff1d(cluster[training], cluster[~training])  # wholly in Training
     rows_of = np.split(np.argsort(cluster, kind="stable"), np.cumsum(np.bincount(cluster))[:-1])
-    # What is moved brings what each emotion lacks nearer to nothing: a person's faces are of many.
+    # A group may have faces of many emotions. It is moved only if that brings the numbers of faces
+    # that the emotions still lack nearer to 0 in sum.
     labels, label = np.unique(dataset.labels, return_inverse=True)
     lacking = np.round(share * np.bincount(label[training], minlength=len(labels)))
     splits = np.where(public, SPLITS.index("PrivateTest"), dataset.splits).astype(np.uint8)
@@ -56,8 +59,8 @@ def held_out(dataset: Dataset, share: float, seed: int = 0) -> Dataset:
 
 
 def _clusters(dataset: Dataset) -> npt.NDArray[np.int64]:
-    """(n,): the cluster of each face, 0 and up: its copies, near copies, and those of its group in
-    `Dataset.groups`, and what belongs together with these."""
+    """(n,): the number of each face's cluster, from 0. Faces are in one cluster if a chain of exact
+    copies, near copies and faces of the same `Dataset.groups` connects them."""
     together = UnionFind(len(dataset), [*exact_groups(dataset.images), *dataset.rows_of_groups()])
     for pairs in near_pairs(dataset.images, wanted=together.differ):
         for pair in pairs:

@@ -1,8 +1,8 @@
-"""A CSV that lists pictures: `path,label[,split,group]`, one's own faces as many people keep them.
+"""Reads a CSV that lists pictures, `path,label[,split,group]`: a common form of one's own faces.
 
-Paths are relative to the file that lists them, in a folder as in an archive. `split` is one of
-FER2013's names or train, val, test; without it all is Training. `group` names what belongs
-together: the person shown, say. Other columns are ignored.
+Paths are relative to the CSV file, in a folder as in an archive. `split` is one of FER2013's names
+or train, val, test; without this column all faces are Training. Faces with the same `group`, for
+example of one person, belong together. Other columns are ignored.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from semblante.data.pictures import (
 from semblante.data.text import csv_table
 from semblante.errors import DataError
 
-# A column's name, and the other names it goes by.
+# Each column with the names it may have in the file.
 _COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "path": ("path", "pth", "file", "filename", "file_name", "image", "image_path"),
     "label": LABEL_COLUMNS,
@@ -39,17 +39,17 @@ _COLUMNS: Final[dict[str, tuple[str, ...]]] = {
 class _ListedPicture:
     """A line of the list."""
 
-    path: str
+    path: str  # as written in the list
     label: int  # 0..6
     split: int  # index into `SPLITS`, or TEST
     group: str
-    where: str  # for messages: the list's path, the line, the picture
+    where: str  # for messages: the list's path, the line and the picture
 
 
 def is_listing(header: list[str]) -> bool:
-    """Is this the first line of a list of pictures?"""
+    """Whether this is the first line of a list of pictures."""
     columns = _columns(header)
-    # What `semblante analyze` writes has such columns too: estimates, no labels to learn from.
+    # The output of `semblante analyze` has these columns too, but with estimates instead of labels.
     return "path" in columns and "label" in columns and "detection_score" not in header
 
 
@@ -60,7 +60,7 @@ def read_listing(
     reader: PictureReader,
     on_bad: OnBad | None = None,
 ) -> Dataset:
-    """The faces of pictures in `folder`, in the list's order."""
+    """Read the faces of pictures in `folder`, in the list's order."""
     rows = (
         line if isinstance(line, DataError) else _of_file(line, folder, reader)
         for line in _listed_pictures(lines, where, reader)
@@ -76,9 +76,9 @@ def read_archived_listing(
     reader: PictureReader,
     on_bad: OnBad | None = None,
 ) -> Dataset:
-    """The faces of pictures among `members` of an archive, whose member `name` is the list.
+    """Read the faces of pictures among the `members` of an archive whose member `name` is the list.
 
-    They come in the list's order, though an archive is read once from the front.
+    The faces are in the list's order, although an archive is read once, from its start.
     """
     rows: list[Row | DataError] = []
     places: dict[str, list[tuple[int, _ListedPicture]]] = {}
@@ -105,7 +105,8 @@ def read_archived_listing(
 
 
 def _normalised(path: str | PurePosixPath) -> str:
-    """As names of members are compared: macOS packs an accent as a letter of its own."""
+    """A member's path in the form in which paths are compared: archives made on macOS store an
+    accent as a character of its own."""
     return unicodedata.normalize("NFC", posixpath.normpath(path))
 
 
@@ -122,7 +123,8 @@ def _columns(header: list[str]) -> dict[str, int]:
 def _listed_pictures(
     lines: Iterable[str], where: str, reader: PictureReader
 ) -> Iterator[_ListedPicture | DataError]:
-    """The lines but those of classes that are to be left out, whose pictures need not be there."""
+    """The lines of the list, without those whose class the map drops: their pictures may be
+    missing."""
     header, rows = csv_table(lines, where)
     columns = _columns(header)
     for found in rows:
@@ -145,7 +147,7 @@ def _listed_pictures(
 def _listed_picture(
     values: dict[str, str], place: str, reader: PictureReader
 ) -> _ListedPicture | None:
-    """None for a class that is to be left out."""
+    """The picture that a line lists; None if the map drops its class."""
     path = values["path"]
     place = f"{place} ({path if len(path) < 100 else path[:100] + '...'})"
     if not values["label"].isascii() and any("\udc80" <= c <= "\udcff" for c in values["label"]):
@@ -160,15 +162,15 @@ def _listed_picture(
 def _of_file(line: _ListedPicture, folder: Path, reader: PictureReader) -> Row | DataError:
     try:
         path = folder / line.path
-        if "\\" in line.path and not path.exists():  # a list that was made on Windows
+        if "\\" in line.path and not path.exists():  # the list was made on Windows
             path = folder / line.path.replace("\\", "/")
-        if path.exists() and not path.is_file():  # a pipe would never end
+        if path.exists() and not path.is_file():  # a pipe would block for ever
             return DataError(f"{line.where}: expected a file, found something else")
         with path.open("rb") as file:
             data = reader.read(file)
     except OSError as error:
         return DataError(f"{line.where}: cannot be read: {error.strerror or error}")
-    except ValueError as error:  # a NUL in the path
+    except ValueError as error:  # the path contains a NUL
         return DataError(f"{line.where}: cannot be read: {error}")
     return _row(line, data, reader)
 

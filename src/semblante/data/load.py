@@ -1,4 +1,4 @@
-"""One way in: whatever form FER2013, or somebody's own labelled faces, come in."""
+"""Finds out in which form labelled faces come, FER2013 or a user's own, and reads them."""
 
 from __future__ import annotations
 
@@ -38,26 +38,27 @@ FORMS: Final[dict[str, str]] = {
     "parquet": "Parquet with a picture and a label column",
     "folders": "pictures in folders named after their class",
 }
-# What the name of a Parquet file may begin with, and the split that it says.
+# The words that the name of a Parquet file may start with, and the split that each stands for.
 _SPLIT_STARTS: Final = {**SPLIT_NAMES, "public": 1, "private": 2}
 _TABULAR: Final = frozenset({".csv", ".tsv", ".txt", ".parquet"})
-_START_BYTES: Final = 4096  # bytes of a file by which its form is known
-_MAX_LISTING: Final = 100_000_000  # characters, some two million pictures; it is kept in memory
+_START_BYTES: Final = 4096  # read from each file to recognise its form
+_MAX_LISTING: Final = 100_000_000  # characters: about two million pictures; kept in memory
 
 
 @dataclass
 class _Contents:
-    """What a path holds, by form: the names of its members."""
+    """The names of the members of a path, by form."""
 
-    tables: dict[str, list[str]] = field(default_factory=dict)  # with their headers
+    tables: dict[str, list[str]] = field(default_factory=dict)  # name: header
     listings: list[str] = field(default_factory=list)
     parquets: list[str] = field(default_factory=list)
-    n_pictures: int = 0  # in folders: without one a picture has no class
-    others: list[str] = field(default_factory=list)
+    n_pictures: int = 0  # only those in folders: others have no class
+    others: list[str] = field(default_factory=list)  # members of no form, described for a message
 
     @property
     def form(self) -> str | None:
-        """A key of `FORMS`; what says more about the faces comes first."""
+        """A key of `FORMS`: the first form with a member, None if there is none. Forms that tell
+        more about the faces come first."""
         held = (self.tables, self.listings, self.parquets, self.n_pictures)
         return next((form for form, some in zip(FORMS, held, strict=True) if some), None)
 
@@ -71,19 +72,19 @@ def load_dataset(
     cache: bool = False,
     on_note: Callable[[str], None] | None = None,
 ) -> Dataset:
-    """Read labelled faces in any of `FORMS`, as files, in a folder, a .zip or a .tar.gz.
+    """Read labelled faces in any of `FORMS` from a file, a folder, a .zip or a .tar.gz.
 
-    The form is recognised by the content. Of several tables the one with the most columns is taken
-    (in the competition's archive `icml_face_data.csv`, not `test.csv`), and `DataError` raised
-    where several have as many; Parquet files are read one after the other. Colour becomes grey and
-    other sizes 48x48.
+    The form is recognised by the content. Of several tables the one with the most columns is read
+    (in the competition's archive `icml_face_data.csv`, not `test.csv`); `DataError` is raised if
+    several have that many. Parquet files are read one after the other. Colour pictures become grey,
+    and all pictures become 48x48.
 
-    `label_map` gives class names another meaning (`OptionError` where no class has such a name),
-    `find_face` finds and crops the face of a picture (see `PictureReader`). The first bad row, file
-    or member raises `DataError`; with `on_bad` it is handed over, and reading goes on. With `cache`
-    a file is read once and opened at once from then on (see `cache.py`); a folder, a list, or a
-    call with any of the other options is always read. `on_note` is told, in a sentence, what had to
-    be assumed.
+    `label_map` gives class names another meaning (`OptionError` if no class has such a name).
+    `find_face` finds and crops the face in a picture (see `PictureReader`). The first bad row, file
+    or member raises `DataError`; with `on_bad` the error is passed to it instead, and reading
+    continues. With `cache` a file is read only once and opens at once from then on (see
+    `cache.py`); a folder, a list, or a call with any of the other options is always read.
+    `on_note` is called with a sentence about what had to be assumed.
     """
     path = Path(path)
     reader = PictureReader(label_map, find_face)
@@ -98,7 +99,7 @@ def load_dataset(
         if cache and plain and path.is_file():
             with path.open("rb") as file:
                 start = file.read(_START_BYTES)
-        # A list's pictures lie outside it: its own content does not tell whether they have changed.
+        # A list's pictures are other files: its own content does not tell whether they changed.
         if start and not is_listing(_first_line(start)):
             variant = f"-{_split_of_parquet(path.name)}" if start.startswith(MAGIC) else ""
             dataset, guessed = through_cache(path, read, variant)
@@ -134,17 +135,18 @@ def _load(path: Path, reader: PictureReader, on_bad: OnBad | None) -> Dataset:
 
 
 def form_of(path: str | os.PathLike[str]) -> str | None:
-    """The key in `FORMS` under which `load_dataset` would read a path; None where it would not."""
+    """The key in `FORMS` of the form in which `load_dataset` would read a path; None if it would
+    not read it."""
     with as_data_errors(Path(path)):
         return _survey(Path(path)).form
 
 
 def load_fer2013(path: str | os.PathLike[str], *, cache: bool = False) -> Dataset:
-    """FER2013 in any form that `load_dataset` reads, Kaggle's `fer2013.csv` (301 MB) the usual.
+    """Read FER2013 in any form that `load_dataset` reads, usually Kaggle's `fer2013.csv` (301 MB).
 
-    A table of pixels is checked row by row: a label of 0..6, 2,304 pixels of 0..255, an official
-    Usage; without that column all rows are Training's. Other forms, and `cache`, as there. Raises
-    `DataError` naming the line of the file.
+    Each row of a table of pixels is checked: a label of 0..6, 2,304 pixels of 0..255, an official
+    Usage; without a Usage column all rows are Training. Other forms and `cache` are as for
+    `load_dataset`. Raises `DataError`, which names the line of the file.
     """
     return load_dataset(path, cache=cache)
 
@@ -160,8 +162,8 @@ def _survey(path: Path) -> _Contents:
             continue
         try:
             start = member.stream.read(_START_BYTES)
-        except OSError as error:  # a link, say, in an archive
-            if member.suffix in _TABULAR:  # which may say more than what can be read
+        except OSError as error:  # for example a link in an archive
+            if member.suffix in _TABULAR:  # it may be the table or list that the user means
                 raise
             contents.others.append(f"{member.name} (cannot be read: {error.strerror or error})")
             continue
@@ -179,7 +181,7 @@ def _survey(path: Path) -> _Contents:
 
 
 def _first_line(start: bytes) -> list[str]:
-    """The first line of a file as CSV cells, empty where it is no text."""
+    """The first line of a file as CSV cells; empty if the file is not UTF-8 text."""
     try:
         line = re.split(rb"[\r\n]", start, maxsplit=1)[0].decode("utf-8-sig")
         return next(csv_reader([line]), [])
@@ -188,7 +190,7 @@ def _first_line(start: bytes) -> list[str]:
 
 
 def _description(start: bytes, header: list[str]) -> str:
-    """Of a file that is none of ours, what it looks like, for the message."""
+    """What a file of unknown form looks like, for an error message; "" if it is not text."""
     if not start:
         return " (empty)"
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -201,8 +203,8 @@ def _description(start: bytes, header: list[str]) -> str:
 
 @contextmanager
 def _open_text(path: Path, name: str) -> Iterator[tuple[io.TextIOWrapper, str]]:
-    """The member of that name as text, and what messages call it. Bytes that are no UTF-8 are kept
-    as they are: only their row is wrong."""
+    """Open the member `name` as text; yields the text and the member's place for messages. Bytes
+    that are not UTF-8 are kept (surrogateescape), so that only their row is bad."""
     with closing(members(path)) as found:
         member = next(member for member in found if member.name == name)
         text = io.TextIOWrapper(
@@ -215,7 +217,7 @@ def _open_text(path: Path, name: str) -> Iterator[tuple[io.TextIOWrapper, str]]:
 
 
 def _widest_table(path: Path, tables: Mapping[str, list[str]]) -> str:
-    """The table with the most columns; several with as many say nothing of which is meant."""
+    """The name of the table with the most columns; `DataError` if several have that many."""
     most = max(len(header) for header in tables.values())
     names = [name for name, header in tables.items() if len(header) == most]
     if len(names) > 1:
@@ -253,14 +255,15 @@ def _all_parquet_rows(
     for member in members(path):
         if member.name in contents.parquets:
             split = _split_of_parquet(member.name)
-            # Parquet is read from its end: what cannot seek cheaply is taken into memory first.
+            # Parquet is read from its end, and a member of an archive cannot seek cheaply: it is
+            # read into memory first.
             yield from parquet_rows(io.BytesIO(member.stream.read()), member.where, reader, split)
 
 
 def _split_of_parquet(name: str) -> int:
-    """The split of a Parquet file without a column for it: what its name begins with, as on the
-    hubs where such files are found (train-00000-of-00001.parquet), else a folder above it
-    (test/0000.parquet), else Training."""
+    """The split of a Parquet file without a split column: the split that its name starts with, as
+    on the hubs where such files are published (train-00000-of-00001.parquet), else that of a folder
+    above it (test/0000.parquet), else Training."""
     path = PurePosixPath(unicodedata.normalize("NFC", name).lower())
     begun = (
         split

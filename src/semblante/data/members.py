@@ -1,7 +1,7 @@
-"""The files inside a folder, a .zip or a .tar.gz, read without unpacking anything to disk.
+"""Reads the files in a folder, a .zip or a .tar.gz, without unpacking anything to disk.
 
-People hold FER2013 in all three. What comes after sees only members: a name and a way to
-open it.
+FER2013 is distributed in all three. The rest of the package sees only members: a name and an open
+stream.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from typing import IO, Final
 from semblante.errors import DataError
 from semblante.files import files_below, is_hidden
 
-# A member may be this large once inflated: six times the whole fer2013.csv. Archives that
-# declare more, or inflate to more than they declare, are refused before they fill the memory.
+# The largest size of a member after decompression: six times the whole fer2013.csv. A member
+# that declares more, or inflates to more than it declares, is refused before it fills the memory.
 MAX_MEMBER_BYTES: Final = 2_000_000_000
 
 _LINK: Final = "a link, give the archive the files themselves (tar -h --hard-dereference)"
-_ZIP: Final = b"PK\x03\x04"  # as such an archive begins
-_IS_UTF8: Final = 0x800  # APPNOTE.TXT, 4.4.4, bit 11: of a member's name
+_ZIP: Final = b"PK\x03\x04"  # how a .zip starts
+_IS_UTF8: Final = 0x800  # flag of a member's name: APPNOTE.TXT, 4.4.4, bit 11
 _DAMAGE: Final = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -41,7 +41,7 @@ _DAMAGE: Final = (
 
 @dataclass(frozen=True)
 class Member:
-    """One file: its place, and its bytes as a stream from the beginning."""
+    """One file: its name, and its bytes as a stream that stands at the start."""
 
     name: str  # path below the folder or inside the archive, with forward slashes
     where: str  # for messages: the archive's path and the name
@@ -49,19 +49,19 @@ class Member:
 
     @property
     def suffix(self) -> str:
-        """The name's end in small letters, such as `.csv`."""
+        """The suffix of the name in lower case, such as `.csv`."""
         return PurePosixPath(self.name).suffix.lower()
 
 
 @contextmanager
 def as_data_errors(path: Path | str) -> Iterator[None]:
-    """Whatever reading the members of `path`, or one of them, may raise becomes a `DataError` that
-    names it."""
+    """Turn any error from reading the members of `path`, or `path` as a member, into a `DataError`
+    that names the path."""
     try:
         yield
     except _DAMAGE as error:
         raise DataError(f"{path}: the archive is damaged or cut off: {error}") from None
-    except RuntimeError as error:  # zipfile's word for an encrypted member
+    except RuntimeError as error:  # what zipfile raises for an encrypted member
         raise DataError(f"{path}: cannot be read: {error}") from None
     except OSError as error:
         place = error.filename or path
@@ -69,13 +69,14 @@ def as_data_errors(path: Path | str) -> Iterator[None]:
 
 
 def members(path: Path) -> Generator[Member]:
-    """Each file of a folder or an archive, or the file itself, open while it is the current one.
+    """Yield each file of a folder or an archive, or the file itself. Its stream is open only until
+    the next one is asked for.
 
-    Folders and .zip come sorted by name, .tar and .tar.gz in their own order (they can only be
-    read once, from the front; links in them are not followed, and say so when they are read).
-    Raises `DataError` where a member climbs out of the archive with its name or is larger than
-    `MAX_MEMBER_BYTES`; for what else can be wrong, here or while a member's stream is read, see
-    `as_data_errors`.
+    Files in a folder or a .zip are sorted by name; those in a .tar or .tar.gz keep their order,
+    since it can only be read once, from the start. Links in them are not followed: reading one
+    raises `OSError`. Raises `DataError` for a member whose name leads out of the archive or that is
+    larger than `MAX_MEMBER_BYTES`. Use `as_data_errors` around the loop for all other errors, here
+    or from reading a member's stream.
     """
     if path.is_dir():
         yield from _of_folder(path)
@@ -85,16 +86,16 @@ def members(path: Path) -> Generator[Member]:
         yield from _of_tar(path)
     else:
         with path.open("rb") as file:
-            if file.read(len(_ZIP)) == _ZIP:  # and its list of members, at its end, is not there
+            if file.read(len(_ZIP)) == _ZIP:  # but its list of members, at its end, is missing
                 raise zipfile.BadZipFile("it ends before its list of members")
             file.seek(0)
             yield Member(path.name, str(path), file)
 
 
 def _of_folder(path: Path) -> Iterator[Member]:
-    # Not as paths, which Windows sorts without regard to case.
+    # Sorted as text, since Windows ignores case when it compares paths.
     for file in sorted(files_below(path, _raise), key=Path.as_posix):
-        # A link to nowhere cannot be read, which is said; a pipe or a device is no data.
+        # A broken link is kept, so that reading it raises an error; pipes and devices are skipped.
         if not file.is_file() and not (file.is_symlink() and not file.exists()):
             continue
         try:
@@ -106,12 +107,13 @@ def _of_folder(path: Path) -> Iterator[Member]:
 
 
 def _raise(error: OSError) -> None:
-    """Of a folder that cannot be read, or a class would be missing without a word."""
+    """Raise the error of a folder that cannot be read: else a class would be missing silently."""
     raise error
 
 
 class _Unreadable(io.BytesIO):
-    """Of a file that cannot be opened: says so when it is read, so that the others can be."""
+    """The stream of a file that cannot be opened. It raises the error only when it is read, so that
+    the other files can be read."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__()
@@ -124,7 +126,7 @@ class _Unreadable(io.BytesIO):
 def _of_zip(path: Path) -> Iterator[Member]:
     with zipfile.ZipFile(path) as archive:
         for info in sorted(archive.infolist(), key=lambda info: info.filename):
-            # Windows' own programs have been known to write the other slash.
+            # Some Windows programs write backslashes.
             name = _name(info).replace("\\", "/")
             if info.is_dir() or is_hidden(name):
                 continue
@@ -134,7 +136,8 @@ def _of_zip(path: Path) -> Iterator[Member]:
 
 
 def _name(info: zipfile.ZipInfo) -> str:
-    """macOS writes names in UTF-8 without saying so, and the standard has them in IBM's letters."""
+    """The name of a member. macOS writes names in UTF-8 without setting the flag for it; without
+    that flag zipfile decodes them as cp437, as the standard says."""
     if not info.flag_bits & _IS_UTF8:
         with suppress(UnicodeError):
             return info.filename.encode("cp437").decode("utf-8")
@@ -152,7 +155,7 @@ def _of_tar(path: Path) -> Iterator[Member]:
             assert stream is not None  # it is a file
             with stream:
                 yield Member(info.name.removeprefix("./"), where, stream)
-        # To the very end, where a .gz holds the sum of what came before.
+        # Read to the very end, where a .gz holds a checksum, so that damage is detected.
         while archive.fileobj is not None and archive.fileobj.read(1 << 20):
             pass
 
@@ -160,7 +163,7 @@ def _of_tar(path: Path) -> Iterator[Member]:
 def _is_tar(path: Path) -> bool:
     try:
         return path.is_file() and tarfile.is_tarfile(path)
-    except EOFError:  # a .gz without its end: say so when it is read
+    except EOFError:  # a .gz that is cut off: the error is raised when it is read
         return True
 
 

@@ -1,4 +1,4 @@
-"""Parquet files with a column of encoded pictures and a column of labels (extra `parquet`)."""
+"""Reads and writes Parquet files with a picture column and a label column (extra `parquet`)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from semblante.images import encoded_png
 
 _IMAGE_COLUMNS: Final = ("image", "img", "bytes", "picture")
 _WRITTEN_AT_ONCE: Final = 1000  # rows
-_READ_AT_ONCE: Final = 100  # rows: a picture may be of megabytes, however few it takes in the file
+_READ_AT_ONCE: Final = 100  # rows: one picture may take megabytes once it is decompressed
 MAGIC: Final = b"PAR1"
 
 
@@ -32,13 +32,13 @@ def parquet_rows(
     reader: PictureReader,
     default_split: int = 0,
 ) -> Iterator[Row | DataError]:
-    """Each row, or what is wrong with it or with all of the file.
+    """Yield each row, or the error of a row or of the whole file.
 
     The picture column (`image`, `img`, `bytes` or `picture`) holds encoded files, as bytes or as a
-    struct with a field `bytes`; the label column, one of `LABEL_COLUMNS`, numbers 0..6 or names of
-    classes; one of `SPLIT_COLUMNS`, where there is one, names of splits; one of `GROUP_COLUMNS`
-    says what belongs together. Where the file tells what its numbers stand for, as those of the
-    Hugging Face hub do, these names count.
+    struct with a field `bytes`. The label column, one of `LABEL_COLUMNS`, holds numbers 0..6 or
+    names of classes. A column of `SPLIT_COLUMNS`, if present, holds names of splits, and one of
+    `GROUP_COLUMNS` tells which faces belong together. If the file's metadata names the classes of
+    its numbers, as files of the Hugging Face hub do, these names are used.
     """
     parquet = pyarrow_parquet()
     import pyarrow
@@ -77,13 +77,14 @@ def parquet_rows(
                     yield Row(face, label, split, group="" if group is None else str(group))
                 except DataError as error:
                     yield error
-    # Some of pyarrow's errors derive from the others as well, not all.
+    # Only some of pyarrow's errors are subclasses of the built-in ones as well.
     except (pyarrow.ArrowException, OSError, ValueError, TypeError, MemoryError) as error:
         yield DataError(f"{where}: not a readable Parquet file: {reason_of(error)}")
 
 
 def _class_names(metadata: dict[bytes, bytes], column: str) -> list[str] | None:
-    """Of a column's numbers, as the library `datasets` notes them; None where nobody has."""
+    """The class names of a column's numbers, from metadata that the library `datasets` writes; None
+    without it."""
     try:
         column_of = json.loads(metadata[b"huggingface"])["info"]["features"][column]
         return [str(name) for name in column_of["names"]]
@@ -107,9 +108,9 @@ def _encoded(picture: Any, place: str) -> bytes:
 
 
 def write_parquet(dataset: Dataset, path: Path) -> None:
-    """Columns image (struct of PNG bytes and a path), label (0..6), Usage; and group, where the
-    dataset tells it. Lossless; `datasets.load_dataset("parquet", data_files=...)` shows pictures
-    and names."""
+    """Write the columns image (struct of PNG bytes and a path), label (0..6), Usage, and group if
+    the dataset has groups. This is lossless; `datasets.load_dataset("parquet", data_files=...)`
+    shows pictures and class names."""
     parquet = pyarrow_parquet()
     import pyarrow
 
@@ -117,7 +118,7 @@ def write_parquet(dataset: Dataset, path: Path) -> None:
     columns = [("image", image), ("label", pyarrow.int8()), ("Usage", pyarrow.string())]
     if dataset.groups is not None:
         columns.append(("group", pyarrow.string()))
-    # As the Hugging Face hub's libraries note it: what the labels' numbers stand for.
+    # The class names of the labels, in the form that the Hugging Face hub's libraries use.
     features: dict[str, Any] = {name: {"dtype": "string", "_type": "Value"} for name, _ in columns}
     features |= {"image": {"_type": "Image"}, "label": {"names": EMOTIONS, "_type": "ClassLabel"}}
     noted = {"huggingface": json.dumps({"info": {"features": features}})}
@@ -132,8 +133,8 @@ def write_parquet(dataset: Dataset, path: Path) -> None:
                         "image": {"bytes": encoded_png(row.image), "path": f"{number:06d}.png"},
                         "label": row.label,
                         "Usage": SPLITS[row.split],
-                        # Left out where the schema has no such column. A list that was not in UTF-8
-                        # may have given it bytes that are no text.
+                        # Ignored if the schema has no such column. It may hold surrogate escapes,
+                        # if it comes from a list that was not in UTF-8.
                         "group": row.group.encode("utf-8", "backslashreplace").decode(),
                     }
                 )
@@ -145,7 +146,7 @@ def write_parquet(dataset: Dataset, path: Path) -> None:
 
 
 def pyarrow_parquet() -> Any:
-    """The module; raises `MissingExtraError` where it is not installed."""
+    """The module `pyarrow.parquet`; raises `MissingExtraError` if it is not installed."""
     try:
         from pyarrow import parquet
     except ImportError:

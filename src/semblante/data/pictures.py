@@ -1,4 +1,4 @@
-"""Labelled pictures: what their class and split are called, and the face in them."""
+"""Interprets labelled pictures: the names of classes and splits, and the face in a picture."""
 
 from __future__ import annotations
 
@@ -17,35 +17,36 @@ from semblante.images import RgbImage, load_image
 from semblante.preprocess import FACE_SIZE, crop_face, to_grey
 from semblante.results import Box
 
-# What splits are called elsewhere, in small letters. FER2013's own names are understood too.
+# The names of splits in lower case, FER2013's own and usual ones; the values index `SPLITS`.
 SPLIT_NAMES: Final[dict[str, int]] = {
     **{name.lower(): number for number, name in enumerate(SPLITS)},
     **{"train": 0, "val": 1, "valid": 1, "validation": 1, "dev": 1, "eval": 1, "evaluation": 1},
     **{"test": TEST, "testing": TEST},
     **{"entrenamiento": 0, "validación": 1, "validacion": 1, "prueba": TEST, "pruebas": TEST},
 }
-# What columns are called, in small letters, the first that is there: of the class, of the split,
-# and of which faces belong together.
+# The names, in lower case, that the columns for class, split and group may have; the first name
+# that is present counts.
 LABEL_COLUMNS: Final = ("label", "labels", "emotion", "class", "expression")
 SPLIT_COLUMNS: Final = ("split", "usage", "subset")
 GROUP_COLUMNS: Final = ("group", "subject", "person", "identity")
-DROPPED: Final = "drop"  # maps a class to nothing: its pictures are left out
+DROPPED: Final = "drop"  # the value in a label map for a class whose pictures are left out
 _NUMBERS: Final = {str(label): emotion for label, emotion in enumerate(EMOTIONS)}
 NUMBERED_EMOTIONS: Final = ", ".join(f"{number} {emotion}" for number, emotion in _NUMBERS.items())
 _MAX_BYTES: Final = 50_000_000
 
-# Crops the face of a picture (H, W, 3) to grey (48, 48); None where there is none.
+# Returns the face in a picture (H, W, 3), cropped to grey (48, 48); None if it finds none.
 FaceFinder = Callable[[RgbImage], npt.NDArray[np.uint8] | None]
 
 
 class PictureReader:
-    """How labelled pictures are understood.
+    """Converts class names to labels and encoded pictures to faces.
 
-    Classes are called by the word for their emotion in any of `emotions.LANGUAGES`, or by number,
-    which is FER2013's unless `label_map` says that a number above 6 is an emotion: then it must say
-    what all of them are. `label_map` gives class names another meaning: its values are `EMOTIONS`
-    or "drop". It may name a class that is a number by its emotion as well. A picture is the face
-    itself, unless `find_face` finds one in it. Raises `OptionError` for another value of the map.
+    A class is named by the word for its emotion in any of `emotions.LANGUAGES`, or by a number.
+    Numbers are FER2013's, unless `label_map` maps a number above 6 to an emotion: then it must map
+    every number. `label_map` gives class names another meaning; its values are `EMOTIONS` or
+    "drop". Its key for a class with a number of FER2013's may also be the emotion of that number.
+    A picture is taken as the face itself, unless `find_face` is given to find one in it. Raises
+    `OptionError` for another value in the map.
     """
 
     def __init__(
@@ -58,18 +59,21 @@ class PictureReader:
                     f"expected {', '.join(EMOTIONS)} or {DROPPED}"
                 )
         self.find_face = find_face
-        self.guessed = False  # whether a number was taken for FER2013's
+        self.guessed = False  # whether `label` assumed that a number is FER2013's
         self._mapped = {_key(name): emotion for name, emotion in (label_map or {}).items()}
-        # Is a number that FER2013 does not have an emotion?
+        # Whether the map gives an emotion to a number that FER2013 does not have.
         self._has_other_numbers = any(
             name.isdecimal() and name not in _NUMBERS and emotion != DROPPED
             for name, emotion in self._mapped.items()
         )
-        self._met: set[str] = set()  # the classes that `label` was asked for
+        self._met: set[str] = set()  # the class names that `label` was called with
 
     def label(self, name: str, where: str, *, fer2013_numbers: bool = False) -> int | None:
-        """The label of a class, by its name or number; None where it is to be left out.
-        `fer2013_numbers`: its numbers are FER2013's whatever the map says of others."""
+        """The label of a class, given its name or number; None if the map drops it.
+
+        `fer2013_numbers`: numbers that the map does not name are FER2013's in any case. Raises
+        `DataError` for an unknown class.
+        """
         key = _key(name)
         self._met.add(key)
         usual = _NUMBERS.get(key, key)
@@ -96,11 +100,11 @@ class PictureReader:
         return None if emotion == DROPPED else EMOTIONS.index(emotion)
 
     def maps(self, name: str) -> bool:
-        """Whether the map names this very class."""
+        """Whether the map has this class name, as it is written, as a key."""
         return _key(name) in self._mapped
 
     def check_map_used(self, where: str) -> None:
-        """Raise `OptionError` where the map names a class that no label asked for so far had."""
+        """Raise `OptionError` if the map names a class that `label` was never called with."""
         known = self._met | {_NUMBERS[name] for name in self._met & _NUMBERS.keys()}
         for name in self._mapped:
             if name not in known:
@@ -111,7 +115,8 @@ class PictureReader:
 
     @staticmethod
     def read(stream: IO[bytes]) -> bytes:
-        """The bytes of a picture's file, no more of them than `face` will need to refuse it."""
+        """The bytes of a picture's file; of one that is too large, just enough for `face` to refuse
+        it."""
         return stream.read(_MAX_BYTES + 1)
 
     def face(self, picture: bytes, where: str) -> npt.NDArray[np.uint8]:
@@ -135,13 +140,12 @@ class PictureReader:
 
 
 def named_split(name: str) -> int | None:
-    """Index into `SPLITS`, or TEST, of a split's name in any of `SPLIT_NAMES`; None where it is
-    none."""
+    """The index into `SPLITS`, or TEST, of a name in `SPLIT_NAMES`; None for another name."""
     return SPLIT_NAMES.get(_key(name))
 
 
 def split_number(name: str, where: str) -> int:
-    """Index into `SPLITS`, or TEST, of a split's name, FER2013's or a usual one."""
+    """As `named_split`, but raises `DataError` for a name that is not a split's."""
     number = named_split(name)
     if number is None:
         raise DataError(
@@ -152,6 +156,6 @@ def split_number(name: str, where: str) -> int:
 
 
 def _key(name: str) -> str:
-    """A class's or a split's name as it is compared, in small letters: macOS writes the accent of
-    alegría as a letter of its own."""
+    """The form in which names of classes and splits are compared: lower case and NFC, since macOS
+    writes the accent of alegría as a character of its own."""
     return unicodedata.normalize("NFC", name).strip().lower()

@@ -1,4 +1,4 @@
-"""An audit as one HTML page with pictures, which needs nothing beside it."""
+"""Writes an audit as a single, self-contained HTML page with pictures."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ from semblante.files import write_atomically
 from semblante.images import encoded_png
 from semblante.translation import counted, translated
 
-_FACES_SHOWN: Final = 48  # of each finding; the JSON has them all
+_FACES_SHOWN: Final = 48  # for each finding; the JSON has all rows
 _GROUPS_SHOWN: Final = 24
 _GROUP_FACES_SHOWN: Final = 6
-_COMPARED: Final = 500  # to find the one that is most like another: of a film there are thousands
-# What is merely unusual comes last.
+_COMPARED: Final = 500  # copies searched for the most similar one: a film has thousands
+# Findings about faces that are merely unusual come last.
 _LAST: Final = ("dark", "bright", "blurred", "drawn")
 
 
 @dataclass(frozen=True)
 class _Picture:
     png: str  # base64
-    caption: str
-    detail: str
+    caption: str  # the label, and the judge's estimate if there is one
+    detail: str  # split, row number, file
 
 
 @dataclass(frozen=True)
 class _Section:
-    """A finding as the page shows it, in its language."""
+    """A finding as the page shows it, with texts in the page's language."""
 
-    key: str
+    key: str  # the id of the section
     title: str
     count: str
     meaning: str
-    groups: list[list[_Picture]]  # faces that are shown together
-    more: str  # how many groups are not shown; empty where all are
+    groups: list[list[_Picture]]  # pictures that are shown together
+    more: str  # says how many groups are not shown; empty if all are
 
 
 def write_report(audit: Audit, path: Path, source: str, language: str = "en") -> None:
-    """Write the page; `source` is what the dataset is called in it, `language` one of
+    """Write the page. `source`: the name of the dataset in its title. `language`: one of
     `emotions.LANGUAGES`."""
-    # Loaded here: reading a dataset must not need it (extra `audit`).
+    # Imported here, since only the extra `audit` installs it.
     import jinja2
 
     template = jinja2.Environment(
@@ -83,7 +83,7 @@ def write_report(audit: Audit, path: Path, source: str, language: str = "en") ->
     )
 
     def write(beside: Path) -> None:
-        # Names of files may be no text.
+        # Names of files may hold bytes that are not UTF-8, as surrogate escapes.
         beside.write_text(text, encoding="utf-8", errors="backslashreplace")
 
     write_atomically(path, write)
@@ -136,7 +136,8 @@ class _Page:
         return shown
 
     def _of_all_splits(self, group: list[int]) -> list[int]:
-        """Its rows, each split's in turn: that several have some is what matters."""
+        """The rows of a group, taken from each split in turn, so that the first few show all splits
+        that the group is in."""
         splits = self._audit.dataset.splits
         met: Counter[int] = Counter()
         places = {}
@@ -147,7 +148,7 @@ class _Page:
         return sorted(group, key=places.__getitem__)
 
     def _copies(self, groups: list[list[int]]) -> list[list[_Picture]]:
-        """Of each group one picture: they are the same."""
+        """One picture for each group, since its faces are identical."""
         shown = []
         for group in sorted(groups, key=len, reverse=True)[:_FACES_SHOWN]:
             picture = self._picture(group[0])
@@ -158,8 +159,8 @@ class _Page:
         return shown
 
     def _leaks(self, split: str) -> list[list[_Picture]]:
-        """Some faces of a test split, each beside one of Training that it is a copy of, as many
-        near ones as exact ones where there are."""
+        """Some faces of a test split, each beside a Training face that it is a copy of. Half are
+        exact copies and half near copies, unless one kind has fewer."""
         audit = self._audit
         exact, near = audit.leaks[split], audit.near_leaks[split]
         half = _GROUPS_SHOWN // 2
@@ -170,7 +171,7 @@ class _Page:
             for row in rows[: max(half, _GROUPS_SHOWN - len(others))]:
                 images, splits = audit.dataset.images, audit.dataset.splits
                 copies = [other for other in group_of[row] if splits[other] == training]
-                copies = copies[: 1 if groups is audit.exact else _COMPARED]  # these are the same
+                copies = copies[: 1 if groups is audit.exact else _COMPARED]  # all identical
                 copy = copies[nearest(images[row], images[copies])]
                 shown.append([self._picture(row), self._picture(copy)])
         return shown

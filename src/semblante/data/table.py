@@ -1,9 +1,9 @@
-"""FER2013 as a table of pixels: the CSV files in which it is handed around.
+"""Reads FER2013 as a table of pixels, in any of the CSV files in which it is distributed:
 
 fer2013.csv         emotion,pixels,Usage        Kaggle's, the usual one
-icml_face_data.csv  emotion, Usage, pixels      with those spaces
-train.csv           emotion,pixels              of the competition: no splits
-test.csv            pixels                      of the competition: no labels either
+icml_face_data.csv  emotion, Usage, pixels      with spaces in the header
+train.csv           emotion,pixels              the competition's, without splits
+test.csv            pixels                      the competition's, without splits and labels
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _COLUMNS: Final = ("emotion", "pixels", "usage")
 
 
 def is_table(header: list[str]) -> bool:
-    """Is this the first line of a table of pixels?"""
+    """Whether this is the first line of a table of pixels."""
     return "pixels" in _names(header)
 
 
@@ -37,13 +37,13 @@ def read_table(
 ) -> Dataset:
     """Read a table of pixels and check every row.
 
-    Raises `DataError` naming `where` and the line: for another header, a label outside 0..6 that
-    the reader's map does not name either, a row without exactly 2,304 pixels of 0..255, or a Usage
-    that is none of the official splits. With `on_bad` bad rows are handed to it and left out. A
-    table without a Usage is all Training; without an emotion its faces are unlabelled.
+    Raises `DataError`, which names `where` and the line, for another header, a label that is
+    neither 0..6 nor in the reader's map, a row without exactly 2,304 pixels of 0..255, or a Usage
+    that is not an official split. With `on_bad` bad rows are passed to it and left out. Without a
+    Usage column all faces are Training; without an emotion column they have no label.
     """
-    # A line is a row: nothing in it needs quotes, and one that was opened by mistake would swallow
-    # all rows to the next one.
+    # A line is a row, and no cell needs quotes: a stray opening quote would swallow all rows up to
+    # the next quote.
     header, rows = csv_table(lines, where, quoting=csv.QUOTE_NONE)
     columns = _columns([cell.strip('"') for cell in header], where)
     return collect(_rows(rows, columns, reader), on_bad, where)
@@ -68,7 +68,7 @@ def _rows(
             label: int | None = UNLABELLED
             if "emotion" in columns:
                 label = _label(row[columns["emotion"]], place, reader)
-            if label is None:  # of a class that the map drops
+            if label is None:  # the map drops this class
                 continue
             split = _split(row[columns["usage"]], place) if "usage" in columns else 0
             yield Row(_face(row[columns["pixels"]], place), label, split)
@@ -107,7 +107,8 @@ def _face(text: str, place: str) -> npt.NDArray[np.uint8]:
     text = text.strip()
     try:
         with warnings.catch_warnings():
-            # At a word that is no number numpy raises; before 2.4 it stopped there and warned.
+            # At a word that is not a number, numpy raises ValueError; before 2.4 it stopped reading
+            # and issued this warning.
             warnings.simplefilter("error", DeprecationWarning)
             pixels = np.fromstring(text, dtype=np.int64, sep=" ")
     except (ValueError, DeprecationWarning):

@@ -1,5 +1,5 @@
-"""CSV as programs write it: cells between commas, or between semicolons as where a comma is
-decimal."""
+"""Reads CSV text with commas between cells, or with semicolons, as programs write it in countries
+with a decimal comma."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 def csv_table(
     lines: Iterable[str], where: str, **form: Any
 ) -> tuple[list[str], Iterator[tuple[str, list[str]] | DataError]]:
-    """The header of CSV text, read by `csv.reader` with `form`; and each row with its place for
-    messages, `where` and the line, or what is wrong with it. Blank rows are left out."""
+    """Return the header of CSV text and an iterator over its rows. Each row comes with its place
+    for messages (`where` and the line), or is an error. Blank rows are left out. `form`: options of
+    `csv.reader`."""
     rows = csv_reader(lines, **form)
     try:
         header = next(rows, [])
@@ -45,8 +46,8 @@ def _invalid(rows: Reader, where: str, error: csv.Error) -> DataError:
 
 
 def csv_reader(lines: Iterable[str], **form: Any) -> Reader:
-    """The rows of CSV text, by `csv.reader` with `form`; what separates cells is seen from the
-    first line."""
+    """A `csv.reader` over CSV text, with `form` as its options; the first line tells whether commas
+    or semicolons separate the cells."""
     lines = iter(lines)
     first = next(lines, "")
     separator = ";" if ";" in first and "," not in first else ","
