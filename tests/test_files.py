@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import unicodedata
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -172,7 +174,20 @@ def test_files_that_are_written_at_once_have_places_of_their_own(tmp_path: Path)
     write_atomically(tmp_path / "x", outer)
     assert (tmp_path / "x").read_text() == "outer"
     assert (tmp_path / "y").read_text() == "inner"
-    assert all(str(os.getpid()) in place for place in places)  # nor does another process take them
+    assert len(set(places)) == 2
+    assert all(is_hidden(place) and place.startswith(".semblante-") for place in places)
+
+
+def test_another_process_of_the_same_number_has_a_place_of_its_own(tmp_path: Path) -> None:
+    """Two containers that share a folder may both be process 1, and both at their first file."""
+    code = (
+        "import os, sys; from pathlib import Path; from semblante.files import write_atomically\n"
+        "os.getpid = lambda: 1\n"
+        "write_atomically(Path(sys.argv[1]), lambda beside: beside.write_text(beside.name))"
+    )
+    for name in ("x", "y"):
+        subprocess.run([sys.executable, "-c", code, tmp_path / name], check=True)
+    assert (tmp_path / "x").read_text() != (tmp_path / "y").read_text()
 
 
 @pytest.mark.parametrize(

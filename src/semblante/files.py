@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
-import itertools
 import json
 import os
+import secrets
 import shutil
 import stat
 import time
@@ -15,7 +15,6 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-_NUMBERS = itertools.count()
 _WINDOWS = os.name == "nt"
 # What systems and file managers add beside the data, whose names do not begin with a dot.
 _ADDED = ("__macosx", "@eadir", "$recycle.bin", "system volume information")
@@ -111,7 +110,8 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         write(path)  # by this name: that of a pipe among the open files leads nowhere else
         return
     real = Path(os.path.realpath(path))
-    beside = real.with_name(f".semblante-{os.getpid()}-{next(_NUMBERS)}.tmp")
+    # Process numbers would not do: containers that share a folder often have the same ones.
+    beside = real.with_name(f".semblante-{secrets.token_hex(8)}.tmp")
     try:
         write(beside)
         with beside.open("rb+") as file:
