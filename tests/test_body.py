@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -143,6 +144,7 @@ def test_a_field_after_a_picture_is_no_part_of_it() -> None:
             b"Content-Disposition: form-data; filename=\"c; filename*=utf-8''d\"",
             "c; filename*=utf-8''d",
         ),
+        (b"Content-Disposition: form-data; filename=c; name=\"a; filename*=utf-8''d", "c"),
         (b"Content-Disposition: form-data; name=a\r\nContent-Type: Image/jpeg", None),
         (b"Content-Type: video/mp4", None),
     ],
@@ -157,3 +159,11 @@ def test_what_is_a_file_and_its_name(headers: bytes, name: str | None) -> None:
 def test_what_stands_before_the_first_boundary_is_passed_over(before: bytes) -> None:
     [upload] = body._parts(bytearray(before) + form_of(FILE), b"x", 32)
     assert (upload.name, bytes(upload.data)) == ("a.jpg", b"pixels")
+
+
+def test_quotes_that_are_never_closed_take_no_time() -> None:
+    """The end of each would be looked for anew: for seconds, in which nobody else is served."""
+    quotes = b"Content-Disposition: form-data; filename=a; x=" + b'"\\' * 1900 + b"\r\n\r\npixels"
+    started = time.perf_counter()
+    assert len(body._parts(form_of(*[quotes] * 32), b"x", 32)) == 32
+    assert time.perf_counter() - started < 1

@@ -15,8 +15,9 @@ from starlette.requests import ClientDisconnect, Request
 from semblante.server.settings import Settings
 
 _FIELDS: Final = 32  # of a form besides its pictures
+# One that is never closed goes on to the end: looking for that end from each quote would take long.
+_QUOTED: Final = re.compile(rb'"(?:\\.|[^"\\])*"?')
 # A name in letters that a header cannot hold (RFC 5987), which the library passes over.
-_QUOTED: Final = re.compile(rb'"(?:\\.|[^"\\])*"')
 _EXTENDED: Final = re.compile(rb"(?i);\s*filename\*=(utf-8|iso-8859-1)'[^']*'([^\s;]*)")
 
 
