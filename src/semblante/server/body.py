@@ -110,7 +110,7 @@ async def read_body(request: Request, limit: int, seconds: float, intake: Intake
                 intake.take(len(chunk))
                 body += chunk
     except TimeoutError:
-        raise HTTPException(408, f"the request did not arrive in {seconds:g} s") from None
+        raise refusal(408, f"the request did not arrive in {seconds:g} s") from None
     except ClientDisconnect:
         raise HTTPException(400, "the request was broken off") from None
     finally:
