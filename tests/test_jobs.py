@@ -157,6 +157,23 @@ def test_whoever_forgets_a_job_stops_its_video(monkeypatch: pytest.MonkeyPatch) 
         assert jobs.get(job.id) is None
 
 
+def test_a_job_that_ends_while_it_is_forgotten() -> None:
+    """By the thread that analyses videos."""
+
+    class Ending(Job):
+        def __getattribute__(self, name: str) -> Any:
+            found = super().__getattribute__(name)
+            if name == "video":
+                self.video = None
+            return found
+
+    jobs, stopped = Jobs(Finds(), 1), []  # type: ignore[arg-type]
+    film: Any = SimpleNamespace(stop=lambda: stopped.append(True))
+    jobs._jobs = {"x": Ending("x", None, video=film)}
+    assert jobs.forget("x")
+    assert stopped == [True]
+
+
 def test_there_is_room_for_so_many_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Jobs, "_work", lambda _: None)
     jobs = Jobs(Finds(), 1)  # type: ignore[arg-type]

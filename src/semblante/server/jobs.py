@@ -144,8 +144,9 @@ class Jobs:
         if job is None:
             return False
         job.cancelled, job.data = True, None
-        if job.video is not None:
-            job.video.stop()
+        video = job.video  # once: its thread may be done with it at any moment
+        if video is not None:
+            video.stop()
         return True
 
     def _drop(self, id: str) -> None:
