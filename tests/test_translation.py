@@ -35,7 +35,7 @@ SAYING = re.compile(
 )
 ALSO_WORDS = ("localised", "translated", "new_table", "Finding")  # and not sentences alone
 SAME = {"Training", "PublicTest", "PrivateTest", "n"}  # in all languages
-THE_SERVERS = {"app.py", "body.py", "document.py", "jobs.py", "stream.py", "videos.py", "work.py"}
+THE_SERVERS = {"app.py", "body.py", "jobs.py", "parameters.py", "stream.py", "videos.py", "work.py"}
 
 
 def table(language: str) -> dict[str, dict[str, str]]:

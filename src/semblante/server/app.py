@@ -28,11 +28,18 @@ from semblante.recognise.pipeline import Analyzer
 from semblante.results import Analysis
 from semblante.server import answers
 from semblante.server.body import Intake, Upload, read_uploads
-from semblante.server.document import FILES, JPEG, KNOWN_PARAMETERS, ONE_FILE, TEXT, errors
 from semblante.server.guard import Guard
 from semblante.server.jobs import Jobs
 from semblante.server.metrics import Metrics
+from semblante.server.openapi import (
+    JPEG_ANSWER,
+    PICTURE_BODY,
+    PICTURES_BODY,
+    TEXT_ANSWER,
+    error_answers,
+)
 from semblante.server.page import page
+from semblante.server.parameters import only_known_parameters
 from semblante.server.settings import Settings
 from semblante.server.stream import accept, stream
 from semblante.server.videos import videos
@@ -112,7 +119,7 @@ def _health() -> APIRouter:
         "/healthz",
         operation_id="healthz",
         response_class=Response,
-        responses={200: TEXT, **errors(403)},
+        responses={200: TEXT_ANSWER, **error_answers(403)},
     )
     async def healthz() -> Response:
         """`ok` as long as it runs."""
@@ -130,7 +137,7 @@ def _about(analyzer: Analyzer, counters: Metrics) -> APIRouter:
         "/metrics",
         operation_id="metrics",
         response_class=Response,
-        responses={200: TEXT, **errors(401, 403)},
+        responses={200: TEXT_ANSWER, **error_answers(401, 403)},
     )
     async def metrics() -> Response:
         """Counters for Prometheus."""
@@ -141,8 +148,8 @@ def _about(analyzer: Analyzer, counters: Metrics) -> APIRouter:
         "/v1/models",
         operation_id="models",
         response_model=answers.Models,
-        responses=errors(400, 401, 403),
-        dependencies=[KNOWN_PARAMETERS],
+        responses=error_answers(400, 401, 403),
+        dependencies=[Depends(only_known_parameters)],
     )
     async def models() -> dict[str, Any]:
         """The shipped models and the one in use."""
@@ -168,7 +175,7 @@ def _about(analyzer: Analyzer, counters: Metrics) -> APIRouter:
 def _pictures(
     settings: Settings, analyzer: Analyzer, workers: Workers, intake: Intake, counters: Metrics
 ) -> APIRouter:
-    router = APIRouter(dependencies=[KNOWN_PARAMETERS])
+    router = APIRouter(dependencies=[Depends(only_known_parameters)])
 
     async def read_one(request: Request) -> Upload:
         uploads = await read_uploads(request, settings, intake)
@@ -189,10 +196,10 @@ def _pictures(
     @router.post(
         "/v1/analyze",
         operation_id="analyze",
-        openapi_extra=FILES,
+        openapi_extra=PICTURES_BODY,
         response_model=answers.Analyses,
         responses={
-            **errors(400, 401, 403, 408, 413, 415, 503, 504),
+            **error_answers(400, 401, 403, 408, 413, 415, 503, 504),
             422: {"model": answers.Analyses, "description": "none of the pictures could be read"},
         },
     )
@@ -220,9 +227,9 @@ def _pictures(
     @router.post(
         "/v1/annotate",
         operation_id="annotate",
-        openapi_extra=ONE_FILE,
+        openapi_extra=PICTURE_BODY,
         response_class=Response,
-        responses={200: JPEG, **errors(400, 401, 403, 408, 413, 415, 422, 503, 504)},
+        responses={200: JPEG_ANSWER, **error_answers(400, 401, 403, 408, 413, 415, 422, 503, 504)},
     )
     async def annotate_picture(
         request: Request,
@@ -250,9 +257,9 @@ def _pictures(
     @router.post(
         "/v1/explain",
         operation_id="explain",
-        openapi_extra=ONE_FILE,
+        openapi_extra=PICTURE_BODY,
         response_model=answers.Explanation,
-        responses=errors(400, 401, 403, 408, 413, 415, 422, 503, 504),
+        responses=error_answers(400, 401, 403, 408, 413, 415, 422, 503, 504),
     )
     async def explain(
         request: Request,

@@ -6,14 +6,15 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, HTTPException, Query, Request
+from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
 from semblante.recognise.video import LEAST_EVERY_S
 from semblante.server import answers
 from semblante.server.body import Intake, check_kind, read_body
-from semblante.server.document import A_FILE, KNOWN_PARAMETERS, ROWS, errors
 from semblante.server.jobs import Job, Jobs
+from semblante.server.openapi import ROWS_ANSWER, VIDEO_BODY, error_answers
+from semblante.server.parameters import only_known_parameters
 from semblante.server.settings import Settings
 
 # Where a job's id, in the answer to a video, is of use.
@@ -27,15 +28,18 @@ _ROWS_AT_ONCE: Final = 500  # of a job's results, that are sent
 
 def videos(settings: Settings, jobs: Jobs, intake: Intake) -> APIRouter:
     """The calls under /v1/analyze/video and /v1/jobs."""
-    router = APIRouter(dependencies=[KNOWN_PARAMETERS])
+    router = APIRouter(dependencies=[Depends(only_known_parameters)])
 
     @router.post(
         "/v1/analyze/video",
         operation_id="analyze_video",
         status_code=202,
-        openapi_extra=A_FILE,
+        openapi_extra=VIDEO_BODY,
         response_model=answers.Job,
-        responses={202: {"links": _JOB_LINKS}, **errors(400, 401, 403, 408, 413, 415, 422, 503)},
+        responses={
+            202: {"links": _JOB_LINKS},
+            **error_answers(400, 401, 403, 408, 413, 415, 422, 503),
+        },
     )
     async def analyze_video(
         request: Request,
@@ -65,7 +69,7 @@ def videos(settings: Settings, jobs: Jobs, intake: Intake) -> APIRouter:
         "/v1/jobs/{id}",
         operation_id="job_state",
         response_model=answers.Job,
-        responses=errors(400, 401, 403, 404, 410, 422),
+        responses=error_answers(400, 401, 403, 404, 410, 422),
     )
     async def job_state(id: str) -> dict[str, Any]:
         """How far a job is. One that is not asked about for five minutes is dropped."""
@@ -75,7 +79,7 @@ def videos(settings: Settings, jobs: Jobs, intake: Intake) -> APIRouter:
         "/v1/jobs/{id}/results",
         operation_id="job_results",
         response_class=StreamingResponse,
-        responses={200: ROWS, **errors(400, 401, 403, 404, 409, 410, 422)},
+        responses={200: ROWS_ANSWER, **error_answers(400, 401, 403, 404, 409, 410, 422)},
     )
     async def job_results(
         id: str,
@@ -99,7 +103,7 @@ def videos(settings: Settings, jobs: Jobs, intake: Intake) -> APIRouter:
         "/v1/jobs/{id}/tracks",
         operation_id="job_tracks",
         response_model=answers.Summary,
-        responses=errors(400, 401, 403, 404, 409, 410, 422),
+        responses=error_answers(400, 401, 403, 404, 409, 410, 422),
     )
     async def job_tracks(id: str) -> dict[str, Any]:
         """What each track showed over all of a finished job's video, as `semblante analyze --tracks
@@ -110,7 +114,7 @@ def videos(settings: Settings, jobs: Jobs, intake: Intake) -> APIRouter:
         "/v1/jobs/{id}",
         operation_id="job_forgotten",
         status_code=204,
-        responses=errors(400, 401, 403, 404, 422),
+        responses=error_answers(400, 401, 403, 404, 422),
     )
     async def job_forgotten(id: str) -> Response:
         """Stops a job and drops what it found."""

@@ -1,0 +1,44 @@
+"""Bodies and answers for the OpenAPI document, beyond what FastAPI finds out itself."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from semblante.server import answers
+
+_BYTES: Final = {"type": "string", "format": "binary"}
+_FILE: Final = {"schema": _BYTES}
+
+
+def _file_or_form(form_field: dict[str, Any]) -> dict[str, Any]:
+    """A request's body: a file as it is, or a form whose field `file` has this schema."""
+    form = {"schema": {"type": "object", "required": ["file"], "properties": {"file": form_field}}}
+    content = {"multipart/form-data": form, "application/octet-stream": _FILE}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+VIDEO_BODY: Final = {
+    "requestBody": {"required": True, "content": {"application/octet-stream": _FILE}}
+}
+PICTURE_BODY: Final = _file_or_form(_BYTES)
+PICTURES_BODY: Final = _file_or_form({"type": "array", "items": _BYTES})
+TEXT_ANSWER: Final = {
+    "description": "text",
+    "content": {"text/plain": {"schema": {"type": "string"}}},
+}
+JPEG_ANSWER: Final = {"description": "the copy", "content": {"image/jpeg": _FILE}}
+ROWS_ANSWER: Final = {
+    "description": "JSON lines, each of which is an Analysis",
+    "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
+}
+
+
+def error_answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Those of a call that may be refused with these statuses."""
+    later = {"schema": {"type": "integer"}, "description": "in so many seconds"}
+    found: dict[int | str, dict[str, Any]] = {
+        status: {"model": answers.Error, "description": "see `error`"} for status in statuses
+    }
+    if 503 in found:
+        found[503]["headers"] = {"Retry-After": later}
+    return found
