@@ -86,7 +86,7 @@ def test_a_video_of_too_many_frames(clip: bytes, monkeypatch: pytest.MonkeyPatch
     assert a_job(clip, 0, 1).state == "done"
     job = a_job(clip, 0, 1, 2)
     reason = "more than 2 frames and faces"
-    assert (job.state, job.error, job.summing.frames) == ("failed", reason, 2)
+    assert (job.state, job.error, job.summary_builder.frames) == ("failed", reason, 2)
     assert [(row["frame"], row["error"]) for row in job.rows] == [
         (0, None), (1, None), (None, reason),
     ]  # fmt: skip
@@ -178,9 +178,9 @@ def test_there_is_room_for_so_many_jobs(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(Jobs, "_work", lambda _: None)
     jobs = Jobs(Finds(), 1)  # type: ignore[arg-type]
     for _ in range(8):
-        assert jobs.have_room()
+        assert jobs.has_room()
         assert jobs.start(b"video", None) is not None
-    assert not jobs.have_room()
+    assert not jobs.has_room()
     assert jobs.start(b"video", None) is None
 
 
@@ -195,7 +195,7 @@ def test_results_go_while_jobs_are_counted(monkeypatch: pytest.MonkeyPatch) -> N
                 jobs.forget("other")
             return super().__getattribute__(name)
 
-    for ask in (jobs.have_room, lambda: jobs.start(b"video", None)):
+    for ask in (jobs.has_room, lambda: jobs.start(b"video", None)):
         monkeypatch.setattr(jobs, "_sweep", lambda: None)
         jobs._jobs = {"x": Watched("x", None), "other": Job("other", None)}
         assert ask()

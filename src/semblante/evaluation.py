@@ -171,7 +171,7 @@ def evaluate(
     share = accuracy(labels, predicted)
     training = dataset.images[dataset.is_in("Training")]
     fresh = ~seen_in(faces.images, training) if len(training) else None
-    tells = fresh is not None and bool(fresh.any())  # what can be said of faces without a copy
+    any_fresh = fresh is not None and bool(fresh.any())
     return Evaluation(
         model=model,
         split=split,
@@ -187,17 +187,9 @@ def evaluate(
         per_class=dict(zip(classes, per_class(confusion), strict=True)),
         confusion=confusion,
         reliability=reliability(labels, probabilities),
-        selective={
-            least: (
-                *selective_accuracy(labels, probabilities, least),
-                selective_accuracy(labels[fresh], probabilities[fresh], least)[1]
-                if tells
-                else None,
-            )
-            for least in SURE
-        },
+        selective=_selective(labels, probabilities, fresh if any_fresh else None),
         leak_free_n=None if fresh is None else int(fresh.sum()),
-        leak_free_accuracy=accuracy(labels[fresh], predicted[fresh]) if tells else None,
+        leak_free_accuracy=accuracy(labels[fresh], predicted[fresh]) if any_fresh else None,
         mean_steps=(
             None
             if classifier.max_steps is None
@@ -231,6 +223,22 @@ def _answers(
     eight = np.zeros((len(faces), len(FERPLUS_EMOTIONS)), np.float32)
     eight[:, FROM_FER2013] = mean  # contempt, FER+'s eighth class, is never said
     return eight
+
+
+def _selective(
+    labels: npt.NDArray[np.int64],
+    probabilities: npt.NDArray[np.float32],
+    fresh: npt.NDArray[np.bool_] | None,
+) -> dict[float, tuple[float, float | None, float | None]]:
+    """See `Evaluation.selective`; `fresh` (n,) are the faces without a copy, None if none are."""
+    found = {}
+    for least in SURE:
+        share, right = selective_accuracy(labels, probabilities, least)
+        fresh_right = None
+        if fresh is not None:
+            _, fresh_right = selective_accuracy(labels[fresh], probabilities[fresh], least)
+        found[least] = share, right, fresh_right
+    return found
 
 
 def _views(faces: npt.NDArray[np.uint8], tta: str) -> list[npt.NDArray[np.uint8]]:

@@ -17,7 +17,7 @@ from typing import Any
 
 _WINDOWS = os.name == "nt"
 # What systems and file managers add beside the data, whose names do not begin with a dot.
-_ADDED = ("__macosx", "@eadir", "$recycle.bin", "system volume information")
+_SYSTEM_FOLDERS = ("__macosx", "@eadir", "$recycle.bin", "system volume information")
 
 
 def user_folder(kind: str) -> Path:
@@ -85,7 +85,7 @@ def files_below(
 def is_hidden(name: str) -> bool:
     """Is it, by its place below a folder, what systems and file managers add beside the data?"""
     return any(
-        part.lower() in _ADDED or (part.startswith(".") and bool(part.strip(".")))
+        part.lower() in _SYSTEM_FOLDERS or (part.startswith(".") and bool(part.strip(".")))
         for part in PurePosixPath(name).parts
     )
 

@@ -55,7 +55,7 @@ ImageSource = (
 MAX_PIXELS: Final = 150_000_000
 # Pictures of more pixels are decoded one after the other: on the way one takes up to a gigabyte.
 _LARGE_PIXELS: Final = 25_000_000
-_LARGE: Final = threading.Lock()
+_LARGE_LOCK: Final = threading.Lock()
 # What Pillow can open beyond these (PDF, PSD, EPS, ...) is no photograph, or runs programs.
 _READERS: Final = (
     JpegImagePlugin.JpegImageFile,  # MPO too: several JPEGs in one file, from phones
@@ -176,13 +176,13 @@ def _decode(file: IO[bytes], name: str, max_pixels: int) -> RgbImage:
             _check_size(width, height, max_pixels)
         except ImageError as error:
             raise ImageError(f"{name}: {error}") from None
-        wide = image.format == "PPM" and image.tile[0].args == ("RGB", 65535)
-        if not wide and (reason := why_not_to_decode(image, file)):
+        deep_rgb = image.format == "PPM" and image.tile[0].args == ("RGB", 65535)
+        if not deep_rgb and (reason := why_not_to_decode(image, file)):
             raise ImageError(f"{name}: {reason}")
-        with _LARGE if width * height > _LARGE_PIXELS else nullcontext():
-            if wide:
+        with _LARGE_LOCK if width * height > _LARGE_PIXELS else nullcontext():
+            if deep_rgb:
                 file.seek(image.tile[0].offset)
-                return _from_wide_colours(file.read(6 * width * height), width, height)
+                return _from_deep_rgb(file.read(6 * width * height), width, height)
             image.load()
             if image.format == "PNG" and not getattr(image, "is_animated", False):
                 # Decoding ends with the last row, and does not look at the sums after it.
@@ -223,7 +223,7 @@ def _opened(file: IO[bytes], formats: Sequence[str]) -> ImageFile.ImageFile:
     raise UnidentifiedImageError
 
 
-def _from_wide_colours(levels: bytes, width: int, height: int) -> RgbImage:
+def _from_deep_rgb(levels: bytes, width: int, height: int) -> RgbImage:
     """Of a PNM with 16 bits for each colour, which Pillow would decode one by one."""
     found = np.frombuffer(levels, np.uint8, 6 * width * height)  # raises ValueError for fewer
     return np.array(found[::2].reshape(height, width, 3))  # the upper half of each

@@ -61,18 +61,13 @@ def paired_difference(
     b, c, m = ours + 0.5, theirs + 0.5, n + 2
     half = _Z95 * math.sqrt(b + c - (b - c) ** 2 / m) / m
     middle = (b - c) / m
-    apart = ours + theirs
-    tail = term = 1  # (apart choose 0) + (apart choose 1) + ...
-    for k in range(min(ours, theirs)):
-        term = term * (apart - k) // (k + 1)
-        tail += term
     return PairedDifference(
         n=n,
         accuracy=(float(first.mean()), float(second.mean())),
         difference=(ours - theirs) / n,
         ci95=(max(-1.0, middle - half), min(1.0, middle + half)),
         only_right=(ours, theirs),
-        p=min(1.0, float(Fraction(2 * tail, 2**apart))),
+        p=_mcnemar_p(ours, theirs),
     )
 
 
@@ -158,6 +153,17 @@ def selective_accuracy(
     sure = probabilities.max(axis=1) >= least
     right = probabilities.argmax(axis=1) == labels
     return float(sure.mean()), float(right[sure].mean()) if sure.any() else None
+
+
+def _mcnemar_p(only_first: int, only_second: int) -> float:
+    """The two-sided p of McNemar's exact test: both tails of a binomial distribution."""
+    apart = only_first + only_second
+    tail = choices = 1  # (apart choose 0) + (apart choose 1) + ...
+    for k in range(1, min(only_first, only_second) + 1):
+        # (apart choose k), from that of k - 1: `math.comb` would take minutes for large datasets.
+        choices = choices * (apart - k + 1) // k
+        tail += choices
+    return min(1.0, float(Fraction(2 * tail, 2**apart)))
 
 
 def _bins(confidence: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.int64]:

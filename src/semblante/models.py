@@ -144,10 +144,6 @@ def detection_network_path(name: str) -> Path:
     return path
 
 
-def _shipped(file: str) -> Path:
-    return Path(str(resources.files("semblante") / "weights" / file))
-
-
 def check_sha256(path: Path, expected: str, remedy: str) -> None:
     """Raise `ModelError` unless `path` is the file it should be."""
     found = sha256(path)
@@ -164,3 +160,7 @@ def sha256(path: Path) -> str:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _shipped(file: str) -> Path:
+    return Path(str(resources.files("semblante") / "weights" / file))

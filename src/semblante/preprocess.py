@@ -103,16 +103,16 @@ def crop_face(
     return np.asarray(cv2.resize(face, (size, size), interpolation=method), dtype=np.uint8)
 
 
-def _cut(grey: npt.NDArray[np.uint8], box: Box) -> npt.NDArray[np.uint8]:
-    height, width = grey.shape
-    rows = np.clip(np.arange(box.top, box.top + box.height), 0, height - 1)
-    columns = np.clip(np.arange(box.left, box.left + box.width), 0, width - 1)
-    return grey[rows[:, None], columns[None, :]]
-
-
 def network_input(
     faces: npt.NDArray[np.uint8],
     spec: InputSpec = InputSpec(),
 ) -> npt.NDArray[np.float32]:
     """Grey faces, uint8 (n, size, size) -> the network's input, float32 (n, 1, size, size)."""
     return standardise(faces.astype(np.float32)[:, None], spec)
+
+
+def _cut(grey: npt.NDArray[np.uint8], box: Box) -> npt.NDArray[np.uint8]:
+    height, width = grey.shape
+    rows = np.clip(np.arange(box.top, box.top + box.height), 0, height - 1)
+    columns = np.clip(np.arange(box.left, box.left + box.width), 0, width - 1)
+    return grey[rows[:, None], columns[None, :]]

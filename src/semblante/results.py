@@ -36,25 +36,25 @@ class Box:
 
     def iou(self, other: Box) -> float:
         """Intersection over union: area that both cover by the area that either covers, 0..1."""
-        both = self._both(other)
+        both = self._intersection(other)
         either = self.width * self.height + other.width * other.height - both
         return both / either if either else 0.0
 
     def shared(self, other: Box) -> float:
         """Area that both cover, as a share of the smaller one, 0..1."""
         smaller = min(self.width * self.height, other.width * other.height)
-        return self._both(other) / smaller if smaller else 0.0
-
-    def _both(self, other: Box) -> int:
-        wide = min(self.left + self.width, other.left + other.width) - max(self.left, other.left)
-        tall = min(self.top + self.height, other.top + other.height) - max(self.top, other.top)
-        return max(0, wide) * max(0, tall)
+        return self._intersection(other) / smaller if smaller else 0.0
 
     def grown(self, factor: float) -> Box:
         """Around the same centre, so many times as wide and as high."""
         width, height = round(factor * self.width), round(factor * self.height)
         left, top = self.left - (width - self.width) // 2, self.top - (height - self.height) // 2
         return Box(left, top, width, height)
+
+    def _intersection(self, other: Box) -> int:
+        wide = min(self.left + self.width, other.left + other.width) - max(self.left, other.left)
+        tall = min(self.top + self.height, other.top + other.height) - max(self.top, other.top)
+        return max(0, wide) * max(0, tall)
 
 
 @dataclass(frozen=True)

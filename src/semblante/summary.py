@@ -59,11 +59,11 @@ class VideoSummary:
         }
 
 
-class Summing:
+class SummaryBuilder:
     """Adds up a video's frames as they come; memory grows only with its tracks."""
 
     def __init__(self) -> None:
-        self._tracks: dict[int, _Sums] = {}
+        self._tracks: dict[int, _TrackSums] = {}
         self._path: str | None = None
         self.frames = 0  # so far
         self._error: str | None = None
@@ -78,7 +78,7 @@ class Summing:
         time_s = analysis.time_s or 0.0
         for face in analysis.faces:
             number = face.track or 0  # all in one, where they were made without tracks
-            sums = self._tracks.setdefault(number, _Sums(time_s))
+            sums = self._tracks.setdefault(number, _TrackSums(time_s))
             sums.last_s = time_s
             sums.frames += 1
             sums.showing[face.emotion] += 1
@@ -98,15 +98,15 @@ def summarize(frames: Iterable[Analysis]) -> VideoSummary:
     no frame can be read raises `VideoError`. Raises `OptionError` for something
     else, such as the `Analysis` of a picture, or frames of several videos.
     """
-    summing = Summing()
+    builder = SummaryBuilder()
     try:
         for analysis in _frames_of_one_video(frames):
-            summing.add(analysis)
+            builder.add(analysis)
     except VideoError as error:
-        if not summing.frames:
+        if not builder.frames:
             raise
-        return replace(summing.summary(), error=str(error))
-    return summing.summary()
+        return replace(builder.summary(), error=str(error))
+    return builder.summary()
 
 
 def _frames_of_one_video(frames: Iterable[Analysis]) -> Iterator[Analysis]:
@@ -141,7 +141,7 @@ def _follows(analysis: Analysis, before: Analysis) -> bool:
 
 
 @dataclass
-class _Sums:
+class _TrackSums:
     """What was added up of one track."""
 
     first_s: float

@@ -30,11 +30,11 @@ TRACK_COLUMNS: Final = (
 # Of a model's answers on a split, before the probabilities of its classes.
 ANSWER_COLUMNS: Final = ("row", "name", "label", "predicted", "in_training")
 # What is in them; in all others real numbers.
-WHOLE_COLUMNS: Final = (
+INTEGER_COLUMNS: Final = (
     "frame", "width", "height", "face", "track", *BOX_COLUMNS, "frames", "of_frames", "row",
 )  # fmt: skip
 TEXT_COLUMNS: Final = ("path", "emotion", "error", "name", "label", "predicted")
-TRUTH_COLUMNS: Final = ("in_training",)
+BOOLEAN_COLUMNS: Final = ("in_training",)
 
 
 def face_rows(analysis: Analysis) -> Iterator[Row]:
@@ -102,7 +102,7 @@ def to_pandas(
     rows = [
         row for one in found for row in (track_rows if kind is VideoSummary else face_rows)(one)
     ]
-    whole, text = dict.fromkeys(WHOLE_COLUMNS, "Int64"), dict.fromkeys(TEXT_COLUMNS, "string")
+    whole, text = dict.fromkeys(INTEGER_COLUMNS, "Int64"), dict.fromkeys(TEXT_COLUMNS, "string")
     kinds = {name: (whole | text).get(name, "float64") for name in columns}
     return pandas.DataFrame(rows, columns=list(columns)).astype(kinds)
 

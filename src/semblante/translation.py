@@ -27,7 +27,7 @@ _NUMBER: Final = re.compile(rf"\d+|{_THOUSANDS.pattern}")
 def translated(text: str, language: str) -> str:
     """`text` in one of `emotions.LANGUAGES`, else `OptionError`; as it is, where the table lacks
     it."""
-    return text if language == "en" else _read(text, language, _DEPTH).text
+    return text if language == "en" else _translate(text, language, _DEPTH).text
 
 
 def counted(n: int, language: str) -> str:
@@ -35,7 +35,7 @@ def counted(n: int, language: str) -> str:
     return _value(f"{n:,}", language, 0).text
 
 
-class _Reading(NamedTuple):
+class _Translation(NamedTuple):
     """A translation, and how many letters of the original the table knew."""
 
     text: str
@@ -43,39 +43,43 @@ class _Reading(NamedTuple):
 
 
 @lru_cache(maxsize=1000)
-def _read(text: str, language: str, depth: int) -> _Reading:
+def _translate(text: str, language: str, depth: int) -> _Translation:
     """A text, which may hold others, and these others, `depth` times; or just a number."""
     if _THOUSANDS.fullmatch(text):
         return _value(text, language, depth)
-    whole = _table(language)[0].get(text)
-    return _filled(text, language, depth) if whole is None else _Reading(whole, len(text))
+    whole = _table(language).exact.get(text)
+    if whole is not None:
+        return _Translation(whole, len(text))
+    return _translate_pattern(text, language, depth)
 
 
 @lru_cache(maxsize=1000)
-def _filled(text: str, language: str, depth: int) -> _Reading:
+def _translate_pattern(text: str, language: str, depth: int) -> _Translation:
     """Of a text in which something varies. It may be read in several ways, since a text within
     another may end, or begin, as a third does: the one of which the table knows most is meant."""
-    best = _Reading(text)
+    best = _Translation(text)
     if depth == 0:
         return best
-    for fixed, kinds, other in _table(language)[1]:
+    for fixed, kinds, translation in _table(language).patterns:
         if values := _between(fixed, kinds, text):
-            read = zip(kinds, values, strict=True)
-            parts = [_HOW[kind](value, language, depth - 1) for kind, value in read]
+            parts = [
+                _TRANSLATORS[kind](value, language, depth - 1)
+                for kind, value in zip(kinds, values, strict=True)
+            ]
             known = sum(map(len, fixed)) + sum(part.known for part in parts)
             if known > best.known:
-                best = _Reading(other.format(*(part.text for part in parts)), known)
+                best = _Translation(translation.format(*(part.text for part in parts)), known)
     return best
 
 
-def _value(value: str, language: str, _: int) -> _Reading:
+def _value(value: str, language: str, _: int) -> _Translation:
     """A name as it is, a number as that language writes it."""
     number = language != "en" and _THOUSANDS.fullmatch(value)
-    return _Reading(value.replace(",", "") if number else value)
+    return _Translation(value.replace(",", "") if number else value)
 
 
-_HOW: Final[dict[str, Callable[[str, str, int], _Reading]]] = {
-    "{}": _value, "{#}": _value, "{*}": _read, "{@}": _filled,
+_TRANSLATORS: Final[dict[str, Callable[[str, str, int], _Translation]]] = {
+    "{}": _value, "{#}": _value, "{*}": _translate, "{@}": _translate_pattern,
 }  # fmt: skip
 
 
@@ -97,15 +101,30 @@ def _between(fixed: list[str], kinds: list[str], text: str) -> list[str]:
     return values if all(_NUMBER.fullmatch(number) for number in numbers) else []
 
 
+class _Pattern(NamedTuple):
+    """A text in which something varies: the parts that are fixed, the kinds of what stands between
+    them, and the translation."""
+
+    fixed: list[str]
+    kinds: list[str]
+    translation: str
+
+
+class _Table(NamedTuple):
+    """A language's texts: those in which nothing varies, by the English ones, and the others."""
+
+    exact: dict[str, str]
+    patterns: list[_Pattern]
+
+
 @cache
-def _table(
-    language: str,
-) -> tuple[dict[str, str], list[tuple[list[str], list[str], str]]]:
-    """Texts in which nothing varies, with their translation, and the fixed parts of the others,
-    with the kinds of what varies."""
+def _table(language: str) -> _Table:
     emotion_name("neutral", language)  # is there such a language?
     stored = (resources.files("semblante") / f"{language}.toml").read_text(encoding="utf-8")
-    texts = {key: other for part in tomllib.loads(stored).values() for key, other in part.items()}
+    parts = tomllib.loads(stored).values()
+    texts = {text: translation for part in parts for text, translation in part.items()}
     varying = list(filter(_VARIES.search, texts))
-    patterns = [(_VARIES.split(key), _VARIES.findall(key), texts[key]) for key in varying]
-    return {key: other for key, other in texts.items() if key not in varying}, patterns
+    return _Table(
+        {text: texts[text] for text in texts if text not in varying},
+        [_Pattern(_VARIES.split(text), _VARIES.findall(text), texts[text]) for text in varying],
+    )

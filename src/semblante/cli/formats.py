@@ -17,14 +17,14 @@ from semblante.cli.tables import new_table, print_table
 from semblante.emotions import emotion_name
 from semblante.errors import OptionError, printable
 from semblante.results import Analysis
-from semblante.summary import Summing, VideoSummary
+from semblante.summary import SummaryBuilder, VideoSummary
 from semblante.tabular import (
     ANSWER_COLUMNS,
+    BOOLEAN_COLUMNS,
     COLUMNS,
+    INTEGER_COLUMNS,
     TEXT_COLUMNS,
     TRACK_COLUMNS,
-    TRUTH_COLUMNS,
-    WHOLE_COLUMNS,
     Row,
     answer_rows,
     face_rows,
@@ -113,7 +113,7 @@ def write_table(found: Iterable[tuple[int, Analysis]], file: IO[str], language: 
     for column in table.columns[2:]:
         column.no_wrap = True
     for _, group in itertools.groupby(found, key=itemgetter(0)):
-        summing, broken = Summing(), ""
+        summing, broken = SummaryBuilder(), ""
         for _, analysis in group:
             path = printable(analysis.path or "")
             # An input that was read has an error, too, if its annotated copy was not written.
@@ -223,9 +223,9 @@ def _write_parquet(columns: Sequence[str], rows: Iterator[Row], path: Path) -> N
     import pyarrow
     from pyarrow import parquet
 
-    kinds = dict.fromkeys(WHOLE_COLUMNS, pyarrow.int32())
+    kinds = dict.fromkeys(INTEGER_COLUMNS, pyarrow.int32())
     kinds |= dict.fromkeys(TEXT_COLUMNS, pyarrow.string())
-    kinds |= dict.fromkeys(TRUTH_COLUMNS, pyarrow.bool_())
+    kinds |= dict.fromkeys(BOOLEAN_COLUMNS, pyarrow.bool_())
 
     schema = pyarrow.schema([(name, kinds.get(name, pyarrow.float64())) for name in columns])
     with parquet.ParquetWriter(path, schema) as writer:

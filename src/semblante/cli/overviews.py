@@ -25,7 +25,7 @@ from semblante.images import load_image, save_picture
 from semblante.recognise.sheets import Tile, contact_sheet, tile_of, timeline
 from semblante.recognise.video import Video
 from semblante.results import Analysis, Face
-from semblante.summary import Summing, VideoSummary
+from semblante.summary import SummaryBuilder, VideoSummary
 from semblante.wording import clock
 
 _MOST_TILES = 2000  # tiles are kept in memory until the end
@@ -221,7 +221,7 @@ class TrackTable(Overview):
         check_output_file(self.option, path)
         super().__init__(path)
         self._format = format_of(self.option, path, but=[Format.table])
-        self._summing = Summing()  # of the current video
+        self._summing = SummaryBuilder()  # of the current video
         self._summaries: list[VideoSummary] = []
 
     def add(self, item: Input, analysis: Analysis) -> None:
@@ -233,7 +233,7 @@ class TrackTable(Overview):
         """Keep the summary of a video that has ended."""
         if isinstance(item, Clip):
             self._summaries.append(self._summing.summary())
-            self._summing = Summing()
+            self._summing = SummaryBuilder()
 
     def write(self) -> None:
         """Write the table; without a video, an existing file stays as it is."""

@@ -10,7 +10,7 @@ from semblante.emotions import EMOTIONS
 
 Emotion = Annotated[str, Field(json_schema_extra={"enum": list(EMOTIONS)})]
 # A number for each of these.
-OfEmotions = Annotated[
+PerEmotion = Annotated[
     dict[str, float],
     Field(
         json_schema_extra={
@@ -41,7 +41,7 @@ class Face(BaseModel):
     box: Annotated[list[int], Field(min_length=4, max_length=4)]
     detection_score: Annotated[float, Field(ge=0, le=1)]
     emotion: Emotion
-    probabilities: OfEmotions
+    probabilities: PerEmotion
 
 
 class Analysis(BaseModel):
@@ -71,7 +71,7 @@ class Explanation(Face):
 
     explained: Emotion
     picture: list[list[int]]
-    without: dict[str, OfEmotions]
+    without: dict[str, PerEmotion]
     evidence: list[list[float]]
 
 
@@ -94,8 +94,8 @@ class Track(BaseModel):
     last_s: float
     frames: int
     emotion: Emotion
-    probabilities: OfEmotions
-    shares: OfEmotions
+    probabilities: PerEmotion
+    shares: PerEmotion
 
 
 class Summary(BaseModel):

@@ -43,7 +43,7 @@ from semblante.server.parameters import only_known_parameters
 from semblante.server.settings import Settings
 from semblante.server.stream import accept, stream
 from semblante.server.videos import videos
-from semblante.server.work import Workers, unless_left
+from semblante.server.work import Workers, unless_disconnected
 
 _Result = TypeVar("_Result")
 
@@ -83,7 +83,7 @@ def create_app(
     )
     app.state.jobs = jobs
     app.state.is_busy = lambda: workers.is_busy or jobs.is_busy
-    _add_refusals(app, counters)
+    _add_error_handlers(app, counters)
     # `Guard` asks for the token; so does the OpenAPI document.
     needed = [Depends(HTTPBearer(auto_error=False))] if settings.token is not None else []
     pictures = _pictures(settings, analyzer, workers, intake, counters)
@@ -94,7 +94,7 @@ def create_app(
     return app
 
 
-def _add_refusals(app: FastAPI, counters: Metrics) -> None:
+def _add_error_handlers(app: FastAPI, counters: Metrics) -> None:
     """All of them are `{"error": "..."}`."""
 
     @app.exception_handler(StarletteHTTPException)
@@ -186,7 +186,7 @@ def _pictures(
     async def run_counted(request: Request, work: Callable[[threading.Event], _Result]) -> _Result:
         """What comes of `work` on one picture; raises 422 where that cannot be done."""
         try:
-            done = await unless_left(request, workers.run(work))
+            done = await unless_disconnected(request, workers.run(work))
         except (ImageError, OptionError) as error:
             counters.count_picture(read=not isinstance(error, ImageError))
             raise HTTPException(422, str(error)) from None
@@ -212,7 +212,7 @@ def _pictures(
         """
         uploads = await read_uploads(request, settings, intake)
         works = [partial(_analyzed, analyzer, one, settings.max_pixels) for one in uploads]
-        done = await unless_left(request, workers.run_each(works))
+        done = await unless_disconnected(request, workers.run_each(works))
         for one in done.values():
             counters.count_picture(read=one.error is None, faces=len(one.faces))
         late = f"not done in {settings.answer_s:g} s: send fewer pictures at a time"

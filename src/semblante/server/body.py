@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from semblante.server.settings import Settings
 
-_FIELDS: Final = 32  # of a form besides its pictures
+_MOST_FIELDS: Final = 32  # of a form besides its pictures
 # One that is never closed goes on to the end: looking for that end from each quote would take long.
 _QUOTED: Final = re.compile(rb'"(?:\\.|[^"\\])*"?')
 # A name in letters that a header cannot hold (RFC 5987), which the library passes over.
@@ -126,22 +126,23 @@ def _parts(body: bytearray, boundary: bytes, most: int) -> list[Upload]:
     Counted as they come: a body has room for a million parts of a few bytes.
     """
     uploads: list[Upload] = []
-    header, headers = [bytearray(), bytearray()], dict[bytes, bytes]()
+    headers: dict[bytes, bytes] = {}
+    field, value = bytearray(), bytearray()  # of the header at hand
     current: Upload | None = None
     parts = 0
 
     def part_begin() -> None:
         nonlocal parts, current
         parts += 1
-        if parts > most + _FIELDS:
+        if parts > most + _MOST_FIELDS:
             raise HTTPException(413, f"at most {most} pictures in a request")
         headers.clear()
         current = None
 
     def header_end() -> None:
-        headers[bytes(header[0]).lower()] = bytes(header[1])
-        header[0].clear()
-        header[1].clear()
+        headers[bytes(field).lower()] = bytes(value)
+        field.clear()
+        value.clear()
 
     def headers_finished() -> None:
         nonlocal current
@@ -171,8 +172,8 @@ def _parts(body: bytearray, boundary: bytes, most: int) -> list[Upload]:
             boundary,
             {
                 "on_part_begin": part_begin,
-                "on_header_field": lambda data, s, e: header[0].extend(data[s:e]),
-                "on_header_value": lambda data, s, e: header[1].extend(data[s:e]),
+                "on_header_field": lambda data, s, e: field.extend(data[s:e]),
+                "on_header_value": lambda data, s, e: value.extend(data[s:e]),
                 "on_header_end": header_end,
                 "on_headers_finished": headers_finished,
                 "on_part_data": part_data,

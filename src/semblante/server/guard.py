@@ -50,7 +50,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        refused = self._refused(scope, headers)
+        refused = self._refusal(scope, headers)
         if refused is not None:
             self._count_refused(refused[0])
         if refused is not None and scope["type"] == "websocket":
@@ -64,17 +64,7 @@ class Guard:
             nonlocal begun
             if message["type"] == "http.response.start":
                 begun = True
-                answer = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    answer.setdefault(name, value)
-                if origin in self._settings.origins:
-                    answer["access-control-allow-origin"] = str(origin)
-                    answer["access-control-allow-headers"] = "authorization, content-type"
-                    answer["access-control-allow-methods"] = "GET, POST, DELETE"
-                    answer["access-control-expose-headers"] = "location, retry-after"
-                    answer["access-control-max-age"] = "600"
-                    answer["cross-origin-resource-policy"] = "cross-origin"
-                    answer["vary"] = "origin"
+                self._add_headers(MutableHeaders(scope=message), origin)
             await send(message)
 
         if refused is not None:
@@ -95,6 +85,19 @@ class Guard:
                 failed = self._failed(error)
                 await failed(scope, receive, send_with_headers)
 
+    def _add_headers(self, answer: MutableHeaders, origin: str | None) -> None:
+        """Those that all answers have, and those that let a page of `origins` read this one."""
+        for name, value in _HEADERS.items():
+            answer.setdefault(name, value)
+        if origin in self._settings.origins:
+            answer["access-control-allow-origin"] = str(origin)
+            answer["access-control-allow-headers"] = "authorization, content-type"
+            answer["access-control-allow-methods"] = "GET, POST, DELETE"
+            answer["access-control-expose-headers"] = "location, retry-after"
+            answer["access-control-max-age"] = "600"
+            answer["cross-origin-resource-policy"] = "cross-origin"
+            answer["vary"] = "origin"
+
     def _failed(self, error: BaseException) -> JSONResponse:
         if isinstance(error, asyncio.CancelledError):  # it has waited for as long as it may
             status, reason = 503, "the server is ending"
@@ -105,7 +108,7 @@ class Guard:
         later = {"retry-after": "5"} if status == 503 else None
         return JSONResponse({"error": reason}, status, later)
 
-    def _refused(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
+    def _refusal(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
         """Status and reason, where there is one."""
         origin = headers.get("origin")
         try:

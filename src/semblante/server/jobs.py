@@ -19,7 +19,7 @@ from semblante.errors import VideoError
 from semblante.recognise.pipeline import Analyzer
 from semblante.recognise.video import Video
 from semblante.results import Analysis
-from semblante.summary import Summing
+from semblante.summary import SummaryBuilder
 
 _KEPT_S: Final = 600.0  # results go after so long
 _UNASKED_S: Final = 300.0  # and a job whose client has not asked about it for so long
@@ -46,7 +46,7 @@ class Job:
     # A frame each; where the video could not be read to its end, one more that says why.
     rows: list[dict[str, Any]] = field(default_factory=list)
     held: int = 0  # rows, and faces in them
-    summing: Summing = field(default_factory=Summing, repr=False)
+    summary_builder: SummaryBuilder = field(default_factory=SummaryBuilder, repr=False)
     error: str | None = None
     ended: float | None = None
     asked: float = field(default_factory=time.monotonic)  # about it, the last time
@@ -64,7 +64,7 @@ class Job:
             "id": self.id,
             "state": self.state,
             "progress": round(self.progress, 3),
-            "frames": self.summing.frames,
+            "frames": self.summary_builder.frames,
             "error": self.error,
         }
 
@@ -90,16 +90,16 @@ class Jobs:
         self._waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
-    def have_room(self) -> bool:
+    def has_room(self) -> bool:
         """Whether one more would be taken."""
         self._sweep()
-        return len(self._jobs) - len(self._giving_way()) < _MOST_JOBS
+        return len(self._jobs) - len(self._replaceable()) < _MOST_JOBS
 
     def start(self, data: bytes | bytearray, every_s: float | None) -> Job | None:
         """A new job; None where there are too many."""
-        if not self.have_room():
+        if not self.has_room():
             return None
-        for id in self._giving_way():
+        for id in self._replaceable():
             if len(self._jobs) >= _MOST_JOBS:
                 self._drop(id)
         job = Job(secrets.token_urlsafe(16), every_s, data)
@@ -110,12 +110,12 @@ class Jobs:
         self._waiting.put(job)
         return job
 
-    def _giving_way(self) -> list[str]:
+    def _replaceable(self) -> list[str]:
         """Jobs that may be dropped where a new one needs their room, the oldest first."""
         now = time.monotonic()
         ended = [
             (job.ended, job.id)
-            for job in self._known()
+            for job in self._snapshot()
             if job.ended is not None
             and (job.fetched or now - max(job.asked, job.ended) > _UNFETCHED_S)
         ]
@@ -128,7 +128,7 @@ class Jobs:
     @property
     def under_way(self) -> int:
         """Those that run or wait."""
-        return sum(job.ended is None for job in self._known())
+        return sum(job.ended is None for job in self._snapshot())
 
     def get(self, id: str) -> Job | None:
         """A job that is known by this name."""
@@ -168,13 +168,13 @@ class Jobs:
             if not self._thread.is_alive():
                 self._thread = None
 
-    def _known(self) -> list[Job]:
+    def _snapshot(self) -> list[Job]:
         """As they are now: while one looks at them, the other thread may forget some."""
         return list(self._jobs.values())
 
     def _sweep(self) -> None:
         now = time.monotonic()
-        for job in self._known():
+        for job in self._snapshot():
             since, most = (job.asked, _UNASKED_S) if job.ended is None else (job.ended, _KEPT_S)
             if now - since > most:
                 self._drop(job.id)
@@ -213,7 +213,7 @@ class Jobs:
     @staticmethod
     def _fail(job: Job, error: str) -> None:
         at_end = Analysis(None, None, None, error=error)
-        job.summing.add(at_end)
+        job.summary_builder.add(at_end)
         job.rows.append(at_end.to_dict())
         job.state, job.error = "failed", error
 
@@ -231,7 +231,7 @@ class Jobs:
                 if job.held > _MOST_HELD:
                     raise VideoError(f"video: more than {_MOST_HELD} frames and faces")
                 job.rows.append({**analysis.to_dict(), "path": None})
-                job.summing.add(replace(analysis, path=None))
+                job.summary_builder.add(replace(analysis, path=None))
                 if announced and analysis.frame is not None:
                     job.progress = min(0.999, (analysis.frame + 1) / announced)
 

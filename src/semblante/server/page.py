@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from fastapi import APIRouter
 from fastapi.responses import Response
@@ -30,14 +31,14 @@ def page() -> APIRouter:
         text = file.read_text(encoding="utf-8").replace("</head>", f"{preloads}</head>")
         router.add_api_route(
             "/" if file.name == "index.html" else f"/{file.name}",
-            _sent(text, kind),
+            _sender(text, kind),
             methods=["GET", "HEAD"],
             include_in_schema=False,
         )
     return router
 
 
-def _sent(text: str, kind: str) -> Any:
+def _sender(text: str, kind: str) -> Callable[[], Awaitable[Response]]:
     """One file of the page."""
 
     async def file() -> Response:

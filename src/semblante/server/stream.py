@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from starlette.exceptions import HTTPException
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -22,10 +22,10 @@ from semblante.server.settings import PROTOCOL, Settings
 from semblante.server.work import Workers
 
 # A stream that sends nothing for so long is closed.
-_SILENCE_S = 30.0
+_SILENCE_S: Final = 30.0
 # New faces are searched for at this size: who sits before a camera is large enough for that, and
 # no frame has to wait long.
-_SEARCH_SIDE = 320
+_SEARCH_SIDE: Final = 320
 
 
 class _NotAFrameError(Exception):
@@ -74,9 +74,9 @@ async def stream(
             number, data = came
             time_s = time.monotonic() - started
             try:
-                found = await workers.run(partial(_faces, data, following, time_s, settings))
+                found = await workers.run(partial(_analyzed, data, following, time_s, settings))
             except HTTPException as error:  # too busy: the next frame may have more luck
-                found = _nothing(error.detail)
+                found = _failed(error.detail)
             await websocket.send_json(
                 {"frame": number, "dropped": number - last - 1, "time_s": round(time_s, 3), **found}
             )
@@ -121,7 +121,7 @@ async def _frame(websocket: WebSocket, limit: int) -> bytes:
     return data
 
 
-def _faces(
+def _analyzed(
     data: bytes,
     following: Following,
     time_s: float,
@@ -132,13 +132,13 @@ def _faces(
     try:
         image = load_image(data, max_pixels=settings.max_pixels)
     except ImageError as error:
-        return _nothing(str(error))
+        return _failed(str(error))
     if given_up.is_set():  # a later frame may be at work by now, and faces are followed one by one
-        return _nothing("given up")
+        return _failed("given up")
     height, width = image.shape[:2]
     faces = [face.to_dict() for face in following.faces(image, time_s)]
     return {"width": width, "height": height, "faces": faces, "error": None}
 
 
-def _nothing(error: str) -> dict[str, Any]:
+def _failed(error: str) -> dict[str, Any]:
     return {"width": None, "height": None, "faces": [], "error": error}

@@ -55,7 +55,7 @@ def videos(settings: Settings, jobs: Jobs, intake: Intake) -> APIRouter:
         too_many = HTTPException(
             503, "too many videos: come back later", {"Retry-After": "30", "Connection": "close"}
         )
-        if not jobs.have_room():
+        if not jobs.has_room():
             raise too_many
         data = await read_body(request, settings.max_video, settings.video_s, intake)
         job = jobs.start(data, every_s)
@@ -73,7 +73,7 @@ def videos(settings: Settings, jobs: Jobs, intake: Intake) -> APIRouter:
     )
     async def job_state(id: str) -> dict[str, Any]:
         """How far a job is. One that is not asked about for five minutes is dropped."""
-        return _known(jobs, id).to_dict()
+        return _known_job(jobs, id).to_dict()
 
     @router.get(
         "/v1/jobs/{id}/results",
@@ -94,7 +94,7 @@ def videos(settings: Settings, jobs: Jobs, intake: Intake) -> APIRouter:
 
         They are kept for ten minutes, less where newer jobs need the room: then those go that were
         fetched once, or that nobody asked about for a minute, the oldest first."""
-        job = _known(jobs, id) if first is not None else _ended(jobs, id)
+        job = _known_job(jobs, id) if first is not None else _ended_job(jobs, id)
         # As they are now: it may go on, and its client not know yet that it has ended.
         rows = _fetched(job) if first is None else _in_pieces(job.rows[first:])
         return StreamingResponse(rows, media_type="application/x-ndjson")
@@ -108,7 +108,7 @@ def videos(settings: Settings, jobs: Jobs, intake: Intake) -> APIRouter:
     async def job_tracks(id: str) -> dict[str, Any]:
         """What each track showed over all of a finished job's video, as `semblante analyze --tracks
         FILE.json` writes it."""
-        return _ended(jobs, id).summing.summary().to_dict()
+        return _ended_job(jobs, id).summary_builder.summary().to_dict()
 
     @router.delete(
         "/v1/jobs/{id}",
@@ -137,7 +137,7 @@ def _fetched(job: Job) -> Iterator[str]:
     job.fetched = True
 
 
-def _known(jobs: Jobs, id: str) -> Job:
+def _known_job(jobs: Jobs, id: str) -> Job:
     job = jobs.get(id)
     if job is None and jobs.was_dropped(id):
         raise HTTPException(410, "this job is over and was dropped: send the video again")
@@ -146,9 +146,9 @@ def _known(jobs: Jobs, id: str) -> Job:
     return job
 
 
-def _ended(jobs: Jobs, id: str) -> Job:
+def _ended_job(jobs: Jobs, id: str) -> Job:
     """One whose results are there."""
-    job = _known(jobs, id)
+    job = _known_job(jobs, id)
     if job.state not in _OVER:
         raise HTTPException(409, "not done yet")
     return job

@@ -104,22 +104,22 @@ class Workers:
             self._pool = None
 
 
-async def unless_left(request: Request, work: Coroutine[Any, Any, _Result]) -> _Result:
+async def unless_disconnected(request: Request, work: Coroutine[Any, Any, _Result]) -> _Result:
     """The result of `work`, which is cancelled, with 400, where the client leaves before.
 
     The body of `request` must have been read.
     """
-    working, leaving = asyncio.create_task(work), asyncio.create_task(_left(request))
+    working, disconnecting = asyncio.create_task(work), asyncio.create_task(_disconnected(request))
     try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({working, disconnecting}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
             raise HTTPException(400, "the request was broken off")
         return working.result()
     finally:
         working.cancel()
-        leaving.cancel()
+        disconnecting.cancel()
 
 
-async def _left(request: Request) -> None:
+async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
