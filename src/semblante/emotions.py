@@ -16,7 +16,7 @@ EMOTIONS: Final[tuple[str, ...]] = (
     "neutral",
 )
 
-# What a person reads; files and programs always get the English labels above.
+# The words shown to people; files and programs always get the English labels above.
 _NAMES: Final[dict[str, dict[str, str]]] = {
     "en": {emotion: emotion for emotion in EMOTIONS},
     "es": {
@@ -32,15 +32,15 @@ _NAMES: Final[dict[str, dict[str, str]]] = {
 LANGUAGES: Final[tuple[str, ...]] = tuple(_NAMES)
 _CALLED: Final = {word: emotion for names in _NAMES.values() for emotion, word in names.items()} | {
     "alegria": "happy",  # as many people type it
-    "enojo": "angry",  # as it is called in America
-    # As FER+, CK+, RAF-DB and others call them.
+    "enojo": "angry",  # the word in Latin America
+    # The names in FER+, CK+, RAF-DB and other datasets.
     **{"anger": "angry", "happiness": "happy", "sadness": "sad", "surprised": "surprise"},
     **{"disgusted": "disgust", "fearful": "fear"},
 }
 
 
 def emotion_name(emotion: str, language: str = "en") -> str:
-    """The word a reader of `language` ("en" or "es") sees for one of `EMOTIONS`.
+    """Return the word for one of `EMOTIONS` in `language` ("en" or "es").
 
     Raises `OptionError` for another emotion or language.
     """
@@ -52,6 +52,6 @@ def emotion_name(emotion: str, language: str = "en") -> str:
 
 
 def emotion_called(word: str) -> str | None:
-    """The one of `EMOTIONS` that a word, in small letters, stands for in any of `LANGUAGES`; None
-    where it is no such word."""
+    """Return the emotion of `EMOTIONS` that a lower-case word of any of `LANGUAGES` stands for;
+    None if it stands for none."""
     return _CALLED.get(word)

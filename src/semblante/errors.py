@@ -1,22 +1,23 @@
-"""One family of errors: whatever a user can cause is a `SemblanteError`."""
+"""The package's exceptions: every error that a user can cause is a `SemblanteError`."""
 
 from __future__ import annotations
 
 
 def printable(text: str) -> str:
-    """What would move a terminal's cursor, end a line or hide is shown escaped."""
+    """Return `text` with all characters escaped that move a cursor, end a line or are invisible."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def reason_of(error: BaseException) -> str:
-    """What another library says is wrong, as one line of 200 letters at most."""
+    """Return another library's error message as one line of at most 200 characters; for an error
+    without a message, its type."""
     said = " ".join(str(error).split())[:200]
     return said or ("not enough memory" if isinstance(error, MemoryError) else type(error).__name__)
 
 
 class SemblanteError(Exception):
-    """Base of the family. Its text is one line, `printable` whatever a file's name or content
-    holds: what was expected and what came."""
+    """The base class. The message is one line that says what was expected and what was found; it
+    is made `printable`, because it may quote a file's name or content."""
 
     def __init__(self, text: str) -> None:
         super().__init__(printable(text))
@@ -43,20 +44,20 @@ class OptionError(SemblanteError, ValueError):
 
 
 class RunFolderError(ModelError, OptionError):
-    """A run folder that holds another run than the one that was asked for."""
+    """A run folder that holds a different run from the requested one."""
 
 
 class UnknownModelError(ModelError, OptionError):
-    """Neither the name of a model that ships nor a file."""
+    """Neither the name of a shipped model nor a file."""
 
 
 class MissingExtraError(SemblanteError):
-    """A part of semblante was asked for whose optional packages are not installed."""
+    """A feature was requested whose optional packages are not installed."""
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f'{what} needs more packages: pip install "semblante[{extra}]"')
         self._asked = (what, extra)
 
     def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
-        """Of use where one was raised in another process."""
+        """Let the error be pickled, since it may have been raised in another process."""
         return type(self), self._asked

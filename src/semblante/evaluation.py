@@ -1,4 +1,4 @@
-"""A model's figures on one split of a dataset."""
+"""Evaluate a model on one split of a dataset, and compare two evaluations."""
 
 from __future__ import annotations
 
@@ -29,64 +29,65 @@ from semblante.metrics import (
 )
 
 TTA: Final = ("none", "flip", "ten-crop")
-# How sure answers are that `Evaluation.selective` tells of.
+# The confidence thresholds of `Evaluation.selective`.
 SURE: Final = (0.5, 0.6, 0.7, 0.8, 0.9)
-# Of the five crops of a ten-crop, as in many FER2013 papers: 44 of the 48 pixels a side.
+# Side of the crops of "ten-crop", in pixels: 44 of 48, as in many FER2013 papers.
 _CROP: Final = 44
 
 
 class FaceClassifier(Protocol):
-    """What can be evaluated: a `Classifier`, or another recogniser, as benchmarks/peers.py has."""
+    """What can be evaluated: a `Classifier`, or another recogniser, as in benchmarks/peers.py."""
 
     @property
     def head(self) -> str:
-        """Which of `HEADS` gives its `probabilities`."""
+        """The one of `HEADS` that `probabilities` uses."""
 
     @property
     def max_steps(self) -> int | None:
-        """Of its last recurrent layer, where it has a choice of them."""
+        """The most steps of the last recurrent layer; None if their number cannot be chosen."""
 
     def probabilities(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Grey faces, uint8 (n, 48, 48) -> probabilities (n, 7)."""
 
     def ferplus_probabilities(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Grey faces, uint8 (n, 48, 48) -> probabilities (n, 8), where its head is FER+'s."""
+        """Grey faces, uint8 (n, 48, 48) -> probabilities (n, 8), if `head` is FER+'s."""
 
     def steps_taken(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-        """Grey faces, uint8 (n, 48, 48) -> steps (n,), where it has a choice of them."""
+        """Grey faces, uint8 (n, 48, 48) -> steps taken (n,), if `max_steps` is not None."""
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Shares are 0..1; `n`, `leak_free_n`, `confusion` and the n of `per_class` count faces,
-    `mean_steps` steps."""
+    """The result of `evaluate`. Shares are 0..1; `n`, `leak_free_n`, `confusion` and the n of
+    `per_class` count faces, `mean_steps` counts steps."""
 
     model: str
     split: str
     tta: str
-    labels: str  # whose: "fer2013", or "ferplus" where FER+'s majority was asked
-    head: str  # which of the network's outputs answered, see `HEADS`
+    labels: str  # "fer2013", or "ferplus" for the majorities of FER+'s votes
+    head: str  # which of the network's outputs was used, see `HEADS`
     n: int
     accuracy: float
     accuracy_ci95: tuple[float, float]  # Wilson
     macro_f1: float
     ece: float  # 15 bins
-    # Mean, and 95 % quantile, of what probabilities that are exactly right would show by chance.
+    # Mean and 95 % quantile of the ECE that perfectly calibrated probabilities have by chance.
     ece_by_chance: tuple[float, float]
     per_class: dict[str, dict[str, float]]  # precision, recall, f1, n
     confusion: npt.NDArray[np.int64]  # (classes, classes), true label by prediction
     reliability: list[tuple[float, float, float]]  # see `metrics.reliability`, 15 bins
-    # Of the answers that are at least as sure as each of `SURE`: their share of all, how often they
-    # are right, and how often of faces without an exact copy in Training.
+    # For each threshold in `SURE`, of the answers with at least this confidence: their share of all
+    # answers, their accuracy, and their accuracy on faces without an exact copy in Training.
     selective: dict[float, tuple[float, float | None, float | None]]
-    # The split's faces without an exact copy in Training; None where the dataset has no Training
-    # rows, so that nobody can tell. The accuracy is None too where no face is left.
+    # Number and accuracy of the split's faces without an exact copy in Training. Both are None if
+    # the dataset has no Training rows to compare with; the accuracy also if no such face is left.
     leak_free_n: int | None
     leak_free_accuracy: float | None
-    # Taken by a face, as it is, in the last recurrent layer; None: there is no choice of them.
+    # Mean steps that a face (unaltered, whatever `tta`) takes in the last recurrent layer; None if
+    # their number cannot be chosen.
     mean_steps: float | None
-    # Of each face that was measured: its row in the dataset (n,), its label and what was answered
-    # (n, classes), the mean over the views, and whether Training holds it too (None as above).
+    # For each evaluated face: its row in the dataset (n,), its label (n,), its probabilities
+    # (n, classes), averaged over the views, and whether Training holds a copy (n,) (None as above).
     rows: npt.NDArray[np.int64]
     truth: npt.NDArray[np.int64]
     probabilities: npt.NDArray[np.floating[Any]]
@@ -94,12 +95,12 @@ class Evaluation:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Of the labels, in the order of `probabilities`."""
+        """The names of the labels, in the order of `probabilities`."""
         return EMOTIONS if self.labels == "fer2013" else FERPLUS_EMOTIONS
 
     @property
     def right(self) -> npt.NDArray[np.bool_]:
-        """Whether each face's likeliest answer is its label, (n,)."""
+        """Whether each face's most probable class is its label, (n,)."""
         answers: npt.NDArray[np.int64] = self.probabilities.argmax(axis=1)
         return np.asarray(answers == self.truth, np.bool_)
 
@@ -138,7 +139,7 @@ def evaluate(
     votes: FerPlus | None = None,
     kept: npt.NDArray[np.bool_] | None = None,
 ) -> Evaluation:
-    """Classify the faces of `split` and compare with their labels.
+    """Classify the faces of `split` and compare the answers with the labels.
 
     `tta`, test-time augmentation: the probabilities of several views are averaged. "none"
     is the face as it is; "flip" adds its mirror image; "ten-crop" takes the four corners
@@ -146,14 +147,14 @@ def evaluate(
 
     With `votes` the labels are FER+'s by its official rule for testing (`FerPlus.majority`): top-1
     over its eight classes, on the rows that have a majority for one of them. A classifier whose
-    `head` is FER+'s answers with one of these, another with its seven emotions. Of the rows of
-    `dataset` only those in `kept` (n,) are classified; copies are looked for in all of Training.
-    `model` is the name that stands in the result. Raises `OptionError` for an unknown `tta`,
-    `DataError` where no face is left or the votes are of other rows.
+    `head` is FER+'s chooses among these eight, any other among its seven emotions. `kept` (n,),
+    a mask over the rows of `dataset`, limits which are classified; copies are looked for in all of
+    Training. `model` is the name given in the result. Raises `OptionError` for an unknown `tta`,
+    `DataError` if no face is left or the votes belong to other rows.
     """
     if tta not in TTA:
         raise OptionError(f"unknown tta {tta!r}; known: {', '.join(TTA)}")
-    dataset.split(split)  # raises where it has none to evaluate on
+    dataset.split(split)  # raises `DataError` if it is empty or has faces without a label
     rows = dataset.is_in(split)
     if kept is not None:
         rows &= kept
@@ -203,8 +204,8 @@ def evaluate(
 
 
 def compare(first: Evaluation, second: Evaluation) -> PairedDifference:
-    """Whether one model is right more often than another about the same faces, and whether that is
-    chance. Raises `OptionError` where the faces, or whose labels they have, are not the same."""
+    """Compare the accuracies of two models on the same faces, with a test of whether the difference
+    may be chance. Raises `OptionError` if the faces differ, or the source of their labels."""
     same = first.labels == second.labels and np.array_equal(first.rows, second.rows)
     if not same or first.split != second.split:
         raise OptionError("expected two evaluations of the same faces by the same labels")
@@ -214,14 +215,14 @@ def compare(first: Evaluation, second: Evaluation) -> PairedDifference:
 def _answers(
     classifier: FaceClassifier, faces: npt.NDArray[np.uint8], tta: str, *, ferplus: bool
 ) -> npt.NDArray[np.float32]:
-    """Probabilities (n, 7), or (n, 8) where the labels are FER+'s, the mean over all views."""
+    """Return the mean probabilities over all views, (n, 7), or (n, 8) if the labels are FER+'s."""
     by_votes = ferplus and classifier.head == "ferplus"
     classify = classifier.ferplus_probabilities if by_votes else classifier.probabilities
     mean = np.mean(np.stack([classify(view) for view in _views(faces, tta)]), axis=0)
     if by_votes or not ferplus:
         return np.asarray(mean, np.float32)
     eight = np.zeros((len(faces), len(FERPLUS_EMOTIONS)), np.float32)
-    eight[:, FROM_FER2013] = mean  # contempt, FER+'s eighth class, is never said
+    eight[:, FROM_FER2013] = mean  # contempt, FER+'s eighth class, keeps probability 0
     return eight
 
 
@@ -230,7 +231,8 @@ def _selective(
     probabilities: npt.NDArray[np.float32],
     fresh: npt.NDArray[np.bool_] | None,
 ) -> dict[float, tuple[float, float | None, float | None]]:
-    """See `Evaluation.selective`; `fresh` (n,) are the faces without a copy, None if none are."""
+    """Return `Evaluation.selective`. `fresh` (n,): which faces have no copy in Training; None if
+    all have one, or it is unknown."""
     found = {}
     for least in SURE:
         share, right = selective_accuracy(labels, probabilities, least)

@@ -1,4 +1,4 @@
-"""Files: which names mean one, what lies in a folder, and writing them whole or not at all."""
+"""Files: telling whether two names mean the same one, listing folders, and atomic writes."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 _WINDOWS = os.name == "nt"
-# What systems and file managers add beside the data, whose names do not begin with a dot.
+# Names that systems and file managers add beside the data, and that do not begin with a dot.
 _SYSTEM_FOLDERS = ("__macosx", "@eadir", "$recycle.bin", "system volume information")
 
 
 def user_folder(kind: str) -> Path:
-    """Where files of a `kind` are kept for this user: in `$SEMBLANTE_CACHE`, else in semblante's
-    folder of `$XDG_CACHE_HOME` or ~/.cache. Nothing is made here. Raises `OSError` where no home
-    is known."""
+    """Return this user's folder for files of a `kind`: below `$SEMBLANTE_CACHE`, else below
+    semblante's folder in `$XDG_CACHE_HOME` or ~/.cache. The folder is not created. Raises `OSError`
+    if no home folder is known."""
     if chosen := os.environ.get("SEMBLANTE_CACHE"):
         return Path(chosen) / kind
     try:
@@ -36,11 +36,12 @@ def user_folder(kind: str) -> Path:
 
 
 def identity(path: str | os.PathLike[str]) -> Hashable:
-    """The same for two names of one file or folder, where letters' case does not count, as on
-    macOS, too; of what does not exist, for two names that might be of one."""
+    """Return a value that is equal for two names of the same file or folder, also on file systems
+    that ignore case, such as macOS's. If nothing exists there yet, it is equal for two names that
+    might become the same file."""
     try:
         state = os.stat(path)  # noqa: PTH116
-        if state.st_ino:  # some network drives have no numbers
+        if state.st_ino:  # some network drives have no inode numbers
             return state.st_dev, state.st_ino
     except (OSError, ValueError):
         pass
@@ -48,12 +49,14 @@ def identity(path: str | os.PathLike[str]) -> Hashable:
 
 
 def key_of_name(name: str) -> str:
-    """The same for names that some systems take for one: in another case, accents apart or not."""
+    """Return a key that is equal for names that some systems treat as the same: names that differ
+    only in case, or in whether accents are composed."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
 def lies_in(path: Path, folder: Path) -> PurePosixPath | None:
-    """The place of `path`, which need not exist, below `folder`; None where it lies elsewhere."""
+    """Return the relative path of `path`, which need not exist, in `folder`; None if it is not in
+    it."""
     real, wanted = Path(os.path.realpath(path)), identity(folder)
     for above in (real, *real.parents):
         if identity(above) == wanted:
@@ -66,13 +69,13 @@ def files_below(
     onerror: Callable[[OSError], object] | None = None,
     leave_out: Iterable[Path] = (),
 ) -> Iterator[Path]:
-    """All that is no folder in `folder` and its sub-folders, links to folders too, each of them
-    once, but for what is hidden; `onerror` is told of folders that cannot be read, `leave_out` are
-    sub-folders."""
+    """Yield all files in `folder` and its sub-folders that are not hidden. Links to folders are
+    followed, and each folder is visited once. `onerror` is called for folders that cannot be read;
+    the sub-folders in `leave_out` are skipped."""
     seen = {identity(path) for path in leave_out} - {identity(folder)}
     for place, folders, names in os.walk(folder, onerror=onerror, followlinks=True):
         this = identity(place)
-        if this in seen:  # by another way, or in a circle
+        if this in seen:  # reached by another link, or by a cycle of links
             folders.clear()
             continue
         seen.add(this)
@@ -83,7 +86,7 @@ def files_below(
 
 
 def is_hidden(name: str) -> bool:
-    """Is it, by its place below a folder, what systems and file managers add beside the data?"""
+    """Whether a relative path is hidden, or in something that systems and file managers add."""
     return any(
         part.lower() in _SYSTEM_FOLDERS or (part.startswith(".") and bool(part.strip(".")))
         for part in PurePosixPath(name).parts
@@ -91,7 +94,8 @@ def is_hidden(name: str) -> bool:
 
 
 def _is_windows_own(folder: str, name: str) -> bool:
-    """Hidden and of the system, as Documents' links to My Pictures, which nobody may list."""
+    """Whether Windows marks it as hidden and as the system's own: for example the links from
+    Documents to My Pictures, which nobody is allowed to list."""
     try:
         attributes = getattr(Path(folder, name).lstat(), "st_file_attributes", 0)
     except OSError:
@@ -101,36 +105,36 @@ def _is_windows_own(folder: str, name: str) -> bool:
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` make a file beside `path`, then rename it: a reader never sees half a file.
+    """Let `write` create a file next to `path`, then rename it: a reader never sees half a file.
 
-    A symbolic link stays and its target is replaced; a file that is replaced hands its
-    permissions on; a device or a pipe is written directly. Raises `OSError` naming `path`.
+    A symbolic link stays, and its target is replaced. The new file gets the permissions of the
+    file that it replaces. A device or a pipe is written directly. Raises `OSError` naming `path`.
     """
     if path.exists() and not path.is_file() and not path.is_dir():
-        write(path)  # by this name: that of a pipe among the open files leads nowhere else
+        write(path)  # not by its real path: a pipe in /dev/fd has none that can be opened
         return
     real = Path(os.path.realpath(path))
-    # Process numbers would not do: containers that share a folder often have the same ones.
+    # Not the process id: containers that share a folder often have the same one.
     beside = real.with_name(f".semblante-{secrets.token_hex(8)}.tmp")
     try:
         write(beside)
         with beside.open("rb+") as file:
             os.fsync(file.fileno())
-        if real.is_file() and not _WINDOWS:  # where a file's mode can only keep us from writing
+        if real.is_file() and not _WINDOWS:  # where the mode is only a read-only flag
             shutil.copymode(real, beside)
         replace_file(beside, real)
     except OSError as error:
         if error.filename not in (None, str(beside)):
-            raise  # of another file that `write` worked on
+            raise  # the error is about another file that `write` used
         raise OSError(error.errno or 0, error.strerror or str(error), str(path)) from error
     finally:
-        with suppress(OSError):  # of a disk that may not be written to
+        with suppress(OSError):  # a read-only disk, for example
             beside.unlink(missing_ok=True)
 
 
 def replace_file(beside: Path, real: Path) -> None:
-    """`beside.replace(real)`, more than once on Windows, where a virus scanner, or what copies
-    files to a cloud, may hold one for a moment."""
+    """Call `beside.replace(real)`, with retries on Windows, where a virus scanner or a cloud
+    client may keep one of the files open for a moment."""
     for pause_s in (0.05, 0.2, 0.8) if _WINDOWS else ():
         try:
             beside.replace(real)
@@ -141,7 +145,7 @@ def replace_file(beside: Path, real: Path) -> None:
 
 
 def write_json(path: Path, values: Any) -> None:
-    """`values` as indented JSON, atomically."""
+    """Write `values` as indented JSON, atomically."""
 
     def write(beside: Path) -> None:
         beside.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", encoding="utf-8")

@@ -1,7 +1,4 @@
-"""A path, bytes or an array -> an RGB picture, and back to a file.
-
-All that is read becomes RGB uint8 here.
-"""
+"""Read pictures from paths, bytes or arrays as RGB uint8, and write them to files."""
 
 from __future__ import annotations
 
@@ -43,20 +40,20 @@ from semblante.picture_files import (
 )
 
 RgbImage = npt.NDArray[np.uint8]  # (H, W, 3), levels 0..255
-# A path, the bytes of a picture file, an open one, a picture of Pillow's, or an array of uint8: RGB
-# (H, W, 3), RGBA or grey.
+# A path, the bytes of a picture file, an open file, a Pillow image, or a uint8 array: RGB
+# (H, W, 3), RGBA (H, W, 4) or grey (H, W).
 ImageSource = (
     str | os.PathLike[str] | bytes | bytearray | memoryview
     | IO[bytes] | Image.Image | npt.NDArray[Any]
 )  # fmt: skip
 
-# 150 megapixels, 450 MB once decoded: phones take pictures of 108. The size a file declares is
-# checked before anything is decoded.
+# 150 megapixels, 450 MB once decoded: phones take pictures of 108 megapixels. The size that a file
+# declares is checked before anything is decoded.
 MAX_PIXELS: Final = 150_000_000
-# Pictures of more pixels are decoded one after the other: on the way one takes up to a gigabyte.
+# Pictures with more pixels are decoded one at a time: each takes up to a gigabyte meanwhile.
 _LARGE_PIXELS: Final = 25_000_000
 _LARGE_LOCK: Final = threading.Lock()
-# What Pillow can open beyond these (PDF, PSD, EPS, ...) is no photograph, or runs programs.
+# Pillow's other formats (PDF, PSD, EPS, ...) are not photographs, or run external programs.
 _READERS: Final = (
     JpegImagePlugin.JpegImageFile,  # MPO too: several JPEGs in one file, from phones
     PngImagePlugin.PngImageFile,
@@ -69,11 +66,11 @@ _READERS: Final = (
     Jpeg2KImagePlugin.Jpeg2KImageFile,
 )
 FORMATS: Final = tuple(reader.format for reader in _READERS)
-# HEIF pictures with HEVC inside name one of these in their first bytes; AVIF ones name others.
+# HEIF files with HEVC pictures name one of these brands in their first bytes; AVIF has others.
 _HEIC_BRANDS: Final = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
 _PICTURE_BRANDS: Final = (b"avif", b"avis", b"mif1", b"msf1", b"crx ")  # AVIF, HEIF, Canon's raw
 _JPEG_SUFFIXES: Final = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo")
-_WRITER: Final = "semblante"  # stands in the pictures that this program writes
+_WRITER: Final = "semblante"  # marks the pictures that this program writes
 SUFFIXES: Final = frozenset(
     {
         *_JPEG_SUFFIXES,
@@ -86,11 +83,11 @@ SUFFIXES: Final = frozenset(
 def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> RgbImage:
     """Read a picture as RGB uint8 (H, W, 3), turned upright as its EXIF orientation says.
 
-    `source` is a path, the bytes of a picture file, a file open for reading, a picture of Pillow's,
-    or an array: uint8, (H, W, 3) RGB, (H, W, 4) RGBA or (H, W) grey. Transparent parts are laid
-    over white; 16-bit pictures are scaled to 8 bits; of an animation the first frame is taken.
-    Raises `ImageError` for what is missing, empty, damaged, cut off, no picture, or larger than
-    `max_pixels`.
+    `source` is a path, the bytes of a picture file, a file open for reading, a Pillow image, or an
+    array: uint8, (H, W, 3) RGB, (H, W, 4) RGBA or (H, W) grey. Transparent parts are laid over
+    white; 16-bit pictures are scaled to 8 bits; an animation gives its first frame. Raises
+    `ImageError` for a file that is missing, empty, damaged, cut off or not a picture, and for a
+    picture with more than `max_pixels`.
     """
     if isinstance(source, np.ndarray):
         return _from_array(source, max_pixels)
@@ -103,7 +100,7 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> RgbImage
         try:
             read = getattr(source, "read", None)
             data = read(MAX_PIPE_BYTES) if read else None
-        except (OSError, ValueError) as error:  # one that is closed, or for writing
+        except (OSError, ValueError) as error:  # closed, or opened for writing
             raise ImageError(f"the open file cannot be read: {reason_of(error)}") from None
         if isinstance(data, bytes):
             return _decode(io.BytesIO(data), "picture", max_pixels)
@@ -118,19 +115,19 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> RgbImage
         with path.open("rb") as file:
             if path.is_file():
                 return _decode(file, str(path), max_pixels)
-            # A pipe: Pillow needs to go back and forth.
+            # A pipe is read whole first, because Pillow needs to seek.
             return _decode(io.BytesIO(file.read(MAX_PIPE_BYTES)), str(path), max_pixels)
     except OSError as error:
         if "://" in named:
             raise ImageError(f"{named}: expected a file's path, or its bytes: no URL") from None
         raise ImageError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except ValueError as error:  # a name that no file can have
+    except ValueError as error:  # a name that no file can have, with a null byte for example
         raise ImageError(f"{str(path)!r}: cannot be read: {error}") from None
 
 
 def path_of(source: ImageSource) -> str | None:
-    """The path, where `source` is one; raises `ImageError` where its `__fspath__` gives neither
-    text nor bytes."""
+    """Return the path if `source` is one, else None; raises `ImageError` if its `__fspath__`
+    returns neither text nor bytes."""
     if not isinstance(source, (str, os.PathLike)):
         return None
     try:
@@ -140,7 +137,7 @@ def path_of(source: ImageSource) -> str | None:
 
 
 def is_own(path: Path) -> bool:
-    """Was it written by `save_picture`?"""
+    """Whether a file was written by `save_picture`."""
     try:
         with path.open("rb") as file:
             image = _opened(file, FORMATS)
@@ -151,7 +148,7 @@ def is_own(path: Path) -> bool:
 
 
 def is_picture(path: Path) -> bool:
-    """Does the file begin as a picture of a known format does?"""
+    """Whether the start of a file is that of a picture in a known format."""
     try:
         with path.open("rb") as file:
             if _is_heic(file.read(64)):
@@ -185,11 +182,11 @@ def _decode(file: IO[bytes], name: str, max_pixels: int) -> RgbImage:
                 return _from_deep_rgb(file.read(6 * width * height), width, height)
             image.load()
             if image.format == "PNG" and not getattr(image, "is_animated", False):
-                # Decoding ends with the last row, and does not look at the sums after it.
+                # Decoding stops after the last row, without checking the checksums after it.
                 _opened(file, ("PNG",)).verify()
             return _to_rgb(_upright(image), _tags(image))
     except UnidentifiedImageError:
-        if formats != FORMATS:  # its first bytes did say what it is
+        if formats != FORMATS:  # its first bytes said that it is HEIC
             raise ImageError(f"{name}: damaged or cut off: no whole HEIC picture") from None
         if _is_video(head):
             raise ImageError(f"{name}: expected a picture, found a video") from None
@@ -200,49 +197,49 @@ def _decode(file: IO[bytes], name: str, max_pixels: int) -> RgbImage:
         raise
     except MemoryError:
         raise ImageError(f"{name}: there is not enough memory to read it") from None
-    # A damaged file makes decoders raise nearly anything: struct.error, SyntaxError, KeyError...
+    # For damaged files decoders raise nearly anything: struct.error, SyntaxError, KeyError...
     except Exception as error:
         raise ImageError(f"{name}: damaged or cut off: {reason_of(error)}") from None
 
 
 def _opened(file: IO[bytes], formats: Sequence[str]) -> ImageFile.ImageFile:
-    """A picture, not yet decoded, as `Image.open` gives it, but without the limit that Pillow keeps
-    for the whole process: from 90 megapixels on it warns, and it refuses those of 179."""
+    """Open a picture without decoding it, like `Image.open`, but without Pillow's process-wide
+    limits: it warns from 90 megapixels on, and refuses pictures of 179."""
     file.seek(0)
     head = file.read(16)
     for name in formats:
         reader, accepts = Image.OPEN[name]
         taken = accepts is None or accepts(head)
-        if taken and not isinstance(taken, str):  # which would say why it cannot be
+        if taken and not isinstance(taken, str):  # a text says why the format cannot be read
             check_start(name, file)
             file.seek(0)
             try:
                 return reader(file, "")
             except (SyntaxError, IndexError, TypeError, struct.error):
-                continue  # it only began like one
+                continue  # only its first bytes looked like this format
     raise UnidentifiedImageError
 
 
 def _from_deep_rgb(levels: bytes, width: int, height: int) -> RgbImage:
-    """Of a PNM with 16 bits for each colour, which Pillow would decode one by one."""
+    """Decode the levels of a PNM with 16 bits per colour, which Pillow would do pixel by pixel."""
     found = np.frombuffer(levels, np.uint8, 6 * width * height)  # raises ValueError for fewer
-    return np.array(found[::2].reshape(height, width, 3))  # the upper half of each
+    return np.array(found[::2].reshape(height, width, 3))  # the upper byte of each
 
 
 def _is_heic(head: bytes) -> bool:
-    """Does it begin as HEIC does, in which iPhones take pictures?"""
+    """Whether a file with these first bytes is HEIC, the format of iPhones."""
     brands = (head[place : place + 4] for place in range(8, len(head), 4))
     return head[4:8] == b"ftyp" and any(brand in _HEIC_BRANDS for brand in brands)
 
 
 def _is_video(head: bytes) -> bool:
-    """Does a file that is no picture begin as MP4 and MOV do, Matroska and WebM, or AVI?"""
+    """Whether a file that is not a picture starts like MP4 and MOV, Matroska and WebM, or AVI."""
     iso = head[4:8] == b"ftyp" and head[8:12] not in _PICTURE_BRANDS
     return iso or head.startswith(b"\x1aE\xdf\xa3") or (head[:4], head[8:12]) == (b"RIFF", b"AVI ")
 
 
 def _heic_reader(name: str) -> str:
-    """Pillow's name of the format, which it knows after this."""
+    """Let Pillow read HEIC, and return its name for the format."""
     try:
         import pi_heif
     except ImportError:
@@ -263,26 +260,26 @@ _UPRIGHT: Final = {
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turned as EXIF's orientation says.
+    """Return the picture turned as its EXIF orientation says.
 
-    `ImageOps.exif_transpose` would also write the whole EXIF block anew, and fails on one
-    odd tag that has nothing to do with the orientation.
+    `ImageOps.exif_transpose` would also rewrite the whole EXIF block, and fails if any tag in it is
+    odd, even one unrelated to the orientation.
     """
     try:
         orientation = image.getexif().get(0x0112)
-    except Exception:  # whatever is wrong with the block, the picture itself is intact
+    except Exception:  # whatever is wrong with the EXIF block, the picture itself is intact
         return image
     return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
 
 
 def _tags(image: Image.Image) -> Mapping[int, Any]:
-    """A TIFF's, by number."""
+    """Return a TIFF's tags by number; empty for other formats."""
     return image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
 
 
 def _to_rgb(image: Image.Image, tags: Mapping[int, Any]) -> RgbImage:
-    """`tags`: see `_tags`."""
-    if image.mode.startswith(("I", "F")):  # 16 or 32 bits a level; Pillow's convert() would clip
+    """Convert any mode to RGB uint8; `tags`: see `_tags`."""
+    if image.mode.startswith(("I", "F")):  # 16 or 32 bits, which convert() would clip
         return _from_deep_grey(np.asarray(image), tags)
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -291,7 +288,7 @@ def _to_rgb(image: Image.Image, tags: Mapping[int, Any]) -> RgbImage:
         image = white
     if image.mode != "RGB":
         image = image.convert("RGB")
-    return np.array(image, dtype=np.uint8)  # a copy that may be written to
+    return np.array(image, dtype=np.uint8)  # a copy, so that it can be written to
 
 
 _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # TIFF 6.0's tags
@@ -300,9 +297,11 @@ _AT_ONCE: Final = 1_000_000  # levels
 
 
 def _from_deep_grey(levels: npt.NDArray[np.number[Any]], tags: Mapping[int, Any]) -> RgbImage:
-    """9- to 16-bit grey levels by their full range, deeper ones as the 8 or 16 bits they fit in;
-    what fits in neither, and fractions, by the range they use. Pillow leaves it to us what a TIFF's
-    `tags` say of its levels."""
+    """Scale grey levels of more than 8 bits to RGB uint8.
+
+    Levels of 9 to 16 bits are scaled by their full range, levels of 32 bits by the 8 or 16 bits
+    that they fit in. Levels that fit in neither, and fractions, are scaled by the range that they
+    use. Pillow does not apply what a TIFF's `tags` say about its levels, so this is done here."""
     (bits, *_), (kind, *_) = tags.get(_BITS, (0,)), tags.get(_SAMPLE_FORMAT, (_UNSIGNED,))
     if levels.dtype == np.int32 and bits == 32 and kind == _UNSIGNED:
         levels = levels.view(np.uint32)
@@ -315,7 +314,7 @@ def _from_deep_grey(levels: npt.NDArray[np.number[Any]], tags: Mapping[int, Any]
         if 8 < bits < 16:
             high = 2.0**bits - 1
     grey = np.empty(levels.shape, np.uint8)
-    # Some rows at a time: all of them as float64 would take eight times the room.
+    # A few rows at a time: the whole picture as float64 would take eight times the memory.
     some = max(1, _AT_ONCE // levels.shape[1])
     for top in range(0, len(levels), some):
         rows = levels[top : top + some].astype(np.float64)
@@ -330,7 +329,7 @@ def _from_pillow(image: Image.Image, max_pixels: int) -> RgbImage:
     _check_size(*image.size, max_pixels)
     try:
         return _to_rgb(_upright(image), _tags(image))
-    except Exception as error:  # one that was opened, but not yet decoded
+    except Exception as error:  # Pillow decodes an opened file only now
         raise ImageError(f"damaged or cut off: {reason_of(error)}") from None
 
 
@@ -361,19 +360,19 @@ def _from_array(array: npt.NDArray[np.uint8], max_pixels: int) -> RgbImage:
 
 
 def saved_name(path: Path) -> Path:
-    """`path` where its suffix says JPEG or PNG, else with .png added."""
+    """Return `path` if its suffix is that of a JPEG or PNG file, else `path` with .png added."""
     written = path.suffix.lower() in (*_JPEG_SUFFIXES, ".png")
     return path if written else path.with_name(path.name + ".png")
 
 
 def save_picture(image: RgbImage, path: Path) -> None:
-    """Write a picture to a `saved_name`, making its folder.
+    """Write a picture to a `saved_name`, creating its folder.
 
-    Raises `ImageError` where the format cannot hold it (no side of a JPEG has more than 65,500
-    pixels) or the file cannot be written; `OSError` where the disk is full, which concerns the
-    other files as well.
+    Raises `ImageError` if the format cannot hold the picture (no side of a JPEG has more than
+    65,500 pixels) or the file cannot be written; `OSError` if the disk is full, which will affect
+    the next files as well.
     """
-    # Not by Pillow into the file: on a full disk it does not notice what a write has left out.
+    # Pillow does not write to the file itself: on a full disk it does not notice a partial write.
     try:
         data = encoded(image, "JPEG" if path.suffix.lower() in _JPEG_SUFFIXES else "PNG")
     except ImageError as error:
@@ -388,7 +387,7 @@ def save_picture(image: RgbImage, path: Path) -> None:
 
 
 def encoded(image: RgbImage, form: Literal["JPEG", "PNG"]) -> bytes:
-    """A picture as the bytes of a file; raises `ImageError` where that cannot hold it."""
+    """Return a picture as the bytes of a file; raises `ImageError` if the format cannot hold it."""
     options: dict[str, Any]
     if form == "JPEG":
         options = {"quality": 92, "comment": _WRITER}
@@ -406,8 +405,8 @@ def encoded(image: RgbImage, form: Literal["JPEG", "PNG"]) -> bytes:
 
 
 def encoded_png(face: npt.NDArray[np.uint8]) -> bytes:
-    """A grey face as the bytes of a PNG file, without the mark of a copy that `is_own` passes
-    over: it may be read as a picture."""
+    """Return a grey face as the bytes of a PNG file. It lacks the mark that `is_own` looks for,
+    because it may be read as a picture again."""
     buffer = io.BytesIO()
     Image.fromarray(face).save(buffer, "PNG")
     return buffer.getvalue()

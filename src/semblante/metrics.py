@@ -1,4 +1,4 @@
-"""How good a classifier is, and how sure one can be of the figure. numpy only."""
+"""Accuracy, F1, calibration and confidence intervals of a classifier, with numpy only."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from semblante.emotions import EMOTIONS
 
 Labels = npt.NDArray[np.int64]
 Probabilities = npt.NDArray[np.floating[Any]]
-_BINS: Final = 15  # of confidence, as in Guo et al.
-_DRAWS: Final = 1000
-_Z95: Final = 1.959964  # 95 % of a normal distribution lies within so many deviations
+_BINS: Final = 15  # of equal width over the confidence, as in Guo et al.
+_DRAWS: Final = 1000  # of `chance_calibration_error`
+_Z95: Final = 1.959964  # 95 % of a normal distribution lies within this many standard deviations
 
 
 def accuracy(labels: Labels, predicted: Labels) -> float:
-    """Share of `predicted` (n,) that equals `labels` (n,); 0..1."""
+    """Return the share of `predicted` (n,) that equals `labels` (n,), 0..1."""
     return float((labels == predicted).mean())
 
 
 def wilson_interval(share: float, n: int) -> tuple[float, float]:
-    """95 % interval, within 0..1, of a share (0..1) seen in n >= 1 trials (Wilson 1927)."""
+    """Return the 95 % interval, within 0..1, of a share (0..1) seen in n >= 1 trials (Wilson
+    1927)."""
     z = _Z95
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
@@ -34,30 +35,30 @@ def wilson_interval(share: float, n: int) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """Two answers to each of the same faces."""
+    """The accuracies of two models on the same faces, and how they differ."""
 
     n: int
     accuracy: tuple[float, float]  # the first's and the second's, 0..1
     difference: float  # the first's minus the second's
     ci95: tuple[float, float]  # of the difference: Agresti & Min, Statistics in Medicine 2005
     only_right: tuple[int, int]  # faces of which only the first, or only the second, was right
-    # McNemar's test (Psychometrika 1947), exact: how often chance alone, if both were as good,
-    # would make them differ by as much, either way.
+    # McNemar's exact test (Psychometrika 1947): the probability that two equally good models differ
+    # at least this much, in either direction, by chance.
     p: float
 
     def to_dict(self) -> dict[str, Any]:
-        """With lists for tuples."""
+        """Return the fields for JSON, with lists instead of tuples."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
 
 def paired_difference(
     first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]
 ) -> PairedDifference:
-    """Compare two models on the same faces: whether each was right about each face, (n,) and
-    (n,)."""
+    """Compare two models on the same faces. `first` (n,) and `second` (n,): whether each model was
+    right about each face."""
     n = len(first)
     ours, theirs = int((first & ~second).sum()), int((second & ~first).sum())
-    # Half a face is added to each of the four cells, so that the interval holds for small n.
+    # Half a face is added to each of the four cells, so that the interval is valid for small n.
     b, c, m = ours + 0.5, theirs + 0.5, n + 2
     half = _Z95 * math.sqrt(b + c - (b - c) ** 2 / m) / m
     middle = (b - c) / m
@@ -74,15 +75,15 @@ def paired_difference(
 def confusion_matrix(
     labels: Labels, predicted: Labels, n_classes: int = len(EMOTIONS)
 ) -> npt.NDArray[np.int64]:
-    """(n_classes, n_classes) counts: a row for each true label, a column for each prediction."""
+    """Return counts (n_classes, n_classes): a row per true label, a column per prediction."""
     matrix = np.zeros((n_classes, n_classes), np.int64)
     np.add.at(matrix, (labels, predicted), 1)
     return matrix
 
 
 def per_class(confusion: npt.NDArray[np.int64]) -> list[dict[str, float]]:
-    """Precision, recall, F1 and n of each class of a `confusion_matrix`; 0 where there is nothing
-    to divide by."""
+    """Return precision, recall, F1 and n of each class of a `confusion_matrix`; 0 instead of a
+    division by zero."""
     hits = np.diag(confusion).astype(float)
     said, true = confusion.sum(axis=0), confusion.sum(axis=1)
     precision = np.divide(hits, said, out=np.zeros_like(hits), where=said > 0)
@@ -96,24 +97,24 @@ def per_class(confusion: npt.NDArray[np.int64]) -> list[dict[str, float]]:
 
 
 def macro_f1(confusion: npt.NDArray[np.int64]) -> float:
-    """Mean F1 over the classes that occur among the true labels."""
+    """Return the mean F1 over the classes that occur among the true labels."""
     return float(np.mean([row["f1"] for row in per_class(confusion) if row["n"] > 0]))
 
 
 def expected_calibration_error(labels: Labels, probabilities: Probabilities) -> float:
-    """ECE, 0..1, of labels (n,) and probabilities (n, n_classes): the mean over bins, weighted by
-    their size, of |confidence - accuracy| (Guo et al., ICML 2017, section 2)."""
+    """Return the ECE, 0..1, of labels (n,) and probabilities (n, n_classes): the mean over bins,
+    weighted by their size, of |confidence - accuracy| (Guo et al., ICML 2017, section 2)."""
     bins = reliability(labels, probabilities)
     return sum(share * abs(right - confidence) for share, confidence, right in bins)
 
 
 def chance_calibration_error(probabilities: Probabilities) -> tuple[float, float]:
-    """The ECE that `probabilities` (n, n_classes) would show if they were perfectly calibrated.
+    """Return mean and 95 % quantile of the ECE that `probabilities` (n, n_classes) would show by
+    chance if they were perfectly calibrated.
 
-    It is above 0, because each bin holds only a finite number of faces. Each prediction is right
-    with the probability that it says, in 1,000 draws, always the same ones (after consistency
-    resampling: Broecker & Smith, Weather and Forecasting 2007). Returns their mean, and what 95 %
-    of them stay below.
+    It is above 0, because each bin holds only a finite number of faces. In each of 1,000 draws,
+    with a fixed seed, every prediction is right with a probability equal to its confidence (after
+    consistency resampling: Broecker & Smith, Weather and Forecasting 2007).
     """
     rng = np.random.default_rng(2013)
     confidence = probabilities.max(axis=1).astype(np.float64)
@@ -127,9 +128,10 @@ def chance_calibration_error(probabilities: Probabilities) -> tuple[float, float
 
 
 def reliability(labels: Labels, probabilities: Probabilities) -> list[tuple[float, float, float]]:
-    """Of each bin that is not empty: its share of the predictions, their confidence, accuracy.
+    """Return, for each bin that is not empty, its share of the predictions, and their mean
+    confidence and accuracy.
 
-    `probabilities`: (n, n_classes). The confidence of a prediction is its largest
+    `labels`: (n,); `probabilities`: (n, n_classes). The confidence of a prediction is its largest
     probability; predictions are sorted by it into 15 bins of equal width.
     """
     confidence = probabilities.max(axis=1)
@@ -145,10 +147,11 @@ def reliability(labels: Labels, probabilities: Probabilities) -> list[tuple[floa
 def selective_accuracy(
     labels: Labels, probabilities: Probabilities, least: float
 ) -> tuple[float, float | None]:
-    """The share of the predictions whose confidence is at least `least`, 0..1, and how often these
-    are right; None where there are none (selective prediction: Geifman & El-Yaniv, NeurIPS 2017).
+    """Return the share of the predictions whose confidence is at least `least`, 0..1, and the
+    accuracy of these, or None if there are none (selective prediction: Geifman & El-Yaniv, NeurIPS
+    2017).
 
-    `probabilities`: (n, n_classes).
+    `labels`: (n,); `probabilities`: (n, n_classes).
     """
     sure = probabilities.max(axis=1) >= least
     right = probabilities.argmax(axis=1) == labels
@@ -156,17 +159,17 @@ def selective_accuracy(
 
 
 def _mcnemar_p(only_first: int, only_second: int) -> float:
-    """The two-sided p of McNemar's exact test: both tails of a binomial distribution."""
+    """Return the two-sided p of McNemar's exact test: both tails of a binomial distribution."""
     apart = only_first + only_second
     tail = choices = 1  # (apart choose 0) + (apart choose 1) + ...
     for k in range(1, min(only_first, only_second) + 1):
-        # (apart choose k), from that of k - 1: `math.comb` would take minutes for large datasets.
+        # (apart choose k), from that for k - 1: `math.comb` for each k takes minutes if n is large.
         choices = choices * (apart - k + 1) // k
         tail += choices
     return min(1.0, float(Fraction(2 * tail, 2**apart)))
 
 
 def _bins(confidence: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.int64]:
-    """The number of each prediction's bin: bin k holds (k / 15, (k + 1) / 15]."""
+    """Return the number of each prediction's bin: bin k holds (k / 15, (k + 1) / 15]."""
     numbers: npt.NDArray[np.int64] = np.ceil(confidence * _BINS).astype(np.int64) - 1
     return numbers.clip(0, _BINS - 1)

@@ -1,4 +1,4 @@
-"""The models that ship with the package, and the detectors that are fetched."""
+"""The models that ship with the package, and the detectors that can be downloaded."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from semblante.files import user_folder
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """One shipped model. What it was trained on, and how, stands in the file's metadata."""
+    """One shipped model. The file's metadata says what it was trained on, and how."""
 
     name: str
     file: str  # under semblante/weights
     sha256: str  # of the file
     parameters: int
-    public_test: float  # accuracy, one view, n = 3,589; by which it was chosen
-    private_test: float  # accuracy, one view, n = 3,589; decided nothing
+    public_test: float  # accuracy, one view, n = 3,589; used to choose the model
+    private_test: float  # accuracy, one view, n = 3,589; not used for any choice
 
     @property
     def path(self) -> Path:
-        """Where the file lies."""
+        """The path of the file."""
         return _shipped(self.file)
 
 
@@ -41,7 +41,7 @@ MODELS: Final[dict[str, ModelEntry]] = {
             public_test=0.7122,
             private_test=0.7102,
         ),
-        # The same network, stored in half precision; it computes in fp32.
+        # The same network with weights stored in half precision; it computes in fp32.
         ModelEntry(
             name="rcnn-medium",
             file="rcnn-medium.onnx",
@@ -50,7 +50,7 @@ MODELS: Final[dict[str, ModelEntry]] = {
             public_test=0.7122,
             private_test=0.7102,
         ),
-        # A little more than half of the work.
+        # A smaller network: a little more than half of the computation.
         ModelEntry(
             name="rcnn-small-int8",
             file="rcnn-small-int8.onnx",
@@ -63,7 +63,7 @@ MODELS: Final[dict[str, ModelEntry]] = {
 }
 DEFAULT_MODEL: Final = "rcnn-medium-int8"
 
-# The two networks of `CnnDetector`, and the sha256 of their files.
+# The sha256 of the files of the two networks of `CnnDetector`.
 _DETECTION_NETWORKS: Final = {
     "proposals": "0fcb911b2b6b576320eef85771137cd24f20b04186fe2d9712e9a50d15cac450",
     "frames": "c2fd771795fc811645e6966348e0e01f6f49be05c3ff4119adfb45e2e8220a5f",
@@ -72,7 +72,7 @@ _DETECTION_NETWORKS: Final = {
 
 @dataclass(frozen=True)
 class DetectorFile:
-    """A detection network that does not ship: `semblante models pull NAME` fetches it."""
+    """A detection network that does not ship: `semblante models pull NAME` downloads it."""
 
     file: str
     url: str
@@ -92,7 +92,8 @@ DETECTOR_FILES: Final[dict[str, DetectorFile]] = {
 
 
 def detector_path(name: str) -> Path:
-    """Where a detector of `DETECTOR_FILES` was put; raises `ModelError` where it was not."""
+    """Return the path of a downloaded detector of `DETECTOR_FILES`; raises `ModelError` if it was
+    not downloaded, or is damaged."""
     entry = DETECTOR_FILES[name]
     try:
         path = user_folder("models") / entry.file
@@ -108,15 +109,15 @@ def detector_path(name: str) -> Path:
 
 
 def available_models() -> list[str]:
-    """Names that `Analyzer(model=...)` accepts, besides the path of an exported file."""
+    """Return the names that `Analyzer(model=...)` accepts, besides the path of an exported file."""
     return list(MODELS)
 
 
 def model_path(model: str | os.PathLike[str] = DEFAULT_MODEL) -> Path:
-    """The ONNX file of a shipped model's name, or of a path as it is.
+    """Return the ONNX file of a shipped model by name; a path to a file is returned as it is.
 
     Raises `UnknownModelError` for a name that is neither known nor a file, and `ModelError` for a
-    shipped file that is not the one that was released.
+    shipped file that differs from the released one, and for a training run's folder.
     """
     if isinstance(model, str) and model in MODELS:
         entry = MODELS[model]
@@ -137,15 +138,16 @@ def model_path(model: str | os.PathLike[str] = DEFAULT_MODEL) -> Path:
 
 
 def detection_network_path(name: str) -> Path:
-    """The ONNX file of a network of `CnnDetector`, "proposals" or "frames"; raises `ModelError` for
-    another than released."""
+    """Return the ONNX file of a network of `CnnDetector`, "proposals" or "frames"; raises
+    `ModelError` if it differs from the released one."""
     path = _shipped(f"face-{name}.onnx")
     check_sha256(path, _DETECTION_NETWORKS[name], "install semblante again")
     return path
 
 
 def check_sha256(path: Path, expected: str, remedy: str) -> None:
-    """Raise `ModelError` unless `path` is the file it should be."""
+    """Raise `ModelError` unless the sha256 of `path` is `expected`; the message ends with
+    `remedy`."""
     found = sha256(path)
     if found != expected:
         raise ModelError(
@@ -155,7 +157,7 @@ def check_sha256(path: Path, expected: str, remedy: str) -> None:
 
 
 def sha256(path: Path) -> str:
-    """Hexadecimal sha256 of a file; raises `ModelError` where it cannot be read."""
+    """Return the hexadecimal sha256 of a file; raises `ModelError` if it cannot be read."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:

@@ -1,7 +1,7 @@
-"""What a picture file announces, before Pillow decodes it.
+"""Checks of a picture file before Pillow decodes it.
 
-A few bytes can keep a decoder busy for minutes, or make it take gigabytes, long before the size of
-the picture says so. What no camera and no program writes is refused.
+A small malicious file can keep a decoder busy for minutes, or make it allocate gigabytes, before
+the size of the picture is known. Files that no camera and no program writes are refused.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from typing import IO, Final
 from PIL import Image, ImageFile, TiffImagePlugin
 
 MAX_PIPE_BYTES: Final = 500_000_000
-_MOST_CHUNKS: Final = 100_000  # of a PNG; they usually hold eight kilobytes each
-_LONGEST_HEADER: Final = 100_000  # bytes of a PNM's
+_MOST_CHUNKS: Final = 100_000  # in a PNG; a chunk usually holds eight kilobytes
+_LONGEST_HEADER: Final = 100_000  # of a PNM, in bytes
 _COMMENT: Final = re.compile(rb"#[^\r\n]*")
-# A progressive JPEG comes in some ten scans, each of which goes over all of the picture; a small
-# file with thousands keeps the decoder busy for minutes.
+# A progressive JPEG has about ten scans, each of which covers the whole picture; a small file with
+# thousands of scans keeps the decoder busy for minutes.
 _MOST_SCANS: Final = 100
-# Pillow's time grows with the square of the comments in a PNM picture in plain text.
+# In a plain-text PNM, Pillow's time grows with the square of the number of comments.
 _MOST_COMMENTS: Final = 100
-_MOST_SLOW: Final = 4_000_000  # pixels of a PNM that Pillow decodes one by one
+_MOST_SLOW: Final = 4_000_000  # pixels of a PNM whose pixels Pillow decodes one by one
 _TILE_WIDTH, _TILE_LENGTH = 322, 323  # TIFF 6.0's tags
 
 
 def check_start(format: str, file: IO[bytes]) -> None:
-    """Raise `ValueError` where to open the file, which begins as this `format` of Pillow's does,
-    would take long already."""
+    """Raise `ValueError` if just opening the file would take too long. Its first bytes are those of
+    `format`, a Pillow format name."""
     if format == "PNG":
         _check_chunks(file)
     if format == "PPM":
@@ -36,14 +36,15 @@ def check_start(format: str, file: IO[bytes]) -> None:
 
 
 def size_to_decode(image: Image.Image) -> tuple[int, int]:
-    """Width and height, or those of a TIFF's tile, which is decoded whole, where it is larger."""
+    """Return width and height; those of a TIFF's tile if it is larger, as tiles are decoded
+    whole."""
     tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
     tile = tags.get(_TILE_WIDTH, 0), tags.get(_TILE_LENGTH, 0)
     return max(image.size, tile, key=math.prod)
 
 
 def why_not_to_decode(image: ImageFile.ImageFile, file: IO[bytes]) -> str | None:
-    """What speaks against decoding a picture that was opened; None: nothing."""
+    """Return why an opened picture should not be decoded, or None if it may be."""
     if image.format in ("JPEG", "MPO") and _scans(file) > _MOST_SCANS:
         return f"a JPEG in more than {_MOST_SCANS} scans is not read"
     if image.format != "PPM" or image.tile[0].codec_name == "raw":
@@ -59,7 +60,7 @@ def why_not_to_decode(image: ImageFile.ImageFile, file: IO[bytes]) -> str | None
 
 
 def all_of(file: IO[bytes]) -> bytes:
-    """What is in it; whoever reads it goes on where they are."""
+    """Return the whole content of a file, and leave its position unchanged."""
     place = file.tell()
     file.seek(0)
     data = file.read(MAX_PIPE_BYTES)
@@ -68,8 +69,8 @@ def all_of(file: IO[bytes]) -> bytes:
 
 
 def _check_chunks(file: IO[bytes]) -> None:
-    """Raise `ValueError` for a PNG in more chunks than a picture has: Pillow takes its time with
-    each, however empty."""
+    """Raise `ValueError` for a PNG with more chunks than any real picture has: Pillow takes time
+    for each of them, even if it is empty."""
     file.seek(8)
     for _ in range(_MOST_CHUNKS):
         head = file.read(8)
@@ -80,22 +81,22 @@ def _check_chunks(file: IO[bytes]) -> None:
 
 
 def _check_header(file: IO[bytes]) -> None:
-    """Raise `ValueError` for a PNM whose header, with its comments, is longer than any: Pillow
-    reads it byte by byte."""
+    """Raise `ValueError` for a PNM whose header, with its comments, is longer than in any real
+    picture: Pillow reads it byte by byte."""
     file.seek(0)
     words = _COMMENT.sub(b"", file.read(_LONGEST_HEADER)).split(None, 3)
     if len(words) < 3 and file.read(1):
         raise ValueError(f"a header of more than {_LONGEST_HEADER} bytes")
 
 
-# What is no data of a scan: any marker but those that stand in the midst of it. Before it there may
-# be any number of further FF.
+# A marker that ends the data of a scan: any marker except FF00 and RST0..7 (FFD0..FFD7), which are
+# part of that data. Any number of further FF bytes may precede it.
 _MARKER: Final = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
 _SOI, _EOI, _SOS = b"\xd8", b"\xd9", b"\xda"
 
 
 def _scans(file: IO[bytes]) -> int:
-    """How many scans a JPEG has (ITU-T T.81, annex B)."""
+    """Return the number of scans in a JPEG (ITU-T T.81, annex B)."""
     data = all_of(file)
     scans, at = 0, 0
     while (marker := _MARKER.search(data, at)) and marker[1] != _EOI:

@@ -1,4 +1,4 @@
-"""An evaluation as pictures (matplotlib): its confusion matrix, and its reliability."""
+"""Plots of an evaluation (matplotlib): the confusion matrix and the reliability diagram."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from semblante.translation import translated
 
 
 def class_name(name: str, language: str) -> str:
-    """The word for an emotion, FER2013's or FER+'s, as a reader of `language` sees it."""
+    """Return the word in `language` for an emotion of FER2013 or FER+."""
     if language == "en":
         return name
-    if name == "contempt":  # FER+'s eighth
+    if name == "contempt":  # FER+'s eighth class
         return translated("contempt", language)
     if name not in EMOTIONS:
         name = EMOTIONS[FROM_FER2013.tolist().index(FERPLUS_EMOTIONS.index(name))]
@@ -27,7 +27,7 @@ def class_name(name: str, language: str) -> str:
 
 
 def draw_confusion(evaluation: Evaluation, path: Path, language: str = "en") -> None:
-    """Its confusion matrix, see `draw_counts`."""
+    """Draw the confusion matrix of an evaluation, see `draw_counts`."""
     title = f"{_title(evaluation)}: {evaluation.accuracy:.1%} (n={evaluation.n})"
     names = tuple(evaluation.per_class)
     draw_counts(evaluation.confusion, names, path, title, evaluation.labels, language)
@@ -41,8 +41,9 @@ def draw_counts(
     labels: str,
     language: str = "en",
 ) -> None:
-    """A confusion matrix (true label by prediction) as a PNG: shares of each true label, counts
-    beneath (matplotlib). `labels` says whose the true ones are; the words are in `language`."""
+    """Draw a confusion matrix (true label by prediction) as a PNG, with shares of each true label
+    and counts below them. `labels` names the source of the true labels; the words are in
+    `language`."""
     from matplotlib.figure import Figure
 
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -56,7 +57,7 @@ def draw_counts(
     axes.set(
         xlabel=translated("predicted", language), ylabel=translated(f"label ({labels})", language)
     )
-    axes.set_title(title, parse_math=False)  # a path may hold dollars
+    axes.set_title(title, parse_math=False)  # a path may contain dollar signs
     for row in places:
         for column in places:
             share = shares[row, column]
@@ -68,9 +69,9 @@ def draw_counts(
 
 
 def draw_reliability(evaluation: Evaluation, path: Path, language: str = "en") -> None:
-    """How often it is right by how sure it says it is, as a PNG (matplotlib).
+    """Draw the reliability diagram, accuracy by confidence, as a PNG.
 
-    The area of a point is the share of the faces in its bin; on the diagonal confidence equals
+    The area of a point is the share of the faces in its bin; on the diagonal, confidence equals
     accuracy.
     """
     from matplotlib.figure import Figure

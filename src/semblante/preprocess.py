@@ -1,8 +1,8 @@
-"""From a picture and a box to the network's input: written once, for training and recognition.
+"""From a picture and a box to the network's input, shared by training and recognition.
 
-FER2013's faces are the boxes of OpenCV's Haar cascade, in grey, resized to 48x48. So a
-face found in a photograph is cut, turned grey and resized the same way (`crop_face`),
-and both are then standardised by the same function (`standardise`).
+FER2013's faces are crops at the boxes of OpenCV's Haar cascade, in grey, resized to 48x48. A face
+found in a photograph is cropped, converted to grey and resized in the same way (`crop_face`), and
+both are then standardised by the same function (`standardise`).
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ import numpy.typing as npt
 from semblante.errors import ModelError
 from semblante.results import Box
 
-# numpy arrays here, torch tensors in training: `standardise` uses only what both share.
+# numpy arrays in recognition, torch tensors in training: `standardise` uses only methods of both.
 _Array = TypeVar("_Array", bound=Any)
 
-FACE_SIZE: Final = 48  # FER2013's faces, in pixels a side
+FACE_SIZE: Final = 48  # side of FER2013's faces, in pixels
 PER_IMAGE: Final = "per-image"
 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What a network expects at its input; it travels inside the exported file."""
+    """The input that a network expects; it is stored in the exported file."""
 
     size: int = FACE_SIZE  # side of the square grey face, in pixels
     normalisation: str = PER_IMAGE  # subtract the mean, divide by sqrt(variance + floor)
@@ -36,7 +36,8 @@ class InputSpec:
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> InputSpec:
-        """The spec stored in a file; raises `ModelError` where this version cannot follow it."""
+        """Return the spec stored in a file; raises `ModelError` if this version does not support
+        it."""
         try:
             spec = cls(
                 size=int(values["size"]),
@@ -55,12 +56,12 @@ class InputSpec:
 
 
 def standardise(faces: _Array, spec: InputSpec = InputSpec()) -> _Array:
-    """Zero mean, and a variance just below 1, for each face by itself.
+    """Standardise each face by itself, to zero mean and a variance just below 1.
 
     `faces`: float, (..., H, W), grey levels 0..255, a numpy array or a torch tensor; the
     result has the same shape and type. The variance floor keeps a constant image at zero
-    instead of dividing by nothing, and keeps sensor noise on a black frame from being
-    blown up into a face.
+    instead of dividing by zero, and keeps the sensor noise of a black frame from being
+    amplified into something like a face.
     """
     centred = faces - faces.mean(axis=(-2, -1), keepdims=True)
     variance = (centred * centred).mean(axis=(-2, -1), keepdims=True)
@@ -76,21 +77,20 @@ def to_grey(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 def crop_face(
     grey: npt.NDArray[np.uint8], box: Box, size: int = FACE_SIZE, roll: float = 0.0
 ) -> npt.NDArray[np.uint8]:
-    """Cut `box` out of a grey picture, uint8 (H, W), and resize it to uint8 (size, size).
+    """Crop `box` from a grey picture, uint8 (H, W), and resize it to uint8 (size, size).
 
-    A head that is tilted by `roll` degrees clockwise is levelled, around the middle of its box.
-    What the box holds beyond the picture's edge repeats the edge's pixels. Shrinking
-    averages over areas, so that no pixel of a large face is skipped (aliasing); growing
-    interpolates linearly.
+    A head that is tilted by `roll` degrees clockwise is levelled by a rotation around the centre of
+    its box. Beyond the picture's edge, the edge's pixels are repeated. Shrinking averages over
+    areas, so that no pixel of a large face is skipped (aliasing); enlarging interpolates linearly.
     """
     if roll:
-        # A square of 1.5 times its side holds it however it is turned: the root of 2 is less.
+        # A square of 1.5 times the longer side contains the box at any rotation, as sqrt(2) < 1.5.
         longer = max(box.width, box.height)
         wide, tall = longer - box.width, longer - box.height
         square = Box(box.left - wide // 2, box.top - tall // 2, longer, longer)
         around = square.grown(1.5)
         face = _cut(grey, around)
-        # About the middle of the box; of pixels, whole numbers are the middles.
+        # The centre of the box, in coordinates where whole numbers are the centres of pixels.
         left, top = box.left - around.left, box.top - around.top
         middle = left + (box.width - 1) / 2, top + (box.height - 1) / 2
         level = cv2.getRotationMatrix2D(middle, roll, 1.0)

@@ -1,4 +1,4 @@
-"""Fetching what does not ship: the only use semblante makes of the network, and only if asked."""
+"""Download detectors that do not ship: semblante's only use of the network, and only on request."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from semblante.errors import ModelError
 from semblante.files import user_folder, write_atomically
 from semblante.models import DETECTOR_FILES
 
-_SECONDS: Final = 30.0  # without an answer
+_SECONDS: Final = 30.0  # without an answer until it gives up
 _MOST_BYTES: Final = 50_000_000
 
 
 def pull_detector(name: str, source: Path | None = None) -> Path:
-    """Fetch a detector of `DETECTOR_FILES`, or take it from the file `source`, and check it.
+    """Download a detector of `DETECTOR_FILES`, or copy it from the file `source`, and check it.
 
-    Returns where it is kept. Raises `ModelError` where it cannot be had or is another file; what
-    was there before stays.
+    Returns the path where it is kept. Raises `ModelError` if it cannot be read or has another
+    sha256; a file that was there before is then kept.
     """
     entry = DETECTOR_FILES[name]
     place = user_folder("models") / entry.file
     try:
         data = _fetched(entry.url) if source is None else source.read_bytes()
-    except (OSError, HTTPException) as error:  # urllib's own errors are OSErrors
+    except (OSError, HTTPException) as error:  # urllib's own errors are OSErrors too
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
         if source is not None:
             raise ModelError(f"{source}: cannot be read: {reason}") from None

@@ -1,4 +1,4 @@
-"""What recognition returns: frozen, of the same type for every input."""
+"""The results of recognition: frozen dataclasses, the same for every kind of input."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle in pixels from a picture's left upper corner. A face's may reach beyond the
+    """A rectangle, in pixels from a picture's upper left corner. A face's box may reach beyond the
     picture, see `within`."""
 
     left: int
@@ -20,33 +20,33 @@ class Box:
     height: int
 
     def within(self, width: int, height: int) -> Box:
-        """The part that lies in a picture of that size, maybe of 0 pixels."""
+        """Return the part that lies in a picture of this size; it may be empty."""
         left, right = (min(max(0, x), width) for x in (self.left, self.left + self.width))
         top, bottom = (min(max(0, y), height) for y in (self.top, self.top + self.height))
         return Box(left, top, right - left, bottom - top)
 
     def crop(self, image: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """The part of a picture (H, W) or (H, W, C) that it covers: a view, maybe of 0 pixels."""
+        """Return the covered part of a picture (H, W) or (H, W, C), as a view; it may be empty."""
         seen = self.within(image.shape[1], image.shape[0])
         return image[seen.top : seen.top + seen.height, seen.left : seen.left + seen.width]
 
     def to_list(self) -> list[int]:
-        """`[left, top, width, height]`."""
+        """Return `[left, top, width, height]`."""
         return [self.left, self.top, self.width, self.height]
 
     def iou(self, other: Box) -> float:
-        """Intersection over union: area that both cover by the area that either covers, 0..1."""
+        """Return the intersection over union of two boxes, 0..1."""
         both = self._intersection(other)
         either = self.width * self.height + other.width * other.height - both
         return both / either if either else 0.0
 
     def shared(self, other: Box) -> float:
-        """Area that both cover, as a share of the smaller one, 0..1."""
+        """Return the intersection's area as a share of the smaller box's area, 0..1."""
         smaller = min(self.width * self.height, other.width * other.height)
         return self._intersection(other) / smaller if smaller else 0.0
 
     def grown(self, factor: float) -> Box:
-        """Around the same centre, so many times as wide and as high."""
+        """Return a box with the same centre that is `factor` times as wide and as high."""
         width, height = round(factor * self.width), round(factor * self.height)
         left, top = self.left - (width - self.width) // 2, self.top - (height - self.height) // 2
         return Box(left, top, width, height)
@@ -66,16 +66,17 @@ class Face:
     emotion: str  # the most probable of `semblante.EMOTIONS`
     # For each of `semblante.EMOTIONS`; they add up to 1.
     probabilities: dict[str, float] = field(hash=False)
-    # In a video the same number for as long as this face can be followed; None in a picture.
+    # In a video, the same number for as long as this face can be followed; None in a picture.
     track: int | None = None
 
     @property
     def probability(self) -> float:
-        """Of its `emotion`."""
+        """The probability of `emotion`."""
         return self.probabilities[self.emotion]
 
     def to_dict(self, *, rounded: bool = True) -> dict[str, Any]:
-        """As it stands in JSON; probabilities are rounded to 5 digits, the score to 4."""
+        """Return the face as it is written in JSON; if `rounded`, probabilities have 5 digits and
+        the score 4."""
         shown = self.probabilities
         return {
             "track": self.track,
@@ -87,7 +88,7 @@ class Face:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Face:
-        """From what `to_dict` wrote."""
+        """Restore it from what `to_dict` returned."""
         return cls(
             box=Box(*values["box"]),
             detection_score=values["detection_score"],
@@ -101,20 +102,20 @@ class Face:
 class Analysis:
     """One picture or video frame: its faces, or the reason why it could not be read.
 
-    A video that failed ends with one more that has no frame, only the `error`.
+    A video that failed ends with one more analysis that has no frame number, only the `error`.
     """
 
-    path: str | None  # None of bytes, of arrays and of cameras
-    width: int | None  # pixels, after turning the picture as its EXIF orientation says
+    path: str | None  # None for bytes, arrays and cameras
+    width: int | None  # in pixels, of the picture turned as its EXIF orientation says
     height: int | None
     faces: tuple[Face, ...] = ()
     frame: int | None = None  # number of the frame in a video, from 0; None for a picture
-    # Seconds since a video's first frame, which may come later than its sound; None for a picture.
+    # Seconds since a video's first frame, which may start later than its sound; None for a picture.
     time_s: float | None = None
-    error: str | None = None  # one line: why it could not be read, or its copy not be written
+    error: str | None = None  # one line: why it could not be read, or its copy not written
 
     def to_dict(self, *, rounded: bool = True) -> dict[str, Any]:
-        """As it stands in JSON, a line a picture or frame."""
+        """Return the analysis as it is written in JSON lines, one line per picture or frame."""
         return {
             "path": self.path,
             "frame": self.frame,
@@ -127,6 +128,6 @@ class Analysis:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Analysis:
-        """From what `to_dict` wrote."""
+        """Restore it from what `to_dict` returned."""
         faces = tuple(Face.from_dict(face) for face in values["faces"])
         return cls(**{**values, "faces": faces})

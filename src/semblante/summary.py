@@ -1,4 +1,4 @@
-"""What each track of a video, a person as far as they could be followed, showed over all of it."""
+"""Summaries of videos: what each track (a person, while they could be followed) showed overall."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ class TrackSummary:
     """One track: a person, for as long as they could be followed."""
 
     track: int
-    first_s: float  # when it was seen first and last
+    first_s: float  # when the person was first and last seen
     last_s: float
-    frames: int  # in so many of those that were analysed
+    frames: int  # number of analysed frames in which they were seen
     emotion: str  # the most probable on average
-    # For each of `semblante.EMOTIONS`, over these frames; each of the two adds up to 1.
-    probabilities: dict[str, float] = field(hash=False)  # on average
-    shares: dict[str, float] = field(hash=False)  # of the frames, in which it was the most probable
+    # For each of `semblante.EMOTIONS`, over these frames; each dict adds up to 1.
+    probabilities: dict[str, float] = field(hash=False)  # means
+    shares: dict[str, float] = field(hash=False)  # of frames where it was the most probable
 
     def to_dict(self) -> dict[str, Any]:
-        """As it stands in JSON; probabilities and shares are rounded to 5 digits."""
+        """Return it as it is written in JSON; probabilities and shares are rounded to 5 digits."""
         return {
             "track": self.track,
             "first_s": self.first_s,
@@ -42,15 +42,15 @@ class TrackSummary:
 
 @dataclass(frozen=True)
 class VideoSummary:
-    """A video, as far as it could be read."""
+    """A whole video, or the part of it that could be read."""
 
-    path: str | None  # None of a camera
-    frames: int  # that were analysed
+    path: str | None  # None for a camera
+    frames: int  # number of analysed frames
     tracks: tuple[TrackSummary, ...]  # in the order of their numbers
-    error: str | None = None  # one line: why it could not be read to its end, or its copy written
+    error: str | None = None  # one line: why it was not read to its end, or its copy not written
 
     def to_dict(self) -> dict[str, Any]:
-        """As it stands in JSON."""
+        """Return it as it is written in JSON."""
         return {
             "path": self.path,
             "frames": self.frames,
@@ -60,16 +60,16 @@ class VideoSummary:
 
 
 class SummaryBuilder:
-    """Adds up a video's frames as they come; memory grows only with its tracks."""
+    """Builds a video's summary frame by frame; memory grows only with the number of tracks."""
 
     def __init__(self) -> None:
         self._tracks: dict[int, _TrackSums] = {}
         self._path: str | None = None
-        self.frames = 0  # so far
+        self.frames = 0  # added so far
         self._error: str | None = None
 
     def add(self, analysis: Analysis) -> None:
-        """The next frame, or what says at the end why the video could not be read."""
+        """Add the next frame, or the last analysis, which says why the video could not be read."""
         self._path = analysis.path
         self._error = self._error or analysis.error
         if analysis.frame is None:
@@ -77,7 +77,7 @@ class SummaryBuilder:
         self.frames += 1
         time_s = analysis.time_s or 0.0
         for face in analysis.faces:
-            number = face.track or 0  # all in one, where they were made without tracks
+            number = face.track or 0  # faces without a track number are counted as one track
             sums = self._tracks.setdefault(number, _TrackSums(time_s))
             sums.last_s = time_s
             sums.frames += 1
@@ -86,17 +86,17 @@ class SummaryBuilder:
                 sums.probabilities[emotion] += probability
 
     def summary(self) -> VideoSummary:
-        """Of all that was added, tracks in the order of their numbers."""
+        """Return the summary of all frames added, with tracks in the order of their numbers."""
         tracks = tuple(sums.summary(track) for track, sums in sorted(self._tracks.items()))
         return VideoSummary(self._path, self.frames, tracks, self._error)
 
 
 def summarize(frames: Iterable[Analysis]) -> VideoSummary:
-    """What each track showed in a video, of which `Analyzer.analyze_video` gives the `frames`.
+    """Return what each track showed in a video; `frames` are what `Analyzer.analyze_video` gives.
 
-    A video that breaks off is summed up as far as it could be read, with its `error`; one of which
-    no frame can be read raises `VideoError`. Raises `OptionError` for something
-    else, such as the `Analysis` of a picture, or frames of several videos.
+    A video that breaks off is summarised as far as it could be read, with its `error`; one without
+    any readable frame raises `VideoError`. Raises `OptionError` for anything else, such as the
+    `Analysis` of a picture, or frames of several videos.
     """
     builder = SummaryBuilder()
     try:
@@ -110,7 +110,7 @@ def summarize(frames: Iterable[Analysis]) -> VideoSummary:
 
 
 def _frames_of_one_video(frames: Iterable[Analysis]) -> Iterator[Analysis]:
-    """`frames`, checked."""
+    """Yield `frames`; raises `OptionError` unless they are frames of one video in order."""
     if not isinstance(frames, Iterable):
         raise OptionError(
             "expected the frames that `analyze_video` gives, found a single "
@@ -142,7 +142,7 @@ def _follows(analysis: Analysis, before: Analysis) -> bool:
 
 @dataclass
 class _TrackSums:
-    """What was added up of one track."""
+    """The sums over the frames of one track."""
 
     first_s: float
     last_s: float = 0.0

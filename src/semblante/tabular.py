@@ -1,4 +1,4 @@
-"""Results as rows of a table: one for each face, or one for each track of a video."""
+"""Results as table rows: one per face, or one per track of a video."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ TRACK_COLUMNS: Final = (
     *EMOTIONS,
     *(f"{emotion}_share" for emotion in EMOTIONS), "error",
 )  # fmt: skip
-# Of a model's answers on a split, before the probabilities of its classes.
+# Columns for a model's answers on a split; the probabilities of its classes follow them.
 ANSWER_COLUMNS: Final = ("row", "name", "label", "predicted", "in_training")
-# What is in them; in all others real numbers.
+# The types of columns; all others hold real numbers.
 INTEGER_COLUMNS: Final = (
     "frame", "width", "height", "face", "track", *BOX_COLUMNS, "frames", "of_frames", "row",
 )  # fmt: skip
@@ -38,7 +38,8 @@ BOOLEAN_COLUMNS: Final = ("in_training",)
 
 
 def face_rows(analysis: Analysis) -> Iterator[Row]:
-    """A row of `COLUMNS` for each face; a picture without any has one without face columns."""
+    """Yield a row of `COLUMNS` for each face; for a picture without faces, one row with empty face
+    columns."""
     about = [analysis.path, analysis.frame, analysis.time_s, analysis.width, analysis.height]
     if not analysis.faces:
         yield [*about, *[None] * (len(COLUMNS) - len(about) - 1), analysis.error]
@@ -51,8 +52,8 @@ def face_rows(analysis: Analysis) -> Iterator[Row]:
 
 
 def track_rows(summary: VideoSummary) -> Iterator[Row]:
-    """A row of `TRACK_COLUMNS` for each track, with the number of frames that were analysed in all
-    (`of_frames`); a video without a track has one without its columns."""
+    """Yield a row of `TRACK_COLUMNS` for each track; for a video without tracks, one row with empty
+    track columns. `of_frames` is the number of all analysed frames of the video."""
     about = {"path": summary.path, "of_frames": summary.frames, "error": summary.error}
     if not summary.tracks:
         yield [about.get(name) for name in TRACK_COLUMNS]
@@ -65,9 +66,9 @@ def track_rows(summary: VideoSummary) -> Iterator[Row]:
 
 
 def answer_rows(found: Evaluation, names: Sequence[str] | None) -> Iterator[Row]:
-    """For each face that was measured its row in the dataset, from 0, and `names`' name of it, its
-    label and the likeliest answer, whether Training holds it too (where that is known), and the
-    probabilities."""
+    """Yield a row of `ANSWER_COLUMNS` for each evaluated face, and its probabilities: its row in
+    the dataset, from 0, its name in `names`, its label, the most probable class, and whether
+    Training holds a copy (None if unknown)."""
     answers = found.probabilities.argmax(axis=1).tolist()
     copied = [None] * found.n if found.in_training is None else found.in_training.tolist()
     for row, label, answer, copy, probabilities in zip(
@@ -81,11 +82,11 @@ def answer_rows(found: Evaluation, names: Sequence[str] | None) -> Iterator[Row]
 def to_pandas(
     results: Analysis | VideoSummary | Iterable[Face] | Iterable[Analysis] | Iterable[VideoSummary],
 ) -> pandas.DataFrame:
-    """What `analyze`, `analyze_many` and `analyze_video` give, a row for each face; or what
-    `summarize` does, of one video or several, a row for each track. With the columns of the CSV
-    that `semblante analyze` writes; numbers of things are pandas's Int64.
+    """Return a data frame of the results of `analyze`, `analyze_many` or `analyze_video`, with a
+    row for each face, or of one or several results of `summarize`, with a row for each track. It
+    has the columns of the CSV that `semblante analyze` writes; whole numbers are pandas's Int64.
 
-    Raises `MissingExtraError` where pandas is not installed, `OptionError` for something else.
+    Raises `MissingExtraError` if pandas is not installed, `OptionError` for other `results`.
     """
     try:
         import pandas
@@ -97,7 +98,7 @@ def to_pandas(
     kind = next((k for k in (VideoSummary, Face) if first and isinstance(first[0], k)), Analysis)
     found = _all_of(kind, itertools.chain(first, rest))
     if kind is Face:
-        found = iter([Analysis(None, None, None, tuple(found))])  # of one picture
+        found = iter([Analysis(None, None, None, tuple(found))])  # faces of one picture
     columns = TRACK_COLUMNS if kind is VideoSummary else COLUMNS
     rows = [
         row for one in found for row in (track_rows if kind is VideoSummary else face_rows)(one)

@@ -1,10 +1,10 @@
-"""What semblante says, in another language than English.
+"""Translations of semblante's messages into languages other than English.
 
-Texts are written in English where they arise, errors as whole sentences that files, logs and
-programs get as well. Who shows one to a person asks here for the same in that person's language. A
-table for each, `es.toml`, holds the texts, in which `{}` stands for what varies: for a name, which
-stays as it is, or a number; `{#}` for a whole number alone; `{*}` for what is itself a text; and
-`{@}` for a place, which may be a line of a file.
+Messages are written in English where they arise, because files, logs and programs get them too.
+Code that shows a message to a person asks here for its translation. A table for each language
+(`es.toml`) maps English texts to translations. In the English texts `{}` stands for a part that
+varies and is not translated, a name or a number; `{#}` for a whole number only; `{*}` for a part
+that is itself a text to translate; `{@}` for a place, which may be a line of a file.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from semblante.emotions import emotion_name
 
 _VARIES: Final = re.compile(r"\{[*@#]?\}")
 _THOUSANDS: Final = re.compile(r"\d{1,3}(,\d{3})+")
-_DEPTH: Final = 5  # of texts within texts: there are none of more, and none can take long
+_DEPTH: Final = 5  # of texts nested in texts: none is nested deeper, and it limits the time
 _NUMBER: Final = re.compile(rf"\d+|{_THOUSANDS.pattern}")
 
 
 def translated(text: str, language: str) -> str:
-    """`text` in one of `emotions.LANGUAGES`, else `OptionError`; as it is, where the table lacks
-    it."""
+    """Return `text` in `language`, or unchanged if the table lacks it; raises `OptionError` for a
+    language that is not in `emotions.LANGUAGES`."""
     return text if language == "en" else _translate(text, language, _DEPTH).text
 
 
 def counted(n: int, language: str) -> str:
-    """A whole number: only English puts commas between thousands."""
+    """Return a whole number as `language` writes it: only English has commas between thousands."""
     return _value(f"{n:,}", language, 0).text
 
 
 class _Translation(NamedTuple):
-    """A translation, and how many letters of the original the table knew."""
+    """A translation, and how many characters of the original were found in the table."""
 
     text: str
     known: int = 0
@@ -44,7 +44,7 @@ class _Translation(NamedTuple):
 
 @lru_cache(maxsize=1000)
 def _translate(text: str, language: str, depth: int) -> _Translation:
-    """A text, which may hold others, and these others, `depth` times; or just a number."""
+    """Translate a text, including the texts nested in it down to `depth`; or format a number."""
     if _THOUSANDS.fullmatch(text):
         return _value(text, language, depth)
     whole = _table(language).exact.get(text)
@@ -55,8 +55,8 @@ def _translate(text: str, language: str, depth: int) -> _Translation:
 
 @lru_cache(maxsize=1000)
 def _translate_pattern(text: str, language: str, depth: int) -> _Translation:
-    """Of a text in which something varies. It may be read in several ways, since a text within
-    another may end, or begin, as a third does: the one of which the table knows most is meant."""
+    """Translate a text that has varying parts. Several patterns may match it, because a nested text
+    may start or end like another one: the translation with the most known characters is taken."""
     best = _Translation(text)
     if depth == 0:
         return best
@@ -73,7 +73,7 @@ def _translate_pattern(text: str, language: str, depth: int) -> _Translation:
 
 
 def _value(value: str, language: str, _: int) -> _Translation:
-    """A name as it is, a number as that language writes it."""
+    """Return a name unchanged, a number as `language` writes it."""
     number = language != "en" and _THOUSANDS.fullmatch(value)
     return _Translation(value.replace(",", "") if number else value)
 
@@ -84,8 +84,8 @@ _TRANSLATORS: Final[dict[str, Callable[[str, str, int], _Translation]]] = {
 
 
 def _between(fixed: list[str], kinds: list[str], text: str) -> list[str]:
-    """What stands in `text` between the parts that are fixed, each as short as can be; nothing
-    where it is another text. No regular expression: in a long one that may try places for hours."""
+    """Return the parts of `text` between the `fixed` parts, each as short as possible; an empty
+    list if `text` does not match. A regular expression might backtrack for hours on a long text."""
     start, end = len(fixed[0]), len(text) - len(fixed[-1])
     if start > end or not text.startswith(fixed[0]) or not text.endswith(fixed[-1]):
         return []
@@ -102,8 +102,8 @@ def _between(fixed: list[str], kinds: list[str], text: str) -> list[str]:
 
 
 class _Pattern(NamedTuple):
-    """A text in which something varies: the parts that are fixed, the kinds of what stands between
-    them, and the translation."""
+    """A text with varying parts: its fixed parts, the kinds of the varying parts between them
+    (`{}`, `{#}`, `{*}` or `{@}`), and its translation."""
 
     fixed: list[str]
     kinds: list[str]
@@ -111,7 +111,8 @@ class _Pattern(NamedTuple):
 
 
 class _Table(NamedTuple):
-    """A language's texts: those in which nothing varies, by the English ones, and the others."""
+    """A language's translations: of texts without varying parts, by the English text, and
+    others."""
 
     exact: dict[str, str]
     patterns: list[_Pattern]
@@ -119,7 +120,7 @@ class _Table(NamedTuple):
 
 @cache
 def _table(language: str) -> _Table:
-    emotion_name("neutral", language)  # is there such a language?
+    emotion_name("neutral", language)  # raises `OptionError` for an unknown language
     stored = (resources.files("semblante") / f"{language}.toml").read_text(encoding="utf-8")
     parts = tomllib.loads(stored).values()
     texts = {text: translation for part in parts for text, translation in part.items()}

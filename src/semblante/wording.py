@@ -1,4 +1,4 @@
-"""How people read figures: a probability, a time, an estimate."""
+"""Numbers as people read them: probabilities, times, estimates."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from semblante.emotions import emotion_name
 
 
 def percent(probability: float) -> str:
-    """As a person reads it, and 99% at most: no estimate is certain."""
+    """Return a probability as a percentage, 99% at most, because no estimate is certain."""
     return f"{min(probability, 0.99):.0%}"
 
 
 def decimals(figure: str, language: str) -> str:
-    """A figure with the comma that Spanish has for a point."""
+    """Return a figure with the decimal separator of `language`: Spanish has a comma."""
     return figure.replace(".", ",") if language == "es" else figure
 
 
 def clock(seconds: float, *, tenths: bool = False) -> str:
-    """`1:05`, `1:00:00`; with tenths `1:05.3`."""
+    """Return a time as `1:05` or `1:00:00`; with tenths as `1:05.3`."""
     minutes, left = divmod(round(10 * seconds), 600)
     hours, minutes = divmod(minutes, 60)
     text = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
@@ -26,7 +26,7 @@ def clock(seconds: float, *, tenths: bool = False) -> str:
 
 
 def guess(probabilities: Mapping[str, float], language: str, asked: str | None = None) -> str:
-    """An emotion that is `asked` for, or the likeliest, and how probable it is."""
+    """Return the emotion `asked` for, or the most probable one, with its probability."""
     emotion = asked or max(probabilities, key=lambda name: probabilities[name])
     share = probabilities[emotion]
     shown = percent(share) if share >= 0.01 else decimals(f"{share:.2%}", language)

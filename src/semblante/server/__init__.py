@@ -1,1 +1,1 @@
-"""The HTTP API and the page (extra `server`)."""
+"""The HTTP API and the web page (extra `server`)."""

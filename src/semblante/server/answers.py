@@ -1,4 +1,4 @@
-"""What the API answers, for the OpenAPI document: FastAPI sends what stands here, nothing else."""
+"""Models of the API's answers: FastAPI documents them and sends only the fields declared here."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from semblante.emotions import EMOTIONS
 
 Emotion = Annotated[str, Field(json_schema_extra={"enum": list(EMOTIONS)})]
-# A number for each of these.
+# A number for each emotion.
 PerEmotion = Annotated[
     dict[str, float],
     Field(

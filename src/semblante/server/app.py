@@ -1,4 +1,4 @@
-"""The HTTP API: pictures, videos and a live stream in, faces and their emotions out."""
+"""The HTTP API: takes pictures, videos and live streams, answers with faces and their emotions."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def create_app(
     settings: Settings = Settings(),  # noqa: B008 - it is frozen
     analyzer: Analyzer | None = None,
 ) -> FastAPI:
-    """The application, for uvicorn or any other ASGI server."""
+    """Return the application, for uvicorn or any other ASGI server."""
     analyzer = analyzer or Analyzer()
     workers = Workers(settings.workers, settings.max_waiting, settings.answer_s)
     counters = Metrics()
@@ -60,7 +60,7 @@ def create_app(
     intake, video_intake = Intake(settings.max_intake), Intake(settings.max_video_intake)
     counters.watch("pictures", lambda: workers.under_way)
     counters.watch("videos", lambda: jobs.under_way)
-    # Its parser tells stderr of each form that is none, at the will of whoever sends them.
+    # Its parser logs every malformed form to stderr, so any client could fill the log.
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
     @asynccontextmanager
@@ -75,16 +75,16 @@ def create_app(
         description="Finds faces in pictures and videos and estimates the emotion each shows. "
         "Nothing that is sent is kept. Where there is a token, all calls under /v1, and /metrics, "
         "need it as `Authorization: Bearer TOKEN`.",
-        docs_url=None,  # their pages load scripts from elsewhere; /openapi.json has it all
+        docs_url=None,  # these pages load scripts from other sites; /openapi.json has it all
         redoc_url=None,
-        redirect_slashes=False,  # to an address that a proxy's clients may not know
+        redirect_slashes=False,  # to an address that clients behind a proxy may not reach
         lifespan=lifespan,
         middleware=[Middleware(Guard, settings=settings, count_refused=counters.count_refused)],
     )
     app.state.jobs = jobs
     app.state.is_busy = lambda: workers.is_busy or jobs.is_busy
     _add_error_handlers(app, counters)
-    # `Guard` asks for the token; so does the OpenAPI document.
+    # `Guard` checks the token; this dependency only declares it in the OpenAPI document.
     needed = [Depends(HTTPBearer(auto_error=False))] if settings.token is not None else []
     pictures = _pictures(settings, analyzer, workers, intake, counters)
     for router in (_about(analyzer, counters), pictures, videos(settings, jobs, video_intake)):
@@ -95,7 +95,7 @@ def create_app(
 
 
 def _add_error_handlers(app: FastAPI, counters: Metrics) -> None:
-    """All of them are `{"error": "..."}`."""
+    """Let all errors be answered as `{"error": "..."}`."""
 
     @app.exception_handler(StarletteHTTPException)
     async def refused(request: Request, error: StarletteHTTPException) -> JSONResponse:
@@ -130,7 +130,7 @@ def _health() -> APIRouter:
 
 
 def _about(analyzer: Analyzer, counters: Metrics) -> APIRouter:
-    """What the server says of itself."""
+    """Routes about the server itself: its counters and its models."""
     router = APIRouter()
 
     @router.get(
@@ -184,7 +184,7 @@ def _pictures(
         return uploads[0]
 
     async def run_counted(request: Request, work: Callable[[threading.Event], _Result]) -> _Result:
-        """What comes of `work` on one picture; raises 422 where that cannot be done."""
+        """Return the result of `work` on one picture, and count it; raises 422 if it fails."""
         try:
             done = await unless_disconnected(request, workers.run(work))
         except (ImageError, OptionError) as error:
@@ -296,7 +296,7 @@ def _live(settings: Settings, analyzer: Analyzer, workers: Workers, counters: Me
     async def live(websocket: WebSocket) -> None:
         nonlocal streams
         if streams >= settings.max_streams:
-            await accept(websocket)  # or a browser would not hear why
+            await accept(websocket)  # else a browser would not be told the reason
             await websocket.close(1013, "too many live streams")
             return
         streams += 1
@@ -309,7 +309,8 @@ def _live(settings: Settings, analyzer: Analyzer, workers: Workers, counters: Me
 
 
 def _model_name(path: Path) -> str:
-    """A shipped model's name; of another its file's, as the folders are nobody's business."""
+    """Return a shipped model's name, or the name of another model's file, without private
+    folders."""
     shipped = (entry.name for entry in MODELS.values() if entry.path == path)
     return next(shipped, path.name)
 
@@ -317,7 +318,8 @@ def _model_name(path: Path) -> str:
 def _analyzed(
     analyzer: Analyzer, upload: Upload, max_pixels: int, given_up: threading.Event
 ) -> Analysis:
-    """What is in a picture, or why it cannot be read; once it is `given_up`, it does not matter."""
+    """Return the faces in a picture, or why it cannot be read. Once `given_up` is set nobody waits
+    for the result, and its faces may be missing."""
     try:
         image = load_image(upload.data, max_pixels=max_pixels)
         faces = () if given_up.is_set() else tuple(analyzer.analyze(image))

@@ -1,4 +1,4 @@
-"""What a client sends, taken into memory up to a limit, not onto a disk."""
+"""Read the body of a request into memory, up to a limit, and split forms into files."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from starlette.requests import ClientDisconnect, Request
 
 from semblante.server.settings import Settings
 
-_MOST_FIELDS: Final = 32  # of a form besides its pictures
-# One that is never closed goes on to the end: looking for that end from each quote would take long.
+_MOST_FIELDS: Final = 32  # in a form, besides its pictures
+# The closing quote is optional, or each unclosed quote would cost a search up to the end.
 _QUOTED: Final = re.compile(rb'"(?:\\.|[^"\\])*"?')
-# A name in letters that a header cannot hold (RFC 5987), which the library passes over.
+# A file name with an encoding (RFC 5987), which python-multipart ignores.
 _EXTENDED: Final = re.compile(rb"(?i);\s*filename\*=(utf-8|iso-8859-1)'[^']*'([^\s;]*)")
 
 
@@ -25,19 +25,20 @@ _EXTENDED: Final = re.compile(rb"(?i);\s*filename\*=(utf-8|iso-8859-1)'[^']*'([^
 class Upload:
     """One file of a request."""
 
-    name: str | None = None  # as the client calls it; only ever handed back
+    name: str | None = None  # as given by the client; only sent back in the answer
     data: bytearray = field(default_factory=bytearray)
 
 
 class Intake:
-    """Bytes of bodies that are still on their way, or taken apart, of all clients together."""
+    """Limits the bytes of request bodies, of all clients together, that are being received or
+    parsed."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._held = 0
 
     def take(self, n: int) -> None:
-        """Make room for `n` more; raises 503 where there is none."""
+        """Reserve room for `n` more bytes; raises 503 if there is none."""
         if self._held + n > self._limit:
             raise HTTPException(
                 503,
@@ -47,16 +48,16 @@ class Intake:
         self._held += n
 
     def release(self, n: int) -> None:
-        """`n` of them are here, or will not come."""
+        """Free the room of `n` bytes that were received, or will not come."""
         self._held -= n
 
 
 async def read_uploads(request: Request, settings: Settings, intake: Intake) -> list[Upload]:
-    """The files of a multipart form, or the whole body as one file.
+    """Return the files of a multipart form, or the whole body as one file.
 
-    Raises 400 for a form that is none or an empty body, 408 where it takes too long, 413 where it
-    is too large or holds too many files, 415 where it says that it is something else, 503 where too
-    much is on its way.
+    Raises 400 for a malformed form or an empty body, 408 if it takes too long to arrive, 413 if it
+    is too large or has too many files, 415 for another content type or encoding, 503 if too much is
+    being received at once.
     """
     kind, options = parse_options_header(request.headers.get("content-type"))
     form = kind == b"multipart/form-data"
@@ -65,14 +66,14 @@ async def read_uploads(request: Request, settings: Settings, intake: Intake) -> 
     body = await read_body(request, settings.max_body, settings.body_s, intake)
     if not form:
         return [Upload(None, body)]
-    # On a thread: large ones take a while, in which others are answered.
+    # On a thread: a large form takes a while, and other requests are answered meanwhile.
     boundary = options.get(b"boundary", b"")
-    intake.take(len(body))  # of which there is a copy, and its parts, meanwhile
+    intake.take(len(body))  # the parser needs a copy of the body, and its parts take the same room
     try:
         uploads = await asyncio.to_thread(_parts, body, boundary, settings.max_pictures)
     finally:
         intake.release(len(body))
-    # A browser sends a field in which no file was chosen as one without name and content.
+    # A browser sends a file field without a chosen file as a part without name and content.
     uploads = [one for one in uploads if one.data or one.name != ""]
     if not uploads:
         raise HTTPException(400, "expected a form with at least one file, with its name, in it")
@@ -80,20 +81,22 @@ async def read_uploads(request: Request, settings: Settings, intake: Intake) -> 
 
 
 def check_kind(request: Request, expected: str) -> None:
-    """Raise 415 for a form, or JSON, where the body is to be a picture or a video."""
+    """Raise 415 for a form or JSON, if the body must be a picture or a video; `expected` says
+    which."""
     kind, _ = parse_options_header(request.headers.get("content-type"))
     if kind == b"application/json" or kind.startswith(b"multipart/"):
         raise refusal(415, f"expected {expected}, found {kind.decode('latin-1')}")
 
 
 def refusal(status: int, reason: str) -> HTTPException:
-    """Of a request whose body is not read: the connection is closed with it, or the body would be
-    taken in and dropped."""
+    """Return the error for a request whose body is not read to its end. It closes the connection;
+    otherwise the server would receive the rest of the body and drop it."""
     return HTTPException(status, reason, {"Connection": "close"})
 
 
 async def read_body(request: Request, limit: int, seconds: float, intake: Intake) -> bytearray:
-    """The body, refused before it is read where it says that it is too large, or packed."""
+    """Return the body. It is refused before it is read if its headers say that it is too large or
+    compressed."""
     packed = request.headers.get("content-encoding", "").strip().lower()
     if packed not in ("", "identity"):
         raise refusal(415, f"expected a body as it is, found content-encoding {packed}")
@@ -121,13 +124,14 @@ async def read_body(request: Request, limit: int, seconds: float, intake: Intake
 
 
 def _parts(body: bytearray, boundary: bytes, most: int) -> list[Upload]:
-    """The files of a form, `most` of them: what has a file name, or says that it is a picture.
+    """Return the files of a form: parts with a file name, or with a picture's or video's type.
 
-    Counted as they come: a body has room for a million parts of a few bytes.
+    Raises 413 for more than `most` files, or too many parts. They are counted during parsing,
+    because a body may contain a million parts of a few bytes.
     """
     uploads: list[Upload] = []
     headers: dict[bytes, bytes] = {}
-    field, value = bytearray(), bytearray()  # of the header at hand
+    field, value = bytearray(), bytearray()  # of the current header
     current: Upload | None = None
     parts = 0
 
@@ -165,7 +169,7 @@ def _parts(body: bytearray, boundary: bytes, most: int) -> list[Upload]:
         if current is not None:
             current.data += data[start:end]
 
-    # What may stand before the first boundary (RFC 2046, section 5.1.1) the library does not skip.
+    # The parser does not skip what may precede the first boundary (RFC 2046, section 5.1.1).
     first = 0 if body.startswith(b"--" + boundary) else body.find(b"\r\n--" + boundary)
     try:
         parser = MultipartParser(

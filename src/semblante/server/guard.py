@@ -1,4 +1,4 @@
-"""What every answer carries, and who is let in: plain ASGI, around everything else."""
+"""The outermost ASGI middleware: who may call, and the headers of every answer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from semblante.server.settings import PROTOCOL, Settings, is_loopback
 
 _LOG: Final = logging.getLogger(__name__)
-# Nothing but our own files; pictures and videos that the page makes itself.
+# Only the server's own files, and pictures and videos that the page creates itself.
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "media-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -34,18 +34,19 @@ _HEADERS: Final = {
 
 
 class Guard:
-    """Checks host, origin and token; adds the headers, also where something goes wrong inside."""
+    """Checks host, origin and token of each request; adds headers to every answer, also to
+    errors."""
 
     def __init__(
         self, app: ASGIApp, settings: Settings, count_refused: Callable[[int], None]
     ) -> None:
-        """`count_refused` is told the status of each request that is not let in, or fails."""
+        """`count_refused` is called with the status of each request that is refused or fails."""
         self._app = app
         self._settings = settings
         self._count_refused = count_refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI."""
+        """Handle one connection; see the ASGI specification."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
@@ -86,7 +87,8 @@ class Guard:
                 await failed(scope, receive, send_with_headers)
 
     def _add_headers(self, answer: MutableHeaders, origin: str | None) -> None:
-        """Those that all answers have, and those that let a page of `origins` read this one."""
+        """Add the headers of all answers, and those that let a page of an allowed `origin` read
+        this one."""
         for name, value in _HEADERS.items():
             answer.setdefault(name, value)
         if origin in self._settings.origins:
@@ -99,7 +101,7 @@ class Guard:
             answer["vary"] = "origin"
 
     def _failed(self, error: BaseException) -> JSONResponse:
-        if isinstance(error, asyncio.CancelledError):  # it has waited for as long as it may
+        if isinstance(error, asyncio.CancelledError):  # the server is shutting down
             status, reason = 503, "the server is ending"
         else:
             _LOG.error("a request failed", exc_info=error)
@@ -109,14 +111,14 @@ class Guard:
         return JSONResponse({"error": reason}, status, later)
 
     def _refusal(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
-        """Status and reason, where there is one."""
+        """Return status and reason if the request is to be refused, else None."""
         origin = headers.get("origin")
         try:
             host = urlsplit(f"//{headers.get('host', '')}").hostname
             theirs = urlsplit(origin or "").netloc.lower()
         except ValueError:
             return 403, "called by a name, or by a page, that is no address"
-        # A page elsewhere could make a browser call this machine by a name of its own.
+        # DNS rebinding: a foreign page could let its own host name resolve to this machine.
         if self._settings.is_local and not is_loopback(host or ""):
             return 403, "called by a name that is not this machine's"
         if (
@@ -126,7 +128,7 @@ class Guard:
         ):
             return 403, "called by a page from elsewhere"
         needed = self._settings.token
-        # Anywhere in the path: this may be a part of another application, below a path of its own.
+        # Anywhere in the path, because the app may be mounted below a path of another application.
         guarded = any(place in scope["path"] for place in ("/v1/", "/metrics"))
         if needed is not None and guarded:
             if scope.get("method") == "OPTIONS" or hmac.compare_digest(
@@ -138,7 +140,7 @@ class Guard:
 
     @staticmethod
     def _token(scope: Scope, headers: Headers) -> str:
-        if scope["type"] == "websocket":  # to which browsers add no header
+        if scope["type"] == "websocket":  # browsers cannot set its headers
             offered = map(str.strip, headers.get("sec-websocket-protocol", "").split(","))
             if token := next((part for part in offered if part not in ("", PROTOCOL)), ""):
                 return token

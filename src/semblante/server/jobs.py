@@ -1,4 +1,4 @@
-"""Videos take longer than a request may: they are jobs, asked about until they are done."""
+"""Analyse videos in the background, as jobs: they take longer than a request may."""
 
 from __future__ import annotations
 
@@ -21,45 +21,45 @@ from semblante.recognise.video import Video
 from semblante.results import Analysis
 from semblante.summary import SummaryBuilder
 
-_KEPT_S: Final = 600.0  # results go after so long
-_UNASKED_S: Final = 300.0  # and a job whose client has not asked about it for so long
-# Results that were fetched, or that nobody has asked about for so long, make room for a new video.
+_KEPT_S: Final = 600.0  # results are dropped after so long
+_UNASKED_S: Final = 300.0  # so is an unfinished job that no client has asked about for so long
+# Results that were fetched, or not asked about for so long, may be dropped for a new video.
 _UNFETCHED_S: Final = 60.0
-_SWEEP_S: Final = 30.0  # between two looks for those whose time is over
-_REMEMBERED: Final = 1000  # jobs that were dropped
-_GOODBYE_S: Final = 5.0  # in which the video at hand must let go when the server ends
-_MOST_JOBS: Final = 8  # under way, waiting, or done and kept
-_MOST_HELD: Final = 400_000  # frames and faces of one, together
+_SWEEP_S: Final = 30.0  # at most, between two searches for expired jobs
+_REMEMBERED: Final = 1000  # ids of dropped jobs, at most
+_GOODBYE_S: Final = 5.0  # how long `close` waits for the current video
+_MOST_JOBS: Final = 8  # running, waiting, or ended and kept
+_MOST_HELD: Final = 400_000  # frames plus faces of one job
 _LOG: Final = logging.getLogger(__name__)
 
 
 @dataclass
 class Job:
-    """One video."""
+    """One video, its progress and its results."""
 
     id: str
     every_s: float | None
-    data: bytes | bytearray | None = field(default=None, repr=False)  # until it is its turn
+    data: bytes | bytearray | None = field(default=None, repr=False)  # until the job runs
     video: Video | None = field(default=None, repr=False)  # while it is analysed
-    state: str = "waiting"  # then running, then done or failed
+    state: str = "waiting"  # then "running", then "done" or "failed"
     progress: float = 0.0  # 0..1
-    # A frame each; where the video could not be read to its end, one more that says why.
+    # One per frame; if the video could not be read to its end, one more that says why.
     rows: list[dict[str, Any]] = field(default_factory=list)
-    held: int = 0  # rows, and faces in them
+    held: int = 0  # rows plus faces in them
     summary_builder: SummaryBuilder = field(default_factory=SummaryBuilder, repr=False)
     error: str | None = None
-    ended: float | None = None
-    asked: float = field(default_factory=time.monotonic)  # about it, the last time
-    fetched: bool = False  # what it found
+    ended: float | None = None  # when, by `time.monotonic`
+    asked: float = field(default_factory=time.monotonic)  # when a client last asked about it
+    fetched: bool = False  # its results, all of them
     cancelled: bool = False
 
     def take_data(self) -> bytes | bytearray:
-        """The video, which is held no longer."""
+        """Return the video, and hold it no longer."""
         data, self.data = self.data, None
         return data or b""
 
     def to_dict(self) -> dict[str, Any]:
-        """All but what it found."""
+        """Return its state, without the results."""
         return {
             "id": self.id,
             "state": self.state,
@@ -70,7 +70,7 @@ class Job:
 
 
 class Jobs:
-    """One video at a time, on a thread of its own; the others wait."""
+    """Runs one video at a time, on a separate thread; the others wait."""
 
     def __init__(
         self,
@@ -79,8 +79,8 @@ class Jobs:
         count_ended: Callable[[str], None] = lambda state: None,
         most_s: float = 3600.0,
     ) -> None:
-        """`max_pixels` of a video's frame; `count_ended` is told the state in which each ends;
-        `most_s`: for so long one may be worked on."""
+        """`max_pixels`: limit for a video's frame; `count_ended` is called with the state in which
+        each job ends; `most_s`: limit for the time that one job may run."""
         self._analyzer = analyzer
         self._max_pixels = max_pixels
         self._count_ended = count_ended
@@ -91,12 +91,12 @@ class Jobs:
         self._thread: threading.Thread | None = None
 
     def has_room(self) -> bool:
-        """Whether one more would be taken."""
+        """Whether `start` would accept one more job."""
         self._sweep()
         return len(self._jobs) - len(self._replaceable()) < _MOST_JOBS
 
     def start(self, data: bytes | bytearray, every_s: float | None) -> Job | None:
-        """A new job; None where there are too many."""
+        """Start a new job and return it; None if there are too many."""
         if not self.has_room():
             return None
         for id in self._replaceable():
@@ -111,7 +111,8 @@ class Jobs:
         return job
 
     def _replaceable(self) -> list[str]:
-        """Jobs that may be dropped where a new one needs their room, the oldest first."""
+        """Return the ids of ended jobs that may be dropped to make room for a new one, oldest
+        first."""
         now = time.monotonic()
         ended = [
             (job.ended, job.id)
@@ -122,16 +123,16 @@ class Jobs:
         return [id for _, id in sorted(ended)]
 
     def was_dropped(self, id: str) -> bool:
-        """Whether there was such a job, which had to go though nobody had deleted it."""
+        """Whether there was such a job and it was dropped without a request to delete it."""
         return id in self._dropped
 
     @property
     def under_way(self) -> int:
-        """Those that run or wait."""
+        """The number of jobs that run or wait."""
         return sum(job.ended is None for job in self._snapshot())
 
     def get(self, id: str) -> Job | None:
-        """A job that is known by this name."""
+        """Return the job with this id, and note that it was asked about; None if there is none."""
         job = self._jobs.get(id)
         if job is not None:
             job.asked = time.monotonic()
@@ -139,12 +140,12 @@ class Jobs:
         return self._jobs.get(id)
 
     def forget(self, id: str) -> bool:
-        """Stop a job and drop what is held for it; False where there is none."""
+        """Stop a job and drop its data; False if there is none."""
         job = self._jobs.pop(id, None)
         if job is None:
             return False
         job.cancelled, job.data = True, None
-        video = job.video  # once: its thread may be done with it at any moment
+        video = job.video  # read once: the job's thread may set it to None at any moment
         if video is not None:
             video.stop()
         return True
@@ -155,11 +156,12 @@ class Jobs:
 
     @property
     def is_busy(self) -> bool:
-        """Is the thread that analyses videos running? Of use after `close`."""
+        """Whether the thread that analyses videos runs; it may still do so after `close`."""
         return self._thread is not None and self._thread.is_alive()
 
     def close(self) -> None:
-        """Stop all of them. Without it Python would end while FFmpeg works on a video."""
+        """Stop all jobs and wait for the thread, so that Python does not exit while FFmpeg is
+        working."""
         for id in list(self._jobs):
             self.forget(id)
         if self._thread is not None:
@@ -169,7 +171,8 @@ class Jobs:
                 self._thread = None
 
     def _snapshot(self) -> list[Job]:
-        """As they are now: while one looks at them, the other thread may forget some."""
+        """Return a copy of the list of jobs: the other thread may remove some while one
+        iterates."""
         return list(self._jobs.values())
 
     def _sweep(self) -> None:
@@ -191,8 +194,8 @@ class Jobs:
             if job.data is not None:
                 self._run(job)
             else:
-                self._count_ended("cancelled")  # before it was its turn
-            del job  # while it waits for the next, nothing of this one is held
+                self._count_ended("cancelled")  # before it ran
+            del job  # so that nothing of this job is held while waiting for the next
 
     def _run(self, job: Job) -> None:
         job.state = "running"
@@ -201,9 +204,9 @@ class Jobs:
                 self._analyze(job, path)
             job.state, job.progress = "done", 1.0
         except VideoError as error:
-            # The name of our file says nothing to the client.
+            # Without the path of our temporary file, which means nothing to the client.
             self._fail(job, str(error).partition(": ")[2])
-        except Exception:  # or whoever asks about it would ask for ever
+        except Exception:  # otherwise clients would ask for ever
             self._fail(job, "the video could not be analysed")
             _LOG.exception("a video could not be analysed")
         finally:
@@ -219,7 +222,7 @@ class Jobs:
 
     def _analyze(self, job: Job, path: str) -> None:
         job.video = video = Video(path, max_pixels=self._max_pixels)
-        if job.cancelled:  # before it could be told so
+        if job.cancelled:  # before `job.video` was set, so that `forget` could not stop it
             video.stop()
         announced = video.n_frames
         with _stopped_after(self._most_s, video):
@@ -238,7 +241,8 @@ class Jobs:
 
 @contextmanager
 def _stopped_after(seconds: float, video: Video) -> Iterator[None]:
-    """Raise `VideoError` where what is done within takes longer, wherever in the video it is."""
+    """Stop `video` if the body of the `with` takes longer than `seconds`, then raise
+    `VideoError`."""
     late = threading.Event()
 
     def stop() -> None:
@@ -258,13 +262,13 @@ def _stopped_after(seconds: float, video: Video) -> Iterator[None]:
 
 @contextmanager
 def _as_file(data: bytes | bytearray) -> Iterator[str]:
-    """A path under which a video in memory can be opened; on Linux it never touches a disk."""
+    """Yield a path at which a video in memory can be opened; on Linux it never touches a disk."""
     if hasattr(os, "memfd_create"):
         number = os.memfd_create("video")
         try:
             with os.fdopen(os.dup(number), "wb") as file:
                 file.write(data)
-            del data  # or it would be held twice
+            del data  # otherwise it would be in memory twice
             yield f"/proc/{os.getpid()}/fd/{number}"
         finally:
             os.close(number)

@@ -8,7 +8,7 @@ import prometheus_client as prometheus
 
 
 class Metrics:
-    """What /metrics tells. No picture, no face, no address."""
+    """The counters shown at /metrics. They contain no picture, no face and no address."""
 
     def __init__(self) -> None:
         self.registry = prometheus.CollectorRegistry()
@@ -29,26 +29,26 @@ class Metrics:
             (self._frames, ("read", "failed")),
             (self._videos, ("done", "failed", "cancelled")),
         ):
-            for result in results:  # from 0 on
+            for result in results:  # so that each is shown from the start, as 0
                 counter.labels(result)
 
     def watch(self, kind: str, count: Callable[[], int]) -> None:
-        """Let `count` say how many of this kind are under way."""
+        """Show as under way, for this `kind`, the number that `count` returns."""
         self._under_way.labels(kind).set_function(count)
 
     def count_picture(self, *, read: bool, faces: int = 0) -> None:
-        """One more, and the faces found in it."""
+        """Count a picture, and the faces found in it."""
         self._pictures.labels("read" if read else "failed").inc()
         self._faces.inc(faces)
 
     def count_frame(self, read: bool) -> None:
-        """One more that was answered."""
+        """Count a frame of a live stream that was answered."""
         self._frames.labels("read" if read else "failed").inc()
 
     def count_video(self, state: str) -> None:
-        """One more that ended, in this state."""
+        """Count a video whose job ended in this state."""
         self._videos.labels(state).inc()
 
     def count_refused(self, status: int) -> None:
-        """One more request that was answered with this status."""
+        """Count a request that was refused, or failed, with this status."""
         self._refused.labels(str(status)).inc()

@@ -1,4 +1,4 @@
-"""Bodies and answers for the OpenAPI document, beyond what FastAPI finds out itself."""
+"""Descriptions of bodies and answers in the OpenAPI document that FastAPI cannot derive itself."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ _FILE: Final = {"schema": _BYTES}
 
 
 def _file_or_form(form_field: dict[str, Any]) -> dict[str, Any]:
-    """A request's body: a file as it is, or a form whose field `file` has this schema."""
+    """Return the description of a request body: a plain file, or a form whose field `file` has the
+    schema `form_field`."""
     form = {"schema": {"type": "object", "required": ["file"], "properties": {"file": form_field}}}
     content = {"multipart/form-data": form, "application/octet-stream": _FILE}
     return {"requestBody": {"required": True, "content": content}}
@@ -34,7 +35,7 @@ ROWS_ANSWER: Final = {
 
 
 def error_answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Those of a call that may be refused with these statuses."""
+    """Return the descriptions of a call's error answers with these statuses."""
     later = {"schema": {"type": "integer"}, "description": "in so many seconds"}
     found: dict[int | str, dict[str, Any]] = {
         status: {"model": answers.Error, "description": "see `error`"} for status in statuses

@@ -1,4 +1,4 @@
-"""The page: the files in `web/`."""
+"""Serve the web page: the files in `web/`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _KINDS: Final = {".html": "text/html", ".js": "text/javascript", ".css": "text/c
 
 
 def page() -> APIRouter:
-    """A route for each file in `web/`."""
+    """Return a router with a route for each file in `web/`."""
     router = APIRouter()
     web = resources.files("semblante.server").joinpath("web")
     files = sorted(web.iterdir(), key=lambda file: file.name)
-    # All at once, or a browser would learn of each by one that imports it, and on a slow line wait.
+    # Lets browsers load all modules at once, instead of one after another as imports are found.
     preloads = "".join(
         f'<link rel="modulepreload" href="{file.name}">\n'
         for file in files
@@ -26,7 +26,7 @@ def page() -> APIRouter:
     )
     for file in files:
         kind = _KINDS.get(Path(file.name).suffix)
-        if kind is None:  # an editor's copy, say
+        if kind is None:  # an editor's backup copy, for example
             continue
         text = file.read_text(encoding="utf-8").replace("</head>", f"{preloads}</head>")
         router.add_api_route(
@@ -39,7 +39,7 @@ def page() -> APIRouter:
 
 
 def _sender(text: str, kind: str) -> Callable[[], Awaitable[Response]]:
-    """One file of the page."""
+    """Return a request handler that sends one file of the page."""
 
     async def file() -> Response:
         return Response(text, media_type=kind)

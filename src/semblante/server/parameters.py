@@ -1,4 +1,4 @@
-"""The parameters of a call's address (`?lang=es`): none that is misspelt goes unnoticed."""
+"""Check the query parameters of a request (`?lang=es`), so that misspelt ones are noticed."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from semblante.server.body import refusal
 
 
 async def only_known_parameters(request: Request) -> None:
-    """Raises 400 for a parameter that the call does not know, or that is given twice; for
-    `Depends`."""
+    """Raise 400 for a parameter that the route does not have, or that is given twice. To be used as
+    a FastAPI dependency."""
     known = [one.alias for one in request.scope["route"].dependant.query_params]
     given = [name for name, _ in request.query_params.multi_items()]
     for name in given:

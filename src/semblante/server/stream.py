@@ -1,4 +1,4 @@
-"""The live stream: JPEG frames in, faces out; what comes too fast is dropped, never queued."""
+"""The live stream: frames in, faces out. Frames that come too fast are dropped, not queued."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ from semblante.recognise.tracks import Tracker
 from semblante.server.settings import PROTOCOL, Settings
 from semblante.server.work import Workers
 
-# A stream that sends nothing for so long is closed.
+# A stream whose client sends nothing for so long is closed.
 _SILENCE_S: Final = 30.0
-# New faces are searched for at this size: who sits before a camera is large enough for that, and
-# no frame has to wait long.
+# New faces are searched for in frames of this size, in pixels: people in front of a camera are
+# large enough for that, and the search stays short.
 _SEARCH_SIDE: Final = 320
 
 
 class _NotAFrameError(Exception):
-    """What came instead, and the code (RFC 6455, section 7.4.1) by which the stream ends."""
+    """Something other than a frame was received; `code` (RFC 6455, section 7.4.1) ends the
+    stream."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
@@ -37,7 +38,7 @@ class _NotAFrameError(Exception):
 
 
 async def accept(websocket: WebSocket) -> None:
-    """With the protocol that the page asks for."""
+    """Accept a connection, with our subprotocol if the client offers it, as the page does."""
     offered = websocket.scope.get("subprotocols", [])
     await websocket.accept(PROTOCOL if PROTOCOL in offered else None)
 
@@ -49,13 +50,13 @@ async def stream(
     settings: Settings,
     count_answered: Callable[[bool], None],
 ) -> None:
-    """Serve one client until it leaves; `count_answered` is told after each answer whether the
-    frame was looked at.
+    """Serve one client until it disconnects; `count_answered` is called after each answer with
+    whether the frame was analysed.
 
     Each binary message is a picture. Each answer is a JSON object: `frame` (the message's number,
-    from 0), `dropped` (frames passed over since the last answer), `time_s` since the connection
-    was made, `width`, `height`, `faces` as everywhere, `error` where the picture could not be read
-    or there was too much to do.
+    from 0), `dropped` (frames skipped since the last answer), `time_s` since the connection was
+    made, `width`, `height`, `faces` as elsewhere in the API, `error` if the picture could not be
+    read or the server was too busy.
     """
     await accept(websocket)
     following = Following(
@@ -67,7 +68,7 @@ async def stream(
     last, started = -1, time.monotonic()
     try:
         while True:
-            async with asyncio.timeout(_SILENCE_S):  # from the answer on: clients wait for it
+            async with asyncio.timeout(_SILENCE_S):  # since the last answer: clients wait for it
                 came = await latest.get()
             if isinstance(came, Exception):
                 raise came
@@ -75,7 +76,7 @@ async def stream(
             time_s = time.monotonic() - started
             try:
                 found = await workers.run(partial(_analyzed, data, following, time_s, settings))
-            except HTTPException as error:  # too busy: the next frame may have more luck
+            except HTTPException as error:  # too busy; the next frame may be analysed
                 found = _failed(error.detail)
             await websocket.send_json(
                 {"frame": number, "dropped": number - last - 1, "time_s": round(time_s, 3), **found}
@@ -85,7 +86,7 @@ async def stream(
     except WebSocketDisconnect:
         pass
     except TimeoutError:
-        await websocket.close(1001, "nothing came for a while")  # 1000 would mean that all is done
+        await websocket.close(1001, "nothing came for a while")  # 1000 would mean a normal end
     except _NotAFrameError as error:
         await websocket.close(error.code, str(error))
     finally:
@@ -95,7 +96,8 @@ async def stream(
 async def _read(
     websocket: WebSocket, latest: asyncio.Queue[tuple[int, bytes] | Exception], limit: int
 ) -> None:
-    """Put each frame where the one before may still lie, and replace that; at last what ends it."""
+    """Put each frame into `latest`, in place of one that was not taken yet; at the end, the
+    error."""
     came: tuple[int, bytes] | Exception
     for number in itertools.count():
         try:
@@ -128,12 +130,12 @@ def _analyzed(
     settings: Settings,
     given_up: threading.Event,
 ) -> dict[str, Any]:
-    """One frame's."""
+    """Return what was found in one frame, as fields of an answer."""
     try:
         image = load_image(data, max_pixels=settings.max_pixels)
     except ImageError as error:
         return _failed(str(error))
-    if given_up.is_set():  # a later frame may be at work by now, and faces are followed one by one
+    if given_up.is_set():  # a later frame may be at work, and `following` takes one at a time
         return _failed("given up")
     height, width = image.shape[:2]
     faces = [face.to_dict() for face in following.faces(image, time_s)]

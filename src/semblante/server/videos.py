@@ -1,4 +1,4 @@
-"""Videos: sent, asked about until they are done, and what was found in them."""
+"""Routes for videos: starting a job, asking about it, and fetching its results."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from semblante.server.openapi import ROWS_ANSWER, VIDEO_BODY, error_answers
 from semblante.server.parameters import only_known_parameters
 from semblante.server.settings import Settings
 
-# Where a job's id, in the answer to a video, is of use.
+# OpenAPI links: the calls that take the job's id from the answer to a video.
 _JOB_LINKS: Final = {
     call: {"operationId": call, "parameters": {"id": "$response.body#/id"}}
     for call in ("job_state", "job_results", "job_tracks", "job_forgotten")
 }
-_OVER: Final = ("done", "failed")  # states of a job that ends here
-_ROWS_AT_ONCE: Final = 500  # of a job's results, that are sent
+_OVER: Final = ("done", "failed")  # states of a job that has ended
+_ROWS_AT_ONCE: Final = 500  # of a job's results, in one piece of an answer
 
 
 def videos(settings: Settings, jobs: Jobs, intake: Intake) -> APIRouter:
-    """The calls under /v1/analyze/video and /v1/jobs."""
+    """Return the router for /v1/analyze/video and /v1/jobs."""
     router = APIRouter(dependencies=[Depends(only_known_parameters)])
 
     @router.post(
@@ -51,7 +51,7 @@ def videos(settings: Settings, jobs: Jobs, intake: Intake) -> APIRouter:
     ) -> dict[str, Any]:
         """Takes a video, sent as it is, and starts a job."""
         check_kind(request, "the video as it is, as the body")
-        # Asked before hundreds of megabytes are taken in, and once more when they are here.
+        # Checked before hundreds of megabytes are received, and again afterwards.
         too_many = HTTPException(
             503, "too many videos: come back later", {"Retry-After": "30", "Connection": "close"}
         )
@@ -61,10 +61,10 @@ def videos(settings: Settings, jobs: Jobs, intake: Intake) -> APIRouter:
         job = jobs.start(data, every_s)
         if job is None:
             raise too_many
-        response.headers["location"] = f"../jobs/{job.id}"  # whatever a proxy's path before it is
+        response.headers["location"] = f"../jobs/{job.id}"  # relative, as a proxy may add a path
         return job.to_dict()
 
-    # 422 is declared, though no id is refused with it, or FastAPI would document its own.
+    # 422 is declared although no id causes it, because FastAPI would document its own form of it.
     @router.get(
         "/v1/jobs/{id}",
         operation_id="job_state",
@@ -95,7 +95,8 @@ def videos(settings: Settings, jobs: Jobs, intake: Intake) -> APIRouter:
         They are kept for ten minutes, less where newer jobs need the room: then those go that were
         fetched once, or that nobody asked about for a minute, the oldest first."""
         job = _known_job(jobs, id) if first is not None else _ended_job(jobs, id)
-        # As they are now: it may go on, and its client not know yet that it has ended.
+        # `job.rows[first:]` is a copy: the job may add more rows meanwhile. Only a client that asks
+        # for all rows knows that the job has ended, so only then is it marked as fetched.
         rows = _fetched(job) if first is None else _in_pieces(job.rows[first:])
         return StreamingResponse(rows, media_type="application/x-ndjson")
 
@@ -126,13 +127,13 @@ def videos(settings: Settings, jobs: Jobs, intake: Intake) -> APIRouter:
 
 
 def _in_pieces(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """JSON lines, many at a time: each piece costs a change of threads."""
+    """Yield JSON lines, many in each piece, because each piece costs a switch between threads."""
     for first in range(0, len(rows), _ROWS_AT_ONCE):
         yield "".join(json.dumps(row) + "\n" for row in rows[first : first + _ROWS_AT_ONCE])
 
 
 def _fetched(job: Job) -> Iterator[str]:
-    """All its rows; only who takes the last of them has them."""
+    """Yield all rows of a job, and mark it as fetched once the last one was taken."""
     yield from _in_pieces(job.rows)
     job.fetched = True
 
@@ -147,7 +148,7 @@ def _known_job(jobs: Jobs, id: str) -> Job:
 
 
 def _ended_job(jobs: Jobs, id: str) -> Job:
-    """One whose results are there."""
+    """Return a job that has ended; raises 409 for one that has not."""
     job = _known_job(jobs, id)
     if job.state not in _OVER:
         raise HTTPException(409, "not done yet")

@@ -1,4 +1,4 @@
-"""A fixed number of workers, for which all requests wait in turn."""
+"""A fixed number of worker threads, for which all requests wait in turn."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _Result = TypeVar("_Result")
 
 
 class Workers:
-    """Runs what takes long on threads. Whoever would have to wait too long is told so at once."""
+    """Runs long work on threads. A request is refused at once if too many wait already."""
 
     def __init__(self, workers: int, max_waiting: int, answer_s: float) -> None:
         self._workers = workers
-        self._free = asyncio.Semaphore(workers)  # who has waited longest is next
-        self._pool: ThreadPoolExecutor | None = None  # made when there is something to do
+        self._free = asyncio.Semaphore(workers)  # first come, first served
+        self._pool: ThreadPoolExecutor | None = None  # created for the first work
         self._most = workers + max_waiting
         self._answer_s = answer_s
         self._asked: set[threading.Event] = set()
@@ -28,28 +28,28 @@ class Workers:
 
     @property
     def under_way(self) -> int:
-        """Requests that somebody waits for."""
+        """The number of requests that somebody waits for."""
         return len(self._asked)
 
     @property
     def is_busy(self) -> bool:
-        """Does a thread run, whether or not somebody still waits for it?"""
+        """Whether a thread is working, even if nobody waits for its result any more."""
         return self._at_work > 0
 
     async def run(self, work: Callable[[threading.Event], _Result]) -> _Result:
-        """The result of `work`, as from `run_each`."""
+        """Return the result of a single `work`, see `run_each`."""
         return (await self.run_each([work]))[0]
 
     async def run_each(
         self, works: Sequence[Callable[[threading.Event], _Result]]
     ) -> dict[int, _Result]:
-        """The results by number, of all `works` or of those that are done when time is up.
+        """Return the results by number, of all `works`, or of those done when time is up.
 
-        One at a time waits for its turn among those of other requests; the next begins beside it
-        only where a worker has nothing else to do. Raises 503 where too many wait, 504 where none
-        is done in time. What nobody waits for any more, since time is up or this is cancelled, is
-        not begun. A thread cannot be stopped: so each work is given an event, which is set then,
-        and looks at it wherever it can end early.
+        Normally one of the works runs, or waits for its turn among those of other requests; further
+        ones run beside it only while a worker is free. Raises 503 if too many requests wait, 504 if
+        no work is done in time. When time is up or this call is cancelled, the remaining works are
+        not begun. A thread cannot be stopped, so each work is given an event, which is set then,
+        and should check it wherever it can end early.
         """
         if self.under_way >= self._most:
             raise HTTPException(503, "busy: come back in a moment", {"Retry-After": "1"})
@@ -80,7 +80,8 @@ class Workers:
     def _begin(
         self, work: Callable[[threading.Event], _Result], given_up: threading.Event
     ) -> asyncio.Future[_Result]:
-        """On a worker that is free, and is so again when the work is done, whoever waits for it."""
+        """Run `work` on a free worker, and free the worker when it is done, even if nobody
+        waits."""
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="semblante")
 
@@ -88,7 +89,7 @@ class Workers:
             self._at_work -= 1
             self._free.release()
             if not future.cancelled():
-                future.exception()  # it was seen, or nobody waits for it any more
+                future.exception()  # mark it as retrieved: nobody may wait for the result any more
 
         future = asyncio.get_running_loop().run_in_executor(self._pool, work, given_up)
         self._at_work += 1
@@ -96,7 +97,7 @@ class Workers:
         return future
 
     def close(self) -> None:
-        """What is under way ends at the next place where it can; what waits is given up."""
+        """Tell running works to end as soon as they can, and cancel those that wait."""
         for given_up in self._asked:
             given_up.set()
         if self._pool is not None:
@@ -105,7 +106,8 @@ class Workers:
 
 
 async def unless_disconnected(request: Request, work: Coroutine[Any, Any, _Result]) -> _Result:
-    """The result of `work`, which is cancelled, with 400, where the client leaves before.
+    """Return the result of `work`. If the client disconnects first, `work` is cancelled, and this
+    raises 400.
 
     The body of `request` must have been read.
     """
