@@ -1,4 +1,4 @@
-"""The HTTP API as tests ask it."""
+"""Helpers for tests of the HTTP API."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ STREAM = "ws://127.0.0.1:8000/v1/stream"
 
 
 def small(analyzer: Analyzer, **changes: object) -> TestClient:
-    """A server with other settings."""
+    """Return a client of a server with changed settings."""
     app = create_app(Settings(**changes), analyzer)  # type: ignore[arg-type]
     return TestClient(app, base_url=HERE, raise_server_exceptions=False)
 
 
 def finished(client: TestClient, job: dict[str, object]) -> dict[str, object]:
-    """The job as it is in the end."""
+    """Wait until a job has ended, and return it."""
 
     def ended() -> bool:
         job.update(client.get(f"/v1/jobs/{job['id']}").json())

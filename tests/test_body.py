@@ -1,4 +1,4 @@
-"""What a client sends: how much of it is taken, and what a form holds."""
+"""Request bodies: how much of one is accepted, and the files in a form."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from semblante.server.settings import Settings
 
 
 class Client:
-    """What a client sends, piece by piece: None for a pause without end, EOFError for a break."""
+    """Sends a body piece by piece; None is an endless pause, EOFError a disconnect."""
 
     def __init__(self, *pieces: bytes | type[EOFError] | None, length: bytes = b"") -> None:
         self.pieces = list(pieces)
@@ -34,7 +34,7 @@ class Client:
         return {"type": "http.request", "body": piece, "more_body": bool(self.pieces)}
 
     def body(self, seconds: float = 60.0) -> bytes:
-        """Ten bytes of it may come."""
+        """Read the body, with a limit of ten bytes."""
         found = asyncio.run(body.read_body(self.request, 10, seconds, self.intake))
         return bytes(found)
 
@@ -48,7 +48,7 @@ def test_a_body_may_be_as_large_as_the_limit(length: bytes) -> None:
 @pytest.mark.parametrize(
     ("sender", "status", "left"),
     [
-        (Client(b"1", length=b"11"), 413, 1),  # not even begun
+        (Client(b"1", length=b"11"), 413, 1),  # refused before anything is read
         (Client(b"123456", b"78901"), 413, 0),
         (Client(b"123456", b"78901", b""), 413, 1),
         (Client(b"123456", None), 408, 0),
@@ -62,7 +62,7 @@ def test_a_body_that_does_not_come_leaves_its_room_to_others(
     with pytest.raises(HTTPException) as refused:
         sender.body(seconds=0.0 if status == 408 else 60.0)
     assert refused.value.status_code == status
-    # Where more may come, the connection is closed, or it would be taken in and dropped.
+    # If the client may send more, the connection is closed, or the rest would still be read.
     closed = "close" if status in (408, 413) else None
     assert (refused.value.headers or {}).get("Connection") == closed
     assert len(sender.pieces) == left
@@ -101,7 +101,7 @@ def test_a_form_counts_until_it_is_taken_apart(monkeypatch: pytest.MonkeyPatch) 
 
 
 def form_of(*parts: bytes) -> bytearray:
-    """A form whose parts are headers and content."""
+    """A form with these parts, each consisting of headers and content."""
     return bytearray(b"".join(b"--x\r\n" + part + b"\r\n" for part in parts) + b"--x--\r\n")
 
 
@@ -164,7 +164,7 @@ def test_what_stands_before_the_first_boundary_is_passed_over(before: bytes) -> 
 
 
 def test_quotes_that_are_never_closed_take_no_time() -> None:
-    """The end of each would be looked for anew: for seconds, in which nobody else is served."""
+    """A search for the end of each takes seconds, during which nobody else is served."""
     quotes = b"Content-Disposition: form-data; filename=a; x=" + b'"\\' * 1900 + b"\r\n\r\npixels"
     started = time.perf_counter()
     assert len(body._parts(form_of(*[quotes] * 32), b"x", 32)) == 32

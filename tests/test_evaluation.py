@@ -24,7 +24,7 @@ from semblante.tabular import answer_rows
 
 
 class BarReader:
-    """Knows the patterns: the class is where the bright bar lies."""
+    """A classifier for the patterns: the class is the position of the bright bar."""
 
     head = "fer2013"
     max_steps = None
@@ -67,7 +67,7 @@ def test_figures_of_a_known_classifier(patterns: Dataset) -> None:
     assert found["accuracy"] == pytest.approx(63 / 84)
     assert found["accuracy_ci95"][0] < 0.75 < found["accuracy_ci95"][1]
     assert np.sum(found["confusion"]) == 84
-    # Of the ten copies two, numbers 3 and 7, are answered wrongly, of the other 74 so are 19.
+    # Two of the ten copies, numbers 3 and 7, are answered wrongly, and 19 of the other 74.
     assert found["leak_free"] == {"n": 74, "accuracy": pytest.approx(55 / 74)}
     assert [row["n"] for row in found["per_class"].values()] == [12] * 7
 
@@ -92,11 +92,11 @@ def test_two_models_on_the_same_faces(patterns: Dataset) -> None:
     whole = evaluate(BarReader(), patterns)
     fourth, third = (evaluate(BarReader(wrong_every=n), patterns) for n in (4, 3))
     found = compare(fourth, third).to_dict()
-    # Of 84 faces 21 are answered wrongly by the one, 28 by the other, 7 by both.
+    # Of 84 faces one answers 21 wrongly, the other 28, and both the same 7 of these.
     assert found["only_right"] == [21, 14]
     assert found["difference"] == pytest.approx(7 / 84)
     assert found["accuracy"] == pytest.approx([63 / 84, 56 / 84])
-    # Of 35 tosses of a coin 14 or fewer are heads, or 21 and more.
+    # The probability of at most 14, or at least 21, heads in 35 tosses of a coin.
     assert found["p"] == pytest.approx(2 * sum(math.comb(35, k) for k in range(15)) / 2**35)
     low, high = found["ci95"]
     assert low < 0 < 7 / 84 < high
@@ -176,7 +176,7 @@ def test_names_of_classes() -> None:
 
 
 def test_ferplus_labels_row_by_row(patterns: Dataset) -> None:
-    """Votes that agree with FER2013, but for contempt, a tie, and a removed row."""
+    """Votes that agree with FER2013, except for contempt, a tie and a removed row."""
     votes = np.zeros((len(patterns), len(VOTES)), np.int64)
     votes[np.arange(len(patterns)), FROM_FER2013[patterns.labels]] = 9
     named = np.ones(len(patterns), bool)
@@ -188,7 +188,7 @@ def test_ferplus_labels_row_by_row(patterns: Dataset) -> None:
     found = evaluate(BarReader(), patterns, votes=FerPlus(votes, named, patterns.splits)).to_dict()
     assert found["labels"] == "ferplus"
     assert found["n"] == 84 - 3
-    assert found["accuracy"] == pytest.approx(80 / 81)  # contempt is never said
+    assert found["accuracy"] == pytest.approx(80 / 81)  # contempt is never predicted
     assert list(found["per_class"]) == list(FERPLUS_EMOTIONS)
     assert found["per_class"]["contempt"]["n"] == 1
     assert found["per_class"]["happiness"]["recall"] == 1
@@ -202,7 +202,7 @@ def test_ferplus_labels_row_by_row(patterns: Dataset) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_shipped_weights_on_the_real_splits(fer2013: Dataset, name: str) -> None:
     classifier, entry = Classifier(model_path(name)), MODELS[name]
-    if "int8" not in name:  # in fp32 it takes twice as long: a fifth of the faces must do
+    if "int8" not in name:  # fp32 takes twice as long, so only a fifth of the faces is tested
         some = evaluate(classifier, fer2013.where(np.arange(0, len(fer2013), 5)), "PublicTest")
         assert some.accuracy == pytest.approx(entry.public_test, abs=0.03)
         return
@@ -220,7 +220,7 @@ def test_shipped_weights_on_the_real_splits(fer2013: Dataset, name: str) -> None
     strict = evaluate(by_majority, fer2013, "PrivateTest", votes=votes)
     assert (strict.n, strict.head) == (3_153, "ferplus")
     assert strict.accuracy > 0.87
-    # One person's label is not what most people say.
+    # FER2013's labels differ from the majority's.
     by_label = evaluate(classifier, fer2013, "PrivateTest", votes=votes)
     assert by_label.head == "fer2013"
     assert by_label.accuracy < strict.accuracy - 0.1

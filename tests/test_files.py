@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and what lies in a folder."""
+"""Atomic writes, names of files, and listing folders."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ def test_two_names_of_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     os.link(one, hard)
     assert identity(one) == identity(link) == identity(hard)
     assert identity(one) != identity(other)
-    # Of what is not there yet the name decides, as systems see it that know no case.
+    # If nothing exists there yet, the name decides, ignoring case.
     names = ["Größe", "GRÖSSE", unicodedata.normalize("NFD", "größe"), "./größe"]
     assert len({identity(tmp_path / name) for name in names}) == 1
     monkeypatch.chdir(tmp_path)
     assert identity("größe") == identity(tmp_path / "größe")
-    # Some network drives have no numbers.
+    # Some network drives have no inode numbers.
     real = os.stat
 
     def without_number(path: Any, **more: Any) -> os.stat_result:
@@ -153,7 +153,7 @@ def test_a_file_appears_when_it_is_whole_and_on_the_disk(
         happened.append(path.read_text())
 
     write_atomically(link, write)
-    assert happened == ["old", "old"]  # as it was written, and as it was brought to the disk
+    assert happened == ["old", "old"]  # while the new one was written, and flushed to disk
     assert (link.is_symlink(), path.read_text()) == (True, "new")
     assert path.stat().st_mode & 0o777 == 0o640
     assert sorted(tmp_path.iterdir()) == [link, path]
@@ -179,7 +179,8 @@ def test_files_that_are_written_at_once_have_places_of_their_own(tmp_path: Path)
 
 
 def test_another_process_of_the_same_number_has_a_place_of_its_own(tmp_path: Path) -> None:
-    """Two containers that share a folder may both be process 1, and both at their first file."""
+    """Two containers that share a folder may both have process id 1, and both write a first
+    file."""
     code = (
         "import os, sys; from pathlib import Path; from semblante.files import write_atomically\n"
         "os.getpid = lambda: 1\n"

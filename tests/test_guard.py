@@ -1,4 +1,4 @@
-"""Who is let in by the HTTP API, and what every answer carries."""
+"""Which requests the HTTP API accepts, and the headers of every answer."""
 
 from __future__ import annotations
 
@@ -75,7 +75,8 @@ def test_a_server_for_others_is_called_by_any_name(analyzer: Analyzer) -> None:
 def guarded(
     app: Any, kind: str = "http", token: str | None = None, headers: dict[str, str] | None = None
 ) -> tuple[list[dict[str, Any]], list[int]]:
-    """What comes out of the guard around `app`, and what it counts as refused."""
+    """Return the messages that a guard around `app` sends, and the statuses it counts as
+    refused."""
     out: list[dict[str, Any]] = []
     refused: list[int] = []
 
@@ -127,7 +128,7 @@ def test_what_breaks_off_in_the_middle_has_no_second_answer() -> None:
 
     [started, failed], refused = guarded(app)
     assert (started["status"], failed["error"], refused) == (200, "broken", [])
-    assert dict(started["headers"])[b"cache-control"] == b"max-age=60"  # the app's own word counts
+    assert dict(started["headers"])[b"cache-control"] == b"max-age=60"  # the app's own is kept
 
 
 def test_who_waits_while_the_server_ends_is_told_so() -> None:
@@ -163,7 +164,7 @@ def test_one_stream_too_many_hears_why(analyzer: Analyzer) -> None:
 
 
 def test_a_token_counts_below_a_path_too(analyzer: Analyzer) -> None:
-    """Where this is mounted in another application."""
+    """The token is required below a path of another application too."""
     settings = Settings(token="secret")
     whole = Starlette(routes=[Mount("/faces", create_app(settings, analyzer))])
     client = TestClient(whole, base_url=HERE)
@@ -175,13 +176,13 @@ def test_a_token_counts_below_a_path_too(analyzer: Analyzer) -> None:
         client = TestClient(create_app(settings, analyzer), base_url=HERE, root_path=above)
         for path in ("/v1/models", "/metrics"):
             assert client.get(path).status_code == 401
-            # As uvicorn puts them together; not all of these are found.
+            # The path with the prefix, as uvicorn passes it; not all of these routes exist.
             assert client.get(f"{HERE}{above}{path}").status_code == 401
 
 
 def test_the_token(analyzer: Analyzer) -> None:
     client = small(analyzer, host="192.0.2.1", token="secret")
-    assert client.get("/").status_code == 200  # the page itself holds nothing
+    assert client.get("/").status_code == 200  # the page itself contains no data
     assert client.get("/healthz").status_code == 200
     for path in ("/v1/models", "/metrics"):
         assert client.get(path).status_code == 401
@@ -192,7 +193,7 @@ def test_the_token(analyzer: Analyzer) -> None:
     assert client.get("/v1/models").headers["www-authenticate"] == "Bearer"
     with client.websocket_connect(STREAM, subprotocols=["semblante", "secret"]) as stream:
         assert stream.accepted_subprotocol == "semblante"
-    right = {"authorization": "Bearer secret"}  # of programs, to which no browser keeps it
+    right = {"authorization": "Bearer secret"}  # programs other than browsers can set headers
     with client.websocket_connect(STREAM, headers=right) as stream:
         assert stream.accepted_subprotocol is None
     with pytest.raises(WebSocketDisconnect), client.websocket_connect(STREAM):
@@ -229,7 +230,7 @@ def test_monitors_may_ask_for_the_head_alone(client: TestClient) -> None:
 def test_an_allowed_page_may_send_a_token_and_use_the_answer(analyzer: Analyzer) -> None:
     client = small(analyzer, origins=("https://friend.example",), token="secret")
     asked = client.options("/v1/analyze", headers={"origin": "https://friend.example"})
-    assert asked.status_code == 200  # a browser asks without the token
+    assert asked.status_code == 200  # a browser's preflight request has no token
     assert "authorization" in asked.headers["access-control-allow-headers"]
     assert asked.headers["access-control-expose-headers"] == "location, retry-after"
     assert asked.headers["cross-origin-resource-policy"] == "cross-origin"

@@ -1,4 +1,4 @@
-"""Pictures of every make become RGB uint8; what is no picture becomes a clear error."""
+"""Pictures of all kinds are read as RGB uint8; anything else gives a clear error."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def two_halves(mode: str, left: object, right: object) -> Image.Image:
 
 
 def declared_png(width: int, height: int) -> bytes:
-    """A PNG that declares a size whose pixels it does not hold."""
+    """A PNG that declares a size, but has no pixels."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         body = kind + data
@@ -59,7 +59,7 @@ def test_every_format_gives_the_same_picture(format: str) -> None:
 
 
 def test_a_phones_heic_is_upright() -> None:
-    """Made of the example picture, laid on its side as a phone's sensor does."""
+    """The file is the example picture, stored on its side as phones do."""
     pytest.importorskip("pi_heif")
     found = load_image(PHONE)
     with Image.open(EXAMPLE) as picture:
@@ -166,7 +166,7 @@ def test_an_odd_exif_tag_does_not_spoil_the_picture() -> None:
         data[length : length + 2] = struct.pack(">H", old + 12)
         found = load_image(bytes(data))
         assert found.shape == (20, 40, 3)
-        assert found[10, 35].min() > 200  # turned by half: the white half is on the right
+        assert found[10, 35].min() > 200  # rotated by 180 degrees: the white half is on the right
 
 
 def test_a_picture_may_be_written_to() -> None:
@@ -187,7 +187,7 @@ def test_levels_in_32_bits() -> None:
             0,
             round(level / limit * 255),
         ]
-    dark = Image.fromarray(np.array([[0, 200]], np.uint16))  # of a camera with 16 bits
+    dark = Image.fromarray(np.array([[0, 200]], np.uint16))  # as from a 16-bit camera
     assert load_image(encoded(dark, "TIFF"))[0, :, 0].tolist() == [0, 1]
 
 
@@ -220,7 +220,7 @@ def test_what_a_tiff_says_of_its_levels(file: bytes, levels: list[int]) -> None:
 
 
 def test_a_png_with_a_wrong_sum_is_damaged() -> None:
-    """Its rows are all there, but the second half of them is zeros."""
+    """All of its rows are there, but the second half was overwritten with zeros."""
     noise = np.random.default_rng(0).integers(0, 256, (60, 60, 3)).astype(np.uint8)
     whole = encoded(Image.fromarray(noise), "PNG", compress_level=0)
     assert np.array_equal(load_image(whole), noise)
@@ -241,7 +241,7 @@ def test_16_bits_for_each_colour() -> None:
 
 
 def test_a_tall_picture_of_16_bits() -> None:
-    tall = np.arange(60_000, dtype=np.uint16)[:, None]  # some rows at a time
+    tall = np.arange(60_000, dtype=np.uint16)[:, None]  # converted a few rows at a time
     assert (
         np.diff(load_image(encoded(Image.fromarray(tall), "PNG"))[:, 0, 0].astype(int)) >= 0
     ).all()
@@ -271,7 +271,7 @@ def test_arrays() -> None:
 
 
 def test_pillows_own_pictures_and_open_files() -> None:
-    """What `numpy.asarray` makes of a palette or of CMYK is no picture."""
+    """`numpy.asarray` alone would turn palettes and CMYK into wrong colours."""
     expected = load_image(EXAMPLE).astype(int)
     with Image.open(EXAMPLE) as picture:
         assert np.array_equal(load_image(picture), expected)
@@ -336,7 +336,7 @@ def test_bad_input(source: object, expected: str) -> None:
 
 
 def test_pillows_own_limit_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It warns of pictures that are read, and refuses those of twice its size."""
+    """Pillow warns about pictures that we read, and refuses those above twice its limit."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with warnings.catch_warnings(action="error"):
         assert load_image(EXAMPLE).shape == (512, 512, 3)

@@ -1,4 +1,4 @@
-"""Videos that the server works on: one after another, cancelled, forgotten."""
+"""The server's jobs: videos that run one after another, are cancelled, or dropped."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 class Finds:
-    """In place of an analyzer: some frames, of whatever video."""
+    """Stands in for an analyzer: finds the same frames in every video."""
 
     def __init__(self, *frames: int) -> None:
         self.frames = frames
@@ -40,7 +40,7 @@ class Finds:
 
 
 def a_job(clip: bytes, *frames: int) -> Job:
-    """That has run."""
+    """A job that has run."""
     job = Job("x", None, clip)
     Jobs(Finds(*frames), 40_000_000)._run(job)  # type: ignore[arg-type]
     return job
@@ -68,7 +68,7 @@ def test_progress_is_short_of_one_until_all_is_done(
 def test_a_video_that_does_not_say_how_long_it_is(
     monkeypatch: pytest.MonkeyPatch, announced: int | None
 ) -> None:
-    """As a browser's recording."""
+    """As in a browser's recording."""
 
     class Recording:
         n_frames = announced
@@ -93,12 +93,12 @@ def test_a_video_of_too_many_frames(clip: bytes, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_video_that_takes_too_long(clip: bytes) -> None:
-    """However small, one may hold up the others: it ends, and what was found stays."""
+    """Even a small video could block the others: it is stopped, and its results so far are kept."""
 
     class Slow(Finds):
         def analyze_video(self, video: Any, *, every_s: float | None) -> Iterator[Analysis]:
             yield from super().analyze_video(video, every_s=every_s)
-            assert video._stopped.wait(20)  # as where no frame is to be looked at for long
+            assert video._stopped.wait(20)  # as if the next frame to analyse were far away
 
     jobs = Jobs(Slow(0, 1), 40_000_000, most_s=0.2)  # type: ignore[arg-type]
     job = Job("x", None, clip)
@@ -127,10 +127,10 @@ def test_a_cancelled_job_gets_no_further_row(tmp_path: Path, clip: bytes) -> Non
     path.write_bytes(clip)
     finds = Finds(0, 1, 2)
     jobs = Jobs(finds, 40_000_000)  # type: ignore[arg-type]
-    job = Job("x", None, cancelled=True)  # while its video was opened
+    job = Job("x", None, cancelled=True)  # cancelled while its video was being opened
     jobs._analyze(job, str(path))
     assert job.rows == []
-    assert list(finds.videos[0].frames()) == []  # and its thread was told
+    assert list(finds.videos[0].frames()) == []  # the video was stopped too
 
 
 def test_whoever_forgets_a_job_stops_its_video(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +146,7 @@ def test_whoever_forgets_a_job_stops_its_video(monkeypatch: pytest.MonkeyPatch) 
     assert first is not None
     assert second is not None
     assert len({first.id, second.id}) == 2
-    assert min(len(first.id), len(second.id)) > 20  # nobody guesses it
+    assert min(len(first.id), len(second.id)) > 20  # nobody can guess it
     first.video, second.video = Film(), Film()  # type: ignore[assignment]
     assert jobs.forget(first.id)
     assert not jobs.forget(first.id)
@@ -158,7 +158,7 @@ def test_whoever_forgets_a_job_stops_its_video(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_job_that_ends_while_it_is_forgotten() -> None:
-    """By the thread that analyses videos."""
+    """The thread that analyses videos sets `video` to None."""
 
     class Ending(Job):
         def __getattribute__(self, name: str) -> Any:
@@ -185,7 +185,7 @@ def test_there_is_room_for_so_many_jobs(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_results_go_while_jobs_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the thread that analyses videos, in which it is looked whose time is over."""
+    """The thread that analyses videos drops expired jobs."""
     monkeypatch.setattr(Jobs, "_work", lambda _: None)
     jobs = Jobs(Finds(), 1)  # type: ignore[arg-type]
 
@@ -207,7 +207,7 @@ def test_jobs_begin_again_after_they_were_closed(monkeypatch: pytest.MonkeyPatch
     jobs = Jobs(Finds(), 1)  # type: ignore[arg-type]
     for _ in range(2):
         job = jobs.start(b"video", None)
-        assert ran.get(timeout=60) == (job, True)  # it does not hold the video twice
+        assert ran.get(timeout=60) == (job, True)  # the video is not held twice
         jobs.close()
         assert not jobs.is_busy
 
@@ -243,7 +243,7 @@ def test_the_thread_that_waits_holds_no_job(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_video_that_does_not_let_go_is_waited_for_elsewhere(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """`semblante serve` asks `is_busy` how it may end."""
+    """`semblante serve` uses `is_busy` to decide how to exit."""
     go_on = threading.Event()
     monkeypatch.setattr("semblante.server.jobs._GOODBYE_S", 0.0)
     monkeypatch.setattr(Jobs, "_work", lambda _: go_on.wait())
@@ -288,7 +288,7 @@ def test_a_job_that_nobody_asks_about_is_dropped(monkeypatch: pytest.MonkeyPatch
         assert left.cancelled == (now > 300)
     assert jobs.get(left.id) is None
     now = 1000.0
-    assert jobs.get(asked.id) is asked  # late, but before anybody else came
+    assert jobs.get(asked.id) is asked  # late, but nobody else has asked in between
 
 
 def test_a_video_that_nobody_asks_about_stops_though_no_other_comes(
@@ -303,7 +303,7 @@ def test_a_video_that_nobody_asks_about_stops_though_no_other_comes(
 
 
 def test_a_video_stops_at_once(tmp_path: Path) -> None:
-    """Also where frames are so far apart that none is looked at for long."""
+    """Also if the analysed frames are far apart."""
     path = write_video(tmp_path / "long.mp4", 6000, lambda _: canvas())
     jobs = Jobs(Analyzer(), 40_000_000)
     job = jobs.start(path.read_bytes(), 3600.0)

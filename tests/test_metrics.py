@@ -1,4 +1,4 @@
-"""Figures against slow versions of themselves."""
+"""The metrics, compared with slow and obvious versions."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_ece_by_loops() -> None:
 def test_ece_of_exact_probabilities() -> None:
     probabilities = RNG.dirichlet(np.full(7, 0.3), 2000)
     answers, sure = probabilities.argmax(axis=1), probabilities.max(axis=1)
-    # Labels that are as likely as said: the answer, or another one.
+    # Labels that equal the answer exactly as often as its probability says.
     drawn = [
         expected_calibration_error(
             np.where(RNG.random(2000) < sure, answers, (answers + 1) % 7), probabilities
@@ -89,7 +89,7 @@ def test_ece_of_exact_probabilities() -> None:
     assert mean == pytest.approx(np.mean(drawn), rel=0.05)
     assert high == pytest.approx(np.quantile(drawn, 0.95), rel=0.1)
     assert chance_calibration_error(probabilities) == (mean, high)
-    # Four times the faces, half of it.
+    # Four times as many faces halve it.
     assert chance_calibration_error(np.tile(probabilities, (4, 1)))[0] == pytest.approx(
         mean / 2, rel=0.1
     )
@@ -118,7 +118,7 @@ def test_selective_accuracy_by_hand() -> None:
     probabilities = np.array([[0.9, 0.1], [0.7, 0.3], [0.6, 0.4], [0.5, 0.5]])
     assert selective_accuracy(labels, probabilities, 0.5) == (1, 0.5)
     assert selective_accuracy(labels, probabilities, 0.6) == (0.75, pytest.approx(2 / 3))
-    assert selective_accuracy(labels, probabilities, 0.7) == (0.5, 1)  # just so sure is enough
+    assert selective_accuracy(labels, probabilities, 0.7) == (0.5, 1)  # equal counts too
     assert selective_accuracy(labels, probabilities, 0.95) == (0, None)
 
 

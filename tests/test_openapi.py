@@ -1,4 +1,4 @@
-"""What the OpenAPI document says is so, and whatever is sent is answered without a 5xx."""
+"""The server answers as its OpenAPI document says, and never with a 5xx, whatever is sent."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from semblante.server import answers  # noqa: E402
 from semblante.server.app import create_app  # noqa: E402
 from semblante.server.settings import Settings  # noqa: E402
 
-# By this machine's own name: by another the server refuses everything.
+# The local machine's name: the server refuses requests to any other.
 HOST = {"host": "127.0.0.1:8000"}
 AS_SAID = [content_type_conformance, response_schema_conformance, status_code_conformance]
 analyzer = Analyzer(threads=1)
@@ -48,7 +48,7 @@ def test_no_server_error(case: Any) -> None:
 
 
 def answered(method: str, path: str, status: int, **sent: Any) -> Any:
-    """The answer, which is as the document says."""
+    """Return the answer, after checking that it is as the document says."""
     case = schema[path][method].Case(headers=HOST, **sent)
     answer = case.call()
     case.validate_response(answer, checks=AS_SAID)
@@ -57,7 +57,7 @@ def answered(method: str, path: str, status: int, **sent: Any) -> Any:
 
 
 def test_answers_are_as_the_document_says(tmp_path: Path) -> None:
-    """Those to real pictures and videos; and nothing that we would say is left out of it."""
+    """Answers to real pictures and videos; and the models drop no field of them."""
     picture = {"body": EXAMPLE.read_bytes(), "media_type": "application/octet-stream"}
     film = write_video(tmp_path / "film.mp4", 3, lambda _: canvas())
     video = {"body": film.read_bytes(), "media_type": "application/octet-stream"}
@@ -81,12 +81,12 @@ def test_answers_are_as_the_document_says(tmp_path: Path) -> None:
     assert [json.loads(row)["frame"] for row in rows] == [0, 1, 2]
     assert answered("GET", "/v1/jobs/{id}/tracks", 200, **id).json()["frames"] == 3
     assert answered("POST", "/v1/annotate", 200, **picture).content.startswith(b"\xff\xd8")
-    for row in rows:  # which go out as they are
+    for row in rows:  # rows are sent without passing through the models
         assert answers.Analysis.model_validate_json(row).model_dump() == json.loads(row)
 
 
 def test_every_answer_has_a_form() -> None:
-    """One of those in `answers`, but for text and pictures; and who is not let in is told so."""
+    """JSON answers have a model in `answers`, and refusals of access are documented."""
     for path, calls in app.openapi()["paths"].items():
         for call in calls.values():
             needed = {"403"} if path == "/healthz" else {"401", "403"}

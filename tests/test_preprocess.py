@@ -1,4 +1,4 @@
-"""The way from a picture to the network's input, against slow and obvious versions."""
+"""From a picture to the network's input, compared with slow and obvious versions."""
 
 from __future__ import annotations
 

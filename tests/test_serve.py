@@ -1,4 +1,4 @@
-"""`semblante serve` as its user starts it: the address it says, and those it cannot have."""
+"""`semblante serve` as a user starts it: the address it prints, and addresses it cannot use."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytest.importorskip("fastapi")
 
 @pytest.fixture
 def taken() -> Iterator[int]:
-    """A port on which somebody else listens."""
+    """A port on which another socket listens."""
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -36,7 +36,7 @@ def taken() -> Iterator[int]:
 
 @pytest.fixture
 def started(request: pytest.FixtureRequest) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A server on a port of its own choice, and the first line that it writes."""
+    """A server on a free port that it chooses, and the first line that it prints."""
     process = subprocess.Popen(
         [PROGRAM, "serve", "--port", "0", *getattr(request, "param", ())],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -113,7 +113,8 @@ def hears_ipv6() -> bool:
 def test_what_listens_everywhere_says_where_it_is_found(
     started: tuple[subprocess.Popen[str], str], own: str
 ) -> None:
-    """At 0.0.0.0 itself a browser lends no camera, and nobody else finds it."""
+    """On a page at 0.0.0.0 browsers allow no camera, and other machines cannot open that
+    address."""
     process, said = started
     found = re.fullmatch(rf"semblante: (http://{own}:(\d+)/)#token=abc\n", said)
     assert found, said
@@ -159,7 +160,7 @@ def test_a_machine_without_a_way_out_is_found_by_its_name(monkeypatch: pytest.Mo
 def test_ctrl_c_ends_it_in_the_midst_of_pictures(
     started: tuple[subprocess.Popen[str], str], times: int
 ) -> None:
-    """Quietly, and without looking at the pictures that are still to come."""
+    """Without an error message, and without analysing the remaining pictures."""
     flat = cv2.imencode(".png", np.full((4000, 6000), 127, np.uint8))[1].tobytes()
     boundary = "x" * 20
     part = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
@@ -180,6 +181,6 @@ def test_ctrl_c_ends_it_in_the_midst_of_pictures(
             time.sleep(0.5)
         _, complaints = process.communicate(timeout=60)
     assert process.returncode == 0
-    # uvicorn's own word on the request that it had to cancel after five seconds.
+    # At most uvicorn's message about the request that it had to cancel after five seconds.
     assert "Traceback" not in complaints
     assert len(complaints.splitlines()) <= 2 - times, complaints

@@ -305,7 +305,7 @@ def form_of(n: int) -> list[Any]:
 
 
 def test_when_time_is_up_what_is_done_counts() -> None:
-    """The picture at hand is looked at to its end, those that come after it are not."""
+    """The picture being analysed is finished, the ones after it are not begun."""
     looked: list[int] = []
     go_on = threading.Event()
 
@@ -329,14 +329,14 @@ def test_when_time_is_up_what_is_done_counts() -> None:
         assert figure(client, 'semblante_pictures_total{result="read"}') == 1
         assert app.state.is_busy()
         go_on.set()
-        # Which the loop notes when it is asked for something.
+        # The event loop runs, and notices that the thread is done, only during a request.
         wait_until(lambda: client.get("/healthz") and not app.state.is_busy(), step=0.05)
     assert len(looked) == 2
 
 
 @pytest.mark.parametrize("call", ["analyze", "explain"])
 def test_whoever_leaves_is_no_longer_worked_for(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What has its turn is not searched once it is read, and what waits is not even read."""
+    """The picture being read is not searched afterwards, and waiting pictures are not even read."""
     reading, go_on = threading.Semaphore(0), threading.Event()
     searched: list[str] = []
 
@@ -391,7 +391,7 @@ def test_whoever_leaves_is_no_longer_worked_for(call: str, monkeypatch: pytest.M
 
     assert asyncio.run(ask_three()) == ([400, 400], 200)
     assert searched == [call]
-    assert reading.acquire(blocking=False)  # for the last one
+    assert reading.acquire(blocking=False)  # for the last request
     assert not reading.acquire(blocking=False)
 
 
@@ -408,7 +408,7 @@ def test_what_goes_wrong_inside_is_in_the_log_and_not_shown(
     assert answer.status_code == 500
     assert answer.json() == {"error": "something went wrong here"}
     assert "a secret path" in caplog.text
-    # As any other answer: an allowed page would otherwise see a network's error.
+    # The usual headers: without them an allowed page would see a network error instead.
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["access-control-allow-origin"] == page
     assert 'semblante_refused_total{status="500"} 1.0' in client.get("/metrics").text
@@ -429,7 +429,7 @@ def test_counters(client: TestClient) -> None:
 
 
 def test_the_model_in_use_is_the_one_asked_for(tmp_path: Path) -> None:
-    # Both say "network": "rcnn-small" of themselves.
+    # The metadata of both files says "network": "rcnn-small".
     path = model_path("rcnn-small-int8")
     other = tmp_path / "mine.onnx"
     other.write_bytes(path.read_bytes())
@@ -450,7 +450,7 @@ def test_openapi_names_every_call(client: TestClient) -> None:
     calls = [call for each in paths.values() for call in each.values()]
     assert len({call["operationId"] for call in calls}) == len(calls)
     assert not any("_v1_" in call["operationId"] for call in calls)
-    assert "HTTPValidationError" not in client.get("/openapi.json").text  # no answer of ours
+    assert "HTTPValidationError" not in client.get("/openapi.json").text  # it is never sent
 
 
 def test_nothing_stays_on_disk(
@@ -488,8 +488,8 @@ def test_the_page_is_whole(client: TestClient) -> None:
         imports[name] = set(re.findall(r' from "\./(\w+\.js)";', answer.text))
         to_read += imports[name]
     assert set(re.findall(r'"modulepreload" href="(\w+\.js)"', page.text)) == imports.keys()
-    assert imports.keys() == {path.name for path in WEB.glob("*.js")}  # none that nothing uses
-    TopologicalSorter(imports).prepare()  # an error where they go in a circle
+    assert imports.keys() == {path.name for path in WEB.glob("*.js")}  # every file is imported
+    TopologicalSorter(imports).prepare()  # raises an error if the imports are circular
 
 
 def test_of_the_page_s_folder_only_the_page_is_served(

@@ -69,7 +69,7 @@ def test_a_video_that_failed_says_so_among_its_results(client: TestClient) -> No
 
 
 def test_results_of_a_job_under_way(clip: bytes) -> None:
-    """From the row on that its client has not seen yet."""
+    """A client fetches rows from the first one on that it has not seen yet."""
     go_on = threading.Semaphore(0)
 
     class Waits(Analyzer):
@@ -92,7 +92,7 @@ def test_results_of_a_job_under_way(clip: bytes) -> None:
         wait_until(lambda: len(frames(0)) == 2, step=0.01)
         assert frames(1) == frames(0)[1:]
         assert frames(2) == frames(9) == []
-        assert client.get(results).status_code == 409  # all of them are not there
+        assert client.get(results).status_code == 409  # not all rows are there yet
         go_on.release(1000)
         assert finished(client, job)["state"] == "done"
         assert len(frames(0)) > 2
@@ -122,7 +122,7 @@ def test_so_much_may_be_on_its_way(analyzer: Analyzer) -> None:
         answer = client.post(call, content=bytes(2000))
         assert answer.status_code == 503
         assert answer.headers["retry-after"] == "5"
-        assert client.post(call, content=bytes(900)).status_code in (202, 422)  # none is left over
+        assert client.post(call, content=bytes(900)).status_code in (202, 422)  # nothing is held
 
 
 @pytest.mark.parametrize("every_s", ["0", "1e-9", "abc", "nan", ""])
@@ -144,7 +144,7 @@ def test_only_so_many_videos(analyzer: Analyzer, monkeypatch: pytest.MonkeyPatch
     go_on.set()
     for answer in answers[:8]:
         assert finished(client, answer.json())["state"] == "done"
-    # Results are kept for who has not fetched them, unless nobody asks about them.
+    # Results are kept until they are fetched, unless nobody asks about them.
     ids = [answer.json()["id"] for answer in answers[:8]]
     assert client.post("/v1/analyze/video", content=b"video").status_code == 503
     assert client.get(f"/v1/jobs/{ids[2]}/tracks").status_code == 200  # its rows are still wanted
@@ -164,14 +164,14 @@ def test_only_who_has_all_results_has_fetched_them() -> None:
     job = Job("x", None, rows=[{"frame": n} for n in range(1200)])
     broken = _fetched(job)
     assert next(broken).count("\n") == 500
-    broken.close()  # as where a connection breaks
+    broken.close()  # as if the connection broke
     assert not job.fetched
     assert "".join(_fetched(job)).count("\n") == 1200
     assert job.fetched
 
 
 def test_a_cancelled_video_holds_nothing(analyzer: Analyzer, clip: bytes) -> None:
-    """Neither its bytes, nor a thread, nor the turn of the next."""
+    """It holds neither its bytes nor a thread, and does not delay the next one."""
     jobs = Jobs(analyzer, 40_000_000)
     first = jobs.start(clip, None)
     assert first is not None

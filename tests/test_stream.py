@@ -35,12 +35,12 @@ def test_frames_in_faces_out(client: TestClient) -> None:
             assert (answer["width"], answer["height"]) == (512, 512)
         stream.send_bytes(b"no picture")
         assert "not a picture" in stream.receive_json()["error"]
-        # while it still goes on
+        # while the stream is still open
         assert (figure(client, read), figure(client, failed)) == (before[0] + 3, before[1] + 1)
 
 
 def test_a_frame_that_nobody_waits_for_disturbs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What has waited too long for a worker is not followed beside what comes after it."""
+    """A frame that waited too long for a worker is not followed at the same time as a later one."""
     followed: list[float] = []
     monkeypatch.setattr(Following, "faces", lambda self, image, time_s: followed.append(time_s))
     free = threading.Event()
@@ -58,7 +58,7 @@ def test_a_frame_that_nobody_waits_for_disturbs_no_other(monkeypatch: pytest.Mon
                 stream.send_bytes(EXAMPLE.read_bytes())
                 assert stream.receive_json()["error"] == "no answer in 0.2 s"
         free.set()
-        # Each time the loop notes whether the thread is done.
+        # The event loop runs, and notices that the thread is done, only during a request.
         wait_until(lambda: client.get("/healthz") and not app.state.is_busy())
     assert followed == []
 
@@ -66,7 +66,7 @@ def test_a_frame_that_nobody_waits_for_disturbs_no_other(monkeypatch: pytest.Mon
 def test_a_server_that_takes_long_does_not_take_its_client_for_silent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Who waits for an answer sends nothing meanwhile."""
+    """A client that waits for an answer sends nothing meanwhile."""
     monkeypatch.setattr("semblante.server.stream._SILENCE_S", 0.5)
     monkeypatch.setattr(Following, "faces", lambda *_: time.sleep(1) or ())
     with (

@@ -1,4 +1,4 @@
-"""What each person in a video showed over all of it."""
+"""Summaries of videos: what each person showed overall."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MISSING = "semblante: {}: not written: no video among the inputs\n"
 
 
 def frames(path: str = "a.mp4", n: int = 40) -> Iterator[Analysis]:
-    """Of two people, of whom the second comes later and is hidden in between."""
+    """Frames of two people; the second one comes later and is hidden for a while."""
     rng = np.random.default_rng(0)
     for number in range(n):
         seen = [1] if number < 10 or 20 <= number < 25 else [1, 2]
@@ -112,7 +112,7 @@ def test_as_a_table_of_pandas(films: Path, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A film of one head and then two, one of nobody, and one that is none."""
+    """A film with one head and then two, a film with nobody, and a file that is not a film."""
     folder = tmp_path_factory.mktemp("films")
     picture = semblante.load_image(EXAMPLE)
     head = np.asarray(Image.fromarray(picture[0:270, 90:360]).resize((130, 130)))
@@ -130,7 +130,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_table_of_tracks(films: Path, tmp_path: Path) -> None:
     table = tmp_path / "tracks.csv"
     done = run("analyze", films, "--tracks", table, "--format", "json")
-    assert done.returncode == 1  # c.mp4
+    assert done.returncode == 1  # because of c.mp4, which is not a film
     with table.open(newline="", encoding="utf-8") as file:
         first, second, nobody, broken = csv.DictReader(file)
     lines = [json.loads(line) for line in done.stdout.splitlines()]

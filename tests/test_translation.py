@@ -1,4 +1,4 @@
-"""What a person reads at the command line, in other languages than English."""
+"""Messages at the command line in languages other than English."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from semblante.translation import translated
 SOURCE = Path(translation.__file__).parent
 VARIES = re.compile(r"\{[*@#]?\}")  # in a text of the table
 OTHERS = [language for language in LANGUAGES if language != "en"]
-# What is raised, or said, with a text that a person at the command line may read. The page has its
-# own words for what the server refuses.
+# Calls whose text a person at the command line may read. The server's errors are left out, because
+# the page has its own texts for them.
 SAYING = re.compile(
     r"(?!ValueError)\w*Error|Unreadable|complain|localised|require|translated|new_table|Finding"
 )
-ALSO_WORDS = ("localised", "translated", "new_table", "Finding")  # and not sentences alone
-SAME = {"Training", "PublicTest", "PrivateTest", "n"}  # in all languages
+ALSO_WORDS = ("localised", "translated", "new_table", "Finding")  # words too
+SAME = {"Training", "PublicTest", "PrivateTest", "n"}  # the same in all languages
 THE_SERVERS = {"app.py", "body.py", "jobs.py", "parameters.py", "stream.py", "videos.py", "work.py"}
 
 
@@ -47,7 +47,7 @@ def plain(key: str) -> str:
 
 
 def template(node: ast.expr) -> str | None:
-    """A text as the table has it; None for what is not written there."""
+    """Return a text as the table has it; None if the expression is not a literal text."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return plain(node.value)
     if isinstance(node, ast.JoinedStr):
@@ -65,7 +65,7 @@ def modules() -> list[tuple[Path, ast.Module]]:
 
 
 class Names:
-    """What the names of a piece of code may stand for: what is assigned to them, or looped over."""
+    """The expressions that the names in a piece of code may stand for: assigned, or looped over."""
 
     def __init__(self, code: Iterable[ast.AST], around: Names | None = None) -> None:
         self._values: dict[str, list[ast.expr]] = {}
@@ -88,7 +88,7 @@ class Names:
                     self._values.setdefault(name.id, []).append(value)
 
     def texts(self, node: ast.expr, seen: set[str] | None = None) -> set[str]:
-        """Those that an expression may stand for, as far as they are written down."""
+        """Return the texts that an expression may stand for, as far as they are literals."""
         seen = set() if seen is None else seen
         if (text := template(node)) is not None:
             return {text}
@@ -113,8 +113,8 @@ class Names:
 
 
 def said_texts() -> dict[str, str]:
-    """The texts of errors and complaints, and of what is translated where it is said; and where
-    each stands."""
+    """Return the texts of errors, complaints and other translated messages, with the place of
+    each in the code."""
     found = {}
     trees = modules()
     constants = Names(node for _, tree in trees for node in tree.body)
@@ -172,7 +172,7 @@ def test_whatever_is_said_is_translated(language: str) -> None:
 
 @pytest.mark.parametrize("language", OTHERS)
 def test_all_of_help_is_translated(language: str) -> None:
-    # Names, which messages refer to, and what is the same in all languages.
+    # Names that messages refer to, and texts that are the same in all languages.
     names = {"OUT", "P"}
     assert {text for text in help_texts() if translated(text, language) == text} == names
 
@@ -185,7 +185,7 @@ def test_nothing_is_translated_that_nobody_says(language: str) -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.expr) and (text := template(node))
     }
-    # Put together from several: a list's "a; or b"; an error and what may be the matter.
+    # Texts joined from several: a list's "a; or b"; an error and its possible cause.
     joined = re.compile(r"\{\}; or .*|\{\} \(.*\)|.*inside its kernels.*")
     shown = help_texts()
     for part, texts in table(language).items():
@@ -225,7 +225,7 @@ def test_another_language() -> None:
 
 
 def test_a_long_text() -> None:
-    """One that keeps whoever tries all ways to read it busy for minutes."""
+    """Trying all ways to match this text would take minutes."""
     found = "a: expected b, found c; or d, line 3 " * 2000
     text = "x.csv, line 2: expected a split of a, b (or train, val, test), found "
     assert translated(text + found, "es").startswith("x.csv, línea 2: se esperaba una partición de")
@@ -239,11 +239,11 @@ def test_a_long_text() -> None:
             "faces without a label cannot be converted",
             "no se pueden convertir rostros sin etiqueta",
         ),
-        # What varies is left alone, though it may be a text, or hold braces, or lines.
+        # Varying parts are not translated, though they may be texts, or contain braces or newlines.
         ("nothing: the file is empty", "nothing: el archivo está vacío"),
         ("not read: cannot be read: not read", "not read: no se puede leer: no leída"),
         ("{}/{0}\n.jpg: the file is empty", "{}/{0}\n.jpg: el archivo está vacío"),
-        # But a number is written as in Spanish.
+        # But numbers are written as in Spanish.
         ("28,709 of 35,887 judged", "28709 de 35887 juzgadas"),
         ("a 1,234 groups", "a 1,234 groups"),
         ("1,23 groups", "1,23 groups"),
@@ -253,7 +253,7 @@ def test_a_long_text() -> None:
             "bread and butter: no se puede leer: permiso denegado",
         ),
         ("a.jpg: cannot be read: who knows", "a.jpg: no se puede leer: who knows"),
-        # A text within a text, and that within another.
+        # Texts nested in texts, several levels deep.
         (
             "x.csv: not one face in it: 2 bad rows, the first: x.csv, line 3: expected pixels of "
             "0..255, found 300",
@@ -268,18 +268,18 @@ def test_a_long_text() -> None:
         ),
         ("a.zip: Permission denied", "a.zip: permiso denegado"),
         ("camera 7: there is no such camera", "cámara 7: no existe esa cámara"),
-        # A file's name is its name; a line has a number, in an archive as well.
+        # Names of files are not translated; line numbers are, in an archive too.
         ("poem, line 3.jpg: the file is empty", "poem, line 3.jpg: el archivo está vacío"),
         (
             "a.zip, member b.csv, line 4: expected pixels of 0..255, found 300",
             "a.zip, miembro b.csv, línea 4: se esperaban píxeles de 0..255; se encontró 300",
         ),
-        # In the order of another grammar.
+        # Word order may differ.
         (
             'reading HEIC needs more packages: pip install "semblante[heic]"',
             'leer HEIC requiere más paquetes: pip install "semblante[heic]"',
         ),
-        # Of two that would do, that which says more.
+        # If two patterns match, the more specific one is used.
         ("expected scale below 1, found 3", "se esperaba scale menor que 1; se encontró 3"),
         ("expected epochs at least 1, found 0", "se esperaba epochs de al menos 1; se encontró 0"),
         (
@@ -305,7 +305,7 @@ SPANISH = "semblante: nowhere.jpg: no se puede leer: no existe ese archivo o car
         ({}, ["--lang", "es"], SPANISH),
         ({}, ["--lang=es"], SPANISH),
         ({"SEMBLANTE_LANG": "es"}, ["--lang", "en"], ENGLISH),
-        # The system's, in the order of POSIX; another than ours is taken for English.
+        # The system's language, in POSIX's order of variables; English if it is not one of ours.
         ({"LC_ALL": "", "LANG": "es_MX.UTF-8"}, [], SPANISH),
         ({"SEMBLANTE_LANG": "", "LC_ALL": "es"}, [], SPANISH),
         ({"SEMBLANTE_LANG": "", "LC_ALL": "est_EE"}, [], ENGLISH),
@@ -320,7 +320,7 @@ def test_complaints_are_in_the_language_of_the_reader(
 ) -> None:
     done = semblante("analyze", "nowhere.jpg", "--format", "json", *options, **variables)
     assert done.stderr == expected
-    # A file is the same for all.
+    # Files are the same in all languages.
     assert json.loads(done.stdout)["error"] == ENGLISH.removeprefix("semblante: ").strip()
 
 
@@ -368,7 +368,7 @@ def test_help_in_spanish() -> None:
     assert "imágenes, o carpetas de imágenes [obligatorio]" in done.stdout
     assert "[por omisión: cnn]" in done.stdout
     assert "Muestra esta ayuda y termina." in done.stdout
-    # A paragraph is as wide as the terminal, not as the code.
+    # Paragraphs are wrapped at the terminal's width, not where the code breaks lines.
     assert "tiene esa expresión. Tarda hasta un segundo por " in done.stdout
     assert "Show" not in done.stdout
 
