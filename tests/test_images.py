@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from conftest import EXAMPLE
 from semblante import ImageError, load_image
@@ -348,3 +348,34 @@ def test_reading_on_several_threads_leaves_the_warnings_as_they_are() -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(load_image, [EXAMPLE] * 16))
     assert warnings.filters == before
+
+
+def test_a_tiff_that_begins_with_its_thumbnail() -> None:
+    picture = Image.fromarray(load_image(EXAMPLE))
+    picture.encoderinfo = {"tiffinfo": TiffImagePlugin.ImageFileDirectory_v2()}
+    file = io.BytesIO()
+    thumbnail = picture.resize((64, 64))
+    thumbnail.save(
+        file, "TIFF", tiffinfo=marked_as_thumbnail(), save_all=True, append_images=[picture]
+    )
+    np.testing.assert_array_equal(load_image(file.getvalue()), np.asarray(picture))
+
+
+def test_a_raw_picture_whose_thumbnail_alone_can_be_read() -> None:
+    raw = encoded(Image.new("RGB", (64, 64)), "TIFF", tiffinfo=marked_as_thumbnail())
+    with pytest.raises(ImageError, match="only its thumbnail can be read"):
+        load_image(raw)
+
+
+def marked_as_thumbnail() -> TiffImagePlugin.ImageFileDirectory_v2:
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[254] = 1  # TIFF 6.0, section 8: NewSubfileType
+    return tags
+
+
+def test_a_tiff_of_colours_in_floats() -> None:
+    data = bytearray(tiff(struct.pack("<2f", 0.25, 0.75), 32, kind=3))
+    interpretation = data.index(struct.pack("<H", 262))
+    data[interpretation + 8] = 2  # RGB
+    with pytest.raises(ImageError, match="a TIFF of a kind that is not read"):
+        load_image(bytes(data))

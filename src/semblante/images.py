@@ -69,6 +69,7 @@ FORMATS: Final = tuple(reader.format for reader in _READERS)
 # HEIF files with HEVC pictures name one of these brands in their first bytes; AVIF has others.
 _HEIC_BRANDS: Final = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
 _PICTURE_BRANDS: Final = (b"avif", b"avis", b"mif1", b"msf1", b"crx ")  # AVIF, HEIF, Canon's raw
+_TIFF: Final = (b"II*\0", b"MM\0*")  # how these files begin
 _JPEG_SUFFIXES: Final = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo")
 _WRITER: Final = "semblante"  # marks the pictures that this program writes
 SUFFIXES: Final = frozenset(
@@ -168,6 +169,7 @@ def _decode(file: IO[bytes], name: str, max_pixels: int) -> RgbImage:
         formats = (*FORMATS, _heic_reader(name))
     try:
         image = _opened(file, formats)
+        _pass_thumbnails(image, name)
         width, height = size_to_decode(image)
         try:
             _check_size(width, height, max_pixels)
@@ -190,6 +192,10 @@ def _decode(file: IO[bytes], name: str, max_pixels: int) -> RgbImage:
             raise ImageError(f"{name}: damaged or cut off: no whole HEIC picture") from None
         if _is_video(head):
             raise ImageError(f"{name}: expected a picture, found a video") from None
+        if head.startswith(_TIFF):
+            raise ImageError(
+                f"{name}: a TIFF of a kind that is not read: save it with 8 or 16 bits a colour"
+            ) from None
         raise ImageError(
             f"{name}: not a picture in a known format ({', '.join(FORMATS)})"
         ) from None
@@ -218,6 +224,19 @@ def _opened(file: IO[bytes], formats: Sequence[str]) -> ImageFile.ImageFile:
             except (SyntaxError, IndexError, TypeError, struct.error):
                 continue  # only its first bytes looked like this format
     raise UnidentifiedImageError
+
+
+def _pass_thumbnails(image: ImageFile.ImageFile, name: str) -> None:
+    """Go to the first page of a TIFF that is not marked as a thumbnail (NewSubfileType of TIFF 6.0,
+    section 8). Most cameras' raw files are TIFFs with such a first page."""
+    while _tags(image).get(_SUBFILE_TYPE, 0) & 1:
+        try:
+            image.seek(image.tell() + 1)
+        except EOFError:
+            raise ImageError(
+                f"{name}: only its thumbnail can be read, as of a camera's raw picture: save it as "
+                "JPEG"
+            ) from None
 
 
 def _from_deep_rgb(levels: bytes, width: int, height: int) -> RgbImage:
@@ -291,7 +310,7 @@ def _to_rgb(image: Image.Image, tags: Mapping[int, Any]) -> RgbImage:
     return np.array(image, dtype=np.uint8)  # a copy, so that it can be written to
 
 
-_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # TIFF 6.0's tags
+_SUBFILE_TYPE, _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 254, 258, 262, 339  # TIFF 6.0's tags
 _WHITE_IS_ZERO, _UNSIGNED = 0, 1
 _AT_ONCE: Final = 1_000_000  # levels
 
