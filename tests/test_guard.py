@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import semblante
+from conftest import EXAMPLE
 from semblante import Analyzer, OptionError
 
 pytest.importorskip("fastapi")
@@ -157,10 +158,17 @@ def test_tokens_that_cannot_stand_everywhere(token: str) -> None:
 
 
 def test_one_stream_too_many_hears_why(analyzer: Analyzer) -> None:
-    client = small(analyzer, max_streams=0)
-    with client.websocket_connect(STREAM) as socket, pytest.raises(WebSocketDisconnect) as caught:
-        socket.receive_json()
-    assert caught.value.code == 1013
+    with small(analyzer, max_streams=1) as client:
+        with client.websocket_connect(STREAM) as first:
+            first.send_bytes(EXAMPLE.read_bytes())
+            assert first.receive_json()["frame"] == 0
+            with client.websocket_connect(STREAM) as second:
+                with pytest.raises(WebSocketDisconnect) as caught:
+                    second.receive_json()
+                assert caught.value.code == 1013
+        with client.websocket_connect(STREAM) as third:  # there is room again
+            third.send_bytes(EXAMPLE.read_bytes())
+            assert third.receive_json()["frame"] == 0
 
 
 def test_a_token_counts_below_a_path_too(analyzer: Analyzer) -> None:

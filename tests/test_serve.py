@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import pytest
 
-from conftest import wait_until
+from conftest import EXAMPLE, wait_until
 from program import PROGRAM, semblante
 from semblante.cli.serve import outside_host
 
@@ -154,6 +154,22 @@ def test_a_machine_without_a_way_out_is_found_by_its_name(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(socket.socket, "connect", unreachable)
     assert outside_host(socket.AF_INET) == socket.gethostname()
+
+
+def test_a_stream_hears_that_the_server_ends(started: tuple[subprocess.Popen[str], str]) -> None:
+    from websockets.exceptions import ConnectionClosed
+    from websockets.sync.client import connect
+
+    process, said = started
+    port = int(said.rstrip("/\n").rpartition(":")[2])
+    with connect(f"ws://127.0.0.1:{port}/v1/stream") as stream:
+        stream.send(EXAMPLE.read_bytes())
+        assert '"frame":0' in str(stream.recv(timeout=60)).replace(" ", "")
+        process.send_signal(signal.SIGTERM)
+        with pytest.raises(ConnectionClosed) as ended:
+            stream.recv(timeout=60)
+    assert ended.value.rcvd is not None
+    assert ended.value.rcvd.code == 1012
 
 
 @pytest.mark.parametrize("times", [1, 2])

@@ -10,6 +10,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -248,7 +249,7 @@ def test_a_field_in_which_no_file_was_chosen_is_passed_over(client: TestClient) 
     ]["error"]
 
 
-def test_an_annotated_copy(client: TestClient) -> None:
+def test_an_annotated_copy(client: TestClient, analyzer: Analyzer) -> None:
     plain = client.post("/v1/annotate", content=EXAMPLE.read_bytes())
     assert (plain.status_code, plain.headers["content-type"]) == (200, "image/jpeg")
     drawn = semblante.load_image(plain.content)
@@ -262,6 +263,9 @@ def test_an_annotated_copy(client: TestClient) -> None:
     for bad, status in (("?lang=fr", 422), ("?blur=maybe", 422)):
         assert client.post(f"/v1/annotate{bad}", content=EXAMPLE.read_bytes()).status_code == status
     assert client.post("/v1/annotate", content=b"no picture").status_code == 422
+    large = small(analyzer, max_pixels=10_000).post("/v1/annotate", content=EXAMPLE.read_bytes())
+    assert large.status_code == 422
+    assert "512x512 pixels are too many" in large.json()["error"]
 
 
 def test_a_slash_too_many_leads_nowhere(client: TestClient) -> None:
@@ -270,23 +274,23 @@ def test_a_slash_too_many_leads_nowhere(client: TestClient) -> None:
 
 
 def test_busy_is_said_at_once() -> None:
+    free = threading.Event()
+
     class Slow(Analyzer):
         def analyze(self, image):
-            time.sleep(0.5)
+            free.wait(60)
             return super().analyze(image)
 
     app = create_app(Settings(workers=1, max_waiting=1), Slow())
-    with TestClient(app, base_url=HERE) as client:
-        from concurrent.futures import ThreadPoolExecutor
-
-        data = EXAMPLE.read_bytes()
-        with ThreadPoolExecutor(8) as pool:
-            answers = list(pool.map(lambda _: client.post("/v1/analyze", content=data), range(8)))
-        statuses = sorted(answer.status_code for answer in answers)
-        assert statuses.count(200) >= 2
-        assert set(statuses) == {200, 503}
-        refused = next(answer for answer in answers if answer.status_code == 503)
-        assert refused.headers["retry-after"] == "1"
+    data = EXAMPLE.read_bytes()
+    with TestClient(app, base_url=HERE) as client, ThreadPoolExecutor(8) as pool:
+        answers = [pool.submit(client.post, "/v1/analyze", content=data) for _ in range(8)]
+        wait_until(lambda: sum(answer.done() for answer in answers) == 6)
+        for refused in (answer.result() for answer in answers if answer.done()):
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        free.set()
+        statuses = [answer.result().status_code for answer in answers]
+        assert sorted(statuses) == [200] * 2 + [503] * 6
         assert client.post("/v1/analyze", content=data).status_code == 200
 
 
@@ -419,10 +423,14 @@ def test_counters(client: TestClient) -> None:
         'semblante_pictures_total{result="read"}', 'semblante_pictures_total{result="failed"}',
         "semblante_faces_total",
     )  # fmt: skip
-    before = [figure(client, name) for name in names]
+    read, failed, faces = (figure(client, name) for name in names)
     client.post("/v1/analyze", content=EXAMPLE.read_bytes())
     client.post("/v1/analyze", content=b"no picture")
-    assert [figure(client, name) for name in names] == [count + 1 for count in before]
+    assert [figure(client, name) for name in names] == [read + 1, failed + 1, faces + 1]
+    client.post("/v1/annotate", content=EXAMPLE.read_bytes())
+    client.post("/v1/explain?face=9", content=EXAMPLE.read_bytes())  # it has no ninth face
+    client.post("/v1/annotate", content=b"no picture")
+    assert [figure(client, name) for name in names[:2]] == [read + 3, failed + 2]
     for kind in ("pictures", "videos"):
         assert figure(client, f'semblante_under_way{{kind="{kind}"}}') == 0
     assert "version=" in client.get("/metrics").headers["content-type"]

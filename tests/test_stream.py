@@ -16,7 +16,7 @@ pytest.importorskip("fastapi")
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from api import HERE, STREAM, figure, jpeg
+from api import HERE, STREAM, figure, jpeg, small
 from semblante.server.app import create_app
 from semblante.server.settings import Settings
 
@@ -67,8 +67,8 @@ def test_a_server_that_takes_long_does_not_take_its_client_for_silent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A client that waits for an answer sends nothing meanwhile."""
-    monkeypatch.setattr("semblante.server.stream._SILENCE_S", 0.5)
-    monkeypatch.setattr(Following, "faces", lambda *_: time.sleep(1) or ())
+    monkeypatch.setattr("semblante.server.stream._SILENCE_S", 1.0)
+    monkeypatch.setattr(Following, "faces", lambda *_: time.sleep(1.5) or ())
     with (
         TestClient(create_app(Settings(), Analyzer()), base_url=HERE) as client,
         client.websocket_connect(STREAM) as stream,
@@ -91,6 +91,12 @@ def test_frames_that_come_too_fast_are_dropped(client: TestClient) -> None:
             answers.append(stream.receive_json())
     assert len(answers) < 60
     assert sum(answer["dropped"] for answer in answers) + len(answers) == 60
+
+
+def test_a_frame_of_too_many_pixels(analyzer: Analyzer) -> None:
+    with small(analyzer, max_pixels=10_000).websocket_connect(STREAM) as stream:
+        stream.send_bytes(EXAMPLE.read_bytes())
+        assert "512x512 pixels are too many" in stream.receive_json()["error"]
 
 
 @pytest.mark.parametrize(("message", "code"), [("text", 1003), ("large", 1009)])
