@@ -24,11 +24,10 @@ from semblante.train.export import export
 from semblante.train.initial import start_from
 from semblante.train.loop import train
 from semblante.train.measure import logits_of, loss_and_accuracy
-from semblante.train.narrow import is_wider, narrowed
 from semblante.train.networks import build_network
 from semblante.train.recurrent import RecurrentConvolution, RecurrentNetwork
 from semblante.train.state import load_best, load_last
-from semblante.train.widen import layer_of, read_by, widened
+from semblante.train.transfer import is_wider, layer_of, narrowed, read_by, widened
 from training import QUICK, Silent, Stops, assert_same, run, tiny
 
 

@@ -164,15 +164,13 @@ def residual_network(
 
 class VggNetwork(nn.Module):
     """VGG (Simonyan & Zisserman, ICLR 2015) with batch normalisation: stages of 3x3 convolutions,
-    each ended by max pooling and dropout, then one hidden dense layer."""
+    each ended by max pooling and dropout of 0.2, then one hidden dense layer of 1,024 units."""
 
     def __init__(
         self,
         *,
         widths: Sequence[int],
         depths: Sequence[int],
-        stage_dropout: float = 0.2,
-        hidden: int = 1024,
         dropout: float = 0.5,
         n_classes: int = 7,
     ) -> None:
@@ -187,15 +185,15 @@ class VggNetwork(nn.Module):
                     nn.ReLU(),
                 ]
                 before = after
-            modules += [nn.MaxPool2d(2), nn.Dropout(stage_dropout)]
+            modules += [nn.MaxPool2d(2), nn.Dropout(0.2)]
             side //= 2
         self.features = nn.Sequential(*modules)
         self.head = nn.Sequential(
             nn.Flatten(),
-            nn.Linear(before * side * side, hidden),
+            nn.Linear(before * side * side, 1024),
             nn.ReLU(),
             nn.Dropout(dropout),
-            nn.Linear(hidden, n_classes),
+            nn.Linear(1024, n_classes),
         )
         initialise(self)
 

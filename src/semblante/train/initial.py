@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -19,83 +18,75 @@ from semblante.errors import ModelError
 from semblante.models import model_path, sha256
 from semblante.recognise.classifier import Classifier
 from semblante.train.batches import Faces
-from semblante.train.narrow import is_wider, narrowed
 from semblante.train.networks import NETWORKS, build_network
 from semblante.train.objective import N_EMOTIONS, N_WITH_FERPLUS
 from semblante.train.precision import HALVED
 from semblante.train.recurrent import RecurrentNetwork
 from semblante.train.run_folder import BEST, ESTIMATES
 from semblante.train.state import load_best
-from semblante.train.widen import widened
+from semblante.train.transfer import (
+    is_wider,
+    narrowed,
+    widened,
+    with_as_many_outputs,
+    without_later_steps,
+)
 
 _STATISTICS_FACES: Final = 4096
 _BATCH: Final = 256
-_OUTPUTS: Final = ("classifier.weight", "classifier.bias")
 _STEM_BIAS: Final = "stem.weight_bias"
-_NORM_OF_STEP: Final = re.compile(r"(?P<layer>layers\.\d+\.\w*norms)\.\d+\.")
-_MEAN: Final = "running_mean"  # of a norm, as the next
+_COUNTER: Final = "num_batches_tracked"  # of a norm; an ONNX file does not keep it
+_MEAN: Final = "running_mean"  # of a norm
 _FOLDED: Final = (
     "; an ONNX file of other networks than rcnn-* with a norm for each step has its norms inside "
     "its kernels: give the run's folder instead"
 )
-_COUNTER: Final = "num_batches_tracked"  # which an ONNX file does not keep
 
 
 def start_from(network: nn.Module, initial: str, faces: Faces) -> None:
     """Give `network` the weights of a run folder, a shipped model's name or an ONNX file.
 
-    Outputs that only one of the two has, those of the head that learns FER+, keep the values
-    they have. A `network` with more units in its recurrent layers is given copies of units, see
-    `widen.py`, one with fewer those that tell most, see `narrow.py`; one that takes fewer steps
-    goes without the norms of the later ones. `faces` are Training's, by which norms are made again.
-    Raises `ModelError` where the weights are those of another network.
+    Its size may differ from theirs, see `transfer.py`: it may have more or fewer units in its
+    recurrent layers, or take fewer steps. Outputs that only one of the two has, those of the head
+    that learns FER+, keep the values they have in `network`. `faces` are Training's, over which the
+    statistics of norms are computed again. Raises `ModelError` where the weights are those of
+    another network.
     """
     if Path(initial).is_dir():
         tensors = load_best(Path(initial))[0].state_dict()
     else:
         tensors = _tensors_of_onnx(initial)
-    cut = isinstance(network, RecurrentNetwork) and is_wider(tensors, network.state_dict())
-    if cut:
+    recurrent = isinstance(network, RecurrentNetwork)
+    pruned = recurrent and is_wider(tensors, network.state_dict())
+    if pruned:
         tensors = narrowed(network_of(initial, faces).cpu().state_dict(), network.state_dict())
     # An ONNX file holds the stem's norm inside the stem.
-    stem_bias = tensors.pop(_STEM_BIAS, None) if isinstance(network, RecurrentNetwork) else None
+    stem_bias = tensors.pop(_STEM_BIAS, None) if recurrent else None
     ours = {
         name: tensor
         for name, tensor in network.state_dict().items()
         if not name.endswith(_COUNTER)
         and not (stem_bias is not None and name.startswith("stem_norm."))
     }
-    tensors = _without_later_steps(tensors, ours)
-    if isinstance(network, RecurrentNetwork) and ours.keys() <= tensors.keys():
-        with suppress(ValueError):  # no narrower network of this kind: refused below
+    tensors = without_later_steps(tensors, ours)
+    if recurrent and ours.keys() <= tensors.keys():
+        with suppress(ValueError):  # not a narrower network of this kind: refused below
             tensors |= widened({name: tensors[name] for name in sorted(ours)}, ours)
-    _fit_outputs(tensors, ours)
+    tensors = with_as_many_outputs(tensors, ours)
     different = _different(tensors, ours)
     if ours and not different:
         network.load_state_dict({name: tensors[name] for name in ours}, strict=False)
-        # Steps that share a norm have one tensor for what are several there.
+        # A norm that `network` shares between steps is one tensor where `tensors` has several.
         loaded = network.state_dict()
         different = [name for name in ours if not torch.equal(loaded[name].cpu(), tensors[name])]
     if different or not ours:
-        reason = (
-            f"{initial}: not the weights of this network, but of {_network_name(initial)}: "
-            f"{', '.join(sorted(different)[:3])} missing or of another shape or number"
-        )
-        lost = any(name.endswith(_MEAN) and name not in tensors for name in different)
-        raise ModelError(reason + (_FOLDED if lost and not Path(initial).is_dir() else ""))
+        raise _not_of_this_network(initial, tensors, different)
     if stem_bias is not None:
         assert isinstance(network, RecurrentNetwork)
         _unfold_stem(network, stem_bias, faces)
-    if cut:
+    if pruned:
         with torch.no_grad():
             update_bn(_some(faces), network)
-
-
-def _network_name(place: str) -> str:
-    """As an option `network` would name it."""
-    if Path(place).is_dir():
-        return str(load_best(Path(place))[1]["network"])
-    return str(Classifier(model_path(place), threads=1).about.get("network"))
 
 
 def network_of(place: str, faces: Faces) -> nn.Module:
@@ -135,30 +126,6 @@ def weights_sha256(places: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def _without_later_steps(
-    theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
-    """`theirs` without the norms of steps that a layer takes there and no longer in `ours`.
-
-    Where `ours` has no norms at all in a layer it is one of another kind, and `theirs` keep them.
-    """
-    normed = {found["layer"] for name in ours if (found := _NORM_OF_STEP.match(name))}
-
-    def is_later(name: str) -> bool:
-        found = _NORM_OF_STEP.match(name)
-        return name not in ours and found is not None and found["layer"] in normed
-
-    return {name: tensor for name, tensor in theirs.items() if not is_later(name)}
-
-
-def _fit_outputs(theirs: dict[str, Tensor], ours: Mapping[str, Tensor]) -> None:
-    """In place: outputs that `theirs` lacks are as in `ours`, those that only it has go."""
-    for name in set(_OUTPUTS) & set(ours) & set(theirs):
-        if theirs[name].shape[1:] == ours[name].shape[1:]:
-            common = min(len(ours[name]), len(theirs[name]))
-            theirs[name] = torch.cat([theirs[name][:common], ours[name].cpu()[common:]])
-
-
 def _different(theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> list[str]:
     """Names of tensors that only one of them has, or that differ in shape.
 
@@ -170,6 +137,25 @@ def _different(theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> list
         for name in ours.keys() | layers
         if name not in theirs or name not in ours or theirs[name].shape != ours[name].shape
     ]
+
+
+def _not_of_this_network(
+    initial: str, tensors: Mapping[str, Tensor], different: Sequence[str]
+) -> ModelError:
+    """The error for weights that do not fit, with the names of some of the tensors that differ."""
+    reason = (
+        f"{initial}: not the weights of this network, but of {_network_name(initial)}: "
+        f"{', '.join(sorted(different)[:3])} missing or of another shape or number"
+    )
+    folded = any(name.endswith(_MEAN) and name not in tensors for name in different)
+    return ModelError(reason + (_FOLDED if folded and not Path(initial).is_dir() else ""))
+
+
+def _network_name(place: str) -> str:
+    """As an option `network` would name it."""
+    if Path(place).is_dir():
+        return str(load_best(Path(place))[1]["network"])
+    return str(Classifier(model_path(place), threads=1).about.get("network"))
 
 
 def _tensors_of_onnx(model: str) -> dict[str, Tensor]:

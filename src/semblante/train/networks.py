@@ -55,7 +55,7 @@ NETWORKS: Final[dict[str, Builder]] = {
     # rcnn-small's weights.
     "rcnn-small-223": _recurrent(stem=32, channels=(64, 128, 192), steps=(2, 2, 3), dropout=0.2),
     # Half of its stem and three quarters of its first layer: a fifth less time. It can start from
-    # the units of rcnn-small-223 that tell most, see `narrow.py`.
+    # the units of rcnn-small-223 that tell most, see `transfer.py`.
     "rcnn-slim": _recurrent(stem=16, channels=(48, 128, 192), steps=(2, 2, 3), dropout=0.2),
     # For tests, first tries and controls that a laptop can afford.
     **_with_controls("rcnn-tiny", stem=8, channels=(16, 24, 32), steps=(1, 2, 2), dropout=0.0),
@@ -65,7 +65,7 @@ NETWORKS: Final[dict[str, Builder]] = {
     "rcnn-small-64": _recurrent(
         stem=32, channels=(64, 128, 192), steps=(2, 3, 3), dropout=0.2, enlargement=64 / 48
     ),
-    # The larger one that ships; it can start from rcnn-small's weights, see `widen.py`.
+    # The larger one that ships; it can start from rcnn-small's weights, see `transfer.py`.
     "rcnn-medium": _recurrent(stem=32, channels=(80, 160, 256), steps=(2, 3, 3), dropout=0.2),
     # Wider still, as two megabytes in eight bits allow: worth nothing more (docs/experiments.md).
     "rcnn-large": _recurrent(stem=32, channels=(96, 192, 288), steps=(2, 3, 3), dropout=0.2),
