@@ -35,7 +35,7 @@ bench: .venv/dev
 	sed '/^pictures/d' runs/audit.txt > benchmarks/results/audit.txt
 	$(BIN)/python benchmarks/robustness.py --data $(DATA)
 	$(BIN)/python benchmarks/evidence.py --data $(DATA)
-	$(BIN)/python benchmarks/dial.py --data $(DATA)
+	$(BIN)/python benchmarks/early_exit.py --data $(DATA)
 	$(BIN)/python benchmarks/latency.py
 
 docs: .venv/dev

@@ -32,7 +32,7 @@ from semblante.data.duplicates import seen_in
 from semblante.data.ferplus import FROM_FER2013, NO_MAJORITY, FerPlus, load_ferplus
 from semblante.files import write_json
 from semblante.train.batches import Faces
-from semblante.train.crossval import fold_recipe, out_of_sample
+from semblante.train.crossval import fold_recipe, out_of_fold_predictions
 from semblante.train.measure import logits_of
 from semblante.train.options import TrainOptions
 from semblante.train.reporter import Reporter
@@ -82,7 +82,7 @@ def found_in(arguments: argparse.Namespace) -> Audit:
         return nullcontext(Reporter())
 
     estimates = np.full((len(dataset), 7), np.nan, np.float32)
-    estimates[training] = out_of_sample(
+    estimates[training] = out_of_fold_predictions(
         dataset.where(training), recipe, arguments.folds, arguments.work, reporter, source={}
     )
     right = (estimates[training].argmax(axis=1) == dataset.labels[training]).mean()

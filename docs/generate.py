@@ -119,8 +119,8 @@ def generated_parts() -> dict[str, str]:
         "audit:es": f"```text\n{audit_in(audit, 'es')}\n```",
     }
     for name in dict.fromkeys(row["model"] for row in accuracy):
-        dial = json.loads((RESULTS / f"dial-{name}.json").read_text())
-        parts[f"dial:{name}"] = dial_table(dial)
+        early_exit = json.loads((RESULTS / f"early-exit-{name}.json").read_text())
+        parts[f"early-exit:{name}"] = early_exit_table(early_exit)
     lessons = json.loads((RESULTS / "lessons.json").read_text())
     curve = json.loads((RESULTS / "learning-curve.json").read_text())
     evidence = json.loads((RESULTS / "evidence.json").read_text())
@@ -361,7 +361,7 @@ def latency_table(results: dict[str, Any]) -> str:
     return f"{table(['model', 'threads', *heads], rows)}\n\n{where}"
 
 
-def dial_table(results: dict[str, Any]) -> str:
+def early_exit_table(results: dict[str, Any]) -> str:
     rows = [
         [way, f"{row['accuracy']:.2%}", f"{row['ece']:.3f}", f"{row['mean_steps']:.2f}",
          f"{row['ms_batch_1']:.2f}", f"{row['ms_batch_64']:.2f}"]

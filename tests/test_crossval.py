@@ -20,7 +20,7 @@ from semblante.data import Dataset
 from semblante.data.folds import fold_numbers, held_out
 from semblante.errors import DataError, ModelError, OptionError
 from semblante.train.batches import Faces
-from semblante.train.crossval import cross_fit, out_of_sample
+from semblante.train.crossval import cross_fit, out_of_fold_predictions
 from semblante.train.export import export
 from semblante.train.loop import train
 from semblante.train.targets import read_estimates, targets_of
@@ -96,7 +96,7 @@ def test_every_face_is_judged_by_a_network_that_has_not_seen_it(
     labels[20] = -1
     wrong = replace(patterns, labels=labels)
     options = replace(QUICK, epochs=6, batch_size=8)
-    found = out_of_sample(wrong, options, 3, tmp_path, silent, source={})
+    found = out_of_fold_predictions(wrong, options, 3, tmp_path, silent, source={})
     assert found.shape == (len(patterns), 7)
     assert np.isnan(found[20]).all()
     judged = np.delete(np.arange(len(patterns)), 20)
@@ -106,9 +106,8 @@ def test_every_face_is_judged_by_a_network_that_has_not_seen_it(
     assert found[10, labels[10]] < 0.3
     # Called again, it continues from the existing runs: the same result without training.
     before = (tmp_path / "fold-0-of-3" / "checkpoint.safetensors").stat().st_mtime_ns
-    assert np.array_equal(
-        out_of_sample(wrong, options, 3, tmp_path, silent, source={}), found, equal_nan=True
-    )
+    again = out_of_fold_predictions(wrong, options, 3, tmp_path, silent, source={})
+    assert np.array_equal(again, found, equal_nan=True)
     assert (tmp_path / "fold-0-of-3" / "checkpoint.safetensors").stat().st_mtime_ns == before
 
 
@@ -137,12 +136,12 @@ def test_a_fold_speaks_the_language_that_was_asked_for_and_is_not_exported(
 
 def test_too_few_folds_or_faces(patterns: Dataset, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="at least 2 folds, found 1"):
-        out_of_sample(patterns, QUICK, 1, tmp_path, silent, source={})
+        out_of_fold_predictions(patterns, QUICK, 1, tmp_path, silent, source={})
     with pytest.raises(DataError, match="too few faces for 5 folds"):
-        out_of_sample(patterns.where(np.arange(3)), QUICK, 5, tmp_path, silent, source={})
+        out_of_fold_predictions(patterns.where(np.arange(3)), QUICK, 5, tmp_path, silent, source={})
     four = replace(patterns, groups=np.array([f"person {row % 4}" for row in range(len(patterns))]))
     with pytest.raises(DataError, match="too few faces for 5 folds: fold 4 has none, since"):
-        out_of_sample(four, QUICK, 5, tmp_path, silent, source={})
+        out_of_fold_predictions(four, QUICK, 5, tmp_path, silent, source={})
     assert list(tmp_path.iterdir()) == []  # no network was trained before
 
 

@@ -48,8 +48,8 @@ def test_figures_are_those_of_the_weights_that_ship() -> None:
     for path in (results / "robustness.json", *results.glob("latency*.json")):
         weights |= set(json.loads(path.read_text())["sha256"].items())
     for name in MODELS:
-        dial = json.loads((results / f"dial-{name}.json").read_text())
-        weights.add((dial["model"], dial["sha256"]))
+        early_exit = json.loads((results / f"early-exit-{name}.json").read_text())
+        weights.add((early_exit["model"], early_exit["sha256"]))
     for name in ("failures.json", "evidence.json"):
         of_one = json.loads((results / name).read_text())
         weights.add((of_one["model"], of_one["sha256"]))

@@ -247,7 +247,7 @@ def test_what_a_file_may_say_otherwise(
         assert asked == [0, 1, 2]
         asked.clear()
         export_module._compare(Path("x.onnx"), faces, theirs[:1], "fp32" if exact else "int8")
-        assert asked == [None]  # a network without a dial knows no steps
+        assert asked == [None]  # a network without early exit knows no steps
     else:
         with pytest.raises(ModelError, match=f"not exported: .*{refused}"):
             export_module._compare(Path("x.onnx"), faces, theirs, "fp32" if exact else "int8")
@@ -456,7 +456,7 @@ def test_int8_is_calibrated_on_faces_of_training(
     splits = (np.arange(1800) // 600).astype(np.uint8)
     for _ in range(2):
         model = onnx.load(other_onnx(tmp_path / "whole.onnx", {}))
-        export_module._quantised(model, Dataset(images, np.arange(1800) % 7, splits))
+        export_module._quantise(model, Dataset(images, np.arange(1800) % 7, splits))
     assert len(set(seen[0].tolist())) == 500
     assert seen[0].max() < 600
     assert np.array_equal(*seen)

@@ -200,10 +200,10 @@ def _by_folds(
     dataset: Dataset, recipe: TrainOptions, folds: int, work: Path, source: Source, language: str
 ) -> npt.NDArray[np.float32]:
     from semblante.cli.progress import titled
-    from semblante.train.crossval import out_of_sample
+    from semblante.train.crossval import out_of_fold_predictions
 
     reporter = titled(Console(stderr=True), language)
-    return out_of_sample(
+    return out_of_fold_predictions(
         dataset, recipe, folds, work, reporter, source=source.to_dict(), language=language
     )
 

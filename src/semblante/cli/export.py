@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -13,6 +13,9 @@ from semblante.cli.checks import check_not_an_input, check_output_file, require
 from semblante.cli.language import localised
 from semblante.cli.reading import Source, votes_beside
 from semblante.errors import DataError, OptionError
+
+if TYPE_CHECKING:
+    from semblante.train.run_folder import RunConfig
 
 Precision = Literal["fp32", "fp16", "int8"]  # `train.precision.PRECISIONS`
 
@@ -65,17 +68,7 @@ def export_command(
 
     config = read_config(run_dirs[0])
     check_not_an_input("--out", out, Path(config.options.initial))
-    if data is None and "path" not in config.source:  # of a run that Python began
-        raise DataError(
-            f"{run_dirs[0]} does not say where its dataset lies: give its place with --data"
-        )
-    source = Source.from_dict({"path": "", **config.source})
-    if data is not None:
-        source = replace(source, path=data)
-    elif not source.path.exists():
-        raise DataError(
-            f"{source.path}, the run's dataset, is gone: give its new place with --data"
-        )
+    source = _source(run_dirs[0], config, data)
     ferplus = None
     if config.options.ferplus_weight > 0:
         check_not_an_input("--out", out, votes_beside(source.path))
@@ -100,3 +93,19 @@ def export_command(
         f"temperatures {min(about['temperatures'][-1]):.2f} to {max(about['temperatures'][-1]):.2f}"
     )
     print(localised(written))
+
+
+def _source(run_dir: Path, config: RunConfig, data: Path | None) -> Source:
+    """Where the run's dataset lies: at `data` if given, else where it was when the run began."""
+    if data is None and "path" not in config.source:  # of a run that Python began
+        raise DataError(
+            f"{run_dir} does not say where its dataset lies: give its place with --data"
+        )
+    source = Source.from_dict({"path": "", **config.source})
+    if data is not None:
+        return replace(source, path=data)
+    if not source.path.exists():
+        raise DataError(
+            f"{source.path}, the run's dataset, is gone: give its new place with --data"
+        )
+    return source

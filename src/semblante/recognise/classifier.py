@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 # Everything semblante must know about a model travels under this key of the file's metadata.
 METADATA_KEY: Final = "semblante"
 # Names of the network's inputs and outputs. Those about steps exist only where their number can be
-# chosen (see `train/dial.py`), FER+'s only where the network has learnt its votes.
+# chosen (see `train/early_exit.py`), FER+'s only where the network has learnt its votes.
 FACES_INPUT: Final = "faces"
 STEPS_INPUT: Final = "steps"
-SETTLED_INPUT: Final = "settled_at"
+EXIT_THRESHOLD_INPUT: Final = "settled_at"
 LOGITS: Final = "logits"
 FERPLUS_LOGITS: Final = "ferplus_logits"
 STEPS_OUTPUT: Final = "steps_taken"  # int64 (n,), one for each face
@@ -93,9 +93,9 @@ class Classifier:
         self.about = _read_metadata(self._session, self.path)
         self.spec = InputSpec.from_mapping(self.about["input"])
         self._outputs = [output.name for output in self._session.get_outputs()]
-        self._dial: dict[str, Any] = {}
+        self._step_inputs: dict[str, Any] = {}
         self._check_outputs()
-        self._dial = self._checked_dial(steps, early_exit)
+        self._step_inputs = self._checked_step_inputs(steps, early_exit)
         if head == "ferplus" and not self.knows_ferplus:
             raise OptionError(
                 f"{self.path.stem} has not learnt FER+'s votes: expected a network that has, or "
@@ -118,7 +118,7 @@ class Classifier:
         """Whether the network has learnt FER+'s votes as well."""
         return FERPLUS_LOGITS in self._outputs
 
-    def _checked_dial(self, steps: int | None, early_exit: float | None) -> dict[str, Any]:
+    def _checked_step_inputs(self, steps: int | None, early_exit: float | None) -> dict[str, Any]:
         if steps is None and early_exit is None:
             return {}
         if self.max_steps is None:
@@ -130,12 +130,12 @@ class Classifier:
             raise OptionError(f"expected steps between 0 and {self.max_steps}, found {steps}")
         if early_exit is not None and not 0 <= early_exit <= 1:
             raise OptionError(f"expected early_exit between 0 and 1, found {early_exit}")
-        dial: dict[str, Any] = {}
+        inputs: dict[str, Any] = {}
         if steps is not None:
-            dial[STEPS_INPUT] = np.array(steps, np.int64)
+            inputs[STEPS_INPUT] = np.array(steps, np.int64)
         if early_exit is not None:
-            dial[SETTLED_INPUT] = np.array(early_exit, np.float32)
-        return dial
+            inputs[EXIT_THRESHOLD_INPUT] = np.array(early_exit, np.float32)
+        return inputs
 
     def _check_outputs(self) -> None:
         """Raise `ModelError` unless a face gives seven logits, and eight more for FER+'s head."""
@@ -188,8 +188,10 @@ class Classifier:
     def steps_taken(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
         """Grey faces, uint8 (n, size, size) -> the number of steps that each takes (n,), where the
         network has a choice of them."""
-        if SETTLED_INPUT not in self._dial:  # the same for all: no need to run the network
-            return np.full(len(faces), self._dial.get(STEPS_INPUT, self.max_steps), np.int64)
+        if (
+            EXIT_THRESHOLD_INPUT not in self._step_inputs
+        ):  # the same for all: no need to run the network
+            return np.full(len(faces), self._step_inputs.get(STEPS_INPUT, self.max_steps), np.int64)
         return self._run(faces, STEPS_OUTPUT)[0]
 
     def _run(self, faces: npt.NDArray[np.uint8], *outputs: str) -> list[npt.NDArray[Any]]:
@@ -201,7 +203,7 @@ class Classifier:
             )
 
         def run(batch: npt.NDArray[np.uint8]) -> list[npt.NDArray[Any]]:
-            inputs = {FACES_INPUT: network_input(batch, self.spec), **self._dial}
+            inputs = {FACES_INPUT: network_input(batch, self.spec), **self._step_inputs}
             found: list[npt.NDArray[Any]] = self._session.run(list(outputs), inputs)
             return found
 

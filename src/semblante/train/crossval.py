@@ -53,7 +53,7 @@ def cross_fit(
     There the option `estimates` finds it. A network knows by heart some of the labels that it
     learnt from, so its own word makes poor targets for the next one; the word of networks that
     never saw the label does not err so (cross-fitting: Dao et al., "Knowledge distillation as
-    semiparametric inference", ICLR 2021). The rest as in `out_of_sample`.
+    semiparametric inference", ICLR 2021). The rest as in `out_of_fold_predictions`.
 
     Returns accuracies with two views, the mean over the networks: `held_out`, on the faces of
     Training that each did not learn from, and `public`, on PublicTest. Where the first is much
@@ -61,7 +61,7 @@ def cross_fit(
     """
     rows = dataset.is_in("Training")
     training, public = dataset.split("Training"), dataset.split("PublicTest")
-    estimates = out_of_sample(
+    estimates = out_of_fold_predictions(
         training, options, folds, out, reporter, source=source, mirrored=True,
         votes=None if votes is None else votes.where(rows), language=language,
     )  # fmt: skip
@@ -84,7 +84,7 @@ def cross_fit(
     return found
 
 
-def out_of_sample(
+def out_of_fold_predictions(
     dataset: Dataset,
     options: TrainOptions,
     folds: int,

@@ -35,7 +35,7 @@ from semblante.recognise.classifier import (
     Classifier,
 )
 from semblante.train.calibration import calibrated, fit_temperatures
-from semblante.train.dial import add_dial
+from semblante.train.early_exit import add_early_exit
 from semblante.train.merge import merged
 from semblante.train.networks import count_parameters
 from semblante.train.objective import N_EMOTIONS
@@ -43,6 +43,7 @@ from semblante.train.options import TrainOptions
 from semblante.train.own import short
 from semblante.train.precision import PRECISIONS, halve, quantise
 from semblante.train.recurrent import every_step
+from semblante.train.run_folder import RunConfig
 
 OPSET: Final = 18
 # Largest difference between torch's and ONNX Runtime's outputs (logits) that is let through.
@@ -65,9 +66,10 @@ def export(
 
     `dataset` is the one the network was trained on. Its outputs are divided by temperatures that
     suit PublicTest best, so that probabilities mean what they say, see `calibration.py`. A network
-    that can classify each step of its last layer is given a dial, see `dial.py`; one that has
-    learnt FER+ as well a second output, `ferplus_logits` (n, 8), whose temperatures suit FER+'s
-    majority: `votes`, of the dataset's rows, are needed for it. `precision` is one of `PRECISIONS`.
+    that can classify each step of its last layer gets early exit, see `early_exit.py`; one that has
+    learnt FER+ as well gets a second output, `ferplus_logits` (n, 8), whose temperatures suit
+    FER+'s majority: `votes`, of the dataset's rows, are needed for it. `precision` is one of
+    `PRECISIONS`.
 
     Torch's network and the file are compared on all PublicTest faces; `ModelError` is raised, and
     `out` stays as it was, when in fp32 an output differs by more than `TOLERANCE` or the accuracy
@@ -88,16 +90,10 @@ def export(
         if learnt_from.fingerprint() != config.votes_sha256:
             raise ModelError(f"{runs[0]} was trained with other FER+ votes than the ones given")
     public = dataset.split("PublicTest")
-    plain = _torch_logits(lambda faces: every_step(trained, faces), public)
-    temperatures = [[fit_temperatures(public.labels, step[:, :N_EMOTIONS]) for step in plain]]
-    if plain.shape[2] > N_EMOTIONS:
-        temperatures.append(_ferplus_temperatures(plain[:, :, N_EMOTIONS:], dataset, votes))
+    temperatures = _fitted_temperatures(trained, dataset, votes)
     network = _Calibrated(trained, temperatures)
     outputs = _torch_logits(network, public)
     accuracies = [_accuracy(public, logits) for logits in outputs]
-    learnt = f"{Path(config.source.get('path', 'faces')).name}, Training split"
-    if config.options.needs_votes:
-        learnt += ", and FER+'s votes on it"
     about = {
         "network": short(config.options.network),
         "labels": list(EMOTIONS),
@@ -109,17 +105,7 @@ def export(
         "temperatures": temperatures[0],
         "ferplus_temperatures": temperatures[1] if len(temperatures) > 1 else [],
         "training": {
-            "dataset": learnt,
-            "dataset_sha256": config.dataset_sha256,
-            "options": _without_folders(config.options),
-            "weights_sha256": {Path(k).name: v for k, v in config.weights_sha256.items()},
-            "own_sha256": {Path(k).name: v for k, v in config.own_sha256.items()},
-            # The weights are those of this epoch, or the mean over these; with what a run had other
-            # than `options` above.
-            "runs": [
-                {"epoch": epoch, "seed": run.options.seed, **_changed(config.options, run.options)}
-                for epoch, run in found
-            ],
+            **_origin(found),
             "initial_share": initial_share,
             "public_test": {"n": len(public), "accuracy": accuracies[-1]},
             "public_test_by_step": accuracies,
@@ -132,7 +118,7 @@ def export(
         if precision == "fp16":
             halve(model)
         if precision == "int8":
-            _quantised(model, dataset)
+            _quantise(model, dataset)
         steps, _, width = outputs.shape
         _add_outputs(model, steps, width)
         onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(about)})
@@ -142,6 +128,27 @@ def export(
 
     write_atomically(Path(out), write_checked)
     return about
+
+
+def _origin(found: Sequence[tuple[int, RunConfig]]) -> dict[str, Any]:
+    """What the file says of the runs whose weights it holds, given as by `merged`."""
+    _, config = found[0]
+    learnt = f"{Path(config.source.get('path', 'faces')).name}, Training split"
+    if config.options.needs_votes:
+        learnt += ", and FER+'s votes on it"
+    return {
+        "dataset": learnt,
+        "dataset_sha256": config.dataset_sha256,
+        "options": _without_folders(config.options),
+        "weights_sha256": {Path(k).name: v for k, v in config.weights_sha256.items()},
+        "own_sha256": {Path(k).name: v for k, v in config.own_sha256.items()},
+        # The weights are those of this epoch, or the mean over several runs; each with the options
+        # in which it differed from `options` above.
+        "runs": [
+            {"epoch": epoch, "seed": run.options.seed, **_changed(config.options, run.options)}
+            for epoch, run in found
+        ],
+    }
 
 
 def _without_folders(options: TrainOptions) -> dict[str, Any]:
@@ -179,6 +186,18 @@ class _Calibrated(nn.Module):
         widths = [steps.shape[1] for steps in self.log_temperatures]
         outputs = zip(torch.split(step, widths, dim=1), self.log_temperatures, strict=True)
         return torch.cat([calibrated(output, steps[t]) for output, steps in outputs], dim=1)
+
+
+def _fitted_temperatures(
+    network: nn.Module, dataset: Dataset, votes: FerPlus | None
+) -> list[list[list[float]]]:
+    """Temperatures that suit PublicTest best, as `_Calibrated` takes them."""
+    public = dataset.split("PublicTest")
+    logits = _torch_logits(lambda faces: every_step(network, faces), public)
+    temperatures = [[fit_temperatures(public.labels, step[:, :N_EMOTIONS]) for step in logits]]
+    if logits.shape[2] > N_EMOTIONS:
+        temperatures.append(_ferplus_temperatures(logits[:, :, N_EMOTIONS:], dataset, votes))
+    return temperatures
 
 
 def _ferplus_temperatures(
@@ -261,27 +280,27 @@ def onnx_model(
 
 
 def _add_outputs(model: onnx.ModelProto, steps: int, width: int) -> None:
-    """In place: `logits`, `ferplus_logits` where they were learnt, and the dial where it is one."""
+    """In place: `logits`, `ferplus_logits` where they were learnt, early exit where `steps` > 1."""
     graph = model.graph
     said = _step(0) if steps == 1 else "said"
     if steps > 1:
-        add_dial(model, [_step(t) for t in range(steps)], said, N_EMOTIONS)
-    widths = {LOGITS: N_EMOTIONS, FERPLUS_LOGITS: width - N_EMOTIONS}
-    names = [name for name, columns in widths.items() if columns]
-    sizes = np.array([widths[name] for name in names], np.int64)
-    sizes = numpy_helper.from_array(sizes, "widths")
+        add_early_exit(model, [_step(t) for t in range(steps)], said, N_EMOTIONS)
+    widths = {LOGITS: N_EMOTIONS}
+    if width > N_EMOTIONS:
+        widths[FERPLUS_LOGITS] = width - N_EMOTIONS
+    sizes = numpy_helper.from_array(np.array(list(widths.values()), np.int64), "widths")
     graph.initializer.append(sizes)
-    graph.node.append(onnx.helper.make_node("Split", [said, sizes.name], names, axis=1))
+    graph.node.append(onnx.helper.make_node("Split", [said, sizes.name], list(widths), axis=1))
     others = [output for output in graph.output if output.name != said]
     del graph.output[:]
     graph.output.extend(
-        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", widths[name]])
-        for name in names
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", columns])
+        for name, columns in widths.items()
     )
     graph.output.extend(others)
 
 
-def _quantised(model: onnx.ModelProto, dataset: Dataset) -> None:
+def _quantise(model: onnx.ModelProto, dataset: Dataset) -> None:
     """In place, calibrated on some of Training's faces, always the same."""
     training = dataset.split("Training")
     rows = np.random.default_rng(2013).permutation(len(training))[:_QUANTISING_FACES]

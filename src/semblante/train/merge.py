@@ -75,37 +75,42 @@ def check_same_start(runs: Sequence[Path], configs: Sequence[RunConfig]) -> None
     units mean the same, and a mean of weights anything."""
     if len({run.resolve() for run in runs}) < len(runs):
         raise OptionError("expected different runs to average, found one twice")
-    first, ours = runs[0], configs[0].options
-    at_random = [run for run, c in zip(runs, configs, strict=True) if not c.options.initial]
-    if at_random:
-        raise OptionError(
-            f"{at_random[0]} began with random weights: only runs of the same --initial can be "
-            "averaged"
-        )
-    voted = [(run, c) for run, c in zip(runs, configs, strict=True) if c.votes_sha256 is not None]
+    pairs = list(zip(runs, configs, strict=True))
+    for run, config in pairs:
+        if not config.options.initial:
+            raise OptionError(
+                f"{run} began with random weights: only runs of the same --initial can be averaged"
+            )
+    voted = [(run, config) for run, config in pairs if config.votes_sha256 is not None]
     for run, config in voted[1:]:
         if config.votes_sha256 != voted[0][1].votes_sha256:
             raise OptionError(
                 f"runs to average must have learnt from the same FER+ votes: {voted[0][0]} and "
                 f"{run} have not"
             )
-    for run, config in zip(runs[1:], configs[1:], strict=True):
-        for name in ("network", "initial"):
-            before, now = getattr(ours, name), getattr(config.options, name)
-            if now != before:
-                raise OptionError(
-                    "runs to average must have started from the same weights (--initial): "
-                    f"{name} is {before!r} in {first}, {now!r} in {run}"
-                )
-        # A run of before they were noted has none, and nobody can tell.
-        hashes = [c.weights_sha256.get(ours.initial) for c in (configs[0], config)]
-        if None not in hashes and hashes[0] != hashes[1]:
+    for run, config in pairs[1:]:
+        _check_pair(*pairs[0], run, config)
+
+
+def _check_pair(first: Path, ours: RunConfig, run: Path, theirs: RunConfig) -> None:
+    """Raise `OptionError` unless two runs have the same network, outputs and initial weights."""
+    for name in ("network", "initial"):
+        before, now = getattr(ours.options, name), getattr(theirs.options, name)
+        if now != before:
             raise OptionError(
                 "runs to average must have started from the same weights (--initial): "
-                f"{ours.initial} held other ones for {first} than for {run}"
+                f"{name} is {before!r} in {first}, {now!r} in {run}"
             )
-        if n_outputs(config.options) != n_outputs(ours):
-            raise OptionError(f"of {first} and {run} only one has learnt FER+'s votes")
+    initial = ours.options.initial
+    # Older runs did not note hashes, and nobody can tell.
+    hashes = [config.weights_sha256.get(initial) for config in (ours, theirs)]
+    if None not in hashes and hashes[0] != hashes[1]:
+        raise OptionError(
+            "runs to average must have started from the same weights (--initial): "
+            f"{initial} held other ones for {first} than for {run}"
+        )
+    if n_outputs(theirs.options) != n_outputs(ours.options):
+        raise OptionError(f"of {first} and {run} only one has learnt FER+'s votes")
 
 
 @torch.no_grad()

@@ -89,7 +89,6 @@ def quantise(source: Path, target: Path, inputs: npt.NDArray[np.float32]) -> Non
             model = onnx.load(prepared)
             _norms_as_convolutions(model.graph)
             onnx.save(model, prepared)
-            whole = _in_full(model.graph)
             quantize_static(
                 str(prepared),
                 str(target),
@@ -98,7 +97,7 @@ def quantise(source: Path, target: Path, inputs: npt.NDArray[np.float32]) -> Non
                 per_channel=True,
                 weight_type=QuantType.QInt8,
                 activation_type=QuantType.QUInt8,
-                nodes_to_exclude=whole,
+                nodes_to_exclude=_nodes_in_fp32(model.graph),
                 # One activation in a hundred thousand may be cut off for the others' finer steps.
                 calibrate_method=CalibrationMethod.Percentile,
                 extra_options={"CalibPercentile": 99.999},
@@ -139,7 +138,7 @@ def _norms_as_convolutions(graph: onnx.GraphProto) -> None:
         graph.initializer.remove(tensor)
 
 
-def _in_full(graph: onnx.GraphProto) -> list[str]:
+def _nodes_in_fp32(graph: onnx.GraphProto) -> list[str]:
     """Names of the nodes that stay in fp32: the first convolution and what is before it, the layer
     that classifies and what follows it."""
     shapes = {tensor.name: tensor.dims for tensor in graph.initializer}

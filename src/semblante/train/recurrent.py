@@ -125,7 +125,7 @@ class RecurrentNetwork(nn.Module):
     is "average" or, as in Liang & Hu, "max".
 
     The last layer's state at every step can be classified, by the same classifier: trained for
-    that (the option `all_steps_weight`), its number of steps is a dial between time and accuracy.
+    that (the option `all_steps_weight`), it can take fewer steps, for less time and less accuracy.
 
     `enlargement` is the factor by which faces are enlarged first. This adds no detail, but every
     layer looks at them in finer steps, by the same kernels (Touvron et al., NeurIPS 2019). What it

@@ -1,4 +1,4 @@
-"""Steps as a dial, from the exported file to the command line; FER+'s head beside it."""
+"""Fewer steps and early exit, from the exported file to the command line; FER+'s head beside it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from semblante.preprocess import network_input
 from semblante.recognise.classifier import Classifier, import_onnxruntime, softmax
 from semblante.recognise.pipeline import Analyzer
 from semblante.train.calibration import calibrated, fit_temperatures
-from semblante.train.dial import add_dial
+from semblante.train.early_exit import add_early_exit
 from semblante.train.export import export
 from semblante.train.recurrent import RecurrentNetwork
 from semblante.train.state import load_best
@@ -30,7 +30,7 @@ from training import QUICK, run
 
 @pytest.fixture(scope="module")
 def run_dir(patterns: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("dial") / "run"
+    path = tmp_path_factory.mktemp("early-exit") / "run"
     options = replace(QUICK, epochs=2, all_steps_weight=0.5, ferplus_weight=0.5)
     run(patterns, options, path, votes=ferplus_votes(patterns))
     return path
@@ -118,7 +118,7 @@ def test_a_face_is_settled_from_the_limit_on_and_by_default_never() -> None:
         [numpy_helper.from_array(value, name) for name, value in factors.items()],
     )  # fmt: skip
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    add_dial(model, ["step_0", "step_1"], "said", 3)
+    add_early_exit(model, ["step_0", "step_1"], "said", 3)
     session = import_onnxruntime().InferenceSession(model.SerializeToString())
     faces = np.array([[200, 0, 0, 500], [0, 0, 0, 500], [1, 0, 0, 0]], np.float32)
     for asked, taken in (
@@ -135,7 +135,7 @@ def test_a_face_is_settled_from_the_limit_on_and_by_default_never() -> None:
         assert np.array_equal(said, faces * np.where(taken, -1, 1)[:, None])
 
 
-def test_a_dial_that_is_not_there_or_turned_too_far(exported: Path, tmp_path: Path) -> None:
+def test_steps_and_probabilities_out_of_range(exported: Path, tmp_path: Path) -> None:
     for steps in (-1, 3):
         with pytest.raises(OptionError, match=f"expected steps between 0 and 2, found {steps}"):
             Analyzer(exported, steps=steps)

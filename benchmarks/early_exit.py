@@ -1,12 +1,12 @@
 """What each step of the last recurrent layer is worth, and what stopping early saves.
 
-    python benchmarks/dial.py --data fer2013.csv [--models rcnn-small-int8 ...]
+    python benchmarks/early_exit.py --data fer2013.csv [--models rcnn-small-int8 ...]
 
 Each model that ships, or those that are named, on PublicTest (n = 3,589), one view: accuracy and
 calibration after 0 .. T steps for all faces, and with early exit, where a face is done when its
 likeliest emotion has a given probability; mean steps a face. Times are of one thread, one face at a
-time and 64 at a time, all ways in turn, median of the rounds. Writes results/dial-MODEL.json, of
-which the model card's tables are made.
+time and 64 at a time, all ways in turn, median of the rounds. Writes results/early-exit-MODEL.json,
+of which the model card's tables are made.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def measure(model: str, dataset: Dataset) -> None:
     about = describe("numpy", "onnxruntime")
     sha256 = MODELS[model].sha256
     result = {"machine": about, "model": model, "sha256": sha256, "n": 3589, "ways": rows}
-    write_json(RESULTS / f"dial-{model}.json", result)
+    write_json(RESULTS / f"early-exit-{model}.json", result)
 
 
 def timed(ways: dict[str, dict[str, Any]], path: Path, faces: Any) -> dict[str, dict[str, float]]:

@@ -1,16 +1,18 @@
-"""Steps as a dial: an ONNX graph that goes on with its last recurrent layer only where it has to.
+"""Early exit: an exported graph that takes further steps only for the faces that need them.
 
-The exported network classifies the state of its last layer after every step t = 0 .. T. Here only
-those faces go on to step t + 1 that are not settled yet:
+The exported network classifies the state of its last recurrent layer after every step t = 0 .. T.
+In the graph made here only those faces go on to step t + 1 that are not settled yet:
 
     said = logits of step 0
-    rows = faces that are not settled, none where steps is 0
-    said[rows] = logits of step 1, computed of these only
-        rows = of these, the faces that are not settled, none where steps is 1
+    rows = faces that are not settled, none where `steps` is 0
+    said[rows] = logits of step 1, computed for these only
+        rows = the faces among them that are not settled, none where `steps` is 1
         ...
 
-A face is settled when the probability of its likeliest emotion is at least `settled_at`. Both
-inputs have defaults (all steps; more than 1, so never), which give the whole network.
+A face is settled when the probability of its likeliest emotion is at least the input `settled_at`.
+The inputs `steps` and `settled_at` have defaults (all steps; a probability above 1, so never), with
+which the graph computes the whole network. The tensors that are added are called `dial.*`, as in
+the files that ship.
 """
 
 from __future__ import annotations
@@ -19,17 +21,19 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from semblante.recognise.classifier import SETTLED_INPUT, STEPS_INPUT, STEPS_OUTPUT
+from semblante.recognise.classifier import EXIT_THRESHOLD_INPUT, STEPS_INPUT, STEPS_OUTPUT
 
 NEVER: Final = 2.0
 
 
-def add_dial(model: ModelProto, every_step: Sequence[str], said: str, n_emotions: int) -> None:
+def add_early_exit(
+    model: ModelProto, every_step: Sequence[str], said: str, n_emotions: int
+) -> None:
     """In place: `every_step`, names of the logits (n, k) after each step, become one output `said`.
 
-    The first `n_emotions` logits tell whether a face is settled.
+    The first `n_emotions` logits decide whether a face is settled.
     """
     graph = model.graph
     nodes = _each_with_its_own_dequantising(graph.node)
@@ -38,39 +42,23 @@ def add_dial(model: ModelProto, every_step: Sequence[str], said: str, n_emotions
     del graph.node[:]
     del graph.output[:]
     del graph.value_info[:]  # shapes are inferred anew
-    for name, kind, value in (
-        (STEPS_INPUT, TensorProto.INT64, np.array(last, np.int64)),
-        (SETTLED_INPUT, TensorProto.FLOAT, np.array(NEVER, np.float32)),
-    ):
-        # An input that is an initializer as well has a default.
-        graph.input.append(helper.make_tensor_value_info(name, kind, []))
-        graph.initializer.append(numpy_helper.from_array(value, name))
-    for name, numbers in {"0": [0], "1": [1], "emotions": [n_emotions]}.items():
-        graph.initializer.append(
-            numpy_helper.from_array(np.array(numbers, np.int64), f"dial.{name}")
-        )
-    for t in range(last + 1):
-        graph.initializer.append(numpy_helper.from_array(np.array(t, np.int64), f"dial.step_{t}"))
-
+    _add_inputs(graph, last)
+    _add_constants(graph, last, n_emotions)
     graph.node.extend(node for node in nodes if of_step[node.output[0]] < 0)
-    # `here`: how a tensor that holds something for each face is called after some have left.
-    here: dict[str, str] = {}
-    for t in range(last + 1):
-        graph.node.extend(_reading(node, here) for node in nodes if of_step[node.output[0]] == t)
-        logits = every_step[t]
+    # A tensor with a row for each face -> the same tensor without the faces that have left.
+    current: dict[str, str] = {}
+    for t, logits in enumerate(every_step):
+        graph.node.extend(_reading(node, current) for node in nodes if of_step[node.output[0]] == t)
         graph.node.extend(_taken(t, logits))
-        if t < last:
-            graph.node.extend(_rows_that_go_on(t, logits))
-            earlier = {name for name, step in of_step.items() if 0 <= step <= t}
-            later = {
-                name for node in nodes if of_step[node.output[0]] > t for name in node.input
-            }  # fmt: skip
-            for name in sorted(earlier & later):
-                cut = f"{name}.{t + 1}"
-                graph.node.append(
-                    helper.make_node("Gather", [here.get(name, name), f"dial.rows_{t}"], [cut])
-                )
-                here[name] = cut
+        if t == last:
+            break
+        graph.node.extend(_rows_that_go_on(t, logits))
+        for name in _needed_after(t, nodes, of_step):
+            cut = f"{name}.{t + 1}"
+            graph.node.append(
+                helper.make_node("Gather", [current.get(name, name), f"dial.rows_{t}"], [cut])
+            )
+            current[name] = cut
     graph.node.extend(_put_together(every_step, said))
     graph.output.extend(
         [
@@ -123,6 +111,32 @@ def _steps_of(
     return steps
 
 
+def _add_inputs(graph: GraphProto, last: int) -> None:
+    for name, kind, default in (
+        (STEPS_INPUT, TensorProto.INT64, np.array(last, np.int64)),
+        (EXIT_THRESHOLD_INPUT, TensorProto.FLOAT, np.array(NEVER, np.float32)),
+    ):
+        # An input that is an initializer as well has a default.
+        graph.input.append(helper.make_tensor_value_info(name, kind, []))
+        graph.initializer.append(numpy_helper.from_array(default, name))
+
+
+def _add_constants(graph: GraphProto, last: int, n_emotions: int) -> None:
+    constants: dict[str, int | list[int]] = {"0": [0], "1": [1], "emotions": [n_emotions]}
+    constants |= {f"step_{t}": t for t in range(last + 1)}
+    graph.initializer.extend(
+        numpy_helper.from_array(np.array(value, np.int64), f"dial.{name}")
+        for name, value in constants.items()
+    )
+
+
+def _needed_after(t: int, nodes: Sequence[NodeProto], of_step: dict[str, int]) -> list[str]:
+    """Tensors with a row for each face, computed by step t, that a later step reads."""
+    earlier = {name for name, step in of_step.items() if 0 <= step <= t}
+    later = {name for node in nodes if of_step[node.output[0]] > t for name in node.input}
+    return sorted(earlier & later)
+
+
 def _reading(node: NodeProto, names: dict[str, str]) -> NodeProto:
     """The same node, which reads what it reads by other names."""
     copy = NodeProto()
@@ -149,7 +163,7 @@ def _rows_that_go_on(t: int, logits: str) -> list[NodeProto]:
         node("Slice", [logits, "dial.0", "dial.emotions", "dial.1"], "emotions"),
         node("Softmax", [f"dial.emotions_{t}"], "probabilities", axis=1),
         node("ReduceMax", [f"dial.probabilities_{t}", "dial.1"], "certainty", keepdims=0),
-        node("Less", [f"dial.certainty_{t}", SETTLED_INPUT], "unsettled"),
+        node("Less", [f"dial.certainty_{t}", EXIT_THRESHOLD_INPUT], "unsettled"),
         node("Greater", [STEPS_INPUT, f"dial.step_{t}"], "asked"),
         node("And", [f"dial.unsettled_{t}", f"dial.asked_{t}"], "goes_on"),
         node("NonZero", [f"dial.goes_on_{t}"], "indices"),
