@@ -97,7 +97,7 @@ def export_command(
 
 def _source(run_dir: Path, config: RunConfig, data: Path | None) -> Source:
     """Where the run's dataset lies: at `data` if given, else where it was when the run began."""
-    if data is None and "path" not in config.source:  # of a run that Python began
+    if data is None and "path" not in config.source:  # of a run that was started from Python
         raise DataError(
             f"{run_dir} does not say where its dataset lies: give its place with --data"
         )

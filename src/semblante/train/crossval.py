@@ -1,4 +1,4 @@
-"""Estimates for faces by networks that have not learnt from them: k-fold cross-validation."""
+"""Out-of-fold predictions: estimates by networks that were not trained on the face (k folds)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from semblante.translation import translated
 
 
 def fold_recipe(network: str, epochs: int) -> TrainOptions:
-    """For short runs of a network that is only to judge labels; every network can follow it."""
+    """The recipe of short runs that only serve to judge labels; it suits every network."""
     return TrainOptions(network=network, epochs=epochs, mixup_probability=0.0, warmup_epochs=1.0)
 
 
@@ -48,16 +48,17 @@ def cross_fit(
     votes: FerPlus | None = None,
     language: str = "en",
 ) -> dict[str, Any]:
-    """Networks' word on each face of Training that they did not learn from, kept in `out`.
+    """Write out-of-fold predictions for all faces of Training to `out`, for the option `estimates`.
 
-    There the option `estimates` finds it. A network knows by heart some of the labels that it
-    learnt from, so its own word makes poor targets for the next one; the word of networks that
-    never saw the label does not err so (cross-fitting: Dao et al., "Knowledge distillation as
-    semiparametric inference", ICLR 2021). The rest as in `out_of_fold_predictions`.
+    A network memorises some of the labels that it is trained on, so its own predictions make poor
+    targets for the next network; predictions by networks that never saw the label do not have this
+    error (cross-fitting: Dao et al., "Knowledge distillation as semiparametric inference", ICLR
+    2021). The arguments are those of `out_of_fold_predictions`.
 
-    Returns accuracies with two views, the mean over the networks: `held_out`, on the faces of
-    Training that each did not learn from, and `public`, on PublicTest. Where the first is much
-    higher, the weights that they started from have learnt from those faces, and still know it.
+    Returns accuracies with two views, each the mean over the networks: `held_out`, on the faces of
+    Training that each network was not trained on, and `public`, on PublicTest. If the first is much
+    higher, the weights that the networks started from were trained on those faces and still
+    remember them.
     """
     rows = dataset.is_in("Training")
     training, public = dataset.split("Training"), dataset.split("PublicTest")
@@ -80,7 +81,7 @@ def cross_fit(
     if all_processes().first:
         write_estimates(out, training, estimates)
         write_json(out / "cross-fit.json", found)
-    all_processes().wait()  # others may read them at once
+    all_processes().wait()  # other processes may read the files at once
     return found
 
 
@@ -96,15 +97,17 @@ def out_of_fold_predictions(
     mirrored: bool = False,
     language: str = "en",
 ) -> npt.NDArray[np.float32]:
-    """Probabilities (n, 7) for every face; NaN for faces without a label, which take no part.
+    """Probabilities (n, 7) for every face; NaN for faces without a label, which are not used.
 
-    `folds` networks are trained, each on the faces outside one fold and asked about those in it,
-    and, where `mirrored`, about their mirror images too. Copies, near copies and the dataset's
-    groups stay in one fold, so that no network has seen the same photograph under another row.
-    Each keeps its weights after the last epoch: choosing the best would let the fold in, as would
-    `patience`, which is refused. Run folders lie in `work_dir`; a call that was interrupted goes on
-    when it is made again. `reporter` is given the recipe and a title for each fold; `votes` are of
-    the dataset's rows; what a person reads of a fold is in `language`.
+    `folds` networks are trained. Each is trained on the faces outside one fold and predicts the
+    faces in it; if `mirrored`, the mean over each face and its mirror image. Copies, near copies
+    and the dataset's groups stay in one fold, so no network is trained on a copy of a face that it
+    predicts. The weights after the last epoch are used: choosing the best epoch would use the
+    fold's labels, as would `patience`, which is refused.
+
+    Run folders are written to `work_dir`; repeating an interrupted call resumes it. `reporter` is
+    called with the recipe and a title for each fold; `votes` are of the dataset's rows; titles and
+    verdicts are in `language`.
     """
     check_folds(options, folds)
     numbers = fold_numbers(dataset, folds, options.seed)
@@ -134,7 +137,7 @@ def out_of_fold_predictions(
 
 
 def check_folds(options: TrainOptions, folds: int) -> None:
-    """Raise `OptionError` where networks of so many folds cannot follow the recipe."""
+    """Raise `OptionError` if the recipe, or the number of folds, does not suit cross-fitting."""
     if folds < 2:
         raise OptionError(f"expected at least 2 folds, found {folds}")
     if options.patience:
@@ -146,7 +149,8 @@ def _fold_folder(work_dir: Path, fold: int, folds: int) -> Path:
 
 
 def _predicted(run_dir: Path, faces: Dataset, *, mirrored: bool) -> npt.NDArray[np.float32]:
-    """Probabilities (n, 7) by a run's last weights, the mean over both views where `mirrored`."""
+    """Probabilities (n, 7) by a run's last weights; if `mirrored`, the mean over each face and its
+    mirror image."""
     bf16 = read_config(run_dir).bf16
     device = this_device()
     network = placed(load_last(run_dir)[0], device, bf16)

@@ -71,8 +71,8 @@ def add_early_exit(
 def _each_with_its_own_dequantising(nodes: Iterable[NodeProto]) -> list[NodeProto]:
     """The nodes of an int8 graph in which every reader of a DequantizeLinear has one to itself.
 
-    It belongs to its reader's step then, so that faces leave while they are eight bits: ONNX
-    Runtime computes a convolution in int8 only where it reads a DequantizeLinear directly.
+    The DequantizeLinear then belongs to its reader's step, after the Gather that removes settled
+    faces: ONNX Runtime computes a convolution in int8 only if it reads a DequantizeLinear directly.
     """
     shared = {node.output[0]: node for node in nodes if node.op_type == "DequantizeLinear"}
     alone: list[NodeProto] = []
@@ -92,10 +92,10 @@ def _each_with_its_own_dequantising(nodes: Iterable[NodeProto]) -> list[NodeProt
 def _steps_of(
     nodes: Sequence[NodeProto], inputs: Sequence[str], every_step: Sequence[str]
 ) -> dict[str, int]:
-    """Of each tensor the first step whose logits need it; -1 where it is the same for all faces."""
+    """For each tensor the first step whose logits need it; -1 if it is the same for all faces."""
     makers = {output: node for node in nodes for output in node.output}
     of_faces = set(inputs)
-    for node in nodes:  # which come in an order in which they can be computed
+    for node in nodes:  # a graph's nodes are sorted topologically
         if of_faces & set(node.input):
             of_faces |= set(node.output)
     steps: dict[str, int] = {}
@@ -138,7 +138,7 @@ def _needed_after(t: int, nodes: Sequence[NodeProto], of_step: dict[str, int]) -
 
 
 def _reading(node: NodeProto, names: dict[str, str]) -> NodeProto:
-    """The same node, which reads what it reads by other names."""
+    """A copy of `node` whose inputs are renamed by `names`."""
     copy = NodeProto()
     copy.CopyFrom(node)
     copy.input[:] = [names.get(name, name) for name in node.input]
@@ -146,7 +146,7 @@ def _reading(node: NodeProto, names: dict[str, str]) -> NodeProto:
 
 
 def _taken(t: int, logits: str) -> list[NodeProto]:
-    """`dial.taken_t`: t, for each face that is here."""
+    """Nodes that compute `dial.taken_t`: t for each face that has not left yet."""
     return [
         helper.make_node("Shape", [logits], [f"dial.count_{t}"], start=0, end=1),
         helper.make_node("Expand", [f"dial.step_{t}", f"dial.count_{t}"], [f"dial.taken_{t}"]),
@@ -154,7 +154,7 @@ def _taken(t: int, logits: str) -> list[NodeProto]:
 
 
 def _rows_that_go_on(t: int, logits: str) -> list[NodeProto]:
-    """`dial.rows_t`: of the faces that are here, the numbers of those not settled at step t."""
+    """Nodes that compute `dial.rows_t`: which of the faces of step t go on, by their indices."""
 
     def node(kind: str, inputs: list[str], output: str, **attributes: Any) -> NodeProto:
         return helper.make_node(kind, inputs, [f"dial.{output}_{t}"], **attributes)
@@ -172,7 +172,8 @@ def _rows_that_go_on(t: int, logits: str) -> list[NodeProto]:
 
 
 def _put_together(every_step: Sequence[str], said: str) -> list[NodeProto]:
-    """From the last step to the first, what was said later takes the place of what was before."""
+    """Nodes that merge the outputs of all steps, from the last step to the first: later outputs
+    replace earlier ones."""
     last = len(every_step) - 1
     latest = {"said": every_step[last], "taken": f"dial.taken_{last}"}
     nodes = []

@@ -1,4 +1,4 @@
-"""From a run folder to the ONNX file that recognition uses, compared with each other first."""
+"""Export a run folder as the ONNX file that recognition uses, after comparing their outputs."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ from semblante.train.recurrent import every_step
 from semblante.train.run_folder import RunConfig
 
 OPSET: Final = 18
-# Largest difference between torch's and ONNX Runtime's outputs (logits) that is let through.
+# The largest difference allowed between torch's and ONNX Runtime's outputs (logits), in fp32.
 TOLERANCE: Final = 1e-4
-MOST_LOST: Final = 0.003  # of accuracy, in forms that are not exact
+MOST_LOST: Final = 0.003  # of accuracy, allowed in fp16 and int8
 _BATCH: Final = 256
 _QUANTISING_FACES: Final = 500
 
@@ -61,23 +61,23 @@ def export(
     votes: FerPlus | None = None,
     initial_share: float = 0.0,
 ) -> dict[str, Any]:
-    """Write the best network of `run_dir` to `out` as ONNX; returns what the file says of itself
+    """Write the best network of `run_dir` to `out` as ONNX and return the file's metadata
     (what `semblante models show` prints).
 
-    `dataset` is the one the network was trained on. Its outputs are divided by temperatures that
-    suit PublicTest best, so that probabilities mean what they say, see `calibration.py`. A network
-    that can classify each step of its last layer gets early exit, see `early_exit.py`; one that has
-    learnt FER+ as well gets a second output, `ferplus_logits` (n, 8), whose temperatures suit
-    FER+'s majority: `votes`, of the dataset's rows, are needed for it. `precision` is one of
+    `dataset` is the one the network was trained on. The outputs are divided by temperatures fitted
+    on PublicTest, so that the probabilities are calibrated, see `calibration.py`. A network that
+    can classify each step of its last layer gets early exit, see `early_exit.py`. A network that
+    has also learnt FER+ gets a second output, `ferplus_logits` (n, 8), with temperatures fitted to
+    FER+'s majority labels; this needs `votes`, of the dataset's rows. `precision` is one of
     `PRECISIONS`.
 
-    Torch's network and the file are compared on all PublicTest faces; `ModelError` is raised, and
-    `out` stays as it was, when in fp32 an output differs by more than `TOLERANCE` or the accuracy
-    differs at all, and in the smaller forms of `precision.py` when `too_many` answers are lost.
-    Raises `OptionError` for another precision, votes that are missing, or runs that cannot be
-    averaged, and `DataError` for votes of other rows.
+    Torch's network and the file are compared on all PublicTest faces. `ModelError` is raised, and
+    `out` is left as it was, if in fp32 an output differs by more than `TOLERANCE` or the accuracy
+    differs at all, or if in fp16 and int8 `too_many` correct answers are lost. Raises `OptionError`
+    for another precision, missing votes, or runs that cannot be averaged, and `DataError` for votes
+    of other rows.
 
-    Which weights are exported of several runs, and with an `initial_share`, says `merge.py`.
+    For several runs, and for `initial_share`, see `merge.merged`.
     """
     if precision not in PRECISIONS:
         raise OptionError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
@@ -101,7 +101,7 @@ def export(
         "steps": list(getattr(trained, "steps", ())),
         "parameters": count_parameters(network),
         "precision": precision,
-        # One for each emotion, after each step of the last layer, as the accuracies below.
+        # (steps, emotions); `public_test_by_step` below has an accuracy for each step as well.
         "temperatures": temperatures[0],
         "ferplus_temperatures": temperatures[1] if len(temperatures) > 1 else [],
         "training": {
@@ -131,7 +131,7 @@ def export(
 
 
 def _origin(found: Sequence[tuple[int, RunConfig]]) -> dict[str, Any]:
-    """What the file says of the runs whose weights it holds, given as by `merged`."""
+    """The metadata about the runs whose weights are exported; `found` is what `merged` returns."""
     _, config = found[0]
     learnt = f"{Path(config.source.get('path', 'faces')).name}, Training split"
     if config.options.needs_votes:
@@ -142,8 +142,8 @@ def _origin(found: Sequence[tuple[int, RunConfig]]) -> dict[str, Any]:
         "options": _without_folders(config.options),
         "weights_sha256": {Path(k).name: v for k, v in config.weights_sha256.items()},
         "own_sha256": {Path(k).name: v for k, v in config.own_sha256.items()},
-        # The weights are those of this epoch, or the mean over several runs; each with the options
-        # in which it differed from `options` above.
+        # The epoch that each run's weights are from, and the options in which it differs from
+        # `options` above.
         "runs": [
             {"epoch": epoch, "seed": run.options.seed, **_changed(config.options, run.options)}
             for epoch, run in found
@@ -152,28 +152,29 @@ def _origin(found: Sequence[tuple[int, RunConfig]]) -> dict[str, Any]:
 
 
 def _without_folders(options: TrainOptions) -> dict[str, Any]:
-    """Nobody whom the file is given to needs to know where on this machine the runs were."""
+    """The options without the folders of this machine: an exported file may be given to anybody."""
     shown = asdict(options.with_places(lambda place: Path(place).name, short))
-    return {**shown, "teachers": list(shown["teachers"])}  # as JSON has it
+    return {**shown, "teachers": list(shown["teachers"])}  # JSON has no tuples
 
 
 def _changed(ours: TrainOptions, theirs: TrainOptions) -> dict[str, Any]:
-    """The options in which `theirs` differs."""
+    """The options in which `theirs` differs from `ours`, with the values of `theirs`."""
     before = _without_folders(ours)
     return {k: v for k, v in _without_folders(theirs).items() if v != before[k]}
 
 
 class _Calibrated(nn.Module):
-    """A network's logits after each step that it can classify, calibrated.
+    """A network with calibrated logits after each step of its last layer.
 
-    Each with temperatures of its own: a probability means the same after any number of steps.
+    Each step has temperatures of its own, so the probabilities are calibrated after any number of
+    steps.
     """
 
     def __init__(
         self, network: nn.Module, temperatures: Sequence[Sequence[Sequence[float]]]
     ) -> None:
-        """`temperatures`: of the emotions (steps, 7) and, where it has learnt them, of FER+'s
-        (steps, 8)."""
+        """`temperatures`: (steps, 7) for the emotions and, if FER+ was learnt, (steps, 8) for
+        FER+'s emotions."""
         super().__init__()
         self.network = network
         self.log_temperatures = [torch.tensor(steps).log() for steps in temperatures]
@@ -191,7 +192,7 @@ class _Calibrated(nn.Module):
 def _fitted_temperatures(
     network: nn.Module, dataset: Dataset, votes: FerPlus | None
 ) -> list[list[list[float]]]:
-    """Temperatures that suit PublicTest best, as `_Calibrated` takes them."""
+    """The temperatures that fit PublicTest best, in the form that `_Calibrated` expects."""
     public = dataset.split("PublicTest")
     logits = _torch_logits(lambda faces: every_step(network, faces), public)
     temperatures = [[fit_temperatures(public.labels, step[:, :N_EMOTIONS]) for step in logits]]
@@ -203,7 +204,8 @@ def _fitted_temperatures(
 def _ferplus_temperatures(
     logits: npt.NDArray[np.float32], dataset: Dataset, votes: FerPlus | None
 ) -> list[list[float]]:
-    """For FER+'s logits (steps, n, 8) of PublicTest, by the faces that have a majority there."""
+    """Temperatures (steps, 8) for FER+'s `logits` (steps, n, 8) of PublicTest, fitted on the faces
+    for which FER+ has a majority."""
     if votes is None:
         raise OptionError("the network has learnt FER+'s votes: they are needed to calibrate it")
     votes.check_rows_of(dataset)
@@ -217,7 +219,7 @@ def _ferplus_temperatures(
 def _torch_logits(
     network: Callable[[torch.Tensor], list[torch.Tensor]], faces: Dataset
 ) -> npt.NDArray[np.float32]:
-    """(steps, n, outputs)."""
+    """The network's logits for `faces`, (steps, n, outputs)."""
     parts = []
     with torch.no_grad():
         for start in range(0, len(faces), _BATCH):
@@ -227,10 +229,11 @@ def _torch_logits(
 
 
 def too_many(n: int, changed: int) -> float:
-    """How many lost answers, of n faces and `changed` answers, make a smaller form be refused.
+    """The number of lost answers from which on fp16 or int8 is refused, for n faces of which
+    `changed` became right or wrong.
 
-    `MOST_LOST` of n; of few faces more than chance explains, which is twice the deviation of what
-    comes and goes (McNemar's test), up to nine.
+    `MOST_LOST` of n; for few faces, where chance alone may explain as many, 1 more than two
+    standard deviations of the difference (McNemar's test), at most 10.
     """
     return max(MOST_LOST * n, min(2 * math.sqrt(changed), 9.0) + 1)
 
@@ -246,15 +249,17 @@ def _step(t: int) -> str:
 def onnx_model(
     network: nn.Module, outputs: Sequence[str], any_size: bool = False
 ) -> onnx.ModelProto:
-    """Any number of faces, float32 (n, 1, 48, 48), in, or of pictures of `any_size`; the network's
-    tensors, so named, out."""
+    """The network as an ONNX model, whose outputs are called `outputs`.
+
+    Its input is any number of faces, float32 (n, 1, 48, 48), or of pictures of `any_size`.
+    """
     dynamic = torch.export.Dim.DYNAMIC
     shape = {0: dynamic, 2: dynamic, 3: dynamic} if any_size else {0: torch.export.Dim("n")}
-    # Two faces: an example batch of one would be taken for a fixed size.
+    # Two faces: torch would take a batch of one for a fixed size.
     example = torch.zeros(2, 1, FACE_SIZE, FACE_SIZE)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch's exporter about its own inner parts
+        warnings.simplefilter("ignore")  # torch's exporter warns about its own internals
         program = torch.onnx.export(
             network,
             (example,),
@@ -268,8 +273,8 @@ def onnx_model(
     if program is None:
         raise ModelError("torch exported nothing")
     model: onnx.ModelProto = program.model_proto
-    # The exporter notes for each node which line of which file it came from: paths of the
-    # machine it ran on, and half a megabyte.
+    # The exporter stores for each node the source line it came from: half a megabyte, with paths of
+    # this machine.
     for node in model.graph.node:
         del node.metadata_props[:]
         node.doc_string = ""
@@ -280,7 +285,11 @@ def onnx_model(
 
 
 def _add_outputs(model: onnx.ModelProto, steps: int, width: int) -> None:
-    """In place: `logits`, `ferplus_logits` where they were learnt, early exit where `steps` > 1."""
+    """Add, in place, the outputs `logits` and, if FER+ was learnt, `ferplus_logits`; for several
+    `steps` also early exit.
+
+    `width`: the number of logits after each step.
+    """
     graph = model.graph
     said = _step(0) if steps == 1 else "said"
     if steps > 1:
@@ -301,7 +310,7 @@ def _add_outputs(model: onnx.ModelProto, steps: int, width: int) -> None:
 
 
 def _quantise(model: onnx.ModelProto, dataset: Dataset) -> None:
-    """In place, calibrated on some of Training's faces, always the same."""
+    """Quantise in place, calibrated on some of Training's faces, the same ones in every call."""
     training = dataset.split("Training")
     rows = np.random.default_rng(2013).permutation(len(training))[:_QUANTISING_FACES]
     with tempfile.TemporaryDirectory() as folder:
@@ -312,7 +321,8 @@ def _quantise(model: onnx.ModelProto, dataset: Dataset) -> None:
 
 
 def _compare(path: Path, faces: Dataset, expected: npt.NDArray[np.float32], precision: str) -> None:
-    """The file at `path` with torch's logits (steps, n, outputs)."""
+    """Raise `ModelError` if the file at `path` differs too much from `expected`, torch's logits
+    (steps, n, outputs) for `faces`."""
     exact = precision == "fp32"
     for t, theirs in enumerate(expected):
         steps = t if len(expected) > 1 else None

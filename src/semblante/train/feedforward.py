@@ -1,4 +1,4 @@
-"""Networks without recurrence: the controls that show what it buys, and the teachers.
+"""Networks without recurrence: controls, to measure what recurrence is worth, and teachers.
 
 All take standardised faces (n, 1, 48, 48) and give logits (n, n_classes).
 """
@@ -45,9 +45,10 @@ def feed_forward_twin(
 ) -> PooledNetwork:
     """`RecurrentNetwork` with each recurrent layer replaced by plain convolutions.
 
-    A layer is `depths[i]` + 1 convolutions one after the other, each with a kernel of its own, ReLU
-    and batch normalisation in the recurrent layer's order. With a depth of 1 everywhere it has as
-    many kernel weights as the recurrent network; with its steps as depths, the same multiply-adds.
+    Layer i becomes a sequence of `depths[i]` + 1 convolutions, each with a kernel of its own, ReLU
+    and batch normalisation, in this order, as in the recurrent layer. With a depth of 1 everywhere
+    the twin has as many kernel weights as the recurrent network; with the recurrent network's steps
+    as depths, as many multiply-adds.
     """
     modules: list[nn.Module] = [
         nn.Conv2d(1, stem, 3, padding=1, bias=False), nn.BatchNorm2d(stem), nn.ReLU()
@@ -69,11 +70,11 @@ def feed_forward_twin(
 
 
 def course_cnn(n_classes: int = 7) -> nn.Sequential:
-    """The CNN of four blocks that most course projects on FER2013 train.
+    """The CNN of four blocks that most course projects on FER2013 use.
 
-    64, 128, 512 and 512 filters of 5x5, 5x5, 3x3 and 3x3, each with batch normalisation, ReLU, max
-    pooling and dropout of 0.25; dense layers of 256, 512 and 7, the first two with batch
-    normalisation, ReLU and dropout.
+    Convolutions with 64, 128, 512 and 512 kernels of 5x5, 5x5, 3x3 and 3x3, each followed by batch
+    normalisation, ReLU, max pooling and dropout of 0.25; then dense layers of 256, 512 and
+    `n_classes` units, the first two followed by batch normalisation, ReLU and dropout of 0.25.
     """
     modules: list[nn.Module] = []
     before = 1
@@ -100,8 +101,8 @@ def course_cnn(n_classes: int = 7) -> nn.Sequential:
 
 
 class _Residual(nn.Module):
-    """A shortcut around two 3x3 convolutions, each after its norm and ReLU (He et al., ECCV
-    2016)."""
+    """Two 3x3 convolutions, each preceded by its norm and ReLU, and a shortcut around both (He et
+    al., ECCV 2016)."""
 
     def __init__(
         self, before: int, after: int, stride: int, *, squeeze: bool, dropout: float
@@ -120,7 +121,7 @@ class _Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         inside = torch.relu(self.norm1(x))
-        # Where the shape changes the shortcut, too, starts from the normalised input.
+        # If the shape changes, the shortcut also starts from the normalised input.
         shortcut = x if isinstance(self.shortcut, nn.Identity) else self.shortcut(inside)
         inside = self.conv2(self.dropout(torch.relu(self.norm2(self.conv1(inside)))))
         result: Tensor = self.squeeze(inside) + shortcut
@@ -128,7 +129,7 @@ class _Residual(nn.Module):
 
 
 class _SqueezeExcite(nn.Module):
-    """Each map times a weight of 0..1 that its average decides (Hu et al., CVPR 2018)."""
+    """Multiply each map by a weight of 0..1, found from all maps' means (Hu et al., CVPR 2018)."""
 
     def __init__(self, channels: int, reduction: int = 16) -> None:
         super().__init__()
@@ -149,8 +150,8 @@ def residual_network(
     dropout: float = 0.3,
     n_classes: int = 7,
 ) -> PooledNetwork:
-    """Pre-activation residual network (He et al., ECCV 2016), wide or thin (Zagoruyko & Komodakis,
-    BMVC 2016), with or without squeeze-and-excitation (Hu et al., CVPR 2018)."""
+    """A pre-activation residual network (He et al., ECCV 2016) of any width (Zagoruyko & Komodakis,
+    BMVC 2016), with squeeze-and-excitation (Hu et al., CVPR 2018) if `squeeze`."""
     before = widths[0]
     modules: list[nn.Module] = [nn.Conv2d(1, before, 3, padding=1, bias=False)]
     for stage, (after, n_blocks) in enumerate(zip(widths, blocks, strict=True)):
@@ -198,7 +199,7 @@ class VggNetwork(nn.Module):
         initialise(self)
 
     def forward(self, faces: Tensor) -> Tensor:
-        """See the module."""
+        """Standardised faces (n, 1, 48, 48) -> logits (n, n_classes)."""
         logits: Tensor = self.head(self.features(faces))
         return logits
 
@@ -211,8 +212,8 @@ def dense_network(
     dropout: float = 0.3,
     n_classes: int = 7,
 ) -> PooledNetwork:
-    """DenseNet (Huang et al., CVPR 2017): each layer sees the maps of all before it in its block;
-    between blocks, half of the maps at half the size."""
+    """A DenseNet (Huang et al., CVPR 2017): each layer reads the maps of all earlier layers of its
+    block; between blocks the number of maps and their size are halved."""
     modules: list[nn.Module] = [nn.Conv2d(1, stem, 3, padding=1, bias=False)]
     channels = stem
     for number, n_layers in enumerate(blocks):
@@ -227,7 +228,7 @@ def dense_network(
 
 
 class _DenseLayer(nn.Module):
-    """The maps so far, and `growth` new ones: 1x1 to four times as many, then 3x3."""
+    """Append `growth` new maps to the input: 1x1 convolution to 4 * `growth` maps, then 3x3."""
 
     def __init__(self, channels: int, growth: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Weights to start a run from: those of another run, or of a model that was exported or shipped."""
+"""Weights to start a run from, and teachers: a run's, an exported file's or a shipped model's."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def start_from(network: nn.Module, initial: str, faces: Faces) -> None:
     """Give `network` the weights of a run folder, a shipped model's name or an ONNX file.
 
     Its size may differ from theirs, see `transfer.py`: it may have more or fewer units in its
-    recurrent layers, or take fewer steps. Outputs that only one of the two has, those of the head
-    that learns FER+, keep the values they have in `network`. `faces` are Training's, over which the
-    statistics of norms are computed again. Raises `ModelError` where the weights are those of
-    another network.
+    recurrent layers, or take fewer steps. Outputs that they lack, those of the head that learns
+    FER+, keep the values they have in `network`; additional outputs are ignored. `faces` are
+    Training's, over which the statistics of norms are computed again. Raises `ModelError` if the
+    weights are those of another network.
     """
     if Path(initial).is_dir():
         tensors = load_best(Path(initial))[0].state_dict()
@@ -92,8 +92,8 @@ def start_from(network: nn.Module, initial: str, faces: Faces) -> None:
 def network_of(place: str, faces: Faces) -> nn.Module:
     """The network of a run folder, a shipped model's name or an ONNX file, in evaluation mode.
 
-    It is put on the device of Training's `faces`. Raises `ModelError` where there is none, or none
-    that could be trained.
+    It is put on the device of Training's `faces`. Raises `ModelError` if there is no such network,
+    or if its weights cannot be loaded into a torch network.
     """
     if Path(place).is_dir():
         return load_best(Path(place))[0].to(faces.images.device)
@@ -108,10 +108,10 @@ def network_of(place: str, faces: Faces) -> nn.Module:
 
 
 def weights_sha256(places: Iterable[str]) -> dict[str, str]:
-    """By place, a run folder, a shipped model's name or an ONNX file: sha256 of what it holds.
+    """The sha256 of the weights at each place: a run folder, a shipped model or an ONNX file.
 
-    Estimates of `--cross-fit` count as weights. A place that is gone is left out: a run that goes
-    on may need it no longer.
+    Estimates of `--cross-fit` count as weights. A place that no longer exists is left out: a
+    resumed run may not need it any more.
     """
     found = {}
     for place in places:
@@ -127,9 +127,10 @@ def weights_sha256(places: Iterable[str]) -> dict[str, str]:
 
 
 def _different(theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> list[str]:
-    """Names of tensors that only one of them has, or that differ in shape.
+    """Names of the tensors in `ours` that `theirs` lacks or has in another shape.
 
-    What else `theirs` has counts where it is of a layer: norms that `ours` has not, say.
+    Additional tensors in `theirs` count if they belong to a recurrent layer, such as norms that
+    `ours` does not have.
     """
     layers = {n for n in theirs if n.startswith("layers.") and not n.endswith(_COUNTER)}
     return [
@@ -152,7 +153,7 @@ def _not_of_this_network(
 
 
 def _network_name(place: str) -> str:
-    """As an option `network` would name it."""
+    """The network's name, as for the option `network`."""
     if Path(place).is_dir():
         return str(load_best(Path(place))[1]["network"])
     return str(Classifier(model_path(place), threads=1).about.get("network"))
@@ -160,12 +161,12 @@ def _network_name(place: str) -> str:
 
 def _tensors_of_onnx(model: str) -> dict[str, Tensor]:
     path = model_path(model)
-    about = Classifier(path, threads=1).about  # raises for what is no model of semblante's
+    about = Classifier(path, threads=1).about  # raises if it is not one of semblante's models
     if about.get("precision") == "int8":
         raise ModelError(f"{model}: in eight bits, and rounded: expected an export in fp32 or fp16")
     tensors = {}
     for stored in onnx.load(path).graph.initializer:
-        # A name of the network's own, as the exporter keeps it, or as `precision.halve` marks it.
+        # The exporter keeps torch's names; `precision.halve` adds a suffix to them.
         name = stored.name.removeprefix("network.").removesuffix(HALVED)
         values = torch.tensor(numpy_helper.to_array(stored))
         tensors[name] = values.float() if stored.name.endswith(HALVED) else values
@@ -173,16 +174,17 @@ def _tensors_of_onnx(model: str) -> dict[str, Tensor]:
 
 
 def _some(faces: Faces) -> Iterator[Tensor]:
-    """As many as statistics need."""
+    """As many batches of faces as the statistics of norms need."""
     return islice(faces.batches(_BATCH), _STATISTICS_FACES // _BATCH)
 
 
 @torch.no_grad()
 def _unfold_stem(network: RecurrentNetwork, bias: Tensor, faces: Faces) -> None:
-    """Make the stem's normalisation again, which an ONNX file holds inside kernel and bias.
+    """Restore the stem's norm, which an ONNX file holds inside the stem's kernel and bias.
 
-    In training it must start from what the maps really have, mean and variance over faces of
-    Training, and undo it: then the network says the same in training as in evaluation.
+    Its statistics are set to the real mean and variance of the stem's maps over faces of Training,
+    and its weight and bias undo that normalisation. So the network's outputs are nearly the same in
+    training mode, where norms use the statistics of the batch, as in evaluation mode.
     """
     maps = torch.cat([network.first_maps(inputs) for inputs in _some(faces)])
     variance, mean = torch.var_mean(maps, dim=(0, 2, 3), correction=0)

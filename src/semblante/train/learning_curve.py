@@ -1,4 +1,4 @@
-"""Would more data help? The same network trained on ever more of it."""
+"""Learning curves: would more data help? The same network is trained on growing shares of it."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from semblante.train.state import load_last
 from semblante.translation import counted, translated
 
 SHARES: Final = (0.05, 0.10, 0.25, 0.50, 1.00)
-_HARDLY: Final = 0.3  # right on Training: a quarter of FER2013's faces have one label
-_SEED: Final = 2013  # the same faces for every run, whatever its seed
+_HARDLY: Final = 0.3  # accuracy on Training; always saying the commonest label gives 0.25
+_SEED: Final = 2013  # a share has the same faces in all runs, whatever their seed
 
 
 def learning_curve(
@@ -41,17 +41,17 @@ def learning_curve(
     votes: FerPlus | None = None,
     language: str = "en",
 ) -> dict[str, Any]:
-    """Train on each of `SHARES` of Training, the smaller within the larger; returns the results.
+    """Train on each of `SHARES` of Training and return the results.
 
-    Every run takes the same number of steps of gradient descent, so fewer faces are seen more
-    often: what differs is the data alone. Accuracies are those after the last epoch. Run folders,
-    `learning-curve.json` and `learning-curve.png` are written to `out`; a call that was interrupted
-    goes on when made again. `reporter` is given each run's options and a title. What a person reads
-    is in `language`.
+    Smaller shares are subsets of larger ones. All runs take about the same number of steps of
+    gradient descent, with more epochs for fewer faces, so only the data differs. Accuracies are
+    those after the last epoch. Run folders, `learning-curve.json` and `learning-curve.png` are
+    written to `out`; repeating an interrupted call resumes it. `reporter` is called with each run's
+    options and a title. Titles and verdicts are in `language`.
     """
     processes = all_processes()
     points = []
-    # All of them before the first run: what cannot be done is refused at once.
+    # All parts are checked before the first run, so that an error comes at once.
     parts = [_part(dataset, options, share) for share in SHARES]
     for _, _, scaled, n in parts:
         processes.check_shares(scaled.batch_size, n)
@@ -77,7 +77,8 @@ def learning_curve(
 def _part(
     dataset: Dataset, options: TrainOptions, share: float
 ) -> tuple[npt.NDArray[np.int64], Dataset, TrainOptions, int]:
-    """The rows of a share and their faces, the recipe of as many steps, and Training's size."""
+    """The rows of a share, the dataset of these rows, the recipe scaled to as many steps as for all
+    of Training, and the number of faces in the share of Training."""
     rows = share_of_training(dataset, share)
     part = dataset.where(rows)
     n = len(part.split("Training"))
@@ -94,10 +95,10 @@ def _part(
 
 
 def _at_its_end(run_dir: Path, part: Dataset) -> dict[str, float]:
-    """Accuracy after a run's last epoch, on both splits.
+    """The accuracy after a run's last epoch, on Training and PublicTest.
 
-    Not of its best one: a run on few faces has twenty times as many epochs to choose from, each
-    choice of which flatters PublicTest.
+    Not after its best epoch: a run on few faces has up to twenty times as many epochs to choose
+    from, and choosing among more of them makes the accuracy on PublicTest look better than it is.
     """
     network, _ = load_last(run_dir)
     device = this_device()
@@ -110,7 +111,7 @@ def _at_its_end(run_dir: Path, part: Dataset) -> dict[str, float]:
 
 
 def share_of_training(dataset: Dataset, share: float) -> npt.NDArray[np.int64]:
-    """Rows: `share` of Training, picked at random but always the same, and all other splits."""
+    """The rows of `share` of Training (random, always the same ones) and of all other splits."""
     training = np.flatnonzero(dataset.is_in("Training"))
     shuffled = np.random.default_rng(_SEED).permutation(training)
     picked = shuffled[: max(1, round(share * len(training)))]
@@ -119,7 +120,7 @@ def share_of_training(dataset: Dataset, share: float) -> npt.NDArray[np.int64]:
 
 
 def would_more_help(points: list[dict[str, Any]], language: str = "en") -> str:
-    """A sentence: what the last doubling of the data gained on PublicTest, and what follows."""
+    """A text for people: whether more data would help, and the gain on PublicTest that shows it."""
     if len(points) < 2 or points[-1]["faces"] == points[-2]["faces"]:
         return translated("One point is no curve.", language)
     before, last = points[-2], points[-1]
@@ -154,8 +155,10 @@ def would_more_help(points: list[dict[str, Any]], language: str = "en") -> str:
 def draw_learning_curve(
     points: list[dict[str, Any]], path: Path, title: str, language: str = "en"
 ) -> None:
-    """Accuracy on both splits over the number of faces, of the `points` that are written to
-    `learning-curve.json`, as a PNG."""
+    """Draw the accuracy on both splits over the number of faces, as a PNG at `path`.
+
+    `points`: as in `learning-curve.json`.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 4), layout="constrained")

@@ -1,4 +1,4 @@
-"""The weights that a run, or several, came to: as they are, averaged, or between start and end."""
+"""The weights to export: one run's, the mean over several, or a mix with the initial ones."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from semblante.train.state import load_best, load_last, n_outputs
 def merged(
     runs: Sequence[Path], dataset: Dataset, initial_share: float
 ) -> tuple[nn.Module, list[tuple[int, RunConfig]]]:
-    """A network in evaluation mode; and of each run the epoch whose weights took part, and what run
-    it is.
+    """A network in evaluation mode, and for each run the epoch its weights are from and its
+    configuration.
 
-    Of one run the best epoch's weights are taken. Of several that started from the same weights
-    (their option `initial`) it is the mean of their last epochs' weights, which knows more than
-    each (model soups: Wortsman et al., ICML 2022) and does not depend on which epoch happened to be
-    best on PublicTest.
+    For one run these are the weights of its best epoch. Several runs must have started from the
+    same weights (their option `initial`); the result is the mean of the weights after their last
+    epochs, which is more accurate than each run alone (model soups: Wortsman et al., ICML 2022) and
+    does not depend on which epoch happened to be best on PublicTest.
 
-    `initial_share` (0..1) of each weight is taken from those that the run started from (its option
-    `initial`), the rest from what it made of them: between the two lie networks that know what both
-    know (WiSE-FT: Wortsman et al., CVPR 2022).
+    `initial_share` (0..1): how much of each weight is taken from the weights that the run started
+    from (its option `initial`), the rest being the trained weights. Networks between the two can
+    combine what both have learnt (WiSE-FT: Wortsman et al., CVPR 2022).
 
-    Raises `ModelError` for what is no run on `dataset`, `OptionError` where runs do not fit.
+    Raises `ModelError` for what is not a run on `dataset`, `OptionError` if runs do not fit.
     """
     found = [_load_run(run, dataset, last=len(runs) > 1) for run in runs]
     networks = [network for network, _, _ in found]
@@ -46,7 +46,7 @@ def merged(
 
 
 def _load_run(run_dir: Path, dataset: Dataset, *, last: bool) -> tuple[nn.Module, int, RunConfig]:
-    """Its best network, or that of its last epoch, this epoch's number, and what run it is."""
+    """The run's network after its best or its `last` epoch, that epoch, and its configuration."""
     network, record = load_best(run_dir)
     epoch = int(record["epoch"])
     if last:
@@ -71,8 +71,10 @@ def _load_run(run_dir: Path, dataset: Dataset, *, last: bool) -> tuple[nn.Module
 
 
 def check_same_start(runs: Sequence[Path], configs: Sequence[RunConfig]) -> None:
-    """Raise `OptionError` unless all runs started from the same weights: only then do the same
-    units mean the same, and a mean of weights anything."""
+    """Raise `OptionError` unless all runs started from the same weights.
+
+    Only then do their units correspond to each other, so that a mean of weights makes sense.
+    """
     if len({run.resolve() for run in runs}) < len(runs):
         raise OptionError("expected different runs to average, found one twice")
     pairs = list(zip(runs, configs, strict=True))
@@ -102,7 +104,7 @@ def _check_pair(first: Path, ours: RunConfig, run: Path, theirs: RunConfig) -> N
                 f"{name} is {before!r} in {first}, {now!r} in {run}"
             )
     initial = ours.options.initial
-    # Older runs did not note hashes, and nobody can tell.
+    # Older runs did not record the hashes, so they cannot be compared.
     hashes = [config.weights_sha256.get(initial) for config in (ours, theirs)]
     if None not in hashes and hashes[0] != hashes[1]:
         raise OptionError(
@@ -115,7 +117,7 @@ def _check_pair(first: Path, ours: RunConfig, run: Path, theirs: RunConfig) -> N
 
 @torch.no_grad()
 def take_mean(networks: Sequence[nn.Module]) -> None:
-    """Give the first the mean of all their weights and statistics."""
+    """Set the first network's weights and statistics to the mean over all of them."""
     states = [network.state_dict() for network in networks]
     networks[0].load_state_dict(
         {
@@ -130,7 +132,7 @@ def take_mean(networks: Sequence[nn.Module]) -> None:
 def _mix_with_initial(
     network: nn.Module, config: RunConfig, dataset: Dataset, share: float
 ) -> None:
-    """In place."""
+    """Replace `share` of each weight by the initial one, in place."""
     if not 0 < share <= 1:
         raise OptionError(f"expected initial_share between 0 and 1, found {share:g}")
     initial = config.options.initial

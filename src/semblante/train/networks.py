@@ -1,4 +1,4 @@
-"""All networks by name."""
+"""All networks by name, their sizes, and checks of whether a network can follow a recipe."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from semblante.train.options import TrainOptions
 from semblante.train.own import file_of, own, why
 from semblante.train.recurrent import LiangHuNetwork, RecurrentNetwork
 
-Builder = Callable[[int], nn.Module]  # a network with so many outputs
+Builder = Callable[[int], nn.Module]  # number of outputs -> network
 
 
 def _recurrent(**size: Any) -> Builder:
@@ -36,7 +36,7 @@ def _twin(size: dict[str, Any], depths: tuple[int, ...]) -> Builder:
 
 
 def _with_controls(name: str, **size: Any) -> dict[str, Builder]:
-    """A recurrent network, and the same with one thing changed, to see what that is worth."""
+    """A recurrent network, and its variants with one thing changed, for controlled comparisons."""
     return {
         name: _recurrent(**size),
         f"{name}-gated": _recurrent(**size, gated=True),
@@ -47,15 +47,15 @@ def _with_controls(name: str, **size: Any) -> dict[str, Builder]:
     }
 
 
-# Each builds one with n outputs. `count_parameters` and `count_multiply_adds` tell their sizes.
+# For their sizes, see `count_parameters` and `count_multiply_adds`.
 NETWORKS: Final[dict[str, Builder]] = {
-    # The path of the released weights begins with it.
+    # The training of the released weights begins with rcnn-small.
     **_with_controls("rcnn-small", stem=32, channels=(64, 128, 192), steps=(2, 3, 3), dropout=0.2),
-    # The small one that ships: a step fewer at 12x12 pixels, a tenth less time; it can start from
-    # rcnn-small's weights.
+    # The small model that ships: one step fewer at 12x12 pixels, a tenth less time. It can start
+    # from rcnn-small's weights.
     "rcnn-small-223": _recurrent(stem=32, channels=(64, 128, 192), steps=(2, 2, 3), dropout=0.2),
-    # Half of its stem and three quarters of its first layer: a fifth less time. It can start from
-    # the units of rcnn-small-223 that tell most, see `transfer.py`.
+    # Half of rcnn-small-223's stem and three quarters of its first layer: a fifth less time. It can
+    # start from the most important units of rcnn-small-223, see `transfer.py`.
     "rcnn-slim": _recurrent(stem=16, channels=(48, 128, 192), steps=(2, 2, 3), dropout=0.2),
     # For tests, first tries and controls that a laptop can afford.
     **_with_controls("rcnn-tiny", stem=8, channels=(16, 24, 32), steps=(1, 2, 2), dropout=0.0),
@@ -65,16 +65,16 @@ NETWORKS: Final[dict[str, Builder]] = {
     "rcnn-small-64": _recurrent(
         stem=32, channels=(64, 128, 192), steps=(2, 3, 3), dropout=0.2, enlargement=64 / 48
     ),
-    # The larger one that ships; it can start from rcnn-small's weights, see `transfer.py`.
+    # The larger model that ships. It can start from rcnn-small's weights, see `transfer.py`.
     "rcnn-medium": _recurrent(stem=32, channels=(80, 160, 256), steps=(2, 3, 3), dropout=0.2),
-    # Wider still, as two megabytes in eight bits allow: worth nothing more (docs/experiments.md).
+    # Wider still, as large as two megabytes in int8 allow: no more accurate (docs/experiments.md).
     "rcnn-large": _recurrent(stem=32, channels=(96, 192, 288), steps=(2, 3, 3), dropout=0.2),
-    # The network of Liang & Hu, with K maps.
+    # The network of Liang & Hu with 96, 128 or 160 maps.
     "rcnn-96": lambda n: LiangHuNetwork(n_classes=n, maps=96),
     "rcnn-128": lambda n: LiangHuNetwork(n_classes=n, maps=128),
     "rcnn-160": lambda n: LiangHuNetwork(n_classes=n, maps=160),
     "course-cnn": course_cnn,
-    # Teachers, the first twice as wide as rcnn-small, or more, and with its strides later.
+    # Teachers. The first is at least twice as wide as rcnn-small and halves its maps later.
     "rcnn-wide": lambda n: RecurrentNetwork(
         n_classes=n,
         stem=64,
@@ -100,8 +100,10 @@ NETWORKS: Final[dict[str, Builder]] = {
 
 
 def build_network(name: str, n_outputs: int = 7) -> nn.Module:
-    """A freshly initialised network of `NETWORKS`, or of somebody's own, see `own.py`; raises
-    `OptionError` for another name."""
+    """A freshly initialised network of `NETWORKS`, or a user's own network, see `own.py`.
+
+    Raises `OptionError` for another name, or where a user's own network cannot be made.
+    """
     if not is_known(name):
         raise OptionError(
             f"unknown network {name!r}; known: {', '.join(NETWORKS)}, and FILE.py:FUNCTION"
@@ -121,21 +123,21 @@ def build_network(name: str, n_outputs: int = 7) -> nn.Module:
 
 
 def is_known(name: str) -> bool:
-    """Can it be built, as far as its name tells?"""
+    """Whether the name is one of `NETWORKS` or has the form of a user's own network."""
     return name in NETWORKS or file_of(name) is not None
 
 
 def check_fits(
     network: nn.Module, options: TrainOptions, batch: int, teachers: Sequence[nn.Module] = ()
 ) -> None:
-    """Raise `OptionError` where the network, or one of the given `teachers`, cannot follow the
-    recipe with batches of `batch` faces."""
+    """Raise `OptionError` if the network, or one of the given `teachers`, cannot follow the recipe
+    with batches of `batch` faces."""
     if options.all_steps_weight > 0 and not isinstance(network, RecurrentNetwork):
         raise OptionError(
             f"all_steps_weight is above 0, but {options.network} has no steps of its own "
             "to classify: choose 0 for it"
         )
-    # Before a series of runs nobody has loaded the teachers yet.
+    # The check before a series of runs has not loaded the teachers: `teachers` is empty.
     named_teachers = list(zip(options.teachers, teachers, strict=False))
     if options.small_until > 0:
         for name, one in [(options.network, network), *named_teachers]:
@@ -149,11 +151,12 @@ def check_fits(
 
 
 def check_outputs(name: str, network: nn.Module, n: int) -> None:
-    """Raise `OptionError` where it does not give n numbers for each face, or cannot learn."""
+    """Raise `OptionError` if the network does not give n numbers for each face, or fails in
+    training mode."""
     try:
         found = tuple(_tried(network, 2).shape)
         _tried(network, 2, training=True)
-    except Exception as error:  # of whatever kind somebody's own network raises
+    except Exception as error:  # a user's own network may raise anything
         reason = why(name, error) if file_of(name) else reason_of(error)
         shape = (2, 1, FACE_SIZE, FACE_SIZE)
         raise OptionError(f"{name} takes no faces of shape {shape}: {reason}") from None
@@ -164,7 +167,7 @@ def check_outputs(name: str, network: nn.Module, n: int) -> None:
 def _check_small(name: str, network: nn.Module, side: int) -> None:
     try:
         _tried(network, 1, side)
-    except Exception:  # it did take faces of the usual size, see `check_outputs`
+    except Exception:  # it accepts faces of the usual size, see `check_outputs`
         raise OptionError(
             f"small_until is above 0, but {name} takes no faces of {side} pixels: choose 0 for it"
         ) from None
@@ -182,7 +185,7 @@ def _check_votes(name: str, teacher: nn.Module) -> None:
 def _check_one(name: str, network: nn.Module, side: int) -> None:
     try:
         _tried(network, 1, side, training=True)
-    except ValueError:  # a single number has no spread
+    except ValueError:  # a batch norm needs more than one value for each channel
         raise OptionError(
             f"{name} normalises over the faces of a step: expected at least 2 in each, found 1"
         ) from None
@@ -192,20 +195,21 @@ def _check_one(name: str, network: nn.Module, side: int) -> None:
 def _tried(
     network: nn.Module, n: int, side: int = FACE_SIZE, *, training: bool = False
 ) -> torch.Tensor:
-    """What it gives for n empty faces: a copy of it, or norms would count these as well."""
+    """The outputs of a copy for n empty faces: in training mode norms update their statistics."""
     tried = copy.deepcopy(network).cpu().train(training)
     return tried(torch.zeros(n, 1, side, side))  # type: ignore[no-any-return]
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Trained numbers of a network; the statistics of its normalisations do not count."""
+    """The number of trained parameters; the statistics of norms do not count."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
 def count_multiply_adds(network: nn.Module) -> int:
-    """Multiplications, each with its addition, that convolutions and dense layers do for a face.
+    """The number of multiply-adds of all convolutions and dense layers for one face.
 
-    Found by running one: a kernel that is used at several steps counts as often.
+    They are counted while the network runs: a kernel that is used at several steps counts each
+    time.
     """
     total = 0
 

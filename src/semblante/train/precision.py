@@ -1,4 +1,4 @@
-"""Smaller and faster forms of an exported network: weights in half precision, or all in int8."""
+"""Smaller and faster forms of an exported network: weights in half precision, or int8."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from semblante.train.objective import N_WITH_FERPLUS
 
 PRECISIONS: Final = ("fp32", "fp16", "int8")
 HALVED: Final = ".fp16"  # ends the name of a tensor that is stored in half precision
-# Tensors with fewer numbers than this gain nothing by being smaller.
+# Halving tensors with fewer numbers than this is not worth a Cast node.
 _WORTHWHILE: Final = 256
 _QUANTISING_BATCH: Final = 50
 
 
 def halve(model: onnx.ModelProto) -> None:
-    """Store the weights as float16, in place; they are turned to float32 once, when it is loaded.
+    """Store the weights as float16, in place; they become float32 again when the model is loaded.
 
-    The file is half as large, and as fast as before: processors compute in float32.
+    The file is half as large and as fast as before: processors compute in float32.
     """
     graph = model.graph
     casts = []
@@ -47,12 +47,12 @@ def halve(model: onnx.ModelProto) -> None:
 
 
 def quantise(source: Path, target: Path, inputs: npt.NDArray[np.float32]) -> None:
-    """Static int8 quantisation of an ONNX file (QDQ), by ONNX Runtime's own tool.
+    """Static int8 quantisation of an ONNX file (QDQ) with ONNX Runtime's own tool.
 
-    Weights get a scale for each output channel, activations one for each tensor, from what they are
-    on `inputs` (n, 1, height, width) of Training: 500 are enough. The first convolution, the last
-    layer and the temperatures stay in fp32: they are a hundredth of the work, and what the first
-    one loses all others inherit.
+    Weights get a scale for each output channel. Activations get one for each tensor, calibrated on
+    `inputs` (n, 1, height, width) of Training; 500 are enough. The first convolution, the last
+    layer and the temperatures stay in fp32: they are a hundredth of the work, and errors of the
+    first convolution would reach all other layers.
     """
     import_onnxruntime()
     from onnxruntime.quantization import (
@@ -68,7 +68,7 @@ def quantise(source: Path, target: Path, inputs: npt.NDArray[np.float32]) -> Non
         """Batches of faces under the name of the network's input."""
 
         def __init__(self) -> None:
-            # Of one size, which the tool needs: the last few faces are left out.
+            # The tool needs batches of one size: the last few faces are left out.
             each = min(_QUANTISING_BATCH, len(inputs))
             self.batches: Iterator[npt.NDArray[np.float32]] = iter(
                 np.split(inputs[: len(inputs) // each * each], len(inputs) // each)
@@ -78,7 +78,7 @@ def quantise(source: Path, target: Path, inputs: npt.NDArray[np.float32]) -> Non
             batch = next(self.batches, None)
             return None if batch is None else {FACES_INPUT: batch}
 
-    # It logs, and prints, advice about what was just done here.
+    # The tool logs and prints advice to do what is done here already.
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)
@@ -98,11 +98,11 @@ def quantise(source: Path, target: Path, inputs: npt.NDArray[np.float32]) -> Non
                 weight_type=QuantType.QInt8,
                 activation_type=QuantType.QUInt8,
                 nodes_to_exclude=_nodes_in_fp32(model.graph),
-                # One activation in a hundred thousand may be cut off for the others' finer steps.
+                # Clip one activation in a hundred thousand, so that the others get finer steps.
                 calibrate_method=CalibrationMethod.Percentile,
                 extra_options={"CalibPercentile": 99.999},
-                # Weights of seven bits: processors without VNNI add two products of eight bits in
-                # sixteen, which overflows, and then say something else than those that have it.
+                # Weights of seven bits: processors without VNNI add two 8-bit products in 16 bits,
+                # which could overflow, so their results would differ from those with VNNI.
                 reduce_range=True,
             )
     finally:
@@ -110,11 +110,11 @@ def quantise(source: Path, target: Path, inputs: npt.NDArray[np.float32]) -> Non
 
 
 def _norms_as_convolutions(graph: onnx.GraphProto) -> None:
-    """In place: each batch normalisation becomes a convolution of 1x1 of each map by itself.
+    """In place: each batch normalisation becomes a depthwise 1x1 convolution.
 
-    ONNX Runtime has no batch normalisation in eight bits: before it maps would become fp32 again,
-    and after it eight bits. A recurrent layer's cannot be folded into the convolution before it,
-    since a ReLU is between, nor into the next, whose weights the other steps share.
+    ONNX Runtime has no int8 batch normalisation: maps would be converted to fp32 before it and back
+    after it. The norm of a recurrent layer cannot be folded into the convolution before it, since a
+    ReLU lies between, nor into the one after it, whose weights other steps share.
     """
     tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     for place, node in enumerate(list(graph.node)):
@@ -139,18 +139,18 @@ def _norms_as_convolutions(graph: onnx.GraphProto) -> None:
 
 
 def _nodes_in_fp32(graph: onnx.GraphProto) -> list[str]:
-    """Names of the nodes that stay in fp32: the first convolution and what is before it, the layer
-    that classifies and what follows it."""
+    """Names of the nodes that stay in fp32: the first convolution and all before it, the classifier
+    and all after it."""
     shapes = {tensor.name: tensor.dims for tensor in graph.initializer}
     names: list[str] = []
-    seen = {FACES_INPUT}  # the faces, and what is made of them before the first convolution
-    said: set[str] = set()  # results of the last layer, and what is computed from them
+    seen = {FACES_INPUT}  # the faces, and tensors computed from them before the first convolution
+    said: set[str] = set()  # outputs of the classifier, and tensors computed from them
     outputs = {output.name for output in graph.output}
     for node in graph.node:
         first = bool(seen & set(node.input))
         if first and node.op_type != "Conv":
             seen.update(node.output)
-        # One of more outputs is hidden, and may hold most of a network's weights.
+        # A Gemm with more outputs is a hidden layer, which may hold most of the weights.
         dense = node.op_type == "Gemm" and min(shapes[node.input[1]]) <= N_WITH_FERPLUS
         classifies = dense or (node.op_type == "Conv" and outputs >= set(node.output))
         last = classifies or bool(said & set(node.input))

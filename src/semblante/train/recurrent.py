@@ -1,8 +1,8 @@
 """Recurrent convolutional networks: Liang & Hu (CVPR 2015), Wang & Hu (NeurIPS 2017).
 
-A convolutional layer sees its neighbourhood once. A *recurrent* convolutional layer looks
-again: its units also receive, through a second kernel, what their neighbours said a moment
-before, so that the context each unit has seen grows with every step while the number of
+A convolutional layer computes its feature maps in one step. A *recurrent* convolutional layer takes
+several: at each, its units also receive, through a second kernel, the outputs of their neighbours
+at the step before. So the receptive field of each unit grows with every step, while the number of
 weights stays the same.
 """
 
@@ -23,18 +23,17 @@ POOLINGS: Final = ("average", "max")
 class RecurrentConvolution(nn.Module):
     """A recurrent convolutional layer (RCL), Liang & Hu 2015, section 3.1.
 
-    Its input u stays fixed while it runs for `steps` steps after the first:
+    Its input u stays fixed during the steps t = 0 .. `steps`:
 
         z(0) = w_f * u + b
         z(t) = w_f * u + w_r * x(t-1) + b        t = 1 .. steps
         x(t) = norm_t(relu(z(t)))
 
-    The feed-forward term w_f * u + b does not change over time and is computed once; w_r is
-    one kernel shared by all steps. The paper's norm is local response normalisation ("lrn").
-    The usual one here is batch normalisation with *its own statistics for each step t* ("batch";
-    Cooijmans et al., ICLR 2017, section 3), and beyond them with its own parameters, since the
-    distribution of x(t) changes with t; "shared-batch" has one for all steps, to show what that
-    costs.
+    The feed-forward term w_f * u + b does not change over time and is computed once; all steps
+    share the kernel w_r. `norm` is one of `NORMS`: the paper uses local response normalisation
+    ("lrn"). The default here is batch normalisation with *separate statistics for each step t*
+    ("batch"; Cooijmans et al., ICLR 2017, section 3), and also with separate parameters, since the
+    distribution of x(t) changes with t; "shared-batch" has one norm for all steps, as a control.
     """
 
     def __init__(
@@ -70,14 +69,14 @@ class RecurrentConvolution(nn.Module):
 class GatedRecurrentConvolution(nn.Module):
     """A gated recurrent convolutional layer (GRCL), Wang & Hu 2017, equations 4 to 6.
 
-    A gate, from 0 to 1 for each unit, says how much of its neighbours' context it takes in:
+    A gate, from 0 to 1 for each unit, controls how much of its neighbours' context it takes in:
 
         x(0) = relu(BN(w_f * u))
         G(t) = sigmoid(BN(w_gf * u) + BN(w_gr * x(t-1)))
         x(t) = relu(BN(w_f * u) + BN(BN(w_r * x(t-1)) . G(t)))        t = 1 .. steps
 
-    The gate's kernels w_gf and w_gr are 1x1. The kernels are shared by all steps; every BN is one
-    of its own for each step.
+    The gate's kernels w_gf and w_gr are 1x1. All steps share the kernels; each BN in the equations
+    stands for a separate batch norm at each step.
     """
 
     def __init__(self, in_channels: int, channels: int, steps: int, *, stride: int = 1) -> None:
@@ -120,16 +119,17 @@ class GatedRecurrentConvolution(nn.Module):
 class RecurrentNetwork(nn.Module):
     """A stem, a stack of recurrent layers, and a linear classifier on their pooled maps.
 
-    The stem has `stem` maps, each layer the next of `channels`, `steps` and `strides`. `norm` is
-    that of `RecurrentConvolution`; gated layers have their own. `pooling` over all places of a map
-    is "average" or, as in Liang & Hu, "max".
+    The stem has `stem` feature maps. `channels`, `steps` and `strides` have one value for each
+    recurrent layer. `norm` is that of `RecurrentConvolution`; gated layers ignore it. The `pooling`
+    of each map to one number is "average" or, as in Liang & Hu, "max".
 
-    The last layer's state at every step can be classified, by the same classifier: trained for
-    that (the option `all_steps_weight`), it can take fewer steps, for less time and less accuracy.
+    The classifier can be applied to the last layer's state at every step. A network that was
+    trained for this (the option `all_steps_weight`) can take fewer steps, for less time and less
+    accuracy.
 
     `enlargement` is the factor by which faces are enlarged first. This adds no detail, but every
-    layer looks at them in finer steps, by the same kernels (Touvron et al., NeurIPS 2019). What it
-    was worth here is in docs/experiments.md, "the same kernels on larger faces".
+    layer samples them more finely with the same kernels (Touvron et al., NeurIPS 2019). For the
+    results, see docs/experiments.md, "the same kernels on larger faces".
     """
 
     def __init__(
@@ -202,7 +202,7 @@ class LiangHuNetwork(nn.Module):
 
     Convolution 5x5, pooling 3/2, RCL, RCL, pooling 3/2, RCL, RCL, global max pooling, softmax.
     With 3 input channels and 10 classes it has 0.67, 1.19 and 1.86 million parameters for
-    K = 96, 128 and 160, with the paper's normalisation (table 3), which has none of its own.
+    K = 96, 128 and 160 with the paper's normalisation, which has no parameters (table 3).
     """
 
     def __init__(
@@ -246,15 +246,17 @@ class LiangHuNetwork(nn.Module):
 
 
 def every_step(network: nn.Module, faces: Tensor) -> list[Tensor]:
-    """Logits (n, classes) after each step of the last layer that the network can classify, the last
-    step last; of another network than a `RecurrentNetwork` those that it gives."""
+    """The logits (n, classes) after each step of the last layer, in order.
+
+    A network other than a `RecurrentNetwork` has only its outputs, as if after one step.
+    """
     if isinstance(network, RecurrentNetwork):
         return network.all_steps(faces)
     return [network(faces)]
 
 
 def initialise(network: nn.Module) -> None:
-    """Kernels as He et al. (ICCV 2015) draw them for ReLU, so that gradients keep their size."""
+    """Draw the kernels as He et al. (ICCV 2015) do for ReLU, so that gradients keep their size."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -263,11 +265,12 @@ def initialise(network: nn.Module) -> None:
 
 
 def _norms(norm: str, channels: int, steps: int) -> nn.ModuleList:
-    """A normalisation for each step t = 0 .. steps.
+    """The normalisations of the steps t = 0 .. steps.
 
-    "batch" has its own at each step, "shared-batch" one for all, "lrn" is the local response
-    normalisation of Krizhevsky et al. (2012) with the constants of Liang & Hu, section 3.1: x
-    divided by (1 + 0.001 / N sum of x^2 over N neighbouring maps)^0.75, N = channels / 8 + 1.
+    "batch": a separate batch norm for each step; "shared-batch": the same one for all steps; "lrn":
+    the local response normalisation of Krizhevsky et al. (2012) with the constants of Liang & Hu,
+    section 3.1: x divided by (1 + 0.001 / N sum of x^2 over N neighbouring maps)^0.75, where
+    N = channels / 8 + 1.
     """
     if norm == "batch":
         return nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(steps + 1))

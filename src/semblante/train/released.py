@@ -1,4 +1,4 @@
-"""The way of the released weights: which runs made them, and what each starts from."""
+"""The training of the released weights: its stages, and the weights that each starts from."""
 
 from __future__ import annotations
 
@@ -11,43 +11,45 @@ from semblante.train.options import TrainOptions, options_from
 
 @dataclass(frozen=True)
 class Stage:
-    """One run of a preset, or several of different seeds, and what is kept of them."""
+    """One run of a preset, or several with different seeds, and the weights that result."""
 
     preset: str
-    runs: int = 1  # of several the mean of their last weights is kept, see `export`
-    # Instead of weights, what so many networks say of faces that they did not learn from (see
-    # `crossval.cross_fit`). Of later stages those that are `cross_fitted` find likely labels by it.
+    runs: int = 1  # the weights of several runs are averaged, see `merge.merged`
+    # If not 0, the stage results in out-of-fold predictions of so many networks instead of weights
+    # (see `crossval.cross_fit`). Later stages that are `cross_fitted` compute likely labels from
+    # them.
     folds: int = 0
     cross_fitted: bool = False
     beside: Stage | None = None  # runs of another recipe from the same weights, in the same mean
-    initial_share: float = 0.0  # of the weights that it started from, see `export`
+    initial_share: float = 0.0  # see `merge.merged`
     changes: Mapping[str, Any] = field(default_factory=dict)  # to the preset
-    # To the preset, where the weights that an earlier stage left are its teacher.
+    # Further changes to the preset, with an earlier stage's weights as the teacher.
     taught: Mapping[str, Any] = field(default_factory=dict)
-    # The stages, counted from 1 as in the model card, whose weights it starts from and is taught
-    # by; 0: the last one that left weights.
+    # The numbers, from 1 as in the model card, of the stage whose weights it starts from and of the
+    # stage that is its teacher; 0: the last stage before it that has weights.
     after: int = 0
     teacher: int = 0
-    model: str = ""  # the name of what is kept, where it is not a step on the way but a model
+    model: str = ""  # the file's name, if the result is one of the released models
 
     @property
     def kinds(self) -> tuple[Stage, ...]:
-        """Itself and what is `beside` it: the recipes of its runs."""
+        """The recipes of its runs: the stage itself and the one `beside` it."""
         return (self, self.beside) if self.beside else (self,)
 
     def options(self, changes: Mapping[str, Any], teacher: str = "") -> TrainOptions:
-        """The stage's recipe with what the caller changes; raises as `options_from` does."""
+        """The stage's recipe with the caller's `changes`; raises as `options_from` does."""
         if not self.cross_fitted:
             changes = {name: value for name, value in changes.items() if name != "estimates"}
         taught = {"teachers": (teacher,), **self.taught} if self.taught and teacher else {}
         return options_from(self.preset, {**self.changes, **taught, **changes})
 
 
-# How the shipped weights were made: each stage starts from what the one before left, a wider
-# network by copies of its units. In the eighth the weights before teach what they say of a face and
-# of its mirror image together; after that there is a mean of runs that learn so and of runs whose
-# targets are cross-fitted, twice, the second time with bars across some of the faces. That is the
-# larger model. It teaches the small one, which has a step less and goes on from the fifth stage.
+# How the shipped weights were made. Each stage starts from the weights of the one before; a wider
+# network starts from copies of its units. In the eighth stage the previous weights are the teacher,
+# with the mean of their answers for a face and its mirror image. In the tenth and eleventh, runs
+# with such a teacher are averaged with runs whose targets are cross-fitted (by the ninth); in the
+# eleventh some faces are covered by bars. That gives the larger model. It teaches the small one,
+# which has one step less and starts from the fifth stage.
 _BOTH_VIEWS: Final = {"mirrored_teachers": True, "distill_weight": 0.6, "temperature": 2.0}
 _MEDIUM: Final = {"epochs": 4, "network": "rcnn-medium"}
 _CROSS_FITTED: Final = {**_MEDIUM, "epochs": 5, "relabel_weight": 0.85}

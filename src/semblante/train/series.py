@@ -1,4 +1,4 @@
-"""The whole way of the released weights: run after run, each from what one before came to."""
+"""Train as the released weights were trained: runs that start from each other's weights."""
 
 from __future__ import annotations
 
@@ -32,18 +32,19 @@ def train_released(
     votes: FerPlus | None = None,
     language: str = "en",
 ) -> tuple[list[Path], dict[str, dict[str, Any]]]:
-    """Train as the released weights were trained; returns the ONNX files of the models, and the
-    summary of each run by its folder's name.
+    """Run all stages of `RELEASED`; return the models' ONNX files and the summaries of the runs, by
+    the names of their folders.
 
-    `changes` to the presets hold for every run; the first starts from their `initial`, if there is
-    one, each later stage from the file of an earlier one, mostly of that before, which may be its
-    teacher. The n-th run of a stage has their seed plus n - 1. A stage of folds leaves estimates,
-    by which later ones find likely labels; where `changes` want none of these (`relabel_weight` of
-    0) it is left out. Run folders and a stage's file (`1-standard`, `1-standard.onnx`, ...) are
-    written to `out`, the models as `model.onnx` and `small.onnx`; a call that was interrupted goes
-    on when made again.
-    `reporter` is given each run's options and a title; what a person reads is in `language`.
-    Raises before the first run where a later one could not follow its recipe.
+    `changes` to the presets apply to every run. The first stage starts from their `initial`, if
+    given; each later stage starts from the file of an earlier stage, usually the one before, and
+    may have an earlier stage's file as its teacher. The n-th run of a stage has the seed in
+    `changes` plus n - 1. A stage of folds writes estimates, from which later stages compute likely
+    labels; it is left out if `changes` set `relabel_weight` to 0. Run folders and each stage's file
+    (`1-standard`, `1-standard.onnx`, ...) are written to `out`, the models as `model.onnx` and
+    `small.onnx`; repeating an interrupted call resumes it.
+
+    `reporter` is called with each run's options and a title; titles and verdicts are in `language`.
+    Raises before the first run if a later one could not follow its recipe.
     """
     if changes.get("estimates"):
         raise OptionError("estimates is of no use here: these runs make their own")
@@ -56,13 +57,13 @@ def train_released(
     for kind in kinds:
         options = kind.options({**changes, "seed": last_seed})
         check_fits(build_network(options.network), options, min(options.batch_size, n))
-        votes_of_training(dataset, options, votes)  # raises where it needs some and there are none
+        votes_of_training(dataset, options, votes)  # raises if it needs missing votes
         if kind.folds:
             check_folds(options, kind.folds)
     processes = all_processes()
     total = sum(kind.folds or kind.runs for kind in kinds)
     begun = 0
-    files = {0: str(changes.get("initial", ""))}  # by the number of the stage that left them
+    files = {0: str(changes.get("initial", ""))}  # by the stage that wrote them
     models = []
     estimates = ""
     summaries: dict[str, dict[str, Any]] = {}
@@ -103,7 +104,7 @@ def train_released(
         file = out / f"{stage.model or name}.onnx"
         if processes.first and not file.exists():
             export(folders, file, dataset, votes=votes, initial_share=stage.initial_share)
-        processes.wait()  # other stages start from it
+        processes.wait()  # the next stages start from the file
         files[number] = str(file)
         if stage.model:
             models.append(file)
