@@ -37,6 +37,7 @@ from semblante.train.measure import logits_of
 from semblante.train.options import TrainOptions
 from semblante.train.reporter import Reporter
 from semblante.train.state import load_last
+from semblante.train.task import Task
 
 RESULT = Path(__file__).parent / "results" / "cleaning.json"
 MISLABELLED = "likely mislabelled"
@@ -82,9 +83,8 @@ def found_in(arguments: argparse.Namespace) -> Audit:
         return nullcontext(Reporter())
 
     estimates = np.full((len(dataset), 7), np.nan, np.float32)
-    estimates[training] = out_of_fold_predictions(
-        dataset.where(training), recipe, arguments.folds, arguments.work, reporter, source={}
-    )
+    task = Task(dataset.where(training), arguments.work, reporter, source={})
+    estimates[training] = out_of_fold_predictions(task, recipe, arguments.folds)
     right = (estimates[training].argmax(axis=1) == dataset.labels[training]).mean()
     print(f"the judges are right on {right:.1%} of Training, out of sample", flush=True)
     return audit(dataset, votes=votes_of(arguments), probabilities=estimates)

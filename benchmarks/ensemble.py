@@ -45,20 +45,20 @@ from semblante.preprocess import standardise
 from semblante.train.batches import (
     Faces,
     augment,
-    cover,
     degrade,
     erase,
     jitter,
+    occlude,
     random_affine,
     warp,
 )
 from semblante.train.checkpoint import save_tensors
+from semblante.train.device import to_device
 from semblante.train.initial import start_from
 from semblante.train.measure import logits_of
 from semblante.train.networks import build_network, count_multiply_adds, count_parameters
 from semblante.train.objective import N_EMOTIONS, N_WITH_FERPLUS, distillation
 from semblante.train.options import TrainOptions, options_from
-from semblante.train.processor import placed
 from semblante.train.run_folder import RunConfig, begin_run, read_json
 from semblante.train.state import load_best
 from semblante.train.targets import targets_of
@@ -329,7 +329,7 @@ def train_students(
     public: Faces,
 ) -> None:
     until = STARTED + arguments.seconds
-    teachers = [placed(load(folder), DEVICE, bf16=CUDA) for folder in teacher_folders]
+    teachers = [to_device(load(folder), DEVICE, bf16=CUDA) for folder in teacher_folders]
     torch.manual_seed(arguments.seed)
     n_wide, n_near = arguments.views
     wide = options_from(
@@ -343,7 +343,7 @@ def train_students(
     def error_of(trainee: Trainee, rows: Tensor, share: Tensor) -> Tensor:
         options = trainee.options
         faces = jitter(degrade(views.faces[rows].float(), options.degrade_probability), options)
-        faces = cover(erase(faces, options.erase_probability), options.cover_probability)
+        faces = occlude(erase(faces, options.erase_probability), options.cover_probability)
         taught, targets = views.taught[rows].float(), views.targets[rows].float()
         votes = (targets[:, N_EMOTIONS:] + taught[:, N_EMOTIONS:]) / 2
 

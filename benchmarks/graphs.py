@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semblante.train.batches import Faces
+from semblante.train.device import this_device, to_device
 from semblante.train.measure import logits_of
 from semblante.train.muon import Muon
 from semblante.train.objective import N_EMOTIONS
 from semblante.train.options import TrainOptions
-from semblante.train.processor import placed, this_device
 from semblante.train.recurrent import every_step
 from semblante.train.state import learning_rate
 
@@ -52,7 +52,7 @@ class Trainee:
         n: int,
     ) -> None:
         self.name, self.options, self.error_of = name, options, error_of
-        self.network = placed(network, DEVICE, bf16=CUDA)
+        self.network = to_device(network, DEVICE, bf16=CUDA)
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         self.steps = n // options.batch_size
         self.random = np.random.default_rng(options.seed)

@@ -46,11 +46,11 @@ from semblante.data import Dataset, load_dataset
 from semblante.data.convert import write_folders
 from semblante.files import write_json
 from semblante.train.batches import Faces
+from semblante.train.device import keep_freed_memory, this_device, use_bf16
 from semblante.train.loop import train, train_epoch
 from semblante.train.networks import build_network
 from semblante.train.objective import Objective, smoothed
 from semblante.train.options import TrainOptions, options_from
-from semblante.train.processor import keep_freed_memory, this_device, use_bf16
 from semblante.train.reporter import Reporter
 from semblante.train.state import TrainingState
 

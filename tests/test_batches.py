@@ -16,10 +16,10 @@ from semblante.train.batches import (
     Faces,
     augment,
     blur,
-    cover,
     degrade,
     erase,
     jitter,
+    occlude,
     random_affine,
     warp,
 )
@@ -40,12 +40,12 @@ def faces_of(n: int) -> torch.Tensor:
 def test_warp_equals_opencv() -> None:
     torch.manual_seed(1)
     faces = faces_of(8)
-    maps = random_affine(8, TrainOptions(), CPU)
-    found = warp(faces, maps)
-    for face, map_, warped in zip(faces[:, 0].numpy(), maps.numpy(), found[:, 0], strict=True):
+    affine = random_affine(8, TrainOptions(), CPU)
+    found = warp(faces, affine)
+    for face, theta, warped in zip(faces[:, 0].numpy(), affine.numpy(), found[:, 0], strict=True):
         # From coordinates -1..1 over the edges of the image to pixel centres 0..47.
         to_unit = np.array([[2 / 48, 0, 1 / 48 - 1], [0, 2 / 48, 1 / 48 - 1], [0, 0, 1]])
-        square = np.vstack([map_, [0, 0, 1]])
+        square = np.vstack([theta, [0, 0, 1]])
         pixels = (np.linalg.inv(to_unit) @ square @ to_unit)[:2]
         expected = cv2.warpAffine(
             face, pixels, (48, 48), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -65,18 +65,18 @@ def test_a_smaller_view_shows_all_of_the_face() -> None:
         np.testing.assert_allclose(small, expected, atol=1e-5)
 
 
-def test_maps_stay_within_their_limits() -> None:
+def test_affine_maps_stay_within_their_limits() -> None:
     options = TrainOptions(rotation=12, scale=0.2, shift=0.15)
-    maps = random_affine(4000, options, CPU)
-    zoom = 1 / torch.linalg.det(maps[:, :, :2]).abs().sqrt()
-    angle = torch.rad2deg(torch.asin((-maps[:, 0, 1] * zoom).clamp(-1, 1)))
+    affine = random_affine(4000, options, CPU)
+    zoom = 1 / torch.linalg.det(affine[:, :, :2]).abs().sqrt()
+    angle = torch.rad2deg(torch.asin((-affine[:, 0, 1] * zoom).clamp(-1, 1)))
     assert 0.8 <= zoom.min() < 0.81
     assert 1.19 < zoom.max() <= 1.2001
     assert 11.9 < angle.abs().max() <= 12.001
-    for shift in maps[:, :, 2].T:  # 0.15 of the side, in units of half a side
+    for shift in affine[:, :, 2].T:  # 0.15 of the side, in units of half a side
         assert 0.29 < shift.abs().max() <= 0.3
-    assert torch.corrcoef(maps[:, :, 2].T)[0, 1].abs() < 0.05
-    mirrored = (torch.linalg.det(maps[:, :, :2]) < 0).float().mean()
+    assert torch.corrcoef(affine[:, :, 2].T)[0, 1].abs() < 0.05
+    mirrored = (torch.linalg.det(affine[:, :, :2]) < 0).float().mean()
     assert 0.45 < mirrored < 0.55
 
 
@@ -162,7 +162,7 @@ def test_a_face_of_one_grey_stays_finite() -> None:
     torch.manual_seed(7)
     faces = torch.zeros(50, 1, 48, 48)
     assert degrade(faces, 1.0).isfinite().all()
-    assert cover(faces, 1.0).isfinite().all()
+    assert occlude(faces, 1.0).isfinite().all()
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_erased_parts_are_rectangles_of_the_promised_sizes() -> None:
 def test_bars_across_some_of_the_faces() -> None:
     torch.manual_seed(5)
     faces = 0.7 * faces_of(2000) + 0.2
-    found = cover(faces, 0.3)
+    found = occlude(faces, 0.3)
     changed = changed_three_tenths(faces, found)
     heights, widths, middles, lefts, greys = [], [], [], [], []
     for face, covered in zip(faces[changed][:300, 0], found[changed][:300, 0], strict=True):
@@ -233,8 +233,8 @@ def test_bars_across_some_of_the_faces() -> None:
     assert max(lefts) > 12
     assert -1.51 < min(greys) < -1.4
     assert 1.4 < max(greys) < 1.51
-    assert cover(faces, 0.0) is faces
-    assert (cover(faces[:50], 1.0) != faces[:50]).flatten(1).any(dim=1).all()
+    assert occlude(faces, 0.0) is faces
+    assert (occlude(faces[:50], 1.0) != faces[:50]).flatten(1).any(dim=1).all()
 
 
 def test_erasing_never_and_always() -> None:

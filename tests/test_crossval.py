@@ -24,6 +24,7 @@ from semblante.train.crossval import cross_fit, out_of_fold_predictions
 from semblante.train.export import export
 from semblante.train.loop import train
 from semblante.train.targets import read_estimates, targets_of
+from semblante.train.task import Task
 from training import QUICK, Silent
 
 
@@ -96,7 +97,7 @@ def test_every_face_is_judged_by_a_network_that_has_not_seen_it(
     labels[20] = -1
     wrong = replace(patterns, labels=labels)
     options = replace(QUICK, epochs=6, batch_size=8)
-    found = out_of_fold_predictions(wrong, options, 3, tmp_path, silent, source={})
+    found = out_of_fold_predictions(Task(wrong, tmp_path, silent, {}), options, 3)
     assert found.shape == (len(patterns), 7)
     assert np.isnan(found[20]).all()
     judged = np.delete(np.arange(len(patterns)), 20)
@@ -106,8 +107,11 @@ def test_every_face_is_judged_by_a_network_that_has_not_seen_it(
     assert found[10, labels[10]] < 0.3
     # Called again, it continues from the existing runs: the same result without training.
     before = (tmp_path / "fold-0-of-3" / "checkpoint.safetensors").stat().st_mtime_ns
-    again = out_of_fold_predictions(wrong, options, 3, tmp_path, silent, source={})
-    assert np.array_equal(again, found, equal_nan=True)
+    assert np.array_equal(
+        out_of_fold_predictions(Task(wrong, tmp_path, silent, {}), options, 3),
+        found,
+        equal_nan=True,
+    )
     assert (tmp_path / "fold-0-of-3" / "checkpoint.safetensors").stat().st_mtime_ns == before
 
 
@@ -116,9 +120,10 @@ def test_what_cross_fitting_cannot_do_is_refused_before_it_trains(
 ) -> None:
     blind = patterns.where(patterns.splits != 1)
     with pytest.raises(DataError, match="the dataset has no PublicTest rows"):
-        cross_fit(blind, QUICK, 2, tmp_path / "blind", silent, source={})
+        cross_fit(Task(blind, tmp_path / "blind", silent, {}), QUICK, 2)
+    task = Task(patterns, tmp_path / "blind", silent, {})
     with pytest.raises(OptionError, match="patience would stop a network by the faces"):
-        cross_fit(patterns, replace(QUICK, patience=1), 2, tmp_path / "blind", silent, source={})
+        cross_fit(task, replace(QUICK, patience=1), 2)
     assert not (tmp_path / "blind").exists()
 
 
@@ -126,7 +131,8 @@ def test_a_fold_speaks_the_language_that_was_asked_for_and_is_not_exported(
     patterns: Dataset, tmp_path: Path
 ) -> None:
     options = replace(QUICK, epochs=1)
-    cross_fit(patterns, options, 2, tmp_path, silent, source={"path": "x"}, language="es")
+    task = Task(patterns, tmp_path, silent, {"path": "x"}, language="es")
+    cross_fit(task, options, 2)
     fold = tmp_path / "fold-1-of-2"
     log = json.loads((fold / "log.json").read_text())
     assert "época" in log["summary"]["diagnosis"]
@@ -136,12 +142,12 @@ def test_a_fold_speaks_the_language_that_was_asked_for_and_is_not_exported(
 
 def test_too_few_folds_or_faces(patterns: Dataset, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="at least 2 folds, found 1"):
-        out_of_fold_predictions(patterns, QUICK, 1, tmp_path, silent, source={})
+        out_of_fold_predictions(Task(patterns, tmp_path, silent, {}), QUICK, 1)
     with pytest.raises(DataError, match="too few faces for 5 folds"):
-        out_of_fold_predictions(patterns.where(np.arange(3)), QUICK, 5, tmp_path, silent, source={})
+        out_of_fold_predictions(Task(patterns.where(np.arange(3)), tmp_path, silent, {}), QUICK, 5)
     four = replace(patterns, groups=np.array([f"person {row % 4}" for row in range(len(patterns))]))
     with pytest.raises(DataError, match="too few faces for 5 folds: fold 4 has none, since"):
-        out_of_fold_predictions(four, QUICK, 5, tmp_path, silent, source={})
+        out_of_fold_predictions(Task(four, tmp_path, silent, {}), QUICK, 5)
     assert list(tmp_path.iterdir()) == []  # no network was trained before
 
 
@@ -157,7 +163,7 @@ def test_a_label_that_others_know_better_is_not_learnt_by_heart(
     votes = replace(ferplus_votes(dataset), votes=silence)
     options = replace(QUICK, epochs=16, batch_size=8, relabel_weight=0.1)
     out = tmp_path / "folds"
-    found = cross_fit(dataset, options, 3, out, silent, source={}, votes=votes)
+    found = cross_fit(Task(dataset, out, silent, {}, votes), options, 3)
     training = dataset.split("Training")
     assert found["held_out"]["n"] == len(training)
     assert found["public"]["n"] == len(dataset.split("PublicTest"))

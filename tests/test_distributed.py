@@ -91,7 +91,7 @@ for choice in (True, False):
     assert now == before and now.count == 2
     if now.first:
         time.sleep(1)  # longer than the other
-    assert now.from_first(choice and now.first) is choice
+    assert now.broadcast(choice and now.first) is choice
 print("agreed")
 """)
     done = subprocess.run(
@@ -105,7 +105,7 @@ print("agreed")
 
 def test_each_takes_its_own_part() -> None:
     batch = torch.arange(6)
-    parts = [Processes(rank, 3).part(batch).tolist() for rank in range(3)]
+    parts = [Processes(rank, 3).shard(batch).tolist() for rank in range(3)]
     assert parts == [[0, 3], [1, 4], [2, 5]]
 
 

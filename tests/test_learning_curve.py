@@ -26,6 +26,7 @@ from semblante.train.learning_curve import (
 )
 from semblante.train.loop import train
 from semblante.train.options import TrainOptions
+from semblante.train.task import Task
 from training import QUICK, Silent
 
 
@@ -52,7 +53,7 @@ def test_runs_on_a_few_faces_have_equal_steps_too(tmp_path: Path) -> None:
         steps.append(len(silent.steps))
 
     options = replace(QUICK, epochs=2, batch_size=40)
-    learning_curve(pattern_dataset(per_class=24), options, tmp_path, reporter, source={})
+    learning_curve(Task(pattern_dataset(per_class=24), tmp_path, reporter, {}), options)
     assert steps == [8] * len(SHARES)
 
 
@@ -63,10 +64,10 @@ def test_one_epoch_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     end = {"training": 0.5, "public": 0.5, "n_public": 168}
     monkeypatch.setattr(module, "_at_its_end", lambda *_: end)
     options = replace(QUICK, epochs=1, batch_size=24, warmup_epochs=1.0)
-    learning_curve(
-        pattern_dataset(per_class=24), options, tmp_path,
-        lambda scaled, title: nullcontext(Silent()), source={},
-    )  # fmt: skip
+    task = Task(
+        pattern_dataset(per_class=24), tmp_path, lambda scaled, title: nullcontext(Silent()), {}
+    )
+    learning_curve(task, options)
     # Half of the faces are seen seven thirds as often, which is two epochs and no more.
     assert [recipe.epochs for recipe in recipes] == [7, 7, 7, 2, 1]
     assert [recipe.warmup_epochs for recipe in recipes] == [7, 7, 7, 2, 1]
@@ -86,7 +87,7 @@ def test_curve_of_runs_with_equal_steps(tmp_path: Path) -> None:
         yield silent
         steps[title] = len(silent.steps)
 
-    found = learning_curve(dataset, options, tmp_path, reporter, source={})
+    found = learning_curve(Task(dataset, tmp_path, reporter, {}), options)
     assert list(steps) == [
         "5% of Training, 8 faces", "10% of Training, 17 faces", "25% of Training, 42 faces",
         "50% of Training, 84 faces", "100% of Training, 168 faces",
@@ -99,7 +100,7 @@ def test_curve_of_runs_with_equal_steps(tmp_path: Path) -> None:
         assert point["public"] == pytest.approx(last["public_accuracy"])
     assert json.loads((tmp_path / "learning-curve.json").read_text()) == found
     assert (tmp_path / "learning-curve.png").exists()
-    again = learning_curve(dataset, options, tmp_path, reporter, source={})
+    again = learning_curve(Task(dataset, tmp_path, reporter, {}), options)
     assert again == found
     assert set(steps.values()) == {0}  # nothing was trained again
 

@@ -329,7 +329,7 @@ def test_targets_are_kept_by_the_first_process_when_all_have_them(
     path = tmp_path / "targets.safetensors"
 
     class Together(Processes):
-        def wait(self) -> None:
+        def barrier(self) -> None:
             happened.append(f"waits, {'a' if path.exists() else 'no'} file")
 
     faces = Faces(patterns.split("Training"), torch.device("cpu"))
@@ -517,5 +517,5 @@ def test_a_norm_that_steps_share_is_averaged_once(patterns: Dataset, tmp_path: P
     with torch.no_grad():
         state.network.layers[0].norms[0].weight.fill_(3)
     state.step = 100
-    state.update_average()
-    torch.testing.assert_close(state.average.layers[0].norms[1].weight, torch.full((64,), 2.0))
+    state.update_ema()
+    torch.testing.assert_close(state.ema.layers[0].norms[1].weight, torch.full((64,), 2.0))

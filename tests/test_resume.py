@@ -20,7 +20,7 @@ import torch
 from conftest import ferplus_votes
 from semblante.data import Dataset
 from semblante.errors import ModelError
-from semblante.train import processor
+from semblante.train import device
 from semblante.train.checkpoint import load_tensors, save_tensors
 from semblante.train.loop import train
 from semblante.train.objective import Objective
@@ -432,12 +432,12 @@ def test_precision_is_measured_once_and_kept_on_resuming(
     options = replace(QUICK, epochs=1, precision="auto")
     config = tmp_path / "run" / "config.json"
     for quicker in (True, False):
-        monkeypatch.setattr(processor, "bf16_is_quicker", lambda quicker=quicker: quicker)
+        monkeypatch.setattr(device, "bf16_is_quicker", lambda quicker=quicker: quicker)
         shutil.rmtree(tmp_path / "run", ignore_errors=True)
         run(patterns, options, tmp_path / "run")
         assert json.loads(config.read_text())["bf16"] is quicker
         before = weights(tmp_path / "run")
-        monkeypatch.setattr(processor, "bf16_is_quicker", lambda quicker=quicker: not quicker)
+        monkeypatch.setattr(device, "bf16_is_quicker", lambda quicker=quicker: not quicker)
         for name in ("checkpoint.safetensors", "best.safetensors", "log.json"):
             (tmp_path / "run" / name).unlink()
         run(patterns, options, tmp_path / "run", resume=True)
@@ -448,5 +448,5 @@ def test_precision_is_measured_once_and_kept_on_resuming(
 def test_the_measurement_leaves_the_random_numbers_alone() -> None:
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    processor.bf16_is_quicker.__wrapped__()
+    device.bf16_is_quicker.__wrapped__()
     assert torch.equal(before, torch.get_rng_state())

@@ -26,6 +26,7 @@ from semblante.train.options import PRESETS, TrainOptions
 from semblante.train.released import RELEASED, Stage
 from semblante.train.series import train_released
 from semblante.train.targets import read_estimates
+from semblante.train.task import Task
 from training import Silent, tiny
 
 SHORT = (
@@ -53,10 +54,8 @@ class Notebook:
     def train(
         self, dataset: Dataset, out: Path, **changes: Any
     ) -> tuple[list[Path], dict[str, dict[str, Any]]]:
-        return train_released(
-            dataset, {**SMALL, **changes}, out, self.reporter,
-            source={"path": "x"}, votes=ferplus_votes(dataset),
-        )  # fmt: skip
+        task = Task(dataset, out, self.reporter, {"path": "x"}, ferplus_votes(dataset))
+        return train_released(task, {**SMALL, **changes})
 
 
 def test_each_stage_starts_from_what_the_one_before_left(
@@ -102,10 +101,8 @@ def test_a_stage_may_have_another_network_and_a_teacher(
         yield Silent()
 
     changes = {name: SMALL[name] for name in ("batch_size", "precision", "seed")}
-    votes = ferplus_votes(patterns)
-    (model, small), summaries = train_released(
-        patterns, changes, tmp_path, reporter, source={"path": "x"}, votes=votes
-    )
+    task = Task(patterns, tmp_path, reporter, {"path": "x"}, ferplus_votes(patterns))
+    (model, small), summaries = train_released(task, changes)
     options = json.loads((tmp_path / "2-finish" / "config.json").read_text())["options"]
     assert (options["network"], options["epochs"]) == ("wider", 2)
     assert options["teachers"] == [options["initial"]] == [str(tmp_path / "1-polish.onnx")]
@@ -164,16 +161,17 @@ def test_what_a_later_run_cannot_do_is_said_before_the_first(
 ) -> None:
     assert {stage.preset for stage in RELEASED} <= set(PRESETS)
     changes = {**SMALL, "network": "course-cnn"}
+    task = Task(patterns, tmp_path, lambda *_: Silent(), {})  # type: ignore[arg-type, return-value]
     with pytest.raises(OptionError, match="all_steps_weight is above 0, but course-cnn has no"):
-        train_released(patterns, changes, tmp_path, lambda *_: Silent(), source={})  # type: ignore[arg-type]
+        train_released(task, changes)
     changes |= {"teachers": ("nowhere",), "small_until": 0.5}  # teachers are not loaded for it
     with pytest.raises(OptionError, match="but course-cnn takes no faces of 32 pixels"):
-        train_released(patterns, changes, tmp_path, lambda *_: Silent(), source={})  # type: ignore[arg-type]
+        train_released(task, changes)
     with pytest.raises(OptionError, match="FER\\+'s votes are needed"):
-        train_released(patterns, SMALL, tmp_path, lambda *_: Silent(), source={})  # type: ignore[arg-type]
+        train_released(task, SMALL)
     seeds = {**SMALL, "network": "rcnn-tiny", "seed": 1_000_000_000}  # the last of one run alone
     with pytest.raises(OptionError, match="expected seed of at most"):
-        train_released(patterns, seeds, tmp_path, lambda *_: Silent(), source={})  # type: ignore[arg-type]
+        train_released(task, seeds)
     with pytest.raises(OptionError, match="patience would stop a network"):
         Notebook().train(patterns, tmp_path, patience=2)
     assert list(tmp_path.iterdir()) == []

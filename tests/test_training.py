@@ -68,9 +68,9 @@ def test_a_state_follows_its_options() -> None:
     assert alphas == [[0.1] * 2] + [[0.2] * 2] * 11  # one and a half steps are two
     assert [state.mixes(epoch) for epoch in (1, 2, 3, 4)] == [True, True, False, False]
     assert [state.side(epoch) for epoch in (1, 2, 3, 4)] == [24, 48, 48, 48]
-    start, average = state.network.state_dict(), state.average.state_dict()
+    start, average = state.network.state_dict(), state.ema.state_dict()
     assert_same(start, average)
-    assert not any(parameter.requires_grad for parameter in state.average.parameters())
+    assert not any(parameter.requires_grad for parameter in state.ema.parameters())
     # 0.29 of 100 is less than 29 in floating point.
     state.options = replace(options, epochs=100, mixup_until=0.29, small_until=0.29)
     assert [state.mixes(epoch) for epoch in (29, 30)] == [True, False]
@@ -116,11 +116,11 @@ def test_average_of_weights_by_hand() -> None:
             for buffer in state.network.buffers():
                 buffer.add_(1)
         state.step = step
-        state.update_average()
+        state.update_ema()
         decay = min(0.9, (1 + step) / (10 + step))
         for name, tensor in state.network.state_dict().items():
             expected[name] = decay * expected[name] + (1 - decay) * tensor.double()
-    for name, tensor in state.average.state_dict().items():
+    for name, tensor in state.ema.state_dict().items():
         if tensor.is_floating_point():
             torch.testing.assert_close(tensor.double(), expected[name], atol=1e-4, rtol=1e-4)
 
@@ -468,7 +468,7 @@ def test_memory_that_is_freed_is_used_again() -> None:
     """Pages that a process is given, 4 KiB each, counted in a process of its own."""
     program = """
 import resource, sys, torch
-from semblante.train.processor import keep_freed_memory
+from semblante.train.device import keep_freed_memory
 if sys.argv[1] == "keep":
    keep_freed_memory()
 def pages():

@@ -22,7 +22,7 @@ from semblante.train.distributed import ALONE
 from semblante.train.loop import train
 from semblante.train.objective import Objective, distillation, smoothed
 from semblante.train.options import TrainOptions
-from semblante.train.views import TaughtViews
+from semblante.train.views import KnownViews, TaughtViews
 from training import QUICK, Silent, Stops, assert_same, run, weights
 
 PLAIN = replace(
@@ -49,6 +49,13 @@ def taught_by_one(patterns: Dataset, tmp_path: Path, **changes: Any) -> TrainOpt
     return replace(QUICK, teachers=(str(tmp_path / "teacher"),), **changes)
 
 
+def views_of(
+    run_dir: Path, faces: Faces, objective: Objective, *, resume: bool = False
+) -> TaughtViews:
+    known = KnownViews.read(run_dir, objective.options, ALONE, resume=resume)
+    return TaughtViews(run_dir, faces, objective, ALONE, known, bf16=False)
+
+
 def shown(faces: Faces, views: TaughtViews, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
     views.show(epoch, Silent(), lambda: False)
     torch.manual_seed(epoch)
@@ -61,22 +68,22 @@ def test_teachers_have_looked_once_at_the_very_views_that_are_shown(
     faces, teacher = Faces(patterns.split("Training"), torch.device("cpu")), Looks()
     faces.targets = smoothed(faces.labels, 0.1)
     objective = Objective(PLAIN, teachers=[teacher])
-    views = TaughtViews(tmp_path, faces, objective, ALONE, bf16=False, resume=False)
-    maps = []
+    views = views_of(tmp_path, faces, objective)
+    affine = []
     for epoch in (1, 2, 3, 4):
         for inputs, targets in shown(faces, views, epoch):
             assert targets.shape == (16, 14)
             soft = torch.softmax(inputs[:, 0, 20, 10:17] * 3 / 2, dim=1)
             torch.testing.assert_close(targets[:, 7:], soft)
-        maps.append(faces.maps)
+        affine.append(faces.affine)
         assert teacher.n == len(faces) * min(epoch, 2)
-    assert torch.equal(maps[0], maps[2])
-    assert torch.equal(maps[1], maps[3])
-    assert not torch.equal(maps[0], maps[1])
+    assert torch.equal(affine[0], affine[2])
+    assert torch.equal(affine[1], affine[3])
+    assert not torch.equal(affine[0], affine[1])
     assert [views.seconds(epoch) > 0 for epoch in (1, 2, 3, 4)] == [True, True, False, False]
-    again = TaughtViews(tmp_path, faces, objective, ALONE, bf16=False, resume=True)
+    again = views_of(tmp_path, faces, objective, resume=True)
     again.show(2, Silent(), lambda: False)
-    assert torch.equal(faces.maps, maps[1])
+    assert torch.equal(faces.affine, affine[1])
     assert teacher.n == len(faces) * 2  # not once more
 
 
@@ -84,7 +91,7 @@ def test_the_error_is_that_of_teachers_who_look_now(patterns: Dataset, tmp_path:
     faces, teacher = Faces(patterns.split("Training"), torch.device("cpu")), Looks()
     faces.targets = smoothed(faces.labels, 0.1)
     objective = Objective(PLAIN, teachers=[teacher])
-    views = TaughtViews(tmp_path, faces, objective, ALONE, bf16=False, resume=False)
+    views = views_of(tmp_path, faces, objective)
     inputs, targets = next(shown(faces, views, 1))
     ours = torch.randn(16, 7)
     now = Objective(replace(PLAIN, teacher_views=0), teachers=[teacher])
@@ -95,15 +102,15 @@ def test_the_error_is_that_of_teachers_who_look_now(patterns: Dataset, tmp_path:
 
 
 def test_views_are_the_same_for_every_seed_and_length(patterns: Dataset, tmp_path: Path) -> None:
-    maps = []
+    affine = []
     for other in (PLAIN, replace(PLAIN, seed=7, epochs=20, teacher_views=3)):
         faces = Faces(patterns.split("Training"), torch.device("cpu"))
         faces.targets = smoothed(faces.labels, 0.1)
         objective = Objective(other, teachers=[Looks()])
-        views = TaughtViews(tmp_path, faces, objective, ALONE, bf16=False, resume=False)
+        views = views_of(tmp_path, faces, objective)
         views.show(2, Silent(), lambda: False)
-        maps.append(faces.maps)
-    assert torch.equal(*maps)
+        affine.append(faces.affine)
+    assert torch.equal(*affine)
 
 
 def test_where_teachers_look_at_both_either_side_is_shown(
@@ -112,25 +119,25 @@ def test_where_teachers_look_at_both_either_side_is_shown(
     faces = Faces(patterns.split("Training"), torch.device("cpu"))
     faces.targets = smoothed(faces.labels, 0.1)
     objective = Objective(replace(PLAIN, mirrored_teachers=True), teachers=[Looks()])
-    views = TaughtViews(tmp_path, faces, objective, ALONE, bf16=False, resume=False)
+    views = views_of(tmp_path, faces, objective)
     seen, said = [], []
     for epoch in (1, 3):  # which have the same view
         views.show(epoch, Silent(), lambda: False)
-        seen.append(warp(faces.images.float(), faces.maps))
+        seen.append(warp(faces.images.float(), faces.affine))
         said.append(faces.targets[:, 7:])
     other = torch.tensor([not torch.equal(*pair) for pair in zip(*seen, strict=True)])
     assert 0.2 < other.float().mean() < 0.8
     torch.testing.assert_close(seen[1][other], seen[0][other].flip(-1), atol=0.05, rtol=0)
     assert torch.equal(*said)
     views.show(3, Silent(), lambda: False)  # as a run that goes on does
-    assert torch.equal(warp(faces.images.float(), faces.maps), seen[1])
+    assert torch.equal(warp(faces.images.float(), faces.affine), seen[1])
 
 
 def test_small_faces_are_taught_by_their_whole_size(patterns: Dataset, tmp_path: Path) -> None:
     faces = Faces(patterns.split("Training"), torch.device("cpu"))
     faces.targets = smoothed(faces.labels, 0.1)
     objective = Objective(PLAIN, teachers=[Looks()])
-    views = TaughtViews(tmp_path, faces, objective, ALONE, bf16=False, resume=False)
+    views = views_of(tmp_path, faces, objective)
     views.show(1, Silent(), lambda: False)
     found = []
     for side in (32, 48):
@@ -169,9 +176,9 @@ def test_interrupted_while_teachers_look_and_resumed_it_ends_like_the_whole_run(
         def epoch(self, record: dict[str, float]) -> None:
             super().epoch(record)
             if record["epoch"] == 1:
-                monkeypatch.setattr(Objective, "taught", pressed)
+                monkeypatch.setattr(Objective, "soft_targets", pressed)
 
-    looked = Objective.taught
+    looked = Objective.soft_targets
 
     def pressed(self: Objective, inputs: Tensor) -> Tensor:
         monkeypatch.undo()
@@ -212,8 +219,8 @@ def test_another_run_takes_over_what_the_teachers_said(
     run(patterns, options, tmp_path / "first")
     looks_of = str(tmp_path / "first")
     looked = []
-    taught = Objective.taught
-    monkeypatch.setattr(Objective, "taught", lambda *of: looked.append(1) or taught(*of))
+    taught = Objective.soft_targets
+    monkeypatch.setattr(Objective, "soft_targets", lambda *of: looked.append(1) or taught(*of))
     monkeypatch.chdir(tmp_path)
     run(patterns, replace(options, looks_of="first"), tmp_path / "again")
     one, other = weights(tmp_path / "first"), weights(tmp_path / "again")

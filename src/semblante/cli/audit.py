@@ -201,11 +201,11 @@ def _by_folds(
 ) -> npt.NDArray[np.float32]:
     from semblante.cli.progress import titled
     from semblante.train.crossval import out_of_fold_predictions
+    from semblante.train.task import Task
 
     reporter = titled(Console(stderr=True), language)
-    return out_of_fold_predictions(
-        dataset, recipe, folds, work, reporter, source=source.to_dict(), language=language
-    )
+    task = Task(dataset, work, reporter, source.to_dict(), language=language)
+    return out_of_fold_predictions(task, recipe, folds)
 
 
 def _print(found: Audit, language: str) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, get_type_hints
+from typing import Annotated, Any, Final, get_type_hints
 
 import typer
 from rich.console import Console
@@ -25,16 +25,13 @@ from semblante.cli.reading import (
     Source,
 )
 from semblante.cli.tables import new_table, print_table
-from semblante.data import Dataset
 from semblante.emotions import emotion_name
 from semblante.errors import OptionError
 from semblante.recognise.classifier import Classifier
 from semblante.train.options import PRESETS, TrainOptions, options_from
 from semblante.train.released import RELEASED
+from semblante.train.task import Task
 from semblante.translation import counted, translated
-
-if TYPE_CHECKING:
-    from semblante.data.ferplus import FerPlus
 
 
 def _shown(default: Any) -> str:
@@ -165,7 +162,7 @@ def train_command(
         )
     if modes and first and out.exists() and any(out.iterdir()) and not resume:
         raise OptionError(f"--out {out}: expected a new folder; --resume goes on in this one")
-    task = _Task(dataset, out, console, source.to_dict(), ferplus, lang, first)
+    task = Task(dataset, out, titled(console, lang), source.to_dict(), ferplus, lang)
     try:
         if preset == _SERIES:
             _released(task, changes)
@@ -178,7 +175,7 @@ def train_command(
             with RunProgress(console, recipes[0].epochs, events, language=lang) as progress:
                 summary = train(
                     dataset, recipes[0], out, progress,
-                    source=task.notes, votes=ferplus, resume=resume, language=lang,
+                    source=task.source, votes=ferplus, resume=resume, language=lang,
                 )  # fmt: skip
             if first:
                 _print_run(summary, recipes[0], out, lang)
@@ -230,19 +227,6 @@ def _recipes(
     return recipes
 
 
-@dataclass(frozen=True)
-class _Task:
-    """What runs are made of, besides their recipe."""
-
-    dataset: Dataset
-    out: Path  # folder of the run, or of the runs' folders
-    console: Console
-    notes: dict[str, Any]  # where the dataset came from
-    votes: FerPlus | None
-    language: str
-    first: bool  # of several processes, the one that tells
-
-
 def _print_run(summary: dict[str, Any], recipe: TrainOptions, out: Path, language: str) -> None:
     if (taken := summary.get("epochs", recipe.epochs)) < recipe.epochs:
         stopped = (
@@ -266,21 +250,19 @@ def _print_summary(summary: dict[str, Any], language: str) -> None:
     print(translated(f"PublicTest by emotion. {summary['by_emotion']}", language))
 
 
-def _released(task: _Task, changes: dict[str, Any]) -> None:
+def _released(task: Task, changes: dict[str, Any]) -> None:
     """Train all runs, and tell of them."""
     require("train", "exporting", "onnx", "onnxscript")
     from semblante.evaluation import evaluate
     from semblante.plots import draw_confusion
+    from semblante.train.distributed import is_first
     from semblante.train.series import train_released
 
-    language = task.language
-    models, summaries = train_released(
-        task.dataset, changes, task.out, titled(task.console, task.language),
-        source=task.notes, votes=task.votes, language=language,
-    )  # fmt: skip
+    models, summaries = train_released(task, changes)
 
-    if not task.first:
+    if not is_first():
         return
+    language = task.language
     for name, summary in summaries.items():
         print(f"{name}:")
         _print_summary(summary, language)
@@ -296,16 +278,14 @@ def _released(task: _Task, changes: dict[str, Any]) -> None:
     print(translated(f"each run's curves are in its folder in {task.out}", language))
 
 
-def _learning_curve(task: _Task, options: TrainOptions) -> None:
+def _learning_curve(task: Task, options: TrainOptions) -> None:
     """Train on ever more of Training, and tell of it."""
+    from semblante.train.distributed import is_first
     from semblante.train.learning_curve import learning_curve
 
-    found = learning_curve(
-        task.dataset, options, task.out, titled(task.console, task.language),
-        source=task.notes, votes=task.votes, language=task.language,
-    )  # fmt: skip
+    found = learning_curve(task, options)
 
-    if not task.first:
+    if not is_first():
         return
     table = new_table("faces", "Training", "PublicTest", language=task.language)
     for point in found["points"]:
@@ -319,16 +299,14 @@ def _learning_curve(task: _Task, options: TrainOptions) -> None:
     print(translated(f"curve: {task.out / 'learning-curve.png'}", task.language))
 
 
-def _cross_fit(task: _Task, options: TrainOptions, folds: int) -> None:
+def _cross_fit(task: Task, options: TrainOptions, folds: int) -> None:
     """Train on all folds but one, for each, and tell of it."""
     from semblante.train.crossval import cross_fit
+    from semblante.train.distributed import is_first
 
-    found = cross_fit(
-        task.dataset, options, folds, task.out, titled(task.console, task.language),
-        source=task.notes, votes=task.votes, language=task.language,
-    )  # fmt: skip
+    found = cross_fit(task, options, folds)
 
-    if not task.first:
+    if not is_first():
         return
     held_out, public = found["held_out"], found["public"]
     right = (

@@ -29,7 +29,7 @@ class Faces:
         self.targets = self.labels
         # The view of each face, (n, 2, 3) as of `random_affine`, where it is not drawn batch by
         # batch.
-        self.maps: Tensor | None = None
+        self.affine: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -66,21 +66,21 @@ class Faces:
         for first in range(start * size, len(self) - size + 1, size):
             batch = order[first : first + size]
             inputs = standardise(self.images[batch].float())
-            maps = None if self.maps is None else self.maps[batch]
-            yield augment(inputs, options, side, maps), self.targets[batch]
+            affine = None if self.affine is None else self.affine[batch]
+            yield augment(inputs, options, side, affine), self.targets[batch]
 
 
 def augment(
-    faces: Tensor, options: TrainOptions, side: int | None = None, maps: Tensor | None = None
+    faces: Tensor, options: TrainOptions, side: int | None = None, affine: Tensor | None = None
 ) -> Tensor:
     """Another view of each standardised face, (n, 1, H, W) -> (n, 1, side, side).
 
-    Geometry, by `maps` or at random; a bad picture, light, an occlusion. As large as before unless
-    `side` is given.
+    Geometry, by `affine` or at random; a bad picture, light, an occlusion. As large as before
+    unless `side` is given.
     """
-    if maps is None:
-        maps = random_affine(len(faces), options, faces.device)
-    faces = warp(faces, maps, side)
+    if affine is None:
+        affine = random_affine(len(faces), options, faces.device)
+    faces = warp(faces, affine, side)
     if options.degrade_probability > 0:
         faces = degrade(faces, options.degrade_probability)
     faces = jitter(faces, options)
@@ -88,7 +88,7 @@ def augment(
 
 
 def random_affine(n: int, options: TrainOptions, device: torch.device) -> Tensor:
-    """n random maps (n, 2, 3) from a place in the result to a place in the face.
+    """n random affine maps (n, 2, 3) from a place in the result to a place in the face.
 
     Coordinates run from -1 to 1 across the image, as in `F.affine_grid`. Each map mirrors the face
     with a probability of 1/2.
@@ -107,13 +107,13 @@ def random_affine(n: int, options: TrainOptions, device: torch.device) -> Tensor
     return torch.stack(rows, dim=1).view(n, 2, 3)
 
 
-def warp(faces: Tensor, maps: Tensor, side: int | None = None) -> Tensor:
+def warp(faces: Tensor, affine: Tensor, side: int | None = None) -> Tensor:
     """Bilinear; what lies outside the face becomes 0, the mean of a standardised face.
 
     (n, 1, H, W) -> (n, 1, side, side), as large as before unless `side` is given.
     """
     height, width = (side, side) if side else faces.shape[-2:]
-    grid = F.affine_grid(maps, [len(faces), 1, height, width], align_corners=False)
+    grid = F.affine_grid(affine, [len(faces), 1, height, width], align_corners=False)
     return F.grid_sample(faces, grid, mode="bilinear", align_corners=False)
 
 
@@ -178,7 +178,7 @@ def erase(faces: Tensor, probability: float) -> Tensor:
     return torch.where(inside & chosen.view(n, 1, 1, 1), torch.randn_like(faces), faces)
 
 
-def cover(faces: Tensor, probability: float) -> Tensor:
+def occlude(faces: Tensor, probability: float) -> Tensor:
     """As by a mask, sunglasses or a hand: an even grey bar across some of the faces.
 
     It is 15 to 35 % as high as the image and 60 to 100 % as wide, anywhere in it, and up to 1.5

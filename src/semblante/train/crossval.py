@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,22 +11,21 @@ import numpy.typing as npt
 
 from semblante.data import Dataset
 from semblante.data.dataset import UNLABELLED
-from semblante.data.ferplus import FerPlus
 from semblante.data.folds import fold_numbers
 from semblante.errors import DataError, OptionError
 from semblante.files import write_json
 from semblante.metrics import accuracy
 from semblante.train.batches import Faces
+from semblante.train.device import this_device, to_device
 from semblante.train.distributed import all_processes
 from semblante.train.loop import train
 from semblante.train.measure import probabilities_of
 from semblante.train.objective import N_EMOTIONS
 from semblante.train.options import TrainOptions
-from semblante.train.processor import placed, this_device
-from semblante.train.reporter import Reporter
 from semblante.train.run_folder import read_config
 from semblante.train.state import load_last
 from semblante.train.targets import write_estimates
+from semblante.train.task import Task
 from semblante.translation import translated
 
 
@@ -37,18 +34,9 @@ def fold_recipe(network: str, epochs: int) -> TrainOptions:
     return TrainOptions(network=network, epochs=epochs, mixup_probability=0.0, warmup_epochs=1.0)
 
 
-def cross_fit(
-    dataset: Dataset,
-    options: TrainOptions,
-    folds: int,
-    out: Path,
-    reporter: Callable[[TrainOptions, str], AbstractContextManager[Reporter]],
-    *,
-    source: Mapping[str, Any],
-    votes: FerPlus | None = None,
-    language: str = "en",
-) -> dict[str, Any]:
-    """Write out-of-fold predictions for all faces of Training to `out`, for the option `estimates`.
+def cross_fit(task: Task, options: TrainOptions, folds: int) -> dict[str, Any]:
+    """Write out-of-fold predictions for all faces of Training to `task.out`, for the option
+    `estimates`.
 
     A network memorises some of the labels that it is trained on, so its own predictions make poor
     targets for the next network; predictions by networks that never saw the label do not have this
@@ -60,12 +48,12 @@ def cross_fit(
     higher, the weights that the networks started from were trained on those faces and still
     remember them.
     """
+    dataset, out = task.dataset, task.out
     rows = dataset.is_in("Training")
     training, public = dataset.split("Training"), dataset.split("PublicTest")
-    estimates = out_of_fold_predictions(
-        training, options, folds, out, reporter, source=source, mirrored=True,
-        votes=None if votes is None else votes.where(rows), language=language,
-    )  # fmt: skip
+    votes = None if task.votes is None else task.votes.where(rows)
+    on_training = replace(task, dataset=training, votes=votes)
+    estimates = out_of_fold_predictions(on_training, options, folds, mirrored=True)
     on_public = [
         _predicted(_fold_folder(out, fold, folds), public, mirrored=True) for fold in range(folds)
     ]
@@ -81,21 +69,12 @@ def cross_fit(
     if all_processes().first:
         write_estimates(out, training, estimates)
         write_json(out / "cross-fit.json", found)
-    all_processes().wait()  # other processes may read the files at once
+    all_processes().barrier()  # other processes may read the files at once
     return found
 
 
 def out_of_fold_predictions(
-    dataset: Dataset,
-    options: TrainOptions,
-    folds: int,
-    work_dir: Path,
-    reporter: Callable[[TrainOptions, str], AbstractContextManager[Reporter]],
-    *,
-    source: Mapping[str, Any],
-    votes: FerPlus | None = None,
-    mirrored: bool = False,
-    language: str = "en",
+    task: Task, options: TrainOptions, folds: int, *, mirrored: bool = False
 ) -> npt.NDArray[np.float32]:
     """Probabilities (n, 7) for every face; NaN for faces without a label, which are not used.
 
@@ -105,11 +84,10 @@ def out_of_fold_predictions(
     predicts. The weights after the last epoch are used: choosing the best epoch would use the
     fold's labels, as would `patience`, which is refused.
 
-    Run folders are written to `work_dir`; repeating an interrupted call resumes it. `reporter` is
-    called with the recipe and a title for each fold; `votes` are of the dataset's rows; titles and
-    verdicts are in `language`.
+    Run folders are written to `task.out`; repeating an interrupted call resumes it.
     """
     check_folds(options, folds)
+    dataset, votes = task.dataset, task.votes
     numbers = fold_numbers(dataset, folds, options.seed)
     probabilities = np.full((len(dataset), N_EMOTIONS), np.nan, np.float32)
     labelled = dataset.labels != UNLABELLED
@@ -122,12 +100,12 @@ def out_of_fold_predictions(
     for fold in range(folds):
         inside = numbers == fold
         part = replace(dataset, splits=inside.astype(np.uint8)).where(labelled)
-        run_dir = _fold_folder(work_dir, fold, folds)
+        run_dir = _fold_folder(task.out, fold, folds)
         title = f"without fold {fold + 1} of {folds}, which is called PublicTest below"
-        with reporter(options, translated(title, language)) as progress:
+        with task.reporter(options, translated(title, task.language)) as progress:
             train(
                 part, options, run_dir, progress,
-                source={**source, "fold": fold}, language=language,
+                source={**task.source, "fold": fold}, language=task.language,
                 votes=None if votes is None else replace(votes.where(labelled), splits=part.splits),
                 resume=True,
             )  # fmt: skip
@@ -144,8 +122,8 @@ def check_folds(options: TrainOptions, folds: int) -> None:
         raise OptionError("patience would stop a network by the faces that it must not know")
 
 
-def _fold_folder(work_dir: Path, fold: int, folds: int) -> Path:
-    return work_dir / f"fold-{fold}-of-{folds}"
+def _fold_folder(out: Path, fold: int, folds: int) -> Path:
+    return out / f"fold-{fold}-of-{folds}"
 
 
 def _predicted(run_dir: Path, faces: Dataset, *, mirrored: bool) -> npt.NDArray[np.float32]:
@@ -153,6 +131,6 @@ def _predicted(run_dir: Path, faces: Dataset, *, mirrored: bool) -> npt.NDArray[
     mirror image."""
     bf16 = read_config(run_dir).bf16
     device = this_device()
-    network = placed(load_last(run_dir)[0], device, bf16)
+    network = to_device(load_last(run_dir)[0], device, bf16)
     found = probabilities_of(network, Faces(faces, device), bf16, mirrored=mirrored)
     return np.asarray(found.cpu().numpy(), np.float32)

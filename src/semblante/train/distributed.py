@@ -37,16 +37,16 @@ class Processes:
         """The one that writes and reports."""
         return self.rank == 0
 
-    def part(self, batch: Tensor) -> Tensor:
+    def shard(self, batch: Tensor) -> Tensor:
         """This process's part of a batch (n, ...), (n / count, ...)."""
         return batch[self.rank :: self.count]
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Until all are here."""
         if self.count > 1:
             dist.barrier()
 
-    def from_first(self, choice: bool) -> bool:
+    def broadcast(self, choice: bool) -> bool:
         """What the first process has chosen."""
         if self.count == 1:
             return choice

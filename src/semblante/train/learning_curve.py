@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -12,18 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from semblante.data import Dataset
-from semblante.data.ferplus import FerPlus
 from semblante.files import write_atomically, write_json
 from semblante.metrics import wilson_interval
 from semblante.train.batches import Faces
 from semblante.train.curves import SMALL_GAP, run_title
+from semblante.train.device import this_device
 from semblante.train.distributed import all_processes
 from semblante.train.loop import train
 from semblante.train.measure import logits_of, loss_and_accuracy
 from semblante.train.options import TrainOptions
-from semblante.train.processor import this_device
-from semblante.train.reporter import Reporter
 from semblante.train.state import load_last
+from semblante.train.task import Task
 from semblante.translation import counted, translated
 
 SHARES: Final = (0.05, 0.10, 0.25, 0.50, 1.00)
@@ -31,24 +28,15 @@ _HARDLY: Final = 0.3  # accuracy on Training; always saying the commonest label 
 _SEED: Final = 2013  # a share has the same faces in all runs, whatever their seed
 
 
-def learning_curve(
-    dataset: Dataset,
-    options: TrainOptions,
-    out: Path,
-    reporter: Callable[[TrainOptions, str], AbstractContextManager[Reporter]],
-    *,
-    source: Mapping[str, Any],
-    votes: FerPlus | None = None,
-    language: str = "en",
-) -> dict[str, Any]:
+def learning_curve(task: Task, options: TrainOptions) -> dict[str, Any]:
     """Train on each of `SHARES` of Training and return the results.
 
     Smaller shares are subsets of larger ones. All runs take about the same number of steps of
     gradient descent, with more epochs for fewer faces, so only the data differs. Accuracies are
     those after the last epoch. Run folders, `learning-curve.json` and `learning-curve.png` are
-    written to `out`; repeating an interrupted call resumes it. `reporter` is called with each run's
-    options and a title. Titles and verdicts are in `language`.
+    written to `task.out`; repeating an interrupted call resumes it.
     """
+    dataset, votes, out, language = task.dataset, task.votes, task.out, task.language
     processes = all_processes()
     points = []
     # All parts are checked before the first run, so that an error comes at once.
@@ -58,10 +46,10 @@ def learning_curve(
     for share, (rows, part, scaled, n) in zip(SHARES, parts, strict=True):
         run_dir = out / f"{round(100 * share):03d}-percent"
         title = translated(f"{share:.0%} of Training, {n:,} faces", language)
-        with reporter(scaled, title) as progress:
+        with task.reporter(scaled, title) as progress:
             train(
                 part, scaled, run_dir, progress,
-                source={**source, "share": share},
+                source={**task.source, "share": share},
                 votes=None if votes is None else votes.where(rows),
                 resume=True, language=language,
             )  # fmt: skip

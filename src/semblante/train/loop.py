@@ -9,7 +9,7 @@ import math
 import os
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,8 +25,9 @@ from semblante.errors import ModelError, OptionError
 from semblante.files import write_json
 from semblante.metrics import confusion_matrix
 from semblante.plots import draw_counts
-from semblante.train.batches import Faces, cover
+from semblante.train.batches import Faces, occlude
 from semblante.train.curves import describe_confusion, diagnose, draw_curves, run_title
+from semblante.train.device import autocast, keep_freed_memory, this_device, to_device, use_bf16
 from semblante.train.distributed import ALONE, Processes, all_processes, check_norms
 from semblante.train.initial import network_of, start_from, weights_sha256
 from semblante.train.interrupt import interruptible
@@ -35,7 +36,6 @@ from semblante.train.networks import build_network, check_fits, check_outputs
 from semblante.train.objective import N_EMOTIONS, Objective, class_weights, mixed
 from semblante.train.options import TrainOptions
 from semblante.train.own import absolute, own_sha256
-from semblante.train.processor import autocast, keep_freed_memory, placed, this_device, use_bf16
 from semblante.train.reporter import Record, Reporter
 from semblante.train.run_folder import (
     CONFUSION,
@@ -50,7 +50,7 @@ from semblante.train.run_folder import (
 )
 from semblante.train.state import TrainingState, Unfinished, is_over, load_best, n_outputs
 from semblante.train.targets import kept_targets, read_estimates
-from semblante.train.views import TaughtViews, check_looks, teachers_are_needed
+from semblante.train.views import KnownViews, TaughtViews
 
 # Training accuracy is followed on this many of its faces, without augmentation and with the
 # same averaged weights as PublicTest: only then does the gap between the two curves mean
@@ -106,7 +106,7 @@ def train(
         ),
         own_sha256=own_sha256([options.network, options.error]),
     )
-    resume = resume and processes.from_first(holds_run(run_dir))
+    resume = resume and processes.broadcast(holds_run(run_dir))
     if resume:
         config = check_same(run_dir, config)
         ended = read_end(run_dir)
@@ -115,11 +115,53 @@ def train(
             reporter.resumed(history)
             return {**summary, **_sentences(history, np.array(summary["confusion"]), language)}
 
+    run = _prepare(
+        run_dir, config, options, training, public, votes, processes, reporter, resume=resume
+    )
+    _train_epochs(run)
+    return _finish(run, language)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A run that has been checked and loaded, and may begin, or go on."""
+
+    folder: Path
+    options: TrainOptions
+    processes: Processes
+    reporter: Reporter
+    faces: Faces  # of Training, with their targets
+    sample: Faces  # a part of them, on which accuracy is followed
+    public: Faces
+    objective: Objective
+    views: TaughtViews | None
+    state: TrainingState
+    history: list[Record]  # of the epochs so far; grows with each
+
+
+def _prepare(
+    run_dir: Path,
+    config: RunConfig,
+    options: TrainOptions,
+    training: Dataset,
+    public: Dataset,
+    votes: FerPlus | None,
+    processes: Processes,
+    reporter: Reporter,
+    *,
+    resume: bool,
+) -> _Run:
+    """Refuse what cannot be done, load what is needed, and make the run's folder.
+
+    `config`: with `resume` the one that the folder has.
+    """
+    # First whatever may be refused, which is to leave no folder.
     estimates = read_estimates(Path(options.estimates), training) if options.estimates else None
     device = this_device()
-    faces, public_faces = Faces(training, device), Faces(public, device)
+    faces = Faces(training, device)
+    known_views = KnownViews.read(run_dir, options, processes, resume=resume)
     teachers = []
-    if processes.from_first(teachers_are_needed(run_dir, options, resume=resume)):
+    if not processes.broadcast(known_views.complete):
         teachers = [network_of(teacher, faces) for teacher in options.teachers]
     untrained = build_network(options.network, n_outputs(options))
     check_outputs(options.network, untrained, n_outputs(options))
@@ -129,32 +171,33 @@ def train(
         check_norms(untrained)
     if not resume:
         check_free(run_dir)
-    check_looks(run_dir, config, resume=resume)
-    bf16 = processes.from_first(config.bf16 if resume else use_bf16(options.precision, device))
+    known_views.check(config)
+    bf16 = processes.broadcast(config.bf16 if resume else use_bf16(options.precision, device))
 
+    # Then the weights, as they are at first or as they were saved.
     keep_freed_memory()
     torch.manual_seed(options.seed)
     steps_per_epoch = options.steps_per_epoch(len(training))
-    run = TrainingState(options, device, steps_per_epoch, processes, bf16)
-    history = run.load(run_dir) if resume else []
+    state = TrainingState(options, device, steps_per_epoch, processes, bf16)
+    history = state.load(run_dir) if resume else []
     reporter.begins(bf16)
     if history:
         reporter.resumed(history)
     objective = Objective(
         options,
         weights=class_weights(faces.labels) if options.class_weights else None,
-        teachers=[placed(teacher, device, bf16) for teacher in teachers],
+        teachers=[to_device(teacher, device, bf16) for teacher in teachers],
         device=device,
     )
-    if options.initial and run.step == 0:
+    if options.initial and state.step == 0:
         # The average, whose norms are plain ones however many processes there are.
-        start_from(run.average, options.initial, faces)
-        run.network.load_state_dict(run.average.state_dict())
-    # Whatever could not be done has been refused by now, and has left no folder: the first process
-    # makes it when none can refuse any more.
-    processes.wait()
+        start_from(state.ema, options.initial, faces)
+        state.network.load_state_dict(state.ema.state_dict())
+
+    # Only now the folder: the first process makes it when none can refuse any more.
+    processes.barrier()
     if not resume and processes.first:
-        begin_run(run_dir, replace(config, bf16=bf16), run.network, device)
+        begin_run(run_dir, replace(config, bf16=bf16), state.network, device)
     targets = kept_targets(
         run_dir, faces, votes, options, processes, bf16, reporter,
         estimates=estimates, resume=resume,
@@ -162,39 +205,44 @@ def train(
     faces.targets = targets.to(device)
     views = None
     if options.teacher_views:
-        views = TaughtViews(run_dir, faces, objective, processes, bf16=bf16, resume=resume)
-    sample = Faces(_sample(training), device)
+        views = TaughtViews(run_dir, faces, objective, processes, known_views, bf16=bf16)
+    return _Run(
+        run_dir, options, processes, reporter, faces, Faces(_sample(training), device),
+        Faces(public, device), objective, views, state, history,
+    )  # fmt: skip
+
+
+def _train_epochs(run: _Run) -> None:
+    """Train until the run is over; saves it after each epoch, and where it is interrupted."""
+    options, processes, state, history = run.options, run.processes, run.state, run.history
     with interruptible() as interrupted:
-        while not processes.from_first(is_over(history, options)):
+        while not processes.broadcast(is_over(history, options)):
             epoch = len(history) + 1
-            if views is not None:
-                views.show(epoch, reporter, interrupted)
-            started = time.perf_counter() - run.unfinished.seconds
+            if run.views is not None:
+                run.views.show(epoch, run.reporter, interrupted)
+            started = time.perf_counter() - state.unfinished.seconds
             torch.manual_seed(options.seed * 1_000_003 + epoch)
-            for losses in train_epoch(run, faces, objective, epoch, processes):
-                reporter.step(epoch, len(losses), run.steps_per_epoch, losses[-1])
-                if processes.from_first(interrupted()):
-                    run.unfinished.random_state = torch.get_rng_state()
-                    run.unfinished.seconds = time.perf_counter() - started
+            for losses in train_epoch(state, run.faces, run.objective, epoch, processes):
+                run.reporter.step(epoch, len(losses), state.steps_per_epoch, losses[-1])
+                if processes.broadcast(interrupted()):
+                    state.unfinished.random_state = torch.get_rng_state()
+                    state.unfinished.seconds = time.perf_counter() - started
                     if processes.first:
-                        run.save(run_dir, history)
+                        state.save(run.folder, history)
                     raise KeyboardInterrupt
-            record = _record(run, epoch, public_faces, sample, started)
-            if views is not None:
-                record["teacher_seconds"] = views.seconds(epoch)
+            record = _record(run, epoch, started)
             history.append(record)
-            run.unfinished = Unfinished()
+            state.unfinished = Unfinished()
             if processes.first:
-                run.save(run_dir, history)
-            reporter.epoch(record)
-            if processes.from_first(interrupted()):
+                state.save(run.folder, history)
+            run.reporter.epoch(record)
+            if processes.broadcast(interrupted()):
                 raise KeyboardInterrupt
-    processes.wait()  # until the last checkpoint is written
-    return _finish(run_dir, history, options, faces, public_faces, language, write=processes.first)
+    processes.barrier()  # until the last checkpoint is written
 
 
 def train_epoch(
-    run: TrainingState,
+    state: TrainingState,
     faces: Faces,
     objective: Objective,
     epoch: int,
@@ -204,55 +252,59 @@ def train_epoch(
 
     `epoch` counts from 1. Raises `ModelError` where the loss is no longer finite.
     """
-    options = run.options
-    losses, norms = run.unfinished.losses, run.unfinished.gradient_norms
-    run.network.train()
+    options = state.options
+    losses, norms = state.unfinished.losses, state.unfinished.gradient_norms
+    state.network.train()
     for inputs, targets in faces.augmented_batches(
-        options, len(losses), run.unfinished.random_state, run.side(epoch)
+        options, len(losses), state.unfinished.random_state, state.side(epoch)
     ):
-        if run.mixes(epoch):
+        if state.mixes(epoch):
             inputs, targets = mixed(inputs, targets, options)
         # The network sees some faces covered, its teachers see them whole.
         seen, whole = (
-            processes.part(views).contiguous(memory_format=run.layout)
-            for views in (cover(inputs, options.cover_probability), inputs)
+            processes.shard(views).contiguous(memory_format=state.layout)
+            for views in (occlude(inputs, options.cover_probability), inputs)
         )
-        targets = processes.part(targets)
+        targets = processes.shard(targets)
 
-        with autocast(seen.device, run.bf16):
-            loss = objective(run.outputs, seen, targets, whole)  # forward pass, and the error
-        run.optimiser.zero_grad()
+        with autocast(seen.device, state.bf16):
+            loss = objective(state.outputs, seen, targets, whole)  # forward pass, and the error
+        state.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # back-propagation: dE/dw for every w
-        norm = nn.utils.clip_grad_norm_(run.network.parameters(), options.clip_norm)
+        norm = nn.utils.clip_grad_norm_(state.network.parameters(), options.clip_norm)
         losses.append(loss.item())
         norms.append(norm.item())
         _check_finite(losses[-1] + norms[-1], "the loss or its gradient", epoch, len(losses))
 
-        run.set_alpha(run.step)
-        run.optimiser.step()  # w <- w - alpha * v
-        run.step += 1
-        run.update_average()
+        state.set_alpha(state.step)
+        state.optimiser.step()  # w <- w - alpha * v
+        state.step += 1
+        state.update_ema()
         yield losses
 
 
-def _record(run: TrainingState, epoch: int, public: Faces, sample: Faces, started: float) -> Record:
+def _record(run: _Run, epoch: int, started: float) -> Record:
     """What there is to say of an epoch that has just ended."""
-    public_logits = logits_of(run.average, public, run.bf16)
+    state, public, sample = run.state, run.public, run.sample
+    public_logits = logits_of(state.ema, public, state.bf16)
     public_loss, public_accuracy = loss_and_accuracy(public_logits, public)
-    _check_finite(public_loss, "the loss on PublicTest", epoch, run.steps_per_epoch)
-    sample_logits = logits_of(run.average, sample, run.bf16)
+    _check_finite(public_loss, "the loss on PublicTest", epoch, state.steps_per_epoch)
+    sample_logits = logits_of(state.ema, sample, state.bf16)
     training_loss, training_accuracy = loss_and_accuracy(sample_logits, sample)
-    return {
+    record = {
         "epoch": epoch,
-        "alpha": run.optimiser.param_groups[0]["lr"],
-        "step_loss": float(np.mean(run.unfinished.losses)),
-        "gradient_norm": float(np.mean(run.unfinished.gradient_norms)),
+        "alpha": state.optimiser.param_groups[0]["lr"],
+        "step_loss": float(np.mean(state.unfinished.losses)),
+        "gradient_norm": float(np.mean(state.unfinished.gradient_norms)),
         "training_loss": training_loss,
         "training_accuracy": training_accuracy,
         "public_loss": public_loss,
         "public_accuracy": public_accuracy,
         "seconds": time.perf_counter() - started,
     }
+    if run.views is not None:
+        record["teacher_seconds"] = run.views.seconds(epoch)
+    return record
 
 
 def votes_of_training(
@@ -298,18 +350,10 @@ def _sentences(
     }
 
 
-def _finish(
-    run_dir: Path,
-    history: list[Record],
-    options: TrainOptions,
-    faces: Faces,
-    public: Faces,
-    language: str,
-    *,
-    write: bool,
-) -> dict[str, Any]:
+def _finish(run: _Run, language: str) -> dict[str, Any]:
     """Measure the best weights in fp32 on all of Training and PublicTest, draw, diagnose."""
-    network, record = load_best(run_dir)
+    faces, public, history = run.faces, run.public, run.history
+    network, record = load_best(run.folder)
     network.to(faces.images.device)
     training_loss, training_accuracy = loss_and_accuracy(logits_of(network, faces), faces)
     logits = logits_of(network, public)
@@ -325,10 +369,10 @@ def _finish(
         "confusion": confusion.tolist(),  # of PublicTest, true label by prediction
         **_sentences(history, confusion, language),
     }
-    if write:
-        write_json(run_dir / LOG, {"history": history, "summary": summary})
-        title = run_title(options, language)
-        draw_curves(history, run_dir / CURVES, title, language)
+    if run.processes.first:
+        write_json(run.folder / LOG, {"history": history, "summary": summary})
+        title = run_title(run.options, language)
+        draw_curves(history, run.folder / CURVES, title, language)
         title += f", PublicTest: {public_accuracy:.1%} (n={len(public)})"
-        draw_counts(confusion, EMOTIONS, run_dir / CONFUSION, title, "fer2013", language)
+        draw_counts(confusion, EMOTIONS, run.folder / CONFUSION, title, "fer2013", language)
     return summary

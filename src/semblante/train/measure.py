@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semblante.train.batches import Faces
+from semblante.train.device import autocast
 from semblante.train.objective import N_EMOTIONS
-from semblante.train.processor import autocast
 
 _BATCH: Final = 256
 

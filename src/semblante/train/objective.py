@@ -143,49 +143,49 @@ class Objective:
         they have looked beforehand.
         """
         options = self.options
-        taught = None
+        soft_targets = None
         if options.teacher_views:
-            targets, taught = targets.tensor_split([-self.n_taught], dim=1)
+            targets, soft_targets = targets.tensor_split([-self.n_soft_targets], dim=1)
         elif self.teachers:
-            taught = self.taught(inputs if whole is None else whole)
+            soft_targets = self.soft_targets(inputs if whole is None else whole)
         *earlier, last = (
-            self._error(logits.float(), targets, taught) for logits in outputs(inputs)
+            self._error(logits.float(), targets, soft_targets) for logits in outputs(inputs)
         )
         if not earlier:
             return last
         return last + options.all_steps_weight * torch.stack(earlier).mean()
 
-    def _error(self, logits: Tensor, targets: Tensor, taught: Tensor | None) -> Tensor:
+    def _error(self, logits: Tensor, targets: Tensor, soft_targets: Tensor | None) -> Tensor:
         options = self.options
         emotions, votes = heads(logits)
         target, target_votes = heads(targets)
         error = self._of_labels(emotions, target)
         if options.ferplus_weight > 0:
             error = error + options.ferplus_weight * F.cross_entropy(votes, target_votes)
-        if taught is None:
+        if soft_targets is None:
             return error
-        said, said_votes = heads(taught)
-        from_teachers = distillation(emotions, said, options.temperature)
+        soft_target, soft_votes = heads(soft_targets)
+        from_teachers = distillation(emotions, soft_target, options.temperature)
         if options.teach_votes:
-            of_votes = distillation(votes, said_votes, options.temperature)
+            of_votes = distillation(votes, soft_votes, options.temperature)
             from_teachers = from_teachers + options.ferplus_weight * of_votes
         share = options.distill_weight
         return (1 - share) * error + share * from_teachers
 
     @property
-    def n_taught(self) -> int:
+    def n_soft_targets(self) -> int:
         """Numbers that teachers give for each face."""
         return N_WITH_FERPLUS if self.options.teach_votes else N_EMOTIONS
 
     @torch.no_grad()
-    def taught(self, inputs: Tensor) -> Tensor:
+    def soft_targets(self, inputs: Tensor) -> Tensor:
         """What the teachers, on average, say of faces as they are here: probabilities (n, 7), at
         the recipe's temperature; with `teach_votes` (n, 15), of FER+'s emotions as well."""
         views = [inputs, inputs.flip(-1)] if self.options.mirrored_teachers else [inputs]
         soft = []
         for teacher in self.teachers:
             for view in views:
-                logits = teacher(view).float()[:, : self.n_taught] / self.options.temperature
+                logits = teacher(view).float()[:, : self.n_soft_targets] / self.options.temperature
                 soft.append(torch.cat([part.softmax(dim=1) for part in heads(logits)], dim=1))
         return torch.stack(soft).mean(dim=0)
 
@@ -195,9 +195,9 @@ def heads(numbers: Tensor) -> tuple[Tensor, Tensor]:
     return numbers[:, :N_EMOTIONS], numbers[:, N_EMOTIONS:]
 
 
-def distillation(logits: Tensor, taught: Tensor, temperature: float) -> Tensor:
-    """Hinton et al. (2015), whose cross-entropy has the same gradient: KL(taught || ours) of
-    probabilities (n, classes) at a `temperature`, at which those `taught` are already, times its
-    square; 0 where both agree."""
+def distillation(logits: Tensor, soft_targets: Tensor, temperature: float) -> Tensor:
+    """Hinton et al. (2015), whose cross-entropy has the same gradient: KL(soft_targets || ours) of
+    probabilities (n, classes) at a `temperature`, at which the `soft_targets` are already, times
+    its square; 0 where both agree."""
     ours = F.log_softmax(logits / temperature, dim=1)
-    return F.kl_div(ours, taught, reduction="batchmean") * temperature**2
+    return F.kl_div(ours, soft_targets, reduction="batchmean") * temperature**2

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, Final
+from dataclasses import Field, dataclass, field, fields, replace
+from typing import Any, Final, Literal
 
 from semblante.errors import OptionError
 from semblante.preprocess import FACE_SIZE
@@ -14,10 +14,32 @@ from semblante.train.own import file_of
 CROSS_ENTROPY: Final = "cross_entropy"
 MAX_SEED: Final = 1_000_000_000
 
+Range = Literal["at least 1", "between 0 and 1", "0 or more", "more than 0"]
 
-def _option(default: Any, help: str) -> Any:
-    """A field whose explanation the command line shows as well."""
-    return field(default=default, metadata={"help": help})
+_IS_WITHIN: Final[Mapping[Range, Callable[[Any], bool]]] = {
+    "at least 1": lambda value: value >= 1,
+    "between 0 and 1": lambda value: 0 <= value <= 1,
+    "0 or more": lambda value: value >= 0,
+    "more than 0": lambda value: value > 0,
+}
+
+
+def _option(
+    default: Any,
+    help: str,
+    *,
+    within: Range | None = None,
+    one_of: tuple[str, ...] = (),
+    needs: str = "",
+) -> Any:
+    """A field of `TrainOptions`.
+
+    `help`: its explanation, which the command line shows as well; `within` and `one_of`: the values
+    it may have; `needs`: another option, or several with " or " between them, without which a
+    change to this one would do nothing.
+    """
+    rules = {"within": within, "one_of": one_of, "needs": needs}
+    return field(default=default, metadata={"help": help, **rules})
 
 
 @dataclass(frozen=True)
@@ -34,86 +56,165 @@ class TrainOptions:
         "run folder, shipped model or exported ONNX file whose weights to start from, of an rcnn "
         "network of other widths too",
     )
-    seed: int = _option(0, "seed of the initial weights, the order of faces and the augmentation")
-    epochs: int = _option(64, "passes over Training")
-    batch_size: int = _option(128, "faces in one step of gradient descent")
+    seed: int = _option(
+        0,
+        "seed of the initial weights, the order of faces and the augmentation",
+        within="0 or more",
+    )
+    epochs: int = _option(64, "passes over Training", within="at least 1")
+    batch_size: int = _option(128, "faces in one step of gradient descent", within="at least 1")
     # Gradient descent: w <- w - alpha * v, v the Nesterov momentum of the gradient; with a momentum
     # of 0 v is the gradient itself.
-    optimiser: str = _option("sgd", "sgd (gradient descent), adam, adamw or muon")
+    optimiser: str = _option(
+        "sgd",
+        "sgd (gradient descent), adam, adamw or muon",
+        one_of=("sgd", "adam", "adamw", "muon"),
+    )
     learning_rate: float = _option(
         0.1,
         "the largest step alpha, reached after the warm-up; another optimiser than the preset's "
         "brings its usual one",
+        within="more than 0",
     )
     schedule: str = _option(
-        "cosine", "how alpha changes after the warm-up: cosine (to 0) or constant"
+        "cosine",
+        "how alpha changes after the warm-up: cosine (to 0) or constant",
+        one_of=("cosine", "constant"),
     )
-    warmup_epochs: float = _option(2.0, "epochs over which alpha grows linearly from 0")
-    momentum: float = _option(0.9, "Nesterov momentum of sgd and muon; 0 is plain gradient descent")
+    warmup_epochs: float = _option(
+        2.0, "epochs over which alpha grows linearly from 0", within="0 or more"
+    )
+    momentum: float = _option(
+        0.9,
+        "Nesterov momentum of sgd and muon; 0 is plain gradient descent",
+        within="between 0 and 1",
+    )
     weight_decay: float = _option(
         5e-4,
         "weight decay, on kernels only (no norms, no biases); of muon on the dense layer's only",
+        within="0 or more",
     )
-    clip_norm: float = _option(2.0, "gradients longer than this are shortened to it")
+    clip_norm: float = _option(
+        2.0, "gradients longer than this are shortened to it", within="more than 0"
+    )
     error: str = _option(
         CROSS_ENTROPY,
         "what an answer that differs from its target costs: cross_entropy, or your own, "
         "FILE.py:FUNCTION, of logits and target probabilities (n, 7)",
     )
-    label_smoothing: float = _option(0.1, "share of the target spread evenly over the classes")
-    class_weights: bool = _option(False, "weight rare classes up, by the inverse of their share")
-    mixup_alpha: float = _option(0.4, "mixing weights are drawn from Beta(alpha, alpha)")
-    mixup_probability: float = _option(0.5, "share of the batches that are mixed; 0 turns it off")
-    cutmix_alpha: float = _option(1.0, "shares of pasted areas are drawn from Beta(alpha, alpha)")
-    cutmix_probability: float = _option(0.0, "share of the batches in which faces are pasted")
-    mixup_until: float = _option(0.85, "mix and paste only in this first part of the run")
-    ema_decay: float = _option(0.998, "decay of the moving average of the weights, per step")
-    rotation: float = _option(12.0, "random rotation, +- degrees")
-    scale: float = _option(0.2, "random scale, +- this fraction")
-    shift: float = _option(0.15, "random shift, +- this fraction of the side")
-    brightness: float = _option(0.3, "random brightness, +- standard deviations of the image")
-    contrast: float = _option(0.3, "random contrast, +- this fraction")
-    erase_probability: float = _option(0.4, "share of the faces of which a rectangle is erased")
-    degrade_probability: float = _option(0.0, "share of the faces that are blurred or noisy")
-    cover_probability: float = _option(
-        0.0, "share of the faces across which a bar lies, for the network but not for its teachers"
+    label_smoothing: float = _option(
+        0.1, "share of the target spread evenly over the classes", within="between 0 and 1"
     )
-    all_steps_weight: float = _option(0.0, "weight of the error at the last layer's earlier steps")
-    ferplus_weight: float = _option(0.0, "weight of the error of a second head that learns FER+")
+    class_weights: bool = _option(False, "weight rare classes up, by the inverse of their share")
+    mixup_alpha: float = _option(
+        0.4,
+        "mixing weights are drawn from Beta(alpha, alpha)",
+        within="more than 0",
+        needs="mixup_probability",
+    )
+    mixup_probability: float = _option(
+        0.5, "share of the batches that are mixed; 0 turns it off", within="between 0 and 1"
+    )
+    cutmix_alpha: float = _option(
+        1.0,
+        "shares of pasted areas are drawn from Beta(alpha, alpha)",
+        within="more than 0",
+        needs="cutmix_probability",
+    )
+    cutmix_probability: float = _option(
+        0.0, "share of the batches in which faces are pasted", within="between 0 and 1"
+    )
+    mixup_until: float = _option(
+        0.85,
+        "mix and paste only in this first part of the run",
+        within="between 0 and 1",
+        needs="mixup_probability or cutmix_probability",
+    )
+    ema_decay: float = _option(
+        0.998, "decay of the moving average of the weights, per step", within="between 0 and 1"
+    )
+    rotation: float = _option(12.0, "random rotation, +- degrees", within="0 or more")
+    scale: float = _option(0.2, "random scale, +- this fraction", within="between 0 and 1")
+    shift: float = _option(
+        0.15, "random shift, +- this fraction of the side", within="between 0 and 1"
+    )
+    brightness: float = _option(
+        0.3, "random brightness, +- standard deviations of the image", within="0 or more"
+    )
+    contrast: float = _option(0.3, "random contrast, +- this fraction", within="between 0 and 1")
+    erase_probability: float = _option(
+        0.4, "share of the faces of which a rectangle is erased", within="between 0 and 1"
+    )
+    degrade_probability: float = _option(
+        0.0, "share of the faces that are blurred or noisy", within="between 0 and 1"
+    )
+    cover_probability: float = _option(
+        0.0,
+        "share of the faces across which a bar lies, for the network but not for its teachers",
+        within="between 0 and 1",
+    )
+    all_steps_weight: float = _option(
+        0.0, "weight of the error at the last layer's earlier steps", within="0 or more"
+    )
+    ferplus_weight: float = _option(
+        0.0, "weight of the error of a second head that learns FER+", within="0 or more"
+    )
     relabel_weight: float = _option(
         0.0,
         "share of the target that is the likely label, by FER+'s votes and the initial weights, "
         "or the estimates",
+        within="between 0 and 1",
     )
     estimates: str = _option(
-        "", "folder of --cross-fit, whose networks' word the likely labels follow instead"
+        "",
+        "folder of --cross-fit, whose networks' word the likely labels follow instead",
+        needs="relabel_weight",
     )
     teachers: tuple[str, ...] = _option(
         (),
         "run folder, shipped model or ONNX file of a network to learn from; may be repeated",
     )
-    distill_weight: float = _option(0.7, "with teachers: their share of the error")
-    temperature: float = _option(3.0, "with teachers: by which both sides' logits are divided")
+    distill_weight: float = _option(
+        0.7, "with teachers: their share of the error", within="between 0 and 1", needs="teachers"
+    )
+    temperature: float = _option(
+        3.0,
+        "with teachers: by which both sides' logits are divided",
+        within="more than 0",
+        needs="teachers",
+    )
     mirrored_teachers: bool = _option(
-        False, "with teachers: they look at each face's mirror image as well"
+        False, "with teachers: they look at each face's mirror image as well", needs="teachers"
     )
     teach_votes: bool = _option(
-        False, "with teachers: they teach what they say of FER+'s votes as well"
+        False, "with teachers: they teach what they say of FER+'s votes as well", needs="teachers"
     )
     teacher_views: int = _option(
         0,
         "with teachers: they look at so many random views of each face, once, which come an epoch "
         "each; 0: at every batch anew",
+        within="0 or more",
+        needs="teachers",
     )
     looks_of: str = _option(
         "",
         "with teacher_views: run folder with the same teachers, whatever its seed and network, "
         "whose views they need not look at again",
+        needs="teacher_views",
     )
-    patience: int = _option(0, "stop when PublicTest has not improved for so many epochs; 0: never")
-    small_side: int = _option(32, "side in pixels of the faces that are small at first")
+    patience: int = _option(
+        0, "stop when PublicTest has not improved for so many epochs; 0: never", within="0 or more"
+    )
+    small_side: int = _option(
+        32,
+        "side in pixels of the faces that are small at first",
+        within="at least 1",
+        needs="small_until",
+    )
     small_until: float = _option(
-        0.0, "train on small faces, which is quicker, in this first part of the run"
+        0.0,
+        "train on small faces, which is quicker, in this first part of the run",
+        within="between 0 and 1",
     )
     compile: bool = _option(
         False, "torch.compile the network; no quicker where it was measured, on two cores"
@@ -121,40 +222,14 @@ class TrainOptions:
     precision: str = _option(
         "auto",
         "auto, fp32 or bf16; auto is bf16 on a GPU, and on a processor that is quicker in it",
+        one_of=("auto", "fp32", "bf16"),
     )
 
     def __post_init__(self) -> None:
-        at_least_one = ("epochs", "batch_size", "small_side")
-        fractions = (
-            "momentum", "label_smoothing", "mixup_probability", "mixup_until", "ema_decay",
-            "erase_probability", "scale", "shift", "contrast", "cutmix_probability",
-            "distill_weight", "relabel_weight", "degrade_probability", "cover_probability",
-            "small_until",
-        )  # fmt: skip
-        not_negative = (
-            "seed", "warmup_epochs", "weight_decay", "rotation", "brightness", "all_steps_weight",
-            "ferplus_weight", "patience", "teacher_views",
-        )  # fmt: skip
-        positive = ("learning_rate", "clip_norm", "mixup_alpha", "cutmix_alpha", "temperature")
-        one_of = {
-            "optimiser": ("sgd", "adam", "adamw", "muon"),
-            "schedule": ("cosine", "constant"),
-            "precision": ("auto", "fp32", "bf16"),
-        }
         for option in fields(self):
-            value, kind = getattr(self, option.name), type(option.default)
-            if type(value) is not kind and not (kind is float and type(value) is int):
-                raise OptionError(
-                    f"expected {option.name} to be of type {kind.__name__}, found {value!r}"
-                )
-            if isinstance(value, float) and not math.isfinite(value):
-                raise OptionError(f"expected {option.name} to be a finite number, found {value}")
+            self._check(option)
         if self.seed > MAX_SEED:
             raise OptionError(f"expected seed of at most {MAX_SEED}, found {self.seed}")
-        self._check(at_least_one, "at least 1", lambda value: value >= 1)
-        self._check(fractions, "between 0 and 1", lambda value: 0 <= value <= 1)
-        self._check(not_negative, "0 or more", lambda value: value >= 0)
-        self._check(positive, "more than 0", lambda value: value > 0)
         if self.warmup_epochs > self.epochs:
             raise OptionError(
                 f"warmup_epochs ({self.warmup_epochs:g}) is longer than epochs ({self.epochs})"
@@ -165,13 +240,6 @@ class TrainOptions:
             raise OptionError(
                 f"small_side ({self.small_side}) is larger than the faces ({FACE_SIZE} pixels)"
             )
-        self._check_of_use(
-            "teachers",
-            bool(self.teachers),
-            ("distill_weight", "temperature", "mirrored_teachers", "teach_votes", "teacher_views"),
-        )
-        self._check_of_use("ferplus_weight", self.ferplus_weight > 0, ("teach_votes",))
-        self._check_of_use("teacher_views", self.teacher_views > 0, ("looks_of",))
         if self.teachers and self.distill_weight == 0:
             raise OptionError("teachers are of no use with a distill_weight of 0")
         if self.teacher_views >= self.epochs:
@@ -179,22 +247,16 @@ class TrainOptions:
                 f"expected teacher_views below epochs ({self.epochs}), or they would save nothing, "
                 f"found {self.teacher_views}"
             )
-        self._check_of_use("sgd or muon", self.optimiser in ("sgd", "muon"), ("momentum",))
-        self._check_of_use("small_until", self.small_until > 0, ("small_side",))
-        mixes, pastes = self.mixup_probability > 0, self.cutmix_probability > 0
-        self._check_of_use("mixup_probability", mixes, ("mixup_alpha",))
-        self._check_of_use(
-            "mixup_probability or cutmix_probability", mixes or pastes, ("mixup_until",)
-        )
-        self._check_of_use("cutmix_probability", pastes, ("cutmix_alpha",))
+        if self.teach_votes and not self.ferplus_weight:
+            raise _of_no_use("teach_votes", self.teach_votes, "ferplus_weight")
+        if self.momentum != TrainOptions.momentum and self.optimiser not in ("sgd", "muon"):
+            raise _of_no_use("momentum", self.momentum, "sgd or muon")
         if self.error != CROSS_ENTROPY and file_of(self.error) is None:
             raise OptionError(
                 f"expected error to be {CROSS_ENTROPY} or FILE.py:FUNCTION, found {self.error}"
             )
-        self._check_of_use(CROSS_ENTROPY, self.error == CROSS_ENTROPY, ("class_weights",))
-        self._check_of_use("relabel_weight", self.relabel_weight > 0, ("estimates",))
-        for name, known in one_of.items():
-            self._check((name,), f"to be one of {', '.join(known)}", lambda v, k=known: v in k)
+        if self.class_weights and self.error != CROSS_ENTROPY:
+            raise _of_no_use("class_weights", self.class_weights, CROSS_ENTROPY)
         if self.mixup_probability + self.cutmix_probability > 1:
             raise OptionError(
                 f"mixup_probability ({self.mixup_probability:g}) and cutmix_probability "
@@ -223,18 +285,26 @@ class TrainOptions:
         """Of gradient descent, on `n` faces; those that fill no batch wait for the next epoch."""
         return max(1, n // self.batch_size)
 
-    def _check_of_use(self, needed: str, given: bool, names: tuple[str, ...]) -> None:
-        """Raise where one of `names` was changed although it does nothing without `needed`."""
-        for name in () if given else names:
-            value = getattr(self, name)
-            if value != getattr(TrainOptions, name):
-                raise OptionError(f"{name} ({value}) is of no use without {needed}")
+    def _check(self, option: Field[Any]) -> None:
+        """Raise where the value of one field breaks a rule that stands beside that field."""
+        name, value, kind = option.name, getattr(self, option.name), type(option.default)
+        within, one_of, needs = (option.metadata[rule] for rule in ("within", "one_of", "needs"))
+        if type(value) is not kind and not (kind is float and type(value) is int):
+            raise OptionError(f"expected {name} to be of type {kind.__name__}, found {value!r}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise OptionError(f"expected {name} to be a finite number, found {value}")
+        if within and not _IS_WITHIN[within](value):
+            raise OptionError(f"expected {name} {within}, found {value}")
+        if one_of and value not in one_of:
+            expected = f"to be one of {', '.join(one_of)}"
+            raise OptionError(f"expected {name} {expected}, found {value}")
+        in_use = not needs or any(getattr(self, other) for other in needs.split(" or "))
+        if value != option.default and not in_use:
+            raise _of_no_use(name, value, needs)
 
-    def _check(self, names: tuple[str, ...], expected: str, holds: Any) -> None:
-        for name in names:
-            value = getattr(self, name)
-            if not holds(value):
-                raise OptionError(f"expected {name} {expected}, found {value}")
+
+def _of_no_use(name: str, value: Any, needed: str) -> OptionError:
+    return OptionError(f"{name} ({value}) is of no use without {needed}")
 
 
 _POLISH: Final[dict[str, Any]] = {

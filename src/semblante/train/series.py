@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from semblante.data import Dataset
-from semblante.data.ferplus import FerPlus
 from semblante.errors import OptionError
 from semblante.train.crossval import check_folds, cross_fit
 from semblante.train.distributed import all_processes
@@ -19,18 +18,12 @@ from semblante.train.networks import build_network, check_fits
 from semblante.train.options import TrainOptions
 from semblante.train.released import RELEASED
 from semblante.train.reporter import Reporter
+from semblante.train.task import Task
 from semblante.translation import translated
 
 
 def train_released(
-    dataset: Dataset,
-    changes: Mapping[str, Any],
-    out: Path,
-    reporter: Callable[[TrainOptions, str], AbstractContextManager[Reporter]],
-    *,
-    source: Mapping[str, Any],
-    votes: FerPlus | None = None,
-    language: str = "en",
+    task: Task, changes: Mapping[str, Any]
 ) -> tuple[list[Path], dict[str, dict[str, Any]]]:
     """Run all stages of `RELEASED`; return the models' ONNX files and the summaries of the runs, by
     the names of their folders.
@@ -40,14 +33,14 @@ def train_released(
     may have an earlier stage's file as its teacher. The n-th run of a stage has the seed in
     `changes` plus n - 1. A stage of folds writes estimates, from which later stages compute likely
     labels; it is left out if `changes` set `relabel_weight` to 0. Run folders and each stage's file
-    (`1-standard`, `1-standard.onnx`, ...) are written to `out`, the models as `model.onnx` and
+    (`1-standard`, `1-standard.onnx`, ...) are written to `task.out`, the models as `model.onnx` and
     `small.onnx`; repeating an interrupted call resumes it.
 
-    `reporter` is called with each run's options and a title; titles and verdicts are in `language`.
     Raises before the first run if a later one could not follow its recipe.
     """
     if changes.get("estimates"):
         raise OptionError("estimates is of no use here: these runs make their own")
+    dataset, votes, out = task.dataset, task.votes, task.out
     n = int(dataset.is_in("Training").sum())
     relabels = changes.get("relabel_weight") != 0
     stages = {k: stage for k, stage in enumerate(RELEASED, start=1) if relabels or not stage.folds}
@@ -73,8 +66,8 @@ def train_released(
     ) -> AbstractContextManager[Reporter]:
         nonlocal begun
         begun += 1
-        title = translated(f"run {begun} of {total}: {name}", language)
-        return reporter(options, f"{title}, {fold}" if fold else title)
+        title = translated(f"run {begun} of {total}: {name}", task.language)
+        return task.reporter(options, f"{title}, {fold}" if fold else title)
 
     for number, stage in stages.items():
         name = f"{number}-{stage.preset}"
@@ -82,11 +75,8 @@ def train_released(
         teacher = files[stage.teacher or max(files)]
         if stage.folds:
             options = stage.options({**changes, "initial": initial})
-            cross_fit(
-                dataset, options, stage.folds, out / name,
-                partial(titled, name=name),
-                source=source, votes=votes, language=language,
-            )  # fmt: skip
+            fold_task = replace(task, out=out / name, reporter=partial(titled, name=name))
+            cross_fit(fold_task, options, stage.folds)
             estimates = str(out / name)
             continue
         folders = []
@@ -97,14 +87,14 @@ def train_released(
             options = kind.options({**changes, **its_own}, teacher)
             with titled(options, name=folder.name) as progress:
                 summaries[folder.name] = train(
-                    dataset, options, folder, progress, source=source, votes=votes,
-                    resume=True, language=language,
+                    dataset, options, folder, progress, source=task.source, votes=votes,
+                    resume=True, language=task.language,
                 )  # fmt: skip
             folders.append(folder)
         file = out / f"{stage.model or name}.onnx"
         if processes.first and not file.exists():
             export(folders, file, dataset, votes=votes, initial_share=stage.initial_share)
-        processes.wait()  # the next stages start from the file
+        processes.barrier()  # the next stages start from the file
         files[number] = str(file)
         if stage.model:
             models.append(file)

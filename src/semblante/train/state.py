@@ -18,13 +18,13 @@ from semblante.errors import ModelError, SemblanteError
 from semblante.files import write_json
 from semblante.preprocess import FACE_SIZE
 from semblante.train.checkpoint import load_tensors, prefixed, save_tensors, without_prefix
+from semblante.train.device import quick_layout, to_device, use_bf16
 from semblante.train.distributed import ALONE, Processes, synchronise_norms
 from semblante.train.muon import Muon
 from semblante.train.networks import build_network, is_known
 from semblante.train.objective import N_EMOTIONS, N_WITH_FERPLUS
 from semblante.train.options import TrainOptions
 from semblante.train.own import file_of, own_sha256
-from semblante.train.processor import placed, quick_layout, use_bf16
 from semblante.train.recurrent import every_step
 from semblante.train.reporter import Record
 from semblante.train.run_folder import BEST, CHECKPOINT, LOG, holds_run, read_config
@@ -58,10 +58,10 @@ class TrainingState:
         self.bf16 = use_bf16(options.precision, device) if bf16 is None else bf16
         outputs = n_outputs(options)
         self.layout = quick_layout(device, self.bf16)
-        self.network = placed(build_network(options.network, outputs), device, self.bf16)
-        self.average = placed(build_network(options.network, outputs), device, self.bf16)
-        self.average.load_state_dict(self.network.state_dict())
-        self.average.requires_grad_(False)
+        self.network = to_device(build_network(options.network, outputs), device, self.bf16)
+        self.ema = to_device(build_network(options.network, outputs), device, self.bf16)
+        self.ema.load_state_dict(self.network.state_dict())
+        self.ema.requires_grad_(False)
         # Faces -> logits after each recurrent step whose error counts, the last one last.
         self.outputs = self._outputs_of(processes)
         kernels = [p for p in self.network.parameters() if p.ndim > 1]
@@ -115,7 +115,7 @@ class TrainingState:
         return self.options.small_side if small else FACE_SIZE
 
     @torch.no_grad()
-    def update_average(self) -> None:
+    def update_ema(self) -> None:
         """Moving average of weights and of normalisation statistics, after each step (Polyak &
         Juditsky, 1992, averaged all alike).
 
@@ -124,7 +124,7 @@ class TrainingState:
         """
         decay = min(self.options.ema_decay, (1 + self.step) / (10 + self.step))
         # By these, and not by `state_dict`, what is shared comes once.
-        averages = [*self.average.parameters(), *self.average.buffers()]
+        averages = [*self.ema.parameters(), *self.ema.buffers()]
         latest = [*self.network.parameters(), *self.network.buffers()]
         pairs = [(a, b) for a, b in zip(averages, latest, strict=True) if a.is_floating_point()]
         torch._foreach_lerp_([a for a, _ in pairs], [b for _, b in pairs], 1 - decay)
@@ -132,7 +132,7 @@ class TrainingState:
     def save(self, run_dir: Path, history: list[Record]) -> None:
         """A checkpoint; where it is that of an epoch which just ended, the best one beside it."""
         accuracies = [record["public_accuracy"] for record in history]
-        average = self.average.state_dict()
+        average = self.ema.state_dict()
         if not self.unfinished.losses and accuracies[-1] >= max(accuracies):
             # Without times: the same weights are to be the same file.
             record = {k: v for k, v in history[-1].items() if not k.endswith("seconds")}
@@ -174,7 +174,7 @@ class TrainingState:
         state = self.optimiser.state_dict()
         try:
             self.network.load_state_dict(without_prefix("network", tensors))
-            self.average.load_state_dict(without_prefix("average", tensors))
+            self.ema.load_state_dict(without_prefix("average", tensors))
             parameters = _parameters(self.optimiser)
             for number, kept in memory.items():
                 for kind in _remembered(self.options):

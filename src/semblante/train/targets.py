@@ -25,13 +25,13 @@ from semblante.data.ferplus import FerPlus
 from semblante.errors import DataError
 from semblante.train.batches import Faces
 from semblante.train.checkpoint import load_tensors, save_tensors
+from semblante.train.device import to_device
 from semblante.train.distributed import Processes
 from semblante.train.initial import start_from
 from semblante.train.measure import probabilities_of
 from semblante.train.networks import build_network
 from semblante.train.objective import N_EMOTIONS, smoothed
 from semblante.train.options import TrainOptions
-from semblante.train.processor import placed
 from semblante.train.reporter import Reporter
 from semblante.train.run_folder import ESTIMATES, TARGETS
 
@@ -60,7 +60,7 @@ def kept_targets(
         return load_tensors(path)[0]["targets"]
     reporter.looking()
     targets = targets_of(faces, votes, options, _initial_estimates(faces, options, bf16))
-    processes.wait()  # for those that would find the file: all compute, or none
+    processes.barrier()  # for those that would find the file: all compute, or none
     if processes.first:
         save_tensors(path, {"targets": targets}, {})
     return targets
@@ -108,7 +108,7 @@ def read_estimates(folder: Path, training: Dataset) -> Tensor:
 
 def _initial_estimates(faces: Faces, options: TrainOptions, bf16: bool) -> Tensor:
     """The initial weights' probabilities (n, 7), the mean over each face and its mirror image."""
-    network = placed(build_network(options.network), faces.images.device, bf16)
+    network = to_device(build_network(options.network), faces.images.device, bf16)
     start_from(network, options.initial, faces)
     return probabilities_of(network, faces, bf16, mirrored=True).cpu()
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -26,10 +27,10 @@ from semblante.errors import OptionError
 from semblante.preprocess import standardise
 from semblante.train.batches import Faces, random_affine, warp
 from semblante.train.checkpoint import load_tensors, save_tensors
+from semblante.train.device import autocast
 from semblante.train.distributed import Processes
 from semblante.train.objective import Objective
 from semblante.train.options import TrainOptions
-from semblante.train.processor import autocast
 from semblante.train.reporter import Reporter
 from semblante.train.run_folder import TAUGHT, RunConfig, read_config
 
@@ -40,43 +41,63 @@ _OF_LOOKS: Final = (
 )  # fmt: skip
 
 
-def _looks(run_dir: Path, options: TrainOptions, *, resume: bool) -> Path | None:
-    """The file that has what teachers say of views: that of this run, which goes on, or of the one
-    that `looks_of` names."""
-    folders = [run_dir] if resume else []
-    folders += [Path(options.looks_of)] if options.looks_of else []
-    files = [folder / TAUGHT for folder in folders if options.teacher_views]
-    return next((file for file in files if file.exists()), None)
+@dataclass(frozen=True)
+class KnownViews:
+    """What teachers said of views before this call: in the run that goes on, or in the one that
+    `looks_of` names."""
 
+    options: TrainOptions
+    # Of each view, by its number: probabilities (n, 7 or 15) on the CPU, and the seconds they took.
+    soft_targets: dict[str, Tensor] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    own: bool = False  # read from the run's own folder
 
-def teachers_are_needed(run_dir: Path, options: TrainOptions, *, resume: bool) -> bool:
-    """Must they be loaded? Not where a file has what they say of every view."""
-    known = _looks(run_dir, options, resume=resume)
-    return known is None or len(load_tensors(known)[0]) < options.teacher_views
+    @staticmethod
+    def read(
+        run_dir: Path, options: TrainOptions, processes: Processes, *, resume: bool
+    ) -> KnownViews:
+        """With `resume`, what the run's own folder has, if anything; else what `looks_of` has."""
+        if not options.teacher_views:
+            return KnownViews(options)
+        own, theirs = run_dir / TAUGHT, Path(options.looks_of) / TAUGHT
+        if processes.broadcast(resume and own.exists()):
+            return KnownViews(options, *load_tensors(own), own=True)
+        if not options.looks_of or not theirs.exists():
+            return KnownViews(options)
+        found, _ = load_tensors(theirs)
+        numbers = map(str, range(options.teacher_views))
+        soft_targets = {number: found[number] for number in numbers if number in found}
+        return KnownViews(options, soft_targets, dict.fromkeys(soft_targets, 0.0))
 
+    @property
+    def complete(self) -> bool:
+        """Whether the teachers need not look at anything more, and so need not be loaded."""
+        return 0 < self.options.teacher_views <= len(self.soft_targets)
 
-def check_looks(run_dir: Path, ours: RunConfig, *, resume: bool) -> None:
-    """Raise `OptionError` where our teachers would say something else of our views than those of
-    the run that `looks_of` names, `ModelError` where there is none. A run that goes on with what it
-    has needs none."""
-    place = ours.options.looks_of
-    if not place or _looks(run_dir, ours.options, resume=resume) == run_dir / TAUGHT:
-        return
-    theirs = read_config(Path(place))
-    if not (Path(place) / TAUGHT).exists():
-        raise OptionError(f"looks_of: the teachers of {place} have not looked at any view yet")
-    if theirs.dataset_sha256 != ours.dataset_sha256:
-        raise OptionError(f"looks_of: {place} was trained on another dataset than the one given")
-    teachers = [
-        [config.weights_sha256.get(teacher) for teacher in config.options.teachers]
-        for config in (theirs, ours)
-    ]
-    if teachers[0] != teachers[1] or None in teachers[1]:
-        raise OptionError(f"looks_of: {place} had other teachers, or they have changed since")
-    for name in _OF_LOOKS:
-        before, now = (getattr(config.options, name) for config in (theirs, ours))
-        if before != now:
-            raise OptionError(f"looks_of: {place} had {name} {before}, expected {now}")
+    def check(self, ours: RunConfig) -> None:
+        """Raise `OptionError` where our teachers would say something else of our views than those
+        of the run that `looks_of` names, `ModelError` where there is none. A run that goes on with
+        what it has needs none."""
+        place = ours.options.looks_of
+        if not place or self.own:
+            return
+        theirs = read_config(Path(place))
+        if not (Path(place) / TAUGHT).exists():
+            raise OptionError(f"looks_of: the teachers of {place} have not looked at any view yet")
+        if theirs.dataset_sha256 != ours.dataset_sha256:
+            raise OptionError(
+                f"looks_of: {place} was trained on another dataset than the one given"
+            )
+        teachers = [
+            [config.weights_sha256.get(teacher) for teacher in config.options.teachers]
+            for config in (theirs, ours)
+        ]
+        if teachers[0] != teachers[1] or None in teachers[1]:
+            raise OptionError(f"looks_of: {place} had other teachers, or they have changed since")
+        for name in _OF_LOOKS:
+            before, now = (getattr(config.options, name) for config in (theirs, ours))
+            if before != now:
+                raise OptionError(f"looks_of: {place} had {name} {before}, expected {now}")
 
 
 class TaughtViews:
@@ -88,77 +109,67 @@ class TaughtViews:
         faces: Faces,
         objective: Objective,
         processes: Processes,
+        known: KnownViews,
         *,
         bf16: bool,
-        resume: bool,
     ) -> None:
-        """`faces` with their targets; with `resume`, what the run folder has of them is used, else
-        what the one that `looks_of` names has."""
+        """`faces` with their targets; `known`: what the teachers need not be asked again."""
         self._path = run_dir / TAUGHT
         self._faces = faces
         self._objective = objective
         self._processes = processes
         self._bf16 = bf16
         self._targets = faces.targets
-        # Of each view, by its number: what was said, (n, 7 or 15), on the CPU, and the seconds that
-        # it took.
-        self._said: dict[str, Tensor] = {}
-        self._took_s: dict[str, float] = {}
-        known = _looks(run_dir, objective.options, resume=resume)
-        if processes.from_first(known == self._path):
-            self._said, self._took_s = load_tensors(self._path)
-        elif known is not None:
-            said, _ = load_tensors(known)
-            views = map(str, range(objective.options.teacher_views))
-            self._said = {view: said[view] for view in views if view in said}
-            self._took_s = dict.fromkeys(self._said, 0.0)
-            if processes.first:
-                save_tensors(self._path, self._said, self._took_s)
+        self._soft_targets = dict(known.soft_targets)
+        self._seconds = dict(known.seconds)
+        if known.soft_targets and not known.own and processes.first:
+            save_tensors(self._path, self._soft_targets, self._seconds)
 
     def show(self, epoch: int, reporter: Reporter, interrupted: Callable[[], bool]) -> None:
-        """Give the faces the view of `epoch`, counted from 1: its maps, and what the teachers say
-        of it after the targets. Raises `KeyboardInterrupt` where it is `interrupted` while they
-        look."""
+        """Give the faces the view of `epoch`, counted from 1: its affine maps, and what the
+        teachers say of it after the targets. Raises `KeyboardInterrupt` where it is `interrupted`
+        while they look."""
         options, faces = self._objective.options, self._faces
         number = (epoch - 1) % options.teacher_views
         view = str(number)
         torch.manual_seed(-1 - number)  # a seed that no epoch uses
         # On the processor: a GPU would draw others, and what teachers said is kept.
-        maps = random_affine(len(faces), options, torch.device("cpu"))
+        affine = random_affine(len(faces), options, torch.device("cpu"))
         if options.mirrored_teachers:
             # Nor this one.
             torch.manual_seed(options.seed * 1_000_003 + options.epochs + epoch)
-            maps = either_way(maps)
-        faces.maps = maps.to(faces.images.device)
-        if view not in self._said:
+            affine = either_way(affine)
+        faces.affine = affine.to(faces.images.device)
+        if view not in self._soft_targets:
             reporter.teaching(number + 1, options.teacher_views)
             started = time.perf_counter()
-            self._said[view] = self._look(interrupted).cpu()
-            self._took_s[view] = time.perf_counter() - started
+            self._soft_targets[view] = self._look(interrupted).cpu()
+            self._seconds[view] = time.perf_counter() - started
             if self._processes.first:
-                save_tensors(self._path, self._said, self._took_s)
-        said = self._said[view].to(self._targets.device)
-        faces.targets = torch.cat([self._targets, said], dim=1)
+                save_tensors(self._path, self._soft_targets, self._seconds)
+        soft_targets = self._soft_targets[view].to(self._targets.device)
+        faces.targets = torch.cat([self._targets, soft_targets], dim=1)
 
     def seconds(self, epoch: int) -> float:
         """For which the teachers looked before `epoch`; 0 where they had seen its view already."""
-        return self._took_s[str(epoch - 1)] if epoch <= len(self._took_s) else 0.0
+        return self._seconds[str(epoch - 1)] if epoch <= len(self._seconds) else 0.0
 
     def _look(self, interrupted: Callable[[], bool]) -> Tensor:
         """What the teachers say of each face, (n, 7 or 15), mapped as it is now."""
         faces, parts = self._faces, []
-        assert faces.maps is not None
-        for images, maps in zip(
-            torch.split(faces.images, _BATCH), torch.split(faces.maps, _BATCH), strict=True
+        assert faces.affine is not None
+        for images, affine in zip(
+            torch.split(faces.images, _BATCH), torch.split(faces.affine, _BATCH), strict=True
         ):
-            if self._processes.from_first(interrupted()):
+            if self._processes.broadcast(interrupted()):
                 raise KeyboardInterrupt
             with autocast(images.device, self._bf16):
-                parts.append(self._objective.taught(warp(standardise(images.float()), maps)))
+                view = warp(standardise(images.float()), affine)
+                parts.append(self._objective.soft_targets(view))
         return torch.cat(parts)
 
 
-def either_way(maps: Tensor) -> Tensor:
-    """Half of the `maps` (n, 2, 3), at random, give the mirror image of the view they gave."""
-    mirror = torch.where(torch.rand(len(maps), 1) < 0.5, -1.0, 1.0)
-    return torch.cat([maps[:, :, :1] * mirror[:, None], maps[:, :, 1:]], dim=2)
+def either_way(affine: Tensor) -> Tensor:
+    """Half of the `affine` (n, 2, 3), at random, give the mirror image of the view they gave."""
+    mirror = torch.where(torch.rand(len(affine), 1) < 0.5, -1.0, 1.0)
+    return torch.cat([affine[:, :, :1] * mirror[:, None], affine[:, :, 1:]], dim=2)

@@ -66,7 +66,7 @@ def quick_layout(device: torch.device, bf16: bool) -> torch.memory_format:
     return torch.channels_last if bf16 or device.type == "cuda" else torch.contiguous_format
 
 
-def placed(network: nn.Module, device: torch.device, bf16: bool) -> nn.Module:
+def to_device(network: nn.Module, device: torch.device, bf16: bool) -> nn.Module:
     """The network itself, moved to `device` and into the layout that is quick there."""
     network.to(device)
     network.to(memory_format=quick_layout(device, bf16))  # type: ignore[call-overload]
