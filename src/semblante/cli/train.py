@@ -39,7 +39,7 @@ def _shown(default: Any) -> str:
 
 
 def _with_recipe_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give `command` a flag for each field of `TrainOptions`, so that they are listed once."""
+    """Give `command` a flag for each field of `TrainOptions`, which are listed only there."""
     types = get_type_hints(TrainOptions)
     types["teachers"] = list[str]  # a flag that may be repeated
     own = inspect.signature(command, eval_str=True).parameters.values()
@@ -70,7 +70,7 @@ def _with_recipe_options(command: Callable[..., None]) -> Callable[..., None]:
     return with_recipe
 
 
-_SERIES: Final = "released"  # of presets
+_SERIES: Final = "released"  # the preset that stands for a series of runs
 
 
 @_with_recipe_options
@@ -188,7 +188,7 @@ def train_command(
 
 
 def _modes(preset: str, learning_curve: bool, cross_fit: int | None) -> list[str]:
-    """The option that makes it several runs, if there is one; raises `OptionError` for more."""
+    """The option that asks for several runs, if given; raises `OptionError` for more than one."""
     modes = [
         flag
         for flag, given in (
@@ -206,8 +206,8 @@ def _modes(preset: str, learning_curve: bool, cross_fit: int | None) -> list[str
 def _recipes(
     preset: str, changes: dict[str, Any], learning_curve: bool, cross_fit: int | None
 ) -> list[TrainOptions]:
-    """What is to be followed, by several runs where the options say so; raises `OptionError` where
-    they contradict each other."""
+    """The recipe of each run, or of each kind of run of the released series; raises `OptionError`
+    if the options contradict each other."""
     known = [*PRESETS, _SERIES]
     if preset not in known:
         raise OptionError(f"unknown preset {preset!r}; known: {', '.join(known)}")
@@ -251,7 +251,7 @@ def _print_summary(summary: dict[str, Any], language: str) -> None:
 
 
 def _released(task: Task, changes: dict[str, Any]) -> None:
-    """Train all runs, and tell of them."""
+    """Train all runs of the released series and print their results."""
     require("train", "exporting", "onnx", "onnxscript")
     from semblante.evaluation import evaluate
     from semblante.plots import draw_confusion
@@ -279,7 +279,7 @@ def _released(task: Task, changes: dict[str, Any]) -> None:
 
 
 def _learning_curve(task: Task, options: TrainOptions) -> None:
-    """Train on ever more of Training, and tell of it."""
+    """Train on growing parts of Training and print the results."""
     from semblante.train.distributed import is_first
     from semblante.train.learning_curve import learning_curve
 
@@ -300,7 +300,7 @@ def _learning_curve(task: Task, options: TrainOptions) -> None:
 
 
 def _cross_fit(task: Task, options: TrainOptions, folds: int) -> None:
-    """Train on all folds but one, for each, and tell of it."""
+    """Train once without each fold and print the results."""
     from semblante.train.crossval import cross_fit
     from semblante.train.distributed import is_first
 

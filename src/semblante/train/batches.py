@@ -1,7 +1,7 @@
-"""Batches on the device: the whole split as uint8 in memory, augmented a batch at a time.
+"""Batches of augmented faces. A whole split stays on the device as uint8.
 
-There are no image files, no worker processes: the training split is 66 MB, and warping 128
-faces of 48x48 at once costs less than handing one of them from a worker to the trainer.
+There are no image files and no worker processes: the training split takes 66 MB, and warping 128
+faces of 48x48 at once costs less than passing a single face from a worker to the trainer.
 """
 
 from __future__ import annotations
@@ -20,28 +20,27 @@ from semblante.train.options import TrainOptions
 
 
 class Faces:
-    """One split on the device."""
+    """The faces of one split on the device, with labels and targets."""
 
     def __init__(self, dataset: Dataset, device: torch.device) -> None:
         self.images = torch.tensor(dataset.images, device=device)[:, None]  # (n, 1, 48, 48) uint8
         self.labels = torch.tensor(dataset.labels, device=device)  # (n,) int64
-        # What a network is to say of each face, (n, ...); its label unless something else is set.
+        # What the network learns to say of each face, (n, ...): its label, unless set otherwise.
         self.targets = self.labels
-        # The view of each face, (n, 2, 3) as of `random_affine`, where it is not drawn batch by
-        # batch.
+        # The affine map of each face, (n, 2, 3) as in `random_affine`; None: drawn batch by batch.
         self.affine: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def mirrored(self) -> Faces:
-        """The same faces, left and right exchanged."""
+        """The mirror images of these faces."""
         other = copy.copy(self)
         other.images = self.images.flip(-1)
         return other
 
     def batches(self, size: int) -> Iterator[Tensor]:
-        """All faces in order, standardised, (size, 1, 48, 48) at a time; the last may be fewer."""
+        """All faces in order, standardised, in batches of at most `size`, (n, 1, 48, 48)."""
         for start in range(0, len(self), size):
             yield standardise(self.images[start : start + size].float())
 
@@ -52,12 +51,11 @@ class Faces:
         random_state: Tensor | None = None,
         side: int | None = None,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """All faces once in random order, augmented, with their targets; the last incomplete batch
-        is left out. They are `side` pixels wide and high, as large as they are unless it is given.
+        """All faces once in random order, augmented, with their targets. They are resized to `side`
+        pixels, if given. A last incomplete batch is left out.
 
-        An interrupted pass goes on at batch `start` with the `random_state` it had there.
-
-        The random numbers are torch's global ones.
+        An interrupted pass goes on at batch `start` with the `random_state` it had there. Random
+        numbers come from torch's global generator.
         """
         order = torch.randperm(len(self), device=self.images.device)
         if random_state is not None:
@@ -73,10 +71,8 @@ class Faces:
 def augment(
     faces: Tensor, options: TrainOptions, side: int | None = None, affine: Tensor | None = None
 ) -> Tensor:
-    """Another view of each standardised face, (n, 1, H, W) -> (n, 1, side, side).
-
-    Geometry, by `affine` or at random; a bad picture, light, an occlusion. As large as before
-    unless `side` is given.
+    """Augment standardised faces, (n, 1, H, W) -> (n, 1, side, side), or the same size without
+    `side`: an affine map (`affine`, or a random one), then a bad camera, light, random erasing.
     """
     if affine is None:
         affine = random_affine(len(faces), options, faces.device)
@@ -88,10 +84,9 @@ def augment(
 
 
 def random_affine(n: int, options: TrainOptions, device: torch.device) -> Tensor:
-    """n random affine maps (n, 2, 3) from a place in the result to a place in the face.
-
-    Coordinates run from -1 to 1 across the image, as in `F.affine_grid`. Each map mirrors the face
-    with a probability of 1/2.
+    """n random affine maps (n, 2, 3), the `theta` of `F.affine_grid`: from a point of the result to
+    a point of the face, both in coordinates from -1 to 1 across the image. Each map mirrors the
+    face with a probability of 1/2.
     """
 
     def uniform(limit: float) -> Tensor:
@@ -108,9 +103,9 @@ def random_affine(n: int, options: TrainOptions, device: torch.device) -> Tensor
 
 
 def warp(faces: Tensor, affine: Tensor, side: int | None = None) -> Tensor:
-    """Bilinear; what lies outside the face becomes 0, the mean of a standardised face.
+    """Apply affine maps, (n, 1, H, W) -> (n, 1, side, side), or the same size without `side`.
 
-    (n, 1, H, W) -> (n, 1, side, side), as large as before unless `side` is given.
+    Bilinear; pixels from outside the face become 0, the mean of a standardised face.
     """
     height, width = (side, side) if side else faces.shape[-2:]
     grid = F.affine_grid(affine, [len(faces), 1, height, width], align_corners=False)
@@ -118,15 +113,15 @@ def warp(faces: Tensor, affine: Tensor, side: int | None = None) -> Tensor:
 
 
 def degrade(faces: Tensor, probability: float) -> Tensor:
-    """As from a bad camera or from far away: some of the faces are blurred, noisy, or both.
+    """Make some of the faces blurred, noisy, or both, as from a bad camera or from far away.
 
-    Half of those chosen are blurred (sigma up to 2 pixels), 3 in 10 noisy (with up to half of the
-    face's own contrast), the others both. They have their mean and contrast again afterwards, as
-    they would at recognition, where a face is standardised as it comes.
+    Half of the chosen faces are blurred (sigma up to 2 pixels), 3 in 10 are noisy (standard
+    deviation up to half of the face's own contrast), the others both. Afterwards their mean and
+    contrast are restored: at recognition a bad picture of a face is standardised, too.
     """
     n, device = len(faces), faces.device
     shape = (n, 1, 1, 1)
-    kind = torch.rand(n, device=device) / probability  # 1 and more: left as it is
+    kind = torch.rand(n, device=device) / probability  # 1 and more: unchanged
     sigma = 2 * torch.rand(n, device=device) * ((kind < 0.5) | (kind >= 0.8))
     noise = 0.5 * torch.rand(n, device=device) * (kind >= 0.5)
     bad = blur(faces, sigma) + noise.view(shape) * torch.randn_like(faces)
@@ -134,14 +129,14 @@ def degrade(faces: Tensor, probability: float) -> Tensor:
 
 
 def standardised_like(changed: Tensor, faces: Tensor) -> Tensor:
-    """With the mean and standard deviation that each of `faces` (n, 1, H, W) has."""
+    """`changed` with the mean and standard deviation of each of `faces` (n, 1, H, W)."""
     std, mean = torch.std_mean(faces, dim=(1, 2, 3), keepdim=True)
     its_std, its_mean = torch.std_mean(changed, dim=(1, 2, 3), keepdim=True)
     return (changed - its_mean) / its_std.clamp(min=1e-3) * std + mean
 
 
 def blur(faces: Tensor, sigma: Tensor) -> Tensor:
-    """Gaussian blur, for each face (n, 1, H, W) with its own sigma (n,) in pixels, 0 to 2."""
+    """Gaussian blur of faces (n, 1, H, W), each with its own sigma (n,) of 0 to 2 pixels."""
     radius = 5
     x = torch.arange(-radius, radius + 1, device=faces.device)
     kernels = torch.exp(-(x**2) / (2 * sigma.clamp(min=0.05)[:, None] ** 2))
@@ -153,8 +148,8 @@ def blur(faces: Tensor, sigma: Tensor) -> Tensor:
 
 
 def jitter(faces: Tensor, options: TrainOptions) -> Tensor:
-    """Random contrast (a factor) and brightness (a sum, in standard deviations) for each of the
-    `faces` (n, 1, H, W), which are standardised."""
+    """Change the contrast (a factor) and brightness (an offset, in standard deviations) of each of
+    the standardised `faces` (n, 1, H, W) at random."""
     shape = (len(faces), 1, 1, 1)
     factor = 1 + (torch.rand(shape, device=faces.device) * 2 - 1) * options.contrast
     offset = (torch.rand(shape, device=faces.device) * 2 - 1) * options.brightness
@@ -164,8 +159,8 @@ def jitter(faces: Tensor, options: TrainOptions) -> Tensor:
 def erase(faces: Tensor, probability: float) -> Tensor:
     """Random erasing (Zhong et al., AAAI 2020): a rectangle of noise over some of the faces.
 
-    Its area is 2 to 25 % of the image (theirs: 40), its aspect ratio 0.4 to 2.5 (0.3 to 3.33), any
-    factor as likely as its inverse.
+    Its area is 2 to 25 % of the image (in the paper: up to 40 %), its aspect ratio 0.4 to 2.5 (0.3
+    to 3.33), where a ratio and its inverse are equally likely.
     """
     n, _, height, width = faces.shape
     device = faces.device
@@ -179,11 +174,11 @@ def erase(faces: Tensor, probability: float) -> Tensor:
 
 
 def occlude(faces: Tensor, probability: float) -> Tensor:
-    """As by a mask, sunglasses or a hand: an even grey bar across some of the faces.
+    """Hide a part of some of the faces, as by a mask, sunglasses or a hand, with a plain grey bar.
 
-    It is 15 to 35 % as high as the image and 60 to 100 % as wide, anywhere in it, and up to 1.5
-    standard deviations darker or brighter than its mean. The images have their mean and contrast
-    again afterwards, as in `degrade`.
+    The bar is 15 to 35 % as high as the image and 60 to 100 % as wide, anywhere in it, and up to
+    1.5 standard deviations darker or brighter than the image's mean. Afterwards the image's mean
+    and contrast are restored, as in `degrade`.
     """
     if probability == 0:
         return faces
@@ -201,7 +196,10 @@ def occlude(faces: Tensor, probability: float) -> Tensor:
 
 
 def random_rectangles(tall: Tensor, wide: Tensor, height: int, width: int) -> Tensor:
-    """(n, 1, height, width), True inside a rectangle of this size (n,) at a random place."""
+    """Masks (n, 1, height, width), True inside a rectangle at a random place in each.
+
+    `tall`, `wide`: the rectangles' sizes in pixels, (n,).
+    """
     n, device = len(tall), tall.device
     top = torch.rand(n, device=device) * (height - tall)
     left = torch.rand(n, device=device) * (width - wide)

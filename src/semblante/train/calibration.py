@@ -1,13 +1,13 @@
-"""Probabilities that mean what they say, without another emotion coming first.
+"""Calibrates probabilities, without changing which emotion comes first.
 
-One temperature for all (Guo et al., ICML 2017, section 4.2) leaves a network that is too sure of
-some emotions and not sure enough of others. So each emotion has its own, and a face's is their
-geometric mean, weighted by how likely each emotion is:
+A single temperature (Guo et al., ICML 2017, section 4.2) leaves a network overconfident in some
+emotions and underconfident in others. So each emotion has its own temperature, and that of a face
+is their geometric mean, weighted by the probabilities of the emotions:
 
     p = softmax(z),  T = exp(sum_k p_k log T_k),  calibrated z = z / T
 
-T is one positive number for a face, so that the order of its emotions stays as it was, as in
-parameterised temperature scaling (Tomani et al., ECCV 2022), to which this is related.
+T is a single positive number for each face, so the order of its emotions does not change, as in
+the related parameterised temperature scaling (Tomani et al., ECCV 2022).
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# On the squared distances of log T_k from their mean: rare emotions have few faces to tell by.
+# On the squared distances of log T_k from their mean, since rare emotions have few faces to fit.
 _PENALTY: Final = 3e-3
-# Of log T_k, to either side: a network that has learnt nothing would have an infinite one.
+# Of |log T_k|: for a network that has learnt nothing, the best T_k would be infinite.
 _LIMIT: Final = math.log(10)
 
 
 def calibrated(logits: Tensor, log_temperatures: Tensor) -> Tensor:
-    """(n, k) logits and log T (k,) -> (n, k)."""
+    """Calibrated logits (n, k), from logits (n, k) and the emotions' log T_k (k,)."""
     weights = torch.softmax(logits, dim=1)
     return logits / (weights * log_temperatures).sum(dim=1, keepdim=True).exp()
 
@@ -36,10 +36,10 @@ def calibrated(logits: Tensor, log_temperatures: Tensor) -> Tensor:
 def fit_temperatures(
     labels: npt.NDArray[np.int64], logits: npt.NDArray[np.floating[Any]]
 ) -> list[float]:
-    """The T_k, one for each column of `logits` (n, k), that suit `labels` (n,) best; 0.1 to 10.
+    """Fit T_k, one for each column of `logits` (n, k), to `labels` (n,); each is 0.1 to 10.
 
-    By the mean negative log-likelihood of the calibrated logits, and a penalty on how far the
-    T_k lie apart.
+    Minimises the mean negative log-likelihood of the calibrated logits, plus a penalty on the
+    differences between the T_k.
     """
     scores, right = torch.tensor(logits, dtype=torch.float64), torch.tensor(labels)
     free = torch.zeros(scores.shape[1], dtype=torch.float64, requires_grad=True)

@@ -1,4 +1,4 @@
-"""Tensors and what is known of them in one file, written whole or not at all; never pickle."""
+"""Saves and loads tensors with a JSON description in one file: atomically, and without pickle."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from semblante.files import write_atomically
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
-    """Tensors and, in the same file's header, a JSON description of them.
+    """Write tensors and, in the header of the same file, `about` as JSON.
 
-    Raises `ModelError` where they cannot be written, on a full disk say; an older file stays.
+    Raises `ModelError` if the file cannot be written, for instance because the disk is full; an
+    older file then stays as it was.
     """
-    # Copies: safetensors stores no two names for the same memory, as shared layers have.
+    # Copies: safetensors refuses two names for the same memory, which shared layers have.
     contiguous = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()
     }
     metadata = {"semblante": json.dumps(about)}
     try:
-        # Not by save_file(), whose files nobody but their owner may read.
+        # Not with save_file(): only the owner may read the files it writes.
         data = safetensors.torch.save(contiguous, metadata)
         write_atomically(path, lambda beside: beside.write_bytes(data))
     except (OSError, SafetensorError) as error:
@@ -37,11 +38,12 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) 
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What `save_tensors` wrote; raises `ModelError` for a missing or damaged file."""
+    """The tensors and the description that `save_tensors` wrote; raises `ModelError` if the file is
+    missing or damaged."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            # Copies: views of the file would keep it open, and Windows replaces no open file.
+            # Copies: views of the file would keep it open, and Windows cannot replace an open file.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
         about = json.loads(metadata["semblante"])
         if not isinstance(about, dict):
@@ -54,12 +56,12 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors, each name with `prefix` and a dot before it."""
+    """The same tensors, with `prefix` and a dot before each name."""
     return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
 
 
 def without_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Of what `prefixed` names begin with `prefix`, the tensors under their own names."""
+    """The tensors whose names begin with `prefix` and a dot, which are removed from the names."""
     start = f"{prefix}."
     return {
         name.removeprefix(start): tensor

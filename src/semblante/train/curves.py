@@ -1,6 +1,6 @@
-"""What a run's curves say, a picture and sentences: over- and underfitting, what is confused.
+"""The verdict on a run: sentences on over- and underfitting and on confusions, and its curves.
 
-In English or Spanish: `language` is one of `emotions.LANGUAGES`.
+Texts are in English or Spanish: `language` is one of `emotions.LANGUAGES`.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from semblante.train.options import TrainOptions
 from semblante.train.own import short
 from semblante.translation import translated
 
-# The two accuracies are estimates, of some thousand faces for FER2013: a gap of less than 4 points
-# may be nothing, one of more than 10 is certain. Of fewer faces neither is.
+# The two accuracies are estimates, for FER2013 from a few thousand faces: a gap below 4 points may
+# be chance, one above 10 points is not. With fewer faces even that is uncertain.
 SMALL_GAP = 0.04
 _LARGE_GAP = 0.10
-_ONE_ANSWER = 0.8  # of all answers, and twice its share of the faces
-_FEW = 20  # faces of an emotion
-_ALMOST_ALL = 0.98  # of Training: nothing is left to learn there
+_ONE_ANSWER = 0.8  # share of all answers; it must also be twice the emotion's share of the faces
+_FEW = 20  # an emotion with fewer faces is no example of confusion
+_ALMOST_ALL = 0.98  # accuracy on Training: there is nothing left to learn
 
 
 def diagnose(history: list[dict[str, float]], n_public: int, language: str = "en") -> str:
-    """One or two plain sentences: does the run over- or underfit, and from what is it seen?
+    """A few plain sentences: whether the run over- or underfits, and the evidence.
 
-    Compares, at the last epoch, accuracy on Training faces with accuracy on PublicTest (same
+    Compares, at the last epoch, the accuracy on Training faces with that on PublicTest (same
     weights, no augmentation), and the last loss and accuracy on PublicTest with the best of the
-    run. Where PublicTest's `n_public` faces are too few for the difference it says so.
+    run. If PublicTest's `n_public` faces are too few to judge the difference, it says so.
     """
     last = history[-1]
     gap = last["training_accuracy"] - last["public_accuracy"]
@@ -73,11 +73,11 @@ def diagnose(history: list[dict[str, float]], n_public: int, language: str = "en
 
 
 def describe_confusion(confusion: npt.NDArray[np.int64], language: str = "en") -> str:
-    """One or two sentences: how much of each emotion is known, and what is confused most, or that
-    nearly all faces are taken for one.
+    """One or two sentences: the recall of each emotion, and the most frequent confusion, or that
+    nearly all faces are classified as the same emotion.
 
-    `confusion` (7, 7) counts faces, true label by prediction; emotions without faces are left out,
-    and those with fewer than 20 are no example of confusion.
+    `confusion` (7, 7) counts faces, true label by prediction. Emotions without faces are left out,
+    and those with fewer than 20 faces are not named as the most confused.
     """
     counts = confusion.sum(axis=1)
     shares = confusion / np.maximum(counts, 1)[:, None]
@@ -106,14 +106,14 @@ def describe_confusion(confusion: npt.NDArray[np.int64], language: str = "en") -
 
 
 def run_title(options: TrainOptions, language: str) -> str:
-    """A picture's: which network, which seed."""
+    """The title of a run's pictures: its network and seed."""
     return translated(f"{short(options.network)}, seed {options.seed}", language)
 
 
 def draw_curves(
     history: list[dict[str, float]], path: Path, title: str, language: str = "en"
 ) -> None:
-    """Loss, accuracy, step alpha and length of the gradient over the epochs, as a PNG."""
+    """Draw loss, accuracy, step alpha and length of the gradient over the epochs, as a PNG."""
     from matplotlib.figure import Figure  # 0.4 s to import
 
     epochs = [record["epoch"] for record in history]
@@ -135,7 +135,7 @@ def draw_curves(
     for axes in (loss, accuracy, alpha, gradient):
         axes.set(xlabel=translated("epoch", language))
         axes.grid(alpha=0.3)
-        if len(epochs) == 1:  # through one point goes no line
+        if len(epochs) == 1:  # a single point makes no line
             axes.set_xticks(epochs)
             for line in axes.lines:
                 line.set_marker("o")

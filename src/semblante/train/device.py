@@ -1,4 +1,4 @@
-"""What suits the processor at hand: precision and layout that are quick on it, kept memory."""
+"""The device to train on: the precision and memory layout that are quick there, kept memory."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-_TIMINGS: Final = 7  # of each precision, of which the quickest counts
-# What glibc's malloc.h calls the settings of its allocator.
+_TIMINGS: Final = 7  # of each precision; the quickest counts
+# Parameters of `mallopt`, from glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
 
 def this_device() -> torch.device:
-    """The first GPU, or else the processor."""
+    """The first GPU, or the CPU if there is none."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def use_bf16(precision: str, device: torch.device) -> bool:
-    """ "auto" means bfloat16 on a GPU that computes in it, and on a processor where that measures
-    quicker."""
+    """Whether to compute in bfloat16. "auto" means yes on a GPU that supports it, and on a CPU on
+    which it is measured to be quicker than fp32."""
     if precision != "auto":
         return precision == "bf16"
     if device.type == "cuda":
@@ -35,9 +35,10 @@ def use_bf16(precision: str, device: torch.device) -> bool:
 
 @cache
 def bf16_is_quicker() -> bool:
-    """Time a convolution, forward and back, in both precisions, each in its layout.
+    """Whether the forward and backward pass of a convolution take less time in bfloat16 than in
+    fp32 on this CPU, each in its own layout.
 
-    That a processor has instructions for bfloat16 does not say that they are quick
+    It is measured because a CPU's bfloat16 instructions are not necessarily quick
     (docs/experiments.md, "bfloat16 is not quick everywhere").
     """
     seconds = {True: math.inf, False: math.inf}
@@ -57,33 +58,33 @@ def bf16_is_quicker() -> bool:
 
 
 def quick_layout(device: torch.device, bf16: bool) -> torch.memory_format:
-    """Of the maps and kernels of a network that computes in bfloat16, or in fp32.
+    """The memory layout for the feature maps and kernels of a network.
 
-    channels_last is the quicker layout for convolutions. On a processor, though, torch's batch
-    normalisation sums in it with a relative error of up to 1e-3: no more than bfloat16 has anyway,
-    but more than fp32 should.
+    channels_last is the quicker layout for convolutions. On a CPU, though, torch's batch
+    normalisation sums in this layout with a relative error of up to 1e-3: no more than that of
+    bfloat16, but too much for fp32.
     """
     return torch.channels_last if bf16 or device.type == "cuda" else torch.contiguous_format
 
 
 def to_device(network: nn.Module, device: torch.device, bf16: bool) -> nn.Module:
-    """The network itself, moved to `device` and into the layout that is quick there."""
+    """Move the network to `device` and into the layout that is quick there; returns the network."""
     network.to(device)
     network.to(memory_format=quick_layout(device, bf16))  # type: ignore[call-overload]
     return network
 
 
 def autocast(device: torch.device, bf16: bool) -> torch.autocast:
-    """A context in which torch computes in bfloat16 what suits it, if `bf16`."""
+    """A context in which torch computes suitable operations in bfloat16, if `bf16` is True."""
     return torch.autocast(device.type, torch.bfloat16, enabled=bf16)
 
 
 def keep_freed_memory() -> None:
-    """Let glibc's allocator keep what is freed for the next step; elsewhere nothing is done.
+    """Let glibc's allocator keep freed memory for the next step; without glibc, do nothing.
 
-    Maps of a batch are tens of megabytes. The allocator takes such pieces from the system and gives
-    them back at once, and the system has to clear every page of them, at every step: a tenth and
-    more of the time of rcnn-small on a CPU.
+    The feature maps of a batch take tens of megabytes. By default the allocator requests blocks of
+    this size from the system and returns them as soon as they are freed, so the system has to zero
+    all of their pages again at each step: more than a tenth of the time of rcnn-small on a CPU.
     """
     with suppress(OSError, AttributeError):  # no glibc
         libc = ctypes.CDLL("libc.so.6")

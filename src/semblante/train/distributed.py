@@ -1,13 +1,13 @@
-"""One run on several processes, on one machine or many, on GPUs or processors.
+"""One run on several processes, on one machine or several, on GPUs or CPUs.
 
     torchrun --nproc-per-node 2 -m semblante train --data fer2013.csv --out runs/two
 
-Every process draws the same random numbers and holds the same weights. Of each batch it takes its
-own part; the gradients are averaged (DistributedDataParallel), and so are the statistics of the
-batch normalisations: the run is that of one process with the whole batch, but for dropout, which
-leaves out the same units in every part. The losses in the log are of the first process's parts. On
-several machines `--out` must be a folder that all of them see. Ctrl-C saves the run as always; the
-exit code is then torchrun's own, 1.
+Every process draws the same random numbers and holds the same weights. It takes its own shard of
+each batch; the gradients are averaged (DistributedDataParallel), and so are the statistics of batch
+normalisation. The result is that of one process with the whole batch, except for dropout, which
+drops the same units in every shard. The losses in the log are those of the first process's shards.
+On several machines `--out` must be a folder that all of them share. Ctrl-C saves the run as always;
+the exit code is then torchrun's own, 1.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ from semblante.errors import OptionError
 
 @dataclass(frozen=True)
 class Processes:
-    """Those that share a run."""
+    """The processes that share a run, as seen by one of them."""
 
-    rank: int = 0  # this one's number
+    rank: int = 0  # the number of this process
     count: int = 1
 
     @property
     def first(self) -> bool:
-        """The one that writes and reports."""
+        """Whether this is the process that writes files and reports."""
         return self.rank == 0
 
     def shard(self, batch: Tensor) -> Tensor:
-        """This process's part of a batch (n, ...), (n / count, ...)."""
+        """This process's shard of a batch: (n, ...) -> (n / count, ...)."""
         return batch[self.rank :: self.count]
 
     def barrier(self) -> None:
-        """Until all are here."""
+        """Wait until all processes have reached this call."""
         if self.count > 1:
             dist.barrier()
 
     def broadcast(self, choice: bool) -> bool:
-        """What the first process has chosen."""
+        """The first process's `choice`, in all processes."""
         if self.count == 1:
             return choice
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -56,7 +56,7 @@ class Processes:
         return bool(told)
 
     def check_shares(self, batch_size: int, n: int) -> None:
-        """Raise `OptionError` where a batch of Training's `n` faces cannot be shared out evenly."""
+        """Raise `OptionError` if a batch of Training's `n` faces cannot be split evenly."""
         batch_size = min(batch_size, n)
         if batch_size % self.count:
             raise OptionError(
@@ -69,10 +69,10 @@ ALONE: Final = Processes()
 
 
 def all_processes() -> Processes:
-    """Those that torchrun started, else this one alone.
+    """The processes that torchrun started, or this one alone.
 
-    Their group is made by the first call and lasts until Python ends: who leaves a group and enters
-    a second one may meet the others' old addresses there, and wait for ever.
+    The first call creates their process group, which lasts until Python exits: a process that
+    leaves the group and joins a second one may find the others' old addresses and hang for ever.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return ALONE
@@ -86,14 +86,14 @@ def all_processes() -> Processes:
 
 
 def is_first() -> bool:
-    """Is this the process that writes and reports, of those that torchrun started?"""
+    """Whether this is the process that writes files and reports; works before `all_processes`."""
     return os.environ.get("RANK", "0") == "0"
 
 
 class SyncedBatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation over the whole batch, of which this process has a part.
+    """Batch normalisation over the whole batch, of which this process has a shard.
 
-    `torch.nn.SyncBatchNorm` does this on GPUs only.
+    `torch.nn.SyncBatchNorm` works on GPUs only.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -119,7 +119,7 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
 
 
 class _Sum(torch.autograd.Function):
-    """Over all processes. Each part's gradient is the sum of what every process makes of it."""
+    """The sum over all processes; its gradient is the sum of the processes' gradients."""
 
     @staticmethod
     def forward(context: Any, part: Tensor) -> Tensor:
@@ -140,7 +140,7 @@ def _summed(part: Tensor) -> Tensor:
 
 
 def check_norms(network: nn.Module) -> None:
-    """Raise `OptionError` where `synchronise_norms` leaves one that sees a part of the batch."""
+    """Raise `OptionError` if `synchronise_norms` could not replace one of the network's norms."""
     for module in network.modules():
         if isinstance(module, _BatchNorm) and not (
             type(module) is nn.BatchNorm2d and module.affine and module.momentum
@@ -154,7 +154,7 @@ def check_norms(network: nn.Module) -> None:
 
 def synchronise_norms(network: nn.Module) -> None:
     """Replace every batch normalisation by a `SyncedBatchNorm2d` with the same tensors."""
-    replaced: dict[nn.Module, SyncedBatchNorm2d] = {}  # a norm may stand in several places
+    replaced: dict[nn.Module, SyncedBatchNorm2d] = {}  # a norm may be used in several places
     for parent in list(network.modules()):
         for name, child in list(parent._modules.items()):
             if type(child) is nn.BatchNorm2d:

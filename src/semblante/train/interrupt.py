@@ -1,4 +1,4 @@
-"""Ctrl-C at a moment that suits the run."""
+"""Delays Ctrl-C until the training loop can save the run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from contextlib import contextmanager
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """A function that says whether Ctrl-C was pressed; a second Ctrl-C does not wait for that."""
+    """Yields a function that tells whether Ctrl-C was pressed. Only a second Ctrl-C raises
+    `KeyboardInterrupt` at once."""
     asked = False
 
     def ask(*_: object) -> None:
@@ -20,11 +21,11 @@ def interruptible() -> Iterator[Callable[[], bool]]:
         asked = True
 
     if threading.current_thread() is not threading.main_thread():
-        yield lambda: False  # only the main thread hears signals
+        yield lambda: False  # only the main thread receives signals
         return
     before = signal.signal(signal.SIGINT, ask)
     try:
         yield lambda: asked
     finally:
-        # None where it was none of Python's: whoever embeds us has set it.
+        # None: the program that embeds Python has installed a handler of its own.
         signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)

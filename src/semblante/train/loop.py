@@ -1,6 +1,6 @@
 """The training loop: forward pass, error, back-propagation, a step of gradient descent.
 
-Read `train_epoch` first; `train` is what is around it.
+Read `train_epoch` first; `train` is everything around it.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ from semblante.train.state import TrainingState, Unfinished, is_over, load_best,
 from semblante.train.targets import kept_targets, read_estimates
 from semblante.train.views import KnownViews, TaughtViews
 
-# Training accuracy is followed on this many of its faces, without augmentation and with the
-# same averaged weights as PublicTest: only then does the gap between the two curves mean
-# anything (the loss of augmented, mixed batches is of another kind).
+# Accuracy on Training is measured on this many of its faces, without augmentation and with the same
+# averaged weights as on PublicTest. Only then is the gap between the two curves meaningful: the
+# loss of augmented, mixed batches cannot be compared with that on PublicTest.
 _TRAINING_SAMPLE: Final = 2000
 
 
@@ -74,24 +74,28 @@ def train(
     and `public`, each `n`, `loss` and `accuracy`, and `confusion` (7, 7) on PublicTest, true label
     by prediction; `diagnosis` and `by_emotion`, in words.
 
-    The run folder (see `run_folder.py`) is made here; it notes `source`, where the dataset came
-    from: `semblante export` reads it again, from the `path` in it or the one that --data names.
+    Creates the run folder (see `run_folder.py`). `source`, where the dataset came from, is saved
+    there: `semblante export` reads the dataset again, from the `path` in it or the one that --data
+    names.
+
     Ctrl-C saves the run in mid-epoch and raises `KeyboardInterrupt`. With `resume` an interrupted
-    run goes on from there, a killed one after its last whole epoch, and ends, on the same processor
-    (not GPU) with the same number of threads, with the weights the uninterrupted run would have
-    had: all random numbers of an epoch follow from the seed and the epoch's number. A folder
-    without a run gets one then, too.
-    `votes`, of the dataset's rows, are needed where the recipe uses FER+ (`needs_votes`). The
+    run goes on from there, and a killed one after its last complete epoch. On the same CPU (not
+    GPU) with the same number of threads it ends with the same weights as an uninterrupted run: all
+    random numbers of an epoch follow from the seed and the number of the epoch. If the folder
+    contains no run yet, `resume` begins one.
+
+    `votes`, of the dataset's rows, are needed if the recipe uses FER+ (`needs_votes`). The
     summary's sentences and the pictures are in `language`, one of `emotions.LANGUAGES`.
-    Raises `RunFolderError` where the folder holds another run, `OptionError` for a recipe that
-    cannot be followed, votes that are missing say, `DataError` for a dataset without one of both
-    splits, and `ModelError` where the loss is no longer finite.
+
+    Raises `RunFolderError` if the folder holds another run, `OptionError` for a recipe that cannot
+    be followed, for instance because votes are missing, `DataError` for a dataset without Training
+    or PublicTest, and `ModelError` if the loss is no longer finite.
     """
-    emotion_name("neutral", language)  # is there such a language?
+    emotion_name("neutral", language)  # raises for an unknown language
     run_dir = Path(run_dir)
     processes = all_processes()
     if not processes.first:
-        reporter = Reporter()  # which keeps it to itself
+        reporter = Reporter()  # reports nothing
     options = options.with_places(_absolute_place, absolute)
     training, public = dataset.split("Training"), dataset.split("PublicTest")
     votes = votes_of_training(dataset, options, votes)
@@ -100,7 +104,7 @@ def train(
         dataset.fingerprint(),
         None if votes is None else votes.fingerprint(),
         dict(source),
-        bf16=False,  # of a new run it is measured below
+        bf16=False,  # a new run decides in `_prepare`
         weights_sha256=weights_sha256(
             filter(None, (options.initial, *options.teachers, options.estimates))
         ),
@@ -110,7 +114,7 @@ def train(
     if resume:
         config = check_same(run_dir, config)
         ended = read_end(run_dir)
-        if ended is not None:  # nothing is left to do
+        if ended is not None:  # there is nothing left to do
             history, summary = ended
             reporter.resumed(history)
             return {**summary, **_sentences(history, np.array(summary["confusion"]), language)}
@@ -124,19 +128,19 @@ def train(
 
 @dataclass(frozen=True)
 class _Run:
-    """A run that has been checked and loaded, and may begin, or go on."""
+    """A run that has been checked and loaded, ready for its next epoch."""
 
     folder: Path
     options: TrainOptions
     processes: Processes
     reporter: Reporter
     faces: Faces  # of Training, with their targets
-    sample: Faces  # a part of them, on which accuracy is followed
+    sample: Faces  # of the part of Training on which accuracy is measured after each epoch
     public: Faces
     objective: Objective
     views: TaughtViews | None
     state: TrainingState
-    history: list[Record]  # of the epochs so far; grows with each
+    history: list[Record]  # of all epochs so far; grows with each epoch
 
 
 def _prepare(
@@ -151,11 +155,11 @@ def _prepare(
     *,
     resume: bool,
 ) -> _Run:
-    """Refuse what cannot be done, load what is needed, and make the run's folder.
+    """Refuse what cannot be done, load what is needed, and create the run folder.
 
-    `config`: with `resume` the one that the folder has.
+    `config`: with `resume` the configuration that is saved in the folder.
     """
-    # First whatever may be refused, which is to leave no folder.
+    # First everything that may be refused, because a refused run must not leave a folder.
     estimates = read_estimates(Path(options.estimates), training) if options.estimates else None
     device = this_device()
     faces = Faces(training, device)
@@ -174,7 +178,7 @@ def _prepare(
     known_views.check(config)
     bf16 = processes.broadcast(config.bf16 if resume else use_bf16(options.precision, device))
 
-    # Then the weights, as they are at first or as they were saved.
+    # Then the weights: initial, or from the checkpoint.
     keep_freed_memory()
     torch.manual_seed(options.seed)
     steps_per_epoch = options.steps_per_epoch(len(training))
@@ -190,11 +194,11 @@ def _prepare(
         device=device,
     )
     if options.initial and state.step == 0:
-        # The average, whose norms are plain ones however many processes there are.
+        # In the moving average, where norms are not replaced by synchronised ones.
         start_from(state.ema, options.initial, faces)
         state.network.load_state_dict(state.ema.state_dict())
 
-    # Only now the folder: the first process makes it when none can refuse any more.
+    # Only now the folder: the first process creates it when no process can refuse any more.
     processes.barrier()
     if not resume and processes.first:
         begin_run(run_dir, replace(config, bf16=bf16), state.network, device)
@@ -213,7 +217,7 @@ def _prepare(
 
 
 def _train_epochs(run: _Run) -> None:
-    """Train until the run is over; saves it after each epoch, and where it is interrupted."""
+    """Train until the run is over; saves it after each epoch and when it is interrupted."""
     options, processes, state, history = run.options, run.processes, run.state, run.history
     with interruptible() as interrupted:
         while not processes.broadcast(is_over(history, options)):
@@ -248,9 +252,10 @@ def train_epoch(
     epoch: int,
     processes: Processes = ALONE,
 ) -> Iterator[list[float]]:
-    """One pass over Training, or the rest of one; yields all its losses after each step.
+    """One pass over Training, or the rest of an interrupted pass. After each step, yields all
+    losses of the epoch so far.
 
-    `epoch` counts from 1. Raises `ModelError` where the loss is no longer finite.
+    `epoch` counts from 1. Raises `ModelError` if the loss is no longer finite.
     """
     options = state.options
     losses, norms = state.unfinished.losses, state.unfinished.gradient_norms
@@ -260,7 +265,7 @@ def train_epoch(
     ):
         if state.mixes(epoch):
             inputs, targets = mixed(inputs, targets, options)
-        # The network sees some faces covered, its teachers see them whole.
+        # A part of some faces is hidden from the network, but not from its teachers.
         seen, whole = (
             processes.shard(views).contiguous(memory_format=state.layout)
             for views in (occlude(inputs, options.cover_probability), inputs)
@@ -284,7 +289,7 @@ def train_epoch(
 
 
 def _record(run: _Run, epoch: int, started: float) -> Record:
-    """What there is to say of an epoch that has just ended."""
+    """The record of an epoch that has just ended."""
     state, public, sample = run.state, run.public, run.sample
     public_logits = logits_of(state.ema, public, state.bf16)
     public_loss, public_accuracy = loss_and_accuracy(public_logits, public)
@@ -310,7 +315,8 @@ def _record(run: _Run, epoch: int, started: float) -> Record:
 def votes_of_training(
     dataset: Dataset, options: TrainOptions, votes: FerPlus | None
 ) -> FerPlus | None:
-    """None where the recipe uses none. Raises where they are missing, or of other rows."""
+    """The votes of Training's faces, or None if the recipe uses none. Raises `OptionError` if they
+    are missing, `DataError` if they are of other rows than the dataset's."""
     if not options.needs_votes:
         return None
     if votes is None:
@@ -320,7 +326,7 @@ def votes_of_training(
 
 
 def _check_finite(value: float, what: str, epoch: int, step: int) -> None:
-    """Raise `ModelError` before such a value reaches the weights, or the checkpoint."""
+    """Raise `ModelError` before a value that is not finite reaches the weights or a checkpoint."""
     if not math.isfinite(value):
         raise ModelError(
             f"{what} is no longer a finite number in epoch {epoch}, step {step}: "
@@ -329,21 +335,21 @@ def _check_finite(value: float, what: str, epoch: int, step: int) -> None:
 
 
 def _sample(training: Dataset) -> Dataset:
-    """The same faces of Training for every run, whatever its seed."""
+    """The same random sample of Training for every run, whatever its seed."""
     n = min(_TRAINING_SAMPLE, len(training))
     rows = np.sort(np.random.default_rng(2013).permutation(len(training))[:n])
     return training.where(rows)
 
 
 def _absolute_place(place: str) -> str:
-    """So that a run can go on from any folder; the name of a model as it is."""
+    """The absolute path, so that a run can be resumed from any folder; a model's name unchanged."""
     return str(Path(place).absolute()) if place and Path(place).exists() else place
 
 
 def _sentences(
     history: list[Record], confusion: npt.NDArray[np.int64], language: str
 ) -> dict[str, str]:
-    """What the summary says in words."""
+    """The parts of the summary that are sentences."""
     return {
         "diagnosis": diagnose(history, int(confusion.sum()), language),
         "by_emotion": describe_confusion(confusion, language),
@@ -351,7 +357,8 @@ def _sentences(
 
 
 def _finish(run: _Run, language: str) -> dict[str, Any]:
-    """Measure the best weights in fp32 on all of Training and PublicTest, draw, diagnose."""
+    """Measure the best weights in fp32 on all of Training and PublicTest; returns the summary, and
+    writes the log and the pictures."""
     faces, public, history = run.faces, run.public, run.history
     network, record = load_best(run.folder)
     network.to(faces.images.device)
@@ -366,7 +373,7 @@ def _finish(run: _Run, language: str) -> dict[str, Any]:
         "training": {"n": len(faces), "loss": training_loss, "accuracy": training_accuracy},
         "public": {"n": len(public), "loss": public_loss, "accuracy": public_accuracy},
         "hours": sum(r["seconds"] + r.get("teacher_seconds", 0.0) for r in history) / 3600,
-        "confusion": confusion.tolist(),  # of PublicTest, true label by prediction
+        "confusion": confusion.tolist(),  # on PublicTest, true label by prediction
         **_sentences(history, confusion, language),
     }
     if run.processes.first:

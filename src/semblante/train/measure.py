@@ -1,4 +1,4 @@
-"""What a network says of faces as they are, and how often it is right."""
+"""A network's logits, probabilities, loss and accuracy on faces without augmentation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BATCH: Final = 256
 
 @torch.no_grad()
 def logits_of(network: nn.Module, faces: Faces, bf16: bool = False) -> Tensor:
-    """The network's outputs (n, classes) for faces as they are, float32."""
+    """The network's logits (n, classes) for faces without augmentation, float32."""
     network.eval()
     parts = []
     for inputs in faces.batches(_BATCH):
@@ -27,15 +27,15 @@ def logits_of(network: nn.Module, faces: Faces, bf16: bool = False) -> Tensor:
 
 
 def probabilities_of(network: nn.Module, faces: Faces, bf16: bool, *, mirrored: bool) -> Tensor:
-    """Of the seven emotions, (n, 7); where `mirrored`, the mean over faces and their mirror
-    images."""
+    """Probabilities of the seven emotions, (n, 7); if `mirrored`, the mean of those for each face
+    and for its mirror image."""
     views = [faces, faces.mirrored()] if mirrored else [faces]
     logits = torch.stack([logits_of(network, view, bf16) for view in views])
     return logits[:, :, :N_EMOTIONS].softmax(dim=2).mean(dim=0)
 
 
 def loss_and_accuracy(logits: Tensor, faces: Faces) -> tuple[float, float]:
-    """Cross-entropy (nats) and accuracy (0..1) of a network's outputs (n, classes) for `faces`."""
+    """Cross-entropy (nats) and accuracy (0..1) of a network's logits (n, classes) for `faces`."""
     logits = logits[:, :N_EMOTIONS]
     right = logits.argmax(dim=1) == faces.labels
     return float(F.cross_entropy(logits, faces.labels)), int(right.sum()) / len(faces)

@@ -1,4 +1,4 @@
-"""Muon: gradient descent whose steps turn all directions of a kernel alike."""
+"""The optimiser Muon: gradient descent with orthogonalised updates of convolution kernels."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-# Of the Newton-Schulz iteration, by Jordan et al.: they bring every singular value near 1 in few
-# steps rather than to 1 in many.
+# Coefficients of the Newton-Schulz iteration by Jordan et al.: they bring every singular value near
+# 1 in few iterations, instead of exactly to 1 in many.
 _A: Final = 3.4445
 _B: Final = -4.7750
 _C: Final = 2.0315
-_TINY: Final = 1e-7  # instead of nothing, where it would be divided by
+_TINY: Final = 1e-7  # the smallest divisor
 
 
 class Muon(torch.optim.Optimizer):
     """Jordan et al. (2024, "Muon: an optimizer for hidden layers"), for convolutions.
 
     The Nesterov momentum v of a kernel's gradient, as a matrix (out, in * height * width), is
-    replaced by the nearest matrix all of whose singular values are the same, so that what many
-    gradients agree on does not drown the rest. Much as in its authors' CIFAR-10 runs a kernel keeps
-    its norm, which a normalisation after it makes meaningless (but for a recurrent layer's two
-    kernels, whose ratio stays as it was at first): alpha is about the angle of a step in radians,
-    and weight decay has no say. Everything that is no convolution's kernel goes by SGD.
+    replaced by the nearest matrix all of whose singular values are the same, so that a direction
+    which many gradients share does not drown out the others. Much as in the authors' CIFAR-10 runs,
+    the norm of a kernel never changes: the normalisation after a kernel makes its norm irrelevant
+    (only the ratio between the two kernels of a recurrent layer matters; it stays as initialised).
+    Hence alpha is about the angle of a step in radians, and weight decay does not apply. Parameters
+    that are not convolution kernels are updated by SGD with Nesterov momentum.
 
-    With `bf16` that matrix is computed in bfloat16, as its authors do; weights stay in fp32.
+    With `bf16` the matrix is computed in bfloat16, as its authors do; weights stay in fp32.
     """
 
     def __init__(self, groups: Any, *, lr: float, momentum: float, bf16: bool = False) -> None:
@@ -35,7 +36,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One step for every parameter that has a gradient."""
+        """Update every parameter that has a gradient."""
         assert closure is None
         for group in self.param_groups:
             for w in group["params"]:

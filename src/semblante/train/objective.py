@@ -1,8 +1,9 @@
-"""The error that gradient descent makes smaller: targets, how faces are mixed, what is compared.
+"""The error that gradient descent minimises: targets, mixing of faces, losses, distillation.
 
-A target is a row of numbers: a probability for each emotion; where FER+'s votes are learnt as well,
-one for each of FER+'s eight emotions after those; and last, where teachers have looked at the faces
-beforehand (`views.py`), what they say of the first, or of all. Mixing two faces mixes their rows.
+A target is a row of numbers: a probability for each emotion; if FER+'s votes are learnt as well,
+then one for each of FER+'s eight emotions; and last, if the teachers have classified the faces
+beforehand (`views.py`), their probabilities for the emotions, or with `teach_votes` for both heads.
+Mixing two faces mixes their rows.
 """
 
 from __future__ import annotations
@@ -24,17 +25,17 @@ from semblante.train.own import own, why
 N_EMOTIONS: Final = len(EMOTIONS)
 N_WITH_FERPLUS: Final = N_EMOTIONS + len(FERPLUS_EMOTIONS)
 
-ErrorFunction = Callable[[Tensor, Tensor], Tensor]  # of logits and targets (n, classes)
+ErrorFunction = Callable[[Tensor, Tensor], Tensor]  # logits and targets (n, classes) -> error
 
 
 def smoothed(labels: Tensor, smoothing: float) -> Tensor:
-    """Targets (n, 7): 1 at the label, less `smoothing`, which all emotions share (Szegedy et al.,
-    CVPR 2016, section 7)."""
+    """Targets (n, 7) with label smoothing: 1 - `smoothing` for the label, and `smoothing` spread
+    evenly over all emotions (Szegedy et al., CVPR 2016, section 7)."""
     return F.one_hot(labels, N_EMOTIONS) * (1 - smoothing) + smoothing / N_EMOTIONS
 
 
 def mixed(inputs: Tensor, targets: Tensor, options: TrainOptions) -> tuple[Tensor, Tensor]:
-    """A batch as it is, or mixed, or pasted together, at random."""
+    """Apply mixup, cutmix or neither to a batch, at random."""
     drawn = float(torch.rand(()))
     if drawn < options.mixup_probability:
         return mixup(inputs, targets, options.mixup_alpha)
@@ -44,8 +45,8 @@ def mixed(inputs: Tensor, targets: Tensor, options: TrainOptions) -> tuple[Tenso
 
 
 def mixup(inputs: Tensor, targets: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
-    """Mix each face, and its target, with another of the batch (Zhang et al., ICLR 2018), all
-    by the same weight."""
+    """Mix each face and its target with another of the batch, all with the same weight (Zhang et
+    al., ICLR 2018)."""
     weight = float(torch.distributions.Beta(alpha, alpha).sample())
     other = torch.randperm(len(inputs), device=inputs.device)
     return (
@@ -55,9 +56,9 @@ def mixup(inputs: Tensor, targets: Tensor, alpha: float) -> tuple[Tensor, Tensor
 
 
 def cutmix(inputs: Tensor, targets: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
-    """Paste a rectangle of another face into each, at the same place (Yun et al., ICCV 2019).
+    """Paste a rectangle of another face into each face, at the same place (Yun et al., ICCV 2019).
 
-    The targets are mixed by the share of the area that each face has.
+    The targets are mixed in proportion to the areas of the two faces.
     """
     weight = float(torch.distributions.Beta(alpha, alpha).sample())
     other = torch.randperm(len(inputs), device=inputs.device)
@@ -73,7 +74,8 @@ def cutmix(inputs: Tensor, targets: Tensor, alpha: float) -> tuple[Tensor, Tenso
 
 
 def class_weights(labels: Tensor) -> Tensor:
-    """Weights (7,) inverse to each class's share, 1 on average over the faces; 0 without faces."""
+    """Weights (7,) inversely proportional to each class's share, with a mean of 1 over the faces; 0
+    for a class without faces."""
     counts = labels.bincount(minlength=N_EMOTIONS).float()
     present = counts > 0
     weights = torch.where(present, len(labels) / counts.clamp(min=1), 0.0)
@@ -81,11 +83,11 @@ def class_weights(labels: Tensor) -> Tensor:
 
 
 def weighted_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
-    """Cross-entropy with target probabilities (n, classes), each face's error times the weight
-    (classes,) that its target has on average.
+    """Cross-entropy with target probabilities (n, classes). Each face's error is multiplied by the
+    mean of the class weights (classes,) under its target.
 
-    `F.cross_entropy` would weight each class's part of a target instead: then the best answer is
-    not the target any more, but one with too much for rare classes wherever labels are smoothed.
+    `F.cross_entropy` would weight each class's term of the sum instead: its minimum is then no
+    longer at the target, but at too high a probability for rare classes if labels are smoothed.
     """
     if weights is None:
         return F.cross_entropy(logits, targets)
@@ -94,8 +96,8 @@ def weighted_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | No
 
 
 def own_error(name: str, device: torch.device | None = None) -> ErrorFunction:
-    """Somebody's own, see `own.py`; raises `OptionError` where it does not give one number that
-    gradients can be taken of."""
+    """The user's own error function, see `own.py`; raises `OptionError` if it does not return a
+    single number that can be differentiated."""
     function = own(name)
     logits = torch.zeros(2, N_EMOTIONS, device=device, requires_grad=True)
     try:
@@ -110,7 +112,7 @@ def own_error(name: str, device: torch.device | None = None) -> ErrorFunction:
 
 
 class Objective:
-    """The error of a network on a batch, as `options` describe it."""
+    """The error of a network on a batch, as `options` define it."""
 
     def __init__(
         self,
@@ -120,8 +122,8 @@ class Objective:
         teachers: Sequence[nn.Module] = (),
         device: torch.device | None = None,
     ) -> None:
-        """`weights`: of the classes; `teachers` give logits whose first 7 are FER2013's; `device`:
-        where the faces are, the CPU unless it is given."""
+        """`weights`: class weights (7,); `teachers`: networks whose first 7 logits are FER2013's
+        emotions; `device`: where the faces are, by default the CPU."""
         self.options = options
         if options.error == CROSS_ENTROPY:
             self._of_labels: ErrorFunction = partial(weighted_cross_entropy, weights=weights)
@@ -136,11 +138,12 @@ class Objective:
         targets: Tensor,
         whole: Tensor | None = None,
     ) -> Tensor:
-        """The error at the last step, and `all_steps_weight` times the mean of earlier ones.
+        """The error at the last recurrent step plus `all_steps_weight` times the mean error at
+        earlier steps.
 
-        `outputs` gives logits after each recurrent step that counts, the last one last.
-        Teachers look at the `inputs`, or at `whole`, where a part of the inputs is covered, unless
-        they have looked beforehand.
+        `outputs` gives the logits after each recurrent step that counts, in order. The teachers
+        classify `whole`, if given (the inputs before `occlude`), else `inputs`; with
+        `teacher_views` they did so beforehand, and `targets` contains the result.
         """
         options = self.options
         soft_targets = None
@@ -174,13 +177,13 @@ class Objective:
 
     @property
     def n_soft_targets(self) -> int:
-        """Numbers that teachers give for each face."""
+        """How many probabilities the teachers give for each face."""
         return N_WITH_FERPLUS if self.options.teach_votes else N_EMOTIONS
 
     @torch.no_grad()
     def soft_targets(self, inputs: Tensor) -> Tensor:
-        """What the teachers, on average, say of faces as they are here: probabilities (n, 7), at
-        the recipe's temperature; with `teach_votes` (n, 15), of FER+'s emotions as well."""
+        """The mean of the teachers' probabilities for these very `inputs`, at the recipe's
+        temperature: (n, 7), or (n, 15) with `teach_votes`, which adds FER+'s emotions."""
         views = [inputs, inputs.flip(-1)] if self.options.mirrored_teachers else [inputs]
         soft = []
         for teacher in self.teachers:
@@ -191,13 +194,15 @@ class Objective:
 
 
 def heads(numbers: Tensor) -> tuple[Tensor, Tensor]:
-    """Those of FER2013's emotions, (n, 7), and of FER+'s, (n, 8); (n, 0) where there are none."""
+    """Split numbers into those of FER2013's emotions, (n, 7), and of FER+'s, (n, 8) or (n, 0)."""
     return numbers[:, :N_EMOTIONS], numbers[:, N_EMOTIONS:]
 
 
 def distillation(logits: Tensor, soft_targets: Tensor, temperature: float) -> Tensor:
-    """Hinton et al. (2015), whose cross-entropy has the same gradient: KL(soft_targets || ours) of
-    probabilities (n, classes) at a `temperature`, at which the `soft_targets` are already, times
-    its square; 0 where both agree."""
+    """The distillation loss KL(soft_targets || softmax(logits / temperature)) * temperature^2.
+
+    `soft_targets`: probabilities (n, classes) at the same `temperature`. The cross-entropy of
+    Hinton et al. (2015) has the same gradient; this loss is 0 where both sides agree.
+    """
     ours = F.log_softmax(logits / temperature, dim=1)
     return F.kl_div(ours, soft_targets, reduction="batchmean") * temperature**2

@@ -1,4 +1,4 @@
-"""Everything that can be chosen about a training run."""
+"""The options of a training run, their defaults, ranges and presets."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def _option(
 ) -> Any:
     """A field of `TrainOptions`.
 
-    `help`: its explanation, which the command line shows as well; `within` and `one_of`: the values
-    it may have; `needs`: another option, or several with " or " between them, without which a
-    change to this one would do nothing.
+    `help`: the text that `train --help` shows for it; `within` and `one_of`: the values it may
+    have; `needs`: another option, or several joined by " or ": unless one of them is in use, the
+    default must not be changed, since that would have no effect.
     """
     rules = {"within": within, "one_of": one_of, "needs": needs}
     return field(default=default, metadata={"help": help, **rules})
@@ -44,7 +44,8 @@ def _option(
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """The recipe. Defaults are the preset "standard"; the shipped weights were refined after it."""
+    """The recipe of a run. The defaults are the preset "standard", with which the training of the
+    shipped weights began."""
 
     network: str = _option(
         "rcnn-small",
@@ -63,8 +64,8 @@ class TrainOptions:
     )
     epochs: int = _option(64, "passes over Training", within="at least 1")
     batch_size: int = _option(128, "faces in one step of gradient descent", within="at least 1")
-    # Gradient descent: w <- w - alpha * v, v the Nesterov momentum of the gradient; with a momentum
-    # of 0 v is the gradient itself.
+    # Gradient descent: w <- w - alpha * v, where v is the Nesterov momentum of the gradient, or the
+    # gradient itself if the momentum is 0.
     optimiser: str = _option(
         "sgd",
         "sgd (gradient descent), adam, adamw or muon",
@@ -264,8 +265,8 @@ class TrainOptions:
             )
 
     def with_places(self, place: Callable[[str], str], file: Callable[[str], str]) -> TrainOptions:
-        """The same, where `place` has changed each path or name of a run or model, and `file` each
-        `FILE.py:FUNCTION`, or what stands in its stead."""
+        """A copy in which `place` is applied to each path or name of a run or model, and `file` to
+        `network` and `error`, which may be `FILE.py:FUNCTION`."""
         return replace(
             self,
             network=file(self.network),
@@ -278,15 +279,15 @@ class TrainOptions:
 
     @property
     def needs_votes(self) -> bool:
-        """Whether FER+'s votes take part in this recipe."""
+        """Whether this recipe uses FER+'s votes."""
         return self.ferplus_weight > 0 or self.relabel_weight > 0
 
     def steps_per_epoch(self, n: int) -> int:
-        """Of gradient descent, on `n` faces; those that fill no batch wait for the next epoch."""
+        """Steps of gradient descent in an epoch of `n` faces; an incomplete batch is left out."""
         return max(1, n // self.batch_size)
 
     def _check(self, option: Field[Any]) -> None:
-        """Raise where the value of one field breaks a rule that stands beside that field."""
+        """Raise `OptionError` where a value breaks one of the rules given at its field."""
         name, value, kind = option.name, getattr(self, option.name), type(option.default)
         within, one_of, needs = (option.metadata[rule] for rule in ("within", "one_of", "needs"))
         if type(value) is not kind and not (kind is float and type(value) is int):
@@ -321,8 +322,8 @@ _POLISH: Final[dict[str, Any]] = {
 
 PRESETS: Final[dict[str, dict[str, Any]]] = {
     "standard": {},
-    # A network of a quarter of the work, more than half of the epochs on small faces, and less that
-    # protects from overfitting.
+    # A network that needs a quarter of the computation, small faces in more than half of the
+    # epochs, and less regularisation.
     "quick": {
         "network": "rcnn-mini",
         "epochs": 30,
@@ -335,7 +336,7 @@ PRESETS: Final[dict[str, dict[str, Any]]] = {
         "all_steps_weight": 0.3,
         "ema_decay": 0.995,
     },
-    # After it, with --initial RUN and FER+'s votes: on from there, towards labels with less noise.
+    # To continue a run of "standard", with --initial RUN and FER+'s votes: less noisy labels.
     "refine": {
         "epochs": 36,
         "learning_rate": 0.05,
@@ -344,7 +345,7 @@ PRESETS: Final[dict[str, dict[str, Any]]] = {
         "relabel_weight": 0.6,
         "all_steps_weight": 0.3,
     },
-    # After that, with --initial RUN: in small steps towards faces that are blurred or noisy.
+    # To continue a run of "refine", with --initial RUN: small steps, on blurred and noisy faces.
     "robust": {
         "epochs": 9,
         "learning_rate": 0.012,
@@ -354,11 +355,11 @@ PRESETS: Final[dict[str, dict[str, Any]]] = {
         "all_steps_weight": 0.3,
         "degrade_probability": 0.3,
     },
-    # After that, with --initial RUN, several times with different seeds: their mean is better than
-    # each (`semblante export` of all of them).
+    # To continue a run of "robust", with --initial RUN, several times with different seeds. The
+    # mean of the resulting weights (`semblante export` of all runs) is better than each of them.
     "polish": _POLISH,
-    # With --cross-fit and --initial RUN: networks that are to judge faces which they did not learn
-    # from. Large steps, so that they forget what the weights they start from knew of these.
+    # With --cross-fit and --initial RUN: networks that judge faces they were not trained on. Large
+    # steps make them forget what the initial weights have learnt from these faces.
     "cross-fit": {
         **_POLISH,
         "epochs": 10,
@@ -370,8 +371,8 @@ PRESETS: Final[dict[str, dict[str, Any]]] = {
         "erase_probability": 0.2,
         "degrade_probability": 0.2,
     },
-    # Last, as polish but on faces nearly as they are: a network of this size knows new faces nearly
-    # as well as those of Training, so there is little left to protect it from.
+    # Last, as "polish" but with little augmentation. A network of this size recognises new faces
+    # nearly as well as those of Training, so it hardly needs protection from overfitting.
     "finish": {
         **_POLISH,
         "epochs": 6,
@@ -382,10 +383,10 @@ PRESETS: Final[dict[str, dict[str, Any]]] = {
         "erase_probability": 0.1,
         "degrade_probability": 0.15,
     },
-    # For a GPU, with FER+'s votes: from scratch, a recurrent network of twelve times rcnn-medium's
-    # work. Targets stay near the labels: with three quarters of likely ones, in the benchmark that
-    # this recipe is from, it stopped two points lower (docs/experiments.md, "half an hour of a
-    # GPU"). By itself it has not been measured.
+    # For a GPU, with FER+'s votes: a recurrent network from scratch that needs twelve times as much
+    # computation as rcnn-medium. Targets stay near the labels: the benchmark from which this recipe
+    # was taken ended two points lower with a relabel_weight of 0.75 (docs/experiments.md, "half an
+    # hour of a GPU"). The recipe by itself has not been measured.
     "wide": {
         "network": "rcnn-wide",
         "epochs": 46,
@@ -399,7 +400,7 @@ PRESETS: Final[dict[str, dict[str, Any]]] = {
         "ferplus_weight": 0.5,
         "relabel_weight": 0.3,
     },
-    # As most course projects train their CNN; it gave 65.3 % in their hands.
+    # As most course projects train their CNN; they report an accuracy of 65.3 %.
     "course": {
         "network": "course-cnn",
         "epochs": 25,
@@ -422,15 +423,16 @@ PRESETS: Final[dict[str, dict[str, Any]]] = {
     },
 }
 
-# The alpha that suits an optimiser, where another one is chosen than the preset's.
+# The usual learning rate of each optimiser, used if the preset's optimiser is replaced.
 USUAL_ALPHA: Final = {"sgd": 0.1, "adam": 1e-3, "adamw": 1e-3, "muon": 0.03}
 
 
 def options_from(preset: str, changes: Mapping[str, Any]) -> TrainOptions:
-    """A preset with some fields changed; raises `OptionError` for names that do not exist.
+    """A preset with some fields changed; raises `OptionError` for unknown names.
 
-    Another optimiser brings its `USUAL_ALPHA`, unless the learning rate is among the changes; the
-    preset's warm-up is cut to fewer epochs, unless the warm-up is among them.
+    If the optimiser changes and the learning rate does not, the learning rate becomes the new
+    optimiser's `USUAL_ALPHA`. If `epochs` is below the preset's warm-up and the warm-up is not
+    changed, the warm-up is shortened to `epochs`.
     """
     if preset not in PRESETS:
         raise OptionError(f"unknown preset {preset!r}; known: {', '.join(PRESETS)}")

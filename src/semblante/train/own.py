@@ -1,4 +1,4 @@
-"""What somebody adds in a file of their own and names `FILE.py:FUNCTION`: a network, an error."""
+"""Loads a network or an error function from a user's own file, named `FILE.py:FUNCTION`."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from semblante.models import sha256
 
 
 def file_of(name: str) -> Path | None:
-    """The file that a name speaks of; None for something of semblante's."""
+    """The file in a name `FILE.py:FUNCTION`; None if the name is one of semblante's own."""
     file, colon, _ = name.rpartition(":")
     return Path(file) if colon and file.endswith(".py") else None
 
 
 def absolute(name: str) -> str:
-    """The same name from any folder."""
+    """The same name with an absolute path, so that it is valid from any folder."""
     file = file_of(name)
     return name if file is None else f"{file.absolute()}:{name.rpartition(':')[2]}"
 
 
 def short(name: str) -> str:
-    """As it is shown, and told to others: without the file's folder."""
+    """The name without the file's folder, for display and for published files."""
     file = file_of(name)
     return name if file is None else f"{file.name}:{name.rpartition(':')[2]}"
 
 
 def own_sha256(names: Iterable[str]) -> dict[str, str]:
-    """Of their files, by path. Raises `OptionError` where one is not there."""
+    """The SHA-256 of the files in `names`, by path. Raises `OptionError` if a file is missing."""
     files = list(filter(None, map(file_of, names)))
     for file in files:
         _check_there(file)
@@ -41,7 +41,10 @@ def own_sha256(names: Iterable[str]) -> dict[str, str]:
 
 
 def own(name: str) -> Callable[..., Any]:
-    """Raises `OptionError` where the file cannot be run, or has no function of this name."""
+    """The function or class that a name `FILE.py:FUNCTION` stands for.
+
+    Raises `OptionError` if the file cannot be run, or does not define that name.
+    """
     file, function = file_of(name), name.rpartition(":")[2]
     assert file is not None
     _check_there(file)
@@ -52,7 +55,7 @@ def own(name: str) -> Callable[..., Any]:
 
 
 def why(name: str, error: BaseException) -> str:
-    """What went wrong when it was called, and in which line of its file."""
+    """The text of an `error` that the function `name` raised, with the line in its file."""
     file = file_of(name)
     assert file is not None
     return _told(error, file.absolute())
@@ -60,9 +63,9 @@ def why(name: str, error: BaseException) -> str:
 
 @functools.cache
 def _run(file: Path, sha256: str) -> dict[str, Any]:
-    """What the file defines, as long as it holds the same. What it imports at its top may lie
-    beside it."""
-    # Under a name that is nobody else's: dataclasses and torch.compile look modules up by theirs.
+    """What the file defines; the file runs only once until its content, and so `sha256`, changes.
+    At its top it may import modules from its own folder."""
+    # The module needs a unique name: dataclasses and torch.compile look modules up by name.
     name = f"{file.stem}_{sha256[:12]}"
     spec = spec_from_file_location(name, file)
     assert spec is not None

@@ -1,31 +1,33 @@
-"""Who is told how a run goes."""
+"""`Reporter`, the interface through which a training run reports its progress."""
 
 from __future__ import annotations
 
-# What is known of one epoch: `epoch` (from 1); `alpha` (of its last step); `step_loss` and
-# `gradient_norm` (means over its steps); `training_loss`, `training_accuracy` (of some faces, as
-# they are), `public_loss` and `public_accuracy`, all four of the averaged weights; `seconds`, and
-# `teacher_seconds` where teachers looked at a view of Training before (0 where they had already).
+# The log entry of one epoch: `epoch` (from 1); `alpha` (of its last step); `step_loss` and
+# `gradient_norm` (means over its steps); `training_loss`, `training_accuracy` (on a sample of
+# Training, without augmentation), `public_loss` and `public_accuracy`, all four with the averaged
+# weights; `seconds`; and with `teacher_views` also `teacher_seconds`, the time that the teachers
+# took for this epoch's view of Training before the epoch (0 if that view was known already).
 Record = dict[str, float]
 
 
 class Reporter:
-    """Keeps it to itself; those that show or count something override what they need."""
+    """Reports nothing itself; subclasses override the methods they need."""
 
     def looking(self) -> None:
-        """Before the initial weights look at all of Training: minutes in which nothing is said."""
+        """Called before the initial weights classify all of Training, which takes minutes."""
 
     def begins(self, bf16: bool) -> None:
-        """Once, before anything is learnt: does it compute in bfloat16?"""
+        """Called once, before training begins; `bf16`: whether the run computes in bfloat16."""
 
     def teaching(self, view: int, views: int) -> None:
-        """Before the teachers look at a view of all of Training, counted from 1: minutes, too."""
+        """Called before the teachers classify all of Training in one view, which takes minutes;
+        `view` counts from 1."""
 
     def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
-        """After each step of gradient descent; epochs and steps count from 1."""
+        """Called after each step of gradient descent; epochs and steps count from 1."""
 
     def epoch(self, record: Record) -> None:
-        """After each epoch."""
+        """Called after each epoch."""
 
     def resumed(self, history: list[Record]) -> None:
-        """Once, when a run goes on: the epochs that it has behind it, maybe all."""
+        """Called once, when a run is resumed; `history`: the epochs it has completed, maybe all."""

@@ -1,13 +1,13 @@
-"""The folder of a run: made when it begins, looked at before it goes on, read when it has ended.
+"""The folder of a run: made when the run begins, checked before it is resumed, read at its end.
 
 config.json             the options, the dataset's fingerprint, versions, the command
 checkpoint.safetensors  the latest state: weights, moving average, momentum; history inside
 best.safetensors        the averaged weights of the epoch that was best on PublicTest
-targets.safetensors     what each face of Training is to be called, where that took long to find
-taught.safetensors      what teachers say of each view of each face, where they looked beforehand
-log.json                the history, an entry an epoch, and the run's summary
+targets.safetensors     the target of each face of Training, if computing it took long
+taught.safetensors      the teachers' probabilities for each view of each face (`--teacher-views`)
+log.json                the history, one entry per epoch, and the run's summary
 curves.png              loss and accuracy over the epochs
-confusion.png           which emotion was taken for which, PublicTest, the best epoch's weights
+confusion.png           the confusion matrix on PublicTest, with the best epoch's weights
 """
 
 from __future__ import annotations
@@ -40,33 +40,33 @@ TAUGHT: Final = "taught.safetensors"
 LOG: Final = "log.json"
 CURVES: Final = "curves.png"
 CONFUSION: Final = "confusion.png"
-# In the folder of `--cross-fit`, beside the folders of its runs: what each network says of the
-# faces that it did not learn from.
+# In the folder of `--cross-fit`, beside the folders of its runs: the probabilities that each
+# network gives for the faces it was not trained on.
 ESTIMATES: Final = "estimates.safetensors"
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What a run is, and must still be when it goes on."""
+    """What defines a run and must be unchanged when it is resumed."""
 
     options: TrainOptions
     dataset_sha256: str
-    votes_sha256: str | None  # of FER+'s votes, where the recipe uses them
+    votes_sha256: str | None  # of FER+'s votes, if the recipe uses them
     source: dict[str, Any]  # where the dataset came from
-    bf16: bool  # as it began, whatever measures quicker now
-    # Of the options `initial`, `teachers` and `estimates`: what their files held as it began. A
-    # name tells less: a model of the same name is another one after the next release.
+    bf16: bool  # as chosen at the start, whichever is quicker now
+    # Of the weights named by `initial`, `teachers` and `estimates`, as they were at the start.
+    # The name is not enough: the next release may ship another model under the same name.
     weights_sha256: dict[str, str] = field(default_factory=dict)
-    own_sha256: dict[str, str] = field(default_factory=dict)  # of files of `own.py`, by path
+    own_sha256: dict[str, str] = field(default_factory=dict)  # by path, see `own.py`
 
 
 def holds_run(run_dir: Path) -> bool:
-    """Has a run begun there?"""
+    """Whether a run has begun in this folder."""
     return (run_dir / CONFIG).exists()
 
 
 def check_free(run_dir: Path) -> None:
-    """Raise `RunFolderError` where the folder holds a run already, or runs."""
+    """Raise `RunFolderError` if the folder already holds one or several runs."""
     if (run_dir / ESTIMATES).exists() or any(run_dir.glob(f"*/{CONFIG}")):
         raise RunFolderError(
             f"{run_dir} holds several runs, of --preset released, --cross-fit or --learning-curve "
@@ -79,7 +79,7 @@ def check_free(run_dir: Path) -> None:
 
 
 def begin_run(run_dir: Path, config: RunConfig, network: nn.Module, device: torch.device) -> None:
-    """Make the folder and its `config.json`."""
+    """Make the run's folder and its `config.json`."""
     run_dir.mkdir(parents=True, exist_ok=True)
     about = {
         "parameters": count_parameters(network),
@@ -97,14 +97,14 @@ def begin_run(run_dir: Path, config: RunConfig, network: nn.Module, device: torc
 
 
 def check_same(run_dir: Path, ours: RunConfig) -> RunConfig:
-    """What the folder says of its run; raises `RunFolderError` where that is not this very run."""
+    """The configuration in the folder; raises `RunFolderError` unless it is that of this run."""
     theirs = read_config(run_dir)
     if theirs.dataset_sha256 != ours.dataset_sha256:
         raise RunFolderError(f"{run_dir} was trained on another dataset than the one given")
     if theirs.votes_sha256 != ours.votes_sha256:
         raise RunFolderError(f"{run_dir} was trained with other FER+ votes than the ones given")
     before, now = asdict(theirs.options), asdict(ours.options)
-    # A relative path to weights that are gone since.
+    # A relative path stays relative in `ours` if its weights are gone by now.
     for name in ("initial", "estimates", "looks_of"):
         now[name] = _as_before(before[name], now[name])
     if len(before["teachers"]) == len(now["teachers"]):
@@ -127,9 +127,9 @@ def _as_before(before: str, now: str) -> str:
 
 
 def read_config(run_dir: Path) -> RunConfig:
-    """`config.json` of a run folder; raises `ModelError` where it is not as `train` wrote it.
+    """The `config.json` of a run folder; raises `ModelError` if it is not as `train` wrote it.
 
-    An option that did not exist when the run began was what its default is.
+    An option that did not exist yet when the run began has its default.
     """
     path = run_dir / CONFIG
     config = read_json(path)
@@ -155,18 +155,18 @@ def read_config(run_dir: Path) -> RunConfig:
 
 
 def read_end(run_dir: Path) -> tuple[list[Record], dict[str, Any]] | None:
-    """History and summary of a run that has come to its end and left all that it leaves then."""
-    if not (run_dir / CONFUSION).exists():  # the last of it
+    """The history and summary of a run that has ended and written all of its files, else None."""
+    if not (run_dir / CONFUSION).exists():  # the last file that a run writes
         return None
     try:
         log = read_json(run_dir / LOG)
         return log["history"], log["summary"]
-    except (ModelError, KeyError, TypeError):  # damaged: it is made again
+    except (ModelError, KeyError, TypeError):  # damaged: `train` writes it again
         return None
 
 
 def read_json(path: Path) -> Any:
-    """What the JSON file holds; raises `ModelError` where it is missing or damaged."""
+    """The content of a JSON file; raises `ModelError` if it is missing or damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

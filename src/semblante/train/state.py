@@ -1,4 +1,4 @@
-"""What changes while training, and how it is saved and found again."""
+"""The state of a training run, which changes with each step, and its checkpoints."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ from semblante.train.run_folder import BEST, CHECKPOINT, LOG, holds_run, read_co
 
 @dataclass
 class Unfinished:
-    """An epoch as far as it went."""
+    """The progress of an epoch that has not ended yet."""
 
-    losses: list[float] = field(default_factory=list)  # of each step taken
+    losses: list[float] = field(default_factory=list)  # of each step taken so far
     gradient_norms: list[float] = field(default_factory=list)  # as `losses`
     random_state: Tensor | None = None  # torch's, on the CPU, before the next step
     seconds: float = 0.0
 
 
 class TrainingState:
-    """Weights, their moving average, the optimiser's momentum, and the step reached."""
+    """The weights, their moving average, the optimiser with its momentum, and the step reached."""
 
     def __init__(
         self,
@@ -49,12 +49,12 @@ class TrainingState:
         device: torch.device,
         steps_per_epoch: int,
         processes: Processes = ALONE,
-        bf16: bool | None = None,  # None: as the options say, on this processor
+        bf16: bool | None = None,  # None: decided by `options.precision`
     ) -> None:
         self.options = options
         self.steps_per_epoch = steps_per_epoch
         self.step = 0  # steps of gradient descent taken
-        self.unfinished = Unfinished()  # the epoch that is under way
+        self.unfinished = Unfinished()  # the current epoch
         self.bf16 = use_bf16(options.precision, device) if bf16 is None else bf16
         outputs = n_outputs(options)
         self.layout = quick_layout(device, self.bf16)
@@ -62,7 +62,7 @@ class TrainingState:
         self.ema = to_device(build_network(options.network, outputs), device, self.bf16)
         self.ema.load_state_dict(self.network.state_dict())
         self.ema.requires_grad_(False)
-        # Faces -> logits after each recurrent step whose error counts, the last one last.
+        # Maps faces to a list of logits, one for each recurrent step whose error counts, in order.
         self.outputs = self._outputs_of(processes)
         kernels = [p for p in self.network.parameters() if p.ndim > 1]
         others = [p for p in self.network.parameters() if p.ndim <= 1]
@@ -83,14 +83,14 @@ class TrainingState:
             assert isinstance(outputs, nn.Module)
             synchronise_norms(outputs)
             with warnings.catch_warnings():
-                # torch 2.13 says so of `broadcast_buffers`, and to keep it where, as here, buffers
-                # are not to be sent at all.
+                # torch 2.13 warns that `broadcast_buffers` is deprecated, but also says to keep it
+                # where buffers must not be sent at all, as here.
                 warnings.simplefilter("ignore", FutureWarning)
                 outputs = DistributedDataParallel(outputs, broadcast_buffers=False)
         return torch.compile(outputs) if self.options.compile else outputs
 
     def set_alpha(self, step: int) -> None:
-        """Give the optimiser the learning rate of a step, counted from 0."""
+        """Set the optimiser's learning rate to that of `step`, counted from 0."""
         alpha = learning_rate(
             step,
             warmup=round(self.options.warmup_epochs * self.steps_per_epoch),
@@ -102,39 +102,39 @@ class TrainingState:
             group["lr"] = alpha
 
     def mixes(self, epoch: int) -> bool:
-        """Whether `epoch`, counted from 1, is one in which batches may be mixed."""
+        """Whether batches may be mixed in `epoch`, counted from 1."""
         return epoch <= _epochs(self.options.mixup_until, self.options)
 
     def side(self, epoch: int) -> int:
-        """Of the faces in `epoch`, counted from 1, in pixels.
+        """The width and height in pixels of the faces in `epoch`, counted from 1.
 
-        Small ones first: 32 pixels are less than half the work of 48 (progressive resizing:
-        Tan & Le, EfficientNetV2, ICML 2021, section 4).
+        Faces are small at first: 32 pixels need less than half the computation of 48 (progressive
+        resizing: Tan & Le, EfficientNetV2, ICML 2021, section 4).
         """
         small = epoch <= _epochs(self.options.small_until, self.options)
         return self.options.small_side if small else FACE_SIZE
 
     @torch.no_grad()
     def update_ema(self) -> None:
-        """Moving average of weights and of normalisation statistics, after each step (Polyak &
-        Juditsky, 1992, averaged all alike).
+        """Update the exponential moving average of the weights and normalisation statistics after a
+        step (Polyak & Juditsky, 1992, weighted all steps alike).
 
-        Its decay grows towards `ema_decay`, as TensorFlow's average has it (`num_updates`), so that
-        the random initial weights are forgotten in the first epoch instead of the fifth.
+        The decay grows towards `ema_decay`, as in TensorFlow's moving average (`num_updates`), so
+        that the random initial weights are forgotten in the first epoch instead of the fifth.
         """
         decay = min(self.options.ema_decay, (1 + self.step) / (10 + self.step))
-        # By these, and not by `state_dict`, what is shared comes once.
+        # Unlike `state_dict`, these list a tensor that several layers share only once.
         averages = [*self.ema.parameters(), *self.ema.buffers()]
         latest = [*self.network.parameters(), *self.network.buffers()]
         pairs = [(a, b) for a, b in zip(averages, latest, strict=True) if a.is_floating_point()]
         torch._foreach_lerp_([a for a, _ in pairs], [b for _, b in pairs], 1 - decay)
 
     def save(self, run_dir: Path, history: list[Record]) -> None:
-        """A checkpoint; where it is that of an epoch which just ended, the best one beside it."""
+        """Write a checkpoint and the log, and after the best epoch so far its weights (`BEST`)."""
         accuracies = [record["public_accuracy"] for record in history]
         average = self.ema.state_dict()
         if not self.unfinished.losses and accuracies[-1] >= max(accuracies):
-            # Without times: the same weights are to be the same file.
+            # Without times, so that the same weights always give the same file.
             record = {k: v for k, v in history[-1].items() if not k.endswith("seconds")}
             best = {"network": self.options.network, "outputs": n_outputs(self.options), **record}
             save_tensors(run_dir / BEST, average, best)
@@ -156,16 +156,16 @@ class TrainingState:
             "losses": self.unfinished.losses,
             "norms": self.unfinished.gradient_norms,
             "seconds": self.unfinished.seconds,
-            "remembered": len(memory),  # none of what has no gradient
+            "remembered": len(memory),  # parameters without a gradient have no entry
         }
         save_tensors(run_dir / CHECKPOINT, tensors, about)
         write_json(run_dir / LOG, {"history": history})
 
     def load(self, run_dir: Path) -> list[Record]:
-        """Go on after the last checkpoint, if there is one; returns the history so far."""
+        """Restore the last checkpoint, if there is one; returns the history so far."""
         path = run_dir / CHECKPOINT
         if not path.exists():
-            return []  # killed in the first epoch
+            return []  # the run was killed in its first epoch
         tensors, about = load_tensors(path)
         memory: dict[int, dict[str, Tensor]] = {}
         for name, tensor in without_prefix("optimiser", tensors).items():
@@ -181,7 +181,7 @@ class TrainingState:
                     if kept[kind].shape != parameters[number].shape:
                         raise ValueError(f"{kind} {number} has another shape")
             found = sum(map(len, memory.values()))
-            if found != about.get("remembered", found):  # an older version's is believed
+            if found != about.get("remembered", found):  # older checkpoints have no count
                 raise ValueError("something that the optimiser remembered is missing")
             state["state"] = memory
             self.optimiser.load_state_dict(state)
@@ -192,18 +192,18 @@ class TrainingState:
         except (RuntimeError, LookupError, ValueError, TypeError) as error:
             raise ModelError(f"{path}: not a checkpoint of this run: {_brief(error)}") from None
         self.step = len(history) * self.steps_per_epoch + len(self.unfinished.losses)
-        # That of the last step taken, which an epoch's record tells.
+        # Of the last step taken: the record of its epoch contains it.
         self.set_alpha(max(0, self.step - 1))
         return history
 
 
 def _epochs(share: float, options: TrainOptions) -> float:
-    """Of all; 0.29 of 100 are 29, which is 28.999... in floating point."""
+    """A share of the run in epochs; rounded, since 0.29 * 100 is 28.999... in floating point."""
     return round(share * options.epochs, 9)
 
 
 class _Outputs(nn.Module):
-    """A network as a function that gives a list."""
+    """A network whose output is a list of logits: of every recurrent step, or of the last only."""
 
     def __init__(self, network: nn.Module, of_every_step: bool) -> None:
         super().__init__()
@@ -215,13 +215,13 @@ class _Outputs(nn.Module):
 
 
 def n_outputs(options: TrainOptions) -> int:
-    """Of the network: a logit for each emotion, and for each of FER+'s where these are learnt."""
+    """The number of logits: one for each emotion, and for each of FER+'s if these are learnt."""
     return N_WITH_FERPLUS if options.ferplus_weight > 0 else N_EMOTIONS
 
 
 def load_best(run_dir: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The network of a run folder with its best weights, in evaluation mode, and what is known
-    of it: the record of its epoch. Raises `ModelError` where there is no such run."""
+    """The network of a run folder with its best weights, in evaluation mode, and the metadata of
+    these weights with the record of their epoch. Raises `ModelError` if there is no such run."""
     path = run_dir / BEST
     if holds_run(run_dir) and not path.exists():
         raise ModelError(f"{run_dir}: no epoch of this run has ended yet: `train --resume` first")
@@ -245,7 +245,7 @@ def load_best(run_dir: Path) -> tuple[nn.Module, dict[str, Any]]:
 def load_last(run_dir: Path) -> tuple[nn.Module, list[Record]]:
     """The averaged weights of a run's last epoch, in evaluation mode, and the run's history.
 
-    Raises `ModelError` where there is no such run, or it has not come to its end.
+    Raises `ModelError` if there is no such run, or it has not ended.
     """
     path = run_dir / CHECKPOINT
     tensors, about = load_tensors(path)
@@ -265,18 +265,18 @@ def load_last(run_dir: Path) -> tuple[nn.Module, list[Record]]:
 
 
 def is_over(history: list[Record], options: TrainOptions) -> bool:
-    """Have all epochs been, or has PublicTest not improved for `patience` of them?"""
+    """Whether all epochs are done, or PublicTest has not improved for `patience` epochs."""
     if len(history) >= options.epochs:
         return True
     if options.patience == 0 or not history:
         return False
-    best = int(np.argmax([record["public_accuracy"] for record in history]))  # for the first time
+    best = int(np.argmax([record["public_accuracy"] for record in history]))  # the first such epoch
     return len(history) - 1 - best >= options.patience
 
 
 def _built(run_dir: Path, name: str, outputs: int) -> nn.Module:
-    """The network of a run; of somebody's own, as it was then: raises `ModelError` where its file
-    is another now, of which its weights may still fit."""
+    """The network of a run. Raises `ModelError` if it comes from a user's own file that has changed
+    since: the weights might still fit, but mean something else."""
     file = file_of(name)
     if file is not None and holds_run(run_dir):
         before, now = read_config(run_dir).own_sha256.get(str(file)), own_sha256([name])
@@ -290,10 +290,11 @@ def _built(run_dir: Path, name: str, outputs: int) -> nn.Module:
 def learning_rate(
     step: int, *, warmup: int, total: int, peak: float, schedule: str = "cosine"
 ) -> float:
-    """Step k < `warmup` takes `peak` * (k + 1) / `warmup`; then half a cosine, which would be 0 at
-    `total`, the step after the last one, or `peak`.
+    """The learning rate of a step, counted from 0.
 
-    Loshchilov & Hutter, SGDR (ICLR 2017), without restarts. Steps count from 0.
+    In step k < `warmup` it is `peak` * (k + 1) / `warmup`. After that it stays at `peak`, if
+    `schedule` is "constant", or follows half a cosine that reaches 0 at `total`, the step after the
+    last one (Loshchilov & Hutter, SGDR, ICLR 2017, without restarts).
     """
     if step < warmup:
         return peak * (step + 1) / warmup
@@ -320,7 +321,7 @@ def _optimiser(
 
 
 def _remembered(options: TrainOptions) -> tuple[str, ...]:
-    """What the optimiser keeps for each parameter, in its shape."""
+    """The names of the tensors that the optimiser keeps for each parameter, in its shape."""
     if options.optimiser in ("adam", "adamw"):
         return ("exp_avg", "exp_avg_sq")
     if options.optimiser == "muon":
@@ -329,7 +330,7 @@ def _remembered(options: TrainOptions) -> tuple[str, ...]:
 
 
 def _parameters(optimiser: torch.optim.Optimizer) -> list[Tensor]:
-    """In the order by which the optimiser numbers them."""
+    """The parameters in the order in which the optimiser numbers them."""
     return [parameter for group in optimiser.param_groups for parameter in group["params"]]
 
 

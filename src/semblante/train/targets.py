@@ -1,12 +1,12 @@
-"""What the network is to say of each face of Training: its label, or what it is likely to be.
+"""The target of each face of Training: its label, or the labels that are likely given FER+'s votes.
 
-FER2013's labels are noisy: of ten people who looked again (FER+), more than half named emotions
-other than the label for 35 % of Training's faces. Where more is known of a face in training than at
-recognition, here the ten votes, a target that uses it has less noise than the label, and a network
-learns from it as from more data (privileged information: Lopez-Paz et al., ICLR 2016; why less
-variance helps: Menon et al., ICML 2021, section 3). Over all faces its mean is that of the labels;
-for a given one it may be another, since votes do not tell all that the picture does: less variance,
-for some bias.
+FER2013's labels are noisy: for 35 % of Training's faces, more than half of the ten people who
+labelled them again (FER+) chose emotions other than the label. In training more is known of a face
+than at recognition: the ten votes. Targets computed from them have less noise than the labels, and
+learning from them is like learning from more data (privileged information: Lopez-Paz et al., ICLR
+2016; why less variance helps: Menon et al., ICML 2021, section 3). Their mean over all faces is
+that of the labels. For a single face they may be off, since the votes do not contain everything
+that the picture shows: less variance at the price of some bias.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from semblante.train.reporter import Reporter
 from semblante.train.run_folder import ESTIMATES, TARGETS
 
 _PENALTY: Final = 1e-4  # on the squared weights; there are some 250 of them for 28,709 faces
-_FLOOR: Final = 1e-4  # of an estimate, before its logarithm
+_FLOOR: Final = 1e-4  # added to an estimate before its logarithm
 
 
 def kept_targets(
@@ -51,8 +51,8 @@ def kept_targets(
     estimates: Tensor | None = None,
     resume: bool,
 ) -> Tensor:
-    """`targets_of`; where the initial weights must be asked, they are kept in the run folder, and
-    a run that goes on (`resume`) has the very same, at once."""
+    """The targets by `targets_of`. If they depend on the initial weights, which takes long, they
+    are saved in the run folder, and with `resume` loaded from there."""
     if estimates is not None or not (options.relabel_weight and options.initial):
         return targets_of(faces, votes, options, estimates)
     path = run_dir / TARGETS
@@ -60,7 +60,7 @@ def kept_targets(
         return load_tensors(path)[0]["targets"]
     reporter.looking()
     targets = targets_of(faces, votes, options, _initial_estimates(faces, options, bf16))
-    processes.barrier()  # for those that would find the file: all compute, or none
+    processes.barrier()  # or a slower process would find the file and not compute
     if processes.first:
         save_tensors(path, {"targets": targets}, {})
     return targets
@@ -69,11 +69,10 @@ def kept_targets(
 def targets_of(
     faces: Faces, votes: FerPlus | None, options: TrainOptions, estimates: Tensor | None = None
 ) -> Tensor:
-    """A target (see `objective.py`) for each of Training's `faces`, (n, 7), or (n, 15) where FER+
-    is learnt too.
+    """A target (see `objective.py`) for each of Training's `faces`, (n, 7), or (n, 15) if FER+'s
+    votes are learnt too.
 
-    `votes`, of these very faces, are needed where the recipe uses them; `estimates` as in
-    `likely_labels`.
+    `votes`: of the same faces, needed if the recipe uses them; `estimates`: as in `likely_labels`.
     """
     labels = faces.labels.cpu()
     targets = smoothed(labels, options.label_smoothing)
@@ -89,14 +88,14 @@ def targets_of(
 
 
 def write_estimates(folder: Path, training: Dataset, estimates: npt.NDArray[np.float32]) -> None:
-    """Keep probabilities (n, 7) for each face of `training` in a folder."""
+    """Save the probabilities (n, 7) of the faces of `training` in a folder."""
     tensors = {"estimates": torch.from_numpy(estimates)}
     save_tensors(folder / ESTIMATES, tensors, {"dataset_sha256": training.fingerprint()})
 
 
 def read_estimates(folder: Path, training: Dataset) -> Tensor:
-    """What `write_estimates` kept; raises `DataError` where it is of other faces than `training`,
-    `ModelError` where there is nothing, or something else."""
+    """The probabilities that `write_estimates` saved; raises `DataError` if they are of other faces
+    than `training`, `ModelError` if the file is missing or damaged."""
     tensors, about = load_tensors(folder / ESTIMATES)
     if about.get("dataset_sha256") != training.fingerprint():
         raise DataError(
@@ -107,7 +106,7 @@ def read_estimates(folder: Path, training: Dataset) -> Tensor:
 
 
 def _initial_estimates(faces: Faces, options: TrainOptions, bf16: bool) -> Tensor:
-    """The initial weights' probabilities (n, 7), the mean over each face and its mirror image."""
+    """The initial weights' probabilities (n, 7), the mean over a face and its mirror image."""
     network = to_device(build_network(options.network), faces.images.device, bf16)
     start_from(network, options.initial, faces)
     return probabilities_of(network, faces, bf16, mirrored=True).cpu()
@@ -116,8 +115,8 @@ def _initial_estimates(faces: Faces, options: TrainOptions, bf16: bool) -> Tenso
 def likely_labels(labels: Tensor, votes: Tensor, estimates: Tensor | None = None) -> Tensor:
     """P(label | votes, estimates) for each face, (n, 7), by multinomial logistic regression.
 
-    `labels` (n,) of Training, on which it is fitted; `votes` (n, 10), FER+'s counts; `estimates`
-    (n, 7), the probabilities of a network, where there is one.
+    `labels`: those of Training, (n,), to which the regression is fitted; `votes`: FER+'s counts,
+    (n, 10); `estimates`: a network's probabilities (n, 7), if there are any.
     """
     shares = votes.float() / votes.sum(dim=1, keepdim=True).clamp(min=1)
     known = [shares, shares.sqrt(), (votes > 0).float()]

@@ -1,4 +1,4 @@
-"""What several runs have in common besides their recipes: the faces, the folder, who is told."""
+"""`Task`: what the runs of one command have in common besides their recipes."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from semblante.train.reporter import Reporter
 if TYPE_CHECKING:
     from semblante.data.ferplus import FerPlus
 
-# Makes the reporter of one run from its options and a title.
+# Makes the reporter of one run, given its options and a title.
 ReporterOf = Callable[[TrainOptions, str], AbstractContextManager[Reporter]]
 
 
 @dataclass(frozen=True)
 class Task:
-    """What to train on, where to, and who is told."""
+    """The dataset, the output folder and the reporter for several runs."""
 
     dataset: Dataset
     out: Path  # folder of the runs' folders

@@ -1,15 +1,15 @@
-"""Views of each face that teachers have looked at beforehand.
+"""Random views of each face for which the teachers' probabilities are computed once and saved.
 
-A good teacher is larger than its student: looking at every batch, it would take most of a run's
-time. With `teacher_views` it looks at that many random views of each face, once, and what it says
-of them is kept in the run folder; the student sees one after another, an epoch each, and begins
-again with the first (Shen & Xing, ECCV 2022, section 3). What differs from epoch to epoch then is
-the light, what is blurred, erased or covered, and which faces are mixed; the teachers know nothing
-of these. Of teachers that look at the mirror image as well (`mirrored_teachers`), who say the same
-of both, the student sees either.
+A good teacher is larger than its student: if it classified every batch, it would take most of a
+run's time. With `teacher_views` it classifies that many random views of each face once, and the
+probabilities are saved in the run folder. The student sees one view per epoch, in turn, and then
+starts again with the first (Shen & Xing, ECCV 2022, section 3). Between epochs with the same view
+only light, blur and noise, erasing, covering and mixing differ, which the teachers do not see. With
+`mirrored_teachers` the probabilities are the same for a view and its mirror image, so the student
+sees one of the two at random.
 
-The views are the same for every seed: another run by the same teachers may take over what they said
-(`looks_of`).
+The views are the same for every seed, so another run with the same teachers can reuse the
+probabilities (`looks_of`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from semblante.train.reporter import Reporter
 from semblante.train.run_folder import TAUGHT, RunConfig, read_config
 
 _BATCH: Final = 256
-# What the teachers see, and how they are asked.
+# The options that must be equal for `looks_of`: they determine the views and the probabilities.
 _OF_LOOKS: Final = (
     "rotation", "scale", "shift", "mirrored_teachers", "teach_votes", "temperature",
 )  # fmt: skip
@@ -43,20 +43,20 @@ _OF_LOOKS: Final = (
 
 @dataclass(frozen=True)
 class KnownViews:
-    """What teachers said of views before this call: in the run that goes on, or in the one that
-    `looks_of` names."""
+    """The teachers' probabilities for views that were saved before this call: by the run that is
+    resumed, or by the run that `looks_of` names."""
 
     options: TrainOptions
-    # Of each view, by its number: probabilities (n, 7 or 15) on the CPU, and the seconds they took.
+    # By the number of the view: probabilities (n, 7 or 15) on the CPU, and the seconds they took.
     soft_targets: dict[str, Tensor] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
-    own: bool = False  # read from the run's own folder
+    own: bool = False  # whether they are from the run's own folder
 
     @staticmethod
     def read(
         run_dir: Path, options: TrainOptions, processes: Processes, *, resume: bool
     ) -> KnownViews:
-        """With `resume`, what the run's own folder has, if anything; else what `looks_of` has."""
+        """Read them from the run's own folder if `resume`, or else from that of `looks_of`."""
         if not options.teacher_views:
             return KnownViews(options)
         own, theirs = run_dir / TAUGHT, Path(options.looks_of) / TAUGHT
@@ -71,13 +71,13 @@ class KnownViews:
 
     @property
     def complete(self) -> bool:
-        """Whether the teachers need not look at anything more, and so need not be loaded."""
+        """Whether all views are known, so that the teachers need not be loaded."""
         return 0 < self.options.teacher_views <= len(self.soft_targets)
 
     def check(self, ours: RunConfig) -> None:
-        """Raise `OptionError` where our teachers would say something else of our views than those
-        of the run that `looks_of` names, `ModelError` where there is none. A run that goes on with
-        what it has needs none."""
+        """Raise `OptionError` if our teachers would give other probabilities for our views than
+        those of the run that `looks_of` names, `ModelError` if there is no such run. A resumed run
+        that has probabilities of its own does not need that run any more."""
         place = ours.options.looks_of
         if not place or self.own:
             return
@@ -101,7 +101,7 @@ class KnownViews:
 
 
 class TaughtViews:
-    """Training's faces, in a new view each epoch, with what the teachers say of that view."""
+    """Training's faces in another view each epoch, with the teachers' probabilities for it."""
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class TaughtViews:
         *,
         bf16: bool,
     ) -> None:
-        """`faces` with their targets; `known`: what the teachers need not be asked again."""
+        """`faces`: with their targets; `known`: what the teachers need not compute again."""
         self._path = run_dir / TAUGHT
         self._faces = faces
         self._objective = objective
@@ -126,17 +126,17 @@ class TaughtViews:
             save_tensors(self._path, self._soft_targets, self._seconds)
 
     def show(self, epoch: int, reporter: Reporter, interrupted: Callable[[], bool]) -> None:
-        """Give the faces the view of `epoch`, counted from 1: its affine maps, and what the
-        teachers say of it after the targets. Raises `KeyboardInterrupt` where it is `interrupted`
-        while they look."""
+        """Set the faces to the view of `epoch`, counted from 1: its affine maps, and targets with
+        the teachers' probabilities appended. Raises `KeyboardInterrupt` if `interrupted` says so
+        while the teachers classify the faces."""
         options, faces = self._objective.options, self._faces
         number = (epoch - 1) % options.teacher_views
         view = str(number)
         torch.manual_seed(-1 - number)  # a seed that no epoch uses
-        # On the processor: a GPU would draw others, and what teachers said is kept.
+        # On the CPU: a GPU would draw other maps, which would not match saved probabilities.
         affine = random_affine(len(faces), options, torch.device("cpu"))
         if options.mirrored_teachers:
-            # Nor this one.
+            # A seed that no epoch uses, either.
             torch.manual_seed(options.seed * 1_000_003 + options.epochs + epoch)
             affine = either_way(affine)
         faces.affine = affine.to(faces.images.device)
@@ -151,11 +151,11 @@ class TaughtViews:
         faces.targets = torch.cat([self._targets, soft_targets], dim=1)
 
     def seconds(self, epoch: int) -> float:
-        """For which the teachers looked before `epoch`; 0 where they had seen its view already."""
+        """How long the teachers took before `epoch`; 0 if its view was known already."""
         return self._seconds[str(epoch - 1)] if epoch <= len(self._seconds) else 0.0
 
     def _look(self, interrupted: Callable[[], bool]) -> Tensor:
-        """What the teachers say of each face, (n, 7 or 15), mapped as it is now."""
+        """The teachers' probabilities for each face in its current view, (n, 7 or 15)."""
         faces, parts = self._faces, []
         assert faces.affine is not None
         for images, affine in zip(
@@ -170,6 +170,7 @@ class TaughtViews:
 
 
 def either_way(affine: Tensor) -> Tensor:
-    """Half of the `affine` (n, 2, 3), at random, give the mirror image of the view they gave."""
+    """The `affine` maps (n, 2, 3), about half of them, at random, changed to give the mirror image
+    of the view."""
     mirror = torch.where(torch.rand(len(affine), 1) < 0.5, -1.0, 1.0)
     return torch.cat([affine[:, :, :1] * mirror[:, None], affine[:, :, 1:]], dim=2)
