@@ -1,4 +1,4 @@
-"""Whole-batch augmentation against a face at a time."""
+"""Augmentation of whole batches, compared with that of one face at a time."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_blur_equals_opencv() -> None:
 
 
 def changed_three_tenths(faces: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
-    """Which were changed (n,): some 3 in 10 of them, and all have kept mean and contrast."""
+    """Which faces were changed (n,). Checks that they are 3 in 10 and keep mean and contrast."""
     changed = (found != faces).flatten(1).any(dim=1)
     assert 0.27 < changed.float().mean() < 0.33
     for statistic in (torch.mean, torch.std):
@@ -136,11 +136,11 @@ def test_a_share_of_the_faces_is_degraded_and_keeps_its_contrast() -> None:
         return (x[..., 1:] - x[..., :-1]).abs().mean(dim=(1, 2, 3))
 
     smoother = roughness(found)[changed] < roughness(faces)[changed]
-    assert 0.45 < smoother.float().mean() < 0.75  # half are blurred alone, some of the noisy too
+    assert 0.45 < smoother.float().mean() < 0.75  # half are blurred, some also noisy
 
 
 def test_faces_are_blurred_noisy_or_both_in_the_promised_shares() -> None:
-    """Of upright waves: blur weakens short ones more, noise alone tells a row from another."""
+    """On vertical stripes: blur weakens narrow stripes more, and only noise makes rows differ."""
     torch.manual_seed(6)
     x = torch.arange(64) * 2 * math.pi
     short, long = torch.sin(x / 8), torch.sin(x / 16)
@@ -149,7 +149,7 @@ def test_faces_are_blurred_noisy_or_both_in_the_promised_shares() -> None:
     profiles = found.mean(dim=1)
     ratio = (profiles @ short) / (profiles @ long)
     noise = (found - profiles[:, None]).std(dim=(1, 2)) / profiles.std(dim=1)
-    noisy, blurred = noise > 1e-3, ratio < 0.95  # which a sigma of less than 0.45 does not reach
+    noisy, blurred = noise > 1e-3, ratio < 0.95  # a sigma below 0.45 is not noticed
     assert 0.46 < noisy.float().mean() < 0.54
     assert 0.7 < blurred[~noisy].float().mean() < 0.85
     assert 0.2 < blurred[noisy].float().mean() < 0.4
@@ -158,7 +158,7 @@ def test_faces_are_blurred_noisy_or_both_in_the_promised_shares() -> None:
 
 
 def test_a_face_of_one_grey_stays_finite() -> None:
-    """FER2013 has some."""
+    """FER2013 has faces that are a single grey."""
     torch.manual_seed(7)
     faces = torch.zeros(50, 1, 48, 48)
     assert degrade(faces, 1.0).isfinite().all()
@@ -217,7 +217,7 @@ def test_bars_across_some_of_the_faces() -> None:
         widths.append(float(columns.float().mean()))
         middles.append(float(rows.nonzero().float().mean()))
         lefts.append(int(columns.int().argmax()))
-        # What is left of the face differs by its mean and contrast alone.
+        # The rest of the face differs only in mean and contrast.
         left = torch.stack([face[~bar], covered[~bar]])
         assert torch.corrcoef(left)[0, 1] > 0.9999
         factor, offset = np.polyfit(face[~bar].numpy(), covered[~bar].numpy(), 1)

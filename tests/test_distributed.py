@@ -1,4 +1,4 @@
-"""Two processes with half of each batch are one process with the whole batch."""
+"""Two processes with half of each batch give the same result as one with the whole batch."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def in_two_processes(data: Path, out: Path, *options: object) -> None:
 def test_two_processes_equal_one(
     patterns: Dataset, patterns_csv: Path, tmp_path: Path, cover: float, within: float
 ) -> None:
-    # Few steps: rounding grows with each, by its own nature and not by a fault. Under an even bar
-    # many places are alike, and where rounding turns a ReLU off it does so in all of them: up to
-    # 0.024 of a tensor's norm was seen. Were other faces covered it would be 0.5 and more.
+    # Only a few steps, since rounding errors grow with each step. Under a plain bar many pixels are
+    # equal, so where rounding turns a ReLU off, it does so for all of them: differences of up to
+    # 0.024 of a tensor's norm were seen. If other faces were covered, it would be 0.5 and more.
     options = replace(
         QUICK, epochs=1, warmup_epochs=0, batch_size=28, learning_rate=0.01, cover_probability=cover
     )
@@ -67,7 +67,7 @@ def test_two_processes_equal_one(
 def test_two_processes_start_from_a_wider_network(
     patterns: Dataset, patterns_csv: Path, tmp_path: Path
 ) -> None:
-    alpha = 1e-7  # at which they stay where they start: dropout hides other units in each
+    alpha = 1e-7  # so that weights hardly change: dropout differs between one and two
     options = {"network": "rcnn-slim", "initial": "rcnn-medium", "learning_rate": alpha}
     run(patterns, replace(QUICK, epochs=1, warmup_epochs=0, **options), tmp_path / "one")
     given = ("--network", "rcnn-slim", "--initial", "rcnn-medium", "--learning-rate", alpha)
@@ -80,7 +80,7 @@ def test_two_processes_start_from_a_wider_network(
 
 
 def test_one_group_for_all_runs_of_a_call(tmp_path: Path) -> None:
-    """A second group would meet the first one's addresses, and wait for ever."""
+    """A second process group would find the first one's addresses and hang for ever."""
     script = tmp_path / "groups.py"
     script.write_text("""
 import time

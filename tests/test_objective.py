@@ -1,4 +1,4 @@
-"""The error, against its formulas written out slowly."""
+"""The error, compared with its formulas written out."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_the_error_of_mixed_faces_is_the_mean_of_both_errors() -> None:
     """lambda l(f(x), y_i) + (1 - lambda) l(f(x), y_j): Zhang et al., mixup (ICLR 2018)."""
     torch.manual_seed(1)
     labels = torch.arange(7)
-    # What is mixed tells by itself which two faces it was, and with what weight.
+    # Each mixed face shows which two faces it was mixed from, and with what weight.
     shares, targets = mixup(torch.eye(7), F.one_hot(labels, 7).float(), alpha=1.0)
     logits = torch.randn(7, 7)
     by_hand = [
@@ -102,7 +102,7 @@ def test_cutmix_leaves_the_share_that_was_drawn(monkeypatch: pytest.MonkeyPatch)
     for _ in range(30):
         _, targets = cutmix(torch.rand(8, 1, 48, 48), torch.eye(8), alpha=1.0)
         shares += [share for share in targets.diagonal().tolist() if share < 1]
-    assert min(shares) == pytest.approx(0.9, abs=0.02)  # more, where it reaches over the edge
+    assert min(shares) == pytest.approx(0.9, abs=0.02)  # more if beyond the edge
 
 
 def test_a_batch_is_mixed_as_often_as_asked() -> None:
@@ -127,8 +127,8 @@ def test_a_large_alpha_mixes_two_faces_evenly(kind: str) -> None:
     )
     for _ in range(20):
         _, found = mixed(inputs, targets, options)
-        own = found.diagonal()[found.diagonal() < 1]  # of those mixed with another than themselves
-        # What a rectangle would cover beyond the edge of the face is not pasted.
+        own = found.diagonal()[found.diagonal() < 1]  # of faces that were not mixed with themselves
+        # The part of a rectangle beyond the edge of the face is not pasted.
         assert own.min() > 0.45
         assert own.max() < (0.55 if kind == "mixup" else 0.9)
 
@@ -195,7 +195,7 @@ def test_the_error_of_half_precise_outputs_is_computed_in_full() -> None:
 
 
 def test_the_best_answer_is_the_target_whatever_classes_weigh() -> None:
-    """Of a smoothed label too, whose rare classes must not be learnt from every face."""
+    """Also with a smoothed label: a face must not teach rare classes more than its target says."""
     targets = smoothed(torch.tensor([3]), 0.1)
     logits = torch.zeros(1, 7, requires_grad=True)
     importance = torch.tensor([1.0, 9.4, 1, 0.6, 0.8, 1.3, 0.8])
@@ -215,7 +215,7 @@ def learnt(patterns: Dataset, out: Path, options: TrainOptions, **more: object) 
 
 
 def votes_for(patterns: Dataset) -> FerPlus:
-    """Everybody is content."""
+    """All votes for each face are for contempt."""
     votes = np.zeros((len(patterns), len(VOTES)), np.int64)
     votes[:, VOTES.index("contempt")] = 10
     return FerPlus(votes, np.ones(len(patterns), np.bool_), patterns.splits)
@@ -241,7 +241,7 @@ def test_the_second_head_learns_ferplus_and_stays_at_home(
 
 
 def test_likely_labels_are_what_faces_with_such_votes_are_labelled() -> None:
-    """Two kinds of votes: the labels of one are mixed 3 to 1, of the other all the same."""
+    """Two kinds of votes: faces of one are labelled 3 to 1, faces of the other all the same."""
     votes = torch.zeros(80, 10)
     votes[:40, VOTES.index("anger")] = 10
     votes[40:, VOTES.index("fear")] = 7
@@ -252,16 +252,16 @@ def test_likely_labels_are_what_faces_with_such_votes_are_labelled() -> None:
     assert found[:40, 0].mean() == pytest.approx(0.75, abs=0.02)
     assert found[:40, 4].mean() == pytest.approx(0.25, abs=0.02)
     assert found[40:, 5].min() > 0.95
-    # What a network can tell apart beyond the votes counts as well.
+    # Estimates of a network add to what the votes say.
     estimates = torch.eye(7)[labels] * 0.8 + 0.2 / 7
     better = likely_labels(labels, votes, estimates)
     assert (better.argmax(dim=1) == labels).all()
-    # Shares count, however many voted.
+    # Only the shares of the votes matter, not their number.
     torch.testing.assert_close(likely_labels(labels, votes / 2), found)
 
 
 def test_a_single_vote_may_tell_as_much_as_five() -> None:
-    """Whoever has one vote for fear is labelled so every other time, whatever the others say."""
+    """Half of the faces with any votes for fear are labelled so, however many votes they are."""
     votes = torch.zeros(160, 10)
     for group, count in enumerate((0, 1, 3, 5)):
         votes[40 * group : 40 * group + 40, VOTES.index("fear")] = count
@@ -272,14 +272,14 @@ def test_a_single_vote_may_tell_as_much_as_five() -> None:
 
 
 def test_faces_without_votes_and_sure_estimates_have_likely_labels_too() -> None:
-    """FER+ has no votes for faces that it left out; a network may be as sure as fp32 can say."""
+    """FER+ has no votes for faces it left out; a network's probabilities may be exactly 0 and 1."""
     labels = torch.tensor([0, 3, 4, 6] * 10)
     sure = torch.eye(7)[labels]
     found = likely_labels(labels, torch.zeros(40, 10), sure)
     assert not found.requires_grad
     assert found.isfinite().all()
     assert (found.argmax(dim=1) == labels).all()
-    # Who knows nothing of a face says what share of all has which label.
+    # Without any information on a face, the likely labels are the shares of all labels.
     shares = likely_labels(labels, torch.zeros(40, 10))
     torch.testing.assert_close(shares, torch.eye(7)[labels].mean(dim=0).expand(40, 7), atol=1e-3,
                                rtol=0)  # fmt: skip
@@ -304,7 +304,7 @@ def test_initial_weights_judge_faces_and_their_mirror_images(
 def test_targets_that_cost_little_are_not_kept(
     patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resume: bool
 ) -> None:
-    """Only a look at all of Training is worth a file; estimates that are given need none."""
+    """Only targets from the initial weights are saved in a file; given estimates need none."""
     monkeypatch.setattr(targets_module, "_initial_estimates", None)
     save_tensors(tmp_path / "targets.safetensors", {"targets": torch.zeros(1)}, {})
     faces = Faces(patterns.split("Training"), torch.device("cpu"))
@@ -350,14 +350,14 @@ def test_targets_are_kept_by_the_first_process_when_all_have_them(
     assert happened == ["waits, no file"] * 2
     save_tensors(path, {"targets": torch.zeros(1)}, {})
     assert torch.equal(kept(1, resume=True), torch.zeros(1))
-    assert torch.equal(kept(0, resume=False), expected)  # of a run that begins anew
+    assert torch.equal(kept(0, resume=False), expected)  # for a run that starts anew
     assert torch.equal(load_tensors(path)[0]["targets"], expected)
 
 
 def test_relabelling_overrules_labels_that_the_votes_contradict(
     patterns: Dataset, tmp_path: Path
 ) -> None:
-    """A third of the labels of Training are wrong, at random; the votes know it."""
+    """A random third of the labels of Training are wrong; the votes are right."""
     emotions = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
     votes = np.zeros((len(patterns), len(VOTES)), np.int64)
     votes[np.arange(len(patterns)), [VOTES.index(emotions[k]) for k in patterns.labels]] = 10
@@ -381,7 +381,7 @@ def test_relabelling_overrules_labels_that_the_votes_contradict(
 
 
 def test_a_student_learns_from_its_teachers_alone(patterns: Dataset, tmp_path: Path) -> None:
-    """With `distill_weight` 1 it never sees a label, and these are all wrong."""
+    """With `distill_weight` 1 the student never sees a label: those of Training are all wrong."""
     teacher = replace(QUICK, epochs=14, rotation=0.0, scale=0.0, shift=0.02, erase_probability=0.1)
     taught = learnt(patterns, tmp_path / "teacher", teacher)
     assert taught["public"]["accuracy"] > 0.9
@@ -426,7 +426,7 @@ def test_teachers_look_at_the_mirror_image_where_they_are_told() -> None:
     inputs = torch.randn(4, 1, 2, 7)
 
     def teacher(faces: torch.Tensor) -> torch.Tensor:
-        return faces[:, 0, 0]  # of its pixels, which a mirror turns round
+        return faces[:, 0, 0]  # of the pixels, whose order a mirror image reverses
 
     options = TrainOptions(
         teachers=("a",), mirrored_teachers=True, distill_weight=1.0, temperature=2.0
@@ -509,7 +509,7 @@ def test_when_a_runis_over(accuracies: list[float], patience: int, over: bool) -
 
 
 def test_a_norm_that_steps_share_is_averaged_once(patterns: Dataset, tmp_path: Path) -> None:
-    """Its name stands several times in the network's state."""
+    """A shared norm has several names in the network's state."""
     from semblante.train.state import TrainingState
 
     options = replace(QUICK, network="rcnn-small-shared-norm", ema_decay=0.5)

@@ -1,4 +1,4 @@
-"""Runs that are interrupted, killed or damaged, and go on as if nothing had been."""
+"""Interrupted, killed and damaged runs, which are resumed as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_ctrl_c_saves_in_mid_epoch_and_the_rest_is_the_same(
     class Presses(Silent):
         def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
             super().step(epoch, step, steps, loss)
-            if (epoch, step) in ((1, 3), (2, 7)):  # amid an epoch, and at its last step
+            if (epoch, step) in ((1, 3), (2, 7)):  # in the middle of an epoch, and at its last step
                 os.kill(os.getpid(), signal.SIGINT)
 
     reporters = []
@@ -120,7 +120,7 @@ def test_ctrl_c_saves_in_mid_epoch_and_the_rest_is_the_same(
 
 
 def test_likely_labels_are_found_once(patterns: Dataset, tmp_path: Path) -> None:
-    """They cost two looks at all of Training, which a run that goes on need not repeat."""
+    """They take two passes over all of Training, which a resumed run does not repeat."""
     run(patterns, replace(QUICK, epochs=1), tmp_path / "first")
     options = replace(QUICK, epochs=2, initial=str(tmp_path / "first"), relabel_weight=0.5)
     votes = ferplus_votes(patterns)
@@ -146,7 +146,7 @@ def test_a_disk_that_is_full_keeps_the_last_checkpoint(patterns: Dataset, tmp_pa
     class FillsTheDisk(Silent):
         def epoch(self, record: dict[str, float]) -> None:
             super().epoch(record)
-            if record["epoch"] == 2:  # the next checkpoint finds room for a part of itself
+            if record["epoch"] == 2:  # the disk has room for a part of the next checkpoint only
                 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, unlimited[1]))
 
     out = tmp_path / "run"
@@ -180,7 +180,7 @@ def test_other_optimisers_resume_exactly(
     with pytest.raises(KeyboardInterrupt):
         train(patterns, options, tmp_path / "cut", Stops(), source={"path": "x.csv"})
     kept = any(name.startswith("optimiser") for name in weights(tmp_path / "cut"))
-    assert kept == (options.momentum > 0)  # plain gradient descent remembers nothing
+    assert kept == (options.momentum > 0)  # plain gradient descent has no optimiser state
     run(patterns, options, tmp_path / "cut", resume=True)
     assert_same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
 
@@ -226,7 +226,7 @@ def test_a_run_folder_is_not_mixed_up_with_another(patterns: Dataset, tmp_path: 
 
 
 def test_resume_begins_a_run_that_was_not_begun(patterns: Dataset, tmp_path: Path) -> None:
-    """So one command, in a queue say, can be given again and again."""
+    """So the same command can be repeated, for instance in a queue."""
     options = replace(QUICK, epochs=1)
     summary, reporter = run(patterns, options, tmp_path / "run", resume=True)
     assert len(reporter.records) == 1
@@ -284,7 +284,7 @@ def test_tensors_of_something_else(patterns: Dataset, tmp_path: Path) -> None:
     run(patterns, options, tmp_path / "run")
     best, checkpoint = (tmp_path / "run" / f"{n}.safetensors" for n in ("best", "checkpoint"))
     kept = checkpoint.read_bytes()
-    (tmp_path / "run" / "confusion.png").unlink()  # what has ended needs no checkpoint
+    (tmp_path / "run" / "confusion.png").unlink()  # a run that has ended needs no checkpoint
     checkpoint.write_bytes(best.read_bytes())
     with pytest.raises(ModelError, match="not a checkpoint of this run"):
         run(patterns, options, tmp_path / "run", resume=True)
@@ -301,7 +301,7 @@ def test_tensors_of_something_else(patterns: Dataset, tmp_path: Path) -> None:
 
 
 def a_state(**changes: Any) -> TrainingState:
-    """Of two steps an epoch; one was taken."""
+    """A state after the first of two steps per epoch."""
     options = replace(QUICK, network="rcnn-tiny", epochs=4, warmup_epochs=0, **changes)
     state = TrainingState(options, torch.device("cpu"), steps_per_epoch=2)
     state.network(torch.randn(4, 1, 48, 48)).sum().backward()
@@ -417,7 +417,7 @@ def test_damaged_checkpoint(tmp_path: Path) -> None:
     tensors, about = load_tensors(path)
     assert about == {"n": 1}
     assert torch.equal(tensors["a"], torch.ones(1000))
-    if (maps := Path("/proc/self/maps")).exists():  # Windows replaces no file that is mapped
+    if (maps := Path("/proc/self/maps")).exists():  # Windows cannot replace a mapped file
         assert str(path) not in maps.read_text()
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(ModelError, match="not a file of semblante's training"):

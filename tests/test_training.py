@@ -1,4 +1,4 @@
-"""The loop: its formulas, that it learns, and that an interrupted run ends like a whole one."""
+"""The training loop: its formulas, its options, that it learns, and its verdict on a run."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_state_follows_its_options() -> None:
     for step in range(12):
         state.set_alpha(step)
         alphas.append([group["lr"] for group in state.optimiser.param_groups])
-    assert alphas == [[0.1] * 2] + [[0.2] * 2] * 11  # one and a half steps are two
+    assert alphas == [[0.1] * 2] + [[0.2] * 2] * 11  # a warm-up of 1.5 steps is rounded to 2
     assert [state.mixes(epoch) for epoch in (1, 2, 3, 4)] == [True, True, False, False]
     assert [state.side(epoch) for epoch in (1, 2, 3, 4)] == [24, 48, 48, 48]
     start, average = state.network.state_dict(), state.ema.state_dict()
@@ -175,7 +175,7 @@ def test_faces_are_small_at_first(
 def test_a_norm_over_one_face_is_refused(patterns: Dataset, tmp_path: Path) -> None:
     options = replace(QUICK, network="course-cnn", epochs=1)
     one = patterns.where(np.flatnonzero((patterns.splits != 0) | (np.arange(len(patterns)) == 0)))
-    tiny = replace(QUICK, batch_size=1, small_until=0.5, small_side=8)  # a single place at the end
+    tiny = replace(QUICK, batch_size=1, small_until=0.5, small_side=8)  # to maps of one pixel
     with pytest.raises(OptionError, match=r"rcnn-tiny normalises .* at least 2 in each, found 1"):
         run(patterns, tiny, tmp_path / "tiny")
     assert not (tmp_path / "tiny").exists()
@@ -238,7 +238,7 @@ def test_it_learns(patterns: Dataset, tmp_path: Path) -> None:
 def test_what_is_known_and_what_confused_in_words() -> None:
     confusion = np.diag([32, 0, 20, 36, 40, 3, 28])
     confusion[2, 4], confusion[3, 6] = 20, 4  # no face is disgusted
-    confusion[5, 2] = 1  # of few faces that show surprise
+    confusion[5, 2] = 1  # surprise has few faces
     assert describe_confusion(confusion) == (
         "Right: angry 100%, sad 100%, neutral 100%, happy 90%, surprise 75%, fear 50%. "
         "Most confused: fear, of which 50% are taken for sad."
@@ -249,7 +249,7 @@ def test_what_is_known_and_what_confused_in_words() -> None:
     )
     few = np.diag([1, 0, 0, 2, 0, 0, 0])
     assert describe_confusion(few) == "Right: angry 100%, happy 100%."
-    few[3, 0] = 8  # of ten
+    few[3, 0] = 8  # of its ten faces
     assert describe_confusion(few) == (
         "Right: angry 100%, happy 20%. It answers angry for 82% of the faces: it has hardly learnt."
     )
@@ -366,7 +366,7 @@ def curve(
          "The run underfits", "Hay subajuste"),
         (curve([0.5, 0.7, 0.74], [0.5, 0.65, 0.68], [1.3, 1.0, 0.95]),
          "neither", "No hay sobreajuste ni subajuste"),
-        (curve([0.9, 1.0], [0.9, 1.0], [0.1, 0.0]),  # all is learnt
+        (curve([0.9, 1.0], [0.9, 1.0], [0.1, 0.0]),  # nothing is left to learn
          "neither", "No hay sobreajuste ni subajuste"),
     ],
 )  # fmt: skip
@@ -384,7 +384,7 @@ def test_diagnosis(history: list[dict[str, float]], expected: str, spanish: str)
     ("training", "public", "n", "expected"),
     [
         (0.235, 0.37, 44, "PublicTest has too few faces, 44, to tell"),
-        (0.99, 0.40, 100, "The run overfits"),  # that much is no chance
+        (0.99, 0.40, 100, "The run overfits"),  # a gap of that size is not chance
         (0.45, 0.44, 700, "The run underfits"),
     ],
 )
@@ -421,7 +421,7 @@ def test_a_run_that_began_without_tensorboard_shows_all_epochs_there(
     assert "época" in summary["diagnosis"]  # the run itself was in English
     assert "Aciertos:" in summary["by_emotion"]
     modes = {path.stat().st_mode & 0o777 for path in folder.iterdir() if path.is_file()}
-    assert len(modes) == 1  # weights may be read by whoever may read the rest
+    assert len(modes) == 1  # the weights have the permissions of the other files
 
 
 def test_compile_and_class_weights_take_part_in_a_run(
@@ -465,7 +465,7 @@ def test_bf16_runs_where_it_is_asked_for(patterns: Dataset, tmp_path: Path) -> N
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator")
 def test_memory_that_is_freed_is_used_again() -> None:
-    """Pages that a process is given, 4 KiB each, counted in a process of its own."""
+    """Counts page faults (pages of 4 KiB) of a process of its own."""
     program = """
 import resource, sys, torch
 from semblante.train.device import keep_freed_memory

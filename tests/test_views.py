@@ -1,4 +1,4 @@
-"""Views of faces that teachers look at beforehand."""
+"""Views of faces for which the teachers' probabilities are computed beforehand."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PLAIN = replace(
 
 
 class Looks(nn.Module):
-    """A teacher that says what some pixels are, and counts the faces it looked at."""
+    """A teacher whose logits are some of the pixels, and which counts the faces it has seen."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Looks(nn.Module):
 
 
 def taught_by_one(patterns: Dataset, tmp_path: Path, **changes: Any) -> TrainOptions:
-    """The recipe of a student of a teacher, which is trained here."""
+    """Train a teacher; returns the recipe of its student."""
     run(patterns, replace(QUICK, epochs=1), tmp_path / "teacher")
     return replace(QUICK, teachers=(str(tmp_path / "teacher"),), **changes)
 
@@ -84,7 +84,7 @@ def test_teachers_have_looked_once_at_the_very_views_that_are_shown(
     again = views_of(tmp_path, faces, objective, resume=True)
     again.show(2, Silent(), lambda: False)
     assert torch.equal(faces.affine, affine[1])
-    assert teacher.n == len(faces) * 2  # not once more
+    assert teacher.n == len(faces) * 2  # the teacher did not look again
 
 
 def test_the_error_is_that_of_teachers_who_look_now(patterns: Dataset, tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_where_teachers_look_at_both_either_side_is_shown(
     objective = Objective(replace(PLAIN, mirrored_teachers=True), teachers=[Looks()])
     views = views_of(tmp_path, faces, objective)
     seen, said = [], []
-    for epoch in (1, 3):  # which have the same view
+    for epoch in (1, 3):  # both epochs have the same view
         views.show(epoch, Silent(), lambda: False)
         seen.append(warp(faces.images.float(), faces.affine))
         said.append(faces.targets[:, 7:])
@@ -129,7 +129,7 @@ def test_where_teachers_look_at_both_either_side_is_shown(
     assert 0.2 < other.float().mean() < 0.8
     torch.testing.assert_close(seen[1][other], seen[0][other].flip(-1), atol=0.05, rtol=0)
     assert torch.equal(*said)
-    views.show(3, Silent(), lambda: False)  # as a run that goes on does
+    views.show(3, Silent(), lambda: False)  # as in a resumed run
     assert torch.equal(warp(faces.images.float(), faces.affine), seen[1])
 
 
@@ -150,7 +150,7 @@ def test_small_faces_are_taught_by_their_whole_size(patterns: Dataset, tmp_path:
 
 
 def test_a_student_learns_from_views_alone(patterns: Dataset, tmp_path: Path) -> None:
-    """It never sees a label, and these are all wrong."""
+    """The student never sees a label: those of Training are all wrong."""
     teacher = replace(QUICK, epochs=14, rotation=0.0, scale=0.0, shift=0.02, erase_probability=0.1)
     run(patterns, teacher, tmp_path / "teacher")
     wrong = replace(patterns, labels=np.where(patterns.splits == 0, 0, patterns.labels))
@@ -241,7 +241,7 @@ def test_another_run_takes_over_what_the_teachers_said(
 def looked(
     patterns: Dataset, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, TrainOptions]:
-    """A folder with a teacher, and a first run whose teacher has looked at one view."""
+    """A folder with a teacher and a first run, which has probabilities for one view."""
     folder = tmp_path_factory.mktemp("looked")
     options = replace(QUICK, rotation=0.0, epochs=2, teachers=("teacher",), teacher_views=1)
     with pytest.MonkeyPatch.context() as patch:
