@@ -25,7 +25,7 @@ from semblante.data import Dataset
 from semblante.errors import OptionError
 from semblante.train.batches import Faces
 from semblante.train.curves import describe_confusion, diagnose, draw_curves
-from semblante.train.loop import train, train_epoch
+from semblante.train.loop import _sample, train, train_epoch
 from semblante.train.measure import logits_of, loss_and_accuracy
 from semblante.train.muon import Muon
 from semblante.train.networks import NETWORKS
@@ -147,6 +147,46 @@ def test_first_step_is_gradient_descent_written_out(patterns: Dataset) -> None:
         gradient = gradients[name] + decay * before[name]
         expected = before[name] - options.learning_rate * (1 + options.momentum) * gradient
         torch.testing.assert_close(parameter.detach(), expected, atol=1e-6, rtol=1e-4)
+
+
+def test_a_long_gradient_is_shortened(patterns: Dataset) -> None:
+    """Its own length is what is reported."""
+    options = replace(QUICK, epochs=1, batch_size=84, warmup_epochs=0, mixup_probability=0,
+                     momentum=0, weight_decay=0, clip_norm=1e-3)  # fmt: skip
+    faces = Faces(patterns.split("Training"), torch.device("cpu"))
+    faces.targets = smoothed(faces.labels, options.label_smoothing)
+    state = TrainingState(options, torch.device("cpu"), steps_per_epoch=1)
+    before = torch.cat([p.detach().flatten() for p in state.network.parameters()])
+    list(train_epoch(state, faces, Objective(options), 1))
+    after = torch.cat([p.detach().flatten() for p in state.network.parameters()])
+    assert float((after - before).norm()) == pytest.approx(options.learning_rate * 1e-3, rel=1e-2)
+    assert state.unfinished.gradient_norms[0] > 0.1
+
+
+def test_faces_are_mixed_in_the_first_part_of_a_run(
+    patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mixed_in: list[int] = []
+    reporter = Silent()
+
+    def watched(inputs: torch.Tensor, targets: torch.Tensor, options: TrainOptions) -> Any:
+        mixed_in.append(len(reporter.records) + 1)
+        return inputs, targets
+
+    monkeypatch.setattr("semblante.train.loop.mixed", watched)
+    options = replace(QUICK, epochs=4, mixup_probability=1.0, mixup_until=0.5)
+    train(patterns, options, tmp_path / "run", reporter, source={"path": "x.csv"})
+    assert set(mixed_in) == {1, 2}
+
+
+def test_accuracy_on_training_is_always_of_the_same_faces() -> None:
+    images = np.arange(3000, dtype=np.int64).astype(np.uint8)[:, None, None].repeat(48, 1)
+    images = images.repeat(48, 2)
+    images[:, 0, 0] = np.arange(3000) // 256
+    dataset = Dataset(images, np.zeros(3000, np.uint8), np.zeros(3000, np.uint8))
+    one, other = _sample(dataset), _sample(dataset)
+    assert len(one) == 2000
+    assert one.fingerprint() == other.fingerprint()
 
 
 def test_faces_are_small_at_first(

@@ -171,5 +171,7 @@ def _mcnemar_p(only_first: int, only_second: int) -> float:
 
 def _bins(confidence: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.int64]:
     """Return the number of each prediction's bin: bin k holds (k / 15, (k + 1) / 15]."""
-    numbers: npt.NDArray[np.int64] = np.ceil(confidence * _BINS).astype(np.int64) - 1
+    numbers: npt.NDArray[np.int64] = (
+        np.ceil(confidence.astype(np.float64) * _BINS).astype(np.int64) - 1
+    )
     return numbers.clip(0, _BINS - 1)

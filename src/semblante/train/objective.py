@@ -92,7 +92,8 @@ def weighted_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | No
     if weights is None:
         return F.cross_entropy(logits, targets)
     errors = F.cross_entropy(logits, targets, reduction="none")
-    return (errors * (targets @ weights)).mean()
+    # Not `targets @ weights`, which autocast would compute in bfloat16.
+    return (errors * (targets * weights).sum(dim=1)).mean()
 
 
 def own_error(name: str, device: torch.device | None = None) -> ErrorFunction:
