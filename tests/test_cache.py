@@ -130,6 +130,28 @@ def test_two_processes_at_once(tmp_path: Path, patterns_csv: Path, patterns: Dat
     assert list(cache.rglob("*.tmp")) == []
 
 
+def test_what_another_process_stored_meanwhile_stays(
+    cache: Path, patterns: Dataset, patterns_csv: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Processes in containers that share the folder may have the same id."""
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    real = load._load
+
+    def slow(path: Path, *rest: object) -> Dataset:
+        monkeypatch.setattr(load, "_load", real)
+        load_dataset(path, cache=True)  # the other one is faster
+        [images] = cache.glob("datasets/*/images.npy")
+        stored.append(images.stat().st_ino)
+        return real(path, *rest)  # type: ignore[arg-type]
+
+    stored: list[int] = []
+    monkeypatch.setattr(load, "_load", slow)
+    assert same(load_dataset(patterns_csv, cache=True), patterns)
+    [images] = cache.glob("datasets/*/images.npy")
+    assert [images.stat().st_ino] == stored
+    assert list(cache.rglob("*.tmp")) == []
+
+
 @pytest.mark.parametrize("left", [b"", bytes(64), b"\xff" * 64])
 def test_a_note_that_was_lost_is_not_believed(
     tmp_path: Path, cache: Path, patterns: Dataset, left: bytes

@@ -16,9 +16,9 @@ or moved file finds its arrays too, and a changed file never finds the old ones.
 from __future__ import annotations
 
 import hashlib
-import itertools
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
@@ -33,11 +33,10 @@ from semblante.files import user_folder, write_atomically
 from semblante.preprocess import FACE_SIZE
 
 # Increase this whenever a change to the code alters what is read from any form of dataset.
-VERSION: Final = 8
+VERSION: Final = 9
 _ARRAYS: Final = ("images", "labels", "splits")
 _OPTIONAL: Final = ("names", "groups")
 _GUESSED: Final = "guessed"
-_NUMBERS = itertools.count()
 
 
 def through_cache(
@@ -108,17 +107,22 @@ def _open(place: Path) -> Dataset | None:
 
 def _store(dataset: Dataset, place: Path, *, guessed: bool) -> None:
     """Write the arrays to a temporary folder and rename it. A failure only costs time."""
-    if place.exists():  # it is damaged, or another process was faster
-        shutil.rmtree(place, ignore_errors=True)
-    beside = place.with_name(f".{os.getpid()}-{next(_NUMBERS)}.tmp")
+    # Process ids would not do for its name: containers that share a folder have the same ones.
+    beside = place.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         beside.mkdir(parents=True)
+    except OSError:
+        return
+    try:
         for name in (*_ARRAYS, *_OPTIONAL):
             if (array := getattr(dataset, name)) is not None:
                 np.save(beside / f"{name}.npy", array, allow_pickle=False)
         if guessed:
             (beside / _GUESSED).touch()
-        beside.replace(place)  # fails if another process has stored its own meanwhile
+        if _open(place) is not None:  # another process has stored its own meanwhile
+            return
+        shutil.rmtree(place, ignore_errors=True)  # it is damaged
+        beside.replace(place)
     except OSError:
         pass
     finally:
