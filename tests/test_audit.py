@@ -13,6 +13,7 @@ import pytest
 from conftest import SHARED, needs_fer2013, pattern_dataset
 from semblante.data import SPLITS, Dataset
 from semblante.data.audit import audit
+from semblante.data.dataset import UNLABELLED
 from semblante.data.exclusion import read_exclusion, write_exclusion
 from semblante.data.ferplus import VOTES, FerPlus, load_ferplus
 from semblante.emotions import LANGUAGES
@@ -71,6 +72,18 @@ def test_each_fault_is_found(dirty: Dataset) -> None:
         25: "copy of a test face",
         40: "constant",
     }
+
+
+def test_a_copy_without_a_label_contradicts_nothing(dirty: Dataset) -> None:
+    dirty.images[14] = dirty.images[11]
+    for row in (6, 11):  # 6 is a copy of 12, and 11 comes before its copy 14
+        dirty.labels[row] = UNLABELLED
+    found = audit(dirty)
+    assert [6, 12] in found.exact
+    assert found.conflicting == [[8, 40]]
+    dropped = found.to_drop()
+    assert (dropped[6], dropped[11]) == ("extra copy", "extra copy")
+    assert not {12, 14} & dropped.keys()
 
 
 def test_only_judged_rows_can_be_suspect(dirty: Dataset) -> None:

@@ -42,7 +42,7 @@ class Audit:
 
     dataset: Dataset
     exact: list[list[int]]  # groups of rows with identical pixels
-    conflicting: list[list[int]]  # the groups of `exact` with more than one label
+    conflicting: list[list[int]]  # groups of `exact` whose labels differ; faces without one aside
     near: list[list[int]]  # groups connected by `near_pairs`: one photograph in several forms
     leaks: dict[str, list[int]]  # for each test split, rows with an exact copy in Training
     near_leaks: dict[str, list[int]]  # ... and rows with only a near copy in Training
@@ -133,7 +133,8 @@ class Audit:
 
         Constant images and those without a face are dropped from every split. All others are
         dropped from Training only, so that test figures stay comparable: copies of test faces,
-        extra copies, copies with different labels, and faces that are likely mislabelled.
+        extra copies (the first one with a label is kept), copies with different labels, and faces
+        that are likely mislabelled.
         """
         reasons: dict[int, str] = {}
 
@@ -150,7 +151,9 @@ class Audit:
         for group in self.conflicting:
             drop(group, "copies with different labels")
         for group in self.exact:
-            drop(group[1:], "extra copy")
+            labelled = (row for row in group if self.dataset.labels[row] != UNLABELLED)
+            kept = next(labelled, group[0])
+            drop((row for row in group if row != kept), "extra copy")
         drop((suspect.row for suspect in self.suspects or []), "likely mislabelled")
         return dict(sorted(reasons.items()))
 
@@ -174,7 +177,9 @@ def audit(
         votes.check_rows_of(dataset)
     progress("looking for copies")
     exact = exact_groups(dataset.images)
-    conflicting = [group for group in exact if len(set(dataset.labels[group].tolist())) > 1]
+    conflicting = [
+        group for group in exact if len({*dataset.labels[group].tolist()} - {UNLABELLED}) > 1
+    ]
     progress("looking for near copies")
     training, public, private = (dataset.is_in(split) for split in SPLITS)
     copy_of = UnionFind(len(dataset), exact).find_all()  # (n,): each row's first exact copy

@@ -39,7 +39,8 @@ def findings(audit: Audit) -> Iterator[Finding]:
         title="Exact copies",
         count=f"{len(audit.exact):,} groups, {audit.n_extra_copies():,} extra copies",
         meaning="The same to the pixel. Copies in Training weigh double; --drop keeps one: the "
-        "test splits' where they have any, else the first, and none where labels disagree.",
+        "test splits' where they have any, else the first with a label, and none where "
+        "labels disagree.",
     )
     yield Finding(
         "conflicting",
