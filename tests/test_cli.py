@@ -406,19 +406,19 @@ def test_a_run_that_stops_early_says_so_and_one_that_is_no_model_too(
 
 
 def test_other_class_names_and_bad_rows(tmp_path: Path) -> None:
-    for number, name in enumerate(("joy", "sad", "sad", "who knows")):
+    for number, name in enumerate(("glee", "sad", "sad", "who knows")):
         (tmp_path / "my" / name).mkdir(parents=True, exist_ok=True)
         Image.new("L", (60, 60), 99).save(tmp_path / "my" / name / f"{number}.png")
     (tmp_path / "my" / "sad" / "5.png").write_text("no picture")
     refused = semblante("data", "inspect", tmp_path / "my")
     assert refused.returncode == 1
-    assert "unknown class 'joy'" in refused.stderr
+    assert "unknown class 'glee'" in refused.stderr
     arguments = (
         "data",
         "inspect",
         tmp_path / "my",
         "--map",
-        "joy=happy",
+        "glee=happy",
         "--map",
         "who knows=drop",
     )
@@ -462,11 +462,11 @@ def test_audit_and_exclude(tmp_path: Path, patterns: Dataset) -> None:
 
 
 def test_a_mapping_file_and_faces_to_find(tmp_path: Path) -> None:
-    (tmp_path / "my" / "joy").mkdir(parents=True)
-    shutil.copy(EXAMPLE, tmp_path / "my" / "joy" / "1.jpg")
-    Image.new("L", (60, 60), 99).save(tmp_path / "my" / "joy" / "2.png")
-    (tmp_path / "names.json").write_text('{"joy": "happy"}')
-    (tmp_path / "names.txt").write_text("# mine\njoy = happy  # of course\n\n")
+    (tmp_path / "my" / "glee").mkdir(parents=True)
+    shutil.copy(EXAMPLE, tmp_path / "my" / "glee" / "1.jpg")
+    Image.new("L", (60, 60), 99).save(tmp_path / "my" / "glee" / "2.png")
+    (tmp_path / "names.json").write_text('{"glee": "happy"}')
+    (tmp_path / "names.txt").write_text("# mine\nglee = happy  # of course\n\n")
     for name in ("names.json", "names.txt"):
         arguments = ("data", "inspect", tmp_path / "my", "--map", tmp_path / name)
         assert "2 faces" in semblante(*arguments).stdout

@@ -266,7 +266,7 @@ def test_json_and_another_emotion(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (["--emotion", "joy"], "unknown emotion 'joy'; known: angry, disgust"),
+        (["--emotion", "glee"], "unknown emotion 'glee'; known: angry, disgust"),
         (["--out", "file.txt"], "--out file.txt: expected a folder, found a file"),
         (["--out", "."], "--out . would overwrite face.jpg"),
     ],

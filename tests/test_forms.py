@@ -151,6 +151,11 @@ def test_classes_may_be_called_in_spanish(patterns: Dataset, tmp_path: Path) -> 
     for row, word in enumerate(words):
         saved(patterns.images[row], tmp_path / word / f"{row}.png")
     assert load_dataset(tmp_path).labels.tolist() == list(range(7))
+    others = {"ira": 0, "felicidad": 3, "Triste": 4, "sorprendido": 5, "asustado": 2, "neutro": 6}
+    for word, label in others.items():
+        saved(patterns.images[0], tmp_path / "others" / word / f"{label}.png")
+    assert load_dataset(tmp_path / "others").labels.tolist() == sorted(others.values())
+    shutil.rmtree(tmp_path / "others")
     # The map takes precedence.
     assert 0 not in load_dataset(tmp_path, label_map={"enojo": "drop"}).labels
 
@@ -388,15 +393,18 @@ def test_numbers_of_a_list_in_an_archive(patterns: Dataset, tmp_path: Path) -> N
             assert len(notes) == told, path
 
 
-@pytest.mark.parametrize(("label", "split"), [("class", "subset"), ("expression", "Split")])
+@pytest.mark.parametrize(
+    ("image", "label", "split"),
+    [("image", "class", "subset"), ("img_bytes", "expression", "Split"), ("jpg", "cls", "split")],
+)
 def test_parquet_calls_its_columns_as_lists_do(
-    label: str, split: str, patterns: Dataset, tmp_path: Path
+    image: str, label: str, split: str, patterns: Dataset, tmp_path: Path
 ) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     picture = encoded_png(patterns.images[0])
-    columns = {"image": [picture] * 2, label: ["happy", "sad"], split: ["test", "train"]}
+    columns = {image: [picture] * 2, label: ["happy", "sad"], split: ["test", "train"]}
     pq.write_table(pa.table(columns), tmp_path / "faces.parquet")
     found = load_dataset(tmp_path / "faces.parquet")
     assert found.labels.tolist() == [3, 4]

@@ -78,6 +78,16 @@ def test_a_dropped_class_needs_no_pictures(tmp_path: Path, packing: str) -> None
     assert load_dataset(path, label_map={"sadness": "drop"}).labels.tolist() == [3, 3]
 
 
+@pytest.mark.parametrize("header", ["img,emotion_label", "image_name\tcls", "filepath\tlabel"])
+def test_headers_of_others(tmp_path: Path, header: str) -> None:
+    between = "\t" if "\t" in header else ","
+    path = listed(
+        tmp_path, f"{header}\npictures/a.png{between}joy\npictures/c d.png{between}afraid\n"
+    )
+    assert form_of(path) == "listing"
+    assert load_dataset(path).labels.tolist() == [3, 2]
+
+
 def test_a_list_between_semicolons(tmp_path: Path) -> None:
     """Spreadsheets write semicolons in countries with a decimal comma."""
     path = listed(tmp_path, LIST.replace(",", ";"))

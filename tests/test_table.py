@@ -157,8 +157,22 @@ def test_a_map_of_classes(tmp_path: Path) -> None:
         load_dataset(path, label_map={"angry": "drop"})
     found = load_dataset(path, label_map={"angry": "drop", "6": "sad", "7": "angry"})
     assert found.labels.tolist() == [3, 4, 0]
-    with pytest.raises(OptionError, match=r"class named 'joy', since --map .*found 0, 3, 6, 7"):
-        load_dataset(path, label_map={"7": "drop", "joy": "happy"})
+    with pytest.raises(OptionError, match=r"class named 'glee', since --map .*found 0, 3, 6, 7"):
+        load_dataset(path, label_map={"7": "drop", "glee": "happy"})
+
+
+@pytest.mark.parametrize("name", ["", "Unnamed: 0"])
+def test_the_row_numbers_of_pandas_are_ignored(tmp_path: Path, name: str) -> None:
+    path = written(tmp_path, f"{name},{HEADER}", f"0,{row('3')}", f"1,{row('4')}")
+    assert load_dataset(path).labels.tolist() == [3, 4]
+    written(tmp_path, f"{name},{HEADER}", row("3"))
+    with pytest.raises(DataError, match=r"line 2: expected 4 columns .*found 3"):
+        load_dataset(path)
+
+
+def test_a_table_between_tabs(tmp_path: Path) -> None:
+    lines = [line.replace(",", "\t") for line in (HEADER, row("3"))]
+    assert load_dataset(written(tmp_path, *lines)).labels.tolist() == [3]
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:

@@ -33,9 +33,13 @@ LANGUAGES: Final[tuple[str, ...]] = tuple(_NAMES)
 _CALLED: Final = {word: emotion for names in _NAMES.values() for emotion, word in names.items()} | {
     "alegria": "happy",  # as many people type it
     "enojo": "angry",  # the word in Latin America
-    # The names in FER+, CK+, RAF-DB and other datasets.
+    **{"ira": "angry", "enojado": "angry", "enfadado": "angry", "asustado": "fear"},
+    **{"felicidad": "happy", "feliz": "happy", "triste": "sad", "sorprendido": "surprise"},
+    "neutro": "neutral",
+    # The names in FER+, CK+, RAF-DB, KDEF and other datasets.
     **{"anger": "angry", "happiness": "happy", "sadness": "sad", "surprised": "surprise"},
-    **{"disgusted": "disgust", "fearful": "fear"},
+    **{"disgusted": "disgust", "fearful": "fear", "afraid": "fear", "joy": "happy"},
+    **{"neutrality": "neutral", "suprise": "surprise"},  # a typo in Kaggle's FERPlus
 }
 
 

@@ -28,11 +28,14 @@ from semblante.errors import DataError
 
 # Each column with the names it may have in the file.
 _COLUMNS: Final[dict[str, tuple[str, ...]]] = {
-    "path": ("path", "pth", "file", "filename", "file_name", "image", "image_path"),
+    "path": (
+        "path", "pth", "file", "filename", "file_name", "image", "image_path", "img", "image_name",
+        "filepath", "file_path", "subdirectory_filepath",
+    ),
     "label": LABEL_COLUMNS,
     "split": SPLIT_COLUMNS,
     "group": GROUP_COLUMNS,
-}
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

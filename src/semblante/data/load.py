@@ -27,7 +27,7 @@ from semblante.data.pictures import (
     PictureReader,
     named_split,
 )
-from semblante.data.table import is_table, read_table
+from semblante.data.table import is_table, n_known_columns, read_table
 from semblante.data.text import csv_reader
 from semblante.errors import DataError, OptionError
 from semblante.images import SUFFIXES
@@ -218,8 +218,8 @@ def _open_text(path: Path, name: str) -> Iterator[tuple[io.TextIOWrapper, str]]:
 
 def _widest_table(path: Path, tables: Mapping[str, list[str]]) -> str:
     """The name of the table with the most columns; `DataError` if several have that many."""
-    most = max(len(header) for header in tables.values())
-    names = [name for name, header in tables.items() if len(header) == most]
+    most = max(map(n_known_columns, tables.values()))
+    names = [name for name, header in tables.items() if n_known_columns(header) == most]
     if len(names) > 1:
         raise DataError(
             f"{path}: expected one table of pixels, found {', '.join(names)}: name one of them, "

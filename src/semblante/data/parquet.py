@@ -20,7 +20,7 @@ from semblante.errors import DataError, MissingExtraError, reason_of
 from semblante.files import write_atomically
 from semblante.images import encoded_png
 
-_IMAGE_COLUMNS: Final = ("image", "img", "bytes", "picture")
+_IMAGE_COLUMNS: Final = ("image", "img", "bytes", "picture", "img_bytes", "jpg", "png")
 _WRITTEN_AT_ONCE: Final = 1000  # rows
 _READ_AT_ONCE: Final = 100  # rows: one picture may take megabytes once it is decompressed
 MAGIC: Final = b"PAR1"
@@ -34,8 +34,8 @@ def parquet_rows(
 ) -> Iterator[Row | DataError]:
     """Yield each row, or the error of a row or of the whole file.
 
-    The picture column (`image`, `img`, `bytes` or `picture`) holds encoded files, as bytes or as a
-    struct with a field `bytes`. The label column, one of `LABEL_COLUMNS`, holds numbers 0..6 or
+    The picture column, one of `_IMAGE_COLUMNS`, holds encoded files, as bytes or as a struct with a
+    field `bytes`. The label column, one of `LABEL_COLUMNS`, holds numbers 0..6 or
     names of classes. A column of `SPLIT_COLUMNS`, if present, holds names of splits, and one of
     `GROUP_COLUMNS` tells which faces belong together. If the file's metadata names the classes of
     its numbers, as files of the Hugging Face hub do, these names are used.

@@ -26,7 +26,9 @@ SPLIT_NAMES: Final[dict[str, int]] = {
 }
 # The names, in lower case, that the columns for class, split and group may have; the first name
 # that is present counts.
-LABEL_COLUMNS: Final = ("label", "labels", "emotion", "class", "expression")
+LABEL_COLUMNS: Final = (
+    "label", "labels", "emotion", "class", "expression", "emotion_label", "cls",
+)  # fmt: skip
 SPLIT_COLUMNS: Final = ("split", "usage", "subset")
 GROUP_COLUMNS: Final = ("group", "subject", "person", "identity")
 DROPPED: Final = "drop"  # the value in a label map for a class whose pictures are left out

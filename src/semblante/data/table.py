@@ -25,11 +25,17 @@ from semblante.preprocess import FACE_SIZE
 
 _N_PIXELS: Final = FACE_SIZE * FACE_SIZE
 _COLUMNS: Final = ("emotion", "pixels", "usage")
+_INDEX: Final = ("", "unnamed: 0")  # the column of row numbers that pandas writes; ignored
 
 
 def is_table(header: list[str]) -> bool:
     """Whether this is the first line of a table of pixels."""
     return "pixels" in _names(header)
+
+
+def n_known_columns(header: list[str]) -> int:
+    """How many columns of a table's header are read."""
+    return len(set(_names(header)) & set(_COLUMNS))
 
 
 def read_table(
@@ -45,12 +51,14 @@ def read_table(
     # A line is a row, and no cell needs quotes: a stray opening quote would swallow all rows up to
     # the next quote.
     header, rows = csv_table(lines, where, quoting=csv.QUOTE_NONE)
-    columns = _columns([cell.strip('"') for cell in header], where)
-    return collect(_rows(rows, columns, reader), on_bad, where)
+    header = [cell.strip('"') for cell in header]
+    columns = _columns(header, where)
+    return collect(_rows(rows, header, columns, reader), on_bad, where)
 
 
 def _rows(
     rows: Iterable[tuple[str, list[str]] | DataError],
+    header: list[str],
     columns: dict[str, int],
     reader: PictureReader,
 ) -> Iterator[Row | DataError]:
@@ -60,10 +68,10 @@ def _rows(
             continue
         place, row = found[0], [cell.strip('"') for cell in found[1]]
         try:
-            if len(row) != len(columns):
+            if len(row) != len(header):
                 raise DataError(
-                    f"{place}: expected {len(columns)} columns "
-                    f"({','.join(columns)}), found {len(row)}"
+                    f"{place}: expected {len(header)} columns "
+                    f"({','.join(_names(header))}), found {len(row)}"
                 )
             label: int | None = UNLABELLED
             if "emotion" in columns:
@@ -81,15 +89,16 @@ def _names(header: list[str]) -> list[str]:
 
 
 def _columns(header: list[str], where: str) -> dict[str, int]:
-    names = _names(header)
-    if "pixels" not in names or set(names) - set(_COLUMNS) or len(set(names)) < len(names):
+    places = [(name, place) for place, name in enumerate(_names(header)) if name not in _INDEX]
+    columns = dict(places)
+    if "pixels" not in columns or columns.keys() - set(_COLUMNS) or len(columns) < len(places):
         found = ",".join(header)
         found = found if len(found) <= 60 else found[:60] + "..."
         raise DataError(
             f"{where}: expected a header of emotion,pixels,Usage (emotion and Usage may be "
             f"missing), found {found!r}"
         )
-    return {name: names.index(name) for name in names}
+    return columns
 
 
 def _label(text: str, place: str, reader: PictureReader) -> int | None:

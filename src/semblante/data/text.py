@@ -1,5 +1,5 @@
-"""Reads CSV text with commas between cells, or with semicolons, as programs write it in countries
-with a decimal comma."""
+"""Reads CSV text with commas between cells, or with tabs, or with semicolons, as programs write it
+in countries with a decimal comma."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def _invalid(rows: Reader, where: str, error: csv.Error) -> DataError:
 
 
 def csv_reader(lines: Iterable[str], **form: Any) -> Reader:
-    """A `csv.reader` over CSV text, with `form` as its options; the first line tells whether commas
-    or semicolons separate the cells."""
+    """A `csv.reader` over CSV text, with `form` as its options. The first line tells whether
+    commas, semicolons or tabs separate the cells."""
     lines = iter(lines)
     first = next(lines, "")
-    separator = ";" if ";" in first and "," not in first else ","
+    separator = next((mark for mark in ",;\t" if mark in first), ",")
     return csv.reader(itertools.chain([first], lines), delimiter=separator, **form)
