@@ -20,6 +20,7 @@ from conftest import EXAMPLE, pattern_dataset, write_csv
 from program import PROGRAM, semblante
 from semblante import EMOTIONS, Dataset, load_dataset
 from semblante.cli.reading import Source, _label_map
+from semblante.data import LABEL_MAPS
 from semblante.data.convert import write_folders, write_table
 
 
@@ -64,7 +65,7 @@ def test_version() -> None:
         (["train", "--data", "missing.csv", "--out", "{empty}/run"], 1, "missing.csv"),
         (["export", "{empty}", "--out", "{empty}/m.onnx", "--data", "{csv}"], 1, "No such file"),
         (["data", "inspect", "missing"], 1, "missing: cannot be read"),
-        (["data", "inspect", "{csv}", "--map", "joy"], 2, "or a file of such lines, found 'joy'"),
+        (["data", "inspect", "{csv}", "--map", "joy"], 2, "of lines NAME=EMOTION, found 'joy'"),
         (["data", "inspect", "{csv}", "--map", "joy=glad"], 2, "cannot map 'joy' to 'glad'"),
         (["data", "convert", "{csv}", "faces.ods"], 2, "ends in .csv or .parquet"),
         (["data", "convert", "no.csv", "faces.ods"], 2, "ends in .csv or .parquet"),
@@ -360,6 +361,9 @@ def test_notes_hold_what_a_map_s_file_says(tmp_path: Path, monkeypatch: pytest.M
     notes = source.to_dict()
     assert notes["map"] == ["joy=happy", "none#1=drop", "rage=angry", "smile=big=happy"]
     assert _label_map(Source.from_dict(notes).mapping or []) == _label_map(source.mapping or [])
+    (tmp_path / "rafdb").write_text("4=angry\n")  # no file in the way changes what a name means
+    assert _label_map(["rafdb", "7=drop"]) == {**LABEL_MAPS["rafdb"], "7": "drop"}
+    assert _label_map(["7=drop", "rafdb", "./rafdb"]) == {**LABEL_MAPS["rafdb"], "4": "angry"}
 
 
 def test_a_dataset_without_splits_gets_them(tmp_path: Path, patterns: Dataset) -> None:
@@ -412,7 +416,8 @@ def test_other_class_names_and_bad_rows(tmp_path: Path) -> None:
     (tmp_path / "my" / "sad" / "5.png").write_text("no picture")
     refused = semblante("data", "inspect", tmp_path / "my")
     assert refused.returncode == 1
-    assert "unknown class 'glee'" in refused.stderr
+    assert "unknown classes 'glee', 'who knows'; " in refused.stderr
+    assert "--map glee=EMOTION --map 'who knows=EMOTION'; EMOTION may be drop" in refused.stderr
     arguments = (
         "data",
         "inspect",

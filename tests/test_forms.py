@@ -19,7 +19,9 @@ from PIL import Image
 from conftest import EXAMPLE, needs_fer2013, write_csv
 from forms import converted, saved, tarred, zipped
 from semblante import EMOTIONS, Analyzer, DataError, Dataset, OptionError, load_dataset
+from semblante.data import LABEL_MAPS
 from semblante.data.convert import convert, faces_by_emotion
+from semblante.data.ferplus import VOTES
 from semblante.data.load import form_of
 from semblante.data.parquet import write_parquet
 from semblante.images import encoded_png, load_image
@@ -96,8 +98,18 @@ def test_faces_of_ones_own(tmp_path: Path) -> None:
     saved(rng.integers(0, 256, (100, 80, 3)).astype(np.uint8), tmp_path / "Dejection" / "anna.png")
     saved(rng.integers(0, 256, (30, 30, 3)).astype(np.uint8), tmp_path / "3" / "ben.png")
     saved(rng.integers(0, 256, (48, 48, 3)).astype(np.uint8), tmp_path / "contempt" / "c.png")
-    with pytest.raises(DataError, match=r"anna.png: unknown class 'Dejection'.*--map Dejection="):
+    with pytest.raises(
+        DataError,
+        match=r"anna.png: unknown classes 'Dejection', 'contempt'; .*"
+        r"--map Dejection=EMOTION --map contempt=drop; EMOTION may be drop",
+    ):
         load_dataset(tmp_path)
+    with pytest.raises(
+        DataError, match=r"unknown class 'contempt'.*it out with --map contempt=drop"
+    ):
+        load_dataset(tmp_path, label_map={"dejection": "sad"})
+    with pytest.raises(DataError, match=r"'Dejection'.*--map Dejection=EMOTION, or =drop"):
+        load_dataset(tmp_path, label_map={"contempt": "drop"})
     mapping = {"dejection": "sad", "Contempt": "drop"}
     found = load_dataset(tmp_path, label_map=mapping)
     assert found.images.shape == (2, 48, 48)
@@ -327,27 +339,125 @@ def test_numbers_of_others(patterns: Dataset, tmp_path: Path) -> None:
     """RAF-DB has numbers from 1, surprise, to 7, neutral; FER2013 from 0, angry, to 6."""
     for number in range(1, 8):
         saved(patterns.images[number], tmp_path / f"{number}" / "a.png")
-    with pytest.raises(DataError, match=r"unknown class '7'; expected 0 angry, .*, 6 neutral"):
+    with pytest.raises(
+        OptionError, match=r"unknown class 7: FER2013 counts 0 angry, .*, 6 neutral; .*rafdb"
+    ):
         load_dataset(tmp_path)
-    with pytest.raises(DataError, match="it must say what 1 is, too"):
-        load_dataset(tmp_path, label_map={"7": "neutral"})
+    for label_map in ({"7": "neutral"}, {"7": "drop"}, {"1": "sad"}):
+        others = ", ".join(number for number in "1234567" if number not in label_map)
+        with pytest.raises(OptionError, match=f"it must say what these are, too: {others};"):
+            load_dataset(tmp_path, label_map=label_map, on_bad=lambda _: None)
     mapping = dict(zip("1234567", EMOTIONS, strict=True))
     notes: list[str] = []
     found = load_dataset(tmp_path, label_map=mapping, on_note=notes.append)
     assert sorted(found.labels.tolist()) == list(range(7))
     assert notes == []
-    found = load_dataset(tmp_path, label_map={"7": "drop"}, on_note=notes.append)
-    assert sorted(found.labels.tolist()) == list(range(1, 7))
+    found = load_dataset(tmp_path, label_map="rafdb", on_note=notes.append)
+    assert sorted(found.labels.tolist()) == list(range(7))
+    assert notes == []
     zipped(tmp_path, tmp_path.with_suffix(".zip"))
     for _ in range(2):  # an error must not be cached
-        with pytest.raises(DataError, match="unknown class '7'"):
+        with pytest.raises(OptionError, match="unknown class 7:"):
             load_dataset(tmp_path.with_suffix(".zip"), on_note=notes.append, cache=True)
     shutil.rmtree(tmp_path / "7")
     zipped(tmp_path, tmp_path.with_suffix(".zip"))
     for _ in range(2):
         load_dataset(tmp_path.with_suffix(".zip"), on_note=notes.append, cache=True)
-    note, _, _ = notes
+    note, _ = notes
     assert "numbers are taken for FER2013's, 0 angry, 1 disgust, 2 fear," in note
+
+
+def test_the_maps_of_known_datasets(patterns: Dataset, tmp_path: Path) -> None:
+    assert [*LABEL_MAPS] == ["fer2013", "rafdb", "affectnet", "ferplus"]  # as messages name them
+    assert list(LABEL_MAPS["fer2013"].values()) == list(EMOTIONS)
+    names = ["neutral", "happy", "surprise", "sad", "angry", "disgust", "fear"]  # FER+'s columns
+    assert [LABEL_MAPS["ferplus"][str(column)] for column in range(7)] == names
+    assert len(VOTES) == len(LABEL_MAPS["ferplus"])
+    for number in range(8):
+        saved(patterns.images[number], tmp_path / f"0{number}" / f"{number}.png")
+    notes: list[str] = []
+    for name in ("affectnet", "ferplus"):
+        found = load_dataset(tmp_path, label_map=name, on_note=notes.append)
+        expected = [LABEL_MAPS[name][str(number)] for number in range(7)]
+        assert [EMOTIONS[label] for label in found.labels] == expected
+    shutil.rmtree(tmp_path / "07")
+    merged = {**LABEL_MAPS["fer2013"], "disgust": "angry"}
+    assert load_dataset(tmp_path, label_map=merged, on_note=notes.append).labels[1] == 0
+    assert notes == []
+    with pytest.raises(OptionError, match="must say what these are, too: 0;"):
+        load_dataset(tmp_path, label_map="rafdb")
+    with pytest.raises(OptionError, match="expected a class named 'happy', since --map names it"):
+        load_dataset(tmp_path, label_map={**LABEL_MAPS["affectnet"], "happy": "drop"})
+    with pytest.raises(OptionError, match="unknown map 'raf'; known: fer2013, rafdb,"):
+        load_dataset(tmp_path, label_map="raf")
+    with pytest.raises(OptionError, match="expected a class named '1', since --map names it"):
+        load_dataset(converted(patterns, tmp_path / "words"), label_map="rafdb")
+
+
+def test_an_unknown_number_is_never_left_out(patterns: Dataset, tmp_path: Path) -> None:
+    """Without AffectNet's 7 the others would be taken for FER2013's, which they are not."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pictures = [encoded_png(image) for image in patterns.images[:8]]
+    pq.write_table(pa.table({"image": pictures, "label": range(8)}), tmp_path / "x.parquet")
+    lines = ["path,label"]
+    for number in range(8):
+        saved(patterns.images[number], tmp_path / "folders" / f"{number}" / "a.png")
+        saved(patterns.images[number], tmp_path / "list" / f"{number}.png")
+        lines.append(f"{number}.png,{number}.0")
+    (tmp_path / "list" / "list.csv").write_text("\n".join(lines))
+    for name in ("x.parquet", "folders", "list"):
+        with pytest.raises(OptionError, match="unknown class 7: FER2013 counts 0 angry"):
+            load_dataset(tmp_path / name, on_bad=lambda _: None)
+        assert len(load_dataset(tmp_path / name, label_map="affectnet")) == 7
+
+
+def test_the_class_is_the_innermost_folder_that_is_named_so(
+    patterns: Dataset, tmp_path: Path
+) -> None:
+    labels = {
+        "train/happy/1/0.png": (3, 0),
+        "val/anger/S010/001/1.png": (0, 1),
+        "val/2/2.png": (2, 1),
+        "train/angry/neutral/3.png": (6, 0),
+        "sad/val/4.png": (4, 1),
+        "train/glee/5/5.png": (3, 0),
+        "val/7/S010/6.png": (5, 1),
+    }
+    for number, name in enumerate(labels):
+        saved(patterns.images[number], tmp_path / "set" / name)
+    mapping = {**LABEL_MAPS["fer2013"], "glee": "happy", "7": "surprise"}
+    found = load_dataset(tmp_path / "set", label_map=mapping)
+    assert list(zip(found.labels, found.splits, strict=True)) == list(labels.values())
+    zipped(tmp_path / "set", tmp_path / "packed.zip")
+    again = load_dataset(tmp_path / "packed.zip", label_map=mapping)
+    assert again.fingerprint() == found.fingerprint()
+
+
+def test_folders_that_are_no_classes(patterns: Dataset, tmp_path: Path) -> None:
+    """As KDEF's, one for each person, ExpW's `origin` and CK+'s recordings."""
+    for name in ("KDEF/AF01", "KDEF/AM10", "origin", "cohn-kanade-images/S005/001"):
+        saved(patterns.images[0], tmp_path / name / "a.png")
+    for on_bad in (None, lambda _: None):
+        with pytest.raises(
+            DataError,
+            match=r"no folder is named after an emotion \(found 001, AF01, AM10, origin\): .*"
+            r"write a list, path,label\[,split,group\]: see docs/data\.md",
+        ):
+            load_dataset(tmp_path, on_bad=on_bad)
+    assert len(load_dataset(tmp_path, label_map={"AF01": "sad"}, on_bad=lambda _: None)) == 1
+    saved(patterns.images[0], tmp_path / "loose" / "KA.AN1.39.png")
+    with pytest.raises(DataError, match=r"found KA\.AN1\.39\.png outside .*: write a list of them"):
+        load_dataset(tmp_path / "loose")
+
+
+def test_nothing_is_decoded_before_all_classes_are_known(patterns: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "happy").mkdir()
+    (tmp_path / "happy" / "a.png").write_bytes(b"no picture")
+    saved(patterns.images[0], tmp_path / "joyous" / "b.png")
+    with pytest.raises(DataError, match=r"b\.png: unknown class 'joyous'"):
+        load_dataset(tmp_path)
 
 
 def test_numbers_of_a_parquet_file(patterns: Dataset, tmp_path: Path) -> None:

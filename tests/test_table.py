@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from conftest import needs_fer2013
-from semblante import DataError, OptionError, load_dataset, load_fer2013
-from semblante.data import SPLITS, Dataset
+from semblante import EMOTIONS, DataError, OptionError, load_dataset, load_fer2013
+from semblante.data import LABEL_MAPS, SPLITS, Dataset
 from semblante.data.dataset import UNLABELLED
 
 PIXELS = " ".join(["7"] * 2304)
@@ -109,8 +109,7 @@ def test_relatives_of_the_table(
     [
         pytest.param([GOOD, GOOD], r"emotion,pixels,Usage.*found fer2013.csv \(first line '3,7 7 ",
                      id="no header"),
-        pytest.param(["emotion\tpixels\tUsage"], r"first line 'emotion\\tpixels\\tUsage'",
-                     id="tabs"),
+        pytest.param(["emotion\tpixel\tUsage"], r"first line 'emotion,pixel,Usage'", id="tabs"),
         pytest.param(["emotion,pixels,Use", GOOD], "expected a header of .*pixels,Use",
                      id="misnamed column"),
         pytest.param([HEADER + ",Usage", GOOD], "expected a header", id="a column twice"),
@@ -153,12 +152,34 @@ def test_bad_rows_are_named(tmp_path: Path, lines: list[str], expected: str) -> 
 
 def test_a_map_of_classes(tmp_path: Path) -> None:
     path = written(tmp_path, HEADER, row("0"), row("3"), row("6"), row("7"))
-    with pytest.raises(DataError, match="line 5: expected a label"):
+    with pytest.raises(DataError, match=r"line 5: expected a label.*--map rafdb, affectnet or"):
         load_dataset(path, label_map={"angry": "drop"})
-    found = load_dataset(path, label_map={"angry": "drop", "6": "sad", "7": "angry"})
-    assert found.labels.tolist() == [3, 4, 0]
+    found = load_dataset(path, label_map={"angry": "drop", "neutral": "sad", "7": "drop"})
+    assert found.labels.tolist() == [3, 4]
     with pytest.raises(OptionError, match=r"class named 'glee', since --map .*found 0, 3, 6, 7"):
         load_dataset(path, label_map={"7": "drop", "glee": "happy"})
+
+
+def test_numbers_that_are_not_fer2013s(tmp_path: Path) -> None:
+    """CK+'s ckextended.csv has FER2013's order and 7, contempt; other tables count differently."""
+    path = written(tmp_path, HEADER, *map(row, "013567"))
+    for label_map in ({"7": "happy"}, {"6": "sad"}):
+        with pytest.raises(OptionError, match="line 2: --map says that numbers are not FER2013's"):
+            load_dataset(path, label_map=label_map, on_bad=lambda _: None)
+    notes: list[str] = []
+    assert len(load_dataset(path, label_map={"7": "drop"}, on_note=notes.append)) == 5
+    assert len(load_dataset(path, on_bad=lambda _: None, on_note=notes.append)) == 5
+    assert len(notes) == 2
+    whole = LABEL_MAPS["fer2013"]
+    assert len(load_dataset(path, label_map={**whole, "7": "drop"}, on_note=notes.append)) == 5
+    bad: list[DataError] = []
+    assert len(load_dataset(path, label_map=whole, on_bad=bad.append, on_note=notes.append)) == 5
+    assert len(bad) == 1
+    assert load_dataset(path, label_map="affectnet", on_note=notes.append).labels.tolist() == [
+        EMOTIONS.index(emotion) for emotion in ("neutral", "happy", "surprise", "disgust", "angry")
+    ]
+    assert len(notes) == 2
+    assert load_dataset(written(tmp_path, HEADER, row("03"), row("4.0"))).labels.tolist() == [3, 4]
 
 
 @pytest.mark.parametrize("name", ["", "Unnamed: 0"])

@@ -17,7 +17,7 @@ from rich.markup import escape
 
 from semblante.cli.checks import complain
 from semblante.cli.language import localised
-from semblante.data import Dataset, load_dataset
+from semblante.data import LABEL_MAPS, Dataset, load_dataset
 from semblante.errors import DataError, ModelError, OptionError
 from semblante.recognise.cnn import CnnDetector
 from semblante.recognise.detectors import largest_face
@@ -35,7 +35,8 @@ MapOption = Annotated[
     typer.Option(
         "--map",
         metavar="NAME=EMOTION",
-        help="what a class is; EMOTION may be drop; or a file of such lines, or of a JSON object",
+        help="what a class is; EMOTION may be drop; or a file of such lines, or of a JSON object; "
+        "or rafdb, affectnet, ferplus or fer2013: classes are numbered as in that dataset",
         rich_help_panel="Reading",
     ),
 ]
@@ -170,10 +171,13 @@ def votes_beside(data: Path) -> Path:
 
 
 def _label_map(texts: list[str]) -> dict[str, str]:
-    """Emotions by class name, from texts `NAME=EMOTION` and from files of such lines."""
+    """Emotions by class name, from texts `NAME=EMOTION`, from files of such lines, and from names
+    of `LABEL_MAPS`; later ones replace earlier ones."""
     found: dict[str, str] = {}
     for text in texts:
-        if "=" in text:
+        if text in LABEL_MAPS:  # a file that is called so is ./rafdb
+            found |= LABEL_MAPS[text]
+        elif "=" in text:
             found |= _pairs([text], "--map")
         else:
             found |= _map_file(Path(text))
@@ -187,7 +191,8 @@ def _map_file(path: Path) -> dict[str, str]:
         raise OptionError(f"--map {path}: not in UTF-8: save it as UTF-8") from None
     except OSError:
         raise OptionError(
-            f"--map: expected NAME=EMOTION, or a file of such lines, found {str(path)!r}"
+            f"--map: expected NAME=EMOTION, one of {', '.join(LABEL_MAPS)}, or a file of lines "
+            f"NAME=EMOTION, found {str(path)!r}"
         ) from None
     if not text.lstrip().startswith("{"):
         # A comment's # follows a space or starts the line: a class may be called "face#1".

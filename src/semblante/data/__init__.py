@@ -2,5 +2,6 @@
 
 from semblante.data.dataset import SPLITS, Dataset
 from semblante.data.load import load_dataset, load_fer2013
+from semblante.data.pictures import LABEL_MAPS
 
-__all__ = ["SPLITS", "Dataset", "load_dataset", "load_fer2013"]
+__all__ = ["LABEL_MAPS", "SPLITS", "Dataset", "load_dataset", "load_fer2013"]

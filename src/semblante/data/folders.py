@@ -3,18 +3,41 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from semblante.data.dataset import SPLITS, Dataset, OnBad, Row, collect
 from semblante.data.members import Member, as_data_errors
-from semblante.data.pictures import PictureReader, named_split
+from semblante.data.pictures import PictureReader, is_number, named_split
 from semblante.emotions import EMOTIONS
 from semblante.errors import DataError
 
 # An official split name at the start of a file's name takes precedence over the folders' names.
 _OFFICIAL: Final = re.compile(rf"({'|'.join(SPLITS)})_", re.IGNORECASE)
+_SHOWN: Final = 5  # folders that an error names
+
+
+def check_folders(pictures: Mapping[str, str], root: Path, reader: PictureReader) -> None:
+    """Raise one error for all folders whose class is unknown, before any picture is read.
+
+    `pictures`: their places for messages by their names below `root`, all in folders. Folders of
+    which none is named after an emotion are an error even if bad rows are skipped: their pictures
+    need a list.
+    """
+    classes: dict[str, str] = {}  # the place of each class's first picture
+    for name, where in pictures.items():
+        path = PurePosixPath(name)
+        classes.setdefault(path.parts[_class_place(path, reader)], where)
+    if not any(reader.knows(name) or is_number(name) for name in classes):
+        names = sorted(classes)
+        found = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+        raise DataError(
+            f"{root}: no folder is named after an emotion (found {found}): say what each is with "
+            "--map NAME=EMOTION, or, if they are something else, write a list, "
+            "path,label[,split,group]: see docs/data.md"
+        )
+    reader.check_classes(classes.items())
 
 
 def read_folders(
@@ -23,23 +46,30 @@ def read_folders(
     reader: PictureReader,
     on_bad: OnBad | None = None,
 ) -> Dataset:
-    """Read one face from each picture below `root`; its class is the name of its folder.
+    """Read one face from each picture below `root`; its class is the name of the innermost folder
+    that is named after an emotion or is in the reader's map, else that of the folder it is in.
 
     The split is the official name at the start of the file's name, else that of a folder such as
     `train`, `validation` or `test` above the class folder (this may be `root` itself, unless it is
-    an archive), else Training. If some folders name a split, a folder above a class that names
-    none is an error. Rows are sorted by the numbers in the files' names if every file has a number
-    of its own.
+    an archive) or below it, else Training. If some folders name a split, a folder above a class
+    that names none is an error. Rows are sorted by the numbers in the files' names if every file
+    has a number of its own.
     """
     above = (root.resolve().name,) if root.is_dir() else ()
     rows: list[tuple[tuple[int, str], Row | DataError]] = []
     unnamed: dict[int, DataError] = {}  # by row: the error for a folder that names no split
     any_named = False
     for member in pictures:
-        split, folder = _split(member, above)
+        path = PurePosixPath(member.name)
+        if len(path.parts) < 2:
+            error = DataError(f"{member.where}: expected to lie in a folder named after its class")
+            rows.append((_sort_key(member), error))
+            continue
+        place = _class_place(path, reader)
+        split, folder = _split(path, place, above)
         any_named |= folder is not None and split is not None
         try:
-            row = _row(member, split or 0, reader)
+            row = _row(member, path.parts[place], split or 0, reader)
         except DataError as error:
             rows.append((_sort_key(member), error))
             continue
@@ -60,28 +90,38 @@ def read_folders(
     return collect((row for _, row in rows), on_bad, str(root))
 
 
-def _split(member: Member, above: tuple[str, ...]) -> tuple[int | None, str | None]:
+def _class_place(path: PurePosixPath, reader: PictureReader) -> int:
+    """Which part of a picture's path names its class.
+
+    A word comes before a number, which may be a person's, as in happy/1/x.jpg.
+    """
+    folders = range(len(path.parts) - 2, -1, -1)  # innermost first
+    words = (n for n in folders if not is_number(path.parts[n]) and reader.knows(path.parts[n]))
+    numbers = (n for n in folders if reader.maps(path.parts[n]))
+    return next(words, next(numbers, len(path.parts) - 2))
+
+
+def _split(
+    path: PurePosixPath, class_place: int, above: tuple[str, ...]
+) -> tuple[int | None, str | None]:
     """The split and the folder that names it.
 
     The split is an index into `SPLITS` or TEST, or None if no name tells it. In that case the
     folder is the one directly above the class folder, which could have named a split, or None if
     there is none. The folder is also None if the file's name tells the split.
     """
-    path = PurePosixPath(member.name)
     official = _OFFICIAL.match(path.name)
     if official:
         return named_split(official.group(1)), None
-    for folder in reversed((*above, *path.parts[:-2])):
+    before, after = path.parts[:class_place], path.parts[class_place + 1 : -1]
+    for folder in (*reversed((*above, *before)), *reversed(after)):
         if (split := named_split(folder)) is not None:
             return split, folder
-    return None, path.parts[-3] if len(path.parts) > 2 else None
+    return None, before[-1] if before else None
 
 
-def _row(member: Member, split: int, reader: PictureReader) -> Row | None:
-    path = PurePosixPath(member.name)
-    if len(path.parts) < 2:
-        raise DataError(f"{member.where}: expected to lie in a folder named after its class")
-    label = reader.label(path.parts[-2], member.where)
+def _row(member: Member, class_name: str, split: int, reader: PictureReader) -> Row | None:
+    label = reader.label(class_name, member.where)
     if label is None:
         return None
     with as_data_errors(member.where):

@@ -16,7 +16,7 @@ from typing import Final
 
 from semblante.data.cache import through_cache
 from semblante.data.dataset import Dataset, OnBad, Row, collect
-from semblante.data.folders import read_folders
+from semblante.data.folders import check_folders, read_folders
 from semblante.data.listing import is_listing, read_archived_listing, read_listing
 from semblante.data.members import as_data_errors, members
 from semblante.data.parquet import MAGIC, parquet_rows
@@ -52,14 +52,15 @@ class _Contents:
     tables: dict[str, list[str]] = field(default_factory=dict)  # name: header
     listings: list[str] = field(default_factory=list)
     parquets: list[str] = field(default_factory=list)
-    n_pictures: int = 0  # only those in folders: others have no class
+    pictures: dict[str, str] = field(default_factory=dict)  # name: place for messages
+    loose: list[str] = field(default_factory=list)  # pictures outside folders: they have no class
     others: list[str] = field(default_factory=list)  # members of no form, described for a message
 
     @property
     def form(self) -> str | None:
         """A key of `FORMS`: the first form with a member, None if there is none. Forms that tell
         more about the faces come first."""
-        held = (self.tables, self.listings, self.parquets, self.n_pictures)
+        held = (self.tables, self.listings, self.parquets, self.pictures)
         return next((form for form, some in zip(FORMS, held, strict=True) if some), None)
 
 
@@ -67,7 +68,7 @@ def load_dataset(
     path: str | os.PathLike[str],
     *,
     on_bad: OnBad | None = None,
-    label_map: Mapping[str, str] | None = None,
+    label_map: Mapping[str, str] | str | None = None,
     find_face: FaceFinder | None = None,
     cache: bool = False,
     on_note: Callable[[str], None] | None = None,
@@ -79,15 +80,18 @@ def load_dataset(
     several have that many. Parquet files are read one after the other. Colour pictures become grey,
     and all pictures become 48x48.
 
-    `label_map` gives class names another meaning (`OptionError` if no class has such a name).
-    `find_face` finds and crops the face in a picture (see `PictureReader`). The first bad row, file
-    or member raises `DataError`; with `on_bad` the error is passed to it instead, and reading
-    continues. With `cache` a file is read only once and opens at once from then on (see
-    `cache.py`); a folder, a list, or a call with any of the other options is always read.
-    `on_note` is called with a sentence about what had to be assumed.
+    `label_map` gives class names another meaning (`OptionError` if no class has such a name); the
+    name of one of `LABEL_MAPS` says that classes are numbered as in that dataset. `find_face` finds
+    and crops the face in a picture (see `PictureReader`). The first bad row, file or member raises
+    `DataError`; with `on_bad` the error is passed to it instead, and reading continues. A class
+    with an unknown number raises `OptionError` in any case, except in a table of pixels: if one
+    number is not FER2013's, the others may mean something else as well. With `cache` a file is read
+    only once and opens at once from then on (see `cache.py`); a folder, a list, or a call with any
+    of the other options is always read. `on_note` is called with a sentence about what had to be
+    assumed.
     """
     path = Path(path)
-    reader = PictureReader(label_map, find_face)
+    reader = PictureReader(label_map, find_face, skips_bad=on_bad is not None)
 
     def read() -> tuple[Dataset, bool]:
         dataset = _load(path, reader, on_bad)
@@ -109,7 +113,8 @@ def load_dataset(
     if on_note is not None and guessed:
         on_note(
             f"{path}: classes that are numbers are taken for FER2013's, {NUMBERED_EMOTIONS}; "
-            "--map says what else they are"
+            "if this is another dataset, --map rafdb, affectnet or ferplus, or say what each "
+            "number is"
         )
     return dataset
 
@@ -126,12 +131,20 @@ def _load(path: Path, reader: PictureReader, on_bad: OnBad | None) -> Dataset:
     if contents.form == "parquet":
         return collect(_all_parquet_rows(path, contents, reader), on_bad, str(path))
     if contents.form == "folders":
+        check_folders(contents.pictures, path, reader)
         pictures = (member for member in members(path) if member.suffix in SUFFIXES)
         return read_folders(pictures, path, reader, on_bad)
     expected = "; or ".join(FORMS.values())
+    loose = [f"{name} outside a folder named after its class" for name in contents.loose]
+    found = "; ".join([*loose, *contents.others][:3])
+    if loose:
+        raise DataError(
+            f"{path}: expected {expected}; found {found}: write a list of them, "
+            "path,label[,split,group]: see docs/data.md"
+        )
     if not contents.others:
         raise DataError(f"{path}: expected {expected}; found nothing")
-    raise DataError(f"{path}: expected {expected}; found {'; '.join(contents.others[:3])}")
+    raise DataError(f"{path}: expected {expected}; found {found}")
 
 
 def form_of(path: str | os.PathLike[str]) -> str | None:
@@ -156,9 +169,9 @@ def _survey(path: Path) -> _Contents:
     for member in members(path):
         if member.suffix in SUFFIXES:
             if "/" in member.name:
-                contents.n_pictures += 1
+                contents.pictures[member.name] = member.where
             else:
-                contents.others.append(f"{member.name} outside a folder named after its class")
+                contents.loose.append(member.name)
             continue
         try:
             start = member.stream.read(_START_BYTES)

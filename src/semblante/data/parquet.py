@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -16,7 +17,7 @@ from semblante.data.pictures import (
     split_number,
 )
 from semblante.emotions import EMOTIONS
-from semblante.errors import DataError, MissingExtraError, reason_of
+from semblante.errors import DataError, MissingExtraError, OptionError, reason_of
 from semblante.files import write_atomically
 from semblante.images import encoded_png
 
@@ -57,6 +58,7 @@ def parquet_rows(
             )
             return
         classes = _class_names(file.schema_arrow.metadata or {}, label_column)
+        reader.check_classes(_classes(file, label_column, classes, where))
         columns = (image_column, label_column, split_column, group_column)
         present = [column for column in columns if column is not None]
         number = 0
@@ -77,9 +79,24 @@ def parquet_rows(
                     yield Row(face, label, split, group="" if group is None else str(group))
                 except DataError as error:
                     yield error
+    except OptionError:
+        raise
     # Only some of pyarrow's errors are subclasses of the built-in ones as well.
     except (pyarrow.ArrowException, OSError, ValueError, TypeError, MemoryError) as error:
         yield DataError(f"{where}: not a readable Parquet file: {reason_of(error)}")
+
+
+def _classes(
+    file: Any, column: str, names: list[str] | None, where: str
+) -> Iterator[tuple[str, str]]:
+    """The name of each row's class, and its place for messages."""
+    number = 0
+    for batch in file.iter_batches(columns=[column]):
+        for value in batch.column(0).to_pylist():
+            place = f"{where}, row {number}"
+            number += 1
+            with suppress(DataError):  # it is a bad row
+                yield _class_name(value, names, place), place
 
 
 def _class_names(metadata: dict[bytes, bytes], column: str) -> list[str] | None:
@@ -93,6 +110,8 @@ def _class_names(metadata: dict[bytes, bytes], column: str) -> list[str] | None:
 
 
 def _class_name(value: Any, names: list[str] | None, place: str) -> str:
+    if isinstance(value, float) and value.is_integer():  # as pandas stores a column with gaps
+        value = int(value)
     if names is None or not isinstance(value, int):
         return str(value)
     if not 0 <= value < len(names):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import IO, Final
 
 import numpy as np
@@ -34,6 +36,31 @@ GROUP_COLUMNS: Final = ("group", "subject", "person", "identity")
 DROPPED: Final = "drop"  # the value in a label map for a class whose pictures are left out
 _NUMBERS: Final = {str(label): emotion for label, emotion in enumerate(EMOTIONS)}
 NUMBERED_EMOTIONS: Final = ", ".join(f"{number} {emotion}" for number, emotion in _NUMBERS.items())
+# How the authors of known datasets number their classes: label maps by the dataset's name.
+LABEL_MAPS: Final[dict[str, dict[str, str]]] = {
+    "fer2013": dict(_NUMBERS),
+    "rafdb": {
+        "1": "surprise", "2": "fear", "3": "disgust", "4": "happy", "5": "sad", "6": "angry",
+        "7": "neutral",
+    },
+    "affectnet": {
+        "0": "neutral", "1": "happy", "2": "sad", "3": "surprise", "4": "fear", "5": "disgust",
+        "6": "angry", "7": DROPPED,  # contempt
+        "8": DROPPED, "9": DROPPED, "10": DROPPED,  # none, uncertain, no face
+    },
+    "ferplus": {
+        "0": "neutral", "1": "happy", "2": "surprise", "3": "sad", "4": "angry", "5": "disgust",
+        "6": "fear", "7": DROPPED,  # contempt
+        "8": DROPPED, "9": DROPPED,  # unknown, no face
+    },
+}  # fmt: skip
+# Usual names of classes, in lower case, that are none of the emotions: best left out.
+_NO_EMOTIONS: Final = (
+    "contempt", "desprecio", "none", "uncertain", "unknown", "no-face", "no_face", "noface", "nf",
+    "other", "others",
+)  # fmt: skip
+_NUMBER: Final = re.compile(r"(?:0?(\d)|([1-9]\d{1,8}))(?:\.0+)?", re.ASCII)
+_SHOWN: Final = 10  # unknown classes that one message names
 _MAX_BYTES: Final = 50_000_000
 
 # Returns the face in a picture (H, W, 3), cropped to grey (48, 48); None if it finds none.
@@ -44,16 +71,26 @@ class PictureReader:
     """Converts class names to labels and encoded pictures to faces.
 
     A class is named by the word for its emotion in any of `emotions.LANGUAGES`, or by a number.
-    Numbers are FER2013's, unless `label_map` maps a number above 6 to an emotion: then it must map
-    every number. `label_map` gives class names another meaning; its values are `EMOTIONS` or
-    "drop". Its key for a class with a number of FER2013's may also be the emotion of that number.
-    A picture is taken as the face itself, unless `find_face` is given to find one in it. Raises
-    `OptionError` for another value in the map.
+    Numbers are FER2013's, unless `label_map` says otherwise: it names a number above 6, or gives
+    one of 0..6 another emotion than FER2013 does. Then it must map every number. `label_map` gives
+    class names another meaning; it is one of `LABEL_MAPS`, by its name, or its values are
+    `EMOTIONS` or "drop". Its key for a class with a number of FER2013's may also be the emotion of
+    that number. A picture is taken as the face itself, unless `find_face` is given to find one in
+    it. `skips_bad`: whether bad rows are passed over; else the first is an error. Raises
+    `OptionError` for another map or another value in it.
     """
 
     def __init__(
-        self, label_map: Mapping[str, str] | None = None, find_face: FaceFinder | None = None
+        self,
+        label_map: Mapping[str, str] | str | None = None,
+        find_face: FaceFinder | None = None,
+        *,
+        skips_bad: bool = False,
     ) -> None:
+        if isinstance(label_map, str):
+            if label_map not in LABEL_MAPS:
+                raise OptionError(f"unknown map {label_map!r}; known: {', '.join(LABEL_MAPS)}")
+            label_map = LABEL_MAPS[label_map]
         for name, emotion in (label_map or {}).items():
             if emotion != DROPPED and emotion not in EMOTIONS:
                 raise OptionError(
@@ -61,59 +98,143 @@ class PictureReader:
                     f"expected {', '.join(EMOTIONS)} or {DROPPED}"
                 )
         self.find_face = find_face
-        self.guessed = False  # whether `label` assumed that a number is FER2013's
-        self._mapped = {_key(name): emotion for name, emotion in (label_map or {}).items()}
-        # Whether the map gives an emotion to a number that FER2013 does not have.
-        self._has_other_numbers = any(
-            name.isdecimal() and name not in _NUMBERS and emotion != DROPPED
-            for name, emotion in self._mapped.items()
+        self.skips_bad = skips_bad
+        self._mapped = {class_key(name): emotion for name, emotion in (label_map or {}).items()}
+        above = {key for key in self._mapped if is_number(key) and key not in _NUMBERS}
+        reordered = any(
+            self._mapped.get(key, usual) not in (usual, DROPPED) for key, usual in _NUMBERS.items()
         )
+        self._has_met_others = bool(above)  # numbers that FER2013 does not have
+        # Whether numbers are not FER2013's; and whether those in a table of pixels are not. In
+        # tables a number above 6 that is dropped still leaves the others in FER2013's order: CK+'s
+        # ckextended.csv has 7, contempt.
+        self._has_other_numbers = reordered or bool(above)
+        self._has_others_in_tables = reordered or any(self._mapped[key] != DROPPED for key in above)
+        # Whether `label` assumed that a number is FER2013's, in a table of pixels or elsewhere.
+        self._assumed_in_table = self._assumed = False
         self._met: set[str] = set()  # the class names that `label` was called with
+        self._met_emotions: set[str] = set()  # of the numbers among them that were FER2013's
 
-    def label(self, name: str, where: str, *, fer2013_numbers: bool = False) -> int | None:
+    @property
+    def guessed(self) -> bool:
+        """Whether numbers were taken for FER2013's though they may not be. In a table of pixels
+        they are, unless there are others among them."""
+        return self._assumed or (self._assumed_in_table and self._has_met_others)
+
+    def meet_bad_label(self, name: str) -> None:
+        """Take note of a label that is left out of a table of pixels."""
+        self._has_met_others |= is_number(name)
+
+    def label(self, name: str, where: str, *, in_table: bool = False) -> int | None:
         """The label of a class, given its name or number; None if the map drops it.
 
-        `fer2013_numbers`: numbers that the map does not name are FER2013's in any case. Raises
-        `DataError` for an unknown class.
+        `in_table`: whether it stands in a table of pixels. Raises `DataError` for an unknown class,
+        and `OptionError` for an unknown number, because then the known ones may be wrong.
         """
-        key = _key(name)
+        key = class_key(name)
         self._met.add(key)
-        usual = _NUMBERS.get(key, key)
-        emotion = self._mapped.get(key) or self._mapped.get(usual)
-        if emotion is None and key in _NUMBERS:
-            if self._has_other_numbers and not fer2013_numbers:
-                raise DataError(
-                    f"{where}: --map says that numbers are not FER2013's here: it must say what "
-                    f"{key} is, too"
-                )
-            if not fer2013_numbers:
-                self.guessed = True
-        if emotion is None:
-            emotion = emotion_called(usual)
-        if emotion is None and not key:
+        if not key:
             raise DataError(f"{where}: expected a class, found none")
+        emotion = self._emotion(key, in_table=in_table)
         if emotion is None:
-            shown = printable(name[:40])
-            known = NUMBERED_EMOTIONS if key.isdecimal() else ", ".join(EMOTIONS)
-            raise DataError(
-                f"{where}: unknown class {shown!r}; expected {known}, "
-                f"or say what it is with --map {shlex.quote(f'{shown}=EMOTION')}"
-            )
+            raise self._unknown([name], where)
+        if key in _NUMBERS and not self._has_others(in_table=in_table):
+            self._met_emotions.add(_NUMBERS[key])
+            if key not in self._mapped:
+                self._assumed_in_table |= in_table
+                self._assumed |= not in_table
         return None if emotion == DROPPED else EMOTIONS.index(emotion)
+
+    def check_classes(self, classes: Iterable[tuple[str, str]]) -> None:
+        """Raise one error for all unknown classes, given the name of each class and a place where
+        it was met; if bad rows are skipped, only for unknown numbers. Names may be repeated."""
+        unknown: dict[str, tuple[str, str]] = {}  # by key: the name, and where it was met first
+        seen = set()
+        for name, where in classes:
+            if name in seen:
+                continue
+            seen.add(name)
+            key = class_key(name)
+            bad = is_number(key) if self.skips_bad else bool(key)
+            if bad and self._emotion(key) is None:
+                unknown.setdefault(key, (name, where))
+        if unknown:
+            where = next(iter(unknown.values()))[1]
+            raise self._unknown([name for name, _ in unknown.values()], where)
+
+    def knows(self, name: str) -> bool:
+        """Whether `label` would return a label, or None, for a class of this name outside a table
+        of pixels."""
+        return self._emotion(class_key(name)) is not None
 
     def maps(self, name: str) -> bool:
         """Whether the map has this class name, as it is written, as a key."""
-        return _key(name) in self._mapped
+        return class_key(name) in self._mapped
 
     def check_map_used(self, where: str) -> None:
-        """Raise `OptionError` if the map names a class that `label` was never called with."""
-        known = self._met | {_NUMBERS[name] for name in self._met & _NUMBERS.keys()}
+        """Raise `OptionError` if the map names a class that `label` was never called with. Of the
+        numbers in it one is enough: no dataset need have all those of `LABEL_MAPS`."""
+        known = self._met | self._met_emotions
+        numbers = {key for key in self._mapped if is_number(key)}
+        if numbers & known:
+            known |= numbers
         for name in self._mapped:
             if name not in known:
                 raise OptionError(
                     f"{where}: expected a class named {name!r}, since --map names it; "
                     f"found {', '.join(sorted(self._met)[:10]) or 'no classes'}"
                 )
+
+    def _has_others(self, *, in_table: bool) -> bool:
+        return self._has_others_in_tables if in_table else self._has_other_numbers
+
+    def _emotion(self, key: str, *, in_table: bool = False) -> str | None:
+        """What a class's key stands for: one of `EMOTIONS`, `DROPPED`, or None if it is unknown."""
+        mapped = self._mapped.get(key)
+        if key not in _NUMBERS:
+            return mapped or emotion_called(key)
+        if self._has_others(in_table=in_table):
+            return mapped
+        usual = _NUMBERS[key]
+        # The name of the class counts even if the map has its number as well, as "fer2013" does.
+        return self._mapped.get(usual, usual) if mapped in (None, usual) else mapped
+
+    def _unknown(self, names: list[str], where: str) -> DataError | OptionError:
+        """The error for classes that are unknown."""
+        numbers = sorted({class_key(name) for name in names if is_number(name)}, key=int)
+        if numbers and self._has_other_numbers:
+            return OptionError(
+                f"{where}: --map says that numbers are not FER2013's here: it must say what these "
+                f"are, too: {', '.join(numbers[:_SHOWN])}; to merge classes of FER2013's, map them "
+                "by name, as in --map disgust=angry"
+            )
+        if numbers:
+            return OptionError(
+                f"{where}: unknown class {', '.join(numbers[:_SHOWN])}: FER2013 counts "
+                f"{NUMBERED_EMOTIONS}; if this is another dataset, --map rafdb, affectnet or "
+                "ferplus, or say what each number is"
+            )
+        shown = [printable(name[:40]) for name in names[:_SHOWN]]
+        maps = [
+            shlex.quote(f"{name}={DROPPED if class_key(name) in _NO_EMOTIONS else 'EMOTION'}")
+            for name in shown
+        ]
+        known = ", ".join(EMOTIONS)
+        if len(names) > 1:
+            classes = ", ".join(map(repr, shown)) + (", ..." if len(names) > _SHOWN else "")
+            return DataError(
+                f"{where}: unknown classes {classes}; expected {known}, or say what they are with "
+                f"{' '.join(f'--map {text}' for text in maps)}; EMOTION may be drop, too"
+            )
+        if class_key(names[0]) in _NO_EMOTIONS:
+            return DataError(
+                f"{where}: unknown class {shown[0]!r}; expected {known}: leave it out with "
+                f"--map {maps[0]}"
+            )
+        return DataError(
+            f"{where}: unknown class {shown[0]!r}; expected {known}, or say what it is with "
+            f"--map {maps[0]}, or =drop"
+        )
 
     @staticmethod
     def read(stream: IO[bytes]) -> bytes:
@@ -155,6 +276,20 @@ def split_number(name: str, where: str) -> int:
             f"found {name!r}"
         )
     return number
+
+
+@lru_cache(maxsize=1000)  # a dataset has few classes and many pictures
+def class_key(name: str) -> str:
+    """The form in which names of classes are compared. Numbers that other programs write as 01 or
+    3.0 are 1 and 3; 001 is none, but the name of one of CK+'s recordings."""
+    key = _key(name)
+    number = _NUMBER.fullmatch(key)
+    return number[1] or number[2] if number else key
+
+
+def is_number(name: str) -> bool:
+    """Whether a class's name, or its key, is a number."""
+    return _NUMBER.fullmatch(_key(name)) is not None
 
 
 def _key(name: str) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from semblante.data.dataset import SPLITS, UNLABELLED, Dataset, OnBad, Row, collect
-from semblante.data.pictures import PictureReader
+from semblante.data.pictures import PictureReader, class_key
 from semblante.data.text import csv_table
 from semblante.emotions import EMOTIONS
 from semblante.errors import DataError
@@ -103,13 +103,13 @@ def _columns(header: list[str], where: str) -> dict[str, int]:
 
 def _label(text: str, place: str, reader: PictureReader) -> int | None:
     numbers = {str(label) for label in range(len(EMOTIONS))}
-    if text.strip() not in numbers and not reader.maps(text):
-        found = text[:20]
+    if class_key(text) not in numbers and not reader.maps(text):
+        reader.meet_bad_label(text)
         raise DataError(
-            f"{place}: expected a label 0..{len(EMOTIONS) - 1}, found {found!r}; --map says what "
-            "another is"
+            f"{place}: expected a label 0..{len(EMOTIONS) - 1}, found {text[:20]!r}; --map says "
+            "what another is, or, if this is another dataset, --map rafdb, affectnet or ferplus"
         )
-    return reader.label(text, place, fer2013_numbers=True)
+    return reader.label(text, place, in_table=True)
 
 
 def _face(text: str, place: str) -> npt.NDArray[np.uint8]:
