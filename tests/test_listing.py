@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from forms import LIST, listed, tarred, zipped
-from semblante import DataError, Dataset, load_dataset
+from forms import LIST, listed, saved, tarred, zipped
+from semblante import EMOTIONS, DataError, Dataset, OptionError, load_dataset
+from semblante.data import LABEL_MAPS
 from semblante.data.load import form_of
 from semblante.images import encoded_png
 
@@ -161,6 +162,49 @@ def test_a_list_that_is_far_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("semblante.data.load._MAX_LISTING", length // 2)
     with pytest.raises(DataError, match="expected a list of at most 0 million characters"):
         load_dataset(path)
+
+
+@pytest.mark.parametrize("packing", ["folder", "zip", "tar.gz"])
+def test_lists_of_file_names_alone(patterns: Dataset, tmp_path: Path, packing: str) -> None:
+    """RAF-DB as it is on Kaggle: a list for each split, and pictures in folders of classes."""
+    folder = tmp_path / "rafdb"
+    for split in ("train", "test"):
+        rows = ["image,label"]
+        for number in range(1, 8):
+            name = f"{split}_{number:05d}_aligned.png"
+            saved(patterns.images[number], folder / "DATASET" / split / f"{number}" / name)
+            rows.append(f"{name},{number}")
+        (folder / f"{split}_labels.csv").write_text("\n".join(rows))
+    path = folder
+    if packing != "folder":
+        path = {"zip": zipped, "tar.gz": tarred}[packing](folder, tmp_path / "x.bin")
+    with pytest.raises(OptionError, match=r"unknown class 7: .* --map rafdb, affectnet or ferplus"):
+        load_dataset(path, on_bad=lambda _: None)
+    found = load_dataset(path, label_map="rafdb")
+    assert [EMOTIONS[label] for label in found.labels[:7]] == list(LABEL_MAPS["rafdb"].values())
+    assert np.bincount(found.splits).tolist() == [7, 7]  # the other list says that these are tests
+    assert found.names is not None
+    assert found.names[0].startswith("test_00001")
+    alone = load_dataset(folder / "test_labels.csv", label_map="rafdb")
+    assert np.bincount(alone.splits).tolist() == [7]
+
+    saved(patterns.images[0], folder / "more" / "train_00003_aligned.png")
+    if packing != "folder":
+        path = {"zip": zipped, "tar.gz": tarred}[packing](folder, tmp_path / "x.bin")
+    with pytest.raises(DataError, match=r"line 4 \(train_00003_aligned\.png\): it is not beside"):
+        load_dataset(path, label_map="rafdb")
+    bad: list[DataError] = []
+    assert len(load_dataset(path, label_map="rafdb", on_bad=bad.append)) == 13
+    assert len(bad) == 1
+
+
+def test_lists_that_do_not_tell_their_splits(tmp_path: Path) -> None:
+    path = listed(tmp_path, LIST)
+    (path.parent / "train.csv").write_text(LIST)
+    with pytest.raises(
+        DataError, match=r"whose names begin with different splits, found faces\.csv"
+    ):
+        load_dataset(path.parent)
 
 
 def test_a_list_and_an_archive_that_write_an_accent_differently(

@@ -1,16 +1,19 @@
 """Reads a CSV that lists pictures, `path,label[,split,group]`: a common form of one's own faces.
 
-Paths are relative to the CSV file, in a folder as in an archive. `split` is one of FER2013's names
-or train, val, test; without this column all faces are Training. Faces with the same `group`, for
-example of one person, belong together. Other columns are ignored.
+Paths are relative to the CSV file, in a folder as in an archive; a file's name alone may also be
+that of a picture in some folder below. `split` is one of FER2013's names or train, val, test;
+without this column all faces are Training, or in the split that tells a list from others. Faces
+with the same `group`, for example of one person, belong together. Other columns are ignored.
 """
 
 from __future__ import annotations
 
+import io
 import posixpath
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -25,6 +28,7 @@ from semblante.data.pictures import (
 )
 from semblante.data.text import csv_table
 from semblante.errors import DataError
+from semblante.files import files_below
 
 # Each column with the names it may have in the file.
 _COLUMNS: Final[dict[str, tuple[str, ...]]] = {
@@ -39,6 +43,16 @@ _COLUMNS: Final[dict[str, tuple[str, ...]]] = {
 
 
 @dataclass(frozen=True)
+class Listing:
+    """A list of pictures that has been read as text."""
+
+    text: str
+    where: str  # for messages
+    folder: PurePosixPath  # the list's own, below the dataset's folder or in its archive
+    split: int  # index into `SPLITS`, or TEST: of all faces, unless a column tells it
+
+
+@dataclass(frozen=True)
 class _ListedPicture:
     """A line of the list."""
 
@@ -47,6 +61,12 @@ class _ListedPicture:
     split: int  # index into `SPLITS`, or TEST
     group: str
     where: str  # for messages: the list's path, the line and the picture
+    folder: PurePosixPath  # the list's
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether the list names no folder, so that the picture may be in any."""
+        return not {"/", "\\"} & set(self.path)
 
 
 def is_listing(header: list[str]) -> bool:
@@ -56,40 +76,58 @@ def is_listing(header: list[str]) -> bool:
     return "path" in columns and "label" in columns and "detection_score" not in header
 
 
-def read_listing(
-    lines: Iterable[str],
+def read_listings(
+    listings: list[Listing],
+    root: Path,
     where: str,
-    folder: Path,
     reader: PictureReader,
     on_bad: OnBad | None = None,
 ) -> Dataset:
-    """Read the faces of pictures in `folder`, in the list's order."""
+    """Read the faces of pictures in the folder `root`, in the lists' order.
+
+    Pictures that a list names without a folder are looked for in all folders below the list's if
+    they are not beside it.
+    """
+    below = cache(_files_by_name)  # only when it is needed: there may be many files
     rows = (
-        line if isinstance(line, DataError) else _of_file(line, folder, reader)
-        for line in _listed_pictures(lines, where, reader)
+        line if isinstance(line, DataError) else _of_file(line, root, below, reader)
+        for line in _listed_pictures(listings, reader)
     )
     return collect(rows, on_bad, where)
 
 
-def read_archived_listing(
-    lines: Iterable[str],
-    where: str,
-    name: str,
+def read_archived_listings(
+    listings: list[Listing],
     members: Iterable[Member],
+    pictures: Iterable[str],
+    where: str,
     reader: PictureReader,
     on_bad: OnBad | None = None,
 ) -> Dataset:
-    """Read the faces of pictures among the `members` of an archive whose member `name` is the list.
+    """Read the faces of pictures among the `members` of an archive, as `read_listings` does.
+    `pictures`: the names of all pictures in it.
 
-    The faces are in the list's order, although an archive is read once, from its start.
+    The faces are in the lists' order, although an archive is read once, from its start.
     """
+    existing: dict[str, list[str]] = {}  # the pictures' paths by the name of the file
+    for name in map(_normalised, pictures):
+        existing.setdefault(posixpath.basename(name), []).append(name)
     rows: list[Row | DataError] = []
     places: dict[str, list[tuple[int, _ListedPicture]]] = {}
-    for line in _listed_pictures(lines, where, reader):
+    for line in _listed_pictures(listings, reader):
         if isinstance(line, DataError):
             rows.append(line)
             continue
-        path = _normalised(PurePosixPath(name).parent / line.path.replace("\\", "/"))
+        path = _normalised(line.folder / line.path.replace("\\", "/"))
+        if line.is_bare:
+            same_name = existing.get(posixpath.basename(path), [])
+            folder = PurePosixPath(_normalised(line.folder))
+            found = [name for name in same_name if folder in PurePosixPath(name).parents]
+            if path not in found and len(found) > 1:
+                rows.append(_ambiguous(line))
+                continue
+            if path not in found and found:
+                [path] = found
         places.setdefault(path, []).append((len(rows), line))
         rows.append(DataError(f"{line.where}: there is no such picture in the archive"))
     for member in members:
@@ -124,49 +162,81 @@ def _columns(header: list[str]) -> dict[str, int]:
 
 
 def _listed_pictures(
-    lines: Iterable[str], where: str, reader: PictureReader
+    listings: list[Listing], reader: PictureReader
 ) -> Iterator[_ListedPicture | DataError]:
-    """The lines of the list, without those whose class the map drops: their pictures may be
-    missing."""
-    header, rows = csv_table(lines, where)
+    """The lines of the lists, without those whose class the map drops: their pictures may be
+    missing. Unknown classes are an error before any picture is read."""
+    reader.check_classes(
+        (line["label"], line["where"])
+        for listing in listings
+        for line in _lines(listing)
+        if not isinstance(line, DataError)
+    )
+    for listing in listings:
+        for line in _lines(listing):
+            if isinstance(line, DataError):
+                yield line
+                continue
+            try:
+                picture = _listed_picture(line, listing, reader)
+            except DataError as error:
+                yield error
+            else:
+                if picture is not None:
+                    yield picture
+
+
+def _lines(listing: Listing) -> Iterator[dict[str, str] | DataError]:
+    """The values of each line by the keys of `_COLUMNS`, and its place for messages ("where")."""
+    header, rows = csv_table(io.StringIO(listing.text, newline=""), listing.where)
     columns = _columns(header)
     for found in rows:
         if isinstance(found, DataError):
             yield found
             continue
         place, row = found
-        try:
-            if len(row) != len(header):
-                raise DataError(f"{place}: expected {len(header)} columns, found {len(row)}")
-            values = {column: row[number].strip() for column, number in columns.items()}
-            line = _listed_picture(values, place, reader)
-        except DataError as error:
-            yield error
+        if len(row) != len(header):
+            yield DataError(f"{place}: expected {len(header)} columns, found {len(row)}")
+            continue
+        values = {column: row[number].strip() for column, number in columns.items()}
+        path, label = values["path"], values["label"]
+        place = f"{place} ({path if len(path) < 100 else path[:100] + '...'})"
+        if not label.isascii() and any("\udc80" <= c <= "\udcff" for c in label):
+            yield DataError(f"{place}: its class is not in UTF-8: save the list as UTF-8")
         else:
-            if line is not None:
-                yield line
+            yield values | {"where": place}
 
 
 def _listed_picture(
-    values: dict[str, str], place: str, reader: PictureReader
+    values: dict[str, str], listing: Listing, reader: PictureReader
 ) -> _ListedPicture | None:
     """The picture that a line lists; None if the map drops its class."""
-    path = values["path"]
-    place = f"{place} ({path if len(path) < 100 else path[:100] + '...'})"
-    if not values["label"].isascii() and any("\udc80" <= c <= "\udcff" for c in values["label"]):
-        raise DataError(f"{place}: its class is not in UTF-8: save the list as UTF-8")
+    place = values["where"]
     label = reader.label(values["label"], place)
     if label is None:
         return None
-    split = split_number(values["split"], place) if "split" in values else 0
-    return _ListedPicture(path, label, split, values.get("group", ""), place)
+    split = split_number(values["split"], place) if "split" in values else listing.split
+    return _ListedPicture(
+        values["path"], label, split, values.get("group", ""), place, listing.folder
+    )
 
 
-def _of_file(line: _ListedPicture, folder: Path, reader: PictureReader) -> Row | DataError:
+def _of_file(
+    line: _ListedPicture,
+    root: Path,
+    below: Callable[[Path], dict[str, list[Path]]],
+    reader: PictureReader,
+) -> Row | DataError:
+    """`below`: the files below a folder by their name."""
     try:
-        path = folder / line.path
+        path = root / line.folder / line.path
         if "\\" in line.path and not path.exists():  # the list was made on Windows
-            path = folder / line.path.replace("\\", "/")
+            path = root / line.folder / line.path.replace("\\", "/")
+        if line.is_bare and not path.exists():
+            found = below(root / line.folder).get(_normalised(line.path), [])
+            if len(found) > 1:
+                return _ambiguous(line)
+            path = found[0] if found else path
         if path.exists() and not path.is_file():  # a pipe would block for ever
             return DataError(f"{line.where}: expected a file, found something else")
         with path.open("rb") as file:
@@ -176,6 +246,20 @@ def _of_file(line: _ListedPicture, folder: Path, reader: PictureReader) -> Row |
     except ValueError as error:  # the path contains a NUL
         return DataError(f"{line.where}: cannot be read: {error}")
     return _row(line, data, reader)
+
+
+def _files_by_name(folder: Path) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for path in files_below(folder):
+        found.setdefault(_normalised(path.name), []).append(path)
+    return found
+
+
+def _ambiguous(line: _ListedPicture) -> DataError:
+    return DataError(
+        f"{line.where}: it is not beside the list, and several pictures in folders below are "
+        "called so: write the folder too"
+    )
 
 
 def _row(line: _ListedPicture, picture: bytes, reader: PictureReader) -> Row | DataError:

@@ -17,7 +17,7 @@ from typing import Final
 from semblante.data.cache import through_cache
 from semblante.data.dataset import Dataset, OnBad, Row, collect
 from semblante.data.folders import check_folders, read_folders
-from semblante.data.listing import is_listing, read_archived_listing, read_listing
+from semblante.data.listing import Listing, is_listing, read_archived_listings, read_listings
 from semblante.data.members import as_data_errors, members
 from semblante.data.parquet import MAGIC, parquet_rows
 from semblante.data.pictures import (
@@ -38,7 +38,8 @@ FORMS: Final[dict[str, str]] = {
     "parquet": "Parquet with a picture and a label column",
     "folders": "pictures in folders named after their class",
 }
-# The words that the name of a Parquet file may start with, and the split that each stands for.
+# The words that the name of a Parquet file or of a list may start with, and the split that each
+# stands for.
 _SPLIT_STARTS: Final = {**SPLIT_NAMES, "public": 1, "private": 2}
 _TABULAR: Final = frozenset({".csv", ".tsv", ".txt", ".parquet"})
 _START_BYTES: Final = 4096  # read from each file to recognise its form
@@ -127,7 +128,7 @@ def _load(path: Path, reader: PictureReader, on_bad: OnBad | None) -> Dataset:
         with _open_text(path, _widest_table(path, contents.tables)) as (text, where):
             return read_table(text, where, reader, on_bad)
     if contents.form == "listing":
-        return _read_listing(path, contents, reader, on_bad)
+        return _read_listings(path, contents, reader, on_bad)
     if contents.form == "parquet":
         return collect(_all_parquet_rows(path, contents, reader), on_bad, str(path))
     if contents.form == "folders":
@@ -241,25 +242,34 @@ def _widest_table(path: Path, tables: Mapping[str, list[str]]) -> str:
     return names[0]
 
 
-def _read_listing(
+def _read_listings(
     path: Path, contents: _Contents, reader: PictureReader, on_bad: OnBad | None
 ) -> Dataset:
-    if len(contents.listings) > 1:
-        names = ", ".join(contents.listings)
-        raise DataError(f"{path}: expected one list of pictures, found {names}: name one of them")
-    (name,) = contents.listings
-    with _open_text(path, name) as (text, where):
-        listed = text.read(_MAX_LISTING + 1)
+    names = contents.listings
+    splits = [_split_of_name(name) for name in names]
+    if len(names) == 1:
+        splits = [None]  # such as labels/test.csv alone: nothing says that there is a Training
+    elif None in splits or len(set(splits)) < len(splits):
+        raise DataError(
+            f"{path}: expected one list of pictures, or several whose names begin with different "
+            f"splits, found {', '.join(names)}: name one of them"
+        )
+    listings = []
+    for name, split in zip(names, splits, strict=True):
+        with _open_text(path, name) as (text, where):
+            listed = text.read(_MAX_LISTING + 1)
         if len(listed) > _MAX_LISTING:
             raise DataError(
                 f"{where}: expected a list of at most {_MAX_LISTING // 1_000_000} million "
                 "characters, found a longer one"
             )
-        lines = io.StringIO(listed, newline="")
-    if path.is_dir() or path.name == name:
-        folder = (path / name if path.is_dir() else path).parent
-        return read_listing(lines, where, folder, reader, on_bad)
-    return read_archived_listing(lines, where, name, members(path), reader, on_bad)
+        listings.append(Listing(listed, where, PurePosixPath(name).parent, split or 0))
+    where = listings[0].where if len(listings) == 1 else str(path)
+    if path.is_dir() or path.name in names:
+        root = path if path.is_dir() else path.parent
+        return read_listings(listings, root, where, reader, on_bad)
+    pictures = [*contents.pictures, *contents.loose]
+    return read_archived_listings(listings, members(path), pictures, where, reader, on_bad)
 
 
 def _all_parquet_rows(
@@ -274,9 +284,14 @@ def _all_parquet_rows(
 
 
 def _split_of_parquet(name: str) -> int:
-    """The split of a Parquet file without a split column: the split that its name starts with, as
-    on the hubs where such files are published (train-00000-of-00001.parquet), else that of a folder
-    above it (test/0000.parquet), else Training."""
+    """The split of a Parquet file without a split column."""
+    return _split_of_name(name) or 0
+
+
+def _split_of_name(name: str) -> int | None:
+    """The split that a file's name starts with, as on the hubs where such files are published
+    (train-00000-of-00001.parquet), else that of a folder above it (test/0000.parquet); None if no
+    name tells it."""
     path = PurePosixPath(unicodedata.normalize("NFC", name).lower())
     begun = (
         split
@@ -284,4 +299,4 @@ def _split_of_parquet(name: str) -> int:
         if re.match(rf"{word}(s|sets?)?(?![^\W\d_])", path.stem)  # "testset", not "valentina"
     )
     above = (named_split(part) for part in reversed(path.parts[:-1]))
-    return next(begun, next((split for split in above if split is not None), 0))
+    return next(begun, next((split for split in above if split is not None), None))
