@@ -361,6 +361,9 @@ def test_notes_hold_what_a_map_s_file_says(tmp_path: Path, monkeypatch: pytest.M
     notes = source.to_dict()
     assert notes["map"] == ["joy=happy", "none#1=drop", "rage=angry", "smile=big=happy"]
     assert _label_map(Source.from_dict(notes).mapping or []) == _label_map(source.mapping or [])
+    # Runs of earlier versions took the other numbers for FER2013's.
+    old = _label_map(Source.from_dict({"path": "x", "map": ["7=drop", "1=angry"]}).mapping or [])
+    assert old == {**LABEL_MAPS["fer2013"], "7": "drop", "1": "angry"}
     (tmp_path / "rafdb").write_text("4=angry\n")  # no file in the way changes what a name means
     assert _label_map(["rafdb", "7=drop"]) == {**LABEL_MAPS["rafdb"], "7": "drop"}
     assert _label_map(["7=drop", "rafdb", "./rafdb"]) == {**LABEL_MAPS["rafdb"], "4": "angry"}

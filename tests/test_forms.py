@@ -340,7 +340,7 @@ def test_numbers_of_others(patterns: Dataset, tmp_path: Path) -> None:
     for number in range(1, 8):
         saved(patterns.images[number], tmp_path / f"{number}" / "a.png")
     with pytest.raises(
-        OptionError, match=r"unknown class 7: FER2013 counts 0 angry, .*, 6 neutral; .*rafdb"
+        DataError, match=r"unknown class 7: FER2013 counts 0 angry, .*, 6 neutral; .*rafdb"
     ):
         load_dataset(tmp_path)
     for label_map in ({"7": "neutral"}, {"7": "drop"}, {"1": "sad"}):
@@ -357,7 +357,7 @@ def test_numbers_of_others(patterns: Dataset, tmp_path: Path) -> None:
     assert notes == []
     zipped(tmp_path, tmp_path.with_suffix(".zip"))
     for _ in range(2):  # an error must not be cached
-        with pytest.raises(OptionError, match="unknown class 7:"):
+        with pytest.raises(DataError, match="unknown class 7:"):
             load_dataset(tmp_path.with_suffix(".zip"), on_note=notes.append, cache=True)
     shutil.rmtree(tmp_path / "7")
     zipped(tmp_path, tmp_path.with_suffix(".zip"))
@@ -384,7 +384,7 @@ def test_the_maps_of_known_datasets(patterns: Dataset, tmp_path: Path) -> None:
     merged = {**LABEL_MAPS["fer2013"], "disgust": "angry"}
     assert load_dataset(tmp_path, label_map=merged, on_note=notes.append).labels[1] == 0
     assert notes == []
-    with pytest.raises(OptionError, match="must say what these are, too: 0;"):
+    with pytest.raises(DataError, match="must say what these are, too: 0;"):
         load_dataset(tmp_path, label_map="rafdb")
     with pytest.raises(OptionError, match="expected a class named 'happy', since --map names it"):
         load_dataset(tmp_path, label_map={**LABEL_MAPS["affectnet"], "happy": "drop"})
@@ -420,7 +420,7 @@ def test_the_class_is_the_innermost_folder_that_is_named_so(
         "train/happy/1/0.png": (3, 0),
         "val/anger/S010/001/1.png": (0, 1),
         "val/2/2.png": (2, 1),
-        "train/angry/neutral/3.png": (6, 0),
+        "train/felicidad/happy/3.png": (3, 0),
         "sad/val/4.png": (4, 1),
         "train/glee/5/5.png": (3, 0),
         "val/7/S010/6.png": (5, 1),
@@ -433,6 +433,22 @@ def test_the_class_is_the_innermost_folder_that_is_named_so(
     zipped(tmp_path / "set", tmp_path / "packed.zip")
     again = load_dataset(tmp_path / "packed.zip", label_map=mapping)
     assert again.fingerprint() == found.fingerprint()
+
+    saved(patterns.images[0], tmp_path / "set/train/angry/joy/8.png")  # a person, or happy?
+    with pytest.raises(DataError, match="one folder that names its class, found 'angry' and 'joy'"):
+        load_dataset(tmp_path / "set", label_map=mapping)
+
+
+def test_a_number_among_words_is_a_bad_row(patterns: Dataset, tmp_path: Path) -> None:
+    """Only among numbers that are read it says that these may be others'."""
+    for number, name in enumerate(("happy", "sad", "12")):
+        saved(patterns.images[number], tmp_path / name / f"{number}.png")
+    bad: list[DataError] = []
+    assert len(load_dataset(tmp_path, on_bad=bad.append)) == 2
+    assert len(bad) == 1
+    saved(patterns.images[3], tmp_path / "2" / "3.png")
+    with pytest.raises(OptionError, match="unknown class 12"):
+        load_dataset(tmp_path, on_bad=bad.append)
 
 
 def test_folders_that_are_no_classes(patterns: Dataset, tmp_path: Path) -> None:
@@ -505,7 +521,7 @@ def test_numbers_of_a_list_in_an_archive(patterns: Dataset, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("image", "label", "split"),
-    [("image", "class", "subset"), ("img_bytes", "expression", "Split"), ("jpg", "cls", "split")],
+    [("image", "class", "subset"), ("img_bytes", "expression", "Split"), ("jpg", "class", "split")],
 )
 def test_parquet_calls_its_columns_as_lists_do(
     image: str, label: str, split: str, patterns: Dataset, tmp_path: Path

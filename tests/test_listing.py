@@ -79,7 +79,7 @@ def test_a_dropped_class_needs_no_pictures(tmp_path: Path, packing: str) -> None
     assert load_dataset(path, label_map={"sadness": "drop"}).labels.tolist() == [3, 3]
 
 
-@pytest.mark.parametrize("header", ["img,emotion_label", "image_name\tcls", "filepath\tlabel"])
+@pytest.mark.parametrize("header", ["img,emotion_label", "image_name\tclass", "filepath\tlabel"])
 def test_headers_of_others(tmp_path: Path, header: str) -> None:
     between = "\t" if "\t" in header else ","
     path = listed(

@@ -234,7 +234,7 @@ def test_of_several_files_and_of_many_faces_it_says_what_is_left_out(
     page.keyboard.press("Enter")
     playwright.expect(page.locator(".face")).to_have_count(8)
     assert rest.is_hidden()
-    assert page.evaluate("document.activeElement.id") == "evidence-6"
+    assert page.evaluate("document.activeElement.id") == "face-6"
 
 
 def test_what_only_the_server_can_read(page: Any, tmp_path: Path) -> None:

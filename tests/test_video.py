@@ -396,6 +396,28 @@ def test_a_film_whose_camera_was_turned_is_not_stretched(tmp_path: Path, face: n
 
 
 @pytest.mark.parametrize(
+    ("first", "second", "shown"),
+    [
+        ((32, 32), (384, 216), (32, 18)),
+        ((384, 216), (43, 24), (384, 216)),  # the same shape, but for rounding
+        ((320, 240), (480, 360), (320, 240)),
+        ((100, 100), (800, 4), (100, 1)),
+    ],
+)
+def test_frames_of_other_shapes(
+    tmp_path: Path, first: tuple[int, int], second: tuple[int, int], shown: tuple[int, int]
+) -> None:
+    data = b""
+    for width, height in (first, second):
+        data += cv2.imencode(".jpg", np.full((height, width, 3), 200, np.uint8))[1].tobytes()
+    (tmp_path / "clip.avi").write_bytes(data)
+    _, frame = Video(tmp_path / "clip.avi").frames()
+    assert frame.image.shape == (first[1], first[0], 3)
+    lit = frame.image[..., 0] > 100
+    assert (lit.any(axis=0).sum(), lit.any(axis=1).sum()) == shown
+
+
+@pytest.mark.parametrize(
     ("size", "told", "taken"),
     [((1280, 720), 2, 1), ((720, 1280), 2, 1), ((720, 576), 2, 2), ((1280, 720), 5, 5)],
 )

@@ -229,14 +229,17 @@ def _opened(file: IO[bytes], formats: Sequence[str]) -> ImageFile.ImageFile:
 def _pass_thumbnails(image: ImageFile.ImageFile, name: str) -> None:
     """Go to the first page of a TIFF that is not marked as a thumbnail (NewSubfileType of TIFF 6.0,
     section 8). Most cameras' raw files are TIFFs with such a first page."""
-    while _tags(image).get(_SUBFILE_TYPE, 0) & 1:
+    for _ in range(_MOST_THUMBNAILS):
+        kind = _tags(image).get(_SUBFILE_TYPE, 0)
+        if not isinstance(kind, int) or not kind & 1:
+            return
         try:
             image.seek(image.tell() + 1)
         except EOFError:
-            raise ImageError(
-                f"{name}: only its thumbnail can be read, as of a camera's raw picture: save it as "
-                "JPEG"
-            ) from None
+            break
+    raise ImageError(
+        f"{name}: only its thumbnail can be read, as of a camera's raw picture: save it as JPEG"
+    )
 
 
 def _from_deep_rgb(levels: bytes, width: int, height: int) -> RgbImage:
@@ -312,6 +315,7 @@ def _to_rgb(image: Image.Image, tags: Mapping[int, Any]) -> RgbImage:
 
 _SUBFILE_TYPE, _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 254, 258, 262, 339  # TIFF 6.0's tags
 _WHITE_IS_ZERO, _UNSIGNED = 0, 1
+_MOST_THUMBNAILS: Final = 8  # pages; Pillow takes time for each
 _AT_ONCE: Final = 1_000_000  # levels
 
 

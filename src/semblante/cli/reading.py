@@ -18,6 +18,7 @@ from rich.markup import escape
 from semblante.cli.checks import complain
 from semblante.cli.language import localised
 from semblante.data import LABEL_MAPS, Dataset, load_dataset
+from semblante.data.pictures import is_number
 from semblante.errors import DataError, ModelError, OptionError
 from semblante.recognise.cnn import CnnDetector
 from semblante.recognise.detectors import largest_face
@@ -153,9 +154,13 @@ class Source:
         Python, and get the defaults. Raises `ModelError` if `values` is something else."""
         try:
             exclude = values.get("exclude")
+            mapping = [str(pair) for pair in values.get("map", ())]
+            if any(is_number(pair.partition("=")[0]) for pair in mapping):
+                # In older runs numbers that the map did not name were FER2013's.
+                mapping.insert(0, "fer2013")
             return cls(
                 Path(values["path"]),
-                [str(pair) for pair in values.get("map", ())],
+                mapping,
                 bool(values.get("skip_bad", False)),
                 bool(values.get("find_faces", False)),
                 None if exclude is None else Path(exclude),

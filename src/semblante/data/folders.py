@@ -28,8 +28,8 @@ def check_folders(pictures: Mapping[str, str], root: Path, reader: PictureReader
     classes: dict[str, str] = {}  # the place of each class's first picture
     for name, where in pictures.items():
         path = PurePosixPath(name)
-        classes.setdefault(path.parts[_class_place(path, reader)], where)
-    if not any(reader.knows(name) or is_number(name) for name in classes):
+        classes.setdefault(path.parts[_class_place(path, where, reader)], where)
+    if not any(reader.meaning(name) or is_number(name) for name in classes):
         names = sorted(classes)
         found = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
         raise DataError(
@@ -65,10 +65,10 @@ def read_folders(
             error = DataError(f"{member.where}: expected to lie in a folder named after its class")
             rows.append((_sort_key(member), error))
             continue
-        place = _class_place(path, reader)
-        split, folder = _split(path, place, above)
-        any_named |= folder is not None and split is not None
         try:
+            place = _class_place(path, member.where, reader)
+            split, folder = _split(path, place, above)
+            any_named |= folder is not None and split is not None
             row = _row(member, path.parts[place], split or 0, reader)
         except DataError as error:
             rows.append((_sort_key(member), error))
@@ -90,15 +90,23 @@ def read_folders(
     return collect((row for _, row in rows), on_bad, str(root))
 
 
-def _class_place(path: PurePosixPath, reader: PictureReader) -> int:
-    """Which part of a picture's path names its class.
+def _class_place(path: PurePosixPath, where: str, reader: PictureReader) -> int:
+    """Which part of a picture's path names its class: the innermost folder whose name is a word for
+    a class; else the innermost that is a number in the map; else the folder that the picture is in.
 
-    A word comes before a number, which may be a person's, as in happy/1/x.jpg.
+    Numbers come second because they may be persons, as in happy/1/x.jpg. Raises `DataError` if two
+    folders name different classes: Joy may be a person, too.
     """
     folders = range(len(path.parts) - 2, -1, -1)  # innermost first
-    words = (n for n in folders if not is_number(path.parts[n]) and reader.knows(path.parts[n]))
-    numbers = (n for n in folders if reader.maps(path.parts[n]))
-    return next(words, next(numbers, len(path.parts) - 2))
+    words = [n for n in folders if not is_number(path.parts[n]) and reader.meaning(path.parts[n])]
+    found = words or [n for n in folders if reader.maps(path.parts[n])]
+    for n in found[1:]:
+        if reader.meaning(path.parts[n]) != reader.meaning(path.parts[found[0]]):
+            raise DataError(
+                f"{where}: expected one folder that names its class, found {path.parts[n]!r} and "
+                f"{path.parts[found[0]]!r}"
+            )
+    return found[0] if found else len(path.parts) - 2
 
 
 def _split(

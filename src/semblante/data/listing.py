@@ -1,9 +1,10 @@
 """Reads a CSV that lists pictures, `path,label[,split,group]`: a common form of one's own faces.
 
 Paths are relative to the CSV file, in a folder as in an archive; a file's name alone may also be
-that of a picture in some folder below. `split` is one of FER2013's names or train, val, test;
-without this column all faces are Training, or in the split that tells a list from others. Faces
-with the same `group`, for example of one person, belong together. Other columns are ignored.
+that of a picture in some folder below, unless that folder names another split. `split` is one of
+FER2013's names or train, val, test. Without this column all faces are Training's; if there are
+several lists, such as train.csv and test.csv, those of the split that each list's name begins with.
+Faces with the same `group`, for example of one person, belong together. Other columns are ignored.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Final
 
 from semblante.data.dataset import Dataset, OnBad, Row, collect
@@ -24,6 +25,7 @@ from semblante.data.pictures import (
     LABEL_COLUMNS,
     SPLIT_COLUMNS,
     PictureReader,
+    named_split,
     split_number,
 )
 from semblante.data.text import csv_table
@@ -49,7 +51,8 @@ class Listing:
     text: str
     where: str  # for messages
     folder: PurePosixPath  # the list's own, below the dataset's folder or in its archive
-    split: int  # index into `SPLITS`, or TEST: of all faces, unless a column tells it
+    # Index into `SPLITS`, or TEST: of all faces, unless a column tells it. None: it is not told.
+    split: int | None
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class _ListedPicture:
 
     path: str  # as written in the list
     label: int  # 0..6
-    split: int  # index into `SPLITS`, or TEST
+    split: int | None  # index into `SPLITS`, or TEST; None if neither line nor list tells it
     group: str
     where: str  # for messages: the list's path, the line and the picture
     folder: PurePosixPath  # the list's
@@ -122,7 +125,7 @@ def read_archived_listings(
         if line.is_bare:
             same_name = existing.get(posixpath.basename(path), [])
             folder = PurePosixPath(_normalised(line.folder))
-            found = [name for name in same_name if folder in PurePosixPath(name).parents]
+            found = [name for name in same_name if _may_be(PurePosixPath(name), folder, line.split)]
             if path not in found and len(found) > 1:
                 rows.append(_ambiguous(line))
                 continue
@@ -227,13 +230,17 @@ def _of_file(
     below: Callable[[Path], dict[str, list[Path]]],
     reader: PictureReader,
 ) -> Row | DataError:
-    """`below`: the files below a folder by their name."""
+    """The face of a picture in the folder `root`, or the error in the line. If the line names no
+    folder and the picture is not beside the list, it is looked for among `below`, the files below
+    a folder by their name."""
     try:
         path = root / line.folder / line.path
         if "\\" in line.path and not path.exists():  # the list was made on Windows
             path = root / line.folder / line.path.replace("\\", "/")
         if line.is_bare and not path.exists():
-            found = below(root / line.folder).get(_normalised(line.path), [])
+            folder = root / line.folder
+            same_name = below(folder).get(_normalised(line.path), [])
+            found = [one for one in same_name if _may_be(one, folder, line.split)]
             if len(found) > 1:
                 return _ambiguous(line)
             path = found[0] if found else path
@@ -255,6 +262,15 @@ def _files_by_name(folder: Path) -> dict[str, list[Path]]:
     return found
 
 
+def _may_be(path: PurePath, folder: PurePath, split: int | None) -> bool:
+    """Whether a picture at `path` lies below `folder`, and in no folder that names another split
+    than `split`."""
+    if folder not in path.parents:
+        return False
+    named = {named_split(part) for part in path.relative_to(folder).parts[:-1]} - {None}
+    return split is None or not named or split in named
+
+
 def _ambiguous(line: _ListedPicture) -> DataError:
     return DataError(
         f"{line.where}: it is not beside the list, and several pictures in folders below are "
@@ -267,4 +283,4 @@ def _row(line: _ListedPicture, picture: bytes, reader: PictureReader) -> Row | D
         face = reader.face(picture, line.where)
     except DataError as error:
         return error
-    return Row(face, line.label, line.split, line.path, line.group)
+    return Row(face, line.label, line.split or 0, line.path, line.group)

@@ -263,7 +263,7 @@ def _read_listings(
                 f"{where}: expected a list of at most {_MAX_LISTING // 1_000_000} million "
                 "characters, found a longer one"
             )
-        listings.append(Listing(listed, where, PurePosixPath(name).parent, split or 0))
+        listings.append(Listing(listed, where, PurePosixPath(name).parent, split))
     where = listings[0].where if len(listings) == 1 else str(path)
     if path.is_dir() or path.name in names:
         root = path if path.is_dir() else path.parent

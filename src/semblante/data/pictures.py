@@ -29,7 +29,7 @@ SPLIT_NAMES: Final[dict[str, int]] = {
 # The names, in lower case, that the columns for class, split and group may have; the first name
 # that is present counts.
 LABEL_COLUMNS: Final = (
-    "label", "labels", "emotion", "class", "expression", "emotion_label", "cls",
+    "label", "labels", "emotion", "class", "expression", "emotion_label",
 )  # fmt: skip
 SPLIT_COLUMNS: Final = ("split", "usage", "subset")
 GROUP_COLUMNS: Final = ("group", "subject", "person", "identity")
@@ -104,7 +104,10 @@ class PictureReader:
         reordered = any(
             self._mapped.get(key, usual) not in (usual, DROPPED) for key, usual in _NUMBERS.items()
         )
-        self._has_met_others = bool(above)  # numbers that FER2013 does not have
+        # Whether there are numbers that FER2013 does not have: in the map, or in a table.
+        self._knows_of_others = bool(above)
+        self._unread_number = ""  # the first unknown class that is a number
+        self._reads_numbers = False  # whether `label` returned the label of a number
         # Whether numbers are not FER2013's; and whether those in a table of pixels are not. In
         # tables a number above 6 that is dropped still leaves the others in FER2013's order: CK+'s
         # ckextended.csv has 7, contempt.
@@ -117,19 +120,20 @@ class PictureReader:
 
     @property
     def guessed(self) -> bool:
-        """Whether numbers were taken for FER2013's though they may not be. In a table of pixels
-        they are, unless there are others among them."""
-        return self._assumed or (self._assumed_in_table and self._has_met_others)
+        """Whether numbers were taken for FER2013's though they may not be. Those in a table of
+        pixels are FER2013's, unless the table or the map has numbers that FER2013 has not."""
+        return self._assumed or (self._assumed_in_table and self._knows_of_others)
 
     def meet_bad_label(self, name: str) -> None:
         """Take note of a label that is left out of a table of pixels."""
-        self._has_met_others |= is_number(name)
+        self._knows_of_others |= is_number(name)
 
     def label(self, name: str, where: str, *, in_table: bool = False) -> int | None:
         """The label of a class, given its name or number; None if the map drops it.
 
-        `in_table`: whether it stands in a table of pixels. Raises `DataError` for an unknown class,
-        and `OptionError` for an unknown number, because then the known ones may be wrong.
+        `in_table`: whether it stands in a table of pixels. Raises `DataError` for an unknown class.
+        If bad rows are skipped, raises `OptionError` where some numbers would be skipped and others
+        taken for FER2013's: since FER2013 has no such numbers, the others are hardly its own.
         """
         key = class_key(name)
         self._met.add(key)
@@ -137,7 +141,12 @@ class PictureReader:
             raise DataError(f"{where}: expected a class, found none")
         emotion = self._emotion(key, in_table=in_table)
         if emotion is None:
+            self._unread_number = self._unread_number or (key if is_number(key) else "")
             raise self._unknown([name], where)
+        if is_number(key):
+            self._reads_numbers = True
+            if self._unread_number:
+                raise self._unknown([self._unread_number], where)
         if key in _NUMBERS and not self._has_others(in_table=in_table):
             self._met_emotions.add(_NUMBERS[key])
             if key not in self._mapped:
@@ -147,28 +156,32 @@ class PictureReader:
 
     def check_classes(self, classes: Iterable[tuple[str, str]]) -> None:
         """Raise one error for all unknown classes, given the name of each class and a place where
-        it was met; if bad rows are skipped, only for unknown numbers. Names may be repeated."""
+        it was met; if bad rows are skipped, only for unknown numbers among known ones. Names may be
+        repeated."""
         unknown: dict[str, tuple[str, str]] = {}  # by key: the name, and where it was met first
         seen = set()
+        some_number_is_known = False
         for name, where in classes:
             if name in seen:
                 continue
             seen.add(name)
             key = class_key(name)
-            bad = is_number(key) if self.skips_bad else bool(key)
-            if bad and self._emotion(key) is None:
+            if self._emotion(key) is not None:
+                some_number_is_known |= is_number(key)
+            elif is_number(key) if self.skips_bad else key:
                 unknown.setdefault(key, (name, where))
-        if unknown:
+        self._reads_numbers |= some_number_is_known
+        if unknown and (some_number_is_known or not self.skips_bad):
             where = next(iter(unknown.values()))[1]
             raise self._unknown([name for name, _ in unknown.values()], where)
 
-    def knows(self, name: str) -> bool:
-        """Whether `label` would return a label, or None, for a class of this name outside a table
-        of pixels."""
-        return self._emotion(class_key(name)) is not None
+    def meaning(self, name: str) -> str | None:
+        """What a class of this name stands for outside a table of pixels: one of `EMOTIONS`,
+        `DROPPED`, or None if it is unknown."""
+        return self._emotion(class_key(name))
 
     def maps(self, name: str) -> bool:
-        """Whether the map has this class name, as it is written, as a key."""
+        """Whether the map has this class itself as a key, not only the emotion of its number."""
         return class_key(name) in self._mapped
 
     def check_map_used(self, where: str) -> None:
@@ -200,16 +213,18 @@ class PictureReader:
         return self._mapped.get(usual, usual) if mapped in (None, usual) else mapped
 
     def _unknown(self, names: list[str], where: str) -> DataError | OptionError:
-        """The error for classes that are unknown."""
+        """The error for classes that are unknown; not one for bad rows, which may be skipped, if it
+        is for numbers among others that are read (see `label`)."""
+        kind = OptionError if self.skips_bad and self._reads_numbers else DataError
         numbers = sorted({class_key(name) for name in names if is_number(name)}, key=int)
         if numbers and self._has_other_numbers:
-            return OptionError(
+            return kind(
                 f"{where}: --map says that numbers are not FER2013's here: it must say what these "
-                f"are, too: {', '.join(numbers[:_SHOWN])}; to merge classes of FER2013's, map them "
-                "by name, as in --map disgust=angry"
+                f"are, too: {', '.join(numbers[:_SHOWN])}; if the others are FER2013's, begin with "
+                "--map fer2013"
             )
         if numbers:
-            return OptionError(
+            return kind(
                 f"{where}: unknown class {', '.join(numbers[:_SHOWN])}: FER2013 counts "
                 f"{NUMBERED_EMOTIONS}; if this is another dataset, --map rafdb, affectnet or "
                 "ferplus, or say what each number is"

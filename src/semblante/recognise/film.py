@@ -30,8 +30,9 @@ _ENOUGH: Final = 0.9
 _LEAST_STEP_S: Final = 0.001  # from frame to frame
 _STANDS_STILL: Final = 3  # frames with the same time, after which the clock is ignored
 PUT_BACK_S: Final = 1.0  # a clock put back by more: films were joined
-_ROUNDED: Final = 0.01  # shapes that differ less are the same, but for rounding
-BT709: Final = 1  # a matrix of colours, as is one that is not told (ITU-T H.273)
+_SAME_SHAPE: Final = 0.99  # of the first frame's sides: what is missing is due to rounding
+# Codes of colour matrices (ITU-T H.273): that of high-definition television, and "unspecified".
+BT709: Final = 1
 _UNSPECIFIED: Final = 2
 _MOST_HOLES: Final = 1000  # gaps in a file, where no packet is ready
 # Formats, as FFmpeg calls them, that name other files or addresses.
@@ -198,12 +199,12 @@ class Film:
         )
 
     def _pixels(self, frame: VideoFrame) -> RgbImage:
-        """A frame as it is shown, at the size of the first one. If its shape differs, as where a
-        telephone was turned, it is not stretched: black is added around it."""
+        """A frame as it is shown, at the size of the first one. If its shape differs by more than
+        rounding, as where a telephone was turned, it is not stretched: black is added around it."""
         wide, tall = self._shown_size(frame)
         scale = min(self.width / wide, self.height / tall)
-        size = round(scale * wide), round(scale * tall)
-        if self.width - size[0] <= _ROUNDED * wide and self.height - size[1] <= _ROUNDED * tall:
+        size = max(1, round(scale * wide)), max(1, round(scale * tall))
+        if min(size[0] / self.width, size[1] / self.height) >= _SAME_SHAPE:
             size = self.width, self.height
         turns = _quarter_turns(frame)
         width, height = size[::-1] if turns % 2 else size

@@ -56,7 +56,8 @@ export function openStream() {
 export const isUp = () => fetch("healthz", { signal: AbortSignal.timeout(RETRY_MS) })
   .then((answer) => answer.ok, () => false);
 
-// For a question that is answered at once: the signal aborts it, and so does a server that is silent for long.
+// A signal for a question that is answered at once: it aborts as `signal` does, and after ten seconds (where the
+// browser can combine signals).
 export const briefly = (signal) => AbortSignal.any?.([signal, AbortSignal.timeout(ANSWERED_MS)]) ?? signal;
 
 // Nobody is there, or too much to do, perhaps by a proxy's word.

@@ -14,7 +14,8 @@ let all = false; // are all asked for?
 
 // What is there already is only told anew: many times a second a screen reader, or a selection, would
 // lose its place in what is taken away.
-export function showBars(faces) {
+// `focused`: the number of a face whose title takes the keyboard's place.
+export function showBars(faces, focused = null) {
   const bars = $("bars");
   if (faces.length <= LISTED) all = false;
   const listed = all ? faces : faces.slice(0, LISTED);
@@ -35,13 +36,13 @@ export function showBars(faces) {
   });
   const left = faces.length - listed.length;
   if (left) retell($("rest"), text("more")(left));
+  if (focused !== null) Object.assign($(`face-${focused}`), { tabIndex: -1 }).focus(); // before its button goes
   reveal("rest", left > 0);
 }
 
 export function showAllBars() {
   all = true;
-  showBars(state.shown.faces);
-  $(`evidence-${LISTED}`).focus(); // the button is gone: on with the first that came
+  showBars(state.shown.faces, LISTED);
 }
 
 // Of one face: a title, a bar for each emotion, and what speaks for the likeliest.

@@ -20,14 +20,16 @@ export async function analyzePicture(file, signal) {
   await showStill(asStill(file, result, signal));
 }
 
-// Not for ever where it takes the server too long, which the next time may as well.
+// Is it worth asking again? Not where the server took too long: the next time it may as well.
 const mayReturn = (error) => isAway(error) && error.status !== 504;
 
 async function analyze(file, signal) {
   await checkReadable(file);
   const form = new FormData();
   form.append("file", file, file.name || "picture");
-  const { results: [result] } = await call("v1/analyze", { method: "POST", body: form, signal });
+  const { results } = await call("v1/analyze", { method: "POST", body: form, signal });
+  if (!results) throw refusedFor(200, text("elsewhere")); // a proxy's page, say
+  const [result] = results;
   if (result.error) throw refusedFor(422, result.error);
   result.path = file.name || result.path; // a form has %22 for a quotation mark
   return result;

@@ -32,7 +32,7 @@ export async function analyzeVideo(file, signal) {
   if (!state.rows.length) return;
   cutOff = job.state !== "done";
   if (cutOff && !job.error) { // that it looked at the beginning only is to be seen
-    const seconds = Math.round(state.rows.at(-1).time_s);
+    const seconds = Math.max(1, Math.ceil(state.rows.at(-1).time_s));
     complain(() => text("partly")(seconds), "run");
   }
   offerSaving(true);
@@ -83,7 +83,8 @@ async function workedOn(file, signal) {
     keep(await insist(signal, () => jobResults(id, stop.signal, known || null)));
     return job;
   } catch (error) {
-    if (!signal.aborted && stop.signal.aborted) return job;
+    // Also where all was analysed by then: the rest of its results has not come.
+    if (!signal.aborted && stop.signal.aborted) return { ...job, state: "cancelled" };
     if (!signal.aborted) { // of half a video that nobody asked to stop nothing stays
       state.rows = [];
       showNothing();
