@@ -29,7 +29,7 @@ from runs import trained
 from semblante.data import Dataset, load_dataset
 from semblante.data.audit import Audit, audit
 from semblante.data.duplicates import seen_in
-from semblante.data.ferplus import FROM_FER2013, NO_MAJORITY, FerPlus, load_ferplus
+from semblante.data.ferplus import FERPLUS_INDICES, NO_MAJORITY, FerPlus, load_ferplus
 from semblante.files import write_json
 from semblante.train.batches import Faces
 from semblante.train.crossval import fold_recipe, out_of_fold_predictions
@@ -123,7 +123,7 @@ def one_run(
     majority = votes_of(arguments).majority()[dataset.splits == 1]
     said = logits_of(network, Faces(public, torch.device("cpu"))).argmax(dim=1).numpy()
     right = said == public.labels
-    agreed = (FROM_FER2013[said] == majority)[majority != NO_MAJORITY]
+    agreed = (FERPLUS_INDICES[said] == majority)[majority != NO_MAJORITY]
     return {
         "training": int((part.splits == 0).sum()),
         "public": float(right.mean()),

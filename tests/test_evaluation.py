@@ -12,7 +12,7 @@ import pytest
 
 from conftest import SHARED, needs_fer2013
 from semblante.data import Dataset
-from semblante.data.ferplus import FERPLUS_EMOTIONS, FROM_FER2013, VOTES, FerPlus, load_ferplus
+from semblante.data.ferplus import FERPLUS_EMOTIONS, FERPLUS_INDICES, VOTES, FerPlus, load_ferplus
 from semblante.emotions import EMOTIONS, LANGUAGES
 from semblante.errors import DataError, OptionError
 from semblante.evaluation import _views, compare, evaluate
@@ -178,7 +178,7 @@ def test_names_of_classes() -> None:
 def test_ferplus_labels_row_by_row(patterns: Dataset) -> None:
     """Votes that agree with FER2013, except for contempt, a tie and a removed row."""
     votes = np.zeros((len(patterns), len(VOTES)), np.int64)
-    votes[np.arange(len(patterns)), FROM_FER2013[patterns.labels]] = 9
+    votes[np.arange(len(patterns)), FERPLUS_INDICES[patterns.labels]] = 9
     named = np.ones(len(patterns), bool)
     public = np.flatnonzero(patterns.splits == 1)
     votes[public[0]] = 10 * np.eye(10, dtype=int)[VOTES.index("contempt")]

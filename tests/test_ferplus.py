@@ -10,7 +10,7 @@ import pytest
 
 from conftest import SHARED, needs_fer2013
 from semblante import DataError, Dataset
-from semblante.data.ferplus import FROM_FER2013, VOTES, FerPlus, load_ferplus
+from semblante.data.ferplus import FERPLUS_INDICES, VOTES, FerPlus, load_ferplus
 
 
 def slow_majority(votes: list[int]) -> int:
@@ -33,7 +33,7 @@ def test_majority_row_by_row() -> None:
 
 
 def test_ferplus_names() -> None:
-    assert [VOTES[index] for index in FROM_FER2013] == [
+    assert [VOTES[index] for index in FERPLUS_INDICES] == [
         "anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral",
     ]  # fmt: skip
 

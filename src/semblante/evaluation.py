@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from semblante.data import Dataset
 from semblante.data.duplicates import seen_in
-from semblante.data.ferplus import FERPLUS_EMOTIONS, FROM_FER2013, NO_MAJORITY, FerPlus
+from semblante.data.ferplus import FERPLUS_EMOTIONS, FERPLUS_INDICES, NO_MAJORITY, FerPlus
 from semblante.emotions import EMOTIONS
 from semblante.errors import DataError, OptionError
 from semblante.metrics import (
@@ -121,8 +121,8 @@ class Evaluation:
             "per_class": self.per_class,
             "confusion": self.confusion.tolist(),
             "selective": [
-                {"confidence": least, "share": share, "accuracy": right, "leak_free": fresh}
-                for least, (share, right, fresh) in self.selective.items()
+                {"confidence": least, "share": share, "accuracy": right, "leak_free": leak_free}
+                for least, (share, right, leak_free) in self.selective.items()
             ],
             "mean_steps": self.mean_steps,
             "leak_free": {"n": self.leak_free_n, "accuracy": self.leak_free_accuracy},
@@ -155,51 +155,53 @@ def evaluate(
     if tta not in TTA:
         raise OptionError(f"unknown tta {tta!r}; known: {', '.join(TTA)}")
     dataset.split(split)  # raises `DataError` if it is empty or has faces without a label
-    rows = dataset.is_in(split)
+    mask = dataset.is_in(split)
     if kept is not None:
-        rows &= kept
-    classes, labels = EMOTIONS, dataset.labels
+        mask &= kept
+    classes, truth, label_source = EMOTIONS, dataset.labels, "fer2013"
     if votes is not None:
         votes.check_rows_of(dataset)
-        classes, labels = FERPLUS_EMOTIONS, votes.majority()
-        rows &= labels != NO_MAJORITY
-    if not rows.any():
+        classes, truth, label_source = FERPLUS_EMOTIONS, votes.majority(), "ferplus"
+        mask &= truth != NO_MAJORITY
+    if not mask.any():
         raise DataError(f"not one face of {split} is left to evaluate on")
-    faces, labels = dataset.where(rows), labels[rows]
+    faces, truth = dataset.where(mask), truth[mask]
     probabilities = _answers(classifier, faces.images, tta, ferplus=votes is not None)
     predicted = probabilities.argmax(axis=1)
-    confusion = confusion_matrix(labels, predicted, len(classes))
-    share = accuracy(labels, predicted)
+    confusion = confusion_matrix(truth, predicted, len(classes))
+    share = accuracy(truth, predicted)
     training = dataset.images[dataset.is_in("Training")]
-    fresh = ~seen_in(faces.images, training) if len(training) else None
-    any_fresh = fresh is not None and bool(fresh.any())
+    leak_free = ~seen_in(faces.images, training) if len(training) else None
+    any_leak_free = leak_free is not None and bool(leak_free.any())
     return Evaluation(
         model=model,
         split=split,
         tta=tta,
-        labels="fer2013" if votes is None else "ferplus",
+        labels=label_source,
         head=classifier.head,
         n=len(faces),
         accuracy=share,
         accuracy_ci95=wilson_interval(share, len(faces)),
         macro_f1=macro_f1(confusion),
-        ece=expected_calibration_error(labels, probabilities),
+        ece=expected_calibration_error(truth, probabilities),
         ece_by_chance=chance_calibration_error(probabilities),
         per_class=dict(zip(classes, per_class(confusion), strict=True)),
         confusion=confusion,
-        reliability=reliability(labels, probabilities),
-        selective=_selective(labels, probabilities, fresh if any_fresh else None),
-        leak_free_n=None if fresh is None else int(fresh.sum()),
-        leak_free_accuracy=accuracy(labels[fresh], predicted[fresh]) if any_fresh else None,
+        reliability=reliability(truth, probabilities),
+        selective=_selective(truth, probabilities, leak_free if any_leak_free else None),
+        leak_free_n=None if leak_free is None else int(leak_free.sum()),
+        leak_free_accuracy=(
+            accuracy(truth[leak_free], predicted[leak_free]) if any_leak_free else None
+        ),
         mean_steps=(
             None
             if classifier.max_steps is None
             else float(classifier.steps_taken(faces.images).mean())
         ),
-        rows=np.flatnonzero(rows),
-        truth=labels.astype(np.int64),
+        rows=np.flatnonzero(mask),
+        truth=truth.astype(np.int64),
         probabilities=probabilities,
-        in_training=None if fresh is None else ~fresh,
+        in_training=None if leak_free is None else ~leak_free,
     )
 
 
@@ -222,24 +224,26 @@ def _answers(
     if by_votes or not ferplus:
         return np.asarray(mean, np.float32)
     eight = np.zeros((len(faces), len(FERPLUS_EMOTIONS)), np.float32)
-    eight[:, FROM_FER2013] = mean  # contempt, FER+'s eighth class, keeps probability 0
+    eight[:, FERPLUS_INDICES] = mean  # contempt, FER+'s eighth class, keeps probability 0
     return eight
 
 
 def _selective(
-    labels: npt.NDArray[np.int64],
+    truth: npt.NDArray[np.int64],
     probabilities: npt.NDArray[np.float32],
-    fresh: npt.NDArray[np.bool_] | None,
+    leak_free: npt.NDArray[np.bool_] | None,
 ) -> dict[float, tuple[float, float | None, float | None]]:
-    """Return `Evaluation.selective`. `fresh` (n,): which faces have no copy in Training; None if
-    all have one, or it is unknown."""
+    """Return `Evaluation.selective`. `leak_free` (n,): which faces have no copy in Training; None
+    if all have one, or it is unknown."""
     found = {}
     for least in SURE:
-        share, right = selective_accuracy(labels, probabilities, least)
-        fresh_right = None
-        if fresh is not None:
-            _, fresh_right = selective_accuracy(labels[fresh], probabilities[fresh], least)
-        found[least] = share, right, fresh_right
+        share, right = selective_accuracy(truth, probabilities, least)
+        right_leak_free = None
+        if leak_free is not None:
+            _, right_leak_free = selective_accuracy(
+                truth[leak_free], probabilities[leak_free], least
+            )
+        found[least] = share, right, right_leak_free
     return found
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from semblante.data.ferplus import FERPLUS_EMOTIONS, FROM_FER2013
+from semblante.data.ferplus import FERPLUS_EMOTIONS, FERPLUS_INDICES
 from semblante.emotions import EMOTIONS, emotion_name
 from semblante.evaluation import Evaluation
 from semblante.files import write_atomically
@@ -22,7 +22,7 @@ def class_name(name: str, language: str) -> str:
     if name == "contempt":  # FER+'s eighth class
         return translated("contempt", language)
     if name not in EMOTIONS:
-        name = EMOTIONS[FROM_FER2013.tolist().index(FERPLUS_EMOTIONS.index(name))]
+        name = EMOTIONS[FERPLUS_INDICES.tolist().index(FERPLUS_EMOTIONS.index(name))]
     return emotion_name(name, language)
 
 

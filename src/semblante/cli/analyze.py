@@ -270,27 +270,16 @@ def _check_apart(*written: Path) -> None:
 def _as_they_come(work: Work, format: Format, overviews: Overviews, file: IO[str]) -> int:
     """Write each result to `file` as soon as it is known (a table only when all are); return how
     many inputs could not be read."""
-    failed = 0
+    errors: list[str] = []
     kept: list[tuple[int, Analysis]] = []  # only for a table
-
-    def found(tell: Callable[[Result], None]) -> Iterator[tuple[int, Analysis]]:
-        nonlocal failed
-        for result in work.results():
-            if result.analysis is not None:
-                if result.analysis.error is not None:
-                    complain(result.analysis.error)
-                    failed += 1
-                overviews.add(result.input, result.analysis)
-                yield result.input, result.analysis
-            tell(result)
-
     try:
         # A progress bar would mix with lines that are printed to the same terminal.
         with _progress(work, shown=format is Format.table or not file.isatty()) as tell:
+            found = _found(work, overviews, tell, errors)
             if format is Format.table:
-                kept.extend(found(tell))
+                kept.extend(found)
             else:
-                write_text(found(tell), file, format, work.lang)
+                write_text(found, file, format, work.lang)
     except BaseException:
         overviews.complain_of_unwritten()
         raise
@@ -298,7 +287,22 @@ def _as_they_come(work: Work, format: Format, overviews: Overviews, file: IO[str
         if format is Format.table:
             write_table(kept, file, work.lang)
     overviews.write()
-    return failed
+    return len(errors)
+
+
+def _found(
+    work: Work, overviews: Overviews, tell: Callable[[Result], None], errors: list[str]
+) -> Iterator[tuple[int, Analysis]]:
+    """Yield the number of each input with its results, after adding them to the overviews. Errors
+    are reported and added to `errors`; `tell` is called with every result."""
+    for result in work.results():
+        if result.analysis is not None:
+            if result.analysis.error is not None:
+                complain(result.analysis.error)
+                errors.append(result.analysis.error)
+            overviews.add(result.number, result.analysis)
+            yield result.number, result.analysis
+        tell(result)
 
 
 @contextmanager
@@ -326,7 +330,7 @@ def _progress(
             if not result.ended and result.analysis is not None:
                 how = clock(result.analysis.time_s or 0.0)
             done = 1.0 if result.ended else result.share
-            bar.update(task, completed=result.input + done, how=how)
+            bar.update(task, completed=result.number + done, how=how)
 
         yield tell
 
@@ -339,7 +343,7 @@ def _to_file(work: Work, format: Format, out: Path, journal: Journal, overviews:
     try:
         with _progress(work, first=first) as tell:
             for result in work.results(first):
-                journal.add(result.input, result.analysis, ended=result.ended)
+                journal.add(result.number, result.analysis, ended=result.ended)
                 if result.analysis is not None and result.analysis.error is not None:
                     complain(result.analysis.error)
                 tell(result)

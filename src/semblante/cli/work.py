@@ -30,7 +30,7 @@ _LEAST_RATE: Final = 0.1
 class Result:
     """The result of an input, or of a frame of a video."""
 
-    input: int
+    number: int  # of the input, from 0
     analysis: Analysis | None  # None if this only tells that a video has ended
     ended: bool
     share: float = 0.0  # 0..1: how much of the input is done; 0 if a video's length is unknown

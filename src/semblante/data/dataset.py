@@ -117,7 +117,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Row:
-    """One face on its way into a `Dataset`."""
+    """One face, outside a `Dataset`."""
 
     image: npt.NDArray[np.uint8]  # (48, 48)
     label: int  # 0..6 or UNLABELLED
@@ -129,11 +129,13 @@ class Row:
 OnBad = Callable[[DataError], None]  # called for each row that cannot be read
 
 
-def collect(rows: Iterable[Row | DataError], on_bad: OnBad | None, where: str) -> Dataset:
+def collect(rows: Iterable[Row | DataError], on_bad: OnBad | None, source: str) -> Dataset:
     """Return the rows as a `Dataset`; an error among them is raised, or passed to `on_bad`.
 
     Faces of TEST go to PrivateTest, which only measures, if PublicTest has faces of its own to
     choose models on; otherwise they go to PublicTest. Raises `DataError` if no row is left.
+
+    `source`: what the rows come from, as that error calls it.
     """
     kept: list[Row] = []
     bad: list[DataError] = []
@@ -146,9 +148,9 @@ def collect(rows: Iterable[Row | DataError], on_bad: OnBad | None, where: str) -
             bad.append(row)
             on_bad(row)
     if bad and not kept:
-        raise DataError(f"{where}: not one face in it: {len(bad)} bad rows, the first: {bad[0]}")
+        raise DataError(f"{source}: not one face in it: {len(bad)} bad rows, the first: {bad[0]}")
     if not kept:
-        raise DataError(f"{where}: not one face in it")
+        raise DataError(f"{source}: not one face in it")
     names, groups = (np.array([getattr(row, what) for row in kept]) for what in ("name", "group"))
     splits = np.array([row.split for row in kept], np.uint8)
     public, private = SPLITS.index("PublicTest"), SPLITS.index("PrivateTest")

@@ -23,13 +23,13 @@ VOTES: Final = (
 )  # fmt: skip
 FERPLUS_EMOTIONS: Final = VOTES[:8]
 # The index in `FERPLUS_EMOTIONS` of each of FER2013's seven classes, which lack contempt.
-FROM_FER2013: Final = np.array(
+FERPLUS_INDICES: Final = np.array(
     [
         FERPLUS_EMOTIONS.index(name)
         for name in ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
     ]
 )
-assert len(FROM_FER2013) == len(EMOTIONS)
+assert len(FERPLUS_INDICES) == len(EMOTIONS)
 NO_MAJORITY: Final = -1
 # The majority of FER+'s votes agrees with FER2013's own label in 67 % of the rows of each split,
 # but in only 18 % if the votes belong to other rows. `_ENOUGH_ROWS` rows tell the two cases apart.
@@ -76,7 +76,7 @@ class FerPlus:
         for number, split in enumerate(SPLITS):
             rows = (self.splits == number) & (majority != NO_MAJORITY)
             rows &= dataset.labels != UNLABELLED
-            agree = FROM_FER2013[dataset.labels[rows]] == majority[rows]
+            agree = FERPLUS_INDICES[dataset.labels[rows]] == majority[rows]
             if rows.sum() >= _ENOUGH_ROWS and agree.mean() < _LEAST_AGREEMENT:
                 raise DataError(
                     f"FER+'s votes are for FER2013's rows in their order: in {split} they agree "

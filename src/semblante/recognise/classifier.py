@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from semblante.data.ferplus import FERPLUS_EMOTIONS, FROM_FER2013
+from semblante.data.ferplus import FERPLUS_EMOTIONS, FERPLUS_INDICES
 from semblante.emotions import EMOTIONS
 from semblante.errors import ModelError, OptionError, reason_of
 from semblante.preprocess import InputSpec, network_input
@@ -64,8 +64,8 @@ class Classifier:
         face takes no further step once its likeliest emotion, by FER2013's head, has at least this
         probability (0 .. 1). Both raise `OptionError` where the network has no choice of steps.
 
-        `head`: which of `HEADS` gives the `probabilities`; None: FER+'s where the network has
-        learnt it, else FER2013's.
+        `head`: which of `HEADS` gives the `probabilities`; None, which `Analyzer` passes unless it
+        is told otherwise: FER+'s where the network has learnt it, else FER2013's.
         """
         self.path = Path(path)
         self._absolute_path = self.path.absolute()
@@ -93,6 +93,7 @@ class Classifier:
         self.about = _read_metadata(self._session, self.path)
         self.spec = InputSpec.from_mapping(self.about["input"])
         self._outputs = [output.name for output in self._session.get_outputs()]
+        # The outputs are checked with all steps, before the caller's choice applies.
         self._step_inputs: dict[str, Any] = {}
         self._check_outputs()
         self._step_inputs = self._checked_step_inputs(steps, early_exit)
@@ -163,7 +164,7 @@ class Classifier:
         if mirrored:
             faces = np.concatenate([faces, faces[:, :, ::-1]])
         if self.head == "ferplus":
-            views = softmax(self._run(faces, FERPLUS_LOGITS)[0][:, FROM_FER2013])
+            views = softmax(self._run(faces, FERPLUS_LOGITS)[0][:, FERPLUS_INDICES])
         else:
             views = softmax(self.logits(faces))
         if not mirrored:

@@ -44,8 +44,8 @@ Grey = npt.NDArray[np.uint8]  # (H, W)
 # clockwise; and score of a face there, 0..1.
 Places = npt.NDArray[np.float64]
 Place = npt.NDArray[np.float64]  # (5,)
+_CENTRE: Final = slice(0, 2)
 _SIDE: Final = 2
-_ROLL: Final = 3
 _SCORE: Final = 4
 
 
@@ -128,7 +128,7 @@ class CnnDetector:
 
     def _upright(self, grey: Grey, max_side: int | None, min_face: int | None) -> list[Detection]:
         smallest = smallest_face(grey, min_face)
-        pyramid = halved(grey)
+        pyramid = halved(grey)  # to cut places from; `proposals` searches finer levels of its own
         first = refined(pyramid, self.proposals(grey, max_side, smallest))
         first = first[first[:, _SCORE] >= self._FIRST_LOOK_SCORE]
         first = nms(first, self._SECOND_LOOK_IOU)
@@ -269,10 +269,10 @@ def _boxes(places: Places) -> npt.NDArray[np.float64]:
 
 def _iou(some: Places, others: Places) -> npt.NDArray[np.float64]:
     """Intersection over union of each place with each of `others`: (n, m). Rolls are ignored."""
-    half = some[:, None, _SIDE:_ROLL] / 2, others[:, _SIDE:_ROLL] / 2
-    middle = some[:, None, :_SIDE], others[:, :_SIDE]
-    near = np.maximum(middle[0] - half[0], middle[1] - half[1])
-    far = np.minimum(middle[0] + half[0], middle[1] + half[1])
+    half = some[:, None, _SIDE, None] / 2, others[:, _SIDE, None] / 2
+    centre = some[:, None, _CENTRE], others[:, _CENTRE]
+    near = np.maximum(centre[0] - half[0], centre[1] - half[1])
+    far = np.minimum(centre[0] + half[0], centre[1] + half[1])
     both = np.maximum(0, far - near).prod(axis=2)
     return np.asarray(both / (some[:, None, _SIDE] ** 2 + others[:, _SIDE] ** 2 - both))
 
@@ -281,18 +281,29 @@ def patch_at(pyramid: list[Grey], place: Place) -> Grey:
     """The part of a picture at a place, levelled and resized: uint8 (48, 48)."""
     x, y, side, roll = place[:4].tolist()
     level = min(len(pyramid) - 1, max(0, round(math.log2(max(1.0, side / FACE_SIZE)))))
-    x, y, side = (value * 0.5**level for value in (x, y, side))
+    reduced = 0.5**level
+    return _levelled(pyramid[level], x * reduced, y * reduced, side * reduced, roll)
+
+
+def _levelled(grey: Grey, x: float, y: float, side: float, roll: float) -> Grey:
+    """As `patch_at`, from one level (H, W) of the pyramid; the place is in pixels of this level."""
     # Only what is around it: OpenCV cannot warp pictures of 32,767 pixels a side.
-    height, width = pyramid[level].shape
-    left, top = (int(min(max(0, at - side), most - 1)) for at, most in ((x, width), (y, height)))
-    around = pyramid[level][top : max(top + 1, int(y + side) + 2), left:]
-    around = around[:, : max(1, int(x + side) + 2 - left)]
+    height, width = grey.shape
+    left = int(min(max(0, x - side), width - 1))
+    top = int(min(max(0, y - side), height - 1))
+    right = max(left + 1, int(x + side) + 2)
+    bottom = max(top + 1, int(y + side) + 2)
+    around = grey[top:bottom, left:right]
     step = side / FACE_SIZE
     cos, sin = step * math.cos(math.radians(roll)), step * math.sin(math.radians(roll))
-    # To OpenCV, whole numbers are the centres of pixels.
+    # The middle of the patch, and the centre of the place in `around`. To OpenCV, whole numbers
+    # are the centres of pixels.
     half = (FACE_SIZE - 1) / 2
-    x, y = x - 0.5 - left, y - 0.5 - top
-    inverse = [[cos, -sin, x - half * (cos - sin)], [sin, cos, y - half * (sin + cos)]]
+    centre_x, centre_y = x - 0.5 - left, y - 0.5 - top
+    inverse = [
+        [cos, -sin, centre_x - half * (cos - sin)],
+        [sin, cos, centre_y - half * (sin + cos)],
+    ]
     patch = cv2.warpAffine(
         around,
         np.array(inverse),

@@ -230,12 +230,13 @@ class Analyzer:
         A camera's frames that arrive while one is analysed are dropped, except the newest; when the
         camera gives no more, `VideoError` is raised.
 
-        `every_s`: analyse only a frame every so many seconds; from half a second on, each counts by
-        itself, like a picture, though faces are followed from each to the next. `detect_every`:
-        every so many frames of the video the detector looks again close to the known faces, which
-        are followed in between. `search_every_s`: every so many seconds, 0 for every frame, it
-        searches the whole frame for new faces. `tracker`: tells faces apart; each video needs a new
-        one; None for `tracker_for(every_s)`.
+        `every_s`: seconds between analysed frames; None: every frame is analysed. From 0.5 on,
+        probabilities are not averaged over time: each frame is judged by itself, like a picture.
+        Faces are still followed, so that tracks keep their numbers. `detect_every`: number of the
+        video's frames after which the detector looks again close to the known faces, which are
+        followed in between. `search_every_s`: seconds between searches of the whole frame for new
+        faces; 0: every frame is searched. `tracker`: tells faces apart; each video needs a new one;
+        None for `tracker_for(every_s)`.
 
         Raises `VideoError` where the video cannot be read; if it breaks off, after its frames. And
         `OptionError` for `every_s` below a microsecond, `detect_every` below 1, or `search_every_s`
@@ -263,6 +264,8 @@ class Analyzer:
             raise OptionError(f"expected search_every_s of 0 or more, found {search_every_s}")
         check_every(every_s)
         video = source if isinstance(source, Video) else Video(source)
+        # A little less than `detect_every` frames last, or the detector would often look a frame
+        # late: their times are rounded, by `Film` to the microsecond, in some files more coarsely.
         look_every_s = 0.99 * detect_every / video.fps
         if every_s is not None and every_s >= search_every_s:
             search_every_s = 0.0  # every frame: intervals may be a little too short

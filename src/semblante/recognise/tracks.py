@@ -54,7 +54,7 @@ class Track:
     roll: float = 0.0  # see `Detection`; like the corners, averaged with each detection
     number: int = 0  # from 1, in order of appearance; 0 until the track counts
     hits: int = 1  # detections so far
-    followed: bool = True  # seen in the current frame, by the detector or by optical flow
+    seen: bool = True  # in the current frame, by the detector or by optical flow
     # Of the face as a detector last found it, see `face_templates`.
     templates: npt.NDArray[np.float64] | None = field(default=None, repr=False)
     probabilities: npt.NDArray[np.float64] | None = field(default=None, repr=False)  # smoothed
@@ -106,19 +106,19 @@ class Tracker:
         """Match `detections` in the current frame with the tracks; return the tracks that count
         and are seen in it, from left to right."""
         if self._is_back:
-            self._forget(time_s)
+            self._forget(time_s)  # tracks that came back may be too old to match
             self._is_back = False
         self._match(detections, time_s)
         self._forget(time_s)
         for track in self._tracks:
             if self._frame is not None and track.found_s == time_s:
                 track.templates = face_templates(self._frame, track.corners * self._shrink, _TURNS)
-        seen = [t for t in self._tracks if t.followed and (t.hits > 1 or t.score >= self.sure)]
-        seen.sort(key=lambda track: float(track.corners[0]))  # from left to right
-        for track in seen:
+        shown = [t for t in self._tracks if t.seen and (t.hits > 1 or t.score >= self.sure)]
+        shown.sort(key=lambda track: float(track.corners[0]))  # from left to right
+        for track in shown:
             if track.number == 0:
                 track.number, self._next = self._next, self._next + 1
-        return seen
+        return shown
 
     def _forget(self, time_s: float) -> None:
         """Drop tracks that no detector has found for too long."""
@@ -147,21 +147,22 @@ class Tracker:
         before, self._frame, self._shrink = self._frame, small, shrink
         if before is not None and before.shape != small.shape:
             before = None
-        known = [track for track in self._tracks if track.followed]
+        known = [track for track in self._tracks if track.seen]
         for track in known:
             moved = None if before is None else _moved(track, before, small, shrink)
-            track.followed = moved is not None
+            track.seen = moved is not None
             if moved is not None:
                 track.corners = moved / shrink
-        lost = sum(not track.followed for track in known)
-        return self._begins_scene(small, hardly_followed=2 * lost >= len(known))
+        lost = sum(not track.seen for track in known)
+        return self._start_scene_if_cut(small, mostly_lost=2 * lost >= len(known))
 
-    def _begins_scene(self, small: npt.NDArray[np.uint8], *, hardly_followed: bool) -> bool:
-        """Whether another scene begins; if so, end all tracks or bring back earlier ones."""
+    def _start_scene_if_cut(self, small: npt.NDArray[np.uint8], *, mostly_lost: bool) -> bool:
+        """Return whether another scene begins with the frame; if so, end all tracks or bring back
+        earlier ones."""
         if _tiny(small).std() < _FLAT:
             return False
         scene, self._scene = self._scene, small
-        if scene is None or not hardly_followed or change(scene, small) < _CUT:
+        if scene is None or not mostly_lost or change(scene, small) < _CUT:
             return False
         earlier = self._earlier
         if self._tracks:
@@ -172,9 +173,10 @@ class Tracker:
         return True
 
     def lose(self) -> None:
-        """Call this instead of `follow` if faces in the next frame are only to be detected."""
+        """Call this instead of `follow` if faces in the next frame are only to be detected. Tracks
+        are kept, and continue where a detection matches them."""
         for track in self._tracks:
-            track.followed = False
+            track.seen = False
 
     def _match(self, detections: Sequence[Detection], time_s: float) -> None:
         """Match greedily, the largest intersection over union first; tracks that the detector
@@ -200,14 +202,14 @@ class Tracker:
             # Average the box given by optical flow and the one detected now, so that boxes do not
             # jump with each detection.
             found = _corners(detection.box)
-            track.corners = (track.corners + found) / 2 if track.followed else found
+            track.corners = (track.corners + found) / 2 if track.seen else found
             # The tilt likewise, if it was detected a moment ago: optical flow does not tell it.
             apart = (detection.roll - track.roll + 180) % 360 - 180
-            lately = track.followed and time_s - track.found_s < _FAR_S
+            lately = track.seen and time_s - track.found_s < _FAR_S
             track.roll = track.roll + apart / 2 if lately else detection.roll
             track.score, track.found_s = detection.score, time_s
             track.hits += 1
-            track.followed = True
+            track.seen = True
         for d, detection in enumerate(detections):
             if d not in detected:
                 self._tracks.append(
@@ -216,13 +218,14 @@ class Tracker:
 
     def _is_another(self, track: Track, detection: Detection) -> bool:
         """Whether someone else is now where optical flow lost the track's face."""
-        if track.followed or track.templates is None or self._frame is None:
+        if track.seen or track.templates is None or self._frame is None:
             return False
         # A new detection frames the same face a little differently.
         corners = _corners(detection.box) * self._shrink
-        seen = np.concatenate([face_templates(self._frame, box) for box in _boxes_around(corners)])
+        boxes = _boxes_around(corners)
+        detected = np.concatenate([face_templates(self._frame, box) for box in boxes])
         # Where all is one grey, nobody can tell.
-        return bool(seen.any()) and not _same_face(track.templates, seen)
+        return bool(detected.any()) and not _same_face(track.templates, detected)
 
 
 def tracker_for(every_s: float | None, smoothing_s: float | None = None) -> Tracker:
@@ -342,7 +345,8 @@ def _boxes_around(corners: Corners) -> Iterator[Corners]:
     """Yield a box, and boxes that are moved a little, larger and smaller."""
     left, top, right, bottom = corners
     width, height = right - left, bottom - top
-    for grown, right_by, down_by in itertools.product((0.87, 1, 1.15), *2 * [(-0.1, 0, 0.1)]):
+    sizes, shifts = (0.87, 1, 1.15), (-0.1, 0, 0.1)  # as shares of the box's size
+    for grown, right_by, down_by in itertools.product(sizes, shifts, shifts):
         x, y = (left + right) / 2 + right_by * width, (top + bottom) / 2 + down_by * height
         wide, tall = grown * width / 2, grown * height / 2
         yield np.array([x - wide, y - tall, x + wide, y + tall])
