@@ -462,9 +462,9 @@ def test_teachers_see_what_is_covered_for_the_network(patterns: Dataset) -> None
     seen = []
 
     class Looking(Objective):
-        def __call__(self, outputs: Any, inputs: Any, targets: Any, whole: Any = None) -> Any:
+        def __call__(self, step_logits: Any, inputs: Any, targets: Any, whole: Any = None) -> Any:
             seen.append((inputs, whole))
-            return super().__call__(outputs, inputs, targets, whole)
+            return super().__call__(step_logits, inputs, targets, whole)
 
     faces.targets = smoothed(faces.labels, options.label_smoothing)
     torch.manual_seed(0)

@@ -37,7 +37,7 @@ from semblante.errors import DataError, OptionError
 from semblante.files import write_json
 from semblante.models import DEFAULT_MODEL, model_path
 from semblante.recognise.classifier import Classifier
-from semblante.train.own import short
+from semblante.train.own import short_name
 from semblante.translation import counted, translated
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def audit_command(
     ferplus = _votes(votes, path, dataset)
     out.mkdir(parents=True, exist_ok=True)
     if folds:
-        judge = f"{folds} folds of {short(recipe.network)}, {recipe.epochs} epochs"
+        judge = f"{folds} folds of {short_name(recipe.network)}, {recipe.epochs} epochs"
         estimates = _by_folds(dataset, recipe, folds, work or out / "runs", source, lang)
     else:
         judge = Path(model or DEFAULT_MODEL).name

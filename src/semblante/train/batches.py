@@ -25,9 +25,12 @@ class Faces:
     def __init__(self, dataset: Dataset, device: torch.device) -> None:
         self.images = torch.tensor(dataset.images, device=device)[:, None]  # (n, 1, 48, 48) uint8
         self.labels = torch.tensor(dataset.labels, device=device)  # (n,) int64
-        # What the network learns to say of each face, (n, ...): its label, unless set otherwise.
+        # What the network learns to say of each face, (n, ...). `Objective` needs rows of
+        # probabilities in place of the labels: for training, `loop._prepare` sets them, and
+        # `views.TaughtViews.show` adds the teachers' columns every epoch.
         self.targets = self.labels
-        # The affine map of each face, (n, 2, 3) as in `random_affine`; None: drawn batch by batch.
+        # The affine map of each face, (n, 2, 3) as in `random_affine`, set every epoch by
+        # `views.TaughtViews.show`; None, without it: drawn batch by batch.
         self.affine: Tensor | None = None
 
     def __len__(self) -> int:
@@ -57,6 +60,8 @@ class Faces:
         An interrupted pass goes on at batch `start` with the `random_state` it had there. Random
         numbers come from torch's global generator.
         """
+        # The order follows from the epoch's seed, set by the caller; only then do the random
+        # numbers of an interrupted pass go on.
         order = torch.randperm(len(self), device=self.images.device)
         if random_state is not None:
             torch.set_rng_state(random_state)
@@ -178,7 +183,8 @@ def occlude(faces: Tensor, probability: float) -> Tensor:
 
     The bar is 15 to 35 % as high as the image and 60 to 100 % as wide, anywhere in it, and up to
     1.5 standard deviations darker or brighter than the image's mean. Afterwards the image's mean
-    and contrast are restored, as in `degrade`.
+    and contrast are restored, as in `degrade`. Not a part of `augment`, because the teachers see
+    the whole face.
     """
     if probability == 0:
         return faces

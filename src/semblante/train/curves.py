@@ -14,7 +14,7 @@ from semblante.emotions import EMOTIONS, emotion_name
 from semblante.files import write_atomically
 from semblante.metrics import wilson_interval
 from semblante.train.options import TrainOptions
-from semblante.train.own import short
+from semblante.train.own import short_name
 from semblante.translation import translated
 
 # The two accuracies are estimates, for FER2013 from a few thousand faces: a gap below 4 points may
@@ -107,7 +107,7 @@ def describe_confusion(confusion: npt.NDArray[np.int64], language: str = "en") -
 
 def run_title(options: TrainOptions, language: str) -> str:
     """The title of a run's pictures: its network and seed."""
-    return translated(f"{short(options.network)}, seed {options.seed}", language)
+    return translated(f"{short_name(options.network)}, seed {options.seed}", language)
 
 
 def draw_curves(

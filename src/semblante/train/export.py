@@ -40,7 +40,7 @@ from semblante.train.merge import merged
 from semblante.train.networks import count_parameters
 from semblante.train.objective import N_EMOTIONS
 from semblante.train.options import TrainOptions
-from semblante.train.own import short
+from semblante.train.own import short_name
 from semblante.train.precision import PRECISIONS, halve, quantise
 from semblante.train.recurrent import every_step
 from semblante.train.run_folder import RunConfig
@@ -82,8 +82,8 @@ def export(
     if precision not in PRECISIONS:
         raise OptionError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
     runs = [Path(run_dir)] if isinstance(run_dir, (Path, str)) else list(run_dir)
-    trained, found = merged(runs, dataset, initial_share)
-    _, config = found[0]
+    trained, origins = merged(runs, dataset, initial_share)
+    _, config = origins[0]
     if votes is not None and config.votes_sha256 is not None:
         votes.check_rows_of(dataset)
         learnt_from = votes.where(dataset.is_in("Training"))
@@ -95,7 +95,7 @@ def export(
     outputs = _torch_logits(network, public)
     accuracies = [_accuracy(public, logits) for logits in outputs]
     about = {
-        "network": short(config.options.network),
+        "network": short_name(config.options.network),
         "labels": list(EMOTIONS),
         "input": asdict(InputSpec()),
         "steps": list(getattr(trained, "steps", ())),
@@ -105,7 +105,7 @@ def export(
         "temperatures": temperatures[0],
         "ferplus_temperatures": temperatures[1] if len(temperatures) > 1 else [],
         "training": {
-            **_origin(found),
+            **_origin(origins),
             "initial_share": initial_share,
             "public_test": {"n": len(public), "accuracy": accuracies[-1]},
             "public_test_by_step": accuracies,
@@ -130,9 +130,10 @@ def export(
     return about
 
 
-def _origin(found: Sequence[tuple[int, RunConfig]]) -> dict[str, Any]:
-    """The metadata about the runs whose weights are exported; `found` is what `merged` returns."""
-    _, config = found[0]
+def _origin(origins: Sequence[tuple[int, RunConfig]]) -> dict[str, Any]:
+    """The metadata about the runs whose weights are exported; `origins` is the second part of what
+    `merged` returns."""
+    _, config = origins[0]
     learnt = f"{Path(config.source.get('path', 'faces')).name}, Training split"
     if config.options.needs_votes:
         learnt += ", and FER+'s votes on it"
@@ -146,14 +147,14 @@ def _origin(found: Sequence[tuple[int, RunConfig]]) -> dict[str, Any]:
         # `options` above.
         "runs": [
             {"epoch": epoch, "seed": run.options.seed, **_changed(config.options, run.options)}
-            for epoch, run in found
+            for epoch, run in origins
         ],
     }
 
 
 def _without_folders(options: TrainOptions) -> dict[str, Any]:
     """The options without the folders of this machine: an exported file may be given to anybody."""
-    shown = asdict(options.with_places(lambda place: Path(place).name, short))
+    shown = asdict(options.with_places(lambda place: Path(place).name, short_name))
     return {**shown, "teachers": list(shown["teachers"])}  # JSON has no tuples
 
 
@@ -177,16 +178,16 @@ class _Calibrated(nn.Module):
         FER+'s emotions."""
         super().__init__()
         self.network = network
-        self.log_temperatures = [torch.tensor(steps).log() for steps in temperatures]
+        self.log_temperatures = [torch.tensor(by_step).log() for by_step in temperatures]
 
     def forward(self, faces: torch.Tensor) -> list[torch.Tensor]:
-        logits = every_step(self.network, faces)
-        return [self._calibrated(step, t) for t, step in enumerate(logits)]
+        all_logits = every_step(self.network, faces)
+        return [self._calibrated(logits, t) for t, logits in enumerate(all_logits)]
 
-    def _calibrated(self, step: torch.Tensor, t: int) -> torch.Tensor:
-        widths = [steps.shape[1] for steps in self.log_temperatures]
-        outputs = zip(torch.split(step, widths, dim=1), self.log_temperatures, strict=True)
-        return torch.cat([calibrated(output, steps[t]) for output, steps in outputs], dim=1)
+    def _calibrated(self, logits: torch.Tensor, t: int) -> torch.Tensor:
+        widths = [by_step.shape[1] for by_step in self.log_temperatures]
+        heads = zip(torch.split(logits, widths, dim=1), self.log_temperatures, strict=True)
+        return torch.cat([calibrated(head, by_step[t]) for head, by_step in heads], dim=1)
 
 
 def _fitted_temperatures(
@@ -194,18 +195,19 @@ def _fitted_temperatures(
 ) -> list[list[list[float]]]:
     """The temperatures that fit PublicTest best, in the form that `_Calibrated` expects."""
     public = dataset.split("PublicTest")
-    logits = _torch_logits(lambda faces: every_step(network, faces), public)
-    temperatures = [[fit_temperatures(public.labels, step[:, :N_EMOTIONS]) for step in logits]]
-    if logits.shape[2] > N_EMOTIONS:
-        temperatures.append(_ferplus_temperatures(logits[:, :, N_EMOTIONS:], dataset, votes))
+    all_logits = _torch_logits(lambda faces: every_step(network, faces), public)
+    of_emotions = all_logits[:, :, :N_EMOTIONS]
+    temperatures = [[fit_temperatures(public.labels, logits) for logits in of_emotions]]
+    if all_logits.shape[2] > N_EMOTIONS:
+        temperatures.append(_ferplus_temperatures(all_logits[:, :, N_EMOTIONS:], dataset, votes))
     return temperatures
 
 
 def _ferplus_temperatures(
-    logits: npt.NDArray[np.float32], dataset: Dataset, votes: FerPlus | None
+    all_logits: npt.NDArray[np.float32], dataset: Dataset, votes: FerPlus | None
 ) -> list[list[float]]:
-    """Temperatures (steps, 8) for FER+'s `logits` (steps, n, 8) of PublicTest, fitted on the faces
-    for which FER+ has a majority."""
+    """Temperatures (steps, 8) for FER+'s `all_logits` (steps, n, 8) of PublicTest, fitted on the
+    faces for which FER+ has a majority."""
     if votes is None:
         raise OptionError("the network has learnt FER+'s votes: they are needed to calibrate it")
     votes.check_rows_of(dataset)
@@ -213,7 +215,7 @@ def _ferplus_temperatures(
     clear = labels != NO_MAJORITY
     if not clear.any():
         raise DataError("not one face of PublicTest has a majority in FER+'s votes")
-    return [fit_temperatures(labels[clear], step[clear]) for step in logits]
+    return [fit_temperatures(labels[clear], logits[clear]) for logits in all_logits]
 
 
 def _torch_logits(
@@ -333,6 +335,7 @@ def _compare(path: Path, faces: Dataset, expected: npt.NDArray[np.float32], prec
                 f"not exported: an output of the ONNX file differs from torch's by "
                 f"{difference:.2g}, more than {TOLERANCE:g}"
             )
+    # After the loop: `ours` and `theirs` are the last step's, the answer with all steps.
     right, wanted = (
         logits[:, :N_EMOTIONS].argmax(axis=1) == faces.labels for logits in (ours, theirs)
     )

@@ -1,6 +1,6 @@
 """The training loop: forward pass, error, back-propagation, a step of gradient descent.
 
-Read `train_epoch` first; `train` is everything around it.
+`train_epoch` is the core; `train` is everything around it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from semblante.train.measure import logits_of, loss_and_accuracy
 from semblante.train.networks import build_network, check_fits, check_outputs
 from semblante.train.objective import N_EMOTIONS, Objective, class_weights, mixed
 from semblante.train.options import TrainOptions
-from semblante.train.own import absolute, own_sha256
+from semblante.train.own import absolute_name, own_sha256
 from semblante.train.reporter import Record, Reporter
 from semblante.train.run_folder import (
     CONFUSION,
@@ -56,6 +56,57 @@ from semblante.train.views import KnownViews, TaughtViews
 # averaged weights as on PublicTest. Only then is the gap between the two curves meaningful: the
 # loss of augmented, mixed batches cannot be compared with that on PublicTest.
 _TRAINING_SAMPLE: Final = 2000
+
+
+def train_epoch(
+    state: TrainingState,
+    faces: Faces,
+    objective: Objective,
+    epoch: int,
+    processes: Processes = ALONE,
+) -> Iterator[list[float]]:
+    """One pass over Training, or the rest of an interrupted pass. After each step, yields all
+    losses of the epoch so far.
+
+    `epoch` counts from 1. Raises `ModelError` if the loss is no longer finite.
+    """
+    options = state.options
+    losses, norms = state.unfinished.losses, state.unfinished.gradient_norms
+    state.network.train()
+    for inputs, targets in faces.augmented_batches(
+        options, len(losses), state.unfinished.random_state, state.side(epoch)
+    ):
+        if state.mixes(epoch):
+            inputs, targets = mixed(inputs, targets, options)
+        # A part of some faces is hidden from the network, but not from its teachers.
+        covered = occlude(inputs, options.cover_probability)
+        seen = processes.shard(covered).contiguous(memory_format=state.layout)
+        whole = processes.shard(inputs).contiguous(memory_format=state.layout)
+        targets = processes.shard(targets)
+
+        with autocast(seen.device, state.bf16):
+            loss = objective(state.step_logits, seen, targets, whole)  # forward pass and error
+        state.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]  # back-propagation: dE/dw for every w
+        norm = nn.utils.clip_grad_norm_(state.network.parameters(), options.clip_norm)
+        losses.append(loss.item())
+        norms.append(norm.item())
+        _check_finite(losses[-1] + norms[-1], "the loss or its gradient", epoch, len(losses))
+
+        state.set_alpha(state.step)
+        state.optimiser.step()  # w <- w - alpha * v
+        state.step += 1
+        state.update_ema()
+        yield losses
+
+
+def _check_finite(value: float, what: str, epoch: int, step: int) -> None:
+    """Raise `ModelError` before a value that is not finite reaches the weights or a checkpoint."""
+    if not math.isfinite(value):
+        raise ModelError(
+            f"{what} is no longer a finite number in epoch {epoch}, step {step}: "
+            "start a new run with a smaller learning rate"
+        )
 
 
 def train(
@@ -96,7 +147,7 @@ def train(
     processes = all_processes()
     if not processes.first:
         reporter = Reporter()  # reports nothing
-    options = options.with_places(_absolute_place, absolute)
+    options = options.with_places(_absolute_place, absolute_name)
     training, public = dataset.split("Training"), dataset.split("PublicTest")
     votes = votes_of_training(dataset, options, votes)
     config = RunConfig(
@@ -119,11 +170,22 @@ def train(
             reporter.resumed(history)
             return {**summary, **_sentences(history, np.array(summary["confusion"]), language)}
 
-    run = _prepare(
-        run_dir, config, options, training, public, votes, processes, reporter, resume=resume
-    )
+    run = _prepare(run_dir, config, training, public, votes, processes, reporter, resume=resume)
     _train_epochs(run)
     return _finish(run, language)
+
+
+def votes_of_training(
+    dataset: Dataset, options: TrainOptions, votes: FerPlus | None
+) -> FerPlus | None:
+    """The votes of Training's faces, or None if the recipe uses none. Raises `OptionError` if they
+    are missing, `DataError` if they are of other rows than the dataset's."""
+    if not options.needs_votes:
+        return None
+    if votes is None:
+        raise OptionError("FER+'s votes are needed for ferplus_weight and relabel_weight")
+    votes.check_rows_of(dataset)
+    return votes.where(dataset.is_in("Training"))
 
 
 @dataclass(frozen=True)
@@ -146,7 +208,6 @@ class _Run:
 def _prepare(
     run_dir: Path,
     config: RunConfig,
-    options: TrainOptions,
     training: Dataset,
     public: Dataset,
     votes: FerPlus | None,
@@ -157,8 +218,10 @@ def _prepare(
 ) -> _Run:
     """Refuse what cannot be done, load what is needed, and create the run folder.
 
-    `config`: with `resume` the configuration that is saved in the folder.
+    `config`: with `resume` the configuration that is saved in the folder, which `check_same` has
+    compared with what is asked for now.
     """
+    options = config.options
     # First everything that may be refused, because a refused run must not leave a folder.
     estimates = read_estimates(Path(options.estimates), training) if options.estimates else None
     device = this_device()
@@ -194,7 +257,7 @@ def _prepare(
         device=device,
     )
     if options.initial and state.step == 0:
-        # In the moving average, where norms are not replaced by synchronised ones.
+        # Into the average first: with several processes, `network` already has synchronised norms.
         start_from(state.ema, options.initial, faces)
         state.network.load_state_dict(state.ema.state_dict())
 
@@ -245,49 +308,6 @@ def _train_epochs(run: _Run) -> None:
     processes.barrier()  # until the last checkpoint is written
 
 
-def train_epoch(
-    state: TrainingState,
-    faces: Faces,
-    objective: Objective,
-    epoch: int,
-    processes: Processes = ALONE,
-) -> Iterator[list[float]]:
-    """One pass over Training, or the rest of an interrupted pass. After each step, yields all
-    losses of the epoch so far.
-
-    `epoch` counts from 1. Raises `ModelError` if the loss is no longer finite.
-    """
-    options = state.options
-    losses, norms = state.unfinished.losses, state.unfinished.gradient_norms
-    state.network.train()
-    for inputs, targets in faces.augmented_batches(
-        options, len(losses), state.unfinished.random_state, state.side(epoch)
-    ):
-        if state.mixes(epoch):
-            inputs, targets = mixed(inputs, targets, options)
-        # A part of some faces is hidden from the network, but not from its teachers.
-        seen, whole = (
-            processes.shard(views).contiguous(memory_format=state.layout)
-            for views in (occlude(inputs, options.cover_probability), inputs)
-        )
-        targets = processes.shard(targets)
-
-        with autocast(seen.device, state.bf16):
-            loss = objective(state.outputs, seen, targets, whole)  # forward pass, and the error
-        state.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # back-propagation: dE/dw for every w
-        norm = nn.utils.clip_grad_norm_(state.network.parameters(), options.clip_norm)
-        losses.append(loss.item())
-        norms.append(norm.item())
-        _check_finite(losses[-1] + norms[-1], "the loss or its gradient", epoch, len(losses))
-
-        state.set_alpha(state.step)
-        state.optimiser.step()  # w <- w - alpha * v
-        state.step += 1
-        state.update_ema()
-        yield losses
-
-
 def _record(run: _Run, epoch: int, started: float) -> Record:
     """The record of an epoch that has just ended."""
     state, public, sample = run.state, run.public, run.sample
@@ -310,28 +330,6 @@ def _record(run: _Run, epoch: int, started: float) -> Record:
     if run.views is not None:
         record["teacher_seconds"] = run.views.seconds(epoch)
     return record
-
-
-def votes_of_training(
-    dataset: Dataset, options: TrainOptions, votes: FerPlus | None
-) -> FerPlus | None:
-    """The votes of Training's faces, or None if the recipe uses none. Raises `OptionError` if they
-    are missing, `DataError` if they are of other rows than the dataset's."""
-    if not options.needs_votes:
-        return None
-    if votes is None:
-        raise OptionError("FER+'s votes are needed for ferplus_weight and relabel_weight")
-    votes.check_rows_of(dataset)
-    return votes.where(dataset.is_in("Training"))
-
-
-def _check_finite(value: float, what: str, epoch: int, step: int) -> None:
-    """Raise `ModelError` before a value that is not finite reaches the weights or a checkpoint."""
-    if not math.isfinite(value):
-        raise ModelError(
-            f"{what} is no longer a finite number in epoch {epoch}, step {step}: "
-            "start a new run with a smaller learning rate"
-        )
 
 
 def _sample(training: Dataset) -> Dataset:

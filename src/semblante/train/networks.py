@@ -20,7 +20,7 @@ from semblante.train.feedforward import (
 )
 from semblante.train.objective import N_WITH_FERPLUS
 from semblante.train.options import TrainOptions
-from semblante.train.own import file_of, own, why
+from semblante.train.own import file_of, load_own, reason_with_line
 from semblante.train.recurrent import LiangHuNetwork, RecurrentNetwork
 
 Builder = Callable[[int], nn.Module]  # number of outputs -> network
@@ -110,12 +110,12 @@ def build_network(name: str, n_outputs: int = 7) -> nn.Module:
         )
     if name in NETWORKS:
         return NETWORKS[name](n_outputs)
-    builder = own(name)
+    builder = load_own(name)
     try:
         made = builder(n_outputs)
     except Exception as error:
         raise OptionError(
-            f"{name}: cannot be made with {n_outputs} outputs: {why(name, error)}"
+            f"{name}: cannot be made with {n_outputs} outputs: {reason_with_line(name, error)}"
         ) from error
     if not isinstance(made, nn.Module):
         raise OptionError(f"{name}: expected a torch.nn.Module, found {type(made).__name__}")
@@ -157,7 +157,7 @@ def check_outputs(name: str, network: nn.Module, n: int) -> None:
         found = tuple(_tried(network, 2).shape)
         _tried(network, 2, training=True)
     except Exception as error:  # a user's own network may raise anything
-        reason = why(name, error) if file_of(name) else reason_of(error)
+        reason = reason_with_line(name, error) if file_of(name) else reason_of(error)
         shape = (2, 1, FACE_SIZE, FACE_SIZE)
         raise OptionError(f"{name} takes no faces of shape {shape}: {reason}") from None
     if found != (2, n):

@@ -1,8 +1,12 @@
 """The error that gradient descent minimises: targets, mixing of faces, losses, distillation.
 
-A target is a row of numbers: a probability for each emotion; if FER+'s votes are learnt as well,
-then one for each of FER+'s eight emotions; and last, if the teachers have classified the faces
-beforehand (`views.py`), their probabilities for the emotions, or with `teach_votes` for both heads.
+A target is a row of probabilities:
+
+    columns 0 to 6    for the emotions
+    the next 8        for FER+'s emotions, if `ferplus_weight` > 0
+    the last 7        the teachers' for the emotions, if `teacher_views` (see `views.py`);
+                      the last 15 with `teach_votes`: for FER+'s emotions, too
+
 Mixing two faces mixes their rows.
 """
 
@@ -20,7 +24,7 @@ from semblante.data.ferplus import FERPLUS_EMOTIONS
 from semblante.emotions import EMOTIONS
 from semblante.errors import OptionError
 from semblante.train.options import CROSS_ENTROPY, TrainOptions
-from semblante.train.own import own, why
+from semblante.train.own import load_own, reason_with_line
 
 N_EMOTIONS: Final = len(EMOTIONS)
 N_WITH_FERPLUS: Final = N_EMOTIONS + len(FERPLUS_EMOTIONS)
@@ -99,7 +103,7 @@ def weighted_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | No
 def own_error(name: str, device: torch.device | None = None) -> ErrorFunction:
     """The user's own error function, see `own.py`; raises `OptionError` if it does not return a
     single number that can be differentiated."""
-    function = own(name)
+    function = load_own(name)
     logits = torch.zeros(2, N_EMOTIONS, device=device, requires_grad=True)
     try:
         found = function(logits, torch.full((2, N_EMOTIONS), 1 / N_EMOTIONS, device=device))
@@ -107,7 +111,7 @@ def own_error(name: str, device: torch.device | None = None) -> ErrorFunction:
     except Exception as error:
         raise OptionError(
             f"{name}: gives no error of logits and targets (2, {N_EMOTIONS}) of which the gradient "
-            f"could be taken: {why(name, error)}"
+            f"could be taken: {reason_with_line(name, error)}"
         ) from error
     return function
 
@@ -134,7 +138,7 @@ class Objective:
 
     def __call__(
         self,
-        outputs: Callable[[Tensor], list[Tensor]],
+        step_logits: Callable[[Tensor], list[Tensor]],
         inputs: Tensor,
         targets: Tensor,
         whole: Tensor | None = None,
@@ -142,7 +146,7 @@ class Objective:
         """The error at the last recurrent step plus `all_steps_weight` times the mean error at
         earlier steps.
 
-        `outputs` gives the logits after each recurrent step that counts, in order. The teachers
+        `step_logits` gives the logits after each recurrent step that counts, in order. The teachers
         classify `whole`, if given (the inputs before `occlude`), else `inputs`; with
         `teacher_views` they did so beforehand, and `targets` contains the result.
         """
@@ -153,7 +157,7 @@ class Objective:
         elif self.teachers:
             soft_targets = self.soft_targets(inputs if whole is None else whole)
         *earlier, last = (
-            self._error(logits.float(), targets, soft_targets) for logits in outputs(inputs)
+            self._error(logits.float(), targets, soft_targets) for logits in step_logits(inputs)
         )
         if not earlier:
             return last

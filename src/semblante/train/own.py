@@ -20,13 +20,13 @@ def file_of(name: str) -> Path | None:
     return Path(file) if colon and file.endswith(".py") else None
 
 
-def absolute(name: str) -> str:
+def absolute_name(name: str) -> str:
     """The same name with an absolute path, so that it is valid from any folder."""
     file = file_of(name)
     return name if file is None else f"{file.absolute()}:{name.rpartition(':')[2]}"
 
 
-def short(name: str) -> str:
+def short_name(name: str) -> str:
     """The name without the file's folder, for display and for published files."""
     file = file_of(name)
     return name if file is None else f"{file.name}:{name.rpartition(':')[2]}"
@@ -40,7 +40,7 @@ def own_sha256(names: Iterable[str]) -> dict[str, str]:
     return {str(file): sha256(file) for file in files}
 
 
-def own(name: str) -> Callable[..., Any]:
+def load_own(name: str) -> Callable[..., Any]:
     """The function or class that a name `FILE.py:FUNCTION` stands for.
 
     Raises `OptionError` if the file cannot be run, or does not define that name.
@@ -54,7 +54,7 @@ def own(name: str) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]
 
 
-def why(name: str, error: BaseException) -> str:
+def reason_with_line(name: str, error: BaseException) -> str:
     """The text of an `error` that the function `name` raised, with the line in its file."""
     file = file_of(name)
     assert file is not None

@@ -51,7 +51,7 @@ class RecurrentConvolution(nn.Module):
         self.steps = steps
         self.feed_forward = nn.Conv2d(in_channels, channels, 3, stride=stride, padding=1)
         self.recurrent = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.norms = _norms(norm, channels, steps)
+        self.norms = _norms(norm, channels, steps + 1)
 
     def forward(self, u: Tensor) -> Tensor:
         """(n, in_channels, H, W) -> x(steps), (n, channels, ceil(H / stride), ceil(W / stride))."""
@@ -90,12 +90,12 @@ class GatedRecurrentConvolution(nn.Module):
         self.recurrent = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.gate_feed_forward = nn.Conv2d(in_channels, channels, 1, stride=stride, bias=False)
         self.gate_recurrent = nn.Conv2d(channels, channels, 1, bias=False)
-        self.norms = _norms("batch", channels, steps)  # of w_f * u
+        self.norms = _norms("batch", channels, steps + 1)  # of w_f * u
         # For the steps t = 1 .. steps, in the order of the equations.
-        self.gate_feed_forward_norms = _norms("batch", channels, steps - 1)
-        self.gate_recurrent_norms = _norms("batch", channels, steps - 1)
-        self.recurrent_norms = _norms("batch", channels, steps - 1)
-        self.gated_norms = _norms("batch", channels, steps - 1)
+        self.gate_feed_forward_norms = _norms("batch", channels, steps)
+        self.gate_recurrent_norms = _norms("batch", channels, steps)
+        self.recurrent_norms = _norms("batch", channels, steps)
+        self.gated_norms = _norms("batch", channels, steps)
 
     def forward(self, u: Tensor) -> Tensor:
         """(n, in_channels, H, W) -> x(steps), (n, channels, ceil(H / stride), ceil(W / stride))."""
@@ -224,7 +224,7 @@ class LiangHuNetwork(nn.Module):
         self.features = nn.Sequential(
             nn.Conv2d(in_channels, maps, 5, padding=2),
             nn.ReLU(),
-            *_norms(norm, maps, 0),
+            *_norms(norm, maps, 1),
             nn.MaxPool2d(3, stride=2, padding=1),
             nn.Dropout(dropout),
             recurrent(),
@@ -264,8 +264,8 @@ def initialise(network: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
 
 
-def _norms(norm: str, channels: int, steps: int) -> nn.ModuleList:
-    """The normalisations of the steps t = 0 .. steps.
+def _norms(norm: str, channels: int, count: int) -> nn.ModuleList:
+    """`count` normalisations, one for each step.
 
     "batch": a separate batch norm for each step; "shared-batch": the same one for all steps; "lrn":
     the local response normalisation of Krizhevsky et al. (2012) with the constants of Liang & Hu,
@@ -273,10 +273,10 @@ def _norms(norm: str, channels: int, steps: int) -> nn.ModuleList:
     N = channels / 8 + 1.
     """
     if norm == "batch":
-        return nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(steps + 1))
+        return nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(count))
     if norm == "shared-batch":
-        return nn.ModuleList([nn.BatchNorm2d(channels)] * (steps + 1))
+        return nn.ModuleList([nn.BatchNorm2d(channels)] * count)
     if norm == "lrn":
         lrn = nn.LocalResponseNorm(channels // 8 + 1, alpha=0.001, beta=0.75, k=1.0)
-        return nn.ModuleList([lrn] * (steps + 1))
+        return nn.ModuleList([lrn] * count)
     raise ValueError(f"unknown norm {norm!r}; known: {', '.join(NORMS)}")

@@ -56,14 +56,14 @@ class TrainingState:
         self.step = 0  # steps of gradient descent taken
         self.unfinished = Unfinished()  # the current epoch
         self.bf16 = use_bf16(options.precision, device) if bf16 is None else bf16
-        outputs = n_outputs(options)
+        n = n_outputs(options)
         self.layout = quick_layout(device, self.bf16)
-        self.network = to_device(build_network(options.network, outputs), device, self.bf16)
-        self.ema = to_device(build_network(options.network, outputs), device, self.bf16)
+        self.network = to_device(build_network(options.network, n), device, self.bf16)
+        self.ema = to_device(build_network(options.network, n), device, self.bf16)
         self.ema.load_state_dict(self.network.state_dict())
         self.ema.requires_grad_(False)
         # Maps faces to a list of logits, one for each recurrent step whose error counts, in order.
-        self.outputs = self._outputs_of(processes)
+        self.step_logits = self._step_logits_of(processes)
         kernels = [p for p in self.network.parameters() if p.ndim > 1]
         others = [p for p in self.network.parameters() if p.ndim <= 1]
         self.optimiser = _optimiser(
@@ -75,19 +75,19 @@ class TrainingState:
             self.bf16,
         )
 
-    def _outputs_of(self, processes: Processes) -> Callable[[Tensor], list[Tensor]]:
-        outputs: Callable[..., list[Tensor]] = _Outputs(
+    def _step_logits_of(self, processes: Processes) -> Callable[[Tensor], list[Tensor]]:
+        step_logits: Callable[..., list[Tensor]] = _StepLogits(
             self.network, self.options.all_steps_weight > 0
         )
         if processes.count > 1:
-            assert isinstance(outputs, nn.Module)
-            synchronise_norms(outputs)
+            assert isinstance(step_logits, nn.Module)
+            synchronise_norms(step_logits)
             with warnings.catch_warnings():
                 # torch 2.13 warns that `broadcast_buffers` is deprecated, but also says to keep it
                 # where buffers must not be sent at all, as here.
                 warnings.simplefilter("ignore", FutureWarning)
-                outputs = DistributedDataParallel(outputs, broadcast_buffers=False)
-        return torch.compile(outputs) if self.options.compile else outputs
+                step_logits = DistributedDataParallel(step_logits, broadcast_buffers=False)
+        return torch.compile(step_logits) if self.options.compile else step_logits
 
     def set_alpha(self, step: int) -> None:
         """Set the optimiser's learning rate to that of `step`, counted from 0."""
@@ -133,6 +133,8 @@ class TrainingState:
         """Write a checkpoint and the log, and after the best epoch so far its weights (`BEST`)."""
         accuracies = [record["public_accuracy"] for record in history]
         average = self.ema.state_dict()
+        # `>=`: of equally accurate epochs the last, which has been trained longest, is kept. For
+        # `patience` it is no improvement: `is_over` counts from the first of them.
         if not self.unfinished.losses and accuracies[-1] >= max(accuracies):
             # Without times, so that the same weights always give the same file.
             record = {k: v for k, v in history[-1].items() if not k.endswith("seconds")}
@@ -202,7 +204,7 @@ def _epochs(share: float, options: TrainOptions) -> float:
     return round(share * options.epochs, 9)
 
 
-class _Outputs(nn.Module):
+class _StepLogits(nn.Module):
     """A network whose output is a list of logits: of every recurrent step, or of the last only."""
 
     def __init__(self, network: nn.Module, of_every_step: bool) -> None:
@@ -274,7 +276,7 @@ def is_over(history: list[Record], options: TrainOptions) -> bool:
     return len(history) - 1 - best >= options.patience
 
 
-def _built(run_dir: Path, name: str, outputs: int) -> nn.Module:
+def _built(run_dir: Path, name: str, n: int) -> nn.Module:
     """The network of a run. Raises `ModelError` if it comes from a user's own file that has changed
     since: the weights might still fit, but mean something else."""
     file = file_of(name)
@@ -284,7 +286,7 @@ def _built(run_dir: Path, name: str, outputs: int) -> nn.Module:
             raise ModelError(
                 f"{run_dir} was trained with something else in {file} than is there now"
             )
-    return build_network(name, outputs)
+    return build_network(name, n)
 
 
 def learning_rate(
