@@ -114,7 +114,7 @@ def load_dataset(
     if on_note is not None and guessed:
         on_note(
             f"{path}: classes that are numbers are taken for FER2013's, {NUMBERED_EMOTIONS}; "
-            "if this is another dataset, --map rafdb, affectnet or ferplus, or say what each "
+            "if this is another dataset, give --map rafdb, affectnet or ferplus, or say what each "
             "number is"
         )
     return dataset

@@ -226,7 +226,7 @@ class PictureReader:
         if numbers:
             return kind(
                 f"{where}: unknown class {', '.join(numbers[:_SHOWN])}: FER2013 counts "
-                f"{NUMBERED_EMOTIONS}; if this is another dataset, --map rafdb, affectnet or "
+                f"{NUMBERED_EMOTIONS}; if this is another dataset, give --map rafdb, affectnet or "
                 "ferplus, or say what each number is"
             )
         shown = [printable(name[:40]) for name in names[:_SHOWN]]

@@ -107,7 +107,7 @@ def _label(text: str, place: str, reader: PictureReader) -> int | None:
         reader.meet_bad_label(text)
         raise DataError(
             f"{place}: expected a label 0..{len(EMOTIONS) - 1}, found {text[:20]!r}; --map says "
-            "what another is, or, if this is another dataset, --map rafdb, affectnet or ferplus"
+            "what another is; if this is another dataset, give --map rafdb, affectnet or ferplus"
         )
     return reader.label(text, place, in_table=True)
 
