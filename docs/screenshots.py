@@ -57,7 +57,7 @@ def main() -> None:
                 page.goto(ADDRESS)
                 act(page)
                 path = IMAGES / f"page-{name}.jpg"
-                page.screenshot(path=path, type="jpeg", quality=75)
+                page.screenshot(path=path, type="jpeg", quality=62)
                 print(path.name, path.stat().st_size // 1000, "kB", flush=True)
                 context.close()
         browser.close()
