@@ -1,4 +1,4 @@
-"""Helpers for tests of the HTTP API."""
+"""Helpers for tests of the HTTP API: clients, jobs, pictures and metrics."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STREAM = "ws://127.0.0.1:8000/v1/stream"
 
 
 def small(analyzer: Analyzer, **changes: object) -> TestClient:
-    """Return a client of a server with changed settings."""
+    """Return a client of a server with the default settings, except for `changes`."""
     app = create_app(Settings(**changes), analyzer)  # type: ignore[arg-type]
     return TestClient(app, base_url=HERE, raise_server_exceptions=False)
 

@@ -1,4 +1,5 @@
-"""The page in a real browser, Chromium, with a camera that films a real face."""
+"""Fixtures and helpers for tests of the page in a real browser, Chromium, whose camera is a film of
+a real face."""
 
 from __future__ import annotations
 
@@ -43,7 +44,7 @@ def address() -> Iterator[str]:
 
 @contextmanager
 def running(app: Any) -> Iterator[str]:
-    """The address of an ASGI application that is served by a thread."""
+    """Serve an ASGI application in a thread, and yield its address."""
     import uvicorn
 
     port = free_port()
@@ -59,7 +60,7 @@ def running(app: Any) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def camera(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eileen Collins before a camera, 640x480, swaying a little."""
+    """The film for the browser's fake camera: Eileen Collins, 640x480, swaying a little."""
     picture = semblante.load_image(EXAMPLE)
     path = tmp_path_factory.mktemp("camera") / "face.mjpeg"
     with path.open("wb") as file:
@@ -116,7 +117,8 @@ def one_face(page: Any) -> None:
 
 
 def until(page: Any, condition: str) -> None:
-    """What Playwright has for it the page's own security policy forbids."""
+    """Wait until a JavaScript expression is true. The page's content security policy forbids
+    Playwright's own function for it."""
     deadline = time.monotonic() + 20
     while not page.evaluate(condition):
         assert time.monotonic() < deadline, condition
@@ -124,13 +126,13 @@ def until(page: Any, condition: str) -> None:
 
 
 def hold(page: Any, address: str) -> Callable[[], None]:
-    """Keep a request waiting, as on a slow line; the function that is returned lets it go on."""
+    """Hold a request back, as on a slow line; the returned function lets it go on."""
     held: list[Any] = []
     page.route(address, lambda route: held.append(route))
 
     def let_go() -> None:
         deadline = time.monotonic() + 20
-        while not held:  # the page may say that it sends before it does
+        while not held:  # the page may say "Sending" before it sends the request
             assert time.monotonic() < deadline, address
             page.wait_for_timeout(50)
         held[0].continue_()
@@ -139,13 +141,13 @@ def hold(page: Any, address: str) -> Callable[[], None]:
 
 
 def pretend_results(page: Any, lines: str) -> None:
-    """As if these were a job's results, of which none comes while it is under way."""
+    """Give the page `lines` as the results of any job that has ended, and none of a running job."""
     page.route("**/v1/jobs/*/results", lambda route: route.fulfill(body=lines))
     page.route("**/v1/jobs/*/results?*", lambda route: route.fulfill(body=""))
 
 
 def note_changes(page: Any, element: str) -> None:
-    """Write what the element says, whenever it is set, to `window.said`."""
+    """Append each text that the element with this id gets from now on to `window.said`."""
     page.evaluate(
         """(id) => { window.said = [];
         const note = ({ addedNodes: [words] }) => window.said.push(words?.textContent ?? '');
@@ -156,7 +158,7 @@ def note_changes(page: Any, element: str) -> None:
 
 
 def boxed(page: Any) -> int:
-    """Pixels that are drawn over the picture."""
+    """Return the number of pixels that are drawn over the picture."""
     return page.evaluate(
         """() => { const c = document.getElementById('boxes');
         const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
@@ -171,7 +173,7 @@ def answers(port: int) -> bool:
 
 @contextmanager
 def serving(port: int, *options: str) -> Iterator[subprocess.Popen[bytes]]:
-    """The program itself, in a process that can be killed, once it answers."""
+    """Run `semblante serve` in a process that can be killed; yield the process once it answers."""
     process = subprocess.Popen(
         [sys.executable, "-m", "semblante", "serve", "--port", str(port), *options],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -186,7 +188,7 @@ def serving(port: int, *options: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def film(path: Path, seconds: int) -> Path:
-    """WebM, which Chromium shows: a face on a wall."""
+    """Write the example picture as a film, 10 frames a second: a WebM, which Chromium can play."""
     picture = cv2.cvtColor(semblante.load_image(EXAMPLE), cv2.COLOR_RGB2BGR)
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"VP80"), 10, (320, 320))
     assert writer.isOpened()

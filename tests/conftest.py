@@ -1,4 +1,4 @@
-"""What tests share: faces (made here, and FER2013 where it is at hand), films, a server."""
+"""Fixtures that tests share: datasets (synthetic, and FER2013 if it is there), films, a server."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from semblante.data.convert import write_table
 from semblante.data.ferplus import VOTES, FerPlus
 from semblante.images import load_image
 
-# Where several processes run the tests (pytest-xdist), each keeps to one core: threads that wait
-# for each other on a core that others use make training six times as slow. Set before torch is
-# loaded, and handed on to the programs that tests start.
+# If several processes run the tests (pytest-xdist), each uses one thread: threads that wait for
+# each other on cores that other processes use make training six times as slow. This must be set
+# before torch is loaded; programs that tests start inherit it.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
-# Datasets that the tests read are kept apart from the user's own.
+# The tests' cache of datasets is separate from the user's.
 os.environ["SEMBLANTE_CACHE"] = tempfile.mkdtemp(prefix="semblante-tests-")
 atexit.register(shutil.rmtree, os.environ["SEMBLANTE_CACHE"], ignore_errors=True)
-# What is shown is compared in English, wherever the tests run.
+# Tests compare output in English, whatever the user's language.
 os.environ.pop("SEMBLANTE_LANG", None)
-# And without colours or bars, which a terminal gets, or who asks for them.
+# They compare it without colours or progress bars, which these variables would turn on.
 for asked in ("FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "CLICOLOR_FORCE"):
     os.environ.pop(asked, None)
 os.environ["LC_ALL"] = "C.UTF-8"
@@ -58,7 +58,8 @@ needs_photos = pytest.mark.skipif(
 
 
 def wait_until(holds: Callable[[], object], seconds: float = 60, step: float = 0.001) -> None:
-    """Until it holds, asked every `step` seconds; a test that waits in vain fails."""
+    """Wait until `holds()` is true, called every `step` seconds; raise `AssertionError` after
+    `seconds`."""
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, "waited in vain"
@@ -70,7 +71,8 @@ def ffmpeg(*arguments: object) -> None:
 
 
 def pattern_dataset(per_class: int = 12, seed: int = 0) -> Dataset:
-    """Noise with a bright bar whose place tells the class: `per_class` in each split."""
+    """Return noise with a bright bar whose place tells the class: `per_class` images of each class
+    in each split."""
     rng = np.random.default_rng(seed)
     labels = np.tile(np.arange(7), per_class * len(SPLITS)).astype(np.int64)
     images = rng.integers(60, 120, (len(labels), 48, 48)).astype(np.uint8)
@@ -86,23 +88,23 @@ def write_csv(path: Path, dataset: Dataset) -> Path:
 
 
 def turned(picture: np.ndarray, degrees: float) -> np.ndarray:
-    """Her face stays where it is and is tilted clockwise."""
+    """Return the example, (512, 512, 3), rotated clockwise about the middle of the face."""
     turn = cv2.getRotationMatrix2D((225.5, 114.5), -degrees, 1)
     return cv2.warpAffine(picture, turn, (512, 512), borderMode=cv2.BORDER_REPLICATE)
 
 
 @pytest.fixture(scope="session")
 def astronaut() -> np.ndarray:
-    """The example's pixels."""
+    """The pixels of the example picture."""
     return load_image(EXAMPLE)
 
 
 @pytest.fixture(autouse=True)
 def _no_pictures_of_figures(request: pytest.FixtureRequest) -> Iterator[None]:
-    """A run ends with two of them, and one on a few patterns takes less time than to draw these: in
-    this process they are a blank pixel, unless a test is marked `pictures`."""
+    """In this process, save a blank pixel for each figure, unless a test is marked `pictures`.
+    Drawing the two figures of a training run takes longer than a run on a few patterns does."""
     drawn = find_spec("matplotlib") is None or request.node.get_closest_marker("pictures")
-    with pytest.MonkeyPatch.context() as patch:  # of its own: a test may undo its patches midway
+    with pytest.MonkeyPatch.context() as patch:  # separate: a test may undo its own midway
         if not drawn:
             patch.setattr("matplotlib.figure.Figure.savefig", _blank)
         yield
@@ -110,7 +112,7 @@ def _no_pictures_of_figures(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _same_random_numbers() -> None:
-    """Whatever tests a process has run before."""
+    """Seed torch, so that random numbers do not depend on which tests the process ran before."""
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(0)
 
@@ -131,7 +133,7 @@ def patterns_csv(tmp_path_factory: pytest.TempPathFactory, patterns: Dataset) ->
 
 @pytest.fixture(scope="session")
 def fer2013() -> Dataset:
-    """The real one, from its lossless atlases: 64 faces a row, in the order of the rows."""
+    """The real FER2013, from its lossless atlases: 64 faces a row, in the CSV's order."""
     folder = SHARED / "fer2013"
     with (folder / "labels.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -148,12 +150,12 @@ def fer2013() -> Dataset:
 
 @pytest.fixture(scope="session")
 def fer2013_csv(tmp_path_factory: pytest.TempPathFactory, fer2013: Dataset) -> Path:
-    """All 35,887 rows, as Kaggle ships them (301 MB)."""
+    """The real FER2013 as a CSV file like Kaggle's: all 35,887 rows (301 MB)."""
     return write_csv(tmp_path_factory.mktemp("fer2013") / "fer2013.csv", fer2013)
 
 
 def ferplus_votes(dataset: Dataset) -> FerPlus:
-    """Every tagger says that row i shows FER+'s emotion i % 8."""
+    """Return votes in which all ten taggers say that row i shows FER+'s emotion i % 8."""
     n = len(dataset)
     votes = np.zeros((n, len(VOTES)), np.int64)
     votes[np.arange(n), np.arange(n) % 8] = 10
@@ -162,21 +164,21 @@ def ferplus_votes(dataset: Dataset) -> FerPlus:
 
 @pytest.fixture(scope="session")
 def face() -> np.ndarray:
-    """Eileen Collins's head, 110 pixels a side; the detector boxes its middle."""
+    """Eileen Collins's head, (110, 110, 3); the detector's box is its middle."""
     picture = load_image(EXAMPLE)
     return cv2.resize(picture[30:200, 140:310], (110, 110), interpolation=cv2.INTER_AREA)
 
 
 @pytest.fixture(scope="session")
 def moving(tmp_path_factory: pytest.TempPathFactory, face: np.ndarray) -> Path:
-    """Three seconds of one face that goes from left to right, 2 pixels a frame."""
+    """A video of 3 seconds in which a face moves from left to right, 2 pixels a frame."""
     path = tmp_path_factory.mktemp("video") / "geht über.mp4"
     return write_video(path, 60, lambda n: canvas((face, 10 + 2 * n, 60)))
 
 
 @pytest.fixture(scope="session")
 def uneven(tmp_path_factory: pytest.TempPathFactory, face: np.ndarray) -> Path:
-    """Thirty frames, ten at 20, ten at 5 and ten at 20 a second again: 3.5 s in all, with sound."""
+    """A video with sound, of 3 seconds: ten frames at 20 per second, ten at 5, ten at 20."""
     folder = tmp_path_factory.mktemp("uneven")
     lines = []
     for number in range(30):
@@ -196,13 +198,13 @@ def uneven(tmp_path_factory: pytest.TempPathFactory, face: np.ndarray) -> Path:
 
 @pytest.fixture(scope="module")
 def analyzer() -> Analyzer:
-    """As users get it."""
+    """An analyzer with the default models and settings."""
     return Analyzer()
 
 
 @pytest.fixture(scope="module")
 def client(analyzer: Analyzer) -> Iterator[Any]:
-    """Of a server with the usual settings."""
+    """An HTTP client of a server with the default settings."""
     pytest.importorskip("fastapi")
     from starlette.testclient import TestClient
 
@@ -214,7 +216,7 @@ def client(analyzer: Analyzer) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """A second of a face that moves, as the bytes of an MP4 file."""
+    """The bytes of an MP4 file: one second of a face that moves."""
     head = Image.fromarray(load_image(EXAMPLE)[0:270, 90:360]).resize((150, 150))
     face = np.asarray(head)
     path = tmp_path_factory.mktemp("clip") / "clip.mp4"

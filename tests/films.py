@@ -1,4 +1,4 @@
-"""Films that tests make."""
+"""Synthetic films for tests: pictures on a wall, 320x240 pixels, 20 frames a second."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SIZE = (320, 240)
 
 
 def canvas(*placed: tuple[np.ndarray, int, int]) -> np.ndarray:
-    """A grey wall with some texture, and pictures at (left, top)."""
+    """Return a frame, RGB (240, 320, 3): a textured grey wall with each picture at (left, top)."""
     wall = _wall().copy()
     for picture, left, top in placed:
         height, width = picture.shape[:2]

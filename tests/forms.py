@@ -1,4 +1,4 @@
-"""Datasets that tests write: as folders, archives and lists."""
+"""Write datasets for tests in their various forms: files, archives, and lists of pictures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pictures/deeper/b.png,Happy,PrivateTest,,32
 
 
 def zipped(source: Path, out: Path) -> Path:
-    """A file or a folder as a .zip."""
+    """Pack a file or a folder as a .zip, with a hidden file as macOS adds, to be ignored."""
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         files = sorted(source.rglob("*")) if source.is_dir() else [source]
         for file in files:
@@ -52,7 +52,7 @@ def saved(image: np.ndarray, path: Path) -> None:
 
 
 def listed(tmp_path: Path, text: str) -> Path:
-    """Three pictures and a list of them."""
+    """Write three pictures, and `text` as the list of them; return the list's path."""
     rng = np.random.default_rng(0)
     for number, name in enumerate(("a.png", "deeper/b.png", "c d.png")):
         image = rng.integers(0, 256, (60 + number, 50, 3)).astype(np.uint8)

@@ -1,7 +1,7 @@
-"""The program as its user runs it: a process of its own, with its output, exit code and files.
+"""Run the command line program as users do: in a process of its own, with output and exit code.
 
-To start Python and import everything takes longer than most commands. So a process that has
-imported all of it waits, for as long as the tests run, and forks for each command.
+Starting Python and importing everything takes longer than most commands do. So one process imports
+everything once, waits for as long as the tests run, and forks for each command.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def semblante(
     socket.send_fds(starter, [json.dumps(asked).encode()], [write for _, write in pipes])
     for _, write in pipes:
         os.close(write)
-    with ThreadPoolExecutor() as pool:  # both at once: neither pipe may fill
+    with ThreadPoolExecutor() as pool:  # both at once: the command blocks if a pipe is full
         stdout, stderr = pool.map(_whole, [read for read, _ in pipes])
     return subprocess.CompletedProcess(argv, int(starter.recv(16)), stdout, stderr)
 
@@ -50,7 +50,8 @@ def _whole(descriptor: int) -> str:
 
 @cache
 def _starter() -> socket.socket:
-    """A connection to the process that starts commands; that ends with this one."""
+    """Start the process that forks for commands, and return a connection to it. When this process
+    exits, it closes the connection, and that ends the other one."""
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with its:
         number = its.fileno()
@@ -65,12 +66,13 @@ def _end(starter: subprocess.Popen[bytes], connection: socket.socket) -> None:
 
 
 def _start_commands(connection: socket.socket) -> None:
-    """One after the other, until nobody asks for one any more."""
+    """Import everything, then run the requested commands one after another until the connection is
+    closed."""
     for needed in (
         "matplotlib.figure", "onnxscript", "rich.progress", "semblante.cli.app",
         "semblante.evaluation", "semblante.train.export", "semblante.train.loop",
     ):  # fmt: skip
-        with suppress(ImportError):  # torch is not everywhere
+        with suppress(ImportError):  # optional packages may not be installed
             import_module(needed)
     while True:
         asked, descriptors, _, _ = socket.recv_fds(connection, 1 << 20, 2)
@@ -87,7 +89,7 @@ def _start_commands(connection: socket.socket) -> None:
 
 
 def _become(asked: dict[str, Any], descriptors: list[int]) -> None:
-    """The command that was asked for. Never returns."""
+    """Turn this process into the requested command; never returns."""
     for number, descriptor in enumerate([os.open(os.devnull, os.O_RDONLY), *descriptors]):
         os.dup2(descriptor, number)
         os.close(descriptor)
@@ -106,7 +108,7 @@ def _become(asked: dict[str, Any], descriptors: list[int]) -> None:
     except BaseException:
         traceback.print_exc()
         code = 1
-    threading._shutdown()  # waits for threads, as Python does at its end
+    threading._shutdown()  # waits for threads, as Python does when it exits; `os._exit` does not
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

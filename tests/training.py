@@ -1,4 +1,4 @@
-"""Short training runs, and what tests ask of them."""
+"""Helpers for tests of training: short runs, reporters, and the weights that a run saved."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ QUICK = TrainOptions(
 
 
 class Silent(Reporter):
-    """Notes what it is told."""
+    """Shows nothing, and records what training reports."""
 
     def __init__(self) -> None:
         self.steps: list[tuple[int, int, int]] = []
@@ -40,7 +40,7 @@ class Silent(Reporter):
 
 
 class Stops(Silent):
-    """As a kill would, after the first checkpoint."""
+    """Interrupts training after its first epoch, whose checkpoint is saved by then."""
 
     def epoch(self, record: dict[str, float]) -> None:
         raise KeyboardInterrupt
@@ -62,17 +62,17 @@ def run(
 
 
 def weights(run_dir: Path) -> dict[str, torch.Tensor]:
-    """All that its last checkpoint holds."""
+    """Return all tensors of a run's last checkpoint."""
     return load_tensors(run_dir / "checkpoint.safetensors")[0]
 
 
 def assert_same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> None:
-    """The same tensors by the same names, to the last bit."""
+    """Assert that both have the same names and, for each, exactly the same tensor."""
     assert one.keys() == other.keys()
     assert [name for name in one if not torch.equal(one[name], other[name])] == []
 
 
 def tiny(n_classes: int = 15, **changes: Any) -> RecurrentNetwork:
-    """As `rcnn-tiny`, but for `changes`."""
+    """Return the network `rcnn-tiny`, except for `changes`."""
     size = {"stem": 8, "channels": (16, 24, 32), "steps": (1, 2, 2), "strides": (2, 2, 2)}
     return RecurrentNetwork(n_classes=n_classes, **size | {"dropout": 0.0} | changes)

@@ -1,22 +1,22 @@
-// The server: how it is asked, asked again, and what its refusals mean.
+// Requests to the server: sending them, repeating them while it is away, and explaining its refusals.
 
 import { complain, withdraw } from "./messages.js";
 import { reason, text } from "./words.js";
 
-export const RETRY_MS = 1000; // before the server is asked again
-const ANSWERED_MS = 10_000; // by when a job's state is told
-const ITS_OWN = [400, 413, 422]; // statuses that say something of the file
-const OF_ONE = [...ITS_OWN, 408, 500, 504]; // of one picture of several: the others may do better
+export const RETRY_MS = 1000; // between one attempt and the next
+const ANSWERED_MS = 10_000; // within which the server tells a job's state
+const ITS_OWN = [400, 413, 422]; // statuses that mean that the file itself is the problem
+const OF_ONE = [...ITS_OWN, 408, 500, 504]; // that concern one picture of several: the others may still be analysed
 
 const given = new URLSearchParams(location.hash.slice(1)).get("token") ?? "";
-const token = /^[\w.~-]+$/.test(given) ? given : null; // no other stands in a header everywhere
+const token = /^[\w.~-]+$/.test(given) ? given : null; // other characters are not allowed in every header
 const headers = token ? { authorization: `Bearer ${token}` } : {};
 
 export const retrying = () => text("retry");
 export const busy = () => text("busy");
 export const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
-// -- asking -----------------------------------------------------------------------------------
+// -- requests ---------------------------------------------------------------------------------
 
 export async function call(path, options = {}) {
   const answer = await fetch(path, { ...options, headers: { ...headers, ...options.headers } });
@@ -32,7 +32,8 @@ async function read(answer) {
   });
 }
 
-// All results of a job that has ended; those from the `first` on that are there, of any.
+// All results of a job, which must have ended; or, with `first`, those from that number on so far, also of a job that
+// is still running.
 export async function jobResults(id, signal, first = null) {
   const from = first === null ? "" : `?from=${first}`;
   const answer = await fetch(`v1/jobs/${id}/results${from}`, { headers, signal });
@@ -41,7 +42,7 @@ export async function jobResults(id, signal, first = null) {
   return lines ? lines.split("\n").map((line) => JSON.parse(line)) : [];
 }
 
-// Also while the page goes away.
+// `keepalive`: the request is sent even while the page is being closed.
 export function forgetJob(id) {
   fetch(`v1/jobs/${id}`, { method: "DELETE", headers, keepalive: true }).catch(() => {});
 }
@@ -52,20 +53,20 @@ export function openStream() {
   return new WebSocket(address, token ? ["semblante", token] : ["semblante"]);
 }
 
-// Does it answer at all?
+// Whether the server answers at all.
 export const isUp = () => fetch("healthz", { signal: AbortSignal.timeout(RETRY_MS) })
   .then((answer) => answer.ok, () => false);
 
-// A signal for a question that is answered at once: it aborts as `signal` does, and after ten seconds (where the
-// browser can combine signals).
+// A signal for a request that the server answers at once: it aborts when `signal` does, or after ten seconds
+// (if the browser can combine signals).
 export const briefly = (signal) => AbortSignal.any?.([signal, AbortSignal.timeout(ANSWERED_MS)]) ?? signal;
 
-// Nobody is there, or too much to do, perhaps by a proxy's word.
+// Whether the server cannot be reached or is too busy; a proxy may be the one that says so.
 export const isAway = (error) =>
   error instanceof TypeError || error.name === "TimeoutError" || [502, 503, 504].includes(error.status);
 
-// Asks until the server is reached: that it is away for a moment must not cost a whole video. Once the
-// run's `signal` is aborted it asks no more, nor changes what the page says.
+// Repeats a request until the server is reached, so that a short interruption does not cost a whole video. Once
+// the run's `signal` is aborted, it stops asking and no longer changes what the page says.
 export async function insist(signal, ask, again = isAway) {
   try {
     for (;;) {
@@ -82,7 +83,8 @@ export async function insist(signal, ask, again = isAway) {
   }
 }
 
-// A folder, say, or a file that was deleted since, looks as if the server could not be reached.
+// Throws an error marked `unreadable` if the browser cannot read the file: a folder, for example, or a file that
+// has been deleted. Sending it would fail as if the server could not be reached.
 export async function checkReadable(file) {
   const unread = () => { throw Object.assign(new Error("unreadable"), { unreadable: true }); };
   await file.slice(0, 1).arrayBuffer().catch(unread);
@@ -90,20 +92,20 @@ export async function checkReadable(file) {
 
 // -- refusals ---------------------------------------------------------------------------------
 
-// An error with the server's own words, and a function that puts them in the language of the moment.
+// An error with the server's own words, and a function that returns them in the current language.
 export function refusedFor(status, words) {
-  const said = words || `HTTP ${status}`; // over HTTP/2 a status has no words
+  const said = words || `HTTP ${status}`; // over HTTP/2 a status has no text
   return Object.assign(new Error(said), { status, translated: () => reason(status, said) });
 }
 
-// Why a picture or a video was not analysed, in the language of the moment.
+// Why a picture or a video was not analysed, in the current language.
 export function describeFailure(error) {
   if (error.unreadable) return text("nofile");
   if (error instanceof TypeError || error.name === "TimeoutError") return text("lost");
-  // Of the picture or video itself, or of the server and its limits?
+  // Is the file itself the problem, or the server and its limits?
   const start = ITS_OWN.includes(error.status ?? 422) ? text("unread") : text("refusal");
   return start + (error.translated?.() ?? error.message);
 }
 
-// Does it keep only this one of several pictures from being analysed?
+// Whether an error concerns only this picture, so that the others of an album can still be analysed.
 export const isOfOnePicture = (error) => error.unreadable || OF_ONE.includes(error.status);

@@ -1,5 +1,5 @@
-// The page: camera, picture or video -> the server on this machine -> boxes, bars, a timeline. Here is what
-// happens when; camera.js and files.js do it.
+// The page's entry point: connects buttons and other events to the modules that act on them. The page sends a
+// camera's frames (camera.js), pictures or a video (files.js) to the server, and shows boxes, bars and a timeline.
 
 import { startCamera, stopCamera, takeCamera } from "./camera.js";
 import { $, retell } from "./elements.js";
@@ -15,13 +15,13 @@ import { state } from "./state.js";
 import { leaveJob, seek } from "./videos.js";
 import { EMOTIONS, name, speakIn, spoken, text } from "./words.js";
 
-// -- the camera, files, and what is saved of them -------------------------------------------------
+// -- the camera, files, and saving ----------------------------------------------------------------
 
 $("camera").onclick = () => (state.live ? stopCamera() : startCamera());
 $("choose").onclick = () => $("file").click();
 $("file").onchange = (event) => {
   const files = [...event.target.files];
-  event.target.value = ""; // or the same file could not be chosen again
+  event.target.value = ""; // otherwise choosing the same file again would do nothing
   openFiles(files);
 };
 document.addEventListener("dragover", (event) => {
@@ -52,21 +52,22 @@ $("save-picture").onclick = savePicture;
 
 // -- the window -----------------------------------------------------------------------------------
 
-// Of picture and boxes together: a video's own button shows the video alone.
+// Full screen of the picture and its boxes: a video's own button would show the video alone.
 $("large").onclick = () => $("stage").requestFullscreen();
 for (const change of ["resize", "fullscreenchange"]) {
   window.addEventListener(change, () => { if (state.shown) drawBoxes(state.shown); drawTimeline(); });
 }
-new ResizeObserver(() => { if (state.shown) drawBoxes(state.shown); }).observe($("boxes")); // a video is there
+// A video gets its size only once it has begun to load.
+new ResizeObserver(() => { if (state.shown) drawBoxes(state.shown); }).observe($("boxes"));
 document.addEventListener("fullscreenchange", () => {
   const large = document.fullscreenElement === $("stage");
-  if (large === $("stage").contains($("error"))) return; // it was a video's own button
-  // What is wrong is to be seen there too.
+  if (large === $("stage").contains($("error"))) return; // a video's own button was used
+  // Errors must be visible in full screen too.
   if (large) $("stage").append($("error"));
   else $("summary").after($("error"));
-  if (!document.fullscreenElement) $("large").focus(); // leaving it drops the focus
+  if (!document.fullscreenElement) $("large").focus(); // leaving full screen drops the focus
 });
-window.addEventListener("hashchange", () => location.reload()); // another token
+window.addEventListener("hashchange", () => location.reload()); // the address has another token
 window.addEventListener("pagehide", leaveJob);
 
 // -- the language ---------------------------------------------------------------------------------
@@ -79,7 +80,7 @@ $("language").onchange = (event) => {
 };
 speak();
 
-// All that the page says, in the language of the moment.
+// Shows all of the page's texts in the current language.
 function speak() {
   document.documentElement.lang = spoken();
   for (const element of document.querySelectorAll("[data-text]")) {
@@ -88,8 +89,8 @@ function speak() {
   if (state.live) $("camera").textContent = text("stop");
   $("legend").replaceChildren(...EMOTIONS.map(legendEntry));
   state.album?.pictures.forEach(nameInAlbum);
-  retell($("aloud"), ""); // of what was done before, in the language of before
-  speakAtOnce(); // in another language it is news, also while a video plays
+  retell($("aloud"), ""); // it is about an earlier action, in the earlier language
+  speakAtOnce(); // in another language the result is news, even while a video plays
   if (state.shown) showResult(state.shown);
   sayAgain();
 }

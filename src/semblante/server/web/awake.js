@@ -1,10 +1,10 @@
-// A telephone's screen stays on while something goes on in the page that would end with it.
+// Keeps a telephone's screen on during work that would stop if the screen were locked.
 
-// Until the `signal` is aborted. A browser that does not know how, or is not allowed to, lets it go dark.
+// Until the `signal` is aborted. Without effect if the browser cannot do it, or is not allowed to.
 export function stayAwake(signal) {
   let lock = null;
   const ask = async () => {
-    if (document.hidden || signal.aborted) return; // a page that is hidden has lost it, and asks again
+    if (document.hidden || signal.aborted) return; // hiding the page releases the lock; showing it asks again
     lock = await navigator.wakeLock?.request("screen").catch(() => null);
     if (signal.aborted) lock?.release();
   };

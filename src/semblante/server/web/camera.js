@@ -1,4 +1,4 @@
-// The camera, live: its frames go to the server one by one, and each answer is shown as it comes.
+// The live camera: sends its frames to the server one by one, and shows each answer when it comes.
 
 import { busy, call, isUp, openStream, RETRY_MS, retrying } from "./api.js";
 import { stayAwake } from "./awake.js";
@@ -10,18 +10,18 @@ import { putOnStage, showPicture } from "./stage.js";
 import { state } from "./state.js";
 import { text } from "./words.js";
 
-const GONE = ["OverconstrainedError", "NotFoundError"]; // how a browser says that there is no such camera
-const FRAME_WIDTH = 640; // pixels sent of a camera's frame
-const SILENT_MS = 5000; // after so long without an answer the page says so
-// After so many of these it tries another connection: a server that works answers within a minute.
+const GONE = ["OverconstrainedError", "NotFoundError"]; // names of the browser's errors if there is no such camera
+const FRAME_WIDTH = 640; // pixels; wider frames are shrunk before they are sent
+const SILENT_MS = 5000; // the page complains after this time without an answer
+// After this many of these waits in a row the page reconnects: a working server answers within a minute.
 const MOST_SILENCES = 13;
 
-let chosen = null; // the id of the camera that is wanted, where there are several
-let starting = null; // while one is: what another saw before it
+let chosen = null; // the id of the camera that the user chose, if any
+let starting = null; // while a camera is starting: the argument `before` of `startCamera`
 
 // -- on and off ---------------------------------------------------------------------------------
 
-// `before`: what another camera saw, which goes on.
+// `before`: the results of the camera that was on before, which this one continues, and when that one `started`.
 export async function startCamera(before = { rows: [] }) {
   const signal = begin();
   starting = before;
@@ -31,9 +31,9 @@ export async function startCamera(before = { rows: [] }) {
   const video = $("video");
   let media;
   const ended = new AbortController();
-  const focused = document.activeElement === $("camera"); // which a disabled button loses
+  const focused = document.activeElement === $("camera"); // a disabled button loses the focus
   $("camera").disabled = true; // a second click would ask for a second stream
-  // Nor does a question that nobody answers ever end, when the page has turned to something else.
+  // The browser's request for permission may never be answered: do not wait for it once another run has begun.
   signal.addEventListener("abort", () => { $("camera").disabled = false; starting = null; });
   try {
     if (!navigator.mediaDevices) throw new DOMException("", "Insecure");
@@ -60,17 +60,18 @@ export async function startCamera(before = { rows: [] }) {
   }
   const [track] = media.getVideoTracks();
   const { facingMode, deviceId } = track.getSettings();
-  // As a mirror shows one, unless it looks the other way.
+  // Mirrored, unless it is a telephone's rear camera.
   const mirrored = facingMode !== "environment";
   video.classList.toggle("mirrored", mirrored);
   putOnStage(video);
   const camera = state.live = {
     media, signal, mirrored, ended, started: before.started, socket: null, silences: 0,
-    next: 0, sent: new Map(), // a frame's number, and when those that are not answered yet were taken
-    delays: [], answeredAt: [], // for whoever measures
+    next: 0, // the number of the next frame
+    sent: new Map(), // when each frame that is not answered yet was taken, by number
+    delays: [], answeredAt: [], // see `measure`
   };
   $("camera").textContent = text("stop");
-  // Unplugged, or taken back by the person.
+  // The camera was unplugged, or the user withdrew the permission.
   track.onended = () => {
     if (state.live === camera) { stopCamera(); complain(() => text("gone")); }
     forgetChoice();
@@ -80,7 +81,8 @@ export async function startCamera(before = { rows: [] }) {
   await offerCameras(deviceId);
 }
 
-// Where there are several, as of a telephone: which? Their names are told to who may use one.
+// Offers a choice if there are several cameras, as in a telephone. Browsers tell cameras' names only to a page that
+// may use one.
 async function offerCameras(used) {
   const known = await navigator.mediaDevices.enumerateDevices().catch(() => []);
   const cameras = known.filter(({ kind, deviceId }) => kind === "videoinput" && deviceId);
@@ -89,19 +91,20 @@ async function offerCameras(used) {
   reveal("which", cameras.length > 1);
 }
 
-// It is there no more.
+// The chosen camera is gone.
 function forgetChoice() {
   chosen = null;
-  $("cameras").selectedIndex = -1; // or it would look as if it were still wanted
+  $("cameras").selectedIndex = -1; // otherwise it would still look chosen
 }
 
-// One that is plugged in, or pulled, while another is on.
+// A camera may be plugged in or unplugged while another is on.
 navigator.mediaDevices?.addEventListener("devicechange", () => {
   const [track] = state.live?.media.getVideoTracks() ?? [];
   if (track) offerCameras(track.getSettings().deviceId);
 });
 
-// At once where one is at work, or about to be, and what was seen is kept.
+// Chooses a camera. If one is on or starting, the new one takes its place at once, and the results so far are
+// kept.
 export function takeCamera(deviceId) {
   chosen = deviceId;
   const before = state.live ? { rows: state.rows, started: state.live.started } : starting;
@@ -126,7 +129,7 @@ export function stopCamera() {
 
 // -- the connection -----------------------------------------------------------------------------
 
-// Where the server goes away the camera stays on, and the page asks again until it is back.
+// If the server goes away, the camera stays on, and the page keeps reconnecting until it is back.
 function connect(camera) {
   if (state.live !== camera) return;
   const { rows } = state;
@@ -150,8 +153,8 @@ function connect(camera) {
   socket.onclose = async (event) => {
     const full = () => text("full");
     const refused = event.code === 1013 ? full : opened ? null : await refusal(camera.signal);
-    if (state.live !== camera || camera.socket !== socket) return; // there may be another by now
-    if (event.code === 1001 && document.hidden) { // nobody looked, so nothing was sent
+    if (state.live !== camera || camera.socket !== socket) return; // another connection may have taken its place
+    if (event.code === 1001 && document.hidden) { // the tab was hidden, so no frames were sent, and the server closed
       clearTimeout(camera.watchdog);
       document.addEventListener("visibilitychange", again, { once: true });
       return;
@@ -166,7 +169,8 @@ function connect(camera) {
   };
 }
 
-// Says why the server lets nobody in from here, which a socket does not tell; null where it would.
+// Returns a function that says why the server refuses this page, which a failed WebSocket does not tell; null if the
+// server does not refuse it.
 async function refusal(signal) {
   try {
     await call("v1/models", { signal });
@@ -177,24 +181,25 @@ async function refusal(signal) {
   return null;
 }
 
-// A server may also hang, and the connection stay; or work on what others have sent.
+// Complains if no answer comes for `SILENT_MS`: the server may hang although the connection stays open, or be busy
+// with others' requests.
 function expectAnswer(camera) {
   clearTimeout(camera.watchdog);
   const watchdog = camera.watchdog = setTimeout(async () => {
     const works = await isUp();
-    if (state.live !== camera || camera.watchdog !== watchdog) return; // it was answered meanwhile
+    if (state.live !== camera || camera.watchdog !== watchdog) return; // answered meanwhile
     unanswered(camera, works ? busy : retrying);
     camera.silences += 1;
-    if (works && camera.silences >= MOST_SILENCES) { // after a change of networks a socket may be dead
+    if (works && camera.silences >= MOST_SILENCES) { // a socket may be dead after a change of networks
       camera.socket.close();
       connect(camera);
       return;
     }
-    expectAnswer(camera); // what is true now need not stay so
+    expectAnswer(camera); // look again later: the reason may change
   }, SILENT_MS);
 }
 
-// What was found last is no longer true of what the camera shows.
+// Complains, and removes the last result, which no longer matches what the camera shows.
 function unanswered(camera, complaint = retrying) {
   if (state.live !== camera) return;
   showNothing();
@@ -205,7 +210,7 @@ function unanswered(camera, complaint = retrying) {
 
 // -- frames and answers -------------------------------------------------------------------------
 
-// The next frame goes out when the last has been answered: what is shown is never old.
+// Sends one frame; `takeAnswer` calls this again. Only one frame is under way, so that no result shown is old.
 function sendFrame(camera) {
   const video = $("video");
   const { socket } = camera;
@@ -217,7 +222,7 @@ function sendFrame(camera) {
   canvas.getContext("2d").drawImage(video, 0, 0, canvas.width, canvas.height);
   const taken = performance.now();
   canvas.toBlob(async (blob) => {
-    if (!blob) { // of a video that has just been taken away, or has no picture yet
+    if (!blob) { // the video has just been removed, or has no picture yet
       setTimeout(() => { if (camera.socket === socket) sendFrame(camera); }, RETRY_MS);
       return;
     }
@@ -236,8 +241,8 @@ function takeAnswer(camera, answer) {
   clearTimeout(camera.watchdog);
   camera.watchdog = null;
   camera.silences = 0;
-  const { before, socket } = camera; // by the time that a hidden tab is seen again there may be another
-  if (answer.error) { // it is too busy: asking at once would make it more so
+  const { before, socket } = camera; // a hidden tab's animation frame comes late: there may be another socket then
+  if (answer.error) { // the server is too busy: another frame at once would make it worse
     camera.sent.delete(answer.frame);
     unanswered(camera, busy);
     setTimeout(() => { if (camera.socket === socket) sendFrame(camera); }, RETRY_MS);
@@ -260,7 +265,8 @@ function takeAnswer(camera, answer) {
   measure(camera, answer.frame, now);
 }
 
-// For whoever measures: milliseconds from frame to drawn box, and results a second.
+// Writes figures for developers to <body>: `data-delay`, the median of milliseconds from a frame to its drawn boxes,
+// and `data-rate`, results per second.
 function measure(camera, frame, now) {
   camera.delays = [...camera.delays.slice(-99), now - camera.sent.get(frame)];
   camera.sent.delete(frame);

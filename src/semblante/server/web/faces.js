@@ -1,5 +1,5 @@
-// The faces of a result, beside the picture: a bar for each emotion, and, for who asks, what speaks for
-// the likeliest.
+// The list of faces beside the picture: for each a bar for each emotion, and, on request, the evidence for the most
+// probable one.
 
 import { call, checkReadable, describeFailure } from "./api.js";
 import { $, retell, reveal } from "./elements.js";
@@ -8,13 +8,12 @@ import { numberOf, paintEvidence } from "./painting.js";
 import { state } from "./state.js";
 import { EMOTIONS, name, percent, text } from "./words.js";
 
-const LISTED = 6; // faces with bars, unless all are asked for; the summary has the first word of all
+const LISTED = 6; // faces with bars, unless the user asks for all; the summary names the emotion of each face
 
-let all = false; // are all asked for?
+let all = false; // whether the user asked for all
 
-// What is there already is only told anew: many times a second a screen reader, or a selection, would
-// lose its place in what is taken away.
-// `focused`: the number of a face whose title takes the keyboard's place.
+// Existing elements are reused: this is called many times a second, and replacing them would make a screen reader or
+// a selection lose its place. `focused`: the number of a face whose title gets the keyboard's focus.
 export function showBars(faces, focused = null) {
   const bars = $("bars");
   if (faces.length <= LISTED) all = false;
@@ -36,7 +35,7 @@ export function showBars(faces, focused = null) {
   });
   const left = faces.length - listed.length;
   if (left) retell($("rest"), text("more")(left));
-  if (focused !== null) Object.assign($(`face-${focused}`), { tabIndex: -1 }).focus(); // before its button goes
+  if (focused !== null) Object.assign($(`face-${focused}`), { tabIndex: -1 }).focus(); // before its button hides
   reveal("rest", left > 0);
 }
 
@@ -45,7 +44,7 @@ export function showAllBars() {
   showBars(state.shown.faces, LISTED);
 }
 
-// Of one face: a title, a bar for each emotion, and what speaks for the likeliest.
+// The elements for one face: a title, a bar for each emotion, and the evidence for the most probable one.
 function newBlock(number) {
   const block = document.createElement("div");
   block.className = "face";
@@ -54,7 +53,7 @@ function newBlock(number) {
   list.append(...EMOTIONS.map(() => {
     const bar = Object.assign(document.createElement("li"), { className: "bar" });
     bar.append(...["span", "meter", "span"].map((kind) => document.createElement(kind)));
-    bar.children[1].ariaHidden = "true"; // the words beside it say the same
+    bar.children[1].ariaHidden = "true"; // the text beside it says the same
     return bar;
   }));
   block.append(title, list, newEvidence(number));
@@ -63,14 +62,14 @@ function newBlock(number) {
 
 // -- evidence -----------------------------------------------------------------------------------
 
-// A button that asks for it, a picture of it, and a list that says it in words.
+// The elements for a face's evidence: a button that asks for it, a picture of it, and a list that says it in words.
 function newEvidence(number) {
   const evidence = document.createElement("div");
   evidence.className = "evidence";
   const [button, canvas, list] = ["button", "canvas", "ul"].map((kind) => document.createElement(kind));
   button.type = "button";
   button.id = `evidence-${number}`;
-  button.setAttribute("aria-labelledby", `evidence-${number} face-${number}`); // all say the same
+  button.setAttribute("aria-labelledby", `evidence-${number} face-${number}`); // all these buttons have the same text
   button.onclick = () => askForEvidence(number);
   canvas.role = "img";
   evidence.append(button, canvas, list);
@@ -81,9 +80,9 @@ function showEvidence(evidence, number) {
   const [button, canvas, list] = evidence.children;
   const still = state.shownStill;
   const found = still?.explained.get(number);
-  evidence.classList.toggle("hidden", !still); // a camera and a video go on too fast
+  evidence.classList.toggle("hidden", !still); // not for a camera or a video, which move on too fast
   evidence.classList.toggle("open", Boolean(found));
-  button.ariaDisabled = still?.pending.has(number) ? "true" : null; // `disabled` takes the focus away
+  button.ariaDisabled = still?.pending.has(number) ? "true" : null; // `disabled` would take the focus away
   retell(button, text(found ? "hide" : "explain"));
   if (!found) return;
   paintEvidence(canvas, found);
@@ -94,7 +93,7 @@ function showEvidence(evidence, number) {
   })].map((words) => Object.assign(document.createElement("li"), { textContent: words })));
 }
 
-// What speaks for the estimate of a face, or, where that is shown, no more of it.
+// Fetches and shows the evidence for a face's estimate; if it is shown already, hides it.
 async function askForEvidence(number) {
   const asked = state.shownStill;
   if (asked.pending.has(number)) return;
@@ -111,7 +110,7 @@ async function askForEvidence(number) {
     await checkReadable(asked.file);
     const found = await call(`v1/explain?face=${number + 1}`,
       { method: "POST", body: asked.file, signal: asked.signal });
-    asked.explained.set(number, found); // it may be shown again
+    asked.explained.set(number, found); // kept even if another picture is shown by now: this one may be shown again
     if (state.shownStill !== asked || state.requestedStill !== asked) return;
     withdraw("evidence");
     aloud("explained");

@@ -1,4 +1,4 @@
-// Files that were chosen, dropped or pasted: pictures or a video, and what came of the work on them.
+// Files that were chosen, dropped or pasted: starts their analysis as a picture, an album or a video.
 
 import { describeFailure } from "./api.js";
 import { stayAwake } from "./awake.js";
@@ -11,13 +11,13 @@ import { state } from "./state.js";
 import { analyzeVideo } from "./videos.js";
 import { text } from "./words.js";
 
-// Those of a video, for files whose kind the browser does not know, or takes for something else: .ts
-// for a translator's text, .mxf and .asf for programs' data.
+// Names of video files, for files whose type the browser does not know or mistakes: .ts for a file of the translation
+// tool Qt Linguist, .mxf and .asf for an application's data.
 const VIDEO = /\.(mp4|m4v|mov|mkv|webm|avi|mpe?g|wmv|flv|3gp|m?ts|m2ts|m2v|ogv|asf|vob|f4v|mxf)$/i;
 
 const isVideo = (file) => file.type.startsWith("video/") || VIDEO.test(file.name);
 
-// All pictures among them, or a video by itself.
+// Analyses all pictures among the files if there are several, otherwise the first file; says how many are left out.
 export function openFiles(files) {
   const pictures = [...files].filter((file) => !isVideo(file));
   const several = pictures.length > 1;
@@ -33,7 +33,7 @@ async function workOn(analysis) {
   showUnderWay(true);
   tellUnderWay("sending");
   const done = new AbortController();
-  stayAwake(done.signal); // or a telephone would be locked while it sends, and ask no more about a video
+  stayAwake(done.signal); // a locked telephone would stop sending, and asking about a video's job
   try {
     await analysis(signal);
   } catch (error) {

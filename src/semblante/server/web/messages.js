@@ -1,18 +1,18 @@
-// What the page says around the result: what is under way, how far it is, and what is wrong. What may
-// have to be said again in another language is kept, as a key or as a function.
+// The page's messages: what is under way, how far it is, and what is wrong. They are kept as keys or functions, not
+// as texts, so that they can be shown again in another language.
 
 import { $, retell, reveal } from "./elements.js";
 import { text } from "./words.js";
 
-// What a complaint may be about: what was left out, the run as a whole, what is shown, the evidence that
-// was asked for, and the server for now.
+// What a complaint may be about, in the order in which they are shown: files that were left out, the run as a whole,
+// what is shown, the requested evidence, and the server's present state.
 const ABOUT = ["left", "run", "shown", "evidence", "server"];
 
-let underWay = null; // the key of the words for what is under way
-let count = null; // says how much of it is done
-let complaints = {}; // each says what is wrong, by what it is about
+let underWay = null; // the key of the text that says what is under way
+let count = null; // a function that says how much of it is done
+let complaints = {}; // functions that say what is wrong, by what it is about
 
-// The summary: it takes the place of what was under way.
+// Sets the summary, in place of the text that says what is under way.
 export function say(words) {
   underWay = null;
   retell($("summary"), words);
@@ -25,7 +25,7 @@ export function tellUnderWay(key) {
 
 export function showUnderWay(yes) {
   reveal("under-way", yes);
-  $("progress").removeAttribute("value"); // nobody knows how long it takes to send
+  $("progress").removeAttribute("value"); // how long sending takes is not known
   $("progress").setAttribute("aria-labelledby", "summary");
   tellCount(null);
 }
@@ -51,7 +51,7 @@ function tellComplaints() {
   retell($("error"), ABOUT.map((about) => complaints[about]?.()).filter(Boolean).join(" "));
 }
 
-// In the language of the moment.
+// Shows all messages again, in the current language.
 export function sayAgain() {
   if (underWay) tellUnderWay(underWay);
   tellCount(count);

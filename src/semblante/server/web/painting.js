@@ -1,27 +1,27 @@
-// What is painted: a picture, boxes and names over it, evidence over a face, emotions over time.
+// Everything drawn on canvases: a picture, boxes and labels over it, evidence over a face, and the timeline.
 
 import { name, percent } from "./words.js";
 
-// Okabe & Ito's palette, told apart with every common colour blindness.
+// Okabe & Ito's palette, whose colours differ under every common colour blindness.
 export const COLOURS = {
   angry: "#d55e00", disgust: "#009e73", fear: "#cc79a7", happy: "#f0e442", sad: "#0072b2",
   surprise: "#e69f00", neutral: "#c8c8c8",
 };
-const FOR = [230, 159, 0], AGAINST = [0, 114, 178]; // of the evidence: two of them
-const SMALL = 72; // pixels, the height of a picture in a list
-const LEAST_WIDTH = 256; // pixels, of which a label needs about half
-const PAINTED_ANYWHERE = 16_000_000; // pixels
-const TRACKS = 8; // of the timeline: those that were seen most
-const GAP_S = 1; // after so long without a result it shows none
-// Where the axes of a picture go, by its EXIF orientation, to turn it upright.
+const FOR = [230, 159, 0], AGAINST = [0, 114, 178]; // colours of the evidence, two of the palette
+const SMALL = 72; // pixels, the height of an album's thumbnail
+const LEAST_WIDTH = 256; // pixels, to which narrower pictures are enlarged: a label needs about half of that
+const PAINTED_ANYWHERE = 16_000_000; // pixels of a canvas that every browser can paint
+const TRACKS = 8; // the most that the timeline shows
+const GAP_S = 1; // seconds for which the timeline shows a result if no other follows
+// The matrix [a, b, c, d] of `setTransform` that turns a picture upright, by its EXIF orientation.
 const TURNS = { 2: [-1, 0, 0, 1], 3: [-1, 0, 0, -1], 4: [1, 0, 0, -1], 5: [0, 1, 1, 0],
   6: [0, 1, -1, 0], 7: [0, -1, -1, 0], 8: [0, -1, 1, 0] };
 
-let largeIsPainted = null; // not known yet
+let largeIsPainted = null; // see `paintsLarge`; null until tried
 
 export const numberOf = (face, number) => String(face.track ?? number + 1);
 
-// The picture in a file, upright. A WebP by our own hand, since not every browser turns it by its EXIF.
+// The picture in a file, upright. A WebP is turned here, since not every browser applies its EXIF orientation.
 export async function readPicture(file) {
   const data = await file.arrayBuffer();
   const axes = TURNS[takeOrientation(new DataView(data))];
@@ -37,7 +37,7 @@ export async function readPicture(file) {
   return canvas;
 }
 
-// The same, as large as a list of many has room for; nothing where the browser does not know the format.
+// Paints the picture in a file as an album's thumbnail; nothing if the browser cannot read it.
 export async function paintSmall(canvas, file) {
   const picture = await readPicture(file).catch(() => null);
   const { width, height } = picture ?? { width: 1, height: 1 };
@@ -49,7 +49,8 @@ export async function paintSmall(canvas, file) {
   picture?.close?.();
 }
 
-// A WebP's EXIF orientation. In `view` it becomes 1: a browser that does turn by it must not do so as well.
+// The EXIF orientation of a WebP, 1 if the file has none or is no WebP. It is set to 1 in `view`, so that a browser
+// that applies it does not turn the picture a second time.
 function takeOrientation(view) {
   const [WEBP, CHUNK, PREFIX] = [0x57454250, 0x45584946, 0x45786966]; // "WEBP", "EXIF", "Exif"
   try {
@@ -60,7 +61,7 @@ function takeOrientation(view) {
       chunk += 8 + size + (size % 2);
     }
     const start = view.getUint32(chunk + 8) === PREFIX ? chunk + 14 : chunk + 8;
-    const little = view.getUint16(start) === 0x4949; // "II", Intel's order of bytes
+    const little = view.getUint16(start) === 0x4949; // "II" (Intel): little-endian
     const list = start + view.getUint32(start + 4, little);
     const tags = Array.from({ length: view.getUint16(list, little) }, (_, number) => list + 2 + 12 * number);
     const found = tags.find((tag) => view.getUint16(tag, little) === 0x0112);
@@ -69,13 +70,13 @@ function takeOrientation(view) {
     view.setUint16(found + 8, 1, little);
     return orientation;
   } catch (error) {
-    if (error instanceof RangeError) return 1; // the file ends before: it has none
+    if (error instanceof RangeError) return 1; // the file ends before an orientation
     throw error;
   }
 }
 
-// A picture so small that a label would cover it is shown, and saved, larger; one that is too large to be
-// painted here, smaller.
+// A copy of a result, scaled for painting: larger if the picture is so small that a label would cover it, smaller if
+// it is too large for this browser to paint. The picture is shown and saved at that size.
 export function resized(result) {
   const { width, height, faces } = result;
   const tooMany = width * height / PAINTED_ANYWHERE;
@@ -85,7 +86,8 @@ export function resized(result) {
     faces: faces.map((face) => ({ ...face, box: face.box.map((side) => factor * side) })) };
 }
 
-// Does the browser paint the largest picture that the server takes? Some iPhones paint nothing then.
+// Whether the browser can paint 40 megapixels, the largest picture that the server takes by default. Some iPhones
+// paint nothing then.
 function paintsLarge() {
   if (largeIsPainted === null) {
     const canvas = document.createElement("canvas");
@@ -93,18 +95,18 @@ function paintsLarge() {
     const pen = canvas.getContext("2d");
     pen?.fillRect(0, 0, 1, 1);
     largeIsPainted = pen?.getImageData(0, 0, 1, 1).data[3] === 255;
-    canvas.width = canvas.height = 0; // its memory is needed
+    canvas.width = canvas.height = 0; // frees its memory
   }
   return largeIsPainted;
 }
 
-// As one sees oneself in a mirror: the result of a picture that is shown so.
+// A copy of a result with its boxes mirrored, for a picture that is shown mirrored.
 export const inMirror = (result) => ({ ...result, faces: result.faces.map((face) => {
   const [left, top, wide, tall] = face.box;
   return { ...face, box: [result.width - left - wide, top, wide, tall] };
 }) });
 
-// As large as the result says; without a source it is empty. Returns the pen.
+// Paints `source`, if any, as large as the result says. Returns the canvas's 2D context.
 export function paintPicture(canvas, source, { width, height }) {
   canvas.width = width;
   canvas.height = height;
@@ -114,12 +116,12 @@ export function paintPicture(canvas, source, { width, height }) {
   return pen;
 }
 
-// Also used for the picture that is saved; `scale` is picture pixels for one of the screen.
+// For the screen and for the saved picture; `scale`: the picture's pixels per pixel of the screen.
 export function paintBoxes(pen, result, scale) {
   pen.font = `600 ${15 * scale}px system-ui, sans-serif`;
   pen.textBaseline = "top";
   const line = 3 * scale;
-  for (const face of result.faces) { // with a dark edge, or on a white wall grey and yellow would be lost
+  for (const face of result.faces) { // with a dark edge: grey and yellow could not be seen on a white wall
     for (const [colour, width] of [["#000", line + 2 * scale], [COLOURS[face.emotion], line]]) {
       pen.strokeStyle = colour;
       pen.lineWidth = width;
@@ -128,35 +130,35 @@ export function paintBoxes(pen, result, scale) {
   }
   const tall = 21 * scale;
   const faces = result.faces.map((face) => face.box);
-  const labels = []; // where there are some already
-  const numbered = []; // the faces that cannot be told by the place of their label
+  const labels = []; // [x, y, width, height] of those painted so far
+  const numbered = []; // faces for whose label there is no room, and their numbers
   result.faces.forEach((face, number) => {
     const [left, top, , height] = face.box;
     const what = `${name(face.emotion)} ${percent(face.probabilities[face.emotion])}`;
-    // Among several one's own may not be the nearest: the number is that of the bars.
+    // Among several faces, the nearest label may be another face's: the number is the one beside the bars.
     const label = faces.length > 1 ? `${numberOf(face, number)}: ${what}` : what;
     const wide = pen.measureText(label).width + 10 * scale;
     const x = Math.max(0, Math.min(left, result.width - wide));
-    // Right above the face or below it, where that covers no other label, nor a face: elsewhere one
-    // would take it for another's. A face by itself may also fill the picture.
+    // Right above or below the face, where it covers neither a label nor a face: elsewhere it would be taken for
+    // another face's. A single face may fill the picture, so its label may also be inside its box.
     const places = [top - tall, top + height, ...(faces.length > 1 ? [] : [result.height - tall, 0])]
       .filter((y) => wide <= result.width && y >= 0 && y <= result.height - tall);
     const free = (taken) => places.find((y) => !taken.some(([otherX, otherY, w, h]) =>
       x < otherX + w && otherX < x + wide && y < otherY + h && otherY < y + tall));
     const y = free([...labels, ...faces]) ?? (faces.length > 1 ? undefined : free([]));
-    if (y === undefined) { // the list has the rest
+    if (y === undefined) { // the list beside the picture says the rest
       numbered.push([face, numberOf(face, number)]);
       return;
     }
     labels.push([x, y, wide, tall]);
     pen.fillStyle = COLOURS[face.emotion];
     pen.fillRect(x, y, wide, tall);
-    pen.fillStyle = face.emotion === "sad" ? "#fff" : "#000"; // what stands out on it
+    pen.fillStyle = face.emotion === "sad" ? "#fff" : "#000"; // the text's colour must stand out
     pen.fillText(label, x + 5 * scale, y + 3 * scale);
   });
   pen.lineWidth = 3 * scale;
   pen.strokeStyle = "#000";
-  for (const [face, number] of numbered) { // last, so that no label covers them
+  for (const [face, number] of numbered) { // at the end, so that no label covers them
     const corner = [face.box[0] + 4 * scale, face.box[1] + 4 * scale];
     pen.strokeText(number, ...corner);
     pen.fillStyle = COLOURS[face.emotion];
@@ -164,14 +166,14 @@ export function paintBoxes(pen, result, scale) {
   }
 }
 
-// The face as the network sees it, and over it in colour what speaks for the estimate and what against.
+// Paints the face as the network sees it, and over it, in colour, the evidence for and against the estimate.
 export function paintEvidence(canvas, { picture, evidence }) {
-  const most = Math.max(1, ...evidence.flat().map(Math.abs)); // 1 bit: what is less is hardly any
+  const most = Math.max(1, ...evidence.flat().map(Math.abs)); // at least 1 bit, so that weak evidence looks weak
   canvas.width = canvas.height = 4 * picture.length;
   const pen = canvas.getContext("2d");
   const paint = (side, colour) => pen.drawImage(mosaic(side, colour), 0, 0, canvas.width, canvas.height);
   paint(picture.length, (y, x) => [...Array(3).fill(picture[y][x]), 255]);
-  // It is even within each four pixels; between them it is drawn smoothly.
+  // Evidence is constant within squares of 4x4 pixels; scaling up one value of each makes it look smooth.
   paint(Math.floor(picture.length / 4), (y, x) => {
     const bits = evidence[4 * y + 1][4 * x + 1];
     return [...(bits > 0 ? FOR : AGAINST), 204 * Math.min(1, Math.abs(bits) / most)];
@@ -189,14 +191,14 @@ function mosaic(side, colour) {
   return canvas;
 }
 
-// Of the tracks that were seen most a strip each, at each moment in the colour of the emotion and as
-// high as that is probable; `seen` are results, `start` and `end` seconds.
+// Paints a strip for each of the tracks seen most: at each moment in the emotion's colour, and as high as its
+// probability; `seen`: results; `start` and `end`: seconds.
 export function paintTimeline(canvas, seen, start, end) {
   const scale = window.devicePixelRatio || 1;
   canvas.width = canvas.clientWidth * scale;
   canvas.height = canvas.clientHeight * scale;
   const pen = canvas.getContext("2d");
-  // In whole pixels, or lines would show where one moment meets the next.
+  // Whole pixels, otherwise lines would show between one moment and the next.
   const across = (time) => Math.round((time - start) / Math.max(1, end - start) * canvas.width);
   const tracks = longestSeen(seen);
   const tall = canvas.height / Math.max(1, tracks.length);
@@ -218,15 +220,15 @@ export function paintTimeline(canvas, seen, start, end) {
   pen.lineWidth = 3 * scale;
   pen.strokeStyle = "#000";
   pen.fillStyle = "#fff";
-  tracks.forEach((track, place) => { // whose strip it is
+  tracks.forEach((track, place) => { // labels each strip with its track's number
     pen.strokeText(track, 4 * scale, (place + 1) * tall);
     pen.fillText(track, 4 * scale, (place + 1) * tall);
   });
 }
 
-// The tracks that were seen most, as many as a timeline has room for, in their order.
+// The numbers of the tracks seen most, at most `TRACKS`, in ascending order.
 export function longestSeen(rows) {
-  const times = new Map(); // that a track was seen
+  const times = new Map(); // how often each track was seen
   for (const { track } of rows.flatMap((row) => row.faces)) times.set(track, (times.get(track) ?? 0) + 1);
   return [...times.keys()].sort((a, b) => times.get(b) - times.get(a)).slice(0, TRACKS).sort((a, b) => a - b);
 }

@@ -1,4 +1,4 @@
-// Pictures: one by itself, or several, as an album in which each can be looked at again.
+// Analyses and shows pictures: a single one, or several as an album in which each can be shown again.
 
 import { call, checkReadable, describeFailure, insist, isAway, isOfOnePicture, refusedFor } from "./api.js";
 import { $, retell, reveal } from "./elements.js";
@@ -9,9 +9,9 @@ import { emptyStage, showNoPicture, showPicture } from "./stage.js";
 import { state } from "./state.js";
 import { name, text } from "./words.js";
 
-const NOT_READ = { frame: null, time_s: null, width: null, height: null, faces: [] }; // a result
+const NOT_READ = { frame: null, time_s: null, width: null, height: null, faces: [] }; // in a result
 
-// -- one ----------------------------------------------------------------------------------------
+// -- a single picture ---------------------------------------------------------------------------
 
 export async function analyzePicture(file, signal) {
   const result = await insist(signal, () => analyze(file, signal), mayReturn);
@@ -20,7 +20,7 @@ export async function analyzePicture(file, signal) {
   await showStill(asStill(file, result, signal));
 }
 
-// Is it worth asking again? Not where the server took too long: the next time it may as well.
+// Whether to repeat a request. Not if the server took too long (504): it would probably do so again.
 const mayReturn = (error) => isAway(error) && error.status !== 504;
 
 async function analyze(file, signal) {
@@ -31,35 +31,36 @@ async function analyze(file, signal) {
   if (!results) throw refusedFor(200, text("elsewhere")); // a proxy's page, say
   const [result] = results;
   if (result.error) throw refusedFor(422, result.error);
-  result.path = file.name || result.path; // a form has %22 for a quotation mark
+  result.path = file.name || result.path; // in a form, %22 stands for a quotation mark in a name
   return result;
 }
 
-// With what is found out about its faces, by their number, and those that are being asked about.
+// A picture with its result; `explained`: the evidence for its faces, by number; `pending`: the faces whose evidence
+// is being fetched; `wrong`: a function that says why the picture was not analysed, if it was not.
 const asStill = (file, result, signal) => (
   { file, result, signal, explained: new Map(), pending: new Set(), wrong: null });
 
 async function showStill(still) {
   state.requestedStill = still;
-  // HEIC, say, which not every browser knows.
+  // null for a format that this browser cannot read, HEIC for example
   const bitmap = await readPicture(still.file).catch(() => null);
   if (state.requestedStill === still) {
     state.shownStill = still;
     const { result } = still;
-    // Of another size it is not turned as the server's, and its faces are elsewhere.
+    // If its size differs from the server's, the browser turned it another way, and the boxes would not fit.
     if (bitmap?.width === result.width && bitmap.height === result.height) showPicture(result, bitmap);
     else showNoPicture(result);
   }
-  bitmap?.close?.(); // or memory grows with every look
+  bitmap?.close?.(); // otherwise memory grows each time a picture is shown
 }
 
-// -- several ------------------------------------------------------------------------------------
+// -- an album -----------------------------------------------------------------------------------
 
-// One after the other. A picture that cannot be read does not keep the others from it, and what was
-// done until it is cancelled stays.
+// Analyses pictures one after another. One that cannot be read does not stop the others. If the user cancels, the
+// results so far stay.
 export async function analyzeAlbum(files, signal) {
   const album = state.album = { pictures: [], stop: new AbortController() };
-  const stopped = album.stop.signal; // when it is cancelled, and also when the run ends
+  const stopped = album.stop.signal; // aborted if the user cancels, and when the run ends
   reveal("album", true);
   $("progress").setAttribute("aria-labelledby", "frames");
   for (const [number, file] of files.entries()) {

@@ -1,5 +1,5 @@
-// The results: the one on the page, with its boxes, its faces and its summary, and those that are kept,
-// to be shown over time and to be saved.
+// The results: shows one on the page, with its boxes, faces and summary, and keeps all of them for the timeline and
+// for saving.
 
 import { $, retell } from "./elements.js";
 import { showBars } from "./faces.js";
@@ -9,17 +9,17 @@ import { forgetWhatWasTold, tellChanges } from "./spoken.js";
 import { state } from "./state.js";
 import { EMOTIONS, name, percent, spoken, text } from "./words.js";
 
-// Below this the first word is hardly better than the second: the page says so.
+// Below this probability the most probable emotion is shown as unsure: another one may be almost as probable.
 const SURE = 0.5;
-const KEPT_ROWS = 20000; // results of the camera that can be saved
+const KEPT_ROWS = 20000; // the most results of the camera that are kept for saving
 const KEPT_S = 60; // seconds of the camera that the timeline shows
 
-let span = { start: 0, seconds: 1 }; // of the timeline
-let moment = null; // of it, that a video shows
-let lastSpokenAt = -Infinity; // when the summary was last said
-let lastSpoken = ""; // and its language and emotions
+let span = { start: 0, seconds: 1 }; // that the timeline shows
+let moment = null; // seconds: where the video is; null if there is none
+let lastSpokenAt = -Infinity; // when the summary was last set
+let lastSpoken = ""; // the language and emotions of that summary
 
-// -- the one on the page ------------------------------------------------------------------------
+// -- the result on the page ---------------------------------------------------------------------
 
 export function showResult(result) {
   state.shown = result;
@@ -27,12 +27,12 @@ export function showResult(result) {
   showBars(result.faces);
   const said = result.faces.map((face, number) => {
     const p = face.probabilities[face.emotion];
-    // By which the faces are told apart in the picture and beside it.
+    // The number that identifies the face in the picture and in the list.
     const which = result.faces.length > 1 ? `${numberOf(face, number)}: ` : "";
     return `${which}${name(face.emotion)} ${percent(p)}${p < SURE ? ` (${text("unsure")})` : ""}`;
   });
   const start = said.length === 1 ? text("one") : `${said.length} ${text("many")}`;
-  const where = state.album ? `${result.path}: ` : ""; // of several pictures
+  const where = state.album ? `${result.path}: ` : ""; // the file's name
   const summary = where + (said.length ? start + said.join(", ") : text("none"));
   const plays = !$("video").paused;
   $("summary").ariaLive = plays ? "off" : "polite";
@@ -42,7 +42,7 @@ export function showResult(result) {
   $("nobody").classList.toggle("hidden", result.faces.length > 0);
 }
 
-// `words`: in the place of faces; null where the page says already what is wrong.
+// `words`: the text in place of faces; null if the page already says what is wrong.
 export function showNothing(words = text("nobody")) {
   state.shown = null;
   showBars([]);
@@ -51,7 +51,7 @@ export function showNothing(words = text("nobody")) {
   $("boxes").width = $("boxes").height = 0;
 }
 
-// Is the summary to be told? While a camera or a video plays not at every frame, or nobody could read it.
+// Whether to change the summary. While a camera or a video plays, not at every frame: nobody could read it.
 function isNews(result) {
   const now = performance.now();
   const toBeSpoken = spoken() + result.faces.map((face) => face.emotion).join();
@@ -62,7 +62,7 @@ function isNews(result) {
   return true;
 }
 
-// Whatever was said before, and however short a time ago: the next result is news.
+// Makes the next result news, whatever was said before, and however recently.
 export function speakAtOnce() {
   lastSpokenAt = -Infinity;
   forgetWhatWasTold();
@@ -71,7 +71,7 @@ export function speakAtOnce() {
 export function drawBoxes(result) {
   const large = resized(state.live?.mirrored ? inMirror(result) : result);
   const canvas = $("boxes");
-  // In full screen there is room beside the picture, or above. Pixels of the screen for one of the picture's:
+  // CSS pixels per pixel of the picture; the smaller ratio, since in full screen there may be room beside or above.
   const shown = Math.min(canvas.clientWidth / large.width, canvas.clientHeight / large.height) || 1;
   const fine = shown * (window.devicePixelRatio || 1);
   canvas.width = Math.round(large.width * fine);
@@ -81,7 +81,7 @@ export function drawBoxes(result) {
   paintBoxes(pen, large, 1 / shown);
 }
 
-// -- those that are kept ------------------------------------------------------------------------
+// -- all results --------------------------------------------------------------------------------
 
 export function keepResult(result) {
   const { rows, live } = state;
@@ -96,8 +96,8 @@ export function keepResult(result) {
 
 export function offerSaving(yes) {
   for (const id of ["save-json", "save-csv"]) $(id).disabled = !yes;
-  if (!yes || state.live) $("save-picture").disabled = !yes; // another one when it is seen
-  // Pictures have no times: only what is saved of them stands there.
+  if (!yes || state.live) $("save-picture").disabled = !yes; // showing a picture or a video enables it
+  // Pictures have no times: that section then holds only the buttons for saving.
   const title = $("time-title");
   title.dataset.text = yes && state.rows.at(-1).time_s === null ? "save" : "time";
   retell(title, text(title.dataset.text));
@@ -109,7 +109,7 @@ export function drawTimeline() {
   for (const id of ["timeline", "span"]) $(id).classList.toggle("hidden", !timed.length);
   canvas.ariaHidden = timed.length ? null : "true";
   canvas.setAttribute("aria-label", "");
-  listTracks(state.live || state.growing ? [] : timed); // they would change under one's eyes
+  listTracks(state.live || state.growing ? [] : timed); // not while they still change: nobody could read them
   if (!timed.length || state.live || state.growing) showMoment(null);
   if (!timed.length) return;
   const end = timed.at(-1).time_s;
@@ -121,7 +121,7 @@ export function drawTimeline() {
   [start, end].forEach((time, side) => retell($("span").children[side], `${time.toFixed(0)} s`));
 }
 
-// Where a video is, as a line over the timeline; null: nowhere.
+// Shows the video's current time, in seconds, as a line over the timeline; null: no line.
 export function showMoment(time) {
   moment = time;
   const share = time === null ? -1 : (time - span.start) / span.seconds;
@@ -129,10 +129,10 @@ export function showMoment(time) {
   $("moment").style.left = `${100 * share}%`;
 }
 
-// The time, in seconds, of a place so far across the timeline, 0..1.
+// The time, in seconds, at a place on the timeline: `share` is its distance from the left, 0..1.
 export const momentAt = (share) => span.start + share * span.seconds;
 
-// What the timeline shows, in words: how much of the time each face shows what.
+// The timeline in words: in what share of its frames each face shows each emotion.
 function listTracks(timed) {
   const tracks = longestSeen(timed);
   const list = $("tracks");

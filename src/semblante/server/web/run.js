@@ -1,4 +1,4 @@
-// A run is all that the page does with what a person chose, until they turn to something else.
+// Runs: a run is the work on what the user chose (files or the camera), until they choose something else.
 
 import { $, retell } from "./elements.js";
 import { showUnderWay, tellUnderWay, withdrawAll } from "./messages.js";
@@ -10,8 +10,8 @@ import { stopFollowing } from "./videos.js";
 
 let run = new AbortController();
 
-// Turn to something else: nothing of what was there before stays. Returns the signal of the new run. Once
-// that is aborted the page has turned to the next, and what belongs to this one gives up.
+// Ends the current run, clears the page, and begins a new one. Returns the new run's signal, which is aborted when the
+// next run begins: everything that belongs to this one must then give up.
 export function begin() {
   run.abort();
   run = new AbortController();

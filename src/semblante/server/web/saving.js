@@ -1,11 +1,11 @@
-// What can be saved: all results, as JSON lines or as CSV, and the picture with its boxes.
+// Saves all results, as JSON lines or as CSV, or the picture with its boxes.
 
 import { $ } from "./elements.js";
 import { resized, paintBoxes, paintPicture } from "./painting.js";
 import { state } from "./state.js";
 import { EMOTIONS } from "./words.js";
 
-const FETCHED_MS = 60000; // an iPhone fetches it only when the person has agreed
+const FETCHED_MS = 60000; // an iPhone reads the data only once the user has agreed
 
 export function saveJson() {
   save(new Blob([state.rows.map((row) => JSON.stringify(row) + "\n").join("")]), "semblante.jsonl");
@@ -36,7 +36,7 @@ function asCsv(rows) {
   const columns = ["path", "frame", "time_s", "width", "height", "face", "track", "left", "top",
     "face_width", "face_height", "detection_score", "emotion", "probability", ...EMOTIONS, "error"];
   const cell = (value) => {
-    // A name that a spreadsheet would take for a formula is written as a file's in this folder.
+    // A file name that a spreadsheet would take for a formula is written with `./` before it.
     const risky = typeof value === "string" && /^[=+@\t\r-]/.test(value);
     const text = risky ? `./${value}` : String(value ?? "");
     return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;

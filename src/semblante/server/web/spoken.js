@@ -1,15 +1,15 @@
-// What is read aloud while a camera or a video plays: which faces show something else than what was said
-// of them last, once that has lasted, and not before the last words can have been read.
+// Announcements for screen readers while a camera or a video plays: they name the faces whose emotion differs from the
+// one last announced and has lasted a while, and leave time to read the previous announcement.
 
 import { $, retell } from "./elements.js";
 import { numberOf } from "./painting.js";
 import { name, text } from "./words.js";
 
-const LASTS_MS = 2000;
-const LEAST_MS = 5000; // from one announcement to the next,
-const LETTER_MS = 80; // or for each letter of it, where that takes longer
+const LASTS_MS = 2000; // for which an emotion must last before it is announced
+const LEAST_MS = 5000; // from one announcement to the next
+const LETTER_MS = 80; // for each letter of an announcement, if that takes longer
 
-let seen = new Map(); // by the number of a face what it shows, since when, and what was said of it
+let seen = new Map(); // by a face's number: its `emotion`, `since` when, and the emotion last `said`
 let silentUntil = -Infinity;
 
 export function tellChanges(faces) {

@@ -1,4 +1,4 @@
-// The place where a picture, a video or the camera is seen.
+// The stage: the area of the page that shows a picture, a video or the camera.
 
 import { $, reveal } from "./elements.js";
 import { complain } from "./messages.js";
@@ -6,11 +6,11 @@ import { resized, paintPicture } from "./painting.js";
 import { showResult } from "./results.js";
 import { text } from "./words.js";
 
-// One at a time: the picture, or the video, which is also the camera's.
+// Shows one of the two elements: the picture, or the video, which also shows the camera.
 export function putOnStage(element) {
   for (const id of ["video", "picture"]) $(id).classList.toggle("hidden", $(id) !== element);
   $("stage").classList.add("filled");
-  reveal("large", document.fullscreenEnabled); // on an iPhone it is not
+  reveal("large", document.fullscreenEnabled); // not on an iPhone
   $("video").controls = element === $("video") && !$("video").srcObject;
 }
 
@@ -27,10 +27,10 @@ export function releaseVideo() {
   video.removeAttribute("src");
   video.srcObject = null;
   video.classList.remove("mirrored");
-  video.controls = false; // or the keyboard would still reach them
+  video.controls = false; // otherwise the keyboard could still reach them
 }
 
-// `source` is a picture, or a video whose frame stays.
+// `source`: a picture, or a video whose current frame is kept.
 export function showPicture(result, source) {
   const canvas = $("picture");
   paintPicture(canvas, source, resized(result));
@@ -39,7 +39,7 @@ export function showPicture(result, source) {
   $("save-picture").disabled = false;
 }
 
-// Of what the server could read, but this browser cannot.
+// Shows the boxes without a picture, for a file that the server could read but this browser cannot show.
 export function showNoPicture(result, why = "invisible") {
   showPicture(result, null);
   complain(() => text(why));

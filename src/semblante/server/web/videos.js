@@ -1,4 +1,4 @@
-// A video: the server works on it as a job; then it plays, and each frame is shown with its result.
+// Videos: the server analyses one as a job; then it plays, and each frame is shown with its result.
 
 import { briefly, call, checkReadable, describeFailure, forgetJob, insist, jobResults, pause, refusedFor } from "./api.js";
 import { $ } from "./elements.js";
@@ -8,13 +8,13 @@ import { putOnStage, showNoPicture } from "./stage.js";
 import { state } from "./state.js";
 import { text } from "./words.js";
 
-const DRAW_MS = 1000; // between two looks at what a job has found so far
-const BEYOND_S = 1; // for so long after the last result of a video that was cut off it may still be shown
+const DRAW_MS = 1000; // least time between two requests for a job's results so far
+const BEYOND_S = 1; // how long the last result of a video that was cut off stays shown
 
-let jobAtWork = null; // the id of the one that the server works on
-let nextFrame = null; // the browser's callback for it, while a video plays
-let cutOff = false; // was it cancelled, or did it fail, before its end?
-let videoOffset = 0; // the time of a video's first frame, by the browser's clock
+let jobAtWork = null; // the id of the job that the server works on
+let nextFrame = null; // the handle of the callback for the next frame of a playing video
+let cutOff = false; // whether the analysis was cancelled, or failed, before the video's end
+let videoOffset = 0; // seconds that the browser's time of the first frame is ahead of the server's
 
 // -- the job ------------------------------------------------------------------------------------
 
@@ -23,7 +23,7 @@ export async function analyzeVideo(file, signal) {
     if (signal.aborted || ![404, 410].includes(error.status)) throw error;
     showUnderWay(true);
     tellUnderWay("sending");
-    return workedOn(file, signal); // a server that was started anew knows nothing of the job
+    return workedOn(file, signal); // a server that was restarted, or dropped the job, no longer has it
   });
   if (signal.aborted) return;
   showUnderWay(false);
@@ -31,7 +31,7 @@ export async function analyzeVideo(file, signal) {
   if (job.error) complain(() => describeFailure(refusedFor(422, job.error)), "run");
   if (!state.rows.length) return;
   cutOff = job.state !== "done";
-  if (cutOff && !job.error) { // that it looked at the beginning only is to be seen
+  if (cutOff && !job.error) { // say that only the beginning was analysed
     const seconds = Math.max(1, Math.ceil(state.rows.at(-1).time_s));
     complain(() => text("partly")(seconds), "run");
   }
@@ -39,23 +39,22 @@ export async function analyzeVideo(file, signal) {
   await play(file, signal);
 }
 
-// The last state of the video's job, whose results are kept by then; null where the page has turned to
-// something else. The timeline grows with those that come on the way, and where the rest is cancelled they
-// stay.
+// Sends a video and follows its job to the end. Returns the job's last state, with the results in `state.rows`; null
+// if another run has begun. The timeline grows with the results that come meanwhile, which stay if the user cancels.
 async function workedOn(file, signal) {
   await checkReadable(file);
   let job = await call("v1/analyze/video", { method: "POST", body: file, signal,
     headers: { "content-type": file.type || "application/octet-stream" } });
   const { id } = job;
   const rows = [];
-  let known = 0; // rows that have come
-  let [drawn, wait] = [performance.now(), DRAW_MS]; // when they were drawn, and for how long that will do
+  let known = 0; // rows received so far, including those without a frame
+  let [drawn, wait] = [performance.now(), DRAW_MS]; // when the timeline was drawn, and how long until the next time
   const keep = (more) => {
     known += more.length;
     for (const row of more) if (row.frame !== null) rows.push(row);
     if (more.some((row) => row.faces.length)) $("nobody").classList.add("hidden");
   };
-  const stop = new AbortController(); // when it is cancelled, and also when the run ends
+  const stop = new AbortController(); // aborted if the user cancels, and when the run ends
   signal.addEventListener("abort", () => stop.abort());
   try {
     if (signal.aborted) return null;
@@ -78,30 +77,30 @@ async function workedOn(file, signal) {
       const started = performance.now();
       drawTimeline();
       drawn = performance.now();
-      wait = Math.max(DRAW_MS, 20 * (drawn - started)); // of hours, it takes its time
+      wait = Math.max(DRAW_MS, 20 * (drawn - started)); // drawing hours of video takes long
     }
     keep(await insist(signal, () => jobResults(id, stop.signal, known || null)));
     return job;
   } catch (error) {
-    // Also where all was analysed by then: the rest of its results has not come.
+    // The user cancelled. Also if the job was done by then: not all of its results have been fetched.
     if (!signal.aborted && stop.signal.aborted) return { ...job, state: "cancelled" };
-    if (!signal.aborted) { // of half a video that nobody asked to stop nothing stays
+    if (!signal.aborted) { // it failed: partial results stay only if the user cancelled
       state.rows = [];
       showNothing();
     }
     throw error;
   } finally {
-    forgetJob(id); // whatever happened: another video may be waiting
+    forgetJob(id); // in any case: another video may be waiting
     if (jobAtWork === id) jobAtWork = null;
     if (!signal.aborted) {
       state.growing = false;
       state.stop = null;
-      drawTimeline(); // of all, or of none
+      drawTimeline(); // with all results, or none
     }
   }
 }
 
-// The person goes: nobody will ask for its results.
+// When the user leaves the page: nobody will fetch the job's results.
 export function leaveJob() {
   if (jobAtWork) forgetJob(jobAtWork);
 }
@@ -112,7 +111,7 @@ async function play(file, signal) {
   const { rows } = state;
   const video = $("video");
   video.ontimeupdate = () => follow(video);
-  // Of the last frame, too, the summary is said.
+  // While paused, and at the end, the summary must match the frame.
   video.onpause = () => { if (state.shown) showResult(state.shown); };
   const unseen = () => {
     video.ontimeupdate = video.onpause = null;
@@ -121,14 +120,14 @@ async function play(file, signal) {
     $("timeline").classList.remove("seekable");
     showNoPicture(rows[0], "unplayable");
   };
-  video.onerror = unseen; // AVI, say
-  video.onloadedmetadata = () => { if (!video.videoWidth) unseen(); }; // HEVC with sound: that alone plays
+  video.onerror = unseen; // AVI, for example
+  video.onloadedmetadata = () => { if (!video.videoWidth) unseen(); }; // HEVC with sound: only the sound plays
   videoOffset = 0;
   if (!document.hidden) {
     const first = video.requestVideoFrameCallback?.((_, { mediaTime }) => {
       if (!signal.aborted) videoOffset = mediaTime - rows[0].time_s;
     });
-    // An iPhone shows no frame before it plays: the first may be one that somebody looked for.
+    // An iPhone shows no frame before it plays: after a seek, the first one shown is not the video's first.
     video.onseeking = () => { video.cancelVideoFrameCallback?.(first); };
   }
   video.src = URL.createObjectURL(file);
@@ -140,13 +139,13 @@ async function play(file, signal) {
   if (!still) await video.play().catch(() => {});
 }
 
-// The result of the frame that a playing video shows.
+// Shows the result of the video's current frame, and of those that follow while it plays.
 function follow(video) {
   const { rows, live, shown } = state;
   if (live || !rows.length) return;
   const time = video.currentTime - videoOffset;
   showMoment(time);
-  if (cutOff) { // of the rest nobody knows anything
+  if (cutOff) { // nothing is known about the rest of the video
     const unknown = time > rows.at(-1).time_s + BEYOND_S;
     $("save-picture").disabled = unknown;
     if (unknown) {
@@ -156,7 +155,7 @@ function follow(video) {
     }
   }
   let [low, high] = [0, rows.length - 1];
-  while (low < high) { // the last one that is not later
+  while (low < high) { // binary search for the last result that is not later
     const middle = Math.ceil((low + high) / 2);
     if (rows[middle].time_s <= time + 0.02) low = middle;
     else high = middle - 1;
@@ -166,7 +165,7 @@ function follow(video) {
   nextFrame = video.requestVideoFrameCallback(() => { nextFrame = null; follow(video); });
 }
 
-// Where somebody has clicked on the timeline, so far across, 0..1.
+// Moves the video to a place on the timeline: `share` is its distance from the left, 0..1.
 export function seek(share) {
   if ($("timeline").classList.contains("seekable")) $("video").currentTime = momentAt(share) + videoOffset;
 }

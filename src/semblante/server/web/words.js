@@ -1,4 +1,4 @@
-// What the page says, in the language of the moment.
+// The page's texts in each language, and the choice of the language.
 
 export const EMOTIONS = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"];
 const TEXTS = {
@@ -31,10 +31,10 @@ const TEXTS = {
     explaining: "looking for what speaks for it", explained: "what speaks for it is shown",
     evidence: (emotion) => `Orange speaks for ${emotion}, blue against it.`,
     without: { eyes: "Eyes hidden", nose: "Nose hidden", mouth: "Mouth hidden" },
-    reasons: {}, // the server's own words, in plainer ones where there are some
+    reasons: {}, // the server's own words are English; `details` has simpler ones for some
     details: [
       [/at most (\d+) MB/, "it is too large: at most $1 MB."],
-      [/^(?:picture|video): ([^]*)$/, "$1"], // it has no name there
+      [/^(?:picture|video): ([^]*)$/, "$1"], // removes what the server writes in place of an unknown file name
     ],
     refused: {
       NotAllowedError: "it was not allowed.", NotFoundError: "there is none.",
@@ -77,7 +77,7 @@ const TEXTS = {
     explaining: "buscando en qué se basa", explained: "ya se muestra en qué se basa",
     evidence: (emotion) => `Lo naranja apoya la respuesta «${emotion}»; lo azul la contradice.`,
     without: { eyes: "Ojos tapados", nose: "Nariz tapada", mouth: "Boca tapada" },
-    // The server gives its reasons in English: here is what each status means.
+    // The server gives its reasons in English; these say what each status means.
     reasons: {
       400: "la petición llegó incompleta.", 401: "falta la clave del servidor.",
       403: "el servidor no acepta peticiones de esta página.", 408: "tardó demasiado en llegar.",
@@ -87,7 +87,7 @@ const TEXTS = {
       503: "el servidor tiene demasiado trabajo; pruebe más tarde.",
       504: "el servidor tardó demasiado.",
     },
-    // What may be wrong with a picture or a video and somebody can do something about.
+    // What may be wrong with a picture or a video, if the user can do something about it.
     details: [
       [/pixels are too many|frames of \d+x\d+ pixels/, "tiene demasiados píxeles."],
       [/breaks off/, "se interrumpe antes de su final."], [/empty/, "está vacío."],
@@ -110,26 +110,26 @@ const TEXTS = {
   },
 };
 
-const stored = remembered(); // perhaps by another program at this address
+const stored = remembered(); // another program at this address may have stored it
 let language = stored in TEXTS ? stored : navigator.language.startsWith("es") ? "es" : "en";
 
 export const spoken = () => language;
 export const text = (key) => TEXTS[language][key];
 export const name = (emotion) => text("names")[emotion];
-// Why the server refused; `words` are its own.
+// Why the server refused, in the current language; `words`: its own words.
 export function reason(status, words) {
   const [known, said] = text("details").find(([one]) => one.test(words)) ?? [];
   return known ? words.match(known)[0].replace(known, said) : text("reasons")[status] ?? words;
 }
-// No estimate is certain; no line breaks within it.
+// At most 99 %, since no estimate is certain; the no-break space keeps the sign on the number's line.
 export const percent = (p) => `${Math.min(99, Math.round(100 * p))}\u00a0%`;
 
 export function speakIn(chosen) {
   language = chosen;
-  try { localStorage.setItem("language", chosen); } catch { /* until the page is closed, then */ }
+  try { localStorage.setItem("language", chosen); } catch { /* the choice lasts until the page is closed */ }
 }
 
-// A browser may keep nothing for a page, and say so by an error.
+// The stored language; a browser that does not let the page store anything raises an error.
 function remembered() {
   try { return localStorage.getItem("language"); } catch { return null; }
 }
