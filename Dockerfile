@@ -1,4 +1,4 @@
-# The server alone, without torch: see docs/server.md.
+# An image of the server, without torch: see docs/server.md.
 FROM python:3.13-slim AS build
 COPY . /source
 RUN pip install --no-cache-dir --prefix=/installed '/source[server]'

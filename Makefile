@@ -1,13 +1,14 @@
-# make demo     what semblante does, on the pictures in examples/ (no torch installed)
-# make dev      install all that training and development need
+# make demo     analyse the pictures in examples/ (does not install torch)
+# make dev      install everything that training and development need
 # make test     all tests
 # make lint     style and types
 # make bench    measure accuracy and speed; writes benchmarks/results/
-# make docs     write the generated parts of the documentation anew
+# make docs     write the generated parts of the documentation again
+# make clean    delete .venv, demo-output and build files
 
 PYTHON ?= python3
-# The real FER2013, for `make bench`: the fer2013.csv that Kaggle ships, and FER+'s fer2013new.csv
-# beside it.
+# The real FER2013, for `make bench`: the fer2013.csv from Kaggle, with FER+'s fer2013new.csv beside
+# it.
 DATA ?= fer2013.csv
 
 BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
@@ -41,9 +42,9 @@ bench: .venv/dev
 docs: .venv/dev
 	$(BIN)/python docs/generate.py
 
-# One environment, two stages: what recognition needs, and what development adds.
-# pip is brought up to date because older ones do not know dependency groups. Nothing is compiled
-# beforehand: that would be 40 MB, most of which nobody ever imports.
+# One environment in two stages: what recognition needs (core), and what development adds (dev).
+# pip is updated because older versions do not know dependency groups. --no-compile saves 40 MB of
+# bytecode, most of it of modules that are never imported.
 .venv/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "semblante needs Python 3.11 or newer; set PYTHON=/path/to/python3"; exit 1; }

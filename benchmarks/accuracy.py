@@ -1,10 +1,11 @@
-"""Accuracy of every shipped model on both test splits, with each way of testing.
+"""Accuracy of every shipped model on both test splits, with each test-time augmentation.
 
     python benchmarks/accuracy.py --data fer2013.csv   # fer2013new.csv (FER+) beside it
 
-Writes results/accuracy.json; the README's table is made from it (`make docs`). With --models what
-is stored of the other models stays. Of the default model the surest mistakes on PrivateTest go to
-results/failures.json, its confusion matrix and its reliability there are drawn.
+On PrivateTest the head trained on FER+ is also measured, against FER+'s majority. Writes
+results/accuracy.json, from which `make docs` makes the README's table; with --models, the stored
+results of the other models are kept. For the default model on PrivateTest, it also writes the most
+confident mistakes to results/failures.json and draws the confusion matrix and the reliability.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def main() -> None:
 
 
 def failures(classifier: Classifier, dataset: Dataset, votes: FerPlus) -> list[dict[str, Any]]:
-    """The surest mistakes on PrivateTest, one view, with what FER+'s ten people said most often."""
+    """The most confident mistakes on PrivateTest, one view, each with FER+'s most frequent vote."""
     rows = np.flatnonzero(dataset.splits == SPLITS.index("PrivateTest"))
     probabilities = classifier.probabilities(dataset.images[rows])
     said, sure = probabilities.argmax(axis=1), probabilities.max(axis=1)

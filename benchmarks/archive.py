@@ -1,10 +1,10 @@
-"""An archive of thousands of pictures, some broken: is all done, and does it survive being killed?
+"""Is a large folder with broken pictures analysed completely, even if the program is killed?
 
     python benchmarks/archive.py --photos photos/ --yunet face_detection_yunet_2023mar.onnx
 
-Makes 5,000 pictures in sub-folders, 1 % of them truncated, empty, of text or of noise; analyses
-them once without interruption, and once killed (SIGKILL) five times at random and resumed; the two
-results must be the same to the byte. Writes results/archive.json.
+Makes 5,000 pictures in sub-folders, 1 % of them broken: truncated, empty, text, or random bytes.
+Analyses them once without interruption, and once killed (SIGKILL) at five random times and resumed,
+and compares the two results byte by byte. Writes results/archive.json.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def make(folder: Path, heads: list[np.ndarray]) -> set[str]:
-    """Pictures of 320x240, each with no, one or two heads; returns the names of the broken ones."""
+    """Write pictures of 320x240 with no, one or two heads each; return the broken ones' names."""
     rng = np.random.default_rng(0)
     broken = set(rng.choice(PICTURES, BROKEN, replace=False).tolist())
     for number in range(PICTURES):

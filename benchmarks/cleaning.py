@@ -1,13 +1,13 @@
-"""Does a network learn better without what the audit finds?
+"""Does a network learn better without the faces that the audit advises to drop?
 
     python benchmarks/cleaning.py --data fer2013.csv --work runs/cleaning
 
-Networks trained in folds of Training, which never see a test split, judge its labels; then the
-same recipe is trained on Training as it is, without copies and faces that are none, and without
-faces that are likely to be mislabelled as well. The test split stays as it is. Measured on
-PublicTest, one view, with the averaged weights of the last epoch: against all labels, against those
-of faces that Training does not hold as well, and against FER+'s majority. Writes
-results/cleaning.json after every run; a call that was interrupted goes on when it is made again.
+Networks trained on folds of Training, which never see a test split, judge its labels. Then one
+recipe is trained on three variants of Training: as it is; without copies and images that show no
+face; and without the likely mislabelled faces either. The test splits stay as they are. Measures
+the averaged weights of the last epoch on PublicTest, one view: on all faces, on those of which
+Training has no exact copy, and with FER+'s majority instead of the labels. Writes
+results/cleaning.json after every run; an interrupted call goes on when it is made again.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--fold-epochs", type=int, default=12)
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--processes", type=int, default=1, help="runs at the same time")
+    parser.add_argument("--processes", type=int, default=1, help="runs trained at the same time")
     arguments = parser.parse_args()
     threads = max(1, (os.cpu_count() or 1) // arguments.processes)
     torch.set_num_threads(threads)
@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def found_in(arguments: argparse.Namespace) -> Audit:
-    """The audit, with the labels of Training judged in folds of it."""
+    """The audit, with each label of Training judged by a network that was not trained on it."""
     dataset = load_dataset(arguments.data, cache=True)
     training = np.flatnonzero(dataset.splits == 0)
     recipe = fold_recipe(arguments.network, arguments.fold_epochs)
@@ -95,7 +95,7 @@ def votes_of(arguments: argparse.Namespace) -> FerPlus:
 
 
 def kept(dataset: Dataset, reasons: dict[int, str], variant: str) -> npt.NDArray[np.bool_]:
-    """(n,): the rows that take part; those of the test splits always do."""
+    """Which rows a variant keeps, (n,); rows of the test splits are always kept."""
     mask = np.ones(len(dataset), np.bool_)
     if variant != VARIANTS[0]:
         rows = [

@@ -1,15 +1,16 @@
-"""What each part of the recipe and of the network is worth: the same run with and without it.
+"""Ablations: what each part of the recipe and of the network contributes to accuracy.
 
     python benchmarks/controls.py --data fer2013.csv --work runs/controls --network rcnn-tiny
 
-Every variant is trained with several seeds on Training and measured on PublicTest, one view, with
-the averaged weights of the last epoch. Writes results/controls-NETWORK.json after every run: which
-images each run got right, so that finished ones are not made again, wherever they were made;
-interrupted ones go on from `--work`. Prints mean and standard deviation over seeds, and two p of
-each variant against the baseline. One is of a paired test over images: of each the share of seeds
-that get it right, the mean of the differences, by a normal approximation (n = 3,589); it tells
-whether these very networks differ on other faces. The other is of Welch's t-test over the seeds'
-accuracies, and tells whether other seeds would differ as well: of three it can hardly be small.
+Every variant is trained on Training with several seeds and measured on PublicTest, one view, with
+the averaged weights of the last epoch. After every run, results/controls-NETWORK.json stores which
+images the run classified correctly, so that finished runs are not repeated, even on another
+machine; interrupted runs go on from `--work`. Prints the mean and standard deviation over seeds,
+and two p-values of each variant against the baseline. The first is from a paired test over images
+(n = 3,589, normal approximation) on the difference in the share of seeds that classify an image
+correctly: would these same networks differ on other faces? The second is from Welch's t-test over
+the seeds' accuracies: would networks of other seeds differ too? With three seeds it is hardly ever
+small.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from semblante.train.options import PRESETS, options_from
 from semblante.train.state import load_last
 
 BASELINE = "baseline"
-# What is different, and how much the network's name is longer.
+# For each variant, the options that differ from the baseline's and the network name's suffix.
 VARIANTS: dict[str, tuple[dict[str, Any], str]] = {
     BASELINE: ({}, ""),
     "feed-forward, equal parameters": ({}, "-twin-parameters"),
@@ -66,8 +67,8 @@ def main() -> None:
     parser.add_argument("--preset", choices=PRESETS, default="standard")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--only", nargs="+", choices=VARIANTS, help="train only these")
-    parser.add_argument("--processes", type=int, default=1, help="runs at the same time")
+    parser.add_argument("--only", nargs="+", choices=VARIANTS, help="train only these variants")
+    parser.add_argument("--processes", type=int, default=1, help="runs trained at the same time")
     arguments = parser.parse_args()
     path = Path(__file__).parent / "results" / f"controls-{arguments.network}.json"
     right = stored(path, arguments.preset, arguments.epochs)
@@ -104,12 +105,13 @@ def main() -> None:
 
 
 def one_run(arguments: argparse.Namespace, name: str, seed: int, threads: int) -> Hits:
-    """Train a variant, unless that is done; in a process of its own."""
+    """In a subprocess: train a variant, unless that is done; return which images it gets right."""
     torch.set_num_threads(threads)
     dataset = load_dataset(arguments.data, cache=True)
     changes, ending = VARIANTS[name]
     network_name = arguments.network + ending
-    # The same for all: a feed-forward network has no steps whose error could be asked for.
+    # 0 unless a variant sets it, so that recipes are comparable: feed-forward networks have no
+    # earlier steps that could have an error.
     recipe = {"network": network_name, "epochs": arguments.epochs, "seed": seed}
     options = options_from(arguments.preset, {**recipe, "all_steps_weight": 0.0, **changes})
     group = f"{arguments.network}-{arguments.preset}-{arguments.epochs}"
@@ -122,7 +124,7 @@ def one_run(arguments: argparse.Namespace, name: str, seed: int, threads: int) -
 
 
 def stored(path: Path, preset: str, epochs: int) -> dict[str, dict[int, Hits]]:
-    """Of each variant and seed, what an earlier call of this script has found."""
+    """The results of earlier calls of this script, for each variant and seed."""
     if not path.exists():
         return {}
     found = json.loads(path.read_text())
@@ -167,7 +169,7 @@ def write(path: Path, arguments: argparse.Namespace, right: dict[str, dict[int, 
 
 
 def summed_up(right: dict[str, dict[int, Hits]], base: str) -> list[dict[str, Any]]:
-    """A row for each variant; it is compared over the seeds that the baseline has as well."""
+    """A row for each variant, compared with the baseline over the seeds that both have."""
     results = []
     for name in (name for name in VARIANTS if name in right):
         runs = right[name]

@@ -1,16 +1,18 @@
-"""Which faces each detector finds, what it takes wrongly for one, what they show, in what time.
+"""How many faces each detector finds, how many false boxes it has, and how long it takes.
 
     python benchmarks/detection.py --photos photos/ --yunet YUNET.onnx --without PICTURES
         --data fer2013.csv --varied FOLDER...
 
-`--photos`: pictures with a boxes.json of hand-drawn boxes. Besides these: the astronaut of
-examples/, turned, mirrored, dimmed, small, cut out along her face, and sixteen times in one
-picture; and pictures without a face, twenty parts of the photographs that no face is in and ten of
-patterns. A box is right from an IoU of 0.4. Emotions are those of the default model. `--without`:
-more pictures in which no face is. `--data`: of every seventh face of PublicTest, enlarged to 240
-pixels, as a picture of its own, how many are found. `--varied`: folders of photographs in which
-YuNet says where the faces are, by its word of 0.8 and more at 640 or at 1280 pixels; a box is
-elsewhere where it has not even 0.5. Writes results/detection.json.
+`--photos`: a folder of pictures with a boxes.json of hand-drawn boxes. To these are added: the
+astronaut of examples/, turned, mirrored, dimmed, small, cropped around her face, and sixteen times
+in one picture; and pictures without a face, which are twenty parts of the photographs and ten
+patterns. A box is correct from an IoU of 0.4 on. The emotions of faces found are those that the
+default model gives. `--without`: a folder of more pictures without a face. `--data`: counts how
+many are found of every seventh face of PublicTest, enlarged to 240 pixels, each a picture of its
+own. `--varied`: folders of photographs for which YuNet stands in for hand-drawn boxes. Its
+detections with a score of at least 0.8, at 640 or at 1280 pixels, count as faces; a box of another
+detector is "elsewhere" if YuNet has no detection there of at least 0.5. Writes
+results/detection.json.
 """
 
 from __future__ import annotations
@@ -38,12 +40,12 @@ from semblante.recognise.yunet import YuNetDetector
 from semblante.results import Box
 
 ROOT = Path(__file__).resolve().parents[1]
-RIGHT = 0.4  # IoU
-# With boxes that another detector has framed.
-NEAR = 0.35  # to be the same face
-APART = 0.25  # less, to be elsewhere
+RIGHT = 0.4  # least IoU of a correct box with a hand-drawn one
+# Limits of the IoU with YuNet's boxes, which are framed a little differently.
+NEAR = 0.35  # from here on, it is the same face
+APART = 0.25  # below this, the box is elsewhere
 ROUNDS = 15
-FACE = Box(170, 60, 108, 108)  # of the astronaut: between what both detectors say
+FACE = Box(170, 60, 108, 108)  # the astronaut's, between YuNet's box and the cascade's
 
 
 def main() -> None:
@@ -99,7 +101,7 @@ def photographs(folder: Path) -> dict[str, tuple[np.ndarray, list[Box]]]:
 
 
 def variations() -> dict[str, tuple[np.ndarray, list[Box]]]:
-    """The astronaut in other ways, and where her face is in each."""
+    """Altered pictures of the astronaut, each with the boxes of her face."""
     image = load_image(ROOT / "examples" / "eileen-collins.jpg")
     height, width = image.shape[:2]
     found: dict[str, tuple[np.ndarray, list[Box]]] = {}
@@ -135,7 +137,7 @@ def variations() -> dict[str, tuple[np.ndarray, list[Box]]]:
 def without_faces(
     photos: dict[str, tuple[np.ndarray, list[Box]]],
 ) -> dict[str, tuple[np.ndarray, list[Box]]]:
-    """Twenty parts of the photographs, 120 pixels a side, that no face reaches into; patterns."""
+    """Twenty squares of 120 pixels from the photographs that no face overlaps, and ten patterns."""
     rng = np.random.default_rng(0)
     found: dict[str, tuple[np.ndarray, list[Box]]] = {}
     while len(found) < 20:
@@ -153,7 +155,7 @@ def without_faces(
 
 
 def falsely_found(detector: Detector, folder: Path) -> dict[str, Any]:
-    """Boxes in pictures without a face, and which pictures have them."""
+    """The number of boxes in a folder of pictures without a face, and which pictures have them."""
     suffixes = {".jpg", ".jpeg", ".png"}
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes)
     boxes = {path.name: len(detector.detect(load_image(path))) for path in paths}
@@ -162,7 +164,7 @@ def falsely_found(detector: Detector, folder: Path) -> dict[str, Any]:
 
 
 def found_alone(detector: Detector, data: Path) -> dict[str, Any]:
-    """Pictures that are FER2013's frame of a face and nothing else."""
+    """How many faces are found in pictures that consist only of FER2013's crop of a face."""
     dataset = load_fer2013(data)
     faces = dataset.images[dataset.is_in("PublicTest")][::7]
     found = 0
@@ -174,8 +176,8 @@ def found_alone(detector: Detector, data: Path) -> dict[str, Any]:
 
 
 def beside_yunet(detector: Detector, yunet: Path, folder: Path) -> dict[str, Any]:
-    """Of the faces that YuNet is sure of in a folder's pictures, how many another detector finds;
-    and how many boxes it has where YuNet sees nothing."""
+    """How many of the faces that YuNet is sure of in a folder's pictures `detector` finds, and how
+    many boxes it has where YuNet sees nothing."""
     judges = [YuNetDetector(yunet, min_score=0.5, max_side=side) for side in (640, 1280)]
     row = {"pictures": 0, "faces": 0, "found": 0, "elsewhere": 0}
     for path in sorted(folder.iterdir()):
@@ -204,7 +206,7 @@ def counted(analyzer: Analyzer, image: np.ndarray, true: list[Box]) -> dict[str,
 
 
 def timed(make: Callable[..., Detector]) -> dict[str, float]:
-    """Milliseconds a picture, searched at 320, 640 and 1280 pixels, in turn."""
+    """Median milliseconds per picture, searched at 320, 640 and 1280 pixels."""
     image = load_image(ROOT / "examples" / "eileen-collins.jpg")
     enlarged = cv2.resize(image, (1280, 1280), interpolation=cv2.INTER_CUBIC)
     large = np.asarray(enlarged, np.uint8)

@@ -1,14 +1,15 @@
-"""Trains the two networks of semblante's own detector, see `recognise/cnn.py`.
+"""Trains the two networks of semblante's own face detector, see `recognise/cnn.py`.
 
     python benchmarks/detector.py --data fer2013.csv --pictures PICTURES
 
-PICTURES: a folder of pictures in which no face is. Each network learns FER2013's Training faces,
-moved, resized, turned, in other light, with parts hidden, with their edges continued or in front of
-a part of a picture; beside parts of faces, squares from anywhere in the pictures and, in rounds,
-what it took for a face in them so far (hard negatives): the first anywhere, the second of what the
-first proposes. Every fifth picture is kept for measuring, as PublicTest's faces are. Puts the
-networks, once both are done, in eight bits to where the package has them, says their sha256, and
-writes results/detector.json. `--trained` begins where both have been trained, in runs/detector.
+PICTURES: a folder of pictures without faces. Each network learns to recognise FER2013's Training
+faces, which are moved, resized, turned, relit and partly hidden, with what surrounds them made by
+repeating their edges or taken from a picture. Negatives are parts of faces, random squares from the
+pictures and, mined anew in every round, what the network takes for a face in them (hard negatives):
+for the first network at any place of a picture, for the second among the first's proposals. Every
+fifth picture is kept for measuring, as are PublicTest's faces. When both networks are trained, they
+are quantised to eight bits and copied into the package; prints their sha256 and writes
+results/detector.json. `--trained` skips training and takes both networks from runs/detector.
 """
 
 from __future__ import annotations
@@ -41,27 +42,28 @@ from semblante.train.precision import quantise
 
 WEIGHTS = Path(models.__file__).parent / "weights"
 RESULTS = Path(__file__).parent / "results" / "detector.json"
-LONGEST = 900  # pixels a side of a picture
-RANDOM = 80  # squares from anywhere in each
-HELD_OUT = 5  # every so many pictures one is for measuring
-ASKED = 1200  # pictures after each round
-PROPOSED = 60  # places of each that are kept
-TURNED = 45.0  # degrees, by which faces are turned at most, most of them by less than
-LITTLE = 18.0
-SHOWN = {"proposals": (0.15, 0.22), "frames": (0.25, 0.4)}  # moved and resized by so much at most
+LONGEST = 900  # longest side of a picture, in pixels; larger ones are reduced
+RANDOM = 80  # random squares from each picture
+HELD_OUT = 5  # every fifth picture is kept for measuring
+ASKED = 1200  # pictures in which hard negatives are searched after each round
+PROPOSED = 60  # most proposals that are used of each picture
+TURNED = 45.0  # degrees by which faces are turned at most
+LITTLE = 18.0  # the same for three fifths of them
+# Largest move, in windows, and largest change of the side's logarithm of the faces to be found.
+SHOWN = {"proposals": (0.15, 0.22), "frames": (0.25, 0.4)}
 ROUNDS = {"proposals": 5, "frames": 6}
-STEPS = {"proposals": 1500, "frames": 900}  # a round
+STEPS = {"proposals": 1500, "frames": 900}  # in each round
 BATCH = {"proposals": 512, "frames": 384}
 ALPHA = 0.004
-CALIBRATED = 2500  # faces, and squares, by which activations get their eight bits
+CALIBRATED = 2500  # faces, and as many squares, on which the quantisation is calibrated
 
-# While they are trained they lie here, and have not the sha256 that the package believes.
+# The networks in training. Paths are replaced because `cnn` checks the sha256 of shipped files.
 WORK = Path(__file__).parents[1] / "runs" / "detector"
 cnn.detection_network_path = lambda name: WORK / f"face-{name}.onnx"  # type: ignore[attr-defined]
 
 
 class Lenient(cnn.CnnDetector):
-    """What it nearly takes for a face is worth learning from, too."""
+    """A detector that proposes more places, since near misses are worth learning from, too."""
 
     _PROPOSAL_SCORE = 0.3  # type: ignore[misc]
 
@@ -77,7 +79,7 @@ def grey_of(path: Path) -> np.ndarray:
 
 
 def squares(number: int, path: Path) -> np.ndarray:
-    """Squares uint8 (n, 48, 48) from anywhere in a picture, of any size, a little turned."""
+    """Random squares of a picture, uint8 (n, 48, 48), of any size and slightly turned."""
     sizes = cnn.halved(grey_of(path))
     height, width = sizes[0].shape
     rng = np.random.default_rng(number)
@@ -88,8 +90,10 @@ def squares(number: int, path: Path) -> np.ndarray:
 
 
 def taken(network: str, seed: int, number: int, path: Path) -> np.ndarray:
-    """Places uint8 (n, 48, 48) of a picture, as it is or turned by quarters, that the networks so
-    far take for a face: both what the second was shown and what it made of that."""
+    """Places of a picture that the networks take for a face so far, uint8 (n, 48, 48). The picture
+    is upright or turned by quarters. For "proposals", these are the places that the first network
+    proposes; for "frames", those of them that the second takes for faces, before and after it has
+    moved, resized and turned them."""
     quarter = int(np.random.default_rng((seed, number)).integers(4))
     grey = np.ascontiguousarray(np.rot90(grey_of(path), quarter))
     sizes = cnn.halved(grey)
@@ -103,13 +107,14 @@ def taken(network: str, seed: int, number: int, path: Path) -> np.ndarray:
 
 
 def boxes(number: int, path: Path) -> np.ndarray:
-    """How many faces both find in a picture (1,), as they ship."""
+    """How many faces both quantised networks together find in a picture, (1,)."""
     cnn.detection_network_path = lambda name: WORK / f"face-{name}-int8.onnx"  # type: ignore[attr-defined]
     return np.array([len(cnn.CnnDetector().detect(np.stack([grey_of(path)] * 3, axis=2)))])
 
 
 def gathered(of: Callable[[int, Path], np.ndarray], paths: list[Path]) -> Tensor:
-    # Not forked: of the threads that OpenCV and torch have begun a copy would wait for some.
+    # Not forked: OpenCV's and torch's threads do not exist in a forked process, which could wait
+    # for them forever.
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(os.cpu_count(), spawn) as pool:
         found = list(pool.map(of, range(len(paths)), paths, chunksize=8))
@@ -120,11 +125,12 @@ def gathered(of: Callable[[int, Path], np.ndarray], paths: list[Path]) -> Tensor
 
 
 def windows(faces: Tensor, behind: Tensor, moves: Tensor) -> Tensor:
-    """Faces uint8 (n, 48, 48), or their mirror images, in front of `behind` (n, 48, 48) or with
-    their edges continued: float (n, 1, 48, 48), 0..255.
+    """Windows that show faces, or their mirror images, in front of `behind` or with their edges
+    repeated: `faces` and `behind` uint8 (n, 48, 48) -> float (n, 1, 48, 48), 0..255.
 
-    `moves` (n, 4): how far the face's frame is to the right of the window's middle and below it, in
-    windows; log of its side in windows; by how many times 45 degrees it is turned clockwise.
+    `moves` (n, 4): how far the centre of the face's frame lies to the right of the window's and
+    below it, in windows; the logarithm of its side in windows; its clockwise turn, in units of 45
+    degrees.
     """
     n = len(faces)
     right, down, larger, turned = moves.unbind(1)
@@ -136,7 +142,7 @@ def windows(faces: Tensor, behind: Tensor, moves: Tensor) -> Tensor:
     matrix[:, 0] *= torch.randint(0, 2, (n, 1)) * 2.0 - 1
     grid = F.affine_grid(matrix, [n, 1, FACE_SIZE, FACE_SIZE], align_corners=False)
     seen = F.grid_sample(faces[:, None].float(), grid, padding_mode="border", align_corners=False)
-    beyond = grid.abs().amax(3)[:, None] - 1  # 0 at the frame's edge
+    beyond = grid.abs().amax(3)[:, None] - 1  # distance from the frame; 0 at its edge
     soft = 10 ** (torch.rand(n, 1, 1, 1) * 2 - 2)
     share = (0.5 - beyond / soft).clamp(0, 1)
     share[torch.rand(n) < 0.5] = 1.0
@@ -144,14 +150,15 @@ def windows(faces: Tensor, behind: Tensor, moves: Tensor) -> Tensor:
 
 
 def spread(n: int, shifted: float, resized: float) -> Tensor:
-    """Moves of faces that a window shows well enough."""
+    """Random moves (n, 4), see `windows`, of faces that are to be found."""
     turned = torch.where(torch.rand(n) < 0.6, LITTLE, TURNED) / cnn.ROLL_UNIT
     most = [torch.full((n,), value) for value in (shifted, shifted, resized)]
     return (torch.rand(n, 4) * 2 - 1) * torch.stack([*most, turned], 1)
 
 
 def elsewhere(n: int) -> Tensor:
-    """Moves of faces of which a window shows a part (0.4), which are too small (0.3), or aside."""
+    """Random moves (n, 4), see `windows`, of faces that are not to be found: too large for the
+    window, so that it shows only a part (a share of 0.4), too small (0.3), or off its middle."""
     moves, kind = spread(n, 0.3, 0.1), torch.rand(n)
     part, small, aside = kind < 0.4, (kind >= 0.4) & (kind < 0.7), kind >= 0.7
     moves[part, :2] *= 3
@@ -165,7 +172,7 @@ def elsewhere(n: int) -> Tensor:
 
 
 def in_sunglasses(faces: Tensor) -> Tensor:
-    """Faces uint8 (n, 48, 48), the eyes of each twelfth behind dark glasses: FER2013 has few."""
+    """Faces uint8 (n, 48, 48), about one in twelve in dark glasses, of which FER2013 has few."""
     n = len(faces)
     rows = torch.arange(FACE_SIZE)[:, None] / FACE_SIZE
     columns = torch.arange(FACE_SIZE) / FACE_SIZE
@@ -177,7 +184,8 @@ def in_sunglasses(faces: Tensor) -> Tensor:
 
 
 def covered(images: Tensor, behind: Tensor) -> Tensor:
-    """Of each third window (n, 1, 48, 48) a part is hidden, by grey or by something else."""
+    """Windows (n, 1, 48, 48) with a rectangle hidden in about a third of them, by a grey or by part
+    of `behind` (n, 48, 48)."""
     n = len(images)
     (top, left), (height, width) = torch.rand(2, n, 1, 1) * 40, torch.rand(2, n, 1, 1) * 20 + 5
     rows, columns = torch.arange(FACE_SIZE)[:, None], torch.arange(FACE_SIZE)
@@ -188,7 +196,8 @@ def covered(images: Tensor, behind: Tensor) -> Tensor:
 
 
 def degraded(images: Tensor) -> Tensor:
-    """Sometimes of few pixels, noisy, in other light: float (n, 1, 48, 48)."""
+    """Windows float (n, 1, 48, 48), 0..255, with random contrast and brightness; some batches also
+    have a low resolution, noise, or another gamma."""
     n = len(images)
     chance = torch.rand(3)
     if chance[0] < 0.4:
@@ -220,8 +229,8 @@ def convolution(
 
 
 def proposing() -> nn.Module:
-    """Grey pictures (n, 1, H, W) -> of each window of 24 pixels, every 4 of them, (n, 4, h, w): a
-    logit, above 0 for a face, and its first three moves, see `windows`."""
+    """The proposal network: grey pictures (n, 1, H, W) -> (n, 4, h, w), for windows of 24 pixels at
+    a stride of 4: a logit, above 0 for a face, and its first three moves, see `windows`."""
     return nn.Sequential(
         *convolution(1, 12, 3, stride=2),
         *convolution(12, 16, 3),
@@ -232,7 +241,7 @@ def proposing() -> nn.Module:
 
 
 def refining() -> nn.Module:
-    """Standardised grey windows (n, 1, 48, 48) -> (n, 5): a logit, and all four moves."""
+    """The refinement network: standardised grey windows (n, 1, 48, 48) -> (n, 5): logit, moves."""
     return nn.Sequential(
         *convolution(1, 20, 5, stride=2, padding=2),
         *convolution(20, 20, 3, padding=1),
@@ -255,14 +264,14 @@ MADE = {"proposals": proposing, "frames": refining}
 
 
 def seen(name: str, images: Tensor) -> Tensor:
-    """Windows float (n, 1, 48, 48) as a network's input."""
+    """Windows float (n, 1, 48, 48), 0..255, as input of the network called `name`."""
     if name == "proposals":  # as `cnn.proposal_input`
         return (F.avg_pool2d(images, 2) - 128) / 64
     return standardise(images, InputSpec())
 
 
 def save(network: nn.Module, name: str) -> None:
-    """As the package would have it, but in fp32."""
+    """Write the network as ONNX under the package's file name, but in fp32."""
     model = onnx_model(network.eval(), [cnn.PLACES_OUTPUT], any_size=name == "proposals")
     onnx.save(model, WORK / f"face-{name}.onnx")
 
@@ -271,7 +280,7 @@ def save(network: nn.Module, name: str) -> None:
 
 
 class Material:
-    """What is learnt from, and what is kept for measuring."""
+    """The faces and pictures to learn from, and those that are kept for measuring."""
 
     def __init__(self, data: Path, pictures: Path) -> None:
         dataset = load_fer2013(data)
@@ -316,7 +325,7 @@ def train(arguments: argparse.Namespace, material: Material) -> None:
             some = [learnt[place] for place in torch.randperm(len(learnt))[:ASKED].tolist()]
             new = gathered(partial(taken, name, number), some)
             mistaken = torch.cat([mistaken, new])
-            # Those of which it is unsure or wrong, and a tenth of the others.
+            # The ones on which the network is unsure or wrong, and a tenth of the others.
             kept = (answers(network, name, mistaken)[:, 0] > -3) | (torch.rand(len(mistaken)) < 0.1)
             hard = mistaken[kept]
             figures = measured(network, name, material.public, material.others)
@@ -328,7 +337,8 @@ def train(arguments: argparse.Namespace, material: Material) -> None:
 
 
 def loss_of(network: nn.Module, name: str, faces: Tensor, anywhere: Tensor, hard: Tensor) -> Tensor:
-    """Of a batch: three eighths faces, an eighth parts of them and squares each, and hard ones."""
+    """The loss on a random batch: three eighths faces to be found, an eighth faces not to be found
+    (see `elsewhere`), an eighth random squares, and the rest hard negatives."""
     network.train()
     n = BATCH[name]
     shown, wrong, easy = n * 3 // 8, n // 8, n // 8
@@ -338,14 +348,14 @@ def loss_of(network: nn.Module, name: str, faces: Tensor, anywhere: Tensor, hard
     others = torch.cat([drawn(anywhere, easy), drawn(hard, n - shown - wrong - easy)])
     others = torch.where(torch.rand(len(others), 1, 1) < 0.5, others, others.flip(2))
     inputs = seen(name, degraded(torch.cat([covered(images, over), others[:, None].float()])))
-    # The small one would be slower in half precision, on a processor.
+    # The small network would be slower in bfloat16 on a CPU.
     with torch.autocast("cpu", torch.bfloat16, enabled=name == "frames"):
         said = network(inputs.contiguous(memory_format=torch.channels_last)).flatten(1)
     said = said.float()
     wanted = torch.full((n,), 0.002)
-    wanted[:shown] = 0.98  # some of FER2013's faces are none
+    wanted[:shown] = 0.98  # not 1: some of FER2013's images show no face
     weight = torch.ones(n)
-    if name == "frames":  # what is far from its frame is to be moved, but not yet to be judged
+    if name == "frames":  # far from the face's frame, only moves are learnt, not the logit
         near = (moves[:, :2].abs().amax(1) < 0.18) & (moves[:, 2].abs() < 0.3)
         weight[:shown] = near.float()
     entropy = F.binary_cross_entropy_with_logits(said[:, 0], wanted, reduction="none")
@@ -355,7 +365,7 @@ def loss_of(network: nn.Module, name: str, faces: Tensor, anywhere: Tensor, hard
 
 @torch.no_grad()
 def answers(network: nn.Module, name: str, images: Tensor) -> Tensor:
-    """What a network says of grey windows (n, 48, 48)."""
+    """A network's outputs, (n, 4) or (n, 5), for grey windows (n, 48, 48)."""
     network.eval()
     inputs = (seen(name, some[:, None].float()) for some in torch.split(images, 512))
     return torch.cat([network(some).flatten(1) for some in inputs])
@@ -363,9 +373,8 @@ def answers(network: nn.Module, name: str, images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def measured(network: nn.Module, name: str, public: Tensor, others: Tensor) -> dict[str, Any]:
-    """Of PublicTest's faces, in their frames and moved a little, as `windows` shows them: how many
-    it takes for faces (logit above 0), and by how much its moves are wrong, mean; and of squares
-    how many it takes for one."""
+    """The shares of PublicTest's faces, unmoved and slightly moved, and of the squares `others`
+    that the network takes for faces (logit above 0), and the mean absolute error of its moves."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         places = {"as they are": torch.zeros(len(public), 4)}
@@ -388,7 +397,7 @@ def _share(of: Tensor) -> float:
 
 
 class InEightBits(nn.Module):
-    """A network as it ships, for `measured`."""
+    """A quantised ONNX network as a module, for `measured`."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -400,14 +409,15 @@ class InEightBits(nn.Module):
 
 
 def ship(arguments: argparse.Namespace, material: Material) -> None:
-    """The networks in eight bits, calibrated on as many faces as squares, as they learnt them."""
+    """Quantise the networks, measure them and copy them into the package. They are calibrated on
+    augmented faces and as many squares, as in training."""
     torch.manual_seed(arguments.seed)
     faces, anywhere = material.faces, material.anywhere
     results = json.loads(RESULTS.read_text())
     for name in MADE:
         whole, small = WORK / f"face-{name}.onnx", WORK / f"face-{name}-int8.onnx"
         if any(node.op_type == "QuantizeLinear" for node in onnx.load(whole).graph.node):
-            shutil.copy(whole, small)  # the package's, which was not trained here
+            shutil.copy(whole, small)  # the package's file, which was not trained here
             continue
         some, behind, others = (drawn(images, CALIBRATED) for images in (faces, anywhere, anywhere))
         shown = windows(some, behind, spread(CALIBRATED, *SHOWN[name]))

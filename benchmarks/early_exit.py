@@ -1,12 +1,12 @@
-"""What each step of the last recurrent layer is worth, and what stopping early saves.
+"""How accuracy depends on the steps of the last recurrent layer, and what stopping early saves.
 
     python benchmarks/early_exit.py --data fer2013.csv [--models rcnn-small-int8 ...]
 
-Each model that ships, or those that are named, on PublicTest (n = 3,589), one view: accuracy and
-calibration after 0 .. T steps for all faces, and with early exit, where a face is done when its
-likeliest emotion has a given probability; mean steps a face. Times are of one thread, one face at a
-time and 64 at a time, all ways in turn, median of the rounds. Writes results/early-exit-MODEL.json,
-of which the model card's tables are made.
+Measures every shipped model, or those named, on PublicTest (n = 3,589), one view: accuracy,
+calibration and mean steps per face, with 0 .. T steps for all faces, and with early exit, which
+stops as soon as the most probable emotion of a face reaches a given probability. Times are medians
+over rounds in which all settings take turns, on one thread, with one face or 64 at a time. Writes
+results/early-exit-MODEL.json, from which the model card's tables are made.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from semblante.recognise.classifier import Classifier
 RESULTS = Path(__file__).parent / "results"
 EXITS = (0.6, 0.7, 0.8, 0.9, 0.95)
 ROUNDS = 15
-FACES = 256  # timed, real ones: how early a face is done depends on it
+FACES = 256  # that are timed; real ones, since the number of steps depends on the face
 
 
 def main() -> None:
@@ -67,7 +67,7 @@ def measure(model: str, dataset: Dataset) -> None:
 def timed(ways: dict[str, dict[str, Any]], path: Path, faces: Any) -> dict[str, dict[str, float]]:
     classifiers = {name: Classifier(path, threads=1, **way) for name, way in ways.items()}
     times: dict[str, dict[int, list[float]]] = {name: {1: [], 64: []} for name in ways}
-    for number in range(ROUNDS + 1):  # the first one warms up
+    for number in range(ROUNDS + 1):  # the first round is a warm-up
         for name, classifier in classifiers.items():
             for batch in (1, 64):
                 started = time.perf_counter()

@@ -1,22 +1,25 @@
-"""An ensemble of teachers of different make, and students that learn from it, on a GPU that is lent
-for minutes.
+"""Trains an ensemble of different networks, and students that learn from it, in minutes on a GPU.
 
     python benchmarks/ensemble.py pack --data fer2013.csv --out PACK
     python benchmarks/ensemble.py train --pack PACK --work WORK --seconds 1600
     python benchmarks/ensemble.py measure --pack PACK --work WORK
 
-`pack` writes what has to travel: faces as pictures, their labels and FER+'s votes, 55 MB.
+`pack` writes what has to be copied to the GPU's machine: faces as PNG files, their labels and
+FER+'s votes, 55 MB.
 
-`train` takes three stages, each of networks that are trained side by side (`graphs.py`). First the
-shipped network learns on without a fold of Training, four times, to say what it thinks of faces
-whose labels it forgets (as `semblante train --cross-fit` does). Then teachers of different make are
-trained from scratch. Last, the teachers are asked about many views of each face, once for all, and
-students are trained from scratch on these views and on what the teachers say of them. Teachers and
-students take as many epochs as fit into their share of the seconds. A stage whose networks are all
-there already is not trained again; one that was interrupted begins anew.
+`train` has three stages; the networks of each are trained side by side (`graphs.py`). First, copies
+of the shipped network are trained further, each without one of four folds of Training, and then
+estimate that fold's labels, which they forget meanwhile (as with `semblante train --cross-fit`).
+Second, teachers of different architectures are trained from scratch. Third, the teachers' outputs
+are computed once for many views of each face, and students are trained from scratch on these views
+and outputs: first on strongly augmented ("wide") views, then on slightly augmented ("near") ones.
+Teachers and students train for as many epochs as fit into their share of the seconds. A stage whose
+networks all exist is skipped; an interrupted stage begins anew.
 
-`measure` writes results/ensemble.json: all networks, and the teachers' mean, on a split. Each
-network is a run folder: `semblante export WORK/students/NAME` makes a model of it.
+`measure` writes accuracy and loss on a split to results/ensemble.json, or to
+results/ensemble-SPLIT.json if the split is not PublicTest: of each network, of the teachers' mean
+and of the students' mean. Each network is a run folder; `semblante export WORK/students/NAME` makes
+a model of it.
 """
 
 from __future__ import annotations
@@ -67,13 +70,13 @@ RESULTS = Path(__file__).parent / "results"
 TEACHERS: Final = ("resnet", "se-resnet", "rcnn-wide", "wide-resnet")
 STUDENTS: Final = ("rcnn-medium", "rcnn-medium", "rcnn-medium", "rcnn-small-223")
 FOLDS: Final = 4
-FOLD_NETWORK: Final = "rcnn-medium"  # a shipped one, whose weights it starts from
-_COLUMNS: Final = 64  # of faces in a packed picture
-_TEMPERATURE: Final = 2.0  # of what the teachers say of an emotion
-_LARGE_BATCH: Final = 2048  # where nothing is learnt
+FOLD_NETWORK: Final = "rcnn-medium"  # a shipped model, whose weights training starts from
+_COLUMNS: Final = 64  # faces in a row of a packed picture
+_TEMPERATURE: Final = 2.0  # of the teachers' probabilities of the emotions
+_LARGE_BATCH: Final = 2048  # for inference, without gradients
 
 
-# -- what travels -------------------------------------------------------------------------------
+# -- what is copied to the GPU's machine ---------------------------------------------------------
 
 
 def pack(arguments: argparse.Namespace) -> None:
@@ -96,7 +99,7 @@ def pack(arguments: argparse.Namespace) -> None:
 
 
 def _write_split(folder: Path, name: str, faces: Dataset) -> None:
-    """Faces as one picture, 64 in a row."""
+    """Write faces as one picture, 64 in a row, and their labels."""
     rows = -(-len(faces) // _COLUMNS)
     sheet = np.zeros((rows * _COLUMNS, 48, 48), np.uint8)
     sheet[: len(faces)] = faces.images
@@ -110,7 +113,7 @@ def _write_split(folder: Path, name: str, faces: Dataset) -> None:
 
 
 def packed(folder: Path, name: str) -> Faces:
-    """A split as `pack` wrote it, on the device."""
+    """A split that `pack` wrote, on the device."""
     labels = np.load(folder / f"{name}.npy").astype(np.int64)
     picture = cv2.imread(str(folder / f"{name}.png"), cv2.IMREAD_GRAYSCALE)
     if picture is None:
@@ -122,7 +125,7 @@ def packed(folder: Path, name: str) -> Faces:
 
 
 def packed_votes(folder: Path) -> FerPlus:
-    """FER+'s, of Training."""
+    """FER+'s votes for the faces of Training."""
     votes = np.load(folder / "votes.npy").astype(np.int64)
     return FerPlus(votes, np.ones(len(votes), bool), np.zeros(len(votes), np.uint8))
 
@@ -146,8 +149,8 @@ def train(arguments: argparse.Namespace) -> None:
 
 
 def likely_targets(arguments: argparse.Namespace, training: Faces, public: Faces) -> Tensor:
-    """For each face of Training, (n, 15): see `targets_of`, with what networks say that did not
-    learn from it."""
+    """A target for each face of Training, (n, 15), see `targets_of`, computed from the estimates of
+    networks that were not trained on it."""
     place = arguments.work / "estimates.npy"
     if not place.exists():
         arguments.work.mkdir(parents=True, exist_ok=True)
@@ -160,7 +163,8 @@ def likely_targets(arguments: argparse.Namespace, training: Faces, public: Faces
 def fit_folds(
     arguments: argparse.Namespace, training: Faces, public: Faces
 ) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Probabilities (n, 7), the mean over both views, by the network without a face's fold."""
+    """Probabilities (n, 7) for each face by the network that was trained without its fold, the mean
+    over the face and its mirror image."""
     folds = np.load(arguments.pack / "folds.npy")
     changes = {
         "network": FOLD_NETWORK,
@@ -195,7 +199,7 @@ def fit_folds(
 
 
 def target_error(training: Faces) -> Callable[[Trainee, Tensor, Tensor], Tensor]:
-    """On augmented, mixed faces, against `training.targets`, with FER+'s votes."""
+    """A function that gives the error on augmented, mixed faces against `training.targets`."""
 
     def error_of(trainee: Trainee, rows: Tensor, share: Tensor) -> Tensor:
         faces = standardise(training.images[rows].float())
@@ -219,7 +223,7 @@ def teacher_options(arguments: argparse.Namespace, network: str, seed: int) -> T
         "relabel_weight": arguments.relabel_weight,
         "estimates": "estimates.npy",
     }
-    if network.startswith(("vgg", "course")):  # which take faces of one size only
+    if network.startswith(("vgg", "course")):  # they take faces of 48 pixels only
         changes["small_until"] = 0.0
     return options_from("wide", changes)
 
@@ -237,7 +241,7 @@ def train_teachers(
         trainees.append(
             Trainee(folder.name, options, network, target_error(training), len(training))
         )
-    # An epoch of whole faces took 1.8 times as long as one of small faces, with which they begin.
+    # Training begins with small faces; an epoch of whole faces took 1.8 times as long.
     small_until = max(trainee.options.small_until for trainee in trainees)
     factor = 1.8 - 0.8 * small_until if small_until else 1.0
     fit_epochs(trainees, until, factor)
@@ -251,7 +255,8 @@ def train_teachers(
 
 
 def fit_epochs(trainees: Sequence[Trainee], until: float, factor: float = 1.0) -> None:
-    """As many as take until then, each `factor` times as long as one takes now."""
+    """Set the number of epochs so that training ends before `until`, if an epoch takes `factor`
+    times as long as one takes now."""
     seconds = factor * seconds_per_epoch(trainees)
     epochs = max(1, int(0.95 * (until - time.monotonic()) / seconds))
     print(f"{seconds:.2f} s an epoch, side by side: {epochs} epochs", flush=True)
@@ -260,8 +265,8 @@ def fit_epochs(trainees: Sequence[Trainee], until: float, factor: float = 1.0) -
 
 
 class Views:
-    """Views of each face, and what the teachers say of them: (views * n, ...), a view after the
-    other."""
+    """Augmented views of all faces, their targets, and the teachers' mean outputs for them. Each
+    tensor has views * n rows: first all faces in the first view, then all in the second, ..."""
 
     def __init__(
         self, faces: Faces, teachers: Sequence[nn.Module], recipes: Sequence[TrainOptions]
@@ -291,7 +296,8 @@ class Views:
 
 @torch.no_grad()
 def said_by(teachers: Sequence[nn.Module], inputs: Tensor) -> Tensor:
-    """What teachers say on average, (n, 15): emotions at a raised temperature, and FER+'s."""
+    """The mean of the teachers' probabilities, (n, 15): of the emotions, at a raised temperature,
+    and of FER+'s classes."""
     inputs = inputs.contiguous(memory_format=torch.channels_last)
     both = []
     for teacher in teachers:
@@ -367,7 +373,7 @@ def train_students(
     fit_epochs(trainees, until)
 
     def rows_of(trainee: Trainee, epoch: int) -> Rows:
-        """Every face once, each in any of the views; those nearly as they are come last."""
+        """Every face once, each in a random view; the last epochs use slightly augmented ones."""
         last = epoch >= (1 - arguments.near_share) * trainee.options.epochs
         first, end = (n_wide, n_wide + n_near) if last else (0, n_wide)
         chosen = trainee.random.integers(first, end, views.n)
@@ -386,7 +392,7 @@ def is_done(folder: Path) -> bool:
 
 
 def save(pack_folder: Path, folder: Path, trainee: Trainee) -> None:
-    """A run folder with the averaged weights, as fp16, after the last epoch."""
+    """Write a run folder with the averaged weights after the last epoch, in fp16."""
     about = read_json(pack_folder / "about.json")
     config = RunConfig(trainee.options, **about, bf16=CUDA)
     begin_run(folder, config, trainee.network, DEVICE)
@@ -404,7 +410,7 @@ def load(folder: Path) -> nn.Module:
 
 
 def probabilities(network: nn.Module, faces: Faces) -> Tensor:
-    """(2, n, 7): of the faces as they are, and mirrored."""
+    """Probabilities (2, n, 7): of the faces as they are, and of their mirror images."""
     views = [logits_of(network, view, bf16=CUDA) for view in (faces, faces.mirrored())]
     return torch.stack(views)[:, :, :N_EMOTIONS].softmax(dim=2)
 
@@ -448,7 +454,8 @@ def measure(arguments: argparse.Namespace) -> None:
 
 
 def accuracies(views: Tensor, labels: Tensor) -> dict[str, dict[str, float]]:
-    """Right (0..1) and loss of probabilities (2, n, 7): the first view, and the mean of both."""
+    """The accuracy (0..1) and the loss of probabilities (2, n, 7), for the first view alone and for
+    the mean of both."""
     return {
         name: {
             "right": round(float((said.argmax(dim=1) == labels).float().mean()), 4),
@@ -468,19 +475,34 @@ def main() -> None:
     packing.add_argument("--splits", nargs="+", default=["Training", "PublicTest"], choices=SPLITS)
     packing.add_argument("--out", type=Path, required=True)
     training = commands.add_parser("train")
-    training.add_argument("--seconds", type=float, required=True, help="in all")
+    training.add_argument("--seconds", type=float, required=True, help="seconds for all stages")
     training.add_argument("--teachers", nargs="+", default=TEACHERS, help="names of networks")
     training.add_argument("--students", nargs="+", default=STUDENTS, help="names of networks")
-    training.add_argument("--teacher-share", type=float, default=0.3, help="of the seconds")
+    training.add_argument(
+        "--teacher-share",
+        type=float,
+        default=0.3,
+        help="share of the seconds left after the first stage",
+    )
     training.add_argument("--fold-epochs", type=int, default=12)
     training.add_argument("--relabel-weight", type=float, default=0.3)
-    training.add_argument("--views", type=int, nargs=2, default=(24, 12), help="wide, near")
-    training.add_argument("--near-share", type=float, default=0.35, help="of a student's epochs")
-    training.add_argument("--every", type=int, default=8, help="epochs between looks at PublicTest")
+    training.add_argument(
+        "--views",
+        type=int,
+        nargs=2,
+        default=(24, 12),
+        help="numbers of wide and near views per face",
+    )
+    training.add_argument(
+        "--near-share", type=float, default=0.35, help="share of a student's epochs on near views"
+    )
+    training.add_argument(
+        "--every", type=int, default=8, help="epochs between measurements on PublicTest"
+    )
     training.add_argument("--seed", type=int, default=1)
     measuring = commands.add_parser("measure")
     measuring.add_argument("--split", choices=SPLITS, default="PublicTest",
-                           help="PrivateTest when all has been chosen")  # fmt: skip
+                           help="PrivateTest only once all has been chosen")  # fmt: skip
     measuring.add_argument("--out", type=Path, default=RESULTS)
     for command in (training, measuring):
         command.add_argument("--pack", type=Path, required=True)

@@ -1,18 +1,19 @@
-"""Can the evidence of `semblante explain` be trusted, and where does each emotion show?
+"""Can the evidence maps of `semblante explain` be trusted, and where does each emotion show?
 
     python benchmarks/evidence.py --data fer2013.csv
 
-rcnn-medium-int8 on PublicTest (n = 3,589), one view. A tenth of each face's pixels is hidden, those
-with the most evidence for what the network says of it, and it is asked again: does it still say so?
-Beside that a tenth that has the least; that has the most by the evidence of another face of the
-same answer; and at random, in patches. Hidden by the face's mean grey, as `explain` does it, and by
-a blur, which it knows nothing of. On the first 1,000 faces also by two other sizes of the square
-that `explain` hides: it was chosen from these.
+A deletion test of rcnn-medium-int8 on PublicTest (n = 3,589), one view: a tenth of each face's
+pixels is hidden, and the face is classified again. How often does the answer stay the same? The
+hidden pixels are those with the most evidence for the answer or, for comparison, those with the
+least, those with the most in the map of another face with the same answer, or random patches. They
+are replaced by the face's mean grey, as in `explain` itself, or by a blurred face, which `explain`
+does not use. On the first 1,000 faces, two other sizes of the square that `explain` hides are
+tested too; its size was chosen by this comparison.
 
-Also how often each emotion is recognised when a part of every face is hidden. Writes
-results/evidence.json and docs/images/evidence.png, the mean evidence for each emotion in the faces
-that show it to the network, over their mean, each as strong as it gets there. Takes an hour of one
-core.
+Also measures how often each emotion is recognised when a part of every face is hidden. Writes
+results/evidence.json and docs/images/evidence.png: for each emotion, the mean of the faces that are
+classified as such, overlaid with their mean evidence, whose colours are scaled to its own maximum.
+Takes an hour on one core.
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ from semblante.recognise.sheets import overlaid
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "evidence.json"
 IMAGE = ROOT / "docs" / "images" / "evidence.png"
-SIDES = (4, 8, 12)  # of the hidden squares, in pixels of 48; tried
-FEW = 1000
-HIDDEN = 0.1  # of the pixels
+SIDES = (4, 8, 12)  # pixels a side of the squares that `explain` hides, on faces of 48 pixels
+FEW = 1000  # faces on which all sides are tested
+HIDDEN = 0.1  # share of the pixels
 Faces = npt.NDArray[np.uint8]  # (n, 48, 48)
 Maps = npt.NDArray[np.float32]  # (n, 48, 48)
 
@@ -79,8 +80,8 @@ def main() -> None:
 
 
 def deletion(classifier: Classifier, faces: Faces, maps: Maps) -> dict[str, dict[str, float]]:
-    """The share of faces of which the network says the same when a tenth is hidden, by which tenth
-    and by what it is hidden."""
+    """The share of faces whose answer stays the same when a tenth of the pixels is hidden, by how
+    the pixels are chosen and by what replaces them."""
     rng = np.random.default_rng(0)
     answers = classifier.probabilities(faces).argmax(axis=1)
     noise = rng.normal(size=maps.shape).astype(np.float32)
@@ -109,7 +110,7 @@ def deletion(classifier: Classifier, faces: Faces, maps: Maps) -> dict[str, dict
 
 
 def recall(found: list[Explanation], labels: npt.NDArray[np.int64]) -> dict[str, dict[str, float]]:
-    """Of each emotion's faces the share that is recognised: whole, and without each part."""
+    """The share of each emotion's faces that is recognised: whole, and with each part hidden."""
     said = {"whole": [explained.face.emotion for explained in found]}
     for part in PARTS:
         said[part] = [max(e.without[part], key=e.without[part].__getitem__) for e in found]
@@ -123,7 +124,7 @@ def recall(found: list[Explanation], labels: npt.NDArray[np.int64]) -> dict[str,
 
 
 def draw(faces: Faces, maps: Maps, answers: npt.NDArray[np.int64]) -> None:
-    """One beside the other: for each emotion the mean face, and over it the mean evidence."""
+    """Draw a row with the mean face of each emotion, overlaid with the mean evidence for it."""
     means = [(faces[answers == n].mean(axis=0), maps[answers == n].mean(axis=0)) for n in range(7)]
     tiles = [
         overlaid(np.rint(face).astype(np.uint8), evidence, 160, float(np.abs(evidence).max()))

@@ -1,11 +1,13 @@
-"""What it costs that faces must be found first, and where YuNet's framing comes from.
+"""How much accuracy is lost because faces must be detected first; fits YuNet's framing, too.
 
     python benchmarks/framing.py --data fer2013.csv --yunet face_detection_yunet_2023mar.onnx
 
-Fits the two numbers of `YuNetDetector` on Training faces, enlarged and with their edges continued,
-where FER2013's frame is known. Then PublicTest's faces are pasted into pictures, 60 to 150 pixels a
-side, found by each detector and classified, mirrored too as `analyze` does: accuracy beside that of
-the same faces as they are, with the standard error of the difference. Writes results/framing.json.
+Fits the two numbers with which `YuNetDetector` converts YuNet's boxes to FER2013's framing. They
+are fitted on Training faces that are enlarged and padded by repeating their edges, so that the true
+frame is known. Then PublicTest's faces are pasted into pictures, at 60 to 150 pixels a side, and
+each detector's crops of them are classified, with the mirrored view as in `analyze`. Their accuracy
+is compared with that of the same faces unchanged, with the standard error of the difference. Writes
+results/framing.json.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ PICTURE = (320, 400)  # height, width
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--yunet", type=Path, required=True, help="YuNet's file")
+    parser.add_argument("--yunet", type=Path, required=True, help="YuNet's ONNX file")
     arguments = parser.parse_args()
     dataset = load_dataset(arguments.data, cache=True)
     fitted = fit(dataset.split("Training"), arguments.yunet)
@@ -65,14 +67,15 @@ def some(faces: Dataset, n: int) -> Dataset:
 
 
 def continued(face: np.ndarray, side: int, margin: int) -> np.ndarray:
-    """A face of `side` pixels whose edges go on for `margin` more, in three equal channels."""
+    """A face resized to `side` pixels and padded by repeating its edges, in three channels."""
     large = cv2.resize(face, (side, side), interpolation=cv2.INTER_CUBIC)
     wide = cv2.copyMakeBorder(large, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
     return cv2.cvtColor(wide, cv2.COLOR_GRAY2RGB)
 
 
 def fit(training: Dataset, yunet: Path) -> dict[str, float]:
-    """The frame's side in widths of YuNet's box, and its centre beside eyes and mouth."""
+    """The side of FER2013's frame in widths of YuNet's box, and how far the middle between eyes and
+    mouth lies right of and below the frame's centre, in sides of the frame."""
     detector = YuNetDetector(yunet, min_score=0.8)
     side, margin = 48 * ENLARGED, 24 * ENLARGED
     widths, rights, downs = [], [], []
@@ -82,7 +85,7 @@ def fit(training: Dataset, yunet: Path) -> dict[str, float]:
             continue
         marks = found[0].landmarks
         assert marks is not None
-        widths.append(found[0].box.width / detector.SIDE / side)  # YuNet's own box
+        widths.append(found[0].box.width / detector.SIDE / side)  # of YuNet's own box
         places = (marks.left_eye, marks.right_eye, marks.left_mouth, marks.right_mouth)
         x, y = (np.mean(places, axis=0) - margin) / side
         rights.append(x - 0.5)
@@ -97,7 +100,7 @@ def fit(training: Dataset, yunet: Path) -> dict[str, float]:
 
 
 def cost(name: str, detector: Detector, public: Dataset, classifier: Classifier) -> dict[str, Any]:
-    """Accuracy on pasted faces, and on the same faces as they are."""
+    """The accuracy on pasted faces that are found, and on the same faces unchanged."""
     rng = np.random.default_rng(1)
     crops, direct, labels, levelled = [], [], [], []
     for face, label in zip(public.images, public.labels, strict=True):
@@ -133,7 +136,8 @@ def cost(name: str, detector: Detector, public: Dataset, classifier: Classifier)
 
 
 def compared(pasted: np.ndarray, direct: np.ndarray) -> dict[str, float]:
-    """Of faces that were found, and the same as they are: which were classified right, (n,)."""
+    """Compare accuracies. `pasted` and `direct`: which of the faces that were found, and which of
+    the same faces unchanged, were classified correctly, bool (n,)."""
     lost = direct.astype(float) - pasted
     return {
         "accuracy_found": round(float(pasted.mean()), 4),

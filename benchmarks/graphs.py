@@ -1,9 +1,10 @@
-"""Networks that are trained side by side on one GPU, each step a recorded graph.
+"""Trains several networks side by side on one GPU, with CUDA graphs.
 
-A step of training is some thousand small operations; on a GPU the CPU takes longer to ask for them
-than the GPU to do them. So each network's step is recorded once and replayed (CUDA graphs), in a
-stream of its own, and what the CPU decides about an epoch is written to the GPU before it. Without
-a GPU the same steps run as they are: slow, but enough to try a program.
+A training step is about a thousand small operations, which take the CPU longer to launch than the
+GPU to compute. So each network's step is recorded once as a graph and replayed, in a stream of its
+own; what the CPU decides about an epoch (the order of rows, learning rates, mixing weights) is
+copied to the GPU before the epoch. Without a GPU the same steps run directly: slow, but enough to
+try a script.
 """
 
 from __future__ import annotations
@@ -29,18 +30,19 @@ from semblante.train.state import learning_rate
 
 DEVICE: Final = this_device()
 CUDA: Final = DEVICE.type == "cuda"
-_WARM_UP: Final = 3  # steps before one is recorded
-_WHOLE: Final = 48  # side of a face, in pixels
+_WARM_UP: Final = 3  # steps before the recorded one
+_WHOLE: Final = 48  # full side of a face, in pixels
 STARTED: Final = time.monotonic()
 
 Rows = np.ndarray[Any, np.dtype[np.int64]]
 
 
 class Trainee:
-    """A network in training by Muon, in bfloat16 on a GPU.
+    """A network that is trained with Muon, in bfloat16 on a GPU.
 
-    `error_of(trainee, rows, share)` is the error on a batch: `rows` (batch,) say of what, and
-    `share` (1,) how much of each face is its own where two are mixed. `n` rows are an epoch.
+    `error_of(trainee, rows, share)` returns the error on a batch: `rows` (batch,) are the row
+    numbers of its samples, and `share` (1,) is the weight of each when it is mixed with another
+    (mixup). `n`: rows in an epoch.
     """
 
     def __init__(
@@ -70,7 +72,7 @@ class Trainee:
         )
         for group in self.optimiser.param_groups:
             group["lr"] = self.alpha
-        # What the CPU decides of an epoch; `counter` says which step is next.
+        # What the CPU decides for each step of an epoch; `counter` is the number of the next step.
         self.rows = torch.zeros(self.steps, options.batch_size, dtype=torch.int64, device=DEVICE)
         self.alphas = torch.zeros(self.steps, device=DEVICE)
         self.shares = torch.ones(self.steps, device=DEVICE)
@@ -84,7 +86,8 @@ class Trainee:
             self._record()
 
     def outputs(self, faces: Tensor) -> list[Tensor]:
-        """Logits after each step of the last layer that counts, the last one last."""
+        """The logits whose error counts: those after each step of the last layer if
+        `all_steps_weight` is above 0, otherwise only those after the last step."""
         faces = faces.contiguous(memory_format=torch.channels_last)
         with torch.autocast(DEVICE.type, torch.bfloat16, enabled=CUDA, cache_enabled=False):
             if self.options.all_steps_weight > 0:
@@ -92,7 +95,8 @@ class Trainee:
             return [self.network(faces)]
 
     def error(self, faces: Tensor, one: Callable[[Tensor], Tensor]) -> Tensor:
-        """`one` of the last logits, and its mean over those before by `all_steps_weight`."""
+        """The error `one` of the last step's logits, plus `all_steps_weight` times its mean over
+        the logits of earlier steps."""
         *earlier, last = [one(logits.float()) for logits in self.outputs(faces)]
         if not earlier:
             return last
@@ -118,8 +122,8 @@ class Trainee:
             self.counter += 1
 
     def _record(self) -> None:
-        """A few steps with an alpha of 0, which fill what is kept from step to step; then one more
-        as a graph."""
+        """Run a few steps with an alpha of 0, which allocate the optimiser's state; then record one
+        more as a graph."""
         self.network.train()
         self.alphas.zero_()
         self.counter.zero_()
@@ -134,12 +138,12 @@ class Trainee:
         self.counter.zero_()
 
     def _side(self, epoch: int) -> int:
-        """Of the faces in an epoch, counted from 0, in pixels."""
+        """The side of the faces in an epoch, counted from 0, in pixels."""
         small = epoch < self.options.small_until * self.options.epochs
         return self.options.small_side if small else _WHOLE
 
     def begin(self, epoch: int, rows: Rows) -> None:
-        """Decide all about an epoch, counted from 0: on these rows, in this order."""
+        """Prepare an epoch, counted from 0, on these rows in this order."""
         options, steps = self.options, self.steps
         if self.side != self._side(epoch):
             self.side = self._side(epoch)
@@ -166,7 +170,7 @@ class Trainee:
         self.losses.zero_()
 
     def replay(self) -> None:
-        """The next step; on a GPU it is only asked for."""
+        """Take the next step; on a GPU, only launch it."""
         if self.stream is None:
             self.step()
         else:
@@ -174,9 +178,9 @@ class Trainee:
                 self.step()
 
     def end(self, epoch: int, seconds: float, public: Faces | None) -> None:
-        """Note an epoch, counted from 0, that ended after so many seconds, with its figures on
-        `public` where that is given."""
-        if epoch < 2:  # the average forgets the weights that it began with
+        """Record an epoch, counted from 0, that ended `seconds` after training began; also measure
+        accuracy and loss on `public` if it is given."""
+        if epoch < 2:  # so that the average forgets the initial weights
             self.average.load_state_dict(self.network.state_dict())
         record = {
             "epoch": epoch + 1,
@@ -200,9 +204,10 @@ def side_by_side(
     *,
     every: int,
 ) -> None:
-    """All epochs of all, which have as many each; `every` so many they are asked about `public`.
+    """Train all networks for all epochs, of which each has the same number.
 
-    What `nvidia-smi` says of the GPU meanwhile is printed with it.
+    Every `every` epochs and after the last one, they are measured on `public`, and the GPU's
+    utilisation is printed.
     """
     epochs = trainees[0].options.epochs
     started = time.monotonic()
@@ -225,12 +230,13 @@ def side_by_side(
 
 
 def seconds_per_epoch(trainees: Sequence[Trainee], n_steps: int = 12) -> float:
-    """Of all side by side as they are, by a few steps with an alpha of 0."""
+    """The duration of an epoch of all networks side by side, estimated from a few steps with an
+    alpha of 0."""
     seconds = 0.0
     for trainee in trainees:
         trainee.network.train()
         trainee.alphas.zero_()
-    for part in (2, n_steps):  # the first ones warm up
+    for part in (2, n_steps):  # the first steps are a warm-up
         _synchronise()
         started = time.monotonic()
         for _ in range(part):
@@ -243,17 +249,17 @@ def seconds_per_epoch(trainees: Sequence[Trainee], n_steps: int = 12) -> float:
 
 
 def rolled(values: Tensor, share: Tensor) -> Tensor:
-    """Each mixed with its neighbour in the batch, whose order is random."""
+    """Each value mixed with its neighbour in the batch (mixup); batches are in random order."""
     return share * values + (1 - share) * values.roll(1, dims=0)
 
 
 def _utilisation() -> int | None:
-    """Of the GPU, in percent, over the last moments; None where nobody can say."""
+    """The GPU's recent utilisation in percent, as in `nvidia-smi`; None if it is not known."""
     if not CUDA:
         return None
     try:
         return torch.cuda.utilization()
-    except Exception as error:  # of the driver's library, which may be missing: no reason to stop
+    except Exception as error:  # the driver's library may be missing: no reason to stop
         print(f"utilisation: {error}", flush=True)
         return None
 

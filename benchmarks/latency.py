@@ -1,12 +1,12 @@
-"""How long recognition takes, in milliseconds, on one and on two processor threads.
+"""How many milliseconds recognition takes, on one and on two processor threads.
 
     python benchmarks/latency.py [--machine avx2]
 
-Faces alone and by 64 as `semblante bench` times them (with the peers that are installed here), a
-thousand of them in one call, and a whole picture with detection. Every figure is the median over
-many rounds and the fastest of them, see `time_in_turn`. Writes results/latency.json, or
-results/latency-MACHINE.json where another processor is measured beside the usual one; the model
-card's tables are made from them (`make docs`).
+Times faces one at a time and in batches of 64, as `semblante bench` does (with the other
+recognisers that are installed); 1,024 faces in one call; and a whole picture with detection. Every
+figure is the median over several rounds and the fastest of them, see `time_in_turn`. Writes
+results/latency.json, or results/latency-MACHINE.json on a processor that is measured in addition to
+the usual one; `make docs` makes the model card's tables from them.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from semblante.recognise.timing import THREADS, Milliseconds, time_in_turn, time
 RESULTS = Path(__file__).parent / "results"
 EXAMPLE = Path(__file__).parents[1] / "examples" / "eileen-collins.jpg"
 ROUNDS = 50
-STREAM = 1024
+STREAM = 1024  # faces in one call
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--machine", default="", help="a word for it, of which the file is named")
+    parser.add_argument("--machine", default="", help="another processor's name, for the file name")
     machine = parser.parse_args().machine
     rows: dict[tuple[str, int | None], dict[str, Milliseconds]] = {}
     for timing in time_recognisers(MODELS, rounds=ROUNDS):

@@ -1,10 +1,11 @@
-"""The pictures and figures of docs/how-it-learns.md, from runs made for them.
+"""Makes the pictures and figures of docs/how-it-learns.md, from training runs made for them.
 
     python benchmarks/lessons.py --data fer2013.csv --run runs/rcnn-small-0 --work runs/lessons
 
-`--run` is a run of the preset "standard", the first that the shipped weights came from; without it
-what is stored of that one, and its picture, stay. Other runs are made in `--work`, and found there
-again. Takes some minutes on two cores. Writes results/lessons.json and docs/images/lesson-*.png.
+`--run` is a run of the preset "standard", the first of those that led to the shipped weights;
+without it, the stored figures of that run and its picture are kept. The other runs are made in
+`--work`, or reused if they are there. Takes some minutes on two cores. Writes results/lessons.json
+and docs/images/lesson-*.png.
 """
 
 from __future__ import annotations
@@ -43,13 +44,13 @@ from semblante.wording import decimals
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs" / "images"
 RESULT = ROOT / "benchmarks" / "results" / "lessons.json"
-# Of what keeps a network from learning by heart only the mirror, dropout and averaged weights.
+# Of everything that prevents overfitting, only mirroring, dropout and averaged weights are left.
 PLAIN = TrainOptions(
     rotation=0.0, scale=0.0, shift=0.0, brightness=0.0, contrast=0.0, erase_probability=0.0,
     mixup_probability=0.0, label_smoothing=0.0, weight_decay=0.0,
 )  # fmt: skip
 ALPHAS = (0.0003, 3.0, 10.0)
-SUFFIXES = {"en": "", "es": ".es"}  # of pictures with words in them
+SUFFIXES = {"en": "", "es": ".es"}  # of the file names of pictures with words in them
 WORDS = {
     "en": {
         "alpha": "alpha", "step": "step of gradient descent", "error": "error",
@@ -67,7 +68,7 @@ WORDS = {
 
 
 class Losses(Reporter):
-    """Keeps the error of every step."""
+    """A reporter that keeps the error of every step."""
 
     def __init__(self) -> None:
         self.steps: list[float] = []
@@ -85,7 +86,7 @@ class Losses(Reporter):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--run", type=Path, help="of the preset standard [as stored]")
+    parser.add_argument("--run", type=Path, help="run of the preset standard [default: as stored]")
     parser.add_argument("--work", type=Path, required=True, help="folder for the other runs")
     arguments = parser.parse_args()
     dataset = load_dataset(arguments.data, cache=True)
@@ -114,14 +115,14 @@ def main() -> None:
 
 
 def example_face() -> np.ndarray:
-    """Eileen Collins, as the network sees her: grey, (48, 48)."""
+    """The face of Eileen Collins as the network sees it: grey, (48, 48)."""
     face = largest_face(CnnDetector())(load_image(ROOT / "examples" / "eileen-collins.jpg"))
     assert face is not None
     return face
 
 
 def once(run_dir: Path, make: Callable[[], Any]) -> Any:
-    """What `make` gave when it was first called for `run_dir`."""
+    """The result of `make`, which is called only once for `run_dir` and stored there."""
     path = run_dir / "lesson.json"
     if not path.exists():
         shutil.rmtree(run_dir, ignore_errors=True)  # what an interrupted call has left
@@ -131,7 +132,7 @@ def once(run_dir: Path, make: Callable[[], Any]) -> Any:
 
 
 def alphas(dataset: Dataset, work: Path) -> list[dict[str, Any]]:
-    """Plain gradient descent with steps too small, right and too large."""
+    """Losses of plain gradient descent, with steps that are too small, right and too large."""
     part = dataset.where(share_of_training(dataset, 0.25))
     results = []
     for alpha in ALPHAS:
@@ -145,7 +146,7 @@ def alphas(dataset: Dataset, work: Path) -> list[dict[str, Any]]:
             losses = Losses()
             try:
                 train(part, options, run_dir, losses, source={})
-            except ModelError:  # it leaves the numbers that a computer can hold
+            except ModelError:  # the weights have become infinite or NaN, as intended
                 if not losses.steps:
                     raise
             return losses.steps
@@ -155,7 +156,7 @@ def alphas(dataset: Dataset, work: Path) -> list[dict[str, Any]]:
 
 
 def fitted(dataset: Dataset, run_dir: Path, options: TrainOptions) -> dict[str, Any]:
-    """A run's curves and what it says of itself."""
+    """The curves and the diagnosis of a run, see `curves`; it is trained unless that is done."""
 
     def make() -> dict[str, Any]:
         train(dataset, options, run_dir, Losses(), source={})
@@ -215,7 +216,7 @@ def draw_augmented(face: np.ndarray) -> None:
 
 
 def draw_states(face: np.ndarray, network: torch.nn.Module) -> None:
-    """Six maps of the second recurrent layer, a row for each step."""
+    """Draw six feature maps of the second recurrent layer, with a row for each step."""
     layer = cast(RecurrentConvolution, network.get_submodule("layers.1"))
     kept: list[torch.Tensor] = []
     hook = layer.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0]))
@@ -280,7 +281,8 @@ def draw_fits(results: dict[str, Any]) -> None:
 
 
 def draw_curve() -> None:
-    """Of `semblante train --learning-curve --network rcnn-tiny --epochs 10`, as it is stored."""
+    """Draw the stored learning curve, which `semblante train --learning-curve --network rcnn-tiny
+    --epochs 10` measured."""
     points = json.loads((RESULT.parent / "learning-curve.json").read_text())["points"]
     for language, suffix in SUFFIXES.items():
         title = run_title(TrainOptions(network="rcnn-tiny"), language)

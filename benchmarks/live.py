@@ -1,10 +1,10 @@
-"""How live the page is: results a second and the delay from frame to drawn box, in a real browser.
+"""How fast the live page is in a real browser: results per second, delay from frame to drawn box.
 
     python benchmarks/live.py [--seconds 20]
 
-Needs Chromium. Starts the server in a process of its own and headless Chromium with a camera that
-films the astronaut of examples/, 640x480; reads what the page itself measures. Writes
-results/live.json.
+Needs Chromium. Starts the server in a process of its own, and headless Chromium with a fake camera
+that shows the astronaut of examples/ at 640x480; reads the figures that the page itself measures.
+Writes results/live.json.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def main() -> None:
         page.goto(ADDRESS)
         page.get_by_role("button", name="Start the camera").click()
         page.wait_for_selector(".face", timeout=30_000)
-        page.wait_for_timeout(5000)  # the rate is one of the last five seconds
+        page.wait_for_timeout(5000)  # the page's rate is over the last five seconds
         rates, delays = [], []
         started = time.monotonic()
         while time.monotonic() - started < seconds:
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def film(path: Path) -> Path:
-    """Eileen Collins before a camera, swaying a little, as motion JPEG."""
+    """Write the fake camera's film, motion JPEG: Eileen Collins, swaying a little."""
     picture = load_image(ROOT / "examples" / "eileen-collins.jpg")
     with path.open("wb") as file:
         for number in range(60):

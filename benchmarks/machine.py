@@ -1,4 +1,4 @@
-"""What a time was measured on."""
+"""Describes the machine and packages, for the benchmarks' result files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def describe(*packages: str) -> dict[str, str | int | None]:
-    """Processor, cores, Python, and the versions of `packages`."""
+    """The processor, number of cores, and versions of Python and of `packages`."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),

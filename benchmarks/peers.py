@@ -1,12 +1,12 @@
-"""Accuracy of other recognisers on the same faces, by the same protocol.
+"""Accuracy of other emotion recognisers on the same faces, by the same protocol.
 
     python benchmarks/peers.py --data fer2013.csv   # in an environment where `fer` is installed
 
-So far one: the package `fer` (mini-Xception, Arriaga et al. 2017; some 60 thousand parameters) in
-its default, quantised form; it needs setuptools below 81. Its network is given FER2013's faces
-enlarged to the 64 pixels it takes, without the margin that it cuts around faces in photographs.
-Both splits, one view and with the mirrored one. Writes results/peers.json; the README's table is
-made from it (`make docs`).
+So far there is one: the package `fer` (mini-Xception, Arriaga et al. 2017; some 60 thousand
+parameters) in its default, quantised form; it needs setuptools below 81. Its network gets FER2013's
+faces enlarged to its input size of 64 pixels, without the margin that the package adds around faces
+in photographs. Both test splits, with one view and with the mirror image too. Writes
+results/peers.json, from which `make docs` makes the README's table.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from semblante.evaluation import evaluate
 from semblante.files import write_json
 
 RESULT = Path(__file__).parent / "results" / "peers.json"
-SIDE = 64  # of the faces that fer's network takes
+SIDE = 64  # of the network's input, in pixels
 
 
 class Fer:
-    """`fer`'s network alone; it has the emotions in FER2013's order."""
+    """The network of the package `fer`, whose outputs are in FER2013's order of emotions."""
 
     head = "fer2013"
     max_steps = None
@@ -43,7 +43,7 @@ class Fer:
         self.recogniser = FER(mtcnn=False)
 
     def probabilities(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Grey faces, uint8 (n, 48, 48) -> (n, 7)."""
+        """Probabilities (n, 7) for grey faces, uint8 (n, 48, 48)."""
         large = np.stack([cv2.resize(face, (SIDE, SIDE)) for face in faces])
         inputs = (large.astype(np.float32) / 255 - 0.5) * 2
         return np.asarray(self.recogniser._classify_emotions(inputs), np.float32)
@@ -62,7 +62,7 @@ def main() -> None:
     peers = {f"fer {version('fer')}": Fer()}
     results = []
     for name, peer in peers.items():
-        for split in SPLITS[1:]:  # those to test by
+        for split in SPLITS[1:]:  # not Training
             for tta in ("none", "flip"):
                 found = evaluate(peer, dataset, split, tta=tta, model=name)
                 results.append(found.to_dict())

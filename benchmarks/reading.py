@@ -1,8 +1,8 @@
-"""How long fer2013.csv takes to read, and how much memory, beside the usual pandas way.
+"""How long reading fer2013.csv takes and how much memory it needs, compared with pandas.
 
     python benchmarks/reading.py --data fer2013.csv
 
-Each way runs in a process of its own, in turn, and gives the same arrays. Writes
+Each way runs in a process of its own, in turn; all must give the same arrays. Writes
 results/reading.json.
 """
 
@@ -57,7 +57,7 @@ def main() -> None:
     arrays = set()
     with tempfile.TemporaryDirectory() as cache:
         environment = {**os.environ, "SEMBLANTE_CACHE": cache}
-        for number in range(ROUNDS + 1):  # the first round fills the cache and the disk's cache
+        for number in range(ROUNDS + 1):  # the first round fills the caches, untimed
             for way, code in WAYS.items():
                 done = subprocess.run(
                     [sys.executable, "-c", _RUN.format(way=code), str(data)],

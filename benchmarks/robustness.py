@@ -2,9 +2,9 @@
 
     python benchmarks/robustness.py --data fer2013.csv
 
-Every shipped model on PublicTest (n = 3,589), one view, each face spoiled in one way, the same for
-all models. Writes results/robustness.json; the model card's table is made from it (`make docs`).
-With --models what is stored of the other models stays.
+Measures every shipped model on PublicTest (n = 3,589), one view, with all faces spoiled in one way
+at a time, identically for all models. Writes results/robustness.json, from which `make docs` makes
+the model card's table; with --models, the stored results of the other models are kept.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def jpeg(quality: int) -> Spoil:
 
 
 def dark(share: float) -> Spoil:
-    """So little light, and a sensor's noise of 2 grey levels."""
+    """A share of the light, and sensor noise with a standard deviation of 2 grey levels."""
     return lambda face, rng: as_grey(face * share + rng.normal(0, 2, face.shape))
 
 
@@ -61,7 +61,8 @@ def small(side: int) -> Spoil:
 
 
 def moved(degrees: float = 0.0, scale: float = 1.0, shift: float = 0.0) -> Spoil:
-    """To either side at random; `scale` above 1 frames too tightly, `shift` is of the side."""
+    """A turn and a shift, each to a random side, and a change of size. `scale`: above 1 frames too
+    tightly; `shift`: share of the side."""
 
     def spoil(face: Face, rng: np.random.Generator) -> Face:
         way = rng.choice([-1, 1], 2)
@@ -73,7 +74,7 @@ def moved(degrees: float = 0.0, scale: float = 1.0, shift: float = 0.0) -> Spoil
 
 
 def covered(top: int, bottom: int) -> Spoil:
-    """A bar as grey as the face is on average."""
+    """A bar of the face's mean grey across rows `top` to `bottom`."""
 
     def spoil(face: Face, _: np.random.Generator) -> Face:
         face = face.copy()

@@ -1,4 +1,4 @@
-"""Runs that a benchmark makes, and goes on with when it is called again."""
+"""Training runs of benchmarks that go on where they were interrupted when called again."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ def trained(
     source: Mapping[str, Any] | None = None,
     votes: FerPlus | None = None,
 ) -> None:
-    """Make the run, go on with it, or leave it alone where it is done."""
+    """Train the run, or continue it if it was interrupted; do nothing if it is complete."""
     train(dataset, options, run_dir, Reporter(), source=source or {}, votes=votes, resume=True)

@@ -1,13 +1,13 @@
-"""The server under load: how much it answers, what a crowd is told, and whether anything breaks it.
+"""The server under load: its throughput, its answers to a crowd, and whether anything breaks it.
 
     python benchmarks/server.py
 
-Starts `semblante serve` in a process of its own and talks to it over its socket. `throughput`: one
-picture again and again, by 1, 4 and 16 clients at once, against the same picture analysed in this
-process. `crowd`: 200 clients at once, ten pictures each: what they are answered, and whether the
-right ones get the right answer. `malformed`: 10,000 bodies (truncated, of another type, bombs,
-random bytes, broken requests); `large`: one that announces 2 GB, one that just sends them. Memory
-is the server's resident set. Writes results/server.json.
+Starts `semblante serve` in a process of its own and talks to it over a socket. `throughput`: 1, 4
+and 16 clients at once send the same picture again and again, compared with analysing it in this
+process. `crowd`: 200 clients at once send ten pictures each; which statuses do they get, and are
+the results correct? `malformed`: 10,000 requests (truncated, of another type, decompression bombs,
+random bytes, broken HTTP). `large`: a request that announces 2 GB, and one that sends them without
+announcing it. Memory is the server's resident set size. Writes results/server.json.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def resident_mb(pid: int) -> float:
 
 
 async def ask(body: bytes, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
-    """POST /v1/analyze: status (0 where the connection ended without one) and the answer's body."""
+    """POST /v1/analyze; return the status (0 if the connection ended without one) and the body."""
     about = {"Host": f"127.0.0.1:{PORT}", "Content-Length": str(len(body)), **(headers or {})}
     head = "".join(f"{name}: {value}\r\n" for name, value in about.items())
     request = f"POST /v1/analyze HTTP/1.1\r\n{head}Connection: close\r\n\r\n".encode() + body
@@ -159,7 +159,7 @@ async def crowd(pid: int) -> dict[str, Any]:
 
 
 def bodies(rng: random.Random) -> Iterator[bytes | tuple[bytes, dict[str, str]]]:
-    """Whole requests as bytes, or bodies with headers; without end."""
+    """Endless malformed requests, each as bytes of the whole request or as a body with headers."""
     bomb = png_bomb()
     form = (
         b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n'
@@ -190,7 +190,7 @@ def bodies(rng: random.Random) -> Iterator[bytes | tuple[bytes, dict[str, str]]]
 
 
 def png_bomb() -> bytes:
-    """A PNG of some kilobytes that says it is 60,000 pixels a side."""
+    """A PNG of a few kilobytes whose header claims 60,000 pixels a side."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return (
@@ -218,7 +218,7 @@ async def malformed(pid: int) -> dict[str, Any]:
             resident.append(resident_mb(pid))
 
     started = time.perf_counter()
-    # Few enough at a time that none has to be told to come back.
+    # So few clients at once that none is refused because the server is busy.
     await asyncio.gather(*(client(MALFORMED // 8) for _ in range(8)))
     tenth = len(resident) // 10
     return {
@@ -233,7 +233,7 @@ async def malformed(pid: int) -> dict[str, Any]:
 
 
 async def large(pid: int) -> dict[str, Any]:
-    """2 GB announced, and 2 GB that are sent without a word on how many there are."""
+    """Send a request that announces 2 GB, and one in chunks that sends 2 GB unannounced."""
     reader, writer = await asyncio.open_connection("127.0.0.1", PORT)
     head = f"POST /v1/analyze HTTP/1.1\r\nHost: 127.0.0.1:{PORT}\r\n"
     writer.write(f"{head}Content-Length: {2 * GB}\r\n\r\n".encode())

@@ -1,4 +1,4 @@
-"""The server in a process of its own, for what measures it."""
+"""Starts the server in a process of its own, for scripts that measure it or take screenshots."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def serving(port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """`semblante serve`, once it answers, until it is killed."""
+    """Run `semblante serve` within a `with` block, which begins as soon as the server answers."""
     process = subprocess.Popen(
         [sys.executable, "-m", "semblante", "serve", "--port", str(port)],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

@@ -1,17 +1,21 @@
-"""How fast the training engine is, beside the usual way, and how soon each recipe is good.
+"""How fast the training engine is, compared with the usual way, and how soon recipes are accurate.
 
     python benchmarks/training.py speed --data fer2013.csv
     python benchmarks/training.py time-to --data fer2013.csv --work runs/time-to --accuracy 0.653
 
-`speed`: images a second on the same network, in one run, the ways in turn: the engine in the
-precision that measures quicker here, on small faces, and in the other precision; and the usual way,
-an image folder of PNG files, transforms on one image at a time, a DataLoader with a worker for each
-core, fp32. `time-to`: seconds, on a processor those that it worked, until PublicTest is at the
-given accuracy, of the preset "quick", or of another one, and of the CNN that most course projects
-train; both stop there, and a call that was interrupted goes on when it is made again (`--seed`: of
-both). With `--only` and one thread each (OMP_NUM_THREADS=1) both may run at once. On a GPU, which
-is asked every second how busy it is: `time-to --accuracy 0.7 --only ours --preset standard
---network vgg --epochs 60`. Write results/training-*.json.
+`speed` measures images per second with the same network in four ways, which take turns in one call:
+the engine in the precision that it chooses on this machine, the same on small faces, the engine in
+the other precision, and the usual way (an image folder of PNG files, transforms of one image at a
+time, a DataLoader with a worker for each core, fp32).
+
+`time-to` measures the seconds, and those of CPU time, until PublicTest reaches the given accuracy:
+with the preset "quick", or another one, and with the CNN that most course projects train. Both runs
+stop there, and both use `--seed`; an interrupted call goes on when it is made again. With `--only`
+and one thread each (OMP_NUM_THREADS=1), both may run at the same time. On a GPU, whose utilisation
+is recorded every second: `time-to --accuracy 0.7 --only ours --preset standard --network vgg
+--epochs 60`.
+
+Both write results/training-*.json.
 """
 
 from __future__ import annotations
@@ -74,7 +78,7 @@ def main() -> None:
             command.add_argument("--only", choices=("ours", "course"))
             command.add_argument("--seed", type=int, default=0)
             for name, kind in (("preset", str), ("network", str), ("epochs", int)):
-                command.add_argument(f"--{name}", type=kind, help=f"{name} of ours")
+                command.add_argument(f"--{name}", type=kind, help=f"{name} of the run 'ours'")
     arguments = parser.parse_args()
     dataset = load_dataset(arguments.data, cache=True)
     if arguments.command == "speed":
@@ -102,7 +106,7 @@ def speed(dataset: Dataset, network: str) -> None:
         }
         for round_number in range(ROUNDS + 1):
             for name, way in ways.items():
-                way.images_of(STEPS)  # what was made ready while others had their turn
+                way.images_of(STEPS)  # untimed: uses up batches that were prepared in others' turns
                 started = time.perf_counter()
                 n = way.images_of(STEPS)
                 if round_number:
@@ -130,7 +134,7 @@ def speed(dataset: Dataset, network: str) -> None:
 
 
 class Way:
-    """A way to train, in a process of its own, since they set up their processes differently."""
+    """A way to train, in a process of its own, since each way sets up its process differently."""
 
     def __init__(self, way: Callable[..., Iterator[int]], *arguments: Any, **changes: Any) -> None:
         context = multiprocessing.get_context("spawn")
@@ -140,7 +144,7 @@ class Way:
         self._process.start()
 
     def images_of(self, steps: int) -> int:
-        """Take so many steps; how many images they were."""
+        """Take so many training steps; return how many images they used."""
         self._connection.send(steps)
         n: int = self._connection.recv()
         return n
@@ -152,14 +156,14 @@ class Way:
 
 
 def answer(connection: Connection, way: Callable[[], Iterator[int]]) -> None:
-    """In the process of a `Way`."""
+    """The main function of a `Way`'s process."""
     images = way()
     while steps := connection.recv():
         connection.send(sum(next(images) for _ in range(steps)))
 
 
 def engine(part: Dataset, network: str, **changes: Any) -> Iterator[int]:
-    """Takes a step of training each time it is asked; gives the number of its images."""
+    """A generator that takes a training step each time and yields the number of its images."""
     options = TrainOptions(network=network, **changes)
     device = this_device()
     keep_freed_memory()
@@ -172,7 +176,7 @@ def engine(part: Dataset, network: str, **changes: Any) -> Iterator[int]:
 
 
 class Folder(torch_data.Dataset[tuple[Tensor, int]]):
-    """As tutorials do it: one file, opened, turned, cropped and normalised by itself."""
+    """Faces as tutorials load them: each file is opened, augmented and normalised by itself."""
 
     def __init__(self, root: Path) -> None:
         self.files = sorted(root.rglob("*.png"))
@@ -203,7 +207,7 @@ class Folder(torch_data.Dataset[tuple[Tensor, int]]):
 
 
 def usual_way(root: Path, name: str) -> Iterator[int]:
-    """The same network and optimiser, fed by a DataLoader, in fp32."""
+    """The same as `engine`, with the same network and optimiser, fed by a DataLoader, in fp32."""
     network = build_network(name)
     device = this_device()
     network.to(device).train()
@@ -221,7 +225,7 @@ def usual_way(root: Path, name: str) -> Iterator[int]:
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
-            loss.item()  # which waits for a GPU, as the engine does
+            loss.item()  # waits for the GPU, as the engine does
             yield len(labels)
 
 
@@ -229,7 +233,7 @@ def usual_way(root: Path, name: str) -> Iterator[int]:
 
 
 class ReachedError(Exception):
-    """PublicTest is where it was to be."""
+    """Raised when PublicTest reaches the wanted accuracy, to end the run."""
 
 
 class Watch(Reporter):
@@ -237,7 +241,7 @@ class Watch(Reporter):
 
     def __init__(self, wanted: float, notes: Path) -> None:
         self.wanted = wanted
-        # {"epoch": ..., "cpu_seconds": ...} a line; several of an epoch that was interrupted.
+        # Lines of {"epoch": ..., "cpu_seconds": ...}; an interrupted epoch has several.
         self.notes = notes
         self.started = time.process_time()
         self.at = 1
@@ -252,7 +256,7 @@ class Watch(Reporter):
             raise ReachedError
 
     def noted(self) -> float:
-        """Write down the seconds since the last note, and return them."""
+        """Append the CPU seconds since the last note to the notes, and return them."""
         now = time.process_time()
         seconds, self.started = now - self.started, now
         with self.notes.open("a") as file:
@@ -262,7 +266,7 @@ class Watch(Reporter):
 
 @contextmanager
 def gpu_utilisation(percent: list[float]) -> Iterator[None]:
-    """Note every second how busy the GPU is, where there is one."""
+    """Append the GPU's utilisation to `percent` every second, if there is a GPU."""
     if not torch.cuda.is_available():
         yield
         return
@@ -272,7 +276,7 @@ def gpu_utilisation(percent: list[float]) -> Iterator[None]:
     def ask() -> None:
         while not ended.wait(1):
             said = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
-            with suppress(ValueError):  # a part of a GPU does not tell
+            with suppress(ValueError):  # unknown for a MIG partition
                 percent.append(float(said.splitlines()[0]))
 
     asking = threading.Thread(target=ask, daemon=True)
@@ -285,14 +289,14 @@ def gpu_utilisation(percent: list[float]) -> Iterator[None]:
 
 
 def recipes_of(arguments: argparse.Namespace) -> dict[str, TrainOptions]:
-    """By the names of their runs."""
+    """The recipes to train, by the names of their runs."""
     seed = {"seed": arguments.seed}
     chosen = {name: getattr(arguments, name) for name in ("preset", "network", "epochs")}
     chosen = {name: value for name, value in chosen.items() if value is not None}
     ours = "-".join(["ours", *map(str, chosen.values())])
     recipes = {
         ours: options_from(chosen.pop("preset", "quick"), {**chosen, **seed}),
-        # As the projects train it, but in our engine.
+        # As course projects train it, but in semblante's engine.
         "course": options_from("course", seed),
     }
     return {
@@ -315,7 +319,7 @@ def time_to(dataset: Dataset, recipes: dict[str, TrainOptions], work: Path, want
             with gpu_utilisation(busy), suppress(ReachedError):
                 try:
                     train(dataset, options, run_dir, watch, source={}, resume=resume)
-                except KeyboardInterrupt:  # what there is so far
+                except KeyboardInterrupt:  # keep the results so far
                     watch.noted()
                     interrupted = True
         history = history_of(run_dir)
@@ -343,7 +347,7 @@ def time_to(dataset: Dataset, recipes: dict[str, TrainOptions], work: Path, want
 
 
 def history_of(run_dir: Path) -> list[dict[str, float]]:
-    """What is known of each epoch so far."""
+    """The records of a run's epochs so far, from its log."""
     log = run_dir / "log.json"
     history: list[dict[str, float]] = json.loads(log.read_text())["history"] if log.exists() else []
     return history

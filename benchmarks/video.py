@@ -2,8 +2,9 @@
 
     python benchmarks/video.py --photos photos/ [--minutes 1 10]
 
-Makes a 720p video of real faces that move, leave and come in: one minute, and the same ten times
-over. Each is analysed in a process of its own with the default settings. Writes results/video.json.
+Makes a 720p video of real faces that move, leave and come back, one minute long, and another one
+that repeats it ten times. Each is analysed in a process of its own with the default settings.
+Writes results/video.json.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument(
-        "--minutes", type=int, nargs="+", default=[1, 10], help="lengths; others keep their figures"
+        "--minutes", type=int, nargs="+", default=[1, 10], help="lengths; others stay as stored"
     )
     arguments = parser.parse_args()
     heads = cut_out(arguments.photos)
@@ -80,7 +81,7 @@ def main() -> None:
 
 
 def cut_out(photos: Path) -> list[np.ndarray]:
-    """Four heads with some room around them, 240 pixels a side."""
+    """Four heads with some space around them, 240 pixels a side."""
     boxes = json.loads((photos / "boxes.json").read_text())
     found = []
     for name, drawn in boxes.items():
@@ -95,7 +96,7 @@ def cut_out(photos: Path) -> list[np.ndarray]:
 
 
 def write(path: Path, heads: list[np.ndarray], minutes: int) -> Path:
-    """The astronaut stays; the others come and go, each for some seconds."""
+    """Write the video: the astronaut stays; the others come and go, each for some seconds."""
     rng = np.random.default_rng(0)
     noise = rng.integers(60, 160, (SIZE[1] // 8, SIZE[0] // 8, 3)).astype(np.uint8)
     wall = cv2.resize(noise, SIZE, interpolation=cv2.INTER_CUBIC)

@@ -1,11 +1,12 @@
-"""Write the generated parts of the documentation: `make docs`.
+"""Writes the generated parts of the documentation: `make docs`.
 
-    docs/command-line.md       from the program's own help, and command-line.es.md
-    `PAGES` below              what stands between the marks `<!-- name -->` and `<!-- /name -->`:
-                               what commands print, and tables from benchmarks/results/*.json
-    docs/images/               the annotated example, and pictures of the released training
+    docs/command-line.md       and command-line.es.md, from the program's own help
+    `PAGES` below              the text between the marks `<!-- name -->` and `<!-- /name -->`:
+                               the output of commands, and tables of benchmarks/results/*.json;
+                               also the line numbers in links to code
+    docs/images/               the annotated example, eileen-collins.jpg and eileen-collins.es.jpg
 
-A test compares the text parts with what this program would write.
+A test compares the texts with what this script would write.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ PAGES = (
     "README.md", "README.es.md", "docs/model-card.md", "docs/model-card.es.md", "docs/data.md",
     "docs/data.es.md", "docs/how-it-learns.md", "docs/how-it-learns.es.md",
 )  # fmt: skip
-# A link to a line of code, found again by what stands in it: (../src/x.py#L12 "def f(").
+# A link to a line of code, with a text that identifies the line: (../src/x.py#L12 "def f(").
 _CODE = re.compile(r'\(\.\./(src/[^)#\s]+)#L\d+ "([^"]+)"\)')
 
 
@@ -51,7 +52,7 @@ def main() -> None:
 
 
 def pages() -> dict[str, str]:
-    """Each generated page by its path, as it should be."""
+    """The up-to-date text of each page with generated parts, by its path."""
     parts = generated_parts()
     texts = {
         path: with_lines(filled((ROOT / path).read_text(encoding="utf-8"), parts)) for path in PAGES
@@ -62,12 +63,12 @@ def pages() -> dict[str, str]:
 
 
 def commands(language: str) -> str:
-    """What the program's help says, as a page."""
+    """The program's help as a Markdown page."""
     command = typer.main.get_command(app)
     localise_command(command, language)
     whole_summaries(command)
     page = get_docs_for_click(obj=command, ctx=typer.Context(command), name="semblante")
-    # Typer's own headings, and what it says of an option at the end of a line.
+    # Typer's headings, and its remarks at the end of an option's help.
     typers = re.compile(
         r"(?<=^\*\*)\w+(?=\*\*:$)|(?<=\[)(env var|default|required)(?=[]:])"
         r"|(?<=; )default(?=: [^]]*]$)",
@@ -77,14 +78,14 @@ def commands(language: str) -> str:
 
 
 def whole_summaries(command: Any) -> None:
-    """Let a list of commands show the first paragraph of each, not its first 45 letters."""
+    """Make lists of commands show the first paragraph of each one's help, not only 45 letters."""
     command.short_help = (command.help or "").partition("\n\n")[0]
     for below in getattr(command, "commands", {}).values():
         whole_summaries(below)
 
 
 def filled(text: str, parts: dict[str, str]) -> str:
-    """`text` with each marked part replaced by its present content."""
+    """`text` with the content of each marked part replaced by the one in `parts`."""
     for name, content in parts.items():
         block = f"<!-- {name} -->\n{content}\n<!-- /{name} -->"
         pattern = rf"<!-- {re.escape(name)} -->\n.*?<!-- /{re.escape(name)} -->"
@@ -93,7 +94,7 @@ def filled(text: str, parts: dict[str, str]) -> str:
 
 
 def with_lines(text: str) -> str:
-    """`text` with each link to a line of code leading to where the line is now."""
+    """`text` with the present line number in each link to a line of code."""
 
     def found(match: re.Match[str]) -> str:
         path, sought = match.groups()
@@ -151,7 +152,7 @@ def trimmed(text: str) -> str:
 
 
 def audit_in(audit: str, language: str) -> str:
-    """What `data audit` prints with `--lang`, from what it printed in English."""
+    """What `data audit --lang LANGUAGE` would print, from its English output."""
     rows = []
     for line in audit.splitlines():
         name, value = re.split(r"(?<=\S)\s{2,}", line.rstrip(), maxsplit=1)
@@ -167,12 +168,12 @@ def audit_in(audit: str, language: str) -> str:
 
 
 def as_spanish(text: str) -> str:
-    """Figures as Spanish writes them: 71,22 % instead of 71.22%."""
+    """Figures in Spanish notation: 71,22 % instead of 71.22%."""
     return re.sub(r"(\d)\.(\d)", r"\1,\2", text).replace("%", "\N{NO-BREAK SPACE}%")
 
 
 def counted_in_spanish(number: int) -> str:
-    """28 709, but 3589."""
+    """A number in Spanish notation: 28 709, but 3589."""
     return f"{number:,}".replace(",", " ") if number >= 10_000 else str(number)
 
 
@@ -252,8 +253,8 @@ def accuracy_table(results: list[dict[str, Any]], words: dict[str, Any]) -> str:
 
 
 def in_readme(row: dict[str, object]) -> bool:
-    """The default model with one view, and with two where nothing was decided; the others with one
-    view there."""
+    """Whether the README's table has the row: the default model with one view, and on PrivateTest
+    with two; the others on PrivateTest with one, against FER2013's labels."""
     there = row["split"] == "PrivateTest"
     if row["model"] == DEFAULT_MODEL:
         return row["tta"] == "none" or (row["tta"] == "flip" and there)
@@ -263,7 +264,7 @@ def in_readme(row: dict[str, object]) -> bool:
 def per_class_table(
     results: list[dict[str, Any]], wanted: tuple[str, str, str], language: str
 ) -> str:
-    """Of the default model, the first one measured; `wanted`: split, views and labels."""
+    """A table of the default model, whose rows come first; `wanted`: split, tta and labels."""
     row = next(row for row in results if (row["split"], row["tta"], row["labels"]) == wanted)
     figure = _WORDS[language]["figure"]
     lines = [
@@ -276,7 +277,8 @@ def per_class_table(
 
 
 def selective_table(results: list[dict[str, Any]], words: dict[str, Any]) -> str:
-    """Of the default model as `analyze` looks at pictures, and of the others."""
+    """A table of accuracy by least probability, for each model with the settings of `analyze`, the
+    default model first."""
     rows = [row for row in results if is_usual(row)]
     lines = [
         [words["figure"](f"{at['confidence']:.0%}"),
@@ -289,12 +291,13 @@ def selective_table(results: list[dict[str, Any]], words: dict[str, Any]) -> str
 
 
 def is_usual(row: dict[str, Any]) -> bool:
-    """Whether it is judged as `analyze` judges a picture's face, where nothing was decided."""
+    """Whether a row is of the settings of `analyze` (two views, FER+'s labels) on PrivateTest, by
+    which nothing was chosen."""
     return (row["split"], row["tta"], row["labels"]) == ("PrivateTest", "flip", "ferplus")
 
 
 def surest(results: list[dict[str, Any]], words: dict[str, Any]) -> str:
-    """A sentence on the surest answers of the default model, the first one measured."""
+    """The README's item on the surest answers of the default model, whose rows come first."""
     row = next(row for row in results if is_usual(row))
     at = row["selective"][-1]
     sure, share, right, fresh = (

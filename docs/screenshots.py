@@ -1,8 +1,8 @@
-"""Screenshots of the page in each of its states, for docs/server.md; needs Chromium.
+"""Takes screenshots of the page in each of its states, for docs/server.md; needs Chromium.
 
     python docs/screenshots.py
 
-The camera films the astronaut of examples/. Writes docs/images/page-*.jpg.
+A fake camera shows the astronaut of examples/. Writes docs/images/page-*.jpg.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def main() -> None:
                 ("spanish", {"locale": "es-MX"}, picture),
                 ("phone", {"viewport": {"width": 390, "height": 844}}, camera),
                 ("refused", {}, refused),
-                ("gone", {}, lambda page: gone(page, server)),  # the last: it kills the server
+                ("gone", {}, lambda page: gone(page, server)),  # comes last: it kills the server
             ):
                 about: dict[str, Any] = {
                     "viewport": {"width": 1100, "height": 760}, "locale": "en-GB", **options,
@@ -77,7 +77,7 @@ def picture(page: playwright.Page) -> None:
 
 
 def film_mp4(frames: Path) -> Path:
-    """The camera's film as a file that Chromium plays."""
+    """Write the fake camera's film, twice over, as a WebM file that Chromium can play."""
     path = frames.with_suffix(".webm")
     film = cv2.VideoCapture(str(frames))
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"VP80"), 30, (640, 480))
