@@ -178,6 +178,19 @@ def test_whoever_stops_early_leaves_no_thread(moving: Path) -> None:
     assert set(threading.enumerate()) <= before
 
 
+def test_frames_do_not_wait_for_garbage_to_be_collected(moving: Path) -> None:
+    """Of 4K films they would fill the memory by then."""
+    gc.collect()
+    gc.disable()
+    try:
+        video = Video(moving)
+        assert sum(1 for _ in video.frames()) > 50
+        kept = sum(isinstance(one, VideoFrame) for one in gc.get_objects())
+    finally:
+        gc.enable()
+    assert kept <= 2
+
+
 def test_whoever_only_looks_whether_it_is_one_keeps_nothing(moving: Path) -> None:
     gc.disable()  # it would free circles, some time
     try:

@@ -65,6 +65,7 @@ class Film:
             # Seconds from the beginning to the last packet, video packet and decoded frame.
             self._reached_s = self._pictures_reached_s = self._decoded_s = 0.0
             self._decoded = self._frames(self._container)
+            self._mirrored: dict[int, bool] = {}  # by the rotation of frames, see `_is_mirrored`
             first = next(self._decoded, None)
             if first is None:
                 raise VideoError(f"{path}: no frame in it can be read")
@@ -211,7 +212,10 @@ class Film:
         pixels = frame.to_ndarray(
             format="rgb24", width=width, height=height, src_colorspace=_colorspace(frame)
         )
-        pixels = np.rot90(pixels[::-1] if _is_mirrored(frame) else pixels, turns)
+        # Seen once for each rotation: afterwards a frame would stay until garbage is collected.
+        if frame.rotation not in self._mirrored:
+            self._mirrored[frame.rotation] = _is_mirrored(frame)
+        pixels = np.rot90(pixels[::-1] if self._mirrored[frame.rotation] else pixels, turns)
         if size != (self.width, self.height):
             left, top = (self.width - size[0]) // 2, (self.height - size[1]) // 2
             canvas = np.zeros((self.height, self.width, 3), np.uint8)
