@@ -437,6 +437,9 @@ def test_the_class_is_the_innermost_folder_that_is_named_so(
     saved(patterns.images[0], tmp_path / "set/train/angry/joy/8.png")  # a person, or happy?
     with pytest.raises(DataError, match="one folder that names its class, found 'angry' and 'joy'"):
         load_dataset(tmp_path / "set", label_map=mapping)
+    bad: list[DataError] = []
+    rest = load_dataset(tmp_path / "set", label_map=mapping, on_bad=bad.append)
+    assert (len(rest), len(bad)) == (len(labels), 1)
 
 
 def test_a_number_among_words_is_a_bad_row(patterns: Dataset, tmp_path: Path) -> None:

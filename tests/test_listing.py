@@ -198,6 +198,25 @@ def test_lists_of_file_names_alone(patterns: Dataset, tmp_path: Path, packing: s
     assert len(bad) == 1
 
 
+@pytest.mark.parametrize(
+    ("split", "folder", "found"),
+    [
+        ("PrivateTest", "test", True), ("test", "PublicTest", True), ("train", "training", True),
+        ("val", "more", True), ("train", "test", False), ("PublicTest", "PrivateTest", False),
+    ],
+)  # fmt: skip
+def test_a_file_name_alone_in_a_folder_of_another_split(
+    patterns: Dataset, tmp_path: Path, split: str, folder: str, found: bool
+) -> None:
+    saved(patterns.images[0], tmp_path / folder / "a.png")
+    (tmp_path / "faces.csv").write_text(f"path,label,split\na.png,sad,{split}\n")
+    if found:
+        assert len(load_dataset(tmp_path / "faces.csv")) == 1
+        return
+    with pytest.raises(DataError, match="No such file"):
+        load_dataset(tmp_path / "faces.csv")
+
+
 def test_lists_that_do_not_tell_their_splits(tmp_path: Path) -> None:
     path = listed(tmp_path, LIST)
     (path.parent / "train.csv").write_text(LIST)

@@ -155,7 +155,7 @@ class Source:
         try:
             exclude = values.get("exclude")
             mapping = [str(pair) for pair in values.get("map", ())]
-            if any(is_number(pair.partition("=")[0]) for pair in mapping):
+            if any(is_number(pair.rpartition("=")[0]) for pair in mapping):
                 # In older runs numbers that the map did not name were FER2013's.
                 mapping.insert(0, "fer2013")
             return cls(

@@ -28,8 +28,14 @@ def check_folders(pictures: Mapping[str, str], root: Path, reader: PictureReader
     classes: dict[str, str] = {}  # the place of each class's first picture
     for name, where in pictures.items():
         path = PurePosixPath(name)
-        classes.setdefault(path.parts[_class_place(path, where, reader)], where)
-    if not any(reader.meaning(name) or is_number(name) for name in classes):
+        try:
+            place = _class_place(path, where, reader)
+        except DataError:
+            if not reader.skips_bad:
+                raise
+            continue
+        classes.setdefault(path.parts[place], where)
+    if classes and not any(reader.meaning(name) or is_number(name) for name in classes):
         names = sorted(classes)
         found = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
         raise DataError(
@@ -47,7 +53,8 @@ def read_folders(
     on_bad: OnBad | None = None,
 ) -> Dataset:
     """Read one face from each picture below `root`; its class is the name of the innermost folder
-    that is named after an emotion or is in the reader's map, else that of the folder it is in.
+    that is named after an emotion or is in the reader's map, else that of the folder it is in. Two
+    folders that name different classes are an error.
 
     The split is the official name at the start of the file's name, else that of a folder such as
     `train`, `validation` or `test` above the class folder (this may be `root` itself, unless it is

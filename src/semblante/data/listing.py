@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Final
 
-from semblante.data.dataset import Dataset, OnBad, Row, collect
+from semblante.data.dataset import SPLITS, TEST, Dataset, OnBad, Row, collect
 from semblante.data.members import Member, as_data_errors
 from semblante.data.pictures import (
     GROUP_COLUMNS,
@@ -42,6 +42,15 @@ _COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "split": SPLIT_COLUMNS,
     "group": GROUP_COLUMNS,
 }  # fmt: skip
+
+
+# The splits that each split may also be called: "test" may be either of FER2013's.
+_SAME_SPLITS: Final[dict[int, set[int]]] = {
+    SPLITS.index("Training"): {SPLITS.index("Training")},
+    SPLITS.index("PublicTest"): {SPLITS.index("PublicTest"), TEST},
+    SPLITS.index("PrivateTest"): {SPLITS.index("PrivateTest"), TEST},
+    TEST: {SPLITS.index("PublicTest"), SPLITS.index("PrivateTest"), TEST},
+}
 
 
 @dataclass(frozen=True)
@@ -268,7 +277,7 @@ def _may_be(path: PurePath, folder: PurePath, split: int | None) -> bool:
     if folder not in path.parents:
         return False
     named = {named_split(part) for part in path.relative_to(folder).parts[:-1]} - {None}
-    return split is None or not named or split in named
+    return split is None or not named or not named.isdisjoint(_SAME_SPLITS[split])
 
 
 def _ambiguous(line: _ListedPicture) -> DataError:

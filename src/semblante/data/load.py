@@ -84,12 +84,11 @@ def load_dataset(
     `label_map` gives class names another meaning (`OptionError` if no class has such a name); the
     name of one of `LABEL_MAPS` says that classes are numbered as in that dataset. `find_face` finds
     and crops the face in a picture (see `PictureReader`). The first bad row, file or member raises
-    `DataError`; with `on_bad` the error is passed to it instead, and reading continues. A class
-    with an unknown number raises `OptionError` in any case, except in a table of pixels: if one
-    number is not FER2013's, the others may mean something else as well. With `cache` a file is read
-    only once and opens at once from then on (see `cache.py`); a folder, a list, or a call with any
-    of the other options is always read. `on_note` is called with a sentence about what had to be
-    assumed.
+    `DataError`; with `on_bad` the error is passed to it instead, and reading continues. Only if
+    some classes are numbers that are unknown, and others are numbers that are read, it raises
+    `OptionError`: these may mean something else, too. With `cache` a file is read only once and
+    opens at once from then on (see `cache.py`); a folder, a list, or a call with any of the other
+    options is always read. `on_note` is called with a sentence about what had to be assumed.
     """
     path = Path(path)
     reader = PictureReader(label_map, find_face, skips_bad=on_bad is not None)

@@ -106,8 +106,9 @@ class PictureReader:
         )
         # Whether there are numbers that FER2013 does not have: in the map, or in a table.
         self._knows_of_others = bool(above)
-        self._unread_number = ""  # the first unknown class that is a number
-        self._reads_numbers = False  # whether `label` returned the label of a number
+        # The first unknown class that is a number, and where it was met.
+        self._unread_number: tuple[str, str] | None = None
+        self._reads_numbers = False  # whether some number was known
         # Whether numbers are not FER2013's; and whether those in a table of pixels are not. In
         # tables a number above 6 that is dropped still leaves the others in FER2013's order: CK+'s
         # ckextended.csv has 7, contempt.
@@ -133,7 +134,7 @@ class PictureReader:
 
         `in_table`: whether it stands in a table of pixels. Raises `DataError` for an unknown class.
         If bad rows are skipped, raises `OptionError` where some numbers would be skipped and others
-        taken for FER2013's: since FER2013 has no such numbers, the others are hardly its own.
+        read: what these others stand for is doubtful then.
         """
         key = class_key(name)
         self._met.add(key)
@@ -141,12 +142,14 @@ class PictureReader:
             raise DataError(f"{where}: expected a class, found none")
         emotion = self._emotion(key, in_table=in_table)
         if emotion is None:
-            self._unread_number = self._unread_number or (key if is_number(key) else "")
+            if is_number(key):
+                self._unread_number = self._unread_number or (name, where)
             raise self._unknown([name], where)
         if is_number(key):
             self._reads_numbers = True
             if self._unread_number:
-                raise self._unknown([self._unread_number], where)
+                unread, where_unread = self._unread_number
+                raise self._unknown([unread], where_unread)
         if key in _NUMBERS and not self._has_others(in_table=in_table):
             self._met_emotions.add(_NUMBERS[key])
             if key not in self._mapped:
