@@ -73,20 +73,22 @@ def analyze_command(
         list[Path],
         typer.Argument(
             metavar="PATH",
-            help="pictures, videos or folders, in which hidden ones are left out",
+            help="pictures, videos, or folders of them, without hidden files",
             readable=False,
         ),
     ],
     format: Annotated[
         Format | None,
         typer.Option(
-            help="json is one object a line (default: as --out's name ends, else table)",
+            help="json: one object per line (default: by the ending of --out, else table)",
             show_default=False,
         ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="write here instead of to the screen; - is the screen", readable=False),
+        typer.Option(
+            help="write here instead of to the terminal; - is the terminal", readable=False
+        ),
     ] = None,
     resume: Annotated[
         bool,
@@ -102,15 +104,15 @@ def analyze_command(
         bool,
         typer.Option(
             "--blur",
-            help="pixelate the faces that are found, in annotated copies; of a video every frame "
-            "is searched for them then, which takes longer",
+            help="pixelate the faces in annotated copies; every frame of a video is then "
+            "searched, which takes longer",
         ),
     ] = False,
     contact_sheet: Annotated[
         Path | None,
         typer.Option(
-            help="image to write: thumbnails of the faces (the first 2,000), grouped by emotion; "
-            "of a video's tracks each emotion where it is clearest",
+            help="picture to write: thumbnails of the faces (the first 2,000), grouped by "
+            "emotion; for a video's tracks, the frame where each emotion is clearest",
             readable=False,
         ),
     ] = None,
@@ -124,22 +126,22 @@ def analyze_command(
         Path | None,
         typer.Option(
             help="table to write, .csv, .xlsx, .parquet or .json: when each track of a video was "
-            "seen, what it showed on average, and for what share of its frames each emotion",
+            "seen, what it showed on average, and the share of its frames for each emotion",
             readable=False,
         ),
     ] = None,
     every: Annotated[
         str | None,
         typer.Option(
-            help="analyse one frame of a video every 0.5s, 200ms, ..., which alone are in its "
-            "copy; from 0.5s on each is judged by itself like a picture, mirrored too, below that "
-            "a track's last moments are averaged"
+            help="analyse only one video frame every 0.5s, 200ms, ...; copies contain only "
+            "these; from 0.5s on, each frame is judged by itself like a picture, mirrored "
+            "too; below, a track's last moments are averaged"
         ),
     ] = None,
     smoothing: Annotated[
         float | None,
         typer.Option(
-            help="seconds over which what a track shows is averaged, 0 for each frame by itself "
+            help="seconds over which a track's probabilities are averaged; 0: each frame by itself "
             f"(default: {SMOOTHING_S}, and 0 with --every 0.5s or more)",
             show_default=False,
         ),
@@ -149,13 +151,13 @@ def analyze_command(
     early_exit: EarlyExitOption = None,
     head: HeadOption = None,
     detector: Annotated[
-        DetectorName, typer.Option(help="what finds the faces; none: each picture is a face")
+        DetectorName, typer.Option(help="face detector; none: each picture is a face")
     ] = "cnn",
     min_face: MinFaceOption = None,
     min_score: MinScoreOption = None,
     tta: Annotated[
         PictureTta,
-        typer.Option(help="views of a picture's face that are averaged; flip: mirrored, too"),
+        typer.Option(help="views of a picture's face to average; flip: also mirrored"),
     ] = "flip",
     threads: ThreadsOption = None,
     lang: LanguageOption = "en",

@@ -71,12 +71,12 @@ def audit_command(
     folds: Annotated[
         int,
         typer.Option(
-            help="judge every label instead, by networks trained for it in so many folds (2 or "
-            "more); 0: by the model"
+            help="judge every label instead, by networks trained in this many folds (2 or more); "
+            "0: by the model"
         ),
     ] = 0,
     network: Annotated[
-        str | None, typer.Option(help=f"with --folds: what is trained (default: {_NETWORK})")
+        str | None, typer.Option(help=f"with --folds: network to train (default: {_NETWORK})")
     ] = None,
     epochs: Annotated[
         int | None, typer.Option(help=f"with --folds: passes over the faces (default: {_EPOCHS})")

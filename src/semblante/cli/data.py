@@ -98,9 +98,9 @@ def convert_command(
         float | None,
         typer.Option(
             metavar="SHARE",
-            help="move this share of each emotion's faces, 0.2 say, from Training to PublicTest, "
-            "for a dataset that has none, or has no PrivateTest: it gets what PublicTest held; "
-            "copies and groups stay together",
+            help="move this share of each emotion's faces, for example 0.2, from Training to "
+            "PublicTest, if the dataset has none, or no PrivateTest, which then gets what "
+            "PublicTest held; copies and groups stay together",
         ),
     ] = None,
 ) -> None:

@@ -75,8 +75,8 @@ def evaluate_command(
     answers: Annotated[
         Path | None,
         typer.Option(
-            help="write what the model says of each face here, .csv, .xlsx or .parquet: its row in "
-            "the dataset, its label, the answer, the probabilities",
+            help="table to write, .csv, .xlsx or .parquet: the model's answer for each face, "
+            "with its row in the dataset, its label and the probabilities",
             readable=False,
         ),
     ] = None,
@@ -84,8 +84,8 @@ def evaluate_command(
         str | None,
         typer.Option(
             metavar="MODEL",
-            help="another model, or file, on the same faces: which is right more often, and may "
-            "that be chance? (--steps and --early-exit are for the first alone)",
+            help="another model, or file, on the same faces: which is right more often, and "
+            "could it be chance? (--steps and --early-exit apply only to the first)",
         ),
     ] = None,
     labels: Annotated[
@@ -101,8 +101,8 @@ def evaluate_command(
     head: Annotated[
         Head | None,
         typer.Option(
-            help="the network's output that answers; analyze takes ferplus (default: that of the "
-            "labels, if the model has learnt it)"
+            help="which output of the network answers; analyze uses ferplus (default: that of "
+            "the labels, if the model has learnt it)"
         ),
     ] = None,
     mapping: MapOption = None,

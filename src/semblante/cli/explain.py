@@ -43,14 +43,14 @@ def explain_command(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="folder for a page of each picture: every face, and over it in colour what speaks "
-            "for the estimate and what against",
+            help="folder for a page per picture: each face, coloured by what supports the "
+            "estimate and what contradicts it",
             readable=False,
         ),
     ] = None,
     emotion: Annotated[
         str | None,
-        typer.Option(help="what speaks for this one (default: for what each face shows)"),
+        typer.Option(help="what supports this emotion (default: the one that each face shows)"),
     ] = None,
     model: ModelOption = DEFAULT_MODEL,
     head: HeadOption = None,
@@ -59,7 +59,8 @@ def explain_command(
     min_score: MinScoreOption = None,
     lang: LanguageOption = "en",
     format: Annotated[
-        FiguresFormat, typer.Option(help="json is one object a picture, with the evidence by pixel")
+        FiguresFormat,
+        typer.Option(help="json: one object per picture, with the evidence for each pixel"),
     ] = "table",
 ) -> None:
     """What in a face speaks for the estimate: parts of it are hidden, and it is estimated again.

@@ -25,29 +25,30 @@ def export_command(
         list[Path],
         typer.Argument(
             metavar="RUN_DIR",
-            help="folder of a training run; of several with the same --initial, the mean of "
-            "their last epochs",
+            help="folder of a training run; several with the same --initial: the mean of their "
+            "last epochs",
             readable=False,
         ),
     ],
     out: Annotated[Path, typer.Option(help="ONNX file to write", readable=False)],
     precision: Annotated[
         Precision,
-        typer.Option(help="fp16: half as large; int8: a quarter, and faster"),
+        typer.Option(help="fp16: half the size; int8: a quarter, and faster"),
     ] = "fp32",
     data: Annotated[
         Path | None,
-        typer.Option(help="the run's dataset, where it has been moved since", readable=False),
+        typer.Option(help="the run's dataset, if it has been moved since", readable=False),
     ] = None,
     votes: Annotated[
         Path | None,
         typer.Option(
-            help="fer2013new.csv, where FER+ was learnt; else beside the dataset", readable=False
+            help="fer2013new.csv, if the run learnt FER+ (default: beside the dataset)",
+            readable=False,
         ),
     ] = None,
     initial_share: Annotated[
         float,
-        typer.Option(help="share, 0 to 1, of the weights that the run started from (WiSE-FT)"),
+        typer.Option(help="share (0 to 1) of the weights that the run started from (WiSE-FT)"),
     ] = 0.0,
 ) -> None:
     """Write a trained network as the ONNX file that recognition uses.

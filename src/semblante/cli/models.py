@@ -41,7 +41,7 @@ def pull_command(
     ],
     file: Annotated[
         Path | None,
-        typer.Option("--from", help="a file that was fetched by other means", readable=False),
+        typer.Option("--from", help="file that was downloaded by other means", readable=False),
     ] = None,
 ) -> None:
     """Fetch a detector that does not ship, check it, and keep it for `--detector NAME`."""

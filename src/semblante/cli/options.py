@@ -18,7 +18,7 @@ LanguageOption = Annotated[
     typer.Option(
         envvar="SEMBLANTE_LANG",
         show_default="the system's",
-        help="language of what is shown, in words and in pictures",
+        help="language of texts and pictures",
     ),
 ]
 ModelOption = Annotated[str, typer.Option(help="a shipped model or an ONNX file")]
@@ -26,7 +26,7 @@ StepsOption = Annotated[
     int | None,
     typer.Option(help="steps of the last recurrent layer: fewer are quicker (default: all)"),
 ]
-DetectorOption = Annotated[DetectorName, typer.Option(help="what finds the faces")]
+DetectorOption = Annotated[DetectorName, typer.Option(help="face detector")]
 MinFaceOption = Annotated[
     int | None,
     typer.Option(
@@ -46,16 +46,17 @@ MinScoreOption = Annotated[
 HeadOption = Annotated[
     Head | None,
     typer.Option(
-        help="the output that answers: ferplus, what most of ten people would say; fer2013, what "
-        "that dataset's label would be (default: ferplus, if the model has learnt it)",
+        help="which output answers: ferplus, what most of ten people would say; fer2013, "
+        "what that dataset's label would be (default: ferplus, if the model has learnt "
+        "it)",
     ),
 ]
 EarlyExitOption = Annotated[
     float | None,
     typer.Option(
         metavar="P",
-        help="take no further step with a face whose likeliest emotion has a probability of at "
-        "least P, by FER2013's head",
+        help="stop early for a face whose likeliest emotion has a probability of at least P, "
+        "by FER2013's head",
     ),
 ]
 ThreadsOption = Annotated[

@@ -36,8 +36,9 @@ MapOption = Annotated[
     typer.Option(
         "--map",
         metavar="NAME=EMOTION",
-        help="what a class is; EMOTION may be drop; or a file of such lines, or of a JSON object; "
-        "or rafdb, affectnet, ferplus or fer2013: classes are numbered as in that dataset",
+        help="what a class means; EMOTION may be drop; or a file of such lines, or of a JSON "
+        "object; or rafdb, affectnet, ferplus or fer2013: classes are numbered as in "
+        "that dataset",
         rich_help_panel="Reading",
     ),
 ]

@@ -32,16 +32,19 @@ from semblante.recognise.pipeline import Analyzer
 
 def serve_command(
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes one that is free")] = 8000,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="port to listen on; 0: one that is free")
+    ] = 8000,
     token: Annotated[
         str | None,
         typer.Option(
             envvar="SEMBLANTE_TOKEN",
-            help="needed by callers; made up where others than this machine can call",
+            help="token that callers need; generated if other machines can call",
         ),
     ] = None,
     origin: Annotated[
-        list[str] | None, typer.Option(help="another page that may call: https://example.org")
+        list[str] | None,
+        typer.Option(help="origin of another page that may call, such as https://example.org"),
     ] = None,
     model: ModelOption = DEFAULT_MODEL,
     head: HeadOption = None,
@@ -49,7 +52,8 @@ def serve_command(
     min_face: MinFaceOption = None,
     min_score: MinScoreOption = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="pictures analysed at a time (default: one a core)")
+        int | None,
+        typer.Option(min=1, help="pictures analysed at the same time (default: one per core)"),
     ] = None,
     access_log: Annotated[
         bool,

@@ -77,7 +77,7 @@ _SERIES: Final = "released"  # the preset that stands for a series of runs
 def train_command(
     *,
     data: DataOption,
-    out: Annotated[Path, typer.Option(help="run folder, made here", readable=False)],
+    out: Annotated[Path, typer.Option(help="folder to create for the run", readable=False)],
     preset: Annotated[
         str,
         typer.Option(
@@ -98,7 +98,7 @@ def train_command(
     votes: Annotated[
         Path | None,
         typer.Option(
-            help="fer2013new.csv, where FER+ is used (default: beside the dataset)",
+            help="fer2013new.csv, if FER+ is used (default: beside the dataset)",
             readable=False,
         ),
     ] = None,
@@ -114,8 +114,8 @@ def train_command(
         typer.Option(
             "--cross-fit",
             metavar="FOLDS",
-            help="train so many networks, each without one fold of Training, and save what each "
-            "predicts for its fold (out-of-fold predictions), for --estimates",
+            help="train this many networks, each without one fold of Training, and save what "
+            "each predicts for its fold (out-of-fold predictions), for --estimates",
         ),
     ] = None,
     tensorboard: Annotated[

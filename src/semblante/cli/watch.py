@@ -46,7 +46,7 @@ def watch_command(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="table of each frame's faces to write as they come, .csv or .json",
+            help="table to write while frames come, .csv or .json: the faces of each frame",
             readable=False,
         ),
     ] = None,

@@ -49,13 +49,13 @@ class TrainOptions:
 
     network: str = _option(
         "rcnn-small",
-        "network to train, one of semblante's, or your own, FILE.py:FUNCTION, which is called with "
-        "the number of outputs",
+        "network to train: one of semblante's, or your own, FILE.py:FUNCTION, which is "
+        "called with the number of outputs",
     )
     initial: str = _option(
         "",
-        "run folder, shipped model or exported ONNX file whose weights to start from, of an rcnn "
-        "network of other widths too",
+        "run folder, shipped model or exported ONNX file to take the initial weights "
+        "from; an rcnn network of other widths works too",
     )
     seed: int = _option(
         0,
@@ -73,8 +73,8 @@ class TrainOptions:
     )
     learning_rate: float = _option(
         0.1,
-        "the largest step alpha, reached after the warm-up; another optimiser than the preset's "
-        "brings its usual one",
+        "the largest step alpha, reached after the warm-up; an optimiser other than the "
+        "preset's brings its usual one",
         within="more than 0",
     )
     schedule: str = _option(
@@ -92,21 +92,22 @@ class TrainOptions:
     )
     weight_decay: float = _option(
         5e-4,
-        "weight decay, on kernels only (no norms, no biases); of muon on the dense layer's only",
+        "weight decay, only on kernels (not on norms and biases); with muon only on the "
+        "dense layer's",
         within="0 or more",
     )
     clip_norm: float = _option(
-        2.0, "gradients longer than this are shortened to it", within="more than 0"
+        2.0, "gradients with a larger norm are clipped to it", within="more than 0"
     )
     error: str = _option(
         CROSS_ENTROPY,
-        "what an answer that differs from its target costs: cross_entropy, or your own, "
-        "FILE.py:FUNCTION, of logits and target probabilities (n, 7)",
+        "error (loss) function: cross_entropy, or your own, FILE.py:FUNCTION, of logits "
+        "and target probabilities (n, 7)",
     )
     label_smoothing: float = _option(
         0.1, "share of the target spread evenly over the classes", within="between 0 and 1"
     )
-    class_weights: bool = _option(False, "weight rare classes up, by the inverse of their share")
+    class_weights: bool = _option(False, "weight rare classes more, by the inverse of their share")
     mixup_alpha: float = _option(
         0.4,
         "mixing weights are drawn from Beta(alpha, alpha)",
@@ -118,21 +119,25 @@ class TrainOptions:
     )
     cutmix_alpha: float = _option(
         1.0,
-        "shares of pasted areas are drawn from Beta(alpha, alpha)",
+        "shares of the pasted area are drawn from Beta(alpha, alpha)",
         within="more than 0",
         needs="cutmix_probability",
     )
     cutmix_probability: float = _option(
-        0.0, "share of the batches in which faces are pasted", within="between 0 and 1"
+        0.0,
+        "share of the batches in which parts of faces are pasted into others",
+        within="between 0 and 1",
     )
     mixup_until: float = _option(
         0.85,
-        "mix and paste only in this first part of the run",
+        "mix and paste only in this first share of the run",
         within="between 0 and 1",
         needs="mixup_probability or cutmix_probability",
     )
     ema_decay: float = _option(
-        0.998, "decay of the moving average of the weights, per step", within="between 0 and 1"
+        0.998,
+        "decay per step of the exponential moving average of the weights",
+        within="between 0 and 1",
     )
     rotation: float = _option(12.0, "random rotation, +- degrees", within="0 or more")
     scale: float = _option(0.2, "random scale, +- this fraction", within="between 0 and 1")
@@ -144,31 +149,35 @@ class TrainOptions:
     )
     contrast: float = _option(0.3, "random contrast, +- this fraction", within="between 0 and 1")
     erase_probability: float = _option(
-        0.4, "share of the faces of which a rectangle is erased", within="between 0 and 1"
+        0.4, "share of the faces from which a rectangle is erased", within="between 0 and 1"
     )
     degrade_probability: float = _option(
-        0.0, "share of the faces that are blurred or noisy", within="between 0 and 1"
+        0.0, "share of the faces that are blurred or made noisy", within="between 0 and 1"
     )
     cover_probability: float = _option(
         0.0,
-        "share of the faces across which a bar lies, for the network but not for its teachers",
+        "share of the faces that are partly covered by a bar, for the network but not "
+        "for its teachers",
         within="between 0 and 1",
     )
     all_steps_weight: float = _option(
-        0.0, "weight of the error at the last layer's earlier steps", within="0 or more"
+        0.0,
+        "weight of the error at the earlier steps of the last recurrent layer",
+        within="0 or more",
     )
     ferplus_weight: float = _option(
-        0.0, "weight of the error of a second head that learns FER+", within="0 or more"
+        0.0, "weight of the error of a second head, which learns FER+'s votes", within="0 or more"
     )
     relabel_weight: float = _option(
         0.0,
-        "share of the target that is the likely label, by FER+'s votes and the initial weights, "
-        "or the estimates",
+        "share of the target that is the likely label, by FER+'s votes and the initial "
+        "weights (or the estimates)",
         within="between 0 and 1",
     )
     estimates: str = _option(
         "",
-        "folder of --cross-fit, whose networks' word the likely labels follow instead",
+        "folder of --cross-fit: likely labels follow its networks' predictions instead "
+        "of the initial weights'",
         needs="relabel_weight",
     )
     teachers: tuple[str, ...] = _option(
@@ -180,49 +189,51 @@ class TrainOptions:
     )
     temperature: float = _option(
         3.0,
-        "with teachers: by which both sides' logits are divided",
+        "with teachers: the logits of both sides are divided by it",
         within="more than 0",
         needs="teachers",
     )
     mirrored_teachers: bool = _option(
-        False, "with teachers: they look at each face's mirror image as well", needs="teachers"
+        False, "with teachers: they also look at each face's mirror image", needs="teachers"
     )
     teach_votes: bool = _option(
-        False, "with teachers: they teach what they say of FER+'s votes as well", needs="teachers"
+        False, "with teachers: they also teach what they predict of FER+'s votes", needs="teachers"
     )
     teacher_views: int = _option(
         0,
-        "with teachers: they look at so many random views of each face, once, which come an epoch "
-        "each; 0: at every batch anew",
+        "with teachers: they look once at this many random views of each face, and each "
+        "epoch uses one; 0: at every batch anew",
         within="0 or more",
         needs="teachers",
     )
     looks_of: str = _option(
         "",
-        "with teacher_views: run folder with the same teachers, whatever its seed and network, "
-        "whose views they need not look at again",
+        "with teacher_views: run folder with the same teachers, of any seed and "
+        "network; what they said of its views is used again",
         needs="teacher_views",
     )
     patience: int = _option(
-        0, "stop when PublicTest has not improved for so many epochs; 0: never", within="0 or more"
+        0,
+        "stop when PublicTest has not improved for this many epochs; 0: never",
+        within="0 or more",
     )
     small_side: int = _option(
         32,
-        "side in pixels of the faces that are small at first",
+        "side in pixels of the small faces at the beginning",
         within="at least 1",
         needs="small_until",
     )
     small_until: float = _option(
         0.0,
-        "train on small faces, which is quicker, in this first part of the run",
+        "train on small faces, which is faster, in this first share of the run",
         within="between 0 and 1",
     )
     compile: bool = _option(
-        False, "torch.compile the network; no quicker where it was measured, on two cores"
+        False, "torch.compile the network; not faster on two cores, where it was measured"
     )
     precision: str = _option(
         "auto",
-        "auto, fp32 or bf16; auto is bf16 on a GPU, and on a processor that is quicker in it",
+        "auto, fp32 or bf16; auto is bf16 on a GPU, and on a processor that is faster with it",
         one_of=("auto", "fp32", "bf16"),
     )
 
