@@ -60,3 +60,9 @@ def listed(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "mine" / "faces.csv"
     path.write_text(text)
     return path
+
+
+def assert_same(found: Dataset, expected: Dataset) -> None:
+    assert np.array_equal(found.images, expected.images)
+    assert np.array_equal(found.labels, expected.labels)
+    assert np.array_equal(found.splits, expected.splits)
