@@ -24,7 +24,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from machine import describe
-from runs import trained
 
 from semblante.data import Dataset, load_dataset
 from semblante.data.audit import Audit, audit
@@ -33,6 +32,7 @@ from semblante.data.ferplus import FERPLUS_INDICES, NO_MAJORITY, FerPlus, load_f
 from semblante.files import write_json
 from semblante.train.batches import Faces
 from semblante.train.crossval import fold_recipe, out_of_fold_predictions
+from semblante.train.loop import train
 from semblante.train.measure import logits_of
 from semblante.train.options import TrainOptions
 from semblante.train.reporter import Reporter
@@ -116,7 +116,7 @@ def one_run(
     part = dataset.where(kept(dataset, reasons, name))
     options = TrainOptions(network=arguments.network, epochs=arguments.epochs, seed=seed)
     run_dir = arguments.work / f"{VARIANTS.index(name)}-{seed}"
-    trained(run_dir, part, options)
+    train(part, options, run_dir, Reporter(), source={}, resume=True)
     network, _ = load_last(run_dir)
     public = dataset.split("PublicTest")
     fresh = ~seen_in(public.images, dataset.split("Training").images)

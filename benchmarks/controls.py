@@ -28,15 +28,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from machine import describe
-from runs import trained
 from scipy.stats import ttest_ind
 
 from semblante.data import load_dataset
 from semblante.files import write_json
 from semblante.train.batches import Faces
+from semblante.train.loop import train
 from semblante.train.measure import logits_of
 from semblante.train.networks import build_network, count_multiply_adds, count_parameters
 from semblante.train.options import PRESETS, options_from
+from semblante.train.reporter import Reporter
 from semblante.train.state import load_last
 
 BASELINE = "baseline"
@@ -116,7 +117,7 @@ def one_run(arguments: argparse.Namespace, name: str, seed: int, threads: int) -
     options = options_from(arguments.preset, {**recipe, "all_steps_weight": 0.0, **changes})
     group = f"{arguments.network}-{arguments.preset}-{arguments.epochs}"
     run_dir = arguments.work / group / f"{name}-{seed}"
-    trained(run_dir, dataset, options)
+    train(dataset, options, run_dir, Reporter(), source={}, resume=True)
     network, _ = load_last(run_dir)
     public = Faces(dataset.split("PublicTest"), torch.device("cpu"))
     hits: Hits = (logits_of(network, public)[:, :7].argmax(dim=1) == public.labels).numpy()

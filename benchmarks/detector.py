@@ -38,7 +38,7 @@ from semblante.preprocess import FACE_SIZE, InputSpec, standardise, to_grey
 from semblante.recognise import cnn
 from semblante.recognise.classifier import FACES_INPUT, load_session
 from semblante.train.export import onnx_model
-from semblante.train.precision import quantise
+from semblante.train.precision import quantised
 
 WEIGHTS = Path(models.__file__).parent / "weights"
 RESULTS = Path(__file__).parent / "results" / "detector.json"
@@ -423,7 +423,7 @@ def ship(arguments: argparse.Namespace, material: Material) -> None:
         shown = windows(some, behind, spread(CALIBRATED, *SHOWN[name]))
         inputs = seen(name, degraded(torch.cat([shown, others[:, None].float()])))
         shuffled = inputs[torch.randperm(len(inputs))].numpy()
-        quantise(whole, small, shuffled)
+        onnx.save(quantised(onnx.load(whole), shuffled), small)
         figures = measured(InEightBits(small), name, material.public, material.others)
         results[name] |= {"sha256": models.sha256(small), **figures}
         print(name, results[name])

@@ -26,7 +26,7 @@ from semblante.train.muon import Muon
 from semblante.train.objective import N_EMOTIONS
 from semblante.train.options import TrainOptions
 from semblante.train.recurrent import every_step
-from semblante.train.state import learning_rate
+from semblante.train.state import learning_rate, move_average, parameter_groups
 
 DEVICE: Final = this_device()
 CUDA: Final = DEVICE.type == "cuda"
@@ -59,13 +59,8 @@ class Trainee:
         self.steps = n // options.batch_size
         self.random = np.random.default_rng(options.seed)
         self.alpha = torch.zeros((), device=DEVICE)
-        parameters = list(self.network.parameters())
-        kernels = {"weight_decay": options.weight_decay}
         self.optimiser = Muon(
-            [
-                {"params": [p for p in parameters if p.ndim > 1], **kernels},
-                {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-            ],
+            parameter_groups(self.network, options.weight_decay),
             lr=0.0,
             momentum=options.momentum,
             bf16=CUDA,
@@ -112,12 +107,7 @@ class Trainee:
         nn.utils.clip_grad_norm_(self.network.parameters(), self.options.clip_norm)
         self.optimiser.step()
         with torch.no_grad():
-            averages = [*self.average.parameters(), *self.average.buffers()]
-            latest = [*self.network.parameters(), *self.network.buffers()]
-            pairs = [(a, b) for a, b in zip(averages, latest, strict=True) if a.is_floating_point()]
-            torch._foreach_lerp_(
-                [a for a, _ in pairs], [b for _, b in pairs], 1 - self.options.ema_decay
-            )
+            move_average(self.average, self.network, self.options.ema_decay)
             self.losses += loss.detach()
             self.counter += 1
 

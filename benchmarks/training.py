@@ -56,7 +56,7 @@ from semblante.train.networks import build_network
 from semblante.train.objective import Objective, smoothed
 from semblante.train.options import TrainOptions, options_from
 from semblante.train.reporter import Reporter
-from semblante.train.state import TrainingState
+from semblante.train.state import TrainingState, Unfinished
 
 RESULTS = Path(__file__).parent / "results"
 ROUNDS = 5
@@ -173,6 +173,7 @@ def engine(part: Dataset, network: str, **changes: Any) -> Iterator[int]:
     while True:
         for _ in train_epoch(run, faces, Objective(options), epoch=1):
             yield options.batch_size
+        run.unfinished = Unfinished()  # the epoch is over
 
 
 class Folder(torch_data.Dataset[tuple[Tensor, int]]):
@@ -311,14 +312,13 @@ def time_to(dataset: Dataset, recipes: dict[str, TrainOptions], work: Path, want
     path = RESULTS / "training-time-to.json"
     for name, options in recipes.items():
         run_dir, notes = work / name, work / f"{name}.jsonl"
-        resume = (run_dir / "config.json").exists()
         busy: list[float] = []
         watch = Watch(wanted, notes)
         interrupted = False
         if best_of(run_dir) < wanted:
             with gpu_utilisation(busy), suppress(ReachedError):
                 try:
-                    train(dataset, options, run_dir, watch, source={}, resume=resume)
+                    train(dataset, options, run_dir, watch, source={}, resume=True)
                 except KeyboardInterrupt:  # keep the results so far
                     watch.noted()
                     interrupted = True

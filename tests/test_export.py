@@ -28,7 +28,7 @@ from semblante.train.calibration import calibrated
 from semblante.train.export import export, onnx_model, too_many
 from semblante.train.merge import check_same_start, merged, take_mean
 from semblante.train.networks import NETWORKS, build_network
-from semblante.train.precision import _norms_as_convolutions, quantise
+from semblante.train.precision import _norms_as_convolutions, quantised
 from semblante.train.recurrent import RecurrentNetwork
 from semblante.train.run_folder import RunConfig
 from semblante.train.state import load_best
@@ -400,12 +400,12 @@ def test_the_mean_of_networks_is_of_all_of_them_and_of_their_statistics() -> Non
 @pytest.mark.parametrize("n", [214, 60])
 def test_int8_of_a_run_on_few_faces(run_dir: Path, tmp_path: Path, n: int) -> None:
     """Fewer than calibration takes, in numbers that it does not divide."""
-    whole, out = tmp_path / "whole.onnx", tmp_path / "int8.onnx"
+    whole = tmp_path / "whole.onnx"
     export(run_dir, whole, pattern_dataset(), "fp32")
     level = logging.getLogger().level
-    quantise(whole, out, network_input(np.tile(pattern_dataset().images, (2, 1, 1))[:n]))
+    faces = network_input(np.tile(pattern_dataset().images, (2, 1, 1))[:n])
+    graph, whole_step = quantised(onnx.load(whole), faces).graph, np.zeros(1)
     assert logging.getLogger().level == level
-    graph, whole_step = onnx.load(out).graph, np.zeros(1)
     tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     kernels = [
         (tensors[node.input[0]], tensors[node.input[1]])
@@ -445,18 +445,18 @@ def test_int8_is_calibrated_on_faces_of_training(
     """On 500, always the same, and on none by which a model is chosen or measured."""
     seen: list[np.ndarray] = []
 
-    def quantised(source: Path, target: Path, faces: np.ndarray) -> None:
+    def quantised(model: onnx.ModelProto, faces: np.ndarray) -> onnx.ModelProto:
         seen.append(faces[:, 0, 0] + 256 * faces[:, 0, 1].astype(int))
-        target.write_bytes(source.read_bytes())
+        return model
 
-    monkeypatch.setattr(export_module, "quantise", quantised)
+    monkeypatch.setattr(export_module, "quantised", quantised)
     monkeypatch.setattr(export_module, "network_input", lambda faces: faces)
     images = np.zeros((1800, 48, 48), np.uint8)
     images[:, 0, 0], images[:, 0, 1] = np.arange(1800) % 256, np.arange(1800) // 256
     splits = (np.arange(1800) // 600).astype(np.uint8)
     for _ in range(2):
         model = onnx.load(other_onnx(tmp_path / "whole.onnx", {}))
-        export_module._quantise(model, Dataset(images, np.arange(1800) % 7, splits))
+        export_module._in_int8(model, Dataset(images, np.arange(1800) % 7, splits))
     assert len(set(seen[0].tolist())) == 500
     assert seen[0].max() < 600
     assert np.array_equal(*seen)
@@ -479,7 +479,7 @@ def answers(model: onnx.ModelProto, faces: np.ndarray) -> np.ndarray:
     return np.asarray(session.run(["logits"], {"faces": faces})[0])
 
 
-def test_steps_of_eight_bits_are_as_fine_as_the_faces_and_each_map_allow(tmp_path: Path) -> None:
+def test_steps_of_eight_bits_are_as_fine_as_the_faces_and_each_map_allow() -> None:
     """The first convolution gives the face itself, of which what is lighter than its mean is left;
     of the second's four maps each has weights ten times those of the one before."""
     rng = np.random.default_rng(0)
@@ -497,12 +497,10 @@ def test_steps_of_eight_bits_are_as_fine_as_the_faces_and_each_map_allow(tmp_pat
         make("Gemm", ["e", "dense"], ["logits"], name="dense"),
     ]
     model = graph_of(nodes, {name: t.astype(np.float32) for name, t in tensors.items()})
-    onnx.save(model, tmp_path / "whole.onnx")
     faces = rng.integers(0, 256, (100, 48, 48)).astype(np.uint8)
     level = logging.getLogger().level
-    quantise(tmp_path / "whole.onnx", tmp_path / "int8.onnx", network_input(faces))
+    graph = quantised(model, network_input(faces)).graph
     assert logging.getLogger().level == level
-    graph = onnx.load(tmp_path / "int8.onnx").graph
     held = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
     [weights] = [tensor for tensor in held.values() if tensor.shape == maps.shape]
     assert weights.dtype == np.int8

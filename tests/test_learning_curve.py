@@ -60,7 +60,9 @@ def test_runs_on_a_few_faces_have_equal_steps_too(tmp_path: Path) -> None:
 def test_one_epoch_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Epochs of the smaller parts are rounded; their warm-up must not be longer."""
     recipes: list[TrainOptions] = []
-    monkeypatch.setattr(module, "train", lambda part, scaled, *_, **__: recipes.append(scaled))
+    monkeypatch.setattr(
+        Task, "train", lambda self, part, votes, scaled, *_, **__: recipes.append(scaled)
+    )
     end = {"training": 0.5, "public": 0.5, "n_public": 168}
     monkeypatch.setattr(module, "_at_its_end", lambda *_: end)
     options = replace(QUICK, epochs=1, batch_size=24, warmup_epochs=1.0)

@@ -12,6 +12,8 @@ import torch
 from program import semblante
 from semblante.data import Dataset
 from semblante.errors import OptionError, RunFolderError
+from semblante.recognise.classifier import Classifier
+from semblante.train.export import export
 from semblante.train.loop import train
 from semblante.train.networks import build_network
 from semblante.train.objective import Objective, distillation
@@ -124,6 +126,15 @@ def focal(logits, targets):
     logs = logits.log_softmax(dim=1)
     return -(targets * (1 - logs.exp()) ** 2 * logs).sum(dim=1).mean()
 """
+
+
+def test_its_attributes_may_be_called_anything(patterns: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "layers.py").write_text(LAYERS)
+    (tmp_path / "mine.py").write_text(MINE.replace("super()", "self.steps = 3; super()"))
+    options = replace(QUICK, network=f"{tmp_path / 'mine.py'}:Mine", epochs=1, all_steps_weight=0)
+    run(patterns, options, tmp_path / "run")
+    assert export(tmp_path / "run", tmp_path / "mine.onnx", patterns)["steps"] == []
+    assert Classifier(tmp_path / "mine.onnx").max_steps is None
 
 
 def test_one_of_which_only_a_part_learns_goes_on(patterns: Dataset, tmp_path: Path) -> None:

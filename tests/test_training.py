@@ -210,6 +210,8 @@ def test_faces_are_small_at_first(
     with pytest.raises(OptionError, match="teacher takes no faces of 24 pixels"):
         run(patterns, replace(options, teachers=(str(teacher),)), tmp_path / "other")
     assert not (tmp_path / "other").exists()
+    # With `teacher_views` it sees faces of the usual size only.
+    run(patterns, replace(options, teachers=(str(teacher),), teacher_views=1), tmp_path / "views")
 
 
 def test_a_norm_over_one_face_is_refused(patterns: Dataset, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import fields
@@ -60,14 +59,9 @@ def _with_recipe_options(command: Callable[..., None]) -> Callable[..., None]:
         for option in fields(TrainOptions)
     ]
     parameters = [*(p for p in own if p.kind is not inspect.Parameter.VAR_KEYWORD), *recipe]
-
-    @functools.wraps(command)
-    def with_recipe(**values: Any) -> None:
-        command(**values)
-
-    with_recipe.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    with_recipe.__annotations__ = {p.name: p.annotation for p in parameters}
-    return with_recipe
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    return command
 
 
 _SERIES: Final = "released"  # the preset that stands for a series of runs

@@ -18,7 +18,6 @@ from semblante.metrics import accuracy
 from semblante.train.batches import Faces
 from semblante.train.device import this_device, to_device
 from semblante.train.distributed import all_processes
-from semblante.train.loop import train
 from semblante.train.measure import probabilities_of
 from semblante.train.objective import N_EMOTIONS
 from semblante.train.options import TrainOptions
@@ -101,14 +100,11 @@ def out_of_fold_predictions(
         inside = numbers == fold
         part = replace(dataset, splits=inside.astype(np.uint8)).where(labelled)
         run_dir = _fold_folder(task.out, fold, folds)
-        title = f"without fold {fold + 1} of {folds}, which is called PublicTest below"
-        with task.reporter(options, translated(title, task.language)) as progress:
-            train(
-                part, options, run_dir, progress,
-                source={**task.source, "fold": fold}, language=task.language,
-                votes=None if votes is None else replace(votes.where(labelled), splits=part.splits),
-                resume=True,
-            )  # fmt: skip
+        title = translated(
+            f"without fold {fold + 1} of {folds}, which is called PublicTest below", task.language
+        )
+        its_votes = votes and replace(votes.where(labelled), splits=part.splits)
+        task.train(part, its_votes, options, run_dir, title, fold=fold)
         held_out = part.split("PublicTest")
         probabilities[inside & labelled] = _predicted(run_dir, held_out, mirrored=mirrored)
     return probabilities

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -41,8 +40,8 @@ from semblante.train.networks import count_parameters
 from semblante.train.objective import N_EMOTIONS
 from semblante.train.options import TrainOptions
 from semblante.train.own import short_name
-from semblante.train.precision import PRECISIONS, halve, quantise
-from semblante.train.recurrent import every_step
+from semblante.train.precision import PRECISIONS, halve, quantised
+from semblante.train.recurrent import LiangHuNetwork, RecurrentNetwork, every_step
 from semblante.train.run_folder import RunConfig
 
 OPSET: Final = 18
@@ -94,11 +93,12 @@ def export(
     network = _Calibrated(trained, temperatures)
     outputs = _torch_logits(network, public)
     accuracies = [_accuracy(public, logits) for logits in outputs]
+    steps = trained.steps if isinstance(trained, (RecurrentNetwork, LiangHuNetwork)) else ()
     about = {
         "network": short_name(config.options.network),
         "labels": list(EMOTIONS),
         "input": asdict(InputSpec()),
-        "steps": list(getattr(trained, "steps", ())),
+        "steps": list(steps),
         "parameters": count_parameters(network),
         "precision": precision,
         # (steps, emotions); `public_test_by_step` below has an accuracy for each step as well.
@@ -118,7 +118,7 @@ def export(
         if precision == "fp16":
             halve(model)
         if precision == "int8":
-            _quantise(model, dataset)
+            model = _in_int8(model, dataset)
         steps, _, width = outputs.shape
         _add_outputs(model, steps, width)
         onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(about)})
@@ -311,15 +311,11 @@ def _add_outputs(model: onnx.ModelProto, steps: int, width: int) -> None:
     graph.output.extend(others)
 
 
-def _quantise(model: onnx.ModelProto, dataset: Dataset) -> None:
-    """Quantise in place, calibrated on some of Training's faces, the same ones in every call."""
+def _in_int8(model: onnx.ModelProto, dataset: Dataset) -> onnx.ModelProto:
+    """The model in int8, calibrated on some of Training's faces, the same ones in every call."""
     training = dataset.split("Training")
     rows = np.random.default_rng(2013).permutation(len(training))[:_QUANTISING_FACES]
-    with tempfile.TemporaryDirectory() as folder:
-        whole, small = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
-        onnx.save(model, whole)
-        quantise(whole, small, network_input(training.images[rows]))
-        model.CopyFrom(onnx.load(small))
+    return quantised(model, network_input(training.images[rows]))
 
 
 def _compare(path: Path, faces: Dataset, expected: npt.NDArray[np.float32], precision: str) -> None:

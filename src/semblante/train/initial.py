@@ -59,6 +59,7 @@ def start_from(network: nn.Module, initial: str, faces: Faces) -> None:
     recurrent = isinstance(network, RecurrentNetwork)
     pruned = recurrent and is_wider(tensors, network.state_dict())
     if pruned:
+        # Which units to keep depends on the whole network: this function loads it first.
         tensors = narrowed(network_of(initial, faces).cpu().state_dict(), network.state_dict())
     # An ONNX file holds the stem's norm inside the stem.
     stem_bias = tensors.pop(_STEM_BIAS, None) if recurrent else None
@@ -68,17 +69,8 @@ def start_from(network: nn.Module, initial: str, faces: Faces) -> None:
         if not name.endswith(_COUNTER)
         and not (stem_bias is not None and name.startswith("stem_norm."))
     }
-    tensors = without_later_steps(tensors, ours)
-    if recurrent and ours.keys() <= tensors.keys():
-        with suppress(ValueError):  # not a narrower network of this kind: refused below
-            tensors |= widened({name: tensors[name] for name in sorted(ours)}, ours)
-    tensors = with_as_many_outputs(tensors, ours)
-    different = _different(tensors, ours)
-    if ours and not different:
-        network.load_state_dict({name: tensors[name] for name in ours}, strict=False)
-        # A norm that `network` shares between steps is one tensor where `tensors` has several.
-        loaded = network.state_dict()
-        different = [name for name in ours if not torch.equal(loaded[name].cpu(), tensors[name])]
+    tensors = _fitted(tensors, ours, recurrent=recurrent)
+    different = _different(tensors, ours) or _load(network, ours, tensors)
     if different or not ours:
         raise _not_of_this_network(initial, tensors, different)
     if stem_bias is not None:
@@ -87,6 +79,29 @@ def start_from(network: nn.Module, initial: str, faces: Faces) -> None:
     if pruned:
         with torch.no_grad():
             update_bn(_some(faces), network)
+
+
+def _fitted(
+    tensors: dict[str, Tensor], ours: Mapping[str, Tensor], *, recurrent: bool
+) -> dict[str, Tensor]:
+    """The `tensors` with as few steps, as many units and as many outputs as `ours`, as far as they
+    can be; the rest is left as it is."""
+    tensors = without_later_steps(tensors, ours)
+    if recurrent and ours.keys() <= tensors.keys():
+        with suppress(ValueError):  # not a narrower network of this kind
+            tensors |= widened({name: tensors[name] for name in sorted(ours)}, ours)
+    return with_as_many_outputs(tensors, ours)
+
+
+def _load(
+    network: nn.Module, ours: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
+) -> list[str]:
+    """Load the tensors that `ours` names; returns the names of those that the network does not
+    hold afterwards: a norm that it shares between steps is one tensor where `tensors` has several.
+    """
+    network.load_state_dict({name: tensors[name] for name in ours}, strict=False)
+    loaded = network.state_dict()
+    return [name for name in ours if not torch.equal(loaded[name].cpu(), tensors[name])]
 
 
 def network_of(place: str, faces: Faces) -> nn.Module:

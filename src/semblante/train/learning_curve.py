@@ -16,7 +16,6 @@ from semblante.train.batches import Faces
 from semblante.train.curves import SMALL_GAP, run_title
 from semblante.train.device import this_device
 from semblante.train.distributed import all_processes
-from semblante.train.loop import train
 from semblante.train.measure import logits_of, loss_and_accuracy
 from semblante.train.options import TrainOptions
 from semblante.train.state import load_last
@@ -46,13 +45,7 @@ def learning_curve(task: Task, options: TrainOptions) -> dict[str, Any]:
     for share, (rows, part, scaled, n) in zip(SHARES, parts, strict=True):
         run_dir = out / f"{round(100 * share):03d}-percent"
         title = translated(f"{share:.0%} of Training, {n:,} faces", language)
-        with task.reporter(scaled, title) as progress:
-            train(
-                part, scaled, run_dir, progress,
-                source={**task.source, "share": share},
-                votes=None if votes is None else votes.where(rows),
-                resume=True, language=language,
-            )  # fmt: skip
+        task.train(part, votes and votes.where(rows), scaled, run_dir, title, share=share)
         points.append({"share": share, "faces": n, **_at_its_end(run_dir, part)})
         found = {"points": points, "verdict": would_more_help(points, language)}
         if processes.first:

@@ -274,8 +274,9 @@ def _prepare(
     if options.teacher_views:
         views = TaughtViews(run_dir, faces, objective, processes, known_views, bf16=bf16)
     return _Run(
-        run_dir, options, processes, reporter, faces, Faces(_sample(training), device),
-        Faces(public, device), objective, views, state, history,
+        folder=run_dir, options=options, processes=processes, reporter=reporter,
+        faces=faces, sample=Faces(_sample(training), device), public=Faces(public, device),
+        objective=objective, views=views, state=state, history=history,
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from semblante.errors import OptionError, reason_of
 from semblante.preprocess import FACE_SIZE
@@ -140,7 +141,9 @@ def check_fits(
     # The check before a series of runs has not loaded the teachers: `teachers` is empty.
     named_teachers = list(zip(options.teachers, teachers, strict=False))
     if options.small_until > 0:
-        for name, one in [(options.network, network), *named_teachers]:
+        # With `teacher_views` the teachers see faces of the usual size, once.
+        small = [] if options.teacher_views else named_teachers
+        for name, one in [(options.network, network), *small]:
             _check_small(name, one, options.small_side)
     if options.teach_votes:
         for name, one in named_teachers:
@@ -206,34 +209,16 @@ def count_parameters(network: nn.Module) -> int:
 
 
 def count_multiply_adds(network: nn.Module) -> int:
-    """The number of multiply-adds of all convolutions and dense layers for one face.
+    """The number of multiply-adds of all convolutions and matrix products for one face.
 
     They are counted while the network runs: a kernel that is used at several steps counts each
     time.
     """
-    total = 0
-
-    def count(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        nonlocal total
-        if isinstance(module, nn.Conv2d):
-            height, width = module.kernel_size
-            per_output = module.in_channels // module.groups * height * width
-        else:
-            assert isinstance(module, nn.Linear)
-            per_output = module.in_features
-        total += per_output * output[0].numel()
-
-    hooks = [
-        module.register_forward_hook(count)
-        for module in network.modules()
-        if isinstance(module, (nn.Conv2d, nn.Linear))
-    ]
+    counter = FlopCounterMode(display=False)
     was_training = network.training
     try:
-        with torch.no_grad():
+        with torch.no_grad(), counter:
             network.eval()(torch.zeros(1, 1, FACE_SIZE, FACE_SIZE))
     finally:
         network.train(was_training)
-        for hook in hooks:
-            hook.remove()
-    return total
+    return counter.get_total_flops() // 2  # it counts a multiplication and an addition as two

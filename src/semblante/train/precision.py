@@ -46,8 +46,8 @@ def halve(model: onnx.ModelProto) -> None:
         graph.node.insert(0, cast)
 
 
-def quantise(source: Path, target: Path, inputs: npt.NDArray[np.float32]) -> None:
-    """Static int8 quantisation of an ONNX file (QDQ) with ONNX Runtime's own tool.
+def quantised(model: onnx.ModelProto, inputs: npt.NDArray[np.float32]) -> onnx.ModelProto:
+    """The model in int8: static quantisation (QDQ) with ONNX Runtime's own tool.
 
     Weights get a scale for each output channel. Activations get one for each tensor, calibrated on
     `inputs` (n, 1, height, width) of Training; 500 are enough. The first convolution, the last
@@ -84,14 +84,17 @@ def quantise(source: Path, target: Path, inputs: npt.NDArray[np.float32]) -> Non
     root.setLevel(logging.ERROR)
     try:
         with tempfile.TemporaryDirectory() as folder, redirect_stdout(StringIO()):
-            prepared = Path(folder) / "prepared.onnx"
-            quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+            whole, prepared, small = (
+                str(Path(folder) / f"{name}.onnx") for name in ("whole", "prepared", "small")
+            )
+            onnx.save(model, whole)
+            quant_pre_process(whole, prepared, skip_symbolic_shape=True)
             model = onnx.load(prepared)
             _norms_as_convolutions(model.graph)
             onnx.save(model, prepared)
             quantize_static(
-                str(prepared),
-                str(target),
+                prepared,
+                small,
                 Faces(),
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
@@ -105,6 +108,7 @@ def quantise(source: Path, target: Path, inputs: npt.NDArray[np.float32]) -> Non
                 # which could overflow, so their results would differ from those with VNNI.
                 reduce_range=True,
             )
+            return onnx.load(small)
     finally:
         root.setLevel(level)
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from semblante.data import Dataset
+from semblante.data.ferplus import FerPlus
 from semblante.errors import OptionError
 from semblante.train.crossval import check_folds, cross_fit
 from semblante.train.distributed import all_processes
 from semblante.train.export import export
-from semblante.train.loop import train, votes_of_training
+from semblante.train.loop import votes_of_training
 from semblante.train.networks import build_network, check_fits
 from semblante.train.options import TrainOptions
-from semblante.train.released import RELEASED
+from semblante.train.released import RELEASED, Stage
 from semblante.train.reporter import Reporter
 from semblante.train.task import Task
 from semblante.translation import translated
@@ -41,33 +44,25 @@ def train_released(
     if changes.get("estimates"):
         raise OptionError("estimates is of no use here: these runs make their own")
     dataset, votes, out = task.dataset, task.votes, task.out
-    n = int(dataset.is_in("Training").sum())
     relabels = changes.get("relabel_weight") != 0
     stages = {k: stage for k, stage in enumerate(RELEASED, start=1) if relabels or not stage.folds}
     kinds = [kind for stage in stages.values() for kind in stage.kinds]
     first_seed = int(changes.get("seed", TrainOptions.seed))
-    last_seed = first_seed + max(sum(kind.runs for kind in stage.kinds) for stage in RELEASED) - 1
-    for kind in kinds:
-        options = kind.options({**changes, "seed": last_seed})
-        check_fits(build_network(options.network), options, min(options.batch_size, n))
-        votes_of_training(dataset, options, votes)  # raises if it needs missing votes
-        if kind.folds:
-            check_folds(options, kind.folds)
+    _check_all(kinds, changes, first_seed, dataset, votes)
     processes = all_processes()
     total = sum(kind.folds or kind.runs for kind in kinds)
-    begun = 0
+    counter = itertools.count(1)
     files = {0: str(changes.get("initial", ""))}  # by the stage that wrote them
     models = []
     estimates = ""
     summaries: dict[str, dict[str, Any]] = {}
 
-    def titled(
-        options: TrainOptions, fold: str = "", *, name: str
-    ) -> AbstractContextManager[Reporter]:
-        nonlocal begun
-        begun += 1
-        title = translated(f"run {begun} of {total}: {name}", task.language)
-        return task.reporter(options, f"{title}, {fold}" if fold else title)
+    def numbered(name: str, fold: str = "") -> str:
+        title = translated(f"run {next(counter)} of {total}: {name}", task.language)
+        return f"{title}, {fold}" if fold else title
+
+    def of_fold(name: str, options: TrainOptions, fold: str) -> AbstractContextManager[Reporter]:
+        return task.reporter(options, numbered(name, fold))
 
     for number, stage in stages.items():
         name = f"{number}-{stage.preset}"
@@ -75,7 +70,7 @@ def train_released(
         teacher = files[stage.teacher or max(files)]
         if stage.folds:
             options = stage.options({**changes, "initial": initial})
-            fold_task = replace(task, out=out / name, reporter=partial(titled, name=name))
+            fold_task = replace(task, out=out / name, reporter=partial(of_fold, name))
             cross_fit(fold_task, options, stage.folds)
             estimates = str(out / name)
             continue
@@ -85,11 +80,8 @@ def train_released(
             folder = out / (name if len(runs) == 1 else f"{name}-{k + 1}")
             its_own = {"seed": first_seed + k, "initial": initial, "estimates": estimates}
             options = kind.options({**changes, **its_own}, teacher)
-            with titled(options, name=folder.name) as progress:
-                summaries[folder.name] = train(
-                    dataset, options, folder, progress, source=task.source, votes=votes,
-                    resume=True, language=task.language,
-                )  # fmt: skip
+            title = numbered(folder.name)
+            summaries[folder.name] = task.train(dataset, votes, options, folder, title)
             folders.append(folder)
         file = out / f"{stage.model or name}.onnx"
         if processes.first and not file.exists():
@@ -99,3 +91,21 @@ def train_released(
         if stage.model:
             models.append(file)
     return models, summaries
+
+
+def _check_all(
+    kinds: Sequence[Stage],
+    changes: Mapping[str, Any],
+    first_seed: int,
+    dataset: Dataset,
+    votes: FerPlus | None,
+) -> None:
+    """Raise what any run of these recipes would raise before it begins."""
+    n = int(dataset.is_in("Training").sum())
+    last_seed = first_seed + max(sum(kind.runs for kind in stage.kinds) for stage in RELEASED) - 1
+    for kind in kinds:
+        options = kind.options({**changes, "seed": last_seed})
+        check_fits(build_network(options.network), options, min(options.batch_size, n))
+        votes_of_training(dataset, options, votes)  # raises if it needs missing votes
+        if kind.folds:
+            check_folds(options, kind.folds)

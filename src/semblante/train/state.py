@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
 from collections.abc import Callable
@@ -59,21 +60,11 @@ class TrainingState:
         n = n_outputs(options)
         self.layout = quick_layout(device, self.bf16)
         self.network = to_device(build_network(options.network, n), device, self.bf16)
-        self.ema = to_device(build_network(options.network, n), device, self.bf16)
-        self.ema.load_state_dict(self.network.state_dict())
-        self.ema.requires_grad_(False)
+        self.ema = copy.deepcopy(self.network).requires_grad_(False)
         # Maps faces to a list of logits, one for each recurrent step whose error counts, in order.
         self.step_logits = self._step_logits_of(processes)
-        kernels = [p for p in self.network.parameters() if p.ndim > 1]
-        others = [p for p in self.network.parameters() if p.ndim <= 1]
-        self.optimiser = _optimiser(
-            options,
-            [
-                {"params": kernels, "weight_decay": options.weight_decay},
-                {"params": others, "weight_decay": 0.0},
-            ],
-            self.bf16,
-        )
+        groups = parameter_groups(self.network, options.weight_decay)
+        self.optimiser = _optimiser(options, groups, self.bf16)
 
     def _step_logits_of(self, processes: Processes) -> Callable[[Tensor], list[Tensor]]:
         step_logits: Callable[..., list[Tensor]] = _StepLogits(
@@ -114,7 +105,6 @@ class TrainingState:
         small = epoch <= _epochs(self.options.small_until, self.options)
         return self.options.small_side if small else FACE_SIZE
 
-    @torch.no_grad()
     def update_ema(self) -> None:
         """Update the exponential moving average of the weights and normalisation statistics after a
         step (Polyak & Juditsky, 1992, weighted all steps alike).
@@ -123,11 +113,7 @@ class TrainingState:
         that the random initial weights are forgotten in the first epoch instead of the fifth.
         """
         decay = min(self.options.ema_decay, (1 + self.step) / (10 + self.step))
-        # Unlike `state_dict`, these list a tensor that several layers share only once.
-        averages = [*self.ema.parameters(), *self.ema.buffers()]
-        latest = [*self.network.parameters(), *self.network.buffers()]
-        pairs = [(a, b) for a, b in zip(averages, latest, strict=True) if a.is_floating_point()]
-        torch._foreach_lerp_([a for a, _ in pairs], [b for _, b in pairs], 1 - decay)
+        move_average(self.ema, self.network, decay)
 
     def save(self, run_dir: Path, history: list[Record]) -> None:
         """Write a checkpoint and the log, and after the best epoch so far its weights (`BEST`)."""
@@ -287,6 +273,26 @@ def _built(run_dir: Path, name: str, n: int) -> nn.Module:
                 f"{run_dir} was trained with something else in {file} than is there now"
             )
     return build_network(name, n)
+
+
+def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """The parameters as an optimiser takes them: kernels decay; biases and norms do not."""
+    kernels = [p for p in network.parameters() if p.ndim > 1]
+    others = [p for p in network.parameters() if p.ndim <= 1]
+    return [
+        {"params": kernels, "weight_decay": weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+
+
+@torch.no_grad()
+def move_average(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """average <- decay * average + (1 - decay) * network, for weights and norms' statistics."""
+    # Unlike `state_dict`, these list a tensor that several layers share only once.
+    averages = [*average.parameters(), *average.buffers()]
+    latest = [*network.parameters(), *network.buffers()]
+    pairs = [(a, b) for a, b in zip(averages, latest, strict=True) if a.is_floating_point()]
+    torch._foreach_lerp_([a for a, _ in pairs], [b for _, b in pairs], 1 - decay)
 
 
 def learning_rate(
