@@ -6,7 +6,7 @@ Measures every shipped model, or those named, on PublicTest (n = 3,589), one vie
 calibration and mean steps per face, with 0 .. T steps for all faces, and with early exit, which
 stops as soon as the most probable emotion of a face reaches a given probability. Times are medians
 over rounds in which all settings take turns, on one thread, with one face or 64 at a time. Writes
-results/early-exit-MODEL.json, from which the model card's tables are made.
+results/early-exit-MODEL.json, from which the tables of docs/speed.md are made.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ Times faces one at a time and in batches of 64, as `semblante bench` does (with 
 recognisers that are installed); 1,024 faces in one call; and a whole picture with detection. Every
 figure is the median over several rounds and the fastest of them, see `time_in_turn`. Writes
 results/latency.json, or results/latency-MACHINE.json on a processor that is measured in addition to
-the usual one; `make docs` makes the model card's tables from them.
+the usual one; `make docs` makes the tables of docs/speed.md from them.
 """
 
 from __future__ import annotations

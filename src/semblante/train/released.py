@@ -25,8 +25,8 @@ class Stage:
     changes: Mapping[str, Any] = field(default_factory=dict)  # to the preset
     # Further changes to the preset, with an earlier stage's weights as the teacher.
     taught: Mapping[str, Any] = field(default_factory=dict)
-    # The numbers, from 1 as in the model card, of the stage whose weights it starts from and of the
-    # stage that is its teacher; 0: the last stage before it that has weights.
+    # The numbers, from 1 as in docs/how-made.md, of the stage whose weights it starts from and of
+    # the stage that is its teacher; 0: the last stage before it that has weights.
     after: int = 0
     teacher: int = 0
     model: str = ""  # the file's name, if the result is one of the released models
