@@ -533,6 +533,16 @@ def test_recognition_imports_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_no_command_needs_torch_until_it_trains() -> None:
+    """The core install has none of these packages, and importing them takes seconds."""
+    code = (
+        "import sys, semblante.cli.app\n"
+        "heavy = {'torch', 'onnx', 'matplotlib', 'safetensors', 'uvicorn', 'cleanlab'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_onnx_runtime_is_told_not_to_call_home(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before it is imported, and where it was imported already."""
     monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)

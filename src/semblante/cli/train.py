@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Final, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Final, get_type_hints
 
 import typer
 from rich.console import Console
@@ -29,8 +29,10 @@ from semblante.errors import OptionError
 from semblante.recognise.classifier import Classifier
 from semblante.train.options import PRESETS, TrainOptions, options_from
 from semblante.train.released import RELEASED
-from semblante.train.task import Task
 from semblante.translation import counted, translated
+
+if TYPE_CHECKING:
+    from semblante.train.task import Task
 
 
 def _shown(default: Any) -> str:
@@ -136,6 +138,7 @@ def train_command(
         require("tensorboard", "writing for TensorBoard", "tensorboard")
     from semblante.train.distributed import is_first
     from semblante.train.loop import train
+    from semblante.train.task import Task
 
     first = is_first()
     console = Console(stderr=True, quiet=not first)
