@@ -95,7 +95,7 @@ def test_a_form_counts_until_it_is_taken_apart(monkeypatch: pytest.MonkeyPatch) 
         return [body.Upload("a.jpg", form)]
 
     monkeypatch.setattr(body, "_parts", parts)
-    asyncio.run(body.read_uploads(sender.request, Settings(), sender.intake))
+    asyncio.run(body.read_pictures(sender.request, Settings(), sender.intake))
     assert left == [503]
     sender.intake.take(1000)
 
@@ -112,7 +112,7 @@ FILE = b"Content-Disposition: form-data; name=a; filename=a.jpg\r\n\r\npixels"
 def test_a_form_may_have_as_many_files_and_fields_as_the_limits() -> None:
     assert len(body._parts(form_of(FILE, FILE, *[FIELD] * 32), b"x", 2)) == 2
     for one_more in (FILE, FIELD):
-        with pytest.raises(HTTPException, match="at most 2 pictures"):
+        with pytest.raises(HTTPException, match="at most 2 files"):
             body._parts(form_of(FILE, FILE, *[FIELD] * 32, one_more), b"x", 2)
 
 

@@ -38,13 +38,24 @@ def test_a_video_is_a_job(client: TestClient, clip: bytes) -> None:
     assert client.get(f"/v1/jobs/{job['id']}").status_code == 404
 
 
-def test_a_video_in_a_form_is_refused(client: TestClient, clip: bytes) -> None:
-    answer = client.post("/v1/analyze/video", files=[("file", ("a.mp4", clip))])
-    assert answer.status_code == 415
-    assert "found multipart/form-data" in answer.json()["error"]
-    for kind in ("application/json", "Multipart/Form-Data; boundary=x"):
-        answer = client.post("/v1/analyze/video", content=clip, headers={"content-type": kind})
-        assert (answer.status_code, answer.headers["connection"]) == (415, "close")
+def test_a_video_may_come_in_a_form(client: TestClient, clip: bytes) -> None:
+    answer = client.post("/v1/analyze/video?every_s=0.1", files=[("file", ("a.mp4", clip))])
+    assert answer.status_code == 202
+    job = finished(client, answer.json())
+    assert (job["state"], job["frames"]) == ("done", 10)
+    two = [("file", ("a.mp4", clip)), ("file", ("b.mp4", clip))]
+    answer = client.post("/v1/analyze/video", files=two)
+    assert answer.status_code == 413
+    assert answer.json()["error"] == "at most one file in a request"
+
+
+@pytest.mark.parametrize("kind", ["application/json", "multipart/mixed; boundary=x"])
+def test_what_is_no_video_by_its_type_is_refused(
+    client: TestClient, clip: bytes, kind: str
+) -> None:
+    answer = client.post("/v1/analyze/video", content=clip, headers={"content-type": kind})
+    assert (answer.status_code, answer.headers["connection"]) == (415, "close")
+    assert answer.json()["error"].startswith("expected a video as it is, as the body, or one in a")
 
 
 def test_what_tracks_showed_in_a_video(client: TestClient, clip: bytes, tmp_path: Path) -> None:

@@ -37,6 +37,8 @@ def test_frames_in_faces_out(client: TestClient) -> None:
         assert "not a picture" in stream.receive_json()["error"]
         # while the stream is still open
         assert (figure(client, read), figure(client, failed)) == (before[0] + 3, before[1] + 1)
+        stream.send_bytes(b"")
+        assert "empty" in stream.receive_json()["error"]
 
 
 def test_a_frame_that_nobody_waits_for_disturbs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,14 +27,14 @@ from semblante.recognise.annotate import annotate, pixelated
 from semblante.recognise.pipeline import Analyzer
 from semblante.results import Analysis
 from semblante.server import answers
-from semblante.server.body import Intake, Upload, read_uploads
+from semblante.server.body import Intake, Upload, read_pictures
 from semblante.server.guard import Guard
 from semblante.server.jobs import Jobs
 from semblante.server.metrics import Metrics
 from semblante.server.openapi import (
+    FILE_BODY,
+    FILES_BODY,
     JPEG_ANSWER,
-    PICTURE_BODY,
-    PICTURES_BODY,
     TEXT_ANSWER,
     error_answers,
 )
@@ -178,7 +178,7 @@ def _pictures(
     router = APIRouter(dependencies=[Depends(only_known_parameters)])
 
     async def read_one(request: Request) -> Upload:
-        uploads = await read_uploads(request, settings, intake)
+        uploads = await read_pictures(request, settings, intake)
         if len(uploads) > 1:
             raise HTTPException(422, f"expected one picture, found {len(uploads)}")
         return uploads[0]
@@ -196,7 +196,7 @@ def _pictures(
     @router.post(
         "/v1/analyze",
         operation_id="analyze",
-        openapi_extra=PICTURES_BODY,
+        openapi_extra=FILES_BODY,
         response_model=answers.Analyses,
         responses={
             **error_answers(400, 401, 403, 408, 413, 415, 503, 504),
@@ -210,7 +210,7 @@ def _pictures(
         be read, or whose turn has not come when time is up, has an `error`; where none can be read,
         the status is 422.
         """
-        uploads = await read_uploads(request, settings, intake)
+        uploads = await read_pictures(request, settings, intake)
         works = [partial(_analyzed, analyzer, one, settings.max_pixels) for one in uploads]
         done = await unless_disconnected(request, workers.run_each(works))
         for one in done.values():
@@ -227,7 +227,7 @@ def _pictures(
     @router.post(
         "/v1/annotate",
         operation_id="annotate",
-        openapi_extra=PICTURE_BODY,
+        openapi_extra=FILE_BODY,
         response_class=Response,
         responses={200: JPEG_ANSWER, **error_answers(400, 401, 403, 408, 413, 415, 422, 503, 504)},
     )
@@ -257,7 +257,7 @@ def _pictures(
     @router.post(
         "/v1/explain",
         operation_id="explain",
-        openapi_extra=PICTURE_BODY,
+        openapi_extra=FILE_BODY,
         response_model=answers.Explanation,
         responses=error_answers(400, 401, 403, 408, 413, 415, 422, 503, 504),
     )

@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from semblante.server.settings import Settings
 
 _MOST_FIELDS: Final = 32  # in a form, besides its pictures
+_PIECE: Final = 1_000_000  # bytes that are parsed at once
 # The closing quote is optional, or each unclosed quote would cost a search up to the end.
 _QUOTED: Final = re.compile(rb'"(?:\\.|[^"\\])*"?')
 # A file name with an encoding (RFC 5987), which python-multipart ignores.
@@ -52,25 +53,42 @@ class Intake:
         self._held -= n
 
 
-async def read_uploads(request: Request, settings: Settings, intake: Intake) -> list[Upload]:
+async def read_pictures(request: Request, settings: Settings, intake: Intake) -> list[Upload]:
+    """Return the pictures of a request; raises as `_read_files` does."""
+    expected = "a picture as it is, as the body, or pictures in a form"
+    limits = (settings.max_body, settings.body_s, settings.max_pictures)
+    return await _read_files(request, expected, *limits, intake)
+
+
+async def read_video(request: Request, settings: Settings, intake: Intake) -> bytearray:
+    """Return the video of a request; raises as `_read_files` does."""
+    expected = "a video as it is, as the body, or one in a form"
+    limits = (settings.max_video, settings.video_s, 1)
+    [video] = await _read_files(request, expected, *limits, intake)
+    return video.data
+
+
+async def _read_files(
+    request: Request, expected: str, limit: int, seconds: float, most: int, intake: Intake
+) -> list[Upload]:
     """Return the files of a multipart form, or the whole body as one file.
 
-    Raises 400 for a malformed form or an empty body, 408 if it takes too long to arrive, 413 if it
-    is too large or has too many files, 415 for another content type or encoding, 503 if too much is
-    being received at once.
+    `limit` is in bytes; `most` is the number of files. Raises 400 for a malformed form or an empty
+    body, 408 if it takes more than `seconds` to arrive, 413 if it is too large or has too many
+    files, 415 for another content type or encoding, 503 if too much is being received at once.
     """
     kind, options = parse_options_header(request.headers.get("content-type"))
     form = kind == b"multipart/form-data"
-    if not form:
-        check_kind(request, "a picture as it is, as the body, or pictures in a form")
-    body = await read_body(request, settings.max_body, settings.body_s, intake)
+    if kind == b"application/json" or (not form and kind.startswith(b"multipart/")):
+        raise refusal(415, f"expected {expected}, found {kind.decode('latin-1')}")
+    body = await read_body(request, limit, seconds, intake)
     if not form:
         return [Upload(None, body)]
     # On a thread: a large form takes a while, and other requests are answered meanwhile.
     boundary = options.get(b"boundary", b"")
-    intake.take(len(body))  # the parser needs a copy of the body, and its parts take the same room
+    intake.take(len(body))  # the files take the same room again
     try:
-        uploads = await asyncio.to_thread(_parts, body, boundary, settings.max_pictures)
+        uploads = await asyncio.to_thread(_parts, body, boundary, most)
     finally:
         intake.release(len(body))
     # A browser sends a file field without a chosen file as a part without name and content.
@@ -78,14 +96,6 @@ async def read_uploads(request: Request, settings: Settings, intake: Intake) -> 
     if not uploads:
         raise HTTPException(400, "expected a form with at least one file, with its name, in it")
     return uploads
-
-
-def check_kind(request: Request, expected: str) -> None:
-    """Raise 415 for a form or JSON, if the body must be a picture or a video; `expected` says
-    which."""
-    kind, _ = parse_options_header(request.headers.get("content-type"))
-    if kind == b"application/json" or kind.startswith(b"multipart/"):
-        raise refusal(415, f"expected {expected}, found {kind.decode('latin-1')}")
 
 
 def refusal(status: int, reason: str) -> HTTPException:
@@ -134,12 +144,14 @@ def _parts(body: bytearray, boundary: bytes, most: int) -> list[Upload]:
     field, value = bytearray(), bytearray()  # of the current header
     current: Upload | None = None
     parts = 0
+    files = "one file" if most == 1 else f"{most} files"
+    too_many = HTTPException(413, f"at most {files} in a request")
 
     def part_begin() -> None:
         nonlocal parts, current
         parts += 1
         if parts > most + _MOST_FIELDS:
-            raise HTTPException(413, f"at most {most} pictures in a request")
+            raise too_many
         headers.clear()
         current = None
 
@@ -163,7 +175,7 @@ def _parts(body: bytearray, boundary: bytes, most: int) -> list[Upload]:
         current = Upload(None if name is None else name[:200])
         uploads.append(current)
         if len(uploads) > most:
-            raise HTTPException(413, f"at most {most} pictures in a request")
+            raise too_many
 
     def part_data(data: bytes, start: int, end: int) -> None:
         if current is not None:
@@ -183,7 +195,8 @@ def _parts(body: bytearray, boundary: bytes, most: int) -> list[Upload]:
                 "on_part_data": part_data,
             },
         )
-        parser.write(bytes(memoryview(body)[max(0, first) :]))
+        for start in range(max(0, first), len(body), _PIECE):  # a copy of a piece, not of the whole
+            parser.write(bytes(body[start : start + _PIECE]))
         parser.finalize()
     except ValueError as error:
         raise HTTPException(400, f"not a valid multipart form: {error}") from None

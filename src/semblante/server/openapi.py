@@ -18,11 +18,8 @@ def _file_or_form(form_field: dict[str, Any]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
-VIDEO_BODY: Final = {
-    "requestBody": {"required": True, "content": {"application/octet-stream": _FILE}}
-}
-PICTURE_BODY: Final = _file_or_form(_BYTES)
-PICTURES_BODY: Final = _file_or_form({"type": "array", "items": _BYTES})
+FILE_BODY: Final = _file_or_form(_BYTES)
+FILES_BODY: Final = _file_or_form({"type": "array", "items": _BYTES})
 TEXT_ANSWER: Final = {
     "description": "text",
     "content": {"text/plain": {"schema": {"type": "string"}}},

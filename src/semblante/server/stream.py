@@ -116,7 +116,7 @@ async def _frame(websocket: WebSocket, limit: int) -> bytes:
     if message["type"] == "websocket.disconnect":
         raise WebSocketDisconnect(message.get("code", 1000))
     data: bytes | None = message.get("bytes")
-    if not data:
+    if data is None:
         raise _NotAFrameError(1003, "expected pictures as binary messages")
     if len(data) > limit:
         raise _NotAFrameError(1009, f"a frame of more than {limit} bytes")

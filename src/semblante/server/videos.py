@@ -11,9 +11,9 @@ from fastapi.responses import Response, StreamingResponse
 
 from semblante.recognise.video import LEAST_EVERY_S
 from semblante.server import answers
-from semblante.server.body import Intake, check_kind, read_body
+from semblante.server.body import Intake, read_video
 from semblante.server.jobs import Job, Jobs
-from semblante.server.openapi import ROWS_ANSWER, VIDEO_BODY, error_answers
+from semblante.server.openapi import FILE_BODY, ROWS_ANSWER, error_answers
 from semblante.server.parameters import only_known_parameters
 from semblante.server.settings import Settings
 
@@ -34,7 +34,7 @@ def videos(settings: Settings, jobs: Jobs, intake: Intake) -> APIRouter:
         "/v1/analyze/video",
         operation_id="analyze_video",
         status_code=202,
-        openapi_extra=VIDEO_BODY,
+        openapi_extra=FILE_BODY,
         response_model=answers.Job,
         responses={
             202: {"links": _JOB_LINKS},
@@ -49,15 +49,14 @@ def videos(settings: Settings, jobs: Jobs, intake: Intake) -> APIRouter:
             Query(ge=LEAST_EVERY_S, le=3600, description="a frame every so many seconds"),
         ] = None,
     ) -> dict[str, Any]:
-        """Takes a video, sent as it is, and starts a job."""
-        check_kind(request, "the video as it is, as the body")
+        """Takes a video, sent as it is or in a form, and starts a job."""
         # Checked before hundreds of megabytes are received, and again afterwards.
         too_many = HTTPException(
             503, "too many videos: come back later", {"Retry-After": "30", "Connection": "close"}
         )
         if not jobs.has_room():
             raise too_many
-        data = await read_body(request, settings.max_video, settings.video_s, intake)
+        data = await read_video(request, settings, intake)
         job = jobs.start(data, every_s)
         if job is None:
             raise too_many
