@@ -222,6 +222,15 @@ def test_exclusion_lists(dirty: Dataset, tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     write_exclusion(path, dirty, {3: "extra copy", 40: "constant"})
     assert np.flatnonzero(read_exclusion(path, dirty)).tolist() == [3, 40]
+    text = path.read_text()
+    # As spreadsheets save it: each line as wide as the widest, semicolons for a decimal comma.
+    for saved in (
+        text.replace("\n", ",\n", 1),
+        "\ufeff" + text.replace("\n", ";\r\n", 1).replace(",", ";"),
+    ):
+        path.write_text(saved, newline="")
+        assert np.flatnonzero(read_exclusion(path, dirty)).tolist() == [3, 40]
+    path.write_text(text)
     with pytest.raises(DataError, match="of another dataset"):
         read_exclusion(path, dirty.where(np.arange(50)))
     path.write_text(path.read_text() + "84,extra copy\n")

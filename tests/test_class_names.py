@@ -12,6 +12,7 @@ from forms import assert_same, converted, saved, zipped
 from semblante import EMOTIONS, DataError, Dataset, OptionError, load_dataset
 from semblante.data import LABEL_MAPS
 from semblante.data.ferplus import VOTES
+from semblante.emotions import emotion_called
 from semblante.images import encoded_png
 
 pytest.importorskip("pyarrow")
@@ -202,3 +203,10 @@ def test_numbers_of_a_list_in_an_archive(patterns: Dataset, tmp_path: Path) -> N
             found = load_dataset(path, on_note=notes.append, cache=True)
             assert found.labels.tolist() == [3, 4]
             assert len(notes) == told, path
+
+
+@pytest.mark.parametrize("word", ["alegría", "Alegría", "alegri\u0301a", "ALEGRI\u0301A", "Joy"])
+def test_words_for_emotions(word: str) -> None:
+    """In any case, and with accents as macOS writes them."""
+    assert emotion_called(word) == "happy"
+    assert emotion_called(word[1:]) is None

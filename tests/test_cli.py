@@ -17,11 +17,13 @@ import pytest
 from PIL import Image
 
 from conftest import EXAMPLE, pattern_dataset, write_csv
+from forms import saved
 from program import PROGRAM, semblante
 from semblante import EMOTIONS, Dataset, load_dataset
-from semblante.cli.reading import Source, _label_map
+from semblante.cli.reading import Source, label_map
 from semblante.data import LABEL_MAPS
 from semblante.data.convert import write_folders, write_table
+from semblante.data.exclusion import write_exclusion
 
 
 def test_closed_output() -> None:
@@ -353,20 +355,65 @@ def test_no_input_is_overwritten(tmp_path: Path, patterns_csv: Path) -> None:
         assert own.returncode == 0, own.stderr
 
 
+@pytest.mark.parametrize(
+    ("place", "listed"),
+    [
+        ("faces/a.png", "a.png"),
+        ("faces/a.png", "faces\\a.png"),
+        ("faces/a.png", "FACES/../faces/./a.png"),
+        ("../a.png", "../a.png"),
+    ],
+)
+def test_no_picture_of_a_list_is_overwritten(
+    tmp_path: Path, patterns: Dataset, place: str, listed: str
+) -> None:
+    """Wherever it lies: the list's paths start from its own folder, and may leave folders out."""
+    folder = tmp_path / "data" / "lists"
+    (folder / "FACES").mkdir(parents=True)
+    picture = (folder / place).resolve()
+    saved(patterns.images[0], picture)
+    before = picture.read_bytes()
+    (folder / "list.csv").write_text(f"path,label\n{listed},happy\n")
+    other = folder / "other" / "b.png"
+    saved(patterns.images[1], other)
+    for data in (folder / "list.csv", folder, tmp_path / "data"):
+        for option in ("--confusion", "--reliability"):
+            done = semblante("evaluate", "--data", data, option, picture)
+            assert (done.returncode, "would overwrite a part of" in done.stderr) == (2, True)
+        done = semblante("data", "inspect", data, "--contact-sheet", picture)
+        assert (done.returncode, "would overwrite a part of" in done.stderr) == (2, True)
+        assert picture.read_bytes() == before
+        done = semblante("data", "inspect", data, "--contact-sheet", other)  # is in no list
+        assert done.returncode == 0, done.stderr
+
+
+def test_a_dataset_of_which_nothing_is_left(tmp_path: Path, patterns_csv: Path) -> None:
+    rows = tmp_path / "rows.csv"
+    write_exclusion(rows, load_dataset(patterns_csv), dict.fromkeys(range(252), "unwanted"))
+    for out in (tmp_path / "o.csv", tmp_path / "folder"):
+        done = semblante("data", "convert", patterns_csv, out, "--exclude", rows)
+        assert done.returncode == 1
+        assert f"{rows}: lists all rows of {patterns_csv}: no face is left" in done.stderr
+        assert not out.exists()
+    done = semblante("evaluate", "--data", patterns_csv, "--exclude", rows)
+    assert (done.returncode, "no face is left" in done.stderr) == (1, True)
+
+
 def test_notes_hold_what_a_map_s_file_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "classes.txt").write_text("joy = happy  # theirs\n#\nnone#1=drop\n")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "classes.json").write_text('{"smile=big": "happy"}')
-    source = Source(Path("x"), ["classes.txt", "rage=angry", "classes.json"])
+    source = Source(Path("x"), label_map(["classes.txt", "rage=angry", "classes.json"]))
+    (tmp_path / "classes.txt").unlink()  # what a pipe holds can be read only once
     notes = source.to_dict()
     assert notes["map"] == ["joy=happy", "none#1=drop", "rage=angry", "smile=big=happy"]
-    assert _label_map(Source.from_dict(notes).mapping or []) == _label_map(source.mapping or [])
+    assert Source.from_dict(notes).label_map == source.label_map
     # Runs of earlier versions took the other numbers for FER2013's.
-    old = _label_map(Source.from_dict({"path": "x", "map": ["7=drop", "1=angry"]}).mapping or [])
+    old = Source.from_dict({"path": "x", "map": ["7=drop", "1=angry"]}).label_map
     assert old == {**LABEL_MAPS["fer2013"], "7": "drop", "1": "angry"}
     (tmp_path / "rafdb").write_text("4=angry\n")  # no file in the way changes what a name means
-    assert _label_map(["rafdb", "7=drop"]) == {**LABEL_MAPS["rafdb"], "7": "drop"}
-    assert _label_map(["7=drop", "rafdb", "./rafdb"]) == {**LABEL_MAPS["rafdb"], "4": "angry"}
+    assert label_map(["rafdb", "7=drop"]) == {**LABEL_MAPS["rafdb"], "7": "drop"}
+    assert label_map(["7=drop", "rafdb", "./rafdb"]) == {**LABEL_MAPS["rafdb"], "4": "angry"}
 
 
 def test_a_dataset_without_splits_gets_them(tmp_path: Path, patterns: Dataset) -> None:

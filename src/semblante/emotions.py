@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Final
 
 from semblante.errors import OptionError
@@ -56,6 +57,7 @@ def emotion_name(emotion: str, language: str = "en") -> str:
 
 
 def emotion_called(word: str) -> str | None:
-    """Return the emotion of `EMOTIONS` that a lower-case word of any of `LANGUAGES` stands for;
-    None if it stands for none."""
-    return _CALLED.get(word)
+    """Return the emotion of `EMOTIONS` that a word of any of `LANGUAGES` stands for, in upper or
+    lower case; None if it stands for none."""
+    # macOS writes the accent of alegría as a character of its own.
+    return _CALLED.get(unicodedata.normalize("NFC", word).lower())

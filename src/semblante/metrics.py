@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from fractions import Fraction
 from typing import Any, Final
 
 import numpy as np
@@ -166,7 +165,7 @@ def _mcnemar_p(only_first: int, only_second: int) -> float:
         # (apart choose k), from that for k - 1: `math.comb` for each k takes minutes if n is large.
         choices = choices * (apart - k + 1) // k
         tail += choices
-    return min(1.0, float(Fraction(2 * tail, 2**apart)))
+    return min(1.0, 2 * tail / (1 << apart))
 
 
 def _bins(confidence: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.int64]:

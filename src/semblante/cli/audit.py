@@ -28,6 +28,7 @@ from semblante.cli.reading import (
     MapOption,
     SkipBadOption,
     Source,
+    label_map,
     votes_beside,
 )
 from semblante.cli.tables import print_table
@@ -125,10 +126,10 @@ def audit_command(
     from semblante.data.exclusion import is_exclusion, write_exclusion
     from semblante.data.report import write_report
 
-    source = Source(path, mapping, skip_bad, find_faces)
-    dataset = source.read()
     if drop is not None and not is_exclusion(drop):  # an earlier list may be overwritten
-        check_not_part_of_dataset("--drop", drop, path, dataset)
+        check_not_part_of_dataset("--drop", drop, path)
+    source = Source(path, label_map(mapping), skip_bad, find_faces)
+    dataset = source.read()
     ferplus = _votes(votes, path, dataset)
     out.mkdir(parents=True, exist_ok=True)
     if folds:

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from semblante.cli.language import localised
-from semblante.data import Dataset
-from semblante.data.load import form_of
+from semblante.data.load import form_of, picture_files
 from semblante.errors import MissingExtraError, OptionError, printable
 from semblante.files import identity, is_hidden, lies_in
 from semblante.images import SUFFIXES, saved_name
@@ -79,15 +78,14 @@ def check_not_an_input(option: str, path: Path, *inputs: Path | None) -> None:
             raise OptionError(f"{option} {path} would overwrite {read}, which is read")
 
 
-def check_not_part_of_dataset(option: str, path: Path, data: Path, dataset: Dataset) -> None:
-    """Raise `OptionError` if writing `path` would overwrite a file that `dataset` was read from: a
-    picture or a table in the folder `data`, or a picture that the list `data` names."""
-    folder = data if data.is_dir() else data.absolute().parent
-    if not path.is_file() or lies_in(path, folder) is None:
+def check_not_part_of_dataset(option: str, path: Path, data: Path) -> None:
+    """Raise `OptionError` if writing `path` would overwrite a file that the dataset `data` is read
+    from: a picture, wherever it lies, or a table in the folder `data`."""
+    if not path.is_file():
         return
-    names = [] if dataset.names is None else dataset.names.tolist()
-    a_table = data.is_dir() and path.suffix.lower() not in SUFFIXES
-    if a_table or identity(path) in {identity(folder / name) for name in names}:
+    in_folder = data.is_dir() and lies_in(path, data) is not None
+    a_table = in_folder and path.suffix.lower() not in SUFFIXES
+    if a_table or identity(path) in map(identity, picture_files(data)):
         raise OptionError(f"{option} {path} would overwrite a part of {data}, which is read")
 
 

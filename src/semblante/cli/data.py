@@ -24,6 +24,7 @@ from semblante.cli.reading import (
     MapOption,
     SkipBadOption,
     Source,
+    label_map,
 )
 from semblante.cli.tables import new_table, print_table
 from semblante.data import SPLITS
@@ -61,10 +62,10 @@ def inspect_command(
         contact_sheet = checked_picture_file("--contact-sheet", contact_sheet)
         check_not_an_input("--contact-sheet", contact_sheet, path, exclude)
         check_not_among_pictures("--contact-sheet", contact_sheet, path)
-    dataset = Source(path, mapping, skip_bad, find_faces, exclude).read_kept()
-    if contact_sheet is not None:
-        check_not_part_of_dataset("--contact-sheet", contact_sheet, path, dataset)
-    form = form_of(path) or "table"
+        check_not_part_of_dataset("--contact-sheet", contact_sheet, path)
+    dataset = Source(path, label_map(mapping), skip_bad, find_faces, exclude).read_kept()
+    form = form_of(path)
+    assert form is not None  # it was read
     faces = translated(f"{len(dataset):,} faces", lang)
     print(f"{path}: {translated(FORMS[form], lang)}, {faces}")
     table = new_table("emotion", *SPLITS, "all", language=lang)
@@ -114,7 +115,7 @@ def convert_command(
     check_not_an_input("OUT", out, path, exclude)
     if path.is_dir() and lies_in(out, path) is not None:
         raise OptionError(f"OUT {out} lies in {path}, which is read: choose a place outside")
-    dataset = Source(path, mapping, skip_bad, find_faces, exclude).read_kept()
+    dataset = Source(path, label_map(mapping), skip_bad, find_faces, exclude).read_kept()
     moved = ""
     if hold_out is not None:
         before = dataset.is_in("PublicTest").any()

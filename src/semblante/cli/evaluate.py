@@ -35,6 +35,7 @@ from semblante.cli.reading import (
     MapOption,
     SkipBadOption,
     Source,
+    label_map,
     votes_beside,
 )
 from semblante.cli.tables import new_table, print_table
@@ -126,6 +127,7 @@ def evaluate_command(
             require("plot", "drawing a picture", "matplotlib")
             check_png_file(option, path)
         check_not_among_pictures(option, path, data)
+        check_not_part_of_dataset(option, path, data)
     if confusion and reliability and identity(confusion) == identity(reliability):
         raise OptionError(f"--confusion and --reliability are both {confusion}")
     if votes is not None and labels == "fer2013":
@@ -143,10 +145,8 @@ def evaluate_command(
     if labels == "ferplus":
         assert votes is not None  # given, or beside the dataset
         ferplus = load_ferplus(votes)
-    source = Source(data, mapping, skip_bad, find_faces, exclude)
+    source = Source(data, label_map(mapping), skip_bad, find_faces, exclude)
     dataset = source.read()
-    for option, path in outputs.items():
-        check_not_part_of_dataset(option, path, data, dataset)
     if split is None:
         split = "PublicTest"
         if dataset.is_in("Training").all():

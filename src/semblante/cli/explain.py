@@ -68,7 +68,7 @@ def explain_command(
     It says what the network's answer depends on, not why a person looks as they do. Takes up to a
     second a face. Exits with 1 when some pictures could not be read; the others are still done.
     """
-    asked = None if emotion is None else emotion_called(emotion.lower())
+    asked = None if emotion is None else emotion_called(emotion)
     if emotion is not None and asked is None:
         known = ", ".join(emotion_name(name, lang) for name in EMOTIONS)
         raise OptionError(f"unknown emotion {emotion!r}; known: {known}")

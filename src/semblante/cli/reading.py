@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -76,7 +76,7 @@ class Source:
     """The path of a dataset, and how to read it."""
 
     path: Path
-    mapping: list[str] | None = None
+    label_map: Mapping[str, str] = field(default_factory=dict)  # see `load_dataset`
     skip_bad: bool = False
     find_faces: bool = False
     exclude: Path | None = None
@@ -91,12 +91,11 @@ class Source:
             find_face = largest_face(CnnDetector())
         bad: list[DataError] = []
         notes: list[str] = []
-        label_map = _label_map(self.mapping or [])
         with Console(stderr=True).status(localised(f"reading {escape(str(self.path))}")):
             dataset = load_dataset(
                 self.path,
                 on_bad=bad.append if self.skip_bad else None,
-                label_map=label_map,
+                label_map=self.label_map,
                 find_face=find_face,
                 cache=True,
                 on_note=notes.append,
@@ -108,15 +107,19 @@ class Source:
         return dataset
 
     def kept(self, dataset: Dataset) -> npt.NDArray[np.bool_]:
-        """Return (n,) bool: which rows of `dataset` are not excluded."""
+        """Return (n,) bool: which rows of `dataset` are not excluded. Raises `DataError` if all
+        are."""
         from semblante.data.exclusion import read_exclusion
 
         if self.exclude is None:
             return np.ones(len(dataset), np.bool_)
-        return ~read_exclusion(self.exclude, dataset)
+        kept = ~read_exclusion(self.exclude, dataset)
+        if not kept.any():
+            raise DataError(f"{self.exclude}: lists all rows of {self.path}: no face is left")
+        return kept
 
     def read_kept(self) -> Dataset:
-        """Read the faces that are not excluded."""
+        """Read the faces that are not excluded. Raises `DataError` if none is left."""
         dataset = self.read()
         return dataset if self.exclude is None else dataset.where(self.kept(dataset))
 
@@ -141,9 +144,7 @@ class Source:
         """For a run's config.json; with absolute paths, so that they hold in any current folder."""
         return {
             "path": str(self.path.absolute()),
-            "map": [
-                f"{name}={emotion}" for name, emotion in _label_map(self.mapping or []).items()
-            ],
+            "map": [f"{name}={emotion}" for name, emotion in self.label_map.items()],
             "skip_bad": self.skip_bad,
             "find_faces": self.find_faces,
             "exclude": None if self.exclude is None else str(self.exclude.absolute()),
@@ -155,10 +156,10 @@ class Source:
         Python, and get the defaults. Raises `ModelError` if `values` is something else."""
         try:
             exclude = values.get("exclude")
-            mapping = [str(pair) for pair in values.get("map", ())]
-            if any(is_number(pair.rpartition("=")[0]) for pair in mapping):
+            mapping = _pairs([str(pair) for pair in values.get("map", ())], "--map")
+            if any(map(is_number, mapping)):
                 # In older runs numbers that the map did not name were FER2013's.
-                mapping.insert(0, "fer2013")
+                mapping = LABEL_MAPS["fer2013"] | mapping
             return cls(
                 Path(values["path"]),
                 mapping,
@@ -176,11 +177,11 @@ def votes_beside(data: Path) -> Path:
     return folder / "fer2013new.csv"
 
 
-def _label_map(texts: list[str]) -> dict[str, str]:
+def label_map(texts: list[str] | None) -> dict[str, str]:
     """Emotions by class name, from texts `NAME=EMOTION`, from files of such lines, and from names
-    of `LABEL_MAPS`; later ones replace earlier ones."""
+    of `LABEL_MAPS`; later ones replace earlier ones. To be called once: a file may be a pipe."""
     found: dict[str, str] = {}
-    for text in texts:
+    for text in texts or []:
         if text in LABEL_MAPS:  # a file that is called so is ./rafdb
             found |= LABEL_MAPS[text]
         elif "=" in text:

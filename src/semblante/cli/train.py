@@ -22,6 +22,7 @@ from semblante.cli.reading import (
     MapOption,
     SkipBadOption,
     Source,
+    label_map,
 )
 from semblante.cli.tables import new_table, print_table
 from semblante.emotions import emotion_name
@@ -144,7 +145,7 @@ def train_command(
     console = Console(stderr=True, quiet=not first)
     check_output_folder("--out", out)
     check_not_among_pictures("--out", out, data)
-    source = Source(data, mapping, skip_bad, find_faces, exclude)
+    source = Source(data, label_map(mapping), skip_bad, find_faces, exclude)
     ferplus = None
     if needs_votes:
         dataset, ferplus = source.read_with_votes(votes)

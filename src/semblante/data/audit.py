@@ -15,7 +15,6 @@ from semblante.data.dataset import SPLITS, UNLABELLED, Dataset
 from semblante.data.duplicates import NEAR, Rows, UnionFind, exact_groups, near_pairs
 from semblante.data.ferplus import FerPlus
 from semblante.emotions import EMOTIONS
-from semblante.errors import DataError
 
 # The modified z-score beyond which brightness and sharpness are outliers. It measures the distance
 # from the median in median absolute deviations: Iglewicz & Hoaglin, How to Detect and Handle
@@ -300,11 +299,6 @@ def _suspects(
     """
     from cleanlab.filter import find_label_issues
 
-    if probabilities.shape != (len(dataset), len(EMOTIONS)):
-        raise DataError(
-            f"expected probabilities of shape {(len(dataset), len(EMOTIONS))}, "
-            f"found {probabilities.shape}"
-        )
     judged = np.flatnonzero(np.isfinite(probabilities).all(axis=1) & (dataset.labels != UNLABELLED))
     labels = dataset.labels[judged]
     present = np.unique(labels)

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from semblante.data.dataset import Dataset
+from semblante.data.text import csv_reader
 from semblante.errors import DataError
 from semblante.files import write_atomically
 
@@ -53,8 +54,9 @@ def read_exclusion(path: Path, dataset: Dataset) -> npt.NDArray[np.bool_]:
     excluded = np.zeros(len(dataset), np.bool_)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            first = file.readline().rstrip()
-            rows = csv.reader(file)
+            # A spreadsheet pads each line to the widest row, with its own separator.
+            first = file.readline().rstrip(",; \t\r\n")
+            rows = csv_reader(file)
             if not first.startswith(_START) or next(rows, []) != _HEADER:
                 raise DataError(
                     f"{path}: expected a list of rows that `semblante data audit --drop` wrote, "

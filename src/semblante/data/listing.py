@@ -75,11 +75,6 @@ class _ListedPicture:
     where: str  # for messages: the list's path, the line and the picture
     folder: PurePosixPath  # the list's
 
-    @property
-    def is_bare(self) -> bool:
-        """Whether the list names no folder, so that the picture may be in any."""
-        return not {"/", "\\"} & set(self.path)
-
 
 def is_listing(header: list[str]) -> bool:
     """Whether this is the first line of a list of pictures."""
@@ -131,7 +126,7 @@ def read_archived_listings(
             rows.append(line)
             continue
         path = _normalised(line.folder / line.path.replace("\\", "/"))
-        if line.is_bare:
+        if _is_bare(line.path):
             same_name = existing.get(posixpath.basename(path), [])
             folder = PurePosixPath(_normalised(line.folder))
             found = [name for name in same_name if _may_be(PurePosixPath(name), folder, line.split)]
@@ -155,6 +150,30 @@ def read_archived_listings(
             for number, line in wanted:
                 rows[number] = _row(line, data, reader)
     return collect(rows, on_bad, where)
+
+
+def listed_files(listings: Iterable[Listing], root: Path) -> Iterator[Path]:
+    """Yield the files below `root`, or elsewhere, that the lists mean. Where a list leaves open in
+    which folder a picture is, all files of that name are among them; not all files need exist."""
+    below = cache(_files_by_name)
+    for listing in listings:
+        folder = root / listing.folder
+        for line in _lines(listing):
+            if isinstance(line, DataError) or "\0" in line["path"]:
+                continue
+            yield from _written(folder, line["path"])
+            if _is_bare(line["path"]):
+                yield from below(folder).get(_normalised(line["path"]), [])
+
+
+def _written(folder: Path, path: str) -> tuple[Path, ...]:
+    """The files that a list in `folder` may mean by `path`, which may come from Windows."""
+    return folder / path, folder / path.replace("\\", "/")
+
+
+def _is_bare(path: str) -> bool:
+    """Whether a list names no folder, so that the picture may be in any."""
+    return not {"/", "\\"} & set(path)
 
 
 def _normalised(path: str | PurePosixPath) -> str:
@@ -243,11 +262,10 @@ def _of_file(
     folder and the picture is not beside the list, it is looked for among `below`, the files below
     a folder by their name."""
     try:
-        path = root / line.folder / line.path
-        if "\\" in line.path and not path.exists():  # the list was made on Windows
-            path = root / line.folder / line.path.replace("\\", "/")
-        if line.is_bare and not path.exists():
-            folder = root / line.folder
+        folder = root / line.folder
+        written, of_windows = _written(folder, line.path)
+        path = written if written.exists() else of_windows
+        if _is_bare(line.path) and not path.exists():
             same_name = below(folder).get(_normalised(line.path), [])
             found = [one for one in same_name if _may_be(one, folder, line.split)]
             if len(found) > 1:

@@ -17,7 +17,13 @@ from typing import Final
 from semblante.data.cache import through_cache
 from semblante.data.dataset import Dataset, OnBad, Row, collect
 from semblante.data.folders import check_folders, read_folders
-from semblante.data.listing import Listing, is_listing, read_archived_listings, read_listings
+from semblante.data.listing import (
+    Listing,
+    is_listing,
+    listed_files,
+    read_archived_listings,
+    read_listings,
+)
 from semblante.data.members import as_data_errors, members
 from semblante.data.parquet import MAGIC, parquet_rows
 from semblante.data.pictures import (
@@ -154,6 +160,21 @@ def form_of(path: str | os.PathLike[str]) -> str | None:
         return _survey(Path(path)).form
 
 
+def picture_files(path: str | os.PathLike[str]) -> list[Path]:
+    """The files of the pictures that `load_dataset` would read; none for those that are in an
+    archive, in Parquet or in a table. Of a list that leaves open in which folder a picture is, all
+    files that it may mean, whether they exist or not."""
+    path = Path(path)
+    with as_data_errors(path):
+        contents = _survey(path)
+        if contents.form == "folders" and path.is_dir():
+            return [path / name for name in contents.pictures]
+        root = _folder_of_listings(path, contents)
+        if contents.form == "listing" and root is not None:
+            return list(listed_files(_listings(path, contents), root))
+    return []
+
+
 def load_fer2013(path: str | os.PathLike[str], *, cache: bool = False) -> Dataset:
     """Read FER2013 in any form that `load_dataset` reads, usually Kaggle's `fer2013.csv` (301 MB).
 
@@ -244,6 +265,23 @@ def _widest_table(path: Path, tables: Mapping[str, list[str]]) -> str:
 def _read_listings(
     path: Path, contents: _Contents, reader: PictureReader, on_bad: OnBad | None
 ) -> Dataset:
+    listings = _listings(path, contents)
+    where = listings[0].where if len(listings) == 1 else str(path)
+    root = _folder_of_listings(path, contents)
+    if root is not None:
+        return read_listings(listings, root, where, reader, on_bad)
+    pictures = [*contents.pictures, *contents.loose]
+    return read_archived_listings(listings, members(path), pictures, where, reader, on_bad)
+
+
+def _folder_of_listings(path: Path, contents: _Contents) -> Path | None:
+    """The folder that the lists' places are relative to; None if they are in an archive."""
+    if path.is_dir():
+        return path
+    return path.parent if path.name in contents.listings else None
+
+
+def _listings(path: Path, contents: _Contents) -> list[Listing]:
     names = contents.listings
     splits = [_split_of_name(name) for name in names]
     if len(names) == 1:
@@ -263,12 +301,7 @@ def _read_listings(
                 "characters, found a longer one"
             )
         listings.append(Listing(listed, where, PurePosixPath(name).parent, split))
-    where = listings[0].where if len(listings) == 1 else str(path)
-    if path.is_dir() or path.name in names:
-        root = path if path.is_dir() else path.parent
-        return read_listings(listings, root, where, reader, on_bad)
-    pictures = [*contents.pictures, *contents.loose]
-    return read_archived_listings(listings, members(path), pictures, where, reader, on_bad)
+    return listings
 
 
 def _all_parquet_rows(
