@@ -10,7 +10,7 @@ import pytest
 
 from forms import assert_same, converted, saved, zipped
 from semblante import EMOTIONS, DataError, Dataset, OptionError, load_dataset
-from semblante.data import LABEL_MAPS
+from semblante.data import LABEL_MAPS, pictures
 from semblante.data.ferplus import VOTES
 from semblante.emotions import emotion_called
 from semblante.images import encoded_png
@@ -203,6 +203,18 @@ def test_numbers_of_a_list_in_an_archive(patterns: Dataset, tmp_path: Path) -> N
             found = load_dataset(path, on_note=notes.append, cache=True)
             assert found.labels.tolist() == [3, 4]
             assert len(notes) == told, path
+
+
+def test_what_to_type_can_be_typed_on_windows_too(
+    patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved(patterns.images[0], tmp_path / "very happy" / "a.png")
+    saved(patterns.images[1], tmp_path / "sad" / "b.png")
+    with pytest.raises(DataError, match="--map 'very happy=EMOTION'"):
+        load_dataset(tmp_path)
+    monkeypatch.setattr(pictures, "_WINDOWS", True)
+    with pytest.raises(DataError, match='--map "very happy=EMOTION"'):
+        load_dataset(tmp_path)
 
 
 @pytest.mark.parametrize("word", ["alegría", "Alegría", "alegri\u0301a", "ALEGRI\u0301A", "Joy"])

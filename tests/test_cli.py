@@ -387,6 +387,58 @@ def test_no_picture_of_a_list_is_overwritten(
         assert done.returncode == 0, done.stderr
 
 
+def windows(*arguments: str, before: str = "") -> subprocess.CompletedProcess[str]:
+    """Run the program as it would be on Windows, after the code `before`."""
+    code = (
+        "import sys; from semblante.cli import app, inputs\n"
+        "app._WINDOWS = inputs._WINDOWS = True; sys.argv[0] = 'semblante'\n"
+        f"{before}\napp.main()"
+    )
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
+
+
+def test_a_backslash_before_a_closing_quotation_mark() -> None:
+    """What the program gets for `"C:\\My photos\\" --out r.csv` in Windows's shells."""
+    done = windows("analyze", 'C:\\My photos" --out r.csv')
+    assert done.returncode == 2
+    assert "leave out the backslash before the closing quotation mark: C:\\My" in done.stderr
+    done = windows("data", "inspect", "none.csv", "--map", 'a "b"=happy')
+    assert (done.returncode, "none.csv" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("terminal", "said"), [(True, "semblante: Invalid argument\n"), (False, "")]
+)
+def test_an_error_that_may_be_a_closed_pipe(terminal: bool, said: str) -> None:
+    """Windows reports much by the same number; on a terminal it is something else."""
+    before = (
+        "def fails(_): raise OSError(22, 'Invalid argument')\n"
+        f"app._refuse_quotes = fails; sys.stdout.isatty = lambda: {terminal}"
+    )
+    done = windows("analyze", "x.jpg", before=before)
+    assert (done.returncode, done.stderr) == (1, said)
+
+
+def test_what_shells_of_windows_leave_to_programs(tmp_path: Path) -> None:
+    """`~`, * and ?; but a [ is part of a name."""
+    (tmp_path / "none").mkdir()
+    for name in ("photo1.jpg", "photo[1].jpg", "photo[2].jpg"):
+        (tmp_path / name).write_text("no picture")
+
+    def named(*arguments: str) -> list[str]:
+        done = windows("analyze", *arguments, "--format", "json", "--detector", "none")
+        return [Path(json.loads(line)["path"]).name for line in done.stdout.splitlines()]
+
+    assert named(f"{tmp_path}/photo[1].jpg") == ["photo[1].jpg"]
+    assert named(f"{tmp_path}/photo[?].jpg") == ["photo[1].jpg", "photo[2].jpg"]
+    assert named(f"{tmp_path}/photo*") == ["photo1.jpg", "photo[1].jpg", "photo[2].jpg"]
+    assert named(f"{tmp_path}/x*.jpg") == ["x*.jpg"]  # which is reported
+    assert named("~/none.jpg") == ["none.jpg"]
+    done = windows("analyze", "~/none.jpg", "--detector", "none")
+    assert f"{Path.home()}/none.jpg: cannot be read" in done.stderr
+
+
 def test_a_dataset_of_which_nothing_is_left(tmp_path: Path, patterns_csv: Path) -> None:
     rows = tmp_path / "rows.csv"
     write_exclusion(rows, load_dataset(patterns_csv), dict.fromkeys(range(252), "unwanted"))

@@ -10,9 +10,11 @@ import unicodedata
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
 import pytest
 
-from semblante import files
+from semblante import Dataset, files
+from semblante.data.convert import convert
 from semblante.errors import ModelError
 from semblante.files import (
     files_below,
@@ -127,6 +129,7 @@ def test_every_file_below_a_folder_once(tmp_path: Path, monkeypatch: pytest.Monk
         ("$RECYCLE.BIN/b.png", True),
         ("System Volume Information/b.png", True),
         ("system.png", False),
+        ("a/Photos Library.photoslibrary/originals/b.heic", True),
     ],
 )
 def test_what_systems_add_beside_the_data(name: str, hidden: bool) -> None:
@@ -176,6 +179,7 @@ def test_files_that_are_written_at_once_have_places_of_their_own(tmp_path: Path)
     assert (tmp_path / "y").read_text() == "inner"
     assert len(set(places)) == 2
     assert all(is_hidden(place) and place.startswith(".semblante-") for place in places)
+    assert all(len(place) <= 20 for place in places)  # Windows has a limit for whole paths
 
 
 def test_another_process_of_the_same_number_has_a_place_of_its_own(tmp_path: Path) -> None:
@@ -267,6 +271,35 @@ def test_on_windows_a_file_that_another_program_holds_is_tried_again(
     write_json(tmp_path / "x", 3)
     assert len(pauses) == 6
     assert (tmp_path / "x").read_text() == "3\n"
+
+
+def test_on_windows_a_folder_of_many_new_files_is_tried_for_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patterns: Dataset
+) -> None:
+    pauses: list[float] = []
+
+    def replace(self: Path, target: Path) -> Path:
+        raise PermissionError(13, "Permission denied", str(self), None, str(target))
+
+    monkeypatch.setattr(Path, "replace", replace)
+    monkeypatch.setattr(files, "_WINDOWS", True)
+    monkeypatch.setattr(files.time, "sleep", pauses.append)
+    with pytest.raises(PermissionError):
+        convert(patterns.where(np.arange(2)), tmp_path / "faces")
+    assert 20 < sum(pauses) < 60
+
+
+def test_a_drive_without_modes_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def chmod(*_: Any, **__: Any) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    path = tmp_path / "x.json"
+    write_json(path, 1)
+    monkeypatch.setattr(os, "chmod", chmod)
+    write_json(path, 2)
+    assert path.read_text() == "2\n"
 
 
 def test_json_is_for_people_too_and_knows_no_nan(tmp_path: Path) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO
 
 import pytest
 
-from semblante import EMOTIONS, Analysis, Box, Face
+from semblante import EMOTIONS, Analysis, Box, Face, files
+from semblante.cli import journal as journal_module
 from semblante.cli.journal import Journal
 from semblante.errors import OptionError
 
@@ -81,6 +85,49 @@ def test_two_runs_with_one_output(tmp_path: Path, resume: bool) -> None:
     again = Journal(out, {"a": 1}, resume=True)
     assert again.next_input == 2
     again.close(done=True)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="imitates it")
+def test_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One byte far behind the end is locked, and an open file cannot be deleted."""
+    locked: set[int] = set()
+    pauses: list[float] = []
+
+    def locking(descriptor: int, how: int, n: int) -> None:
+        place = os.lseek(descriptor, 0, os.SEEK_CUR)
+        assert (place, n) == (1 << 30, 1)
+        if how == msvcrt.LK_UNLCK:
+            locked.remove(place)
+            return
+        if place in locked:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        locked.add(place)
+
+    msvcrt = SimpleNamespace(LK_NBLCK=2, LK_UNLCK=0, locking=locking)
+    monkeypatch.setattr(journal_module, "msvcrt", msvcrt, raising=False)
+    monkeypatch.setattr(sys, "platform", "win32")
+    out, picture = tmp_path / "out.csv", Analysis("a.jpg", 3, 4)
+    journal = Journal(out, {}, resume=False)
+    with pytest.raises(OptionError, match="another run is at work on it"):
+        Journal(out, {}, resume=True)
+    journal.add(0, picture, ended=True)
+    assert list(journal.found()) == [(0, picture)]
+    journal.close(done=False)
+    again = Journal(out, {}, resume=True)
+    assert again.next_input == 1
+
+    def held(self: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(files, "_WINDOWS", True)
+    monkeypatch.setattr(files.time, "sleep", pauses.append)
+    with monkeypatch.context() as here:
+        here.setattr(Path, "unlink", held)
+        again.close(done=True)
+    assert len(pauses) == 3
+    assert again.path.read_bytes() == b""
+    Journal(out, {}, resume=False).close(done=True)
+    assert not again.path.exists()
 
 
 def noted(number: int, ended: bool = True) -> bytes:

@@ -324,7 +324,9 @@ def test_complaints_are_in_the_language_of_the_reader(
     assert json.loads(done.stdout)["error"] == ENGLISH.removeprefix("semblante: ").strip()
 
 
-@pytest.mark.parametrize(("number", "expected"), [(0x080A, "es"), (0x0409, "en"), (0x7777, "en")])
+@pytest.mark.parametrize(
+    ("number", "expected"), [(0x080A, "es"), (0x580A, "es"), (0x0409, "en"), (0x7777, "en")]
+)
 def test_the_language_of_windows(
     number: int, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,8 +16,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 _WINDOWS = os.name == "nt"
+_PAUSES_S = (0.05, 0.2, 0.8)  # before a file that another program holds is tried again
+# The same for a folder of new files, of which there may be thousands: a virus scanner reads each.
+FOLDER_PAUSES_S = (*_PAUSES_S, 2.0, 4.0, 8.0, 16.0)
 # Names that systems and file managers add beside the data, and that do not begin with a dot.
 _SYSTEM_FOLDERS = ("__macosx", "@eadir", "$recycle.bin", "system volume information")
+# The folder of macOS's Photos: it holds each picture several times, in several sizes.
+_PHOTOS_LIBRARY = ".photoslibrary"
 
 
 def user_folder(kind: str) -> Path:
@@ -86,9 +91,12 @@ def files_below(
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a relative path is hidden, or in something that systems and file managers add."""
+    """Whether a relative path is hidden, or in something that systems and file managers add, or in
+    a library of macOS's Photos."""
     return any(
-        part.lower() in _SYSTEM_FOLDERS or (part.startswith(".") and bool(part.strip(".")))
+        part.lower() in _SYSTEM_FOLDERS
+        or part.lower().endswith(_PHOTOS_LIBRARY)
+        or (part.startswith(".") and bool(part.strip(".")))
         for part in PurePosixPath(name).parts
     )
 
@@ -115,13 +123,15 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         return
     real = Path(os.path.realpath(path))
     # Not the process id: containers that share a folder often have the same one.
-    beside = real.with_name(f".semblante-{secrets.token_hex(8)}.tmp")
+    # Short, for Windows: many programs cannot use paths of more than 260 characters.
+    beside = real.with_name(f".semblante-{secrets.token_hex(4)}")
     try:
         write(beside)
         with beside.open("rb+") as file:
             os.fsync(file.fileno())
         if real.is_file() and not _WINDOWS:  # where the mode is only a read-only flag
-            shutil.copymode(real, beside)
+            with suppress(OSError):  # some network drives have no modes
+                shutil.copymode(real, beside)
         replace_file(beside, real)
     except OSError as error:
         if error.filename not in (None, str(beside)):
@@ -132,16 +142,26 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             beside.unlink(missing_ok=True)
 
 
-def replace_file(beside: Path, real: Path) -> None:
-    """Call `beside.replace(real)`, with retries on Windows, where a virus scanner or a cloud
-    client may keep one of the files open for a moment."""
-    for pause_s in (0.05, 0.2, 0.8) if _WINDOWS else ():
+def replace_file(beside: Path, real: Path, pauses_s: Iterable[float] = _PAUSES_S) -> None:
+    """Call `beside.replace(real)`; on Windows again after each of the pauses if it is denied."""
+    _patiently(lambda: beside.replace(real), pauses_s)
+
+
+def delete_file(path: Path) -> None:
+    """Delete a file; on Windows with retries, as `replace_file`."""
+    _patiently(path.unlink, _PAUSES_S)
+
+
+def _patiently(act: Callable[[], object], pauses_s: Iterable[float]) -> None:
+    """Call `act`, on Windows with retries: a virus scanner or a cloud client may keep a file open
+    for a moment there."""
+    for pause_s in pauses_s if _WINDOWS else ():
         try:
-            beside.replace(real)
+            act()
             return
         except PermissionError:
             time.sleep(pause_s)
-    beside.replace(real)
+    act()
 
 
 def write_json(path: Path, values: Any) -> None:

@@ -73,7 +73,8 @@ def analyze_command(
         list[Path],
         typer.Argument(
             metavar="PATH",
-            help="pictures, videos, or folders of them, without hidden files",
+            help="pictures, videos, or folders of them, without hidden files and libraries of "
+            "macOS's Photos",
             readable=False,
         ),
     ],

@@ -9,6 +9,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Final, NoReturn
 
@@ -36,6 +37,8 @@ from semblante.errors import OptionError, SemblanteError
 
 # Options that report an empty value themselves.
 _MAY_BE_EMPTY: Final = ("--token", "--map", "--origin")
+_MAY_HOLD_QUOTES: Final = ("--token", "--map")
+_WINDOWS: Final = os.name == "nt"
 
 app = typer.Typer(
     help="Find faces in pictures and estimate the emotion each shows.",
@@ -91,6 +94,29 @@ def _refuse_empty(arguments: Sequence[str]) -> None:
         before = argument
 
 
+def _refuse_quotes(arguments: Sequence[str]) -> None:
+    """Raise `OptionError` for an argument with a quotation mark, which no name on Windows can hold.
+    In `"C:\\My photos\\" --out a.csv` the backslash makes the second one a part of the name, and so
+    all that follows it."""
+    for before, argument in pairwise(("", *arguments)):
+        free = {before, argument.partition("=")[0]} & set(_MAY_HOLD_QUOTES)
+        if '"' in argument and not free:
+            raise OptionError(
+                "expected a name, found one with a quotation mark: leave out the backslash before "
+                f"the closing quotation mark: {argument}"
+            )
+
+
+def _arguments() -> list[str]:
+    """The arguments of the command line. On Windows, whose shells leave that to programs, `~` is
+    replaced by the user's folder. (Typer would replace $NAME, too, even in a --token, and take
+    `photo[1].jpg` for a pattern; `find_inputs` knows patterns.)"""
+    arguments = sys.argv[1:]
+    if not _WINDOWS:
+        return arguments
+    return [os.path.expanduser(a) if a.startswith(("~/", "~\\")) else a for a in arguments]  # noqa: PTH111
+
+
 def _is_somewhere() -> bool:
     try:
         Path.cwd()
@@ -115,7 +141,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
             # On Windows a file or a pipe would get the country's code page.
-            if os.name == "nt" and not stream.isatty() and "PYTHONIOENCODING" not in os.environ:
+            if _WINDOWS and not stream.isatty() and "PYTHONIOENCODING" not in os.environ:
                 stream.reconfigure(encoding="utf-8")
     # Silence what Pillow logs and warns of odd files: our messages say what matters.
     warnings.filterwarnings("ignore", module="PIL")
@@ -123,21 +149,26 @@ def main() -> None:
     # Every `--lang` takes its default from this variable.
     os.environ["SEMBLANTE_LANG"] = default_language()
     try:
-        _refuse_empty(sys.argv[1:])
+        arguments = _arguments()
+        _refuse_empty(arguments)
+        if _WINDOWS:
+            _refuse_quotes(arguments)
         command = typer.main.get_command(app)
         language = chosen_language()
         localise_command(command, language)
         if language != "en":
             localise_typer(language)
-        command()
+        command(arguments)
     except SemblanteError as error:
         complain_of(error)
         sys.exit(2 if isinstance(error, OptionError) else 1)
     except BrokenPipeError:
         _end_unheard()
     except OSError as error:
-        if os.name == "nt" and error.errno == errno.EINVAL and not error.filename:
-            _end_unheard()  # how Windows reports a closed pipe
+        # How Windows reports a closed pipe, and much else.
+        closed = _WINDOWS and error.errno == errno.EINVAL and not error.filename
+        if closed and not sys.stdout.isatty():
+            _end_unheard()
         if not error.filename and not _is_somewhere():
             complain("the current folder does not exist any more")
             sys.exit(1)

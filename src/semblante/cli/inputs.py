@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -41,6 +43,7 @@ class Unreadable:
 
 
 Input = Picture | Clip | Unreadable
+_WINDOWS: Final = os.name == "nt"
 _ADDRESSES: Final = ("http:", "https:", "ftp:", "file:")  # how web addresses begin
 
 
@@ -52,19 +55,30 @@ def find_inputs(
     A file that the user named is tried whatever its name; if its suffix does not tell whether it is
     a video, its content does. In folders and their sub-folders, files are chosen by their suffix
     and sorted by name. Left out are hidden files and those in hidden sub-folders (thumbnails, a
-    bin), and what this program has written: folders in `own`, copies and plots of any earlier run,
-    which carry a mark, and unfinished files of a killed run. With `videos=False`, videos in folders
-    are left out as well. A file that is named twice is returned once.
+    bin), libraries of macOS's Photos, and what this program has written: folders in `own`, copies
+    and plots of any earlier run, which carry a mark, and unfinished files of a killed run. With
+    `videos=False`, videos in folders are left out as well. A file that is named twice is returned
+    once.
     """
     written = list(own)
     folder = cache(os.path.realpath)
     # Keyed by the real folder and the file's own name: a link to a picture is an input of its own.
     found: dict[tuple[str, str], Input] = {}
-    for path in paths:
+    for path in itertools.chain.from_iterable(map(_matching, paths)):
         for item in _found(path, written, videos):
             parent, name = os.path.split(item.path)
             found.setdefault((folder(parent), name), item)
     return list(found.values())
+
+
+def _matching(path: Path) -> list[Path]:
+    """The files and folders that a path with * or ? stands for on Windows, whose shells leave that
+    to programs; else the path itself."""
+    pattern = str(path)
+    if not _WINDOWS or not {"*", "?"} & set(pattern) or os.path.exists(path):  # noqa: PTH110
+        return [path]
+    # A [ is no part of a pattern: browsers call a second download `photo[1].jpg`.
+    return sorted(map(Path, glob.glob(pattern.replace("[", "[[]"), recursive=True))) or [path]  # noqa: PTH207
 
 
 def _found(path: Path, own: Sequence[Path], videos: bool) -> Iterator[Input]:

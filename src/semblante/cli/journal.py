@@ -12,6 +12,7 @@ A video that was interrupted starts again, since its tracks depend on all earlie
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
@@ -22,11 +23,16 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from semblante.errors import OptionError
+from semblante.files import delete_file
 from semblante.results import Analysis
 
-if sys.platform != "win32":
+if sys.platform == "win32":
+    import msvcrt
+else:
     import fcntl
 
+# The place of the byte that is locked on Windows, where locked bytes cannot be read: after the end.
+_LOCKED: Final = 1 << 30
 _KEYS: Final = {"input", "ended", "analysis"}
 
 
@@ -80,7 +86,10 @@ class Journal:
             self.path.unlink()  # while it is still locked: no other run may go on with it
         self._let_go()
         if done and sys.platform == "win32":
-            self.path.unlink()
+            try:
+                delete_file(self.path)
+            except PermissionError:  # another program holds it open
+                os.truncate(self.path, 0)  # an empty one is in nobody's way
 
     def _lines(self) -> Iterator[bytes]:
         """Yield the lines of the file, even if it is read or written elsewhere meanwhile."""
@@ -134,6 +143,10 @@ class Journal:
             raise OSError(error.errno or 0, error.strerror or str(error), str(self.path)) from error
 
     def _let_go(self) -> None:
+        if sys.platform == "win32":
+            with suppress(OSError):  # it was not locked; and writing may have failed, see below
+                self._file.seek(_LOCKED)
+                msvcrt.locking(self._file.fileno(), msvcrt.LK_UNLCK, 1)
         # On a full disk `close` fails again on the line that `_write` could not write.
         with suppress(OSError):
             self._file.close()
@@ -141,22 +154,30 @@ class Journal:
 
 def _alone(path: Path) -> IO[bytes]:
     """Open the file, which is made if need be, and lock it. Raises `OptionError` if another process
-    has locked it, or has just deleted or replaced it. (On Windows, and on a file system without
-    locks, nothing is checked.)"""
+    has locked it, or has just deleted or replaced it. (On a file system without locks nothing is
+    checked.)"""
     file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
-    ours = True
-    if sys.platform != "win32":
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            ours = os.path.samestat(os.fstat(file.fileno()), path.stat())
-        except (BlockingIOError, FileNotFoundError):
-            ours = False
-        except OSError:  # the file system has no locks
-            pass
-    if not ours:
+    if not _is_ours(file, path):
         file.close()
         raise OptionError(f"{path}: another run is at work on it")
     return file
+
+
+def _is_ours(file: IO[bytes], path: Path) -> bool:
+    """Lock the open file; return False if another process has locked, deleted or replaced it."""
+    try:
+        if sys.platform == "win32":
+            file.seek(_LOCKED)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except (BlockingIOError, FileNotFoundError):
+        return False
+    except OSError as error:
+        if sys.platform == "win32" and error.errno == errno.EACCES:
+            return False
+    return True  # locked, or on a file system without locks
 
 
 def _line(entry: dict[str, Any]) -> bytes:

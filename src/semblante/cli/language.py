@@ -15,6 +15,8 @@ import typer
 from semblante.emotions import LANGUAGES
 from semblante.translation import translated
 
+_SPANISH = 0x0A  # in the lower ten bits of Windows's numbers of languages
+
 
 def system_language() -> str:
     """The one of `LANGUAGES` that POSIX's variables name or, if they are not set, Windows; English
@@ -25,7 +27,9 @@ def system_language() -> str:
         import ctypes
 
         number = ctypes.windll.kernel32.GetUserDefaultUILanguage()
-        named = locale.windows_locale.get(number, "")
+        # Not all of Spanish's, such as es-419, are in Python's table.
+        spanish = number & 0x3FF == _SPANISH
+        named = "es" if spanish else locale.windows_locale.get(number, "")
     language = _language_of(named)
     return language if language in LANGUAGES else "en"
 

@@ -29,7 +29,7 @@ import numpy as np
 
 from semblante.data.dataset import SPLITS, UNLABELLED, Dataset
 from semblante.emotions import EMOTIONS
-from semblante.files import user_folder, write_atomically
+from semblante.files import replace_file, user_folder, write_atomically
 from semblante.preprocess import FACE_SIZE
 
 # Increase this whenever a change to the code alters what is read from any form of dataset.
@@ -122,7 +122,7 @@ def _store(dataset: Dataset, place: Path, *, guessed: bool) -> None:
         if _open(place) is not None:  # another process has stored its own meanwhile
             return
         shutil.rmtree(place, ignore_errors=True)  # it is damaged
-        beside.replace(place)
+        replace_file(beside, place)
     except OSError:
         pass
     finally:

@@ -14,7 +14,7 @@ from semblante.data.folders import face_name
 from semblante.data.parquet import pyarrow_parquet, write_parquet
 from semblante.emotions import EMOTIONS
 from semblante.errors import DataError, OptionError
-from semblante.files import replace_file, write_atomically
+from semblante.files import FOLDER_PAUSES_S, replace_file, write_atomically
 from semblante.images import RgbImage, encoded_png
 from semblante.preprocess import FACE_SIZE
 
@@ -73,9 +73,9 @@ def write_folders(dataset: Dataset, path: Path) -> None:
             file.write_bytes(encoded_png(row.image))
         if path.exists():  # it may be somebody's current folder: keep and fill it
             for child in beside.iterdir():
-                replace_file(child, path / child.name)
+                replace_file(child, path / child.name, FOLDER_PAUSES_S)
         else:
-            replace_file(beside, path)
+            replace_file(beside, path, FOLDER_PAUSES_S)
     except OSError as error:
         raise OSError(error.errno or 0, error.strerror or str(error), str(path)) from error
     finally:

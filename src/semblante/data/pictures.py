@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
@@ -59,6 +61,7 @@ _NO_EMOTIONS: Final = (
     "contempt", "desprecio", "none", "uncertain", "unknown", "no-face", "no_face", "noface", "nf",
     "other", "others",
 )  # fmt: skip
+_WINDOWS: Final = os.name == "nt"
 _NUMBER: Final = re.compile(r"(?:0?(\d)|([1-9]\d{1,8}))(?:\.0+)?", re.ASCII)
 _SHOWN: Final = 10  # unknown classes that one message names
 _MAX_BYTES: Final = 50_000_000
@@ -234,7 +237,7 @@ class PictureReader:
             )
         shown = [printable(name[:40]) for name in names[:_SHOWN]]
         maps = [
-            shlex.quote(f"{name}={DROPPED if class_key(name) in _NO_EMOTIONS else 'EMOTION'}")
+            _quoted(f"{name}={DROPPED if class_key(name) in _NO_EMOTIONS else 'EMOTION'}")
             for name in shown
         ]
         known = ", ".join(EMOTIONS)
@@ -308,6 +311,11 @@ def class_key(name: str) -> str:
 def is_number(name: str) -> bool:
     """Whether a class's name, or its key, is a number."""
     return _NUMBER.fullmatch(_key(name)) is not None
+
+
+def _quoted(text: str) -> str:
+    """A text as an argument on the command line; Windows's knows no single quotes."""
+    return subprocess.list2cmdline([text]) if _WINDOWS else shlex.quote(text)
 
 
 def _key(name: str) -> str:
