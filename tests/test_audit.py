@@ -113,8 +113,8 @@ def test_without_training_nobody_knows_what_leaked(dirty: Dataset, tmp_path: Pat
 
 def test_of_a_large_group_faces_of_all_splits_are_shown(patterns: Dataset) -> None:
     found = replace(audit(patterns), near=[[*range(8), 90, 200]])
-    [near] = [one for one in _Page(found, "en").sections() if one.key == "near"]
-    [faces] = near.groups
+    sections = _Page(found, "en").sections()
+    [[faces]] = [groups for finding, groups, _ in sections if finding.key == "near"]
     assert [face.detail.split(",")[0] for face in faces] == [
         "Training", "PublicTest", "PrivateTest", "Training", "Training", "Training",
     ]  # fmt: skip

@@ -32,8 +32,9 @@ OTHERS = [language for language in LANGUAGES if language != "en"]
 # the page has its own texts for them.
 SAYING = re.compile(
     r"(?!ValueError)\w*Error|Unreadable|complain|localised|require|translated|new_table|Finding"
+    r"|_of_images"
 )
-ALSO_WORDS = ("localised", "translated", "new_table", "Finding")  # words too
+ALSO_WORDS = ("localised", "translated", "new_table", "Finding", "_of_images")  # words too
 SAME = {"Training", "PublicTest", "PrivateTest", "n"}  # the same in all languages
 THE_SERVERS = {"app.py", "body.py", "jobs.py", "parameters.py", "stream.py", "videos.py", "work.py"}
 
@@ -134,7 +135,7 @@ def said_texts() -> dict[str, str]:
                 if not SAYING.fullmatch(name):
                     continue
                 arguments = call.args
-                if name == "Finding":  # its key and its split are no texts
+                if name in ("Finding", "_of_images"):  # its key and its split are no texts
                     arguments = [word.value for word in call.keywords if word.arg != "split"]
                 for argument in arguments:
                     texts = {template(argument)} - {None}

@@ -32,9 +32,9 @@ from semblante.cli.formats import (
     check_format,
     format_of,
     text_file,
+    write_lines,
     write_results,
     write_table,
-    write_text,
 )
 from semblante.cli.inputs import annotated_places, find_inputs
 from semblante.cli.journal import Journal
@@ -282,7 +282,7 @@ def _as_they_come(work: Work, format: Format, overviews: Overviews, file: IO[str
             if format is Format.table:
                 kept.extend(found)
             else:
-                write_text(found, file, format, work.lang)
+                write_lines((analysis for _, analysis in found), file, format)
     except BaseException:
         overviews.complain_of_unwritten()
         raise

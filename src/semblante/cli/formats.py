@@ -87,18 +87,14 @@ def write_results(
         write_rows(COLUMNS, (face_rows(analysis) for _, analysis in found), path, format)
         return
     with text_file(path) as file:
-        write_text(found, file, format, language)
+        if format is Format.table:
+            write_table(found, file, language)
+        else:
+            write_lines((analysis for _, analysis in found), file, format)
 
 
-def write_text(
-    found: Iterable[tuple[int, Analysis]], file: IO[str], format: Format, language: str
-) -> None:
-    """Write to an open file, in any format except `WHOLE_FILES`. `found`: each `Analysis` with the
-    number of its input."""
-    if format is Format.table:
-        write_table(found, file, language)
-        return
-    analyses = (analysis for _, analysis in found)
+def write_lines(analyses: Iterable[Analysis], file: IO[str], format: Format) -> None:
+    """Write each analysis to an open file as soon as it is known, as JSON or CSV."""
     if format is Format.json:
         write_json_lines(analyses, file)
     else:

@@ -145,24 +145,31 @@ def annotated_places(
     # A stable sort: inputs whose copy keeps the whole name first. A copy of `a.avi` is `a.mp4`.
     items.sort(key=lambda one: _copy_name(one[1], one[1].below) != one[1].below)
     places: dict[int, Path] = {}
-    taken: dict[str, int] = {}  # names in use, each with the last number that was tried for it
+    taken: set[str] = set()
+    left: dict[tuple[type[Input], Path], Iterator[Path]] = {}  # candidates by kind and name
     for position, item in items:
-        place = _copy_name(item, folder / item.below)
-        if isinstance(item, Clip) and key_of_name(str(place)) in taken:
-            suffix = item.below.suffix.removesuffix(".mp4")
-            place = place.with_suffix(f"{suffix}.mp4")  # `a.mov.mp4` beside `a.mp4`
-        wanted = key_of_name(str(place))
-        number = taken.get(wanted, 1)
-        while key_of_name(str(place)) in taken:
-            number += 1
-            other = item.below.with_stem(f"{item.below.stem}-{number}")
-            place = _copy_name(item, folder / other)
+        # Inputs of one name go on where the last one stopped: there may be thousands.
+        candidates = left.setdefault((type(item), item.below), _copy_places(item, folder))
+        place = next(place for place in candidates if key_of_name(str(place)) not in taken)
         if identity(place) in originals:
             raise OptionError(f"{option} {folder} would overwrite {place}")
-        taken[wanted] = number
-        taken.setdefault(key_of_name(str(place)), 1)
+        taken.add(key_of_name(str(place)))
         places[position] = place
     return places
+
+
+def _copy_places(item: Picture | Clip, folder: Path) -> Iterator[Path]:
+    for number, below in enumerate(numbered(item.below)):
+        yield _copy_name(item, folder / below)
+        if isinstance(item, Clip) and number == 0:  # `a.mov.mp4` beside `a.mp4`
+            yield folder / below.with_suffix(f"{below.suffix.removesuffix('.mp4')}.mp4")
+
+
+def numbered(path: Path) -> Iterator[Path]:
+    """Yield names for a file until one is free: NAME, NAME-2, NAME-3, ..."""
+    yield path
+    for number in itertools.count(2):
+        yield path.with_stem(f"{path.stem}-{number}")
 
 
 def _copy_name(item: Picture | Clip, place: Path) -> Path:

@@ -6,7 +6,7 @@ import functools
 import os
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,7 +18,7 @@ from semblante.cli.checks import (
     complain_of,
 )
 from semblante.cli.formats import Format, format_of, write_tracks
-from semblante.cli.inputs import Clip, Input, Picture
+from semblante.cli.inputs import Clip, Input, Picture, numbered
 from semblante.errors import ImageError, VideoError
 from semblante.files import identity, key_of_name, write_atomically
 from semblante.images import load_image, save_picture
@@ -181,6 +181,7 @@ class Timelines(Overview):
         self._frames: list[Analysis] = []  # of the current video
         self._seen = False
         self._taken: set[Hashable] = set()
+        self._left: dict[Path, Iterator[Path]] = {}  # names for plots that may be free, by video
 
     def avoid(self, others: Iterable[Path]) -> None:
         """Overwrite none of these files, which are read, or written by other options."""
@@ -197,11 +198,10 @@ class Timelines(Overview):
         frames, self._frames = self._frames, []
         if not isinstance(item, Clip) or not frames:
             return
-        place, number = self.place / f"{item.below}.png", 1
-        # If the name is taken, the plot is called NAME-2.
-        while _known_as(place) & self._taken:
-            number += 1
-            place = self.place / f"{item.below.with_stem(f'{item.below.stem}-{number}')}.png"
+        # Videos of one name go on where the last one stopped, as in `annotated_places`.
+        names = self._left.setdefault(item.below, numbered(item.below))
+        candidates = (self.place / f"{name}.png" for name in names)
+        place = next(place for place in candidates if not _known_as(place) & self._taken)
         self._taken |= _known_as(place)
         save_picture(timeline(frames, self._language), place)
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from semblante.cli.checks import check_not_an_input, check_output_file, detector_options
-from semblante.cli.formats import WHOLE_FILES, Format, format_of, text_file, write_text
+from semblante.cli.formats import WHOLE_FILES, Format, format_of, text_file, write_lines
 from semblante.cli.options import (
     DetectorOption,
     HeadOption,
@@ -80,17 +80,17 @@ def watch_command(
     console = Console()
     last: Analysis | None = None
 
-    def watched(live: Live) -> Iterator[tuple[int, Analysis]]:
+    def watched(live: Live) -> Iterator[Analysis]:
         nonlocal last
         for last in frames:
             live.update(shown(last, lang))
-            yield 0, last
+            yield last
 
     try:
         with Live(console=console, refresh_per_second=12, transient=True) as live:
             if out is not None and format is not None:
                 with text_file(out) as file:
-                    write_text(watched(live), file, format, lang)
+                    write_lines(watched(live), file, format)
             else:
                 for _ in watched(live):
                     pass

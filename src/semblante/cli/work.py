@@ -76,26 +76,29 @@ class Work:
     def _clip(self, number: int, path: Path) -> Iterator[Result]:
         """Yield the results of a video's frames as they come, at the end an error of the video or
         of its copy, if there is one."""
-        video: Video | None = None
+        try:
+            video = Video(path)
+        except VideoError as failure:
+            yield Result(number, Analysis(str(path), None, None, error=str(failure)), ended=True)
+            return
         writer: VideoWriter | None = None
+        if number in self.places:
+            rate = video.fps
+            if self.every_s is not None:
+                rate = min(rate, max(_LEAST_RATE, 1 / self.every_s))
+            writer = VideoWriter(self.places[number], rate, video)
+        tracker = tracker_for(self.every_s, self.smoothing_s)
+        frames = self.analyzer.analyze_video_with_pixels(
+            video,
+            every_s=self.every_s,
+            # A face that is to be hidden must be found in its first frame.
+            search_every_s=0.0 if self.blur else SEARCH_EVERY_S,
+            tracker=tracker,
+        )
         unread: str | None = None  # what is wrong with the video
         uncopied: str | None = None  # and with its copy
         done = False
         try:
-            video = Video(path)
-            if number in self.places:
-                rate = video.fps
-                if self.every_s is not None:
-                    rate = min(rate, max(_LEAST_RATE, 1 / self.every_s))
-                writer = VideoWriter(self.places[number], rate, video)
-            tracker = tracker_for(self.every_s, self.smoothing_s)
-            frames = self.analyzer.analyze_video_with_pixels(
-                video,
-                every_s=self.every_s,
-                # A face that is to be hidden must be found in its first frame.
-                search_every_s=0.0 if self.blur else SEARCH_EVERY_S,
-                tracker=tracker,
-            )
             for analysis, pixels in frames:
                 if writer is not None and uncopied is None:
                     # Hides also faces whose track is not confirmed yet, or is lost for a moment.
@@ -121,7 +124,7 @@ class Work:
                 except VideoError as failure:
                     uncopied = uncopied or str(failure)
         at_end = None
-        if unread is not None or video is None:
+        if unread is not None:
             error = "; ".join(filter(None, (unread, uncopied)))
             at_end = Analysis(str(path), None, None, error=error)
         elif uncopied is not None:  # with the video's size, which tells that it was read

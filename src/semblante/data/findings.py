@@ -86,13 +86,11 @@ def findings(audit: Audit) -> Iterator[Finding]:
             meaning="The dataset says that these faces belong together: a network that learnt from "
             "some of them is tested on the others.",
         )
-    yield Finding(
+    yield _of_images(
         "constant",
-        _singly(audit.constant),
+        audit.constant,
         short_title="constant images",
-        summary=f"{len(audit.constant):,}",
         title="Constant images",
-        count=f"{len(audit.constant):,} images",
         meaning="All pixels the same. --drop leaves them out of every split.",
     )
     no_face = audit.no_face or []
@@ -145,41 +143,47 @@ def _leaks(audit: Audit) -> Iterator[Finding]:
 
 def _unusual(audit: Audit) -> Iterator[Finding]:
     """Faces that look unlike the others, though they may be correct."""
-    yield Finding(
+    yield _of_images(
         "dark",
-        _singly(audit.dark),
+        audit.dark,
         short_title="very dark",
-        summary=f"{len(audit.dark):,}",
         title="Very dark",
-        count=f"{len(audit.dark):,} images",
         meaning="Mean grey level far below the others'.",
     )
-    yield Finding(
+    yield _of_images(
         "bright",
-        _singly(audit.bright),
+        audit.bright,
         short_title="very bright",
-        summary=f"{len(audit.bright):,}",
         title="Very bright",
-        count=f"{len(audit.bright):,} images",
         meaning="Mean grey level far above the others'.",
     )
-    yield Finding(
+    yield _of_images(
         "blurred",
-        _singly(audit.blurred),
+        audit.blurred,
         short_title="very blurred",
-        summary=f"{len(audit.blurred):,}",
         title="Blurred",
-        count=f"{len(audit.blurred):,} images",
         meaning="Fewer edges than nearly all others.",
     )
-    yield Finding(
+    yield _of_images(
         "drawn",
-        _singly(audit.drawn),
+        audit.drawn,
         short_title="drawn or written",
-        summary=f"{len(audit.drawn):,}",
         title="Drawings and writing",
-        count=f"{len(audit.drawn):,} images",
         meaning="More edges than photographs have.",
+    )
+
+
+def _of_images(key: str, rows: list[int], *, short_title: str, title: str, meaning: str) -> Finding:
+    """A finding about single images, of which nothing but their number is told."""
+    n = f"{len(rows):,}"
+    return Finding(
+        key,
+        _singly(rows),
+        short_title=short_title,
+        summary=n,
+        title=title,
+        count=f"{n} images",
+        meaning=meaning,
     )
 
 

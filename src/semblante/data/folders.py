@@ -9,7 +9,7 @@ from typing import Final
 
 from semblante.data.dataset import SPLITS, Dataset, OnBad, Row, collect
 from semblante.data.members import Member, as_data_errors
-from semblante.data.pictures import PictureReader, is_number, named_split
+from semblante.data.pictures import ClassNames, FaceReader, is_number, named_split
 from semblante.emotions import EMOTIONS
 from semblante.errors import DataError
 
@@ -18,43 +18,44 @@ _OFFICIAL: Final = re.compile(rf"({'|'.join(SPLITS)})_", re.IGNORECASE)
 _SHOWN: Final = 5  # folders that an error names
 
 
-def check_folders(pictures: Mapping[str, str], root: Path, reader: PictureReader) -> None:
+def check_folders(pictures: Mapping[str, str], root: Path, classes: ClassNames) -> None:
     """Raise one error for all folders whose class is unknown, before any picture is read.
 
     `pictures`: their places for messages by their names below `root`, all in folders. Folders of
     which none is named after an emotion are an error even if bad rows are skipped: their pictures
     need a list.
     """
-    classes: dict[str, str] = {}  # the place of each class's first picture
+    found: dict[str, str] = {}  # the place of each class's first picture
     for name, where in pictures.items():
         path = PurePosixPath(name)
         try:
-            place = _class_place(path, where, reader)
+            place = _class_place(path, where, classes)
         except DataError:
-            if not reader.skips_bad:
+            if not classes.skips_bad:
                 raise
             continue
-        classes.setdefault(path.parts[place], where)
-    if classes and not any(reader.meaning(name) or is_number(name) for name in classes):
-        names = sorted(classes)
-        found = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+        found.setdefault(path.parts[place], where)
+    if found and not any(classes.meaning(name) or is_number(name) for name in found):
+        folders = sorted(found)
+        shown = ", ".join(folders[:_SHOWN]) + (", ..." if len(folders) > _SHOWN else "")
         raise DataError(
-            f"{root}: no folder is named after an emotion (found {found}): say what each is with "
+            f"{root}: no folder is named after an emotion (found {shown}): say what each is with "
             "--map NAME=EMOTION, or, if they are something else, write a list, "
             "path,label[,split,group]: see docs/data.md"
         )
-    reader.check_classes(classes.items())
+    classes.check_classes(found.items())
 
 
 def read_folders(
     pictures: Iterable[Member],
     root: Path,
-    reader: PictureReader,
+    classes: ClassNames,
+    faces: FaceReader,
     on_bad: OnBad | None = None,
 ) -> Dataset:
     """Read one face from each picture below `root`; its class is the name of the innermost folder
-    that is named after an emotion or is in the reader's map, else that of the folder it is in. Two
-    folders that name different classes are an error.
+    that is named after an emotion or is in the map, else that of the folder it is in. Two folders
+    that name different classes are an error.
 
     The split is the official name at the start of the file's name, else that of a folder such as
     `train`, `validation` or `test` above the class folder (this may be `root` itself, unless it is
@@ -73,10 +74,10 @@ def read_folders(
             rows.append((_sort_key(member), error))
             continue
         try:
-            place = _class_place(path, member.where, reader)
+            place = _class_place(path, member.where, classes)
             split, folder = _split(path, place, above)
             any_named |= folder is not None and split is not None
-            row = _row(member, path.parts[place], split or 0, reader)
+            row = _row(member, path.parts[place], split or 0, classes, faces)
         except DataError as error:
             rows.append((_sort_key(member), error))
             continue
@@ -97,7 +98,7 @@ def read_folders(
     return collect((row for _, row in rows), on_bad, str(root))
 
 
-def _class_place(path: PurePosixPath, where: str, reader: PictureReader) -> int:
+def _class_place(path: PurePosixPath, where: str, classes: ClassNames) -> int:
     """Which part of a picture's path names its class: the innermost folder whose name is a word for
     a class; else the innermost that is a number in the map; else the folder that the picture is in.
 
@@ -105,10 +106,10 @@ def _class_place(path: PurePosixPath, where: str, reader: PictureReader) -> int:
     folders name different classes: Joy may be a person, too.
     """
     folders = range(len(path.parts) - 2, -1, -1)  # innermost first
-    words = [n for n in folders if not is_number(path.parts[n]) and reader.meaning(path.parts[n])]
-    found = words or [n for n in folders if reader.maps(path.parts[n])]
+    words = [n for n in folders if not is_number(path.parts[n]) and classes.meaning(path.parts[n])]
+    found = words or [n for n in folders if classes.maps(path.parts[n])]
     for n in found[1:]:
-        if reader.meaning(path.parts[n]) != reader.meaning(path.parts[found[0]]):
+        if classes.meaning(path.parts[n]) != classes.meaning(path.parts[found[0]]):
             raise DataError(
                 f"{where}: expected one folder that names its class, found {path.parts[n]!r} and "
                 f"{path.parts[found[0]]!r}"
@@ -135,13 +136,15 @@ def _split(
     return None, before[-1] if before else None
 
 
-def _row(member: Member, class_name: str, split: int, reader: PictureReader) -> Row | None:
-    label = reader.label(class_name, member.where)
+def _row(
+    member: Member, class_name: str, split: int, classes: ClassNames, faces: FaceReader
+) -> Row | None:
+    label = classes.label(class_name, member.where)
     if label is None:
         return None
     with as_data_errors(member.where):
-        picture = reader.read(member.stream)
-    face = reader.face(picture, member.where)
+        picture = faces.read(member.stream)
+    face = faces.face(picture, member.where)
     return Row(face, label, split, member.name)
 
 

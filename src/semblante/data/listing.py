@@ -24,7 +24,8 @@ from semblante.data.pictures import (
     GROUP_COLUMNS,
     LABEL_COLUMNS,
     SPLIT_COLUMNS,
-    PictureReader,
+    ClassNames,
+    FaceReader,
     named_split,
     split_number,
 )
@@ -87,7 +88,8 @@ def read_listings(
     listings: list[Listing],
     root: Path,
     where: str,
-    reader: PictureReader,
+    classes: ClassNames,
+    faces: FaceReader,
     on_bad: OnBad | None = None,
 ) -> Dataset:
     """Read the faces of pictures in the folder `root`, in the lists' order.
@@ -97,8 +99,8 @@ def read_listings(
     """
     below = cache(_files_by_name)  # only when it is needed: there may be many files
     rows = (
-        line if isinstance(line, DataError) else _of_file(line, root, below, reader)
-        for line in _listed_pictures(listings, reader)
+        line if isinstance(line, DataError) else _of_file(line, root, below, faces)
+        for line in _listed_pictures(listings, classes)
     )
     return collect(rows, on_bad, where)
 
@@ -108,7 +110,8 @@ def read_archived_listings(
     members: Iterable[Member],
     pictures: Iterable[str],
     where: str,
-    reader: PictureReader,
+    classes: ClassNames,
+    faces: FaceReader,
     on_bad: OnBad | None = None,
 ) -> Dataset:
     """Read the faces of pictures among the `members` of an archive, as `read_listings` does.
@@ -121,7 +124,7 @@ def read_archived_listings(
         existing.setdefault(posixpath.basename(name), []).append(name)
     rows: list[Row | DataError] = []
     places: dict[str, list[tuple[int, _ListedPicture]]] = {}
-    for line in _listed_pictures(listings, reader):
+    for line in _listed_pictures(listings, classes):
         if isinstance(line, DataError):
             rows.append(line)
             continue
@@ -142,13 +145,13 @@ def read_archived_listings(
         if wanted:
             try:
                 with as_data_errors(member.where):
-                    data = reader.read(member.stream)
+                    data = faces.read(member.stream)
             except DataError as error:
                 for number, _ in wanted:
                     rows[number] = error
                 continue
             for number, line in wanted:
-                rows[number] = _row(line, data, reader)
+                rows[number] = _row(line, data, faces)
     return collect(rows, on_bad, where)
 
 
@@ -193,11 +196,11 @@ def _columns(header: list[str]) -> dict[str, int]:
 
 
 def _listed_pictures(
-    listings: list[Listing], reader: PictureReader
+    listings: list[Listing], classes: ClassNames
 ) -> Iterator[_ListedPicture | DataError]:
     """The lines of the lists, without those whose class the map drops: their pictures may be
     missing. Unknown classes are an error before any picture is read."""
-    reader.check_classes(
+    classes.check_classes(
         (line["label"], line["where"])
         for listing in listings
         for line in _lines(listing)
@@ -209,7 +212,7 @@ def _listed_pictures(
                 yield line
                 continue
             try:
-                picture = _listed_picture(line, listing, reader)
+                picture = _listed_picture(line, listing, classes)
             except DataError as error:
                 yield error
             else:
@@ -239,11 +242,11 @@ def _lines(listing: Listing) -> Iterator[dict[str, str] | DataError]:
 
 
 def _listed_picture(
-    values: dict[str, str], listing: Listing, reader: PictureReader
+    values: dict[str, str], listing: Listing, classes: ClassNames
 ) -> _ListedPicture | None:
     """The picture that a line lists; None if the map drops its class."""
     place = values["where"]
-    label = reader.label(values["label"], place)
+    label = classes.label(values["label"], place)
     if label is None:
         return None
     split = split_number(values["split"], place) if "split" in values else listing.split
@@ -256,7 +259,7 @@ def _of_file(
     line: _ListedPicture,
     root: Path,
     below: Callable[[Path], dict[str, list[Path]]],
-    reader: PictureReader,
+    faces: FaceReader,
 ) -> Row | DataError:
     """The face of a picture in the folder `root`, or the error in the line. If the line names no
     folder and the picture is not beside the list, it is looked for among `below`, the files below
@@ -274,12 +277,12 @@ def _of_file(
         if path.exists() and not path.is_file():  # a pipe would block for ever
             return DataError(f"{line.where}: expected a file, found something else")
         with path.open("rb") as file:
-            data = reader.read(file)
+            data = faces.read(file)
     except OSError as error:
         return DataError(f"{line.where}: cannot be read: {error.strerror or error}")
     except ValueError as error:  # the path contains a NUL
         return DataError(f"{line.where}: cannot be read: {error}")
-    return _row(line, data, reader)
+    return _row(line, data, faces)
 
 
 def _files_by_name(folder: Path) -> dict[str, list[Path]]:
@@ -305,9 +308,9 @@ def _ambiguous(line: _ListedPicture) -> DataError:
     )
 
 
-def _row(line: _ListedPicture, picture: bytes, reader: PictureReader) -> Row | DataError:
+def _row(line: _ListedPicture, picture: bytes, faces: FaceReader) -> Row | DataError:
     try:
-        face = reader.face(picture, line.where)
+        face = faces.face(picture, line.where)
     except DataError as error:
         return error
     return Row(face, line.label, line.split or 0, line.path, line.group)

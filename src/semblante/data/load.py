@@ -29,8 +29,10 @@ from semblante.data.parquet import MAGIC, parquet_rows
 from semblante.data.pictures import (
     NUMBERED_EMOTIONS,
     SPLIT_NAMES,
+    ClassNames,
     FaceFinder,
-    PictureReader,
+    FaceReader,
+    checked_map,
     named_split,
 )
 from semblante.data.table import is_table, n_known_columns, read_table
@@ -89,7 +91,7 @@ def load_dataset(
 
     `label_map` gives class names another meaning (`OptionError` if no class has such a name); the
     name of one of `LABEL_MAPS` says that classes are numbered as in that dataset. `find_face` finds
-    and crops the face in a picture (see `PictureReader`). The first bad row, file or member raises
+    and crops the face in a picture (see `FaceReader`). The first bad row, file or member raises
     `DataError`; with `on_bad` the error is passed to it instead, and reading continues. Only if
     some classes are numbers that are unknown, and others are numbers that are read, it raises
     `OptionError`: these may mean something else, too. With `cache` a file is read only once and
@@ -97,14 +99,13 @@ def load_dataset(
     options is always read. `on_note` is called with a sentence about what had to be assumed.
     """
     path = Path(path)
-    reader = PictureReader(label_map, find_face, skips_bad=on_bad is not None)
+    mapped = checked_map(label_map)
 
     def read() -> tuple[Dataset, bool]:
-        dataset = _load(path, reader, on_bad)
-        return dataset, reader.guessed
+        return _load(path, mapped, find_face, on_bad)
 
     with as_data_errors(path):
-        plain = on_bad is None and not label_map and find_face is None
+        plain = on_bad is None and not mapped and find_face is None
         start = b""
         if cache and plain and path.is_file():
             with path.open("rb") as file:
@@ -115,7 +116,6 @@ def load_dataset(
             dataset, guessed = through_cache(path, read, variant)
         else:
             dataset, guessed = read()
-            reader.check_map_used(str(path))
     if on_note is not None and guessed:
         on_note(
             f"{path}: classes that are numbers are taken for FER2013's, {NUMBERED_EMOTIONS}; "
@@ -125,21 +125,35 @@ def load_dataset(
     return dataset
 
 
-def _load(path: Path, reader: PictureReader, on_bad: OnBad | None) -> Dataset:
+def _load(
+    path: Path, mapped: Mapping[str, str], find_face: FaceFinder | None, on_bad: OnBad | None
+) -> tuple[Dataset, bool]:
+    """Return the dataset, and whether its classes were guessed from numbers. `mapped`: what classes
+    stand for, from `checked_map`."""
     contents = _survey(path)
+    in_table = contents.form == "table"
+    if in_table and find_face is not None:
+        raise OptionError(f"{path}: a table of pixels holds faces, none are to be found in it")
+    classes = ClassNames(mapped, in_table=in_table, skips_bad=on_bad is not None)
+    dataset = _read(path, contents, classes, FaceReader(find_face), on_bad)
+    classes.check_map_used(str(path))
+    return dataset, classes.guessed
+
+
+def _read(
+    path: Path, contents: _Contents, classes: ClassNames, faces: FaceReader, on_bad: OnBad | None
+) -> Dataset:
     if contents.form == "table":
-        if reader.find_face is not None:
-            raise OptionError(f"{path}: a table of pixels holds faces, none are to be found in it")
         with _open_text(path, _widest_table(path, contents.tables)) as (text, where):
-            return read_table(text, where, reader, on_bad)
+            return read_table(text, where, classes, on_bad)
     if contents.form == "listing":
-        return _read_listings(path, contents, reader, on_bad)
+        return _read_listings(path, contents, classes, faces, on_bad)
     if contents.form == "parquet":
-        return collect(_all_parquet_rows(path, contents, reader), on_bad, str(path))
+        return collect(_all_parquet_rows(path, contents, classes, faces), on_bad, str(path))
     if contents.form == "folders":
-        check_folders(contents.pictures, path, reader)
+        check_folders(contents.pictures, path, classes)
         pictures = (member for member in members(path) if member.suffix in SUFFIXES)
-        return read_folders(pictures, path, reader, on_bad)
+        return read_folders(pictures, path, classes, faces, on_bad)
     expected = "; or ".join(FORMS.values())
     loose = [f"{name} outside a folder named after its class" for name in contents.loose]
     found = "; ".join([*loose, *contents.others][:3])
@@ -263,15 +277,15 @@ def _widest_table(path: Path, tables: Mapping[str, list[str]]) -> str:
 
 
 def _read_listings(
-    path: Path, contents: _Contents, reader: PictureReader, on_bad: OnBad | None
+    path: Path, contents: _Contents, classes: ClassNames, faces: FaceReader, on_bad: OnBad | None
 ) -> Dataset:
     listings = _listings(path, contents)
     where = listings[0].where if len(listings) == 1 else str(path)
     root = _folder_of_listings(path, contents)
     if root is not None:
-        return read_listings(listings, root, where, reader, on_bad)
+        return read_listings(listings, root, where, classes, faces, on_bad)
     pictures = [*contents.pictures, *contents.loose]
-    return read_archived_listings(listings, members(path), pictures, where, reader, on_bad)
+    return read_archived_listings(listings, members(path), pictures, where, classes, faces, on_bad)
 
 
 def _folder_of_listings(path: Path, contents: _Contents) -> Path | None:
@@ -305,14 +319,15 @@ def _listings(path: Path, contents: _Contents) -> list[Listing]:
 
 
 def _all_parquet_rows(
-    path: Path, contents: _Contents, reader: PictureReader
+    path: Path, contents: _Contents, classes: ClassNames, faces: FaceReader
 ) -> Iterator[Row | DataError]:
     for member in members(path):
         if member.name in contents.parquets:
             split = _split_of_parquet(member.name)
             # Parquet is read from its end, and a member of an archive cannot seek cheaply: it is
             # read into memory first.
-            yield from parquet_rows(io.BytesIO(member.stream.read()), member.where, reader, split)
+            stream = io.BytesIO(member.stream.read())
+            yield from parquet_rows(stream, member.where, classes, faces, split)
 
 
 def _split_of_parquet(name: str) -> int:

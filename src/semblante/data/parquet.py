@@ -13,7 +13,8 @@ from semblante.data.pictures import (
     GROUP_COLUMNS,
     LABEL_COLUMNS,
     SPLIT_COLUMNS,
-    PictureReader,
+    ClassNames,
+    FaceReader,
     split_number,
 )
 from semblante.emotions import EMOTIONS
@@ -30,7 +31,8 @@ MAGIC: Final = b"PAR1"
 def parquet_rows(
     stream: IO[bytes],
     where: str,
-    reader: PictureReader,
+    classes: ClassNames,
+    faces: FaceReader,
     default_split: int = 0,
 ) -> Iterator[Row | DataError]:
     """Yield each row, or the error of a row or of the whole file.
@@ -57,8 +59,8 @@ def parquet_rows(
                 f"column ({', '.join(LABEL_COLUMNS)}), found {', '.join(names.values())}"
             )
             return
-        classes = _class_names(file.schema_arrow.metadata or {}, label_column)
-        reader.check_classes(_classes(file, label_column, classes, where))
+        named = _class_names(file.schema_arrow.metadata or {}, label_column)
+        classes.check_classes(_classes(file, label_column, named, where))
         columns = (image_column, label_column, split_column, group_column)
         present = [column for column in columns if column is not None]
         number = 0
@@ -67,14 +69,14 @@ def parquet_rows(
                 place = f"{where}, row {number}"
                 number += 1
                 try:
-                    name = _class_name(values[label_column], classes, place)
-                    label = reader.label(name, place)
+                    name = _class_name(values[label_column], named, place)
+                    label = classes.label(name, place)
                     if label is None:
                         continue
                     split = default_split
                     if split_column is not None:
                         split = split_number(str(values[split_column]), place)
-                    face = reader.face(_encoded(values[image_column], place), place)
+                    face = faces.face(_encoded(values[image_column], place), place)
                     group = None if group_column is None else values[group_column]
                     yield Row(face, label, split, group="" if group is None else str(group))
                 except DataError as error:

@@ -70,80 +70,80 @@ _MAX_BYTES: Final = 50_000_000
 FaceFinder = Callable[[RgbImage], npt.NDArray[np.uint8] | None]
 
 
-class PictureReader:
-    """Converts class names to labels and encoded pictures to faces.
+def checked_map(label_map: Mapping[str, str] | str | None) -> dict[str, str]:
+    """What a label map says, by the `class_key` of each name. It is one of `LABEL_MAPS`, by its
+    name, or its values are `EMOTIONS` or "drop"; raises `OptionError` for another."""
+    if isinstance(label_map, str):
+        if label_map not in LABEL_MAPS:
+            raise OptionError(f"unknown map {label_map!r}; known: {', '.join(LABEL_MAPS)}")
+        label_map = LABEL_MAPS[label_map]
+    for name, emotion in (label_map or {}).items():
+        if emotion != DROPPED and emotion not in EMOTIONS:
+            raise OptionError(
+                f"cannot map {name!r} to {emotion!r}: expected {', '.join(EMOTIONS)} or {DROPPED}"
+            )
+    return {class_key(name): emotion for name, emotion in (label_map or {}).items()}
+
+
+class ClassNames:
+    """Converts the names of a dataset's classes to labels.
 
     A class is named by the word for its emotion in any of `emotions.LANGUAGES`, or by a number.
-    Numbers are FER2013's, unless `label_map` says otherwise: it names a number above 6, or gives
-    one of 0..6 another emotion than FER2013 does. Then it must map every number. `label_map` gives
-    class names another meaning; it is one of `LABEL_MAPS`, by its name, or its values are
-    `EMOTIONS` or "drop". Its key for a class with a number of FER2013's may also be the emotion of
-    that number. A picture is taken as the face itself, unless `find_face` is given to find one in
-    it. `skips_bad`: whether bad rows are passed over; else the first is an error. Raises
-    `OptionError` for another map or another value in it.
+    Numbers are FER2013's, unless the map says otherwise: it names a number above 6, or gives one of
+    0..6 another emotion than FER2013 does. Then it must map every number. The map's key for a class
+    with a number of FER2013's may also be the emotion of that number.
     """
 
     def __init__(
-        self,
-        label_map: Mapping[str, str] | str | None = None,
-        find_face: FaceFinder | None = None,
-        *,
-        skips_bad: bool = False,
+        self, mapped: Mapping[str, str], *, in_table: bool = False, skips_bad: bool = False
     ) -> None:
-        if isinstance(label_map, str):
-            if label_map not in LABEL_MAPS:
-                raise OptionError(f"unknown map {label_map!r}; known: {', '.join(LABEL_MAPS)}")
-            label_map = LABEL_MAPS[label_map]
-        for name, emotion in (label_map or {}).items():
-            if emotion != DROPPED and emotion not in EMOTIONS:
-                raise OptionError(
-                    f"cannot map {name!r} to {emotion!r}: "
-                    f"expected {', '.join(EMOTIONS)} or {DROPPED}"
-                )
-        self.find_face = find_face
+        """`mapped`: what classes stand for, from `checked_map`. `in_table`: whether they are those
+        of a table of pixels, which are numbers, or in the map. `skips_bad`: whether bad rows are
+        passed over; else the first is an error."""
         self.skips_bad = skips_bad
-        self._mapped = {class_key(name): emotion for name, emotion in (label_map or {}).items()}
-        above = {key for key in self._mapped if is_number(key) and key not in _NUMBERS}
+        self._in_table = in_table
+        self._mapped = mapped
+        above = {key for key in mapped if is_number(key) and key not in _NUMBERS}
         reordered = any(
-            self._mapped.get(key, usual) not in (usual, DROPPED) for key, usual in _NUMBERS.items()
+            mapped.get(key, usual) not in (usual, DROPPED) for key, usual in _NUMBERS.items()
         )
-        # Whether there are numbers that FER2013 does not have: in the map, or in a table.
+        # Whether numbers are not FER2013's. In tables a number above 6 that is dropped still leaves
+        # the others in FER2013's order: CK+'s ckextended.csv has 7, contempt.
+        others = {key for key in above if not in_table or mapped[key] != DROPPED}
+        self._has_other_numbers = reordered or bool(others)
+        # Whether there are numbers that FER2013 does not have: in the map, or in the table.
         self._knows_of_others = bool(above)
         # The first unknown class that is a number, and where it was met.
         self._unread_number: tuple[str, str] | None = None
         self._reads_numbers = False  # whether some number was known
-        # Whether numbers are not FER2013's; and whether those in a table of pixels are not. In
-        # tables a number above 6 that is dropped still leaves the others in FER2013's order: CK+'s
-        # ckextended.csv has 7, contempt.
-        self._has_other_numbers = reordered or bool(above)
-        self._has_others_in_tables = reordered or any(self._mapped[key] != DROPPED for key in above)
-        # Whether `label` assumed that a number is FER2013's, in a table of pixels or elsewhere.
-        self._assumed_in_table = self._assumed = False
-        self._met: set[str] = set()  # the class names that `label` was called with
+        self._assumed = False  # whether `label` assumed that a number is FER2013's
+        self._met: set[str] = set()  # the keys of the classes that `label` was called with
         self._met_emotions: set[str] = set()  # of the numbers among them that were FER2013's
 
     @property
     def guessed(self) -> bool:
         """Whether numbers were taken for FER2013's though they may not be. Those in a table of
         pixels are FER2013's, unless the table or the map has numbers that FER2013 has not."""
-        return self._assumed or (self._assumed_in_table and self._knows_of_others)
+        return self._assumed and (not self._in_table or self._knows_of_others)
 
-    def meet_bad_label(self, name: str) -> None:
-        """Take note of a label that is left out of a table of pixels."""
-        self._knows_of_others |= is_number(name)
-
-    def label(self, name: str, where: str, *, in_table: bool = False) -> int | None:
+    def label(self, name: str, where: str) -> int | None:
         """The label of a class, given its name or number; None if the map drops it.
 
-        `in_table`: whether it stands in a table of pixels. Raises `DataError` for an unknown class.
-        If bad rows are skipped, raises `OptionError` where some numbers would be skipped and others
-        read: what these others stand for is doubtful then.
+        Raises `DataError` for an unknown class. If bad rows are skipped, raises `OptionError` where
+        some numbers would be skipped and others read: what these others stand for is doubtful then.
         """
         key = class_key(name)
+        if self._in_table and key not in _NUMBERS and key not in self._mapped:
+            self._knows_of_others |= is_number(key)
+            raise DataError(
+                f"{where}: expected a label 0..{len(EMOTIONS) - 1}, found {name[:20]!r}; --map "
+                "says what another is; if this is another dataset, give --map rafdb, affectnet "
+                "or ferplus"
+            )
         self._met.add(key)
         if not key:
             raise DataError(f"{where}: expected a class, found none")
-        emotion = self._emotion(key, in_table=in_table)
+        emotion = self._emotion(key)
         if emotion is None:
             if is_number(key):
                 self._unread_number = self._unread_number or (name, where)
@@ -153,24 +153,18 @@ class PictureReader:
             if self._unread_number:
                 unread, where_unread = self._unread_number
                 raise self._unknown([unread], where_unread)
-        if key in _NUMBERS and not self._has_others(in_table=in_table):
+        if key in _NUMBERS and not self._has_other_numbers:
             self._met_emotions.add(_NUMBERS[key])
-            if key not in self._mapped:
-                self._assumed_in_table |= in_table
-                self._assumed |= not in_table
+            self._assumed |= key not in self._mapped
         return None if emotion == DROPPED else EMOTIONS.index(emotion)
 
     def check_classes(self, classes: Iterable[tuple[str, str]]) -> None:
         """Raise one error for all unknown classes, given the name of each class and a place where
         it was met; if bad rows are skipped, only for unknown numbers among known ones. Names may be
-        repeated."""
+        repeated. Not for a table of pixels."""
         unknown: dict[str, tuple[str, str]] = {}  # by key: the name, and where it was met first
-        seen = set()
         some_number_is_known = False
         for name, where in classes:
-            if name in seen:
-                continue
-            seen.add(name)
             key = class_key(name)
             if self._emotion(key) is not None:
                 some_number_is_known |= is_number(key)
@@ -182,8 +176,8 @@ class PictureReader:
             raise self._unknown([name for name, _ in unknown.values()], where)
 
     def meaning(self, name: str) -> str | None:
-        """What a class of this name stands for outside a table of pixels: one of `EMOTIONS`,
-        `DROPPED`, or None if it is unknown."""
+        """What a class of this name stands for: one of `EMOTIONS`, `DROPPED`, or None if it is
+        unknown."""
         return self._emotion(class_key(name))
 
     def maps(self, name: str) -> bool:
@@ -204,15 +198,12 @@ class PictureReader:
                     f"found {', '.join(sorted(self._met)[:10]) or 'no classes'}"
                 )
 
-    def _has_others(self, *, in_table: bool) -> bool:
-        return self._has_others_in_tables if in_table else self._has_other_numbers
-
-    def _emotion(self, key: str, *, in_table: bool = False) -> str | None:
+    def _emotion(self, key: str) -> str | None:
         """What a class's key stands for: one of `EMOTIONS`, `DROPPED`, or None if it is unknown."""
         mapped = self._mapped.get(key)
         if key not in _NUMBERS:
             return mapped or emotion_called(key)
-        if self._has_others(in_table=in_table):
+        if self._has_other_numbers:
             return mapped
         usual = _NUMBERS[key]
         # The name of the class counts even if the map has its number as well, as "fer2013" does.
@@ -257,6 +248,14 @@ class PictureReader:
             f"--map {maps[0]}, or =drop"
         )
 
+
+class FaceReader:
+    """Gets the face from an encoded picture: what `find_face` finds in it, or, without that, the
+    whole picture."""
+
+    def __init__(self, find_face: FaceFinder | None = None) -> None:
+        self._find_face = find_face
+
     @staticmethod
     def read(stream: IO[bytes]) -> bytes:
         """The bytes of a picture's file; of one that is too large, just enough for `face` to refuse
@@ -271,8 +270,8 @@ class PictureReader:
             image = load_image(picture)
         except ImageError as error:
             raise DataError(f"{where}: {str(error).removeprefix('picture: ')}") from None
-        if self.find_face is not None:
-            face = self.find_face(image)
+        if self._find_face is not None:
+            face = self._find_face(image)
             if face is None:
                 raise DataError(f"{where}: no face was found in it")
             return face

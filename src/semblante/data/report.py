@@ -33,16 +33,9 @@ class _Picture:
     detail: str  # split, row number, file
 
 
-@dataclass(frozen=True)
-class _Section:
-    """A finding as the page shows it, with texts in the page's language."""
-
-    key: str  # the id of the section
-    title: str
-    count: str
-    meaning: str
-    groups: list[list[_Picture]]  # pictures that are shown together
-    more: str  # says how many groups are not shown; empty if all are
+# A finding; the pictures that are shown of it, in groups that belong together; and a text that says
+# how many groups are not shown, empty if all are.
+_Section = tuple[Finding, list[list[_Picture]], str]
 
 
 def write_report(audit: Audit, path: Path, source: str, language: str = "en") -> None:
@@ -74,6 +67,7 @@ def write_report(audit: Audit, path: Path, source: str, language: str = "en") ->
         balance_title=translated("Class balance", language),
         balance=translated(balance, language),
         emotion_title=translated("emotion", language),
+        translated=lambda text: translated(text, language),
         counted=lambda n: counted(n, language),
         emotions={emotion: emotion_name(emotion, language) for emotion in EMOTIONS},
         splits=[split for split in SPLITS if sum(counts[split].values())],
@@ -103,14 +97,7 @@ class _Page:
 
     def _section(self, finding: Finding) -> _Section:
         shown = self._shown(finding)
-        return _Section(
-            finding.key,
-            translated(finding.title, self._language),
-            translated(finding.count, self._language),
-            translated(finding.meaning, self._language),
-            shown,
-            self._more(len(finding.groups) - len(shown)),
-        )
+        return finding, shown, self._more(len(finding.groups) - len(shown))
 
     def _shown(self, finding: Finding) -> list[list[_Picture]]:
         if finding.split:

@@ -17,9 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from semblante.data.dataset import SPLITS, UNLABELLED, Dataset, OnBad, Row, collect
-from semblante.data.pictures import PictureReader, class_key
+from semblante.data.pictures import ClassNames
 from semblante.data.text import csv_table
-from semblante.emotions import EMOTIONS
 from semblante.errors import DataError
 from semblante.preprocess import FACE_SIZE
 
@@ -39,28 +38,28 @@ def n_known_columns(header: list[str]) -> int:
 
 
 def read_table(
-    lines: Iterable[str], where: str, reader: PictureReader, on_bad: OnBad | None = None
+    lines: Iterable[str], where: str, classes: ClassNames, on_bad: OnBad | None = None
 ) -> Dataset:
     """Read a table of pixels and check every row.
 
     Raises `DataError`, which names `where` and the line, for another header, a label that is
-    neither 0..6 nor in the reader's map, a row without exactly 2,304 pixels of 0..255, or a Usage
-    that is not an official split. With `on_bad` bad rows are passed to it and left out. Without a
-    Usage column all faces are Training; without an emotion column they have no label.
+    neither 0..6 nor in the map, a row without exactly 2,304 pixels of 0..255, or a Usage that is
+    not an official split. With `on_bad` bad rows are passed to it and left out. Without a Usage
+    column all faces are Training; without an emotion column they have no label.
     """
     # A line is a row, and no cell needs quotes: a stray opening quote would swallow all rows up to
     # the next quote.
     header, rows = csv_table(lines, where, quoting=csv.QUOTE_NONE)
     header = [cell.strip('"') for cell in header]
     columns = _columns(header, where)
-    return collect(_rows(rows, header, columns, reader), on_bad, where)
+    return collect(_rows(rows, header, columns, classes), on_bad, where)
 
 
 def _rows(
     rows: Iterable[tuple[str, list[str]] | DataError],
     header: list[str],
     columns: dict[str, int],
-    reader: PictureReader,
+    classes: ClassNames,
 ) -> Iterator[Row | DataError]:
     for found in rows:
         if isinstance(found, DataError):
@@ -75,7 +74,7 @@ def _rows(
                 )
             label: int | None = UNLABELLED
             if "emotion" in columns:
-                label = _label(row[columns["emotion"]], place, reader)
+                label = classes.label(row[columns["emotion"]], place)
             if label is None:  # the map drops this class
                 continue
             split = _split(row[columns["usage"]], place) if "usage" in columns else 0
@@ -99,17 +98,6 @@ def _columns(header: list[str], where: str) -> dict[str, int]:
             f"missing), found {found!r}"
         )
     return columns
-
-
-def _label(text: str, place: str, reader: PictureReader) -> int | None:
-    numbers = {str(label) for label in range(len(EMOTIONS))}
-    if class_key(text) not in numbers and not reader.maps(text):
-        reader.meet_bad_label(text)
-        raise DataError(
-            f"{place}: expected a label 0..{len(EMOTIONS) - 1}, found {text[:20]!r}; --map says "
-            "what another is; if this is another dataset, give --map rafdb, affectnet or ferplus"
-        )
-    return reader.label(text, place, in_table=True)
 
 
 def _face(text: str, place: str) -> npt.NDArray[np.uint8]:
