@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from ipaddress import ip_address
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Final
 
 import cv2
 import typer
@@ -28,6 +28,10 @@ from semblante.cli.options import (
 from semblante.errors import OptionError
 from semblante.models import DEFAULT_MODEL
 from semblante.recognise.pipeline import Analyzer
+
+# Windows' usual event loop stops listening for good when a client breaks off a connection too early
+# (python/cpython issue 93821).
+_LOOP: Final = "asyncio:SelectorEventLoop" if sys.platform == "win32" else "auto"
 
 
 def serve_command(
@@ -103,6 +107,7 @@ def serve_command(
         limit_concurrency=500,
         timeout_keep_alive=5,
         timeout_graceful_shutdown=5,
+        loop=_LOOP,
     )
 
     class Server(uvicorn.Server):
