@@ -110,7 +110,8 @@ class Film:
     def _true_size(self, frame: VideoFrame) -> tuple[int, int]:
         """Width and height of a frame with square pixels, before it is rotated. Films for
         television have wider or narrower pixels."""
-        aspect = self._stream.sample_aspect_ratio or Fraction(1)
+        said = self._stream.sample_aspect_ratio  # of PyAV's own type since version 19, or None
+        aspect = Fraction(said.numerator, said.denominator) if said else Fraction(1)
         if not 0.2 < aspect < 5:  # nobody films like that
             return frame.width, frame.height
         wide, tall = aspect.limit_denominator(1000).as_integer_ratio()

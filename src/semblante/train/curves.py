@@ -85,7 +85,7 @@ def describe_confusion(confusion: npt.NDArray[np.int64], language: str = "en") -
     names = [emotion_name(emotion, language) for emotion in EMOTIONS]
     known = ", ".join(f"{names[k]} {shares[k, k]:.0%}" for k in shown)
     right = translated(f"Right: {known}.", language)
-    answers = confusion.sum(axis=0) / max(1, confusion.sum())
+    answers = confusion.sum(axis=0) / max(1, int(confusion.sum()))
     answer = int(answers.argmax())
     if answers[answer] > _ONE_ANSWER and answers[answer] > 2 * counts[answer] / counts.sum():
         one = (
