@@ -132,6 +132,57 @@ def test_what_breaks_off_in_the_middle_has_no_second_answer() -> None:
     assert dict(started["headers"])[b"cache-control"] == b"max-age=60"  # the app's own is kept
 
 
+@pytest.mark.parametrize(
+    ("sent", "taken", "closed"),
+    [
+        ({}, 0, False),
+        ({"content-length": "0"}, 0, False),
+        ({"content-length": "100000000"}, 0, True),
+        ({"content-length": "100000000"}, 1, True),
+        ({"content-length": "100000000"}, 2, False),
+        ({"transfer-encoding": "chunked"}, 1, True),
+        ({"transfer-encoding": "chunked"}, 2, False),
+    ],
+)
+def test_an_answer_before_the_body_has_come_closes_the_connection(
+    sent: dict[str, str], taken: int, closed: bool
+) -> None:
+    """The server would receive the rest, only to drop it."""
+    started: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        for _ in range(taken):
+            await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def receive(pieces: Any = iter([True, False])) -> dict[str, Any]:  # noqa: B008
+        return {"type": "http.request", "body": b"x", "more_body": next(pieces)}
+
+    async def send(message: Any) -> None:
+        started.append(dict(message["headers"]).get(b"connection"))
+
+    headers = [(name.encode(), value.encode()) for name, value in sent.items()]
+    scope = {
+        "type": "http", "method": "POST", "path": "/v1/x",
+        "headers": [(b"host", b"localhost"), *headers],
+    }  # fmt: skip
+    asyncio.run(Guard(app, Settings(), lambda status: None)(scope, receive, send))
+    assert started == [b"close" if closed else None]
+
+
+def test_a_refusal_does_not_wait_for_the_body(analyzer: Analyzer) -> None:
+    client = small(analyzer, token="secret")
+    for path, status in (("/v1/analyze", 401), ("/v1/explain?face=0", 401)):
+        answer = client.post(path, content=b"x" * 1000)
+        assert (answer.status_code, answer.headers["connection"]) == (status, "close")
+    known = {"authorization": "Bearer secret"}
+    for path, status in (("/v1/explain?face=0", 422), ("/v1/nope", 404), ("/v1/analyze?a=b", 400)):
+        answer = client.post(path, content=b"x" * 1000, headers=known)
+        assert (answer.status_code, answer.headers["connection"]) == (status, "close")
+    answer = client.post("/v1/analyze", content=b"no picture", headers=known)
+    assert (answer.status_code, answer.headers.get("connection")) == (422, None)
+
+
 def test_who_waits_while_the_server_ends_is_told_so() -> None:
     async def app(*_: Any) -> None:
         raise asyncio.CancelledError

@@ -65,6 +65,24 @@ def test_a_frame_that_nobody_waits_for_disturbs_no_other(monkeypatch: pytest.Mon
     assert followed == []
 
 
+def test_frames_are_followed_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when nobody waits for the one that is being followed any more."""
+    going_on = threading.Event()
+    monkeypatch.setattr(Following, "faces", lambda *_: going_on.wait(60) and ())
+    app = create_app(Settings(answer_s=0.2, workers=2), Analyzer())
+    with (
+        TestClient(app, base_url=HERE) as client,
+        client.websocket_connect(STREAM) as stream,
+    ):
+        for error in ("no answer in 0.2 s", "busy with an earlier frame"):
+            stream.send_bytes(EXAMPLE.read_bytes())
+            assert stream.receive_json()["error"] == error
+        going_on.set()
+        wait_until(lambda: client.get("/healthz") and not app.state.is_busy())
+        stream.send_bytes(EXAMPLE.read_bytes())
+        assert stream.receive_json()["error"] is None
+
+
 def test_a_server_that_takes_long_does_not_take_its_client_for_silent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

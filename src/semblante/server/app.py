@@ -21,7 +21,7 @@ from starlette.middleware import Middleware
 import semblante
 from semblante.emotions import EMOTIONS
 from semblante.errors import ImageError, OptionError
-from semblante.images import encoded, load_image
+from semblante.images import RgbImage, encoded, load_image
 from semblante.models import DEFAULT_MODEL, MODELS
 from semblante.recognise.annotate import annotate, pixelated
 from semblante.recognise.pipeline import Analyzer
@@ -158,15 +158,7 @@ def _about(analyzer: Analyzer, counters: Metrics) -> APIRouter:
             "default": DEFAULT_MODEL,
             "in_use": _model_name(analyzer.classifier.path),
             "head": analyzer.classifier.head,
-            "models": [
-                {
-                    "name": entry.name,
-                    "parameters": entry.parameters,
-                    "public_test": entry.public_test,
-                    "private_test": entry.private_test,
-                }
-                for entry in MODELS.values()
-            ],
+            "models": list(MODELS.values()),  # `answers.Models` chooses what is shown of them
         }
 
     return router
@@ -177,20 +169,24 @@ def _pictures(
 ) -> APIRouter:
     router = APIRouter(dependencies=[Depends(only_known_parameters)])
 
-    async def read_one(request: Request) -> Upload:
+    async def of_one(request: Request, use: Callable[[RgbImage], _Result]) -> _Result:
+        """Return what `use` makes of the request's picture, and count it; raises 422 if it fails,
+        or if there is more than one."""
         uploads = await read_pictures(request, settings, intake)
         if len(uploads) > 1:
             raise HTTPException(422, f"expected one picture, found {len(uploads)}")
-        return uploads[0]
 
-    async def run_counted(request: Request, work: Callable[[threading.Event], _Result]) -> _Result:
-        """Return the result of `work` on one picture, and count it; raises 422 if it fails."""
+        def work(given_up: threading.Event) -> _Result | None:
+            image = load_image(uploads[0].data, max_pixels=settings.max_pixels)
+            return None if given_up.is_set() else use(image)
+
         try:
             done = await unless_disconnected(request, workers.run(work))
         except (ImageError, OptionError) as error:
             counters.count_picture(read=not isinstance(error, ImageError))
             raise HTTPException(422, str(error)) from None
         counters.count_picture(read=True)
+        assert done is not None  # nobody gave up
         return done
 
     @router.post(
@@ -240,19 +236,14 @@ def _pictures(
 
         As `semblante analyze --annotate` writes it, as JPEG.
         """
-        upload = await read_one(request)
 
-        def drawn(given_up: threading.Event) -> bytes:
-            image = load_image(upload.data, max_pixels=settings.max_pixels)
-            if given_up.is_set():
-                return b""
+        def drawn(image: RgbImage) -> bytes:
             faces = analyzer.analyze(image)
             if blur:
                 image = pixelated(image, [face.box for face in faces])
             return encoded(annotate(image, faces, lang), "JPEG")
 
-        copy = await run_counted(request, drawn)
-        return Response(copy, media_type="image/jpeg")
+        return Response(await of_one(request, drawn), media_type="image/jpeg")
 
     @router.post(
         "/v1/explain",
@@ -274,16 +265,12 @@ def _pictures(
         As `semblante explain --format json` writes it: what is left of the estimate when parts of
         the face are hidden, and the evidence by pixel.
         """
-        upload = await read_one(request)
 
-        def explained(given_up: threading.Event) -> dict[str, Any]:
-            image = load_image(upload.data, max_pixels=settings.max_pixels)
-            if given_up.is_set():
-                return {}
+        def explained(image: RgbImage) -> dict[str, Any]:
             [found] = analyzer.explain(image, emotion, face=face)
             return found.to_dict()
 
-        return await run_counted(request, explained)
+        return await of_one(request, explained)
 
     return router
 

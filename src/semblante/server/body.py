@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote_to_bytes
@@ -38,19 +40,25 @@ class Intake:
         self._limit = limit
         self._held = 0
 
-    def take(self, n: int) -> None:
-        """Reserve room for `n` more bytes; raises 503 if there is none."""
-        if self._held + n > self._limit:
-            raise HTTPException(
-                503,
-                "too much is being sent: come back later",
-                {"Retry-After": "5", "Connection": "close"},
-            )
-        self._held += n
+    @contextmanager
+    def room(self) -> Iterator[Callable[[int], None]]:
+        """Yield a function that reserves room for `n` more bytes, and raises 503 if there is none.
+        All of it is free again at the end of the `with`."""
+        taken = 0
 
-    def release(self, n: int) -> None:
-        """Free the room of `n` bytes that were received, or will not come."""
-        self._held -= n
+        def take(n: int) -> None:
+            nonlocal taken
+            if self._held + n > self._limit:
+                raise HTTPException(
+                    503, "too much is being sent: come back later", {"Retry-After": "5"}
+                )
+            self._held += n
+            taken += n
+
+        try:
+            yield take
+        finally:
+            self._held -= taken
 
 
 async def read_pictures(request: Request, settings: Settings, intake: Intake) -> list[Upload]:
@@ -80,17 +88,15 @@ async def _read_files(
     kind, options = parse_options_header(request.headers.get("content-type"))
     form = kind == b"multipart/form-data"
     if kind == b"application/json" or (not form and kind.startswith(b"multipart/")):
-        raise refusal(415, f"expected {expected}, found {kind.decode('latin-1')}")
-    body = await read_body(request, limit, seconds, intake)
-    if not form:
-        return [Upload(None, body)]
-    # On a thread: a large form takes a while, and other requests are answered meanwhile.
-    boundary = options.get(b"boundary", b"")
-    intake.take(len(body))  # the files take the same room again
-    try:
+        raise HTTPException(415, f"expected {expected}, found {kind.decode('latin-1')}")
+    with intake.room() as take:
+        if not form:
+            return [Upload(None, await read_body(request, limit, seconds, take))]
+        # The files of a form take the same room again.
+        body = await read_body(request, limit, seconds, lambda n: take(2 * n))
+        # On a thread: a large form takes a while, and other requests are answered meanwhile.
+        boundary = options.get(b"boundary", b"")
         uploads = await asyncio.to_thread(_parts, body, boundary, most)
-    finally:
-        intake.release(len(body))
     # A browser sends a file field without a chosen file as a part without name and content.
     uploads = [one for one in uploads if one.data or one.name != ""]
     if not uploads:
@@ -98,20 +104,16 @@ async def _read_files(
     return uploads
 
 
-def refusal(status: int, reason: str) -> HTTPException:
-    """Return the error for a request whose body is not read to its end. It closes the connection;
-    otherwise the server would receive the rest of the body and drop it."""
-    return HTTPException(status, reason, {"Connection": "close"})
-
-
-async def read_body(request: Request, limit: int, seconds: float, intake: Intake) -> bytearray:
+async def read_body(
+    request: Request, limit: int, seconds: float, take: Callable[[int], None]
+) -> bytearray:
     """Return the body. It is refused before it is read if its headers say that it is too large or
-    compressed."""
+    compressed. `take` is called with the length of each part before it is kept."""
     packed = request.headers.get("content-encoding", "").strip().lower()
     if packed not in ("", "identity"):
-        raise refusal(415, f"expected a body as it is, found content-encoding {packed}")
+        raise HTTPException(415, f"expected a body as it is, found content-encoding {packed}")
     declared = request.headers.get("content-length", "")
-    too_large = refusal(413, f"at most {limit // 1_000_000} MB in a request")
+    too_large = HTTPException(413, f"at most {limit // 1_000_000} MB in a request")
     if declared.isdecimal() and int(declared) > limit:
         raise too_large
     body = bytearray()
@@ -120,14 +122,12 @@ async def read_body(request: Request, limit: int, seconds: float, intake: Intake
             async for chunk in request.stream():
                 if len(body) + len(chunk) > limit:
                     raise too_large
-                intake.take(len(chunk))
+                take(len(chunk))
                 body += chunk
     except TimeoutError:
-        raise refusal(408, f"the request did not arrive in {seconds:g} s") from None
+        raise HTTPException(408, f"the request did not arrive in {seconds:g} s") from None
     except ClientDisconnect:
         raise HTTPException(400, "the request was broken off") from None
-    finally:
-        intake.release(len(body))
     if not body:
         raise HTTPException(400, "expected a picture or a video, found an empty body")
     return body

@@ -60,12 +60,22 @@ class Guard:
             return
         origin = headers.get("origin")
         begun = False
+        unread = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+
+        async def receive_noting() -> Message:
+            nonlocal unread
+            message = await receive()
+            unread = unread and message.get("more_body", False)
+            return message
 
         async def send_with_headers(message: Message) -> None:
             nonlocal begun
             if message["type"] == "http.response.start":
                 begun = True
-                self._add_headers(MutableHeaders(scope=message), origin)
+                added = MutableHeaders(scope=message)
+                self._add_headers(added, origin)
+                if unread:  # the server would receive the rest of the body, only to drop it
+                    added["connection"] = "close"
             await send(message)
 
         if refused is not None:
@@ -79,7 +89,7 @@ class Guard:
             await self._app(scope, receive, send_with_headers)
         else:
             try:
-                await self._app(scope, receive, send_with_headers)
+                await self._app(scope, receive_noting, send_with_headers)
             except (Exception, asyncio.CancelledError) as error:
                 if begun:
                     raise

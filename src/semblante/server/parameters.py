@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import Request
-
-from semblante.server.body import refusal
+from fastapi import HTTPException, Request
 
 
 async def only_known_parameters(request: Request) -> None:
@@ -14,8 +12,8 @@ async def only_known_parameters(request: Request) -> None:
     given = [name for name, _ in request.query_params.multi_items()]
     for name in given:
         if name not in known:
-            raise refusal(
+            raise HTTPException(
                 400, f"unknown parameter {name[:50]!r}; known: {', '.join(known) or 'none'}"
             )
         if given.count(name) > 1:
-            raise refusal(400, f"the parameter {name} is there twice")
+            raise HTTPException(400, f"the parameter {name} is there twice")

@@ -66,6 +66,7 @@ async def stream(
     latest: asyncio.Queue[tuple[int, bytes] | Exception] = asyncio.Queue(1)
     reader = asyncio.create_task(_read(websocket, latest, settings.max_frame))
     last, started = -1, time.monotonic()
+    turn = threading.Lock()  # `following` takes one frame at a time
     try:
         while True:
             async with asyncio.timeout(_SILENCE_S):  # since the last answer: clients wait for it
@@ -75,7 +76,8 @@ async def stream(
             number, data = came
             time_s = time.monotonic() - started
             try:
-                found = await workers.run(partial(_analyzed, data, following, time_s, settings))
+                work = partial(_analyzed, data, following, turn, time_s, settings)
+                found = await workers.run(work)
             except HTTPException as error:  # too busy; the next frame may be analysed
                 found = _failed(error.detail)
             await websocket.send_json(
@@ -126,6 +128,7 @@ async def _frame(websocket: WebSocket, limit: int) -> bytes:
 def _analyzed(
     data: bytes,
     following: Following,
+    turn: threading.Lock,
     time_s: float,
     settings: Settings,
     given_up: threading.Event,
@@ -135,10 +138,15 @@ def _analyzed(
         image = load_image(data, max_pixels=settings.max_pixels)
     except ImageError as error:
         return _failed(str(error))
-    if given_up.is_set():  # a later frame may be at work, and `following` takes one at a time
-        return _failed("given up")
+    if not turn.acquire(blocking=False):
+        return _failed("busy with an earlier frame")
+    try:
+        if given_up.is_set():  # a later frame may have been followed, and time never goes back
+            return _failed("given up")
+        faces = [face.to_dict() for face in following.faces(image, time_s)]
+    finally:
+        turn.release()
     height, width = image.shape[:2]
-    faces = [face.to_dict() for face in following.faces(image, time_s)]
     return {"width": width, "height": height, "faces": faces, "error": None}
 
 

@@ -51,9 +51,7 @@ def videos(settings: Settings, jobs: Jobs, intake: Intake) -> APIRouter:
     ) -> dict[str, Any]:
         """Takes a video, sent as it is or in a form, and starts a job."""
         # Checked before hundreds of megabytes are received, and again afterwards.
-        too_many = HTTPException(
-            503, "too many videos: come back later", {"Retry-After": "30", "Connection": "close"}
-        )
+        too_many = HTTPException(503, "too many videos: come back later", {"Retry-After": "30"})
         if not jobs.has_room():
             raise too_many
         data = await read_video(request, settings, intake)

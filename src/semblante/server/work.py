@@ -57,18 +57,21 @@ class Workers:
         self._asked.add(given_up)
         found: dict[int, _Result] = {}
         running: dict[asyncio.Future[_Result], int] = {}
-        begun = 0
+
+        async def collect() -> None:
+            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for future in done:
+                found[running.pop(future)] = future.result()
+
         try:
             async with asyncio.timeout(self._answer_s):
-                while len(found) < len(works):
-                    if begun < len(works) and not (running and self._free.locked()):
-                        await self._free.acquire()
-                        running[self._begin(works[begun], given_up)] = begun
-                        begun += 1
-                        continue
-                    done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                    for future in done:
-                        found[running.pop(future)] = future.result()
+                for number, work in enumerate(works):
+                    while running and self._free.locked():
+                        await collect()
+                    await self._free.acquire()
+                    running[self._begin(work, given_up)] = number
+                while running:
+                    await collect()
         except TimeoutError:
             if not found:
                 raise HTTPException(504, f"no answer in {self._answer_s:g} s") from None
