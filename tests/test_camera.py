@@ -24,6 +24,7 @@ class UnpluggedCamera:
     def __init__(self, n_frames: int) -> None:
         self.n_frames = n_frames
         self.frames = 0
+        self.is_released = False
         self._allowed = 1
         self._asked = 0
         self._changed = threading.Condition()
@@ -56,7 +57,7 @@ class UnpluggedCamera:
         return True, canvas()
 
     def release(self) -> None:
-        pass
+        self.is_released = True
 
 
 def test_a_camera_s_time_starts_when_it_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,6 +72,20 @@ def test_a_camera_s_time_starts_when_it_is_opened(monkeypatch: pytest.MonkeyPatc
     assert times == pytest.approx([0, 0.04, 0.08])
     with pytest.raises(VideoError, match="camera 0: it gives no more frames: is it still there"):
         next(frames)
+
+
+@pytest.mark.parametrize("asked", [0, 1])
+def test_a_camera_is_released_even_if_no_frame_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch, asked: int
+) -> None:
+    camera = UnpluggedCamera(n_frames=3)
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *_: camera)
+    results = Analyzer("rcnn-small-int8").analyze_video(0)
+    for _ in range(asked):
+        next(results)
+        camera.give(1)
+    results.close()
+    assert camera.is_released
 
 
 def test_who_is_slower_than_a_camera_sees_its_newest_frames(

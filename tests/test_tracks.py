@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -430,6 +431,9 @@ class Film(Video):
     def __init__(self) -> None:
         self.name, self.is_camera, self.fps = "camera 0", True, 20.0
 
+    def close(self) -> None:
+        pass
+
     def frames(
         self, every_s: float | None = None, passed_s: float | None = None
     ) -> Iterator[Frame]:
@@ -610,5 +614,10 @@ def test_frames_that_are_none_and_times_that_go_back() -> None:
             next(analyzer.analyze_frames([(wrong, image)]))
     with pytest.raises(OptionError, match="a time in seconds before each picture, found ndarray"):
         next(analyzer.analyze_frames([(image, 0.0)]))  # type: ignore[list-item]
-    with pytest.raises(OptionError, match="expected look_every_s of 0 or more, found -1"):
+    with pytest.raises(OptionError, match="expected look_every_s of at least 0, found -1"):
         analyzer.analyze_frames([], look_every_s=-1)
+    with pytest.raises(OptionError, match="expected look_every_s of at least 0, found '5'"):
+        analyzer.analyze_frames([], look_every_s="5")  # type: ignore[arg-type]
+    back = [(Fraction(3, 2), np.zeros((9, 9, 3), np.uint8)), (Fraction(1, 2), b"")]
+    with pytest.raises(OptionError, match=r"of the last frame, 1\.5, found 0\.5"):
+        list(analyzer.analyze_frames(back))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import gc
 import itertools
+import math
 import os
 import shutil
 import struct
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -88,13 +91,15 @@ def test_cameras_and_files_that_are_none(tmp_path: Path, moving: Path) -> None:
     (tmp_path / "text.mp4").write_text("no video" * 100)
     with pytest.raises(VideoError, match=r"text\.mp4: not a video"):
         Video(tmp_path / "text.mp4")
-    for every_s in (0.0, -1.0, float("nan"), float("inf"), 1e-320):
+    for every_s in (0.0, -1.0, float("nan"), 1e-320):
         with pytest.raises(OptionError, match="every_s of at least 1e-06"):
             next(Video(moving).frames(every_s))
+    with pytest.raises(OptionError, match="every_s in seconds, found infinity"):
+        next(Video(moving).frames(float("inf")))
     with pytest.raises(OptionError, match="detect_every of at least 1"):
         next(Analyzer().analyze_video(moving, detect_every=0))
     for seconds in (-0.1, float("nan")):
-        with pytest.raises(OptionError, match="search_every_s of 0 or more"):
+        with pytest.raises(OptionError, match="search_every_s of at least 0"):
             next(Analyzer().analyze_video(moving, search_every_s=seconds))
 
 
@@ -148,6 +153,11 @@ def test_what_is_wrong_is_said_before_the_first_frame(moving: Path) -> None:
         analyzer.analyze_video(moving, every_s=0)
     with pytest.raises(OptionError, match="every_s of at least 1e-06, found '1'"):
         analyzer.analyze_video(moving, every_s="1")  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="detect_every of at least 1, found '5'"):
+        analyzer.analyze_video(moving, detect_every="5")  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="search_every_s of at least 0, found None"):
+        analyzer.analyze_video(moving, search_every_s=None)  # type: ignore[arg-type]
+    assert next(analyzer.analyze_video(moving, every_s=Fraction(1, 2), search_every_s=math.inf))
     with pytest.raises(VideoError, match=r"no\.mp4: cannot be read"):
         analyzer.analyze_video("no.mp4")
     for nothing in (True, None, 1.5):
@@ -205,6 +215,58 @@ def test_whoever_only_looks_whether_it_is_one_keeps_nothing(moving: Path) -> Non
         assert gone() is None
     finally:
         gc.enable()
+
+
+@contextmanager
+def closes(path: Path) -> Iterator[None]:
+    """Check that the file is closed afterwards, without garbage being collected."""
+
+    def is_open() -> bool:
+        links = Path("/proc/self/fd").iterdir()
+        return any(os.path.realpath(link) == str(path.resolve()) for link in links)
+
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+        assert not is_open()
+    finally:
+        gc.enable()
+
+
+def test_whoever_asks_for_no_frame_leaves_no_file_open(moving: Path) -> None:
+    analyzer = Analyzer("rcnn-small-int8")
+    for analyze in (analyzer.analyze_video, analyzer.analyze_video_with_pixels):
+        for asked in (0, 1):  # results before it is closed
+            results = analyze(moving)
+            for _ in range(asked):
+                next(results)
+            with closes(moving):
+                results.close()
+            with closes(moving):
+                analyze(moving)
+    with closes(moving):
+        Video(moving)
+    video = Video(moving)
+    results = analyzer.analyze_video(video)
+    with closes(moving):
+        results.close()
+    assert video.name == str(moving)
+
+
+def test_a_video_is_closed_on_request(moving: Path) -> None:
+    video = Video(moving)
+    with closes(moving):
+        video.close()
+        video.close()
+    with pytest.raises(VideoError, match="its frames have been read: open it again"):
+        next(video.frames())
+    video = Video(moving)
+    frames = video.frames()
+    next(frames)
+    with closes(moving):
+        video.close()
+        assert list(frames) == []
 
 
 # -- files as cameras and phones write them -----------------------------------------------------

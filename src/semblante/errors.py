@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Integral, Real
+
 
 def printable(text: str) -> str:
     """Return `text` with all characters escaped that move a cursor, end a line or are invisible."""
@@ -41,6 +43,15 @@ class ModelError(SemblanteError):
 
 class OptionError(SemblanteError, ValueError):
     """An option outside its range, or options that contradict each other."""
+
+
+def check_number(name: str, value: object, least: float, *, whole: bool = False) -> None:
+    """Raise `OptionError` unless the option `name` is a number of at least `least`, and `whole` if
+    so required. It may be infinite, but not NaN."""
+    if whole and not isinstance(value, Integral):
+        raise OptionError(f"expected {name} to be a whole number, found {value!r}")
+    if not isinstance(value, Real) or not float(value) >= least:
+        raise OptionError(f"expected {name} of at least {least:g}, found {value!r}")
 
 
 class RunFolderError(ModelError, OptionError):

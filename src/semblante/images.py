@@ -351,6 +351,7 @@ def _from_deep_grey(levels: npt.NDArray[np.number[Any]], tags: Mapping[int, Any]
 def _from_pillow(image: Image.Image, max_pixels: int) -> RgbImage:
     _check_size(*image.size, max_pixels)
     try:
+        image.load()  # which turns a TIFF upright itself: before `_upright`, or it is turned twice
         return _to_rgb(_upright(image), _tags(image))
     except Exception as error:  # Pillow decodes an opened file only now
         raise ImageError(f"damaged or cut off: {reason_of(error)}") from None

@@ -7,6 +7,7 @@ import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,7 +17,7 @@ import numpy.typing as npt
 
 from semblante.data.ferplus import FERPLUS_EMOTIONS, FERPLUS_INDICES
 from semblante.emotions import EMOTIONS
-from semblante.errors import ModelError, OptionError, reason_of
+from semblante.errors import ModelError, OptionError, check_number, reason_of
 from semblante.preprocess import InputSpec, network_input
 from semblante.recognise.pool import submitted
 
@@ -71,13 +72,8 @@ class Classifier:
         self._absolute_path = self.path.absolute()
         if not self.path.is_file():
             raise ModelError(f"{self.path}: there is no such model file")
-        for name, number in (("threads", threads), ("steps", steps)):
-            if number is not None and not isinstance(number, (int, np.integer)):
-                raise OptionError(f"expected {name} to be a whole number, found {number!r}")
-        if early_exit is not None and not isinstance(early_exit, (int, float, np.floating)):
-            raise OptionError(f"expected early_exit to be a number, found {early_exit!r}")
-        if threads is not None and threads < 1:
-            raise OptionError(f"expected threads of at least 1, found {threads}")
+        if threads is not None:
+            check_number("threads", threads, 1, whole=True)
         if head not in (*HEADS, None):
             raise OptionError(f"expected head to be one of {', '.join(HEADS)}, found {head!r}")
         self._made_with: dict[str, Any] = {
@@ -127,14 +123,14 @@ class Classifier:
                 f"{self.path.stem} has no choice of steps: expected a recurrent network that was "
                 "exported with one"
             )
-        if steps is not None and not 0 <= steps <= self.max_steps:
-            raise OptionError(f"expected steps between 0 and {self.max_steps}, found {steps}")
-        if early_exit is not None and not 0 <= early_exit <= 1:
-            raise OptionError(f"expected early_exit between 0 and 1, found {early_exit}")
         inputs: dict[str, Any] = {}
         if steps is not None:
+            if not isinstance(steps, Integral) or not 0 <= steps <= self.max_steps:
+                raise OptionError(f"expected steps between 0 and {self.max_steps}, found {steps!r}")
             inputs[STEPS_INPUT] = np.array(steps, np.int64)
         if early_exit is not None:
+            if not isinstance(early_exit, Real) or not 0 <= early_exit <= 1:
+                raise OptionError(f"expected early_exit between 0 and 1, found {early_exit!r}")
             inputs[EXIT_THRESHOLD_INPUT] = np.array(early_exit, np.float32)
         return inputs
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from semblante.errors import OptionError
+from semblante.errors import OptionError, check_number
 from semblante.images import RgbImage
 from semblante.results import Box
 
@@ -155,11 +155,8 @@ def resized_for_search(
 
 def check_limits(min_face: int | None, min_score: float, max_side: int) -> None:
     """Raise `OptionError` for options of a detector that are outside their range."""
-    smallest = 1 if min_face is None else min_face
-    for name, number in (("min_face", smallest), ("max_side", max_side)):
-        if not isinstance(number, (int, np.integer)):
-            raise OptionError(f"expected {name} to be a whole number, found {number!r}")
-        if number < 1:
-            raise OptionError(f"expected {name} of at least 1, found {number}")
+    if min_face is not None:
+        check_number("min_face", min_face, 1, whole=True)
+    check_number("max_side", max_side, 1, whole=True)
     if not isinstance(min_score, (int, float, np.floating)) or not 0 < min_score < 1:
         raise OptionError(f"expected min_score above 0 and below 1, found {min_score!r}")

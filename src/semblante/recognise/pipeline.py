@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from numbers import Real
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from semblante.emotions import emotion_name
-from semblante.errors import ImageError, OptionError, reason_of
+from semblante.errors import ImageError, OptionError, check_number, reason_of
 from semblante.images import ImageSource, RgbImage, load_image, path_of
 from semblante.models import DEFAULT_MODEL, model_path
 from semblante.preprocess import to_grey
@@ -29,6 +30,7 @@ from semblante.recognise.tracks import Tracker, tracker_for
 from semblante.recognise.video import Video, check_every
 from semblante.results import Analysis, Face
 
+_Result = TypeVar("_Result")
 SEARCH_EVERY_S: Final = 0.5  # of a video, between searches of whole frames
 TTA: Final = ("none", "flip")  # test-time augmentation of a picture's faces
 
@@ -246,7 +248,7 @@ class Analyzer:
             source, every_s=every_s, detect_every=detect_every, search_every_s=search_every_s,
             tracker=tracker,
         )  # fmt: skip
-        return (analysis for analysis, _ in frames)
+        return _closing((analysis for analysis, _ in frames), frames)
 
     def analyze_video_with_pixels(
         self,
@@ -258,10 +260,8 @@ class Analyzer:
         tracker: Tracker | None = None,
     ) -> Generator[tuple[Analysis, RgbImage], None, None]:
         """As `analyze_video`, with the pixels of each frame, to draw on."""
-        if not detect_every >= 1:
-            raise OptionError(f"expected detect_every of at least 1, found {detect_every}")
-        if not search_every_s >= 0:
-            raise OptionError(f"expected search_every_s of 0 or more, found {search_every_s}")
+        check_number("detect_every", detect_every, 1)
+        check_number("search_every_s", search_every_s, 0)
         check_every(every_s)
         video = source if isinstance(source, Video) else Video(source)
         # A little less than `detect_every` frames last, or the detector would often look a frame
@@ -270,7 +270,7 @@ class Analyzer:
         if every_s is not None and every_s >= search_every_s:
             search_every_s = 0.0  # every frame: intervals may be a little too short
         following = self._following(tracker or tracker_for(every_s), look_every_s, search_every_s)
-        return self._analyzed_video(video, every_s, following)
+        return _closing(self._analyzed_video(video, every_s, following), video)
 
     def analyze_frames(
         self,
@@ -290,10 +290,8 @@ class Analyzer:
         Every `look_every_s` seconds the detector looks again close to the known faces. Raises
         `OptionError` for a time that goes back or is not a number, and as `analyze_video` does.
         """
-        if not look_every_s >= 0:
-            raise OptionError(f"expected look_every_s of 0 or more, found {look_every_s}")
-        if not search_every_s >= 0:
-            raise OptionError(f"expected search_every_s of 0 or more, found {search_every_s}")
+        check_number("look_every_s", look_every_s, 0)
+        check_number("search_every_s", search_every_s, 0)
         following = self._following(tracker or Tracker(), look_every_s, search_every_s)
         return self._analyzed_frames(frames, following)
 
@@ -320,7 +318,7 @@ class Analyzer:
             if not before_s <= time_s < math.inf:
                 raise OptionError(
                     f"expected a time in seconds not before that of the last frame, {before_s:g}, "
-                    f"found {time_s:g}"
+                    f"found {float(time_s):g}"
                 )
             before_s = time_s = float(time_s)
             try:
@@ -343,3 +341,22 @@ class Analyzer:
             height, width = frame.image.shape[:2]
             faces = following.faces(frame.image, frame.time_s)
             yield Analysis(path, width, height, faces, frame.number, frame.time_s), frame.image
+
+
+def _closing(
+    results: Generator[_Result, None, None], source: Video | Generator[Any, None, None]
+) -> Generator[_Result, None, None]:
+    """`results`, as a generator that closes `source` when it ends or is closed.
+
+    It has begun already: of a generator that is closed before its first result, Python would not
+    run anything, and the source would stay open.
+    """
+
+    def begun() -> Generator[Any, None, None]:
+        with closing(source), closing(results):
+            yield
+            yield from results
+
+    generator = begun()
+    next(generator)
+    return generator

@@ -51,12 +51,11 @@ class Tile:
 
 
 def tile_of(image: RgbImage, face: Face, name: str = "", when: str = "") -> Tile:
-    """The tile of a face in a picture (H, W, 3); its box is cut off at the edges."""
-    box = face.box
-    height, width = image.shape[:2]
-    top, left = max(0, box.top), max(0, box.left)
-    bottom, right = min(height, box.top + box.height), min(width, box.left + box.width)
-    seen = image[top : max(bottom, top + 1), left : max(right, left + 1)]
+    """The tile of a face in a picture (H, W, 3); its box is cut off at the edges;
+    black where all of it lies beyond them."""
+    seen = face.box.crop(image)
+    if seen.size == 0:
+        seen = np.zeros((1, 1, 3), np.uint8)
     small = cv2.resize(seen, (_TILE, _TILE), interpolation=cv2.INTER_AREA)
     return Tile(np.asarray(small, np.uint8), face.emotion, face.probability, name, when)
 
@@ -237,7 +236,7 @@ def _axis(
     while moment <= start + span:
         x = _MARGIN + (moment - start) * scale
         draw.line((x, top, x, top + 5), fill=_INK)
-        text = f"{moment:g} s" if span <= 60 else clock(moment, tenths=unit < 1)
+        text = f"{moment:g} s" if span <= 60 else clock(moment)
         text = decimals(text, language)
         left = min(x + 3, _WIDTH - 2 - draw.textlength(text, font=font(12)))
         draw.text((left, top + 2), text, font=font(12), fill=_INK)

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from semblante.errors import OptionError
+from semblante.errors import OptionError, check_number
 from semblante.models import model_path
 from semblante.recognise.classifier import Classifier
 
@@ -77,8 +77,7 @@ def time_recognisers(
 
     The faces are noise: how long a face takes does not depend on what it shows.
     """
-    if rounds < 1:
-        raise OptionError(f"expected rounds of at least 1, found {rounds}")
+    check_number("rounds", rounds, 1, whole=True)
     faces = np.random.default_rng(0).integers(0, 256, (max(BATCHES), 48, 48)).astype(np.uint8)
     runs: dict[tuple[str, int | None], Callable[[Faces], object]] = {}
     for model in models:

@@ -6,6 +6,7 @@ import math
 import os
 import queue
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from semblante.errors import OptionError, VideoError, reason_of
+from semblante.errors import OptionError, VideoError, check_number, reason_of
 from semblante.images import MAX_PIXELS, RgbImage
 from semblante.recognise.camera import Camera, is_address
 from semblante.recognise.film import Film
@@ -83,10 +84,23 @@ class Video:
         self.late_s = self._source.late_s
         self._stopped = threading.Event()
         self._read = False  # whether `frames` has begun
+        # Closes once: when asked to, or when nothing refers to this video any more. `Film` and its
+        # decoder refer to each other: without this the file would stay open until garbage is
+        # collected.
+        self._close_source = weakref.finalize(self, self._source.close)
+        self._close_source.atexit = False  # a thread may still be decoding then
 
     def stop(self) -> None:
         """End `frames`, without a further frame; any thread may call this."""
         self._stopped.set()
+
+    def close(self) -> None:
+        """Close the file or camera. If `frames` has begun, it only ends, and closes it then, since
+        a thread of its own may be decoding."""
+        self.stop()
+        if not self._read:
+            self._read = True
+            self._close_source()
 
     def frames(
         self, every_s: float | None = None, passed_s: float | None = None
@@ -148,7 +162,7 @@ class Video:
         finally:
             self._stopped.set()
             thread.join()
-            self._source.close()
+            self._close_source()
 
     def _decoded(self, every_s: float | None, passed_s: float | None) -> Iterator[Frame]:
         due, seen_s = 0.0, -math.inf
@@ -169,6 +183,6 @@ def check_every(every_s: float | None) -> None:
     """Raise `OptionError` unless `every_s` can be a time between frames; None is for all frames."""
     if every_s is None:
         return
-    number = isinstance(every_s, (int, float, np.integer, np.floating))
-    if not number or not LEAST_EVERY_S <= every_s < math.inf:
-        raise OptionError(f"expected every_s of at least {LEAST_EVERY_S:g}, found {every_s!r}")
+    check_number("every_s", every_s, LEAST_EVERY_S)
+    if every_s == math.inf:
+        raise OptionError("expected every_s in seconds, found infinity")
