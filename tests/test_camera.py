@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import subprocess
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -14,6 +17,7 @@ import pytest
 from conftest import EXAMPLE
 from films import canvas
 from semblante import Analyzer, VideoError
+from semblante.recognise.camera import Camera
 from semblante.recognise.video import Video
 
 
@@ -86,6 +90,70 @@ def test_a_camera_is_released_even_if_no_frame_was_asked_for(
         camera.give(1)
     results.close()
     assert camera.is_released
+
+
+@pytest.mark.parametrize("platform", ["darwin", "win32"])
+def test_where_a_camera_tells_no_time_a_clock_does(
+    monkeypatch: pytest.MonkeyPatch, platform: str
+) -> None:
+    camera = UnpluggedCamera(n_frames=4)
+    monkeypatch.setattr(camera, "grab", lambda: True)
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *_: camera)
+    monkeypatch.setattr(sys, "platform", platform)
+    moments = iter([70.0, 70.5, 70.75, 72.0])
+    monkeypatch.setattr(time, "perf_counter", lambda: next(moments))
+    times = [time_s for time_s, _ in itertools.islice(Camera(0).pictures(), 4)]
+    assert times == [0, 0.5, 0.75, 2]
+
+
+@pytest.mark.parametrize(("platform", "after"), [("darwin", 3), ("darwin", None), ("linux", None)])
+def test_macos_is_given_time_to_ask_for_permission(
+    monkeypatch: pytest.MonkeyPatch, platform: str, after: int | None
+) -> None:
+    """`after`: attempts before the user agrees; None: they do not."""
+    attempts = 0
+    slept: list[float] = []
+
+    class Asking(UnpluggedCamera):
+        def isOpened(self) -> bool:  # noqa: N802
+            return after is not None and attempts > after
+
+    def capture(_: int) -> Asking:
+        nonlocal attempts
+        attempts += 1
+        return Asking(n_frames=1)
+
+    monkeypatch.setattr(cv2, "VideoCapture", capture)
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(time, "sleep", slept.append)
+    if after is not None:
+        assert Camera(0).name == "camera 0"
+        assert len(slept) == after
+        return
+    said = "allow it in the dialog that asks" if platform == "darwin" else "privacy settings"
+    with pytest.raises(VideoError, match=f"camera 0: there is no such camera, .*{said}"):
+        Camera(0)
+    assert sum(slept) == (15 if platform == "darwin" else 0)
+
+
+def test_opencv_is_told_to_open_cameras_of_windows_quickly_before_it_is_loaded() -> None:
+    code = """
+import os, sys, importlib.abc
+import numpy
+
+class Asked(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, *_):
+        if name == "cv2":
+            print(os.environ["OPENCV_VIDEOIO_MSMF_ENABLE_HW_TRANSFORMS"])
+            os._exit(0)
+
+sys.stdout.reconfigure(write_through=True)
+sys.meta_path.insert(0, Asked())
+sys.platform = "win32"
+import semblante
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("0\n", "")
 
 
 def test_who_is_slower_than_a_camera_sees_its_newest_frames(

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import ssl
+import sys
 import threading
+import urllib.error
 from pathlib import Path
 
 import cv2
@@ -454,6 +457,22 @@ def test_pulled_over_the_network(own_folder: Path, monkeypatch: pytest.MonkeyPat
                 pull_detector("yunet")
         server.shutdown()
     assert own_folder.read_bytes() == YUNET.read_bytes()
+
+
+@pytest.mark.parametrize("platform", ["darwin", "linux"])
+def test_certificates_that_macos_s_python_cannot_check(
+    own_folder: Path, monkeypatch: pytest.MonkeyPatch, platform: str
+) -> None:
+    """python.org's has none before its owner has run a command that came with it."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise urllib.error.URLError(ssl.SSLCertVerificationError(1, "certificate verify failed"))
+
+    monkeypatch.setattr("urllib.request.urlopen", fail)
+    monkeypatch.setattr(sys, "platform", platform)
+    with pytest.raises(ModelError, match=r"onnx: cannot be read: .*verify failed.*--from") as said:
+        pull_detector("yunet")
+    assert ("`Install Certificates.command`" in str(said.value)) == (platform == "darwin")
 
 
 def test_a_file_that_is_no_network(tmp_path: Path) -> None:

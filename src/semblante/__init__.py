@@ -7,6 +7,15 @@ for face in analyzer.analyze("family.jpg"):
     print(face.box, face.emotion, face.probability)
 """
 
+import os
+import sys
+
+# Windows's Media Foundation takes up to a minute to open a camera unless OpenCV is told this. It
+# reads it when it is loaded, which the imports below do, and any module of semblante comes here
+# first.
+if sys.platform == "win32":
+    os.environ.setdefault("OPENCV_VIDEOIO_MSMF_ENABLE_HW_TRANSFORMS", "0")
+
 from semblante.data import Dataset, load_dataset, load_fer2013
 from semblante.emotions import EMOTIONS, emotion_name
 from semblante.errors import (

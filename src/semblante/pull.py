@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import ssl
+import sys
 import urllib.error
 import urllib.request
 from http.client import HTTPException
@@ -31,6 +33,11 @@ def pull_detector(name: str, source: Path | None = None) -> Path:
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
         if source is not None:
             raise ModelError(f"{source}: cannot be read: {reason}") from None
+        if sys.platform == "darwin" and isinstance(reason, ssl.SSLCertVerificationError):
+            reason = (
+                f"{reason} (Python from python.org can check certificates once its `Install "
+                "Certificates.command` was run)"
+            )
         raise ModelError(
             f"{entry.url}: cannot be read: {reason}. Without a connection: fetch that file "
             f"elsewhere, then `semblante models pull {name} --from FILE`"

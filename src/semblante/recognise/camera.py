@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -18,6 +19,9 @@ from semblante.recognise.film import Clock, usable_rate
 _LAST: Final = 2**31 - 1
 _ADDRESS: Final = re.compile(r"(?i)(rtsps?|https?)://")
 _SILENT_MS: Final = 10_000  # a network camera that sends nothing for so long is gone
+# macOS asks the user whether a program may use the camera, and meanwhile does not open it.
+_DIALOG_S: Final = 15.0
+_AGAIN_S: Final = 0.5  # between attempts
 
 
 def is_address(source: object) -> bool:
@@ -34,7 +38,9 @@ class Camera:
 
     def __init__(self, source: int | str) -> None:
         """Open the camera; raises `VideoError` where there is none."""
-        self._is_here = isinstance(source, int)
+        # Elsewhere OpenCV tells 0, and of a network camera FFmpeg may count frames instead, as if
+        # there were 25 a second.
+        self._tells_time = isinstance(source, int) and sys.platform == "linux"
         # Keep OpenCV from printing warnings: what matters is in our errors.
         logging = getattr(cv2.utils, "logging", cv2)  # in cv2 itself before OpenCV 4.13
         logging.setLogLevel(0)
@@ -42,7 +48,13 @@ class Camera:
             self.name = f"camera {source}"
             if not 0 <= source <= _LAST:  # OpenCV crashes for other numbers
                 raise VideoError(f"{self.name}: there is no such camera")
-            self._capture = cv2.VideoCapture(source)
+            self._capture = _opened(source)
+            if not self._capture.isOpened() and sys.platform == "darwin":
+                raise VideoError(
+                    f"{self.name}: there is no such camera, another program uses it, or macOS "
+                    "keeps it from us: allow it in the dialog that asks for it, or in System "
+                    "Settings, Privacy & Security, Camera"
+                )
             if not self._capture.isOpened():
                 raise VideoError(
                     f"{self.name}: there is no such camera, another program uses it, or the "
@@ -74,11 +86,11 @@ class Camera:
         number = -1
         while self._capture.grab():
             number += 1
-            # For a network camera FFmpeg may count frames instead, as if there were 25 a second.
-            reported_s = float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000
-            if not self._is_here:
-                reported_s = time.monotonic()
-            yield clock.next(reported_s), self._pixels
+            if self._tells_time:
+                now_s = float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000
+            else:
+                now_s = time.perf_counter()  # on Windows `monotonic` goes in steps of 16 ms
+            yield clock.next(now_s), self._pixels
         if number < 0:
             raise VideoError(f"{self.name}: no frame of it can be read")
         raise VideoError(f"{self.name}: it gives no more frames: is it still there?")
@@ -92,3 +104,16 @@ class Camera:
     def close(self) -> None:
         """Release the camera for other programs."""
         self._capture.release()
+
+
+def _opened(number: int) -> cv2.VideoCapture:
+    """Open a camera of this computer; on macOS, which may be asking for permission, try for a
+    while."""
+    capture = cv2.VideoCapture(number)
+    if sys.platform == "darwin":
+        for _ in range(round(_DIALOG_S / _AGAIN_S)):
+            if capture.isOpened():
+                break
+            time.sleep(_AGAIN_S)
+            capture = cv2.VideoCapture(number)
+    return capture
