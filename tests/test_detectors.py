@@ -273,7 +273,7 @@ def test_detectors_by_name() -> None:
         OptionError, match="unknown detector 'mtcnn'; known: cnn, haar, yunet, none"
     ):
         make_detector("mtcnn")
-    assert DETECTORS == ("cnn", "haar", "yunet", "none")
+    assert tuple(DETECTORS) == ("cnn", "haar", "yunet", "none")
 
 
 # -- what a detector makes of what a network, or OpenCV, says ------------------------------------

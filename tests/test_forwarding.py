@@ -47,7 +47,7 @@ def called(monkeypatch: pytest.MonkeyPatch, name: str, *arguments: object) -> di
 
 def test_choices_are_those_that_are_known() -> None:
     assert get_args(options.Language) == LANGUAGES
-    assert get_args(options.DetectorName) == DETECTORS
+    assert get_args(options.DetectorName) == tuple(DETECTORS)
     assert get_args(options.Head) == HEADS
     assert get_args(PictureTta) == pipeline.TTA
     assert get_args(evaluating.Tta) == evaluation.TTA

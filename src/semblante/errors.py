@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from numbers import Integral, Real
 
 
@@ -45,12 +46,16 @@ class OptionError(SemblanteError, ValueError):
     """An option outside its range, or options that contradict each other."""
 
 
-def check_number(name: str, value: object, least: float, *, whole: bool = False) -> None:
-    """Raise `OptionError` unless the option `name` is a number of at least `least`, and `whole` if
-    so required. It may be infinite, but not NaN."""
+def check_number(
+    name: str, value: object, least: float, most: float = math.inf, *, whole: bool = False
+) -> None:
+    """Raise `OptionError` unless the option `name` is a number, and `whole` if so required, from
+    `least` to `most`."""
     if whole and not isinstance(value, Integral):
         raise OptionError(f"expected {name} to be a whole number, found {value!r}")
-    if not isinstance(value, Real) or not float(value) >= least:
+    if not isinstance(value, Real) or not least <= float(value) <= most:
+        if most < math.inf:
+            raise OptionError(f"expected {name} between {least:g} and {most:g}, found {value!r}")
         raise OptionError(f"expected {name} of at least {least:g}, found {value!r}")
 
 

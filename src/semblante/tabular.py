@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -92,28 +91,23 @@ def to_pandas(
         import pandas
     except ImportError:
         raise MissingExtraError("a table of pandas", "pandas") from None
-    several: Iterable[object] = results if isinstance(results, Iterable) else [results]
-    rest = iter(several)
-    first = list(itertools.islice(rest, 1))
-    kind = next((k for k in (VideoSummary, Face) if first and isinstance(first[0], k)), Analysis)
-    found = _all_of(kind, itertools.chain(first, rest))
-    if kind is Face:
-        found = iter([Analysis(None, None, None, tuple(found))])  # faces of one picture
-    columns = TRACK_COLUMNS if kind is VideoSummary else COLUMNS
-    rows = [
-        row for one in found for row in (track_rows if kind is VideoSummary else face_rows)(one)
-    ]
-    whole, text = dict.fromkeys(INTEGER_COLUMNS, "Int64"), dict.fromkeys(TEXT_COLUMNS, "string")
-    kinds = {name: (whole | text).get(name, "float64") for name in columns}
-    return pandas.DataFrame(rows, columns=list(columns)).astype(kinds)
-
-
-def _all_of(kind: type, several: Iterable[object]) -> Iterator[Any]:
-    for one in several:
-        if not isinstance(one, kind):
+    kind: type = Analysis
+    found: list[Any] = []
+    for one in results if isinstance(results, Iterable) else [results]:
+        if not found:
+            kind = next((k for k in (VideoSummary, Face) if isinstance(one, k)), Analysis)
+        if not isinstance(one, kind):  # told at once, not at the end of a long video
             raise OptionError(
                 "expected what `analyze`, `analyze_many` and `analyze_video` give, Faces or an "
                 "Analysis each, or what `summarize` does, a VideoSummary each, found "
                 f"{type(one).__name__}"
             )
-        yield one
+        found.append(one)
+    if kind is Face:
+        found = [Analysis(None, None, None, tuple(found))]  # faces of one picture
+    of_tracks = kind is VideoSummary
+    columns, rows_of = (TRACK_COLUMNS, track_rows) if of_tracks else (COLUMNS, face_rows)
+    rows = [row for one in found for row in rows_of(one)]
+    whole, text = dict.fromkeys(INTEGER_COLUMNS, "Int64"), dict.fromkeys(TEXT_COLUMNS, "string")
+    kinds = {name: (whole | text).get(name, "float64") for name in columns}
+    return pandas.DataFrame(rows, columns=list(columns)).astype(kinds)

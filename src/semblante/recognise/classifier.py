@@ -7,7 +7,6 @@ import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -125,12 +124,10 @@ class Classifier:
             )
         inputs: dict[str, Any] = {}
         if steps is not None:
-            if not isinstance(steps, Integral) or not 0 <= steps <= self.max_steps:
-                raise OptionError(f"expected steps between 0 and {self.max_steps}, found {steps!r}")
+            check_number("steps", steps, 0, self.max_steps, whole=True)
             inputs[STEPS_INPUT] = np.array(steps, np.int64)
         if early_exit is not None:
-            if not isinstance(early_exit, Real) or not 0 <= early_exit <= 1:
-                raise OptionError(f"expected early_exit between 0 and 1, found {early_exit!r}")
+            check_number("early_exit", early_exit, 0, 1)
             inputs[EXIT_THRESHOLD_INPUT] = np.array(early_exit, np.float32)
         return inputs
 

@@ -17,8 +17,8 @@ from semblante.preprocess import FACE_SIZE, network_input, to_grey
 from semblante.recognise.classifier import FACES_INPUT, load_session
 from semblante.recognise.detection import (
     Detection,
+    LimitedDetector,
     brightened,
-    check_limits,
     resized_for_search,
     search_scale,
     smallest_face,
@@ -49,7 +49,7 @@ _SIDE: Final = 2
 _SCORE: Final = 4
 
 
-class CnnDetector:
+class CnnDetector(LimitedDetector):
     """A cascade of two convolutional networks (Li et al., CVPR 2015; Zhang et al., IEEE Signal
     Processing Letters 2016), which learnt from FER2013 what faces are and how it frames them.
 
@@ -93,10 +93,7 @@ class CnnDetector:
         """`min_face`: smallest side of a face in pixels; None: see `smallest_face`. `min_score`:
         least mean score of both looks, above 0 and below 1. `max_side`: larger pictures are
         searched at this size (panoramas at a larger one), so that time is bounded."""
-        check_limits(min_face, min_score, max_side)
-        self.min_face = min_face
-        self.min_score = min_score
-        self.max_side = max_side
+        super().__init__(min_face, min_score, max_side)
         for name in (_PROPOSALS, _REFINEMENT):
             _session(name)  # raises now if a file is damaged
 
@@ -144,7 +141,7 @@ class CnnDetector:
         """The places that the proposal network takes for faces in a grey picture (H, W), surest
         first. `smallest`: least side of a face in pixels; None: as `min_face` says."""
         height, width = grey.shape
-        most = search_scale(grey, min(self.max_side, max_side or self.max_side))
+        most = search_scale(grey, self.side(max_side))
         scale = min(most, WINDOW / (smallest or smallest_face(grey, self.min_face)))
         level, found = grey, [np.empty((0, 5))]
         while min(height, width) * scale + 2 * self._MARGIN >= WINDOW:

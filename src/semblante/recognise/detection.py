@@ -153,10 +153,21 @@ def resized_for_search(
     return image, scale
 
 
-def check_limits(min_face: int | None, min_score: float, max_side: int) -> None:
-    """Raise `OptionError` for options of a detector that are outside their range."""
-    if min_face is not None:
-        check_number("min_face", min_face, 1, whole=True)
-    check_number("max_side", max_side, 1, whole=True)
-    if not isinstance(min_score, (int, float, np.floating)) or not 0 < min_score < 1:
-        raise OptionError(f"expected min_score above 0 and below 1, found {min_score!r}")
+class LimitedDetector:
+    """What limits the search of a detector, whichever it is."""
+
+    def __init__(self, min_face: int | None, min_score: float, max_side: int) -> None:
+        """The options are those of `CnnDetector`; raises `OptionError` where one is outside its
+        range."""
+        if min_face is not None:
+            check_number("min_face", min_face, 1, whole=True)
+        check_number("max_side", max_side, 1, whole=True)
+        if not 0 < _number(min_score) < 1:
+            raise OptionError(f"expected min_score above 0 and below 1, found {min_score!r}")
+        self.min_face = min_face
+        self.min_score = min_score
+        self.max_side = max_side
+
+    def side(self, max_side: int | None) -> int:
+        """The longer side in pixels at which a picture is searched, see `Detector.detect`."""
+        return min(self.max_side, max_side or self.max_side)

@@ -16,7 +16,6 @@ import numpy.typing as npt
 
 from semblante.errors import OptionError
 from semblante.images import RgbImage
-from semblante.models import DETECTOR_FILES
 from semblante.preprocess import crop_face, to_grey
 from semblante.recognise.cnn import CnnDetector
 from semblante.recognise.detection import Detection, Detector
@@ -35,7 +34,12 @@ class WholePicture:
 
 
 DEFAULT_DETECTOR: Final = "cnn"
-DETECTORS: Final = (DEFAULT_DETECTOR, "haar", *DETECTOR_FILES, "none")
+DETECTORS: Final[dict[str, Callable[..., Detector]]] = {
+    "cnn": CnnDetector,
+    "haar": HaarDetector,
+    "yunet": YuNetDetector,
+    "none": WholePicture,
+}
 
 
 def make_detector(name: str, **options: Any) -> Detector:
@@ -43,15 +47,9 @@ def make_detector(name: str, **options: Any) -> Detector:
 
     Raises `OptionError` for another name.
     """
-    if name == "cnn":
-        return CnnDetector(**options)
-    if name == "haar":
-        return HaarDetector(**options)
-    if name == "yunet":
-        return YuNetDetector(**options)
-    if name == "none":
-        return WholePicture()
-    raise OptionError(f"unknown detector {name!r}; known: {', '.join(DETECTORS)}")
+    if name not in DETECTORS:
+        raise OptionError(f"unknown detector {name!r}; known: {', '.join(DETECTORS)}")
+    return DETECTORS[name](**options)
 
 
 def checked(found: Iterable[Detection]) -> list[Detection]:

@@ -12,9 +12,9 @@ from semblante.images import RgbImage
 from semblante.preprocess import to_grey
 from semblante.recognise.detection import (
     Detection,
+    LimitedDetector,
     PerThread,
     brightened,
-    check_limits,
     resized_for_search,
     smallest_face,
     without_overlaps,
@@ -24,7 +24,7 @@ from semblante.results import Box
 _CASCADE: Final = "haarcascade_frontalface_alt2.xml"
 
 
-class HaarDetector:
+class HaarDetector(LimitedDetector):
     """A cascade of simple features (Viola & Jones, CVPR 2001; Lienhart & Maydt, ICIP 2002).
 
     It slides a window over the picture at many sizes; a face is where several neighbouring windows
@@ -46,18 +46,14 @@ class HaarDetector:
         max_side: int = 1280,
     ) -> None:
         """The options are those of `CnnDetector`."""
-        check_limits(min_face, min_score, max_side)
-        self.min_face = min_face
-        self.min_score = min_score
-        self.max_side = max_side
+        super().__init__(min_face, min_score, max_side)
         # A cascade has state while it searches: one per thread. Raises now if its file is damaged.
         self._cascades = PerThread(_cascade)
 
     def detect(self, image: RgbImage, max_side: int | None = None) -> list[Detection]:
         """See `Detector.detect`."""
-        side = min(self.max_side, max_side or self.max_side)
         grey = brightened(to_grey(image))
-        searched, scale = resized_for_search(grey, side, self._LEAST_SIDE)
+        searched, scale = resized_for_search(grey, self.side(max_side), self._LEAST_SIDE)
         least = max(self._WINDOW, round(smallest_face(grey, self.min_face) * scale))
         if min(searched.shape) < least:
             return []

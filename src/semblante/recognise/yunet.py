@@ -17,15 +17,15 @@ from semblante.recognise.detection import (
     OVERLAP,
     Detection,
     Landmarks,
+    LimitedDetector,
     PerThread,
-    check_limits,
     resized_for_search,
     smallest_face,
 )
 from semblante.results import Box
 
 
-class YuNetDetector:
+class YuNetDetector(LimitedDetector):
     """OpenCV's small detection network YuNet (Wu, Peng & Yu, Machine Intelligence Research 2023).
 
     It finds turned, small and dark faces better than the cascade, and five landmarks in each, which
@@ -53,10 +53,7 @@ class YuNetDetector:
     ) -> None:
         """`path`: the network's file, else the one that `semblante models pull yunet` fetched;
         the others as in `CnnDetector`. Raises `ModelError` where there is no such file."""
-        check_limits(min_face, min_score, max_side)
-        self.min_face = min_face
-        self.min_score = min_score
-        self.max_side = max_side
+        super().__init__(min_face, min_score, max_side)
         self.path = detector_path("yunet") if path is None else path
         # The input's size is set before each picture. Raises now if the file is damaged.
         make = partial(_network, self.path, (max_side, max_side), min_score, self._MOST)
@@ -64,8 +61,7 @@ class YuNetDetector:
 
     def detect(self, image: RgbImage, max_side: int | None = None) -> list[Detection]:
         """See `Detector.detect`."""
-        side = min(self.max_side, max_side or self.max_side)
-        searched, scale = resized_for_search(image, side, self._LEAST_SIDE)
+        searched, scale = resized_for_search(image, self.side(max_side), self._LEAST_SIDE)
         if min(searched.shape[:2]) < self._LEAST_FACE:
             return []  # padding one pixel by millions would take gigabytes
         missing = [max(0, self._THINNEST - side) for side in searched.shape[:2]]
