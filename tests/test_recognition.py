@@ -359,6 +359,20 @@ def test_what_a_source_gave_before_it_failed_counts() -> None:
         next(analyses)
 
 
+def test_what_was_found_before_a_detector_failed_counts() -> None:
+    class Fails(Sees):
+        def detect(self, image: np.ndarray, max_side: int | None = None) -> list[Detection]:
+            if len(image) > 100:
+                raise ZeroDivisionError
+            return []
+
+    small = np.zeros((50, 60, 3), np.uint8)
+    analyses = Analyzer("rcnn-small-int8", detector=Fails()).analyze_many([small, EXAMPLE, small])
+    assert next(analyses).width == 60
+    with pytest.raises(ZeroDivisionError):
+        next(analyses)
+
+
 def test_a_model_is_a_name_or_a_file() -> None:
     with pytest.raises(OptionError, match="expected a model's name or file, found NoneType"):
         Analyzer(None)  # type: ignore[arg-type]

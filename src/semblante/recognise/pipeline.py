@@ -25,7 +25,13 @@ from semblante.recognise.detectors import DEFAULT_DETECTOR, DETECTORS, checked, 
 from semblante.recognise.explain import Explanation, explanation
 from semblante.recognise.faces import estimated_face, face_crops
 from semblante.recognise.following import Following
-from semblante.recognise.read_ahead import MOST_READERS, PreparedImage, estimated_in_batches
+from semblante.recognise.read_ahead import (
+    MOST_READERS,
+    FailedImage,
+    MaybeImage,
+    PreparedImage,
+    estimated_in_batches,
+)
 from semblante.recognise.tracks import Tracker, tracker_for
 from semblante.recognise.video import Video, check_every
 from semblante.results import Analysis, Face
@@ -133,7 +139,6 @@ class Analyzer:
         if emotion is not None:
             emotion_name(emotion)  # raises if there is no such emotion
         prepared = self._prepare(image)
-        assert prepared.crops is not None
         [(analysis, _)] = self._estimate([prepared])
         found = list(zip(analysis.faces, prepared.crops, strict=True))
         if face is not None:
@@ -191,17 +196,15 @@ class Analyzer:
             ) from None
         return PreparedImage(path, pixels, tuple(detections), crops)
 
-    def _estimate(
-        self, batch: Sequence[PreparedImage]
-    ) -> Iterator[tuple[Analysis, RgbImage | None]]:
+    def _estimate(self, batch: Sequence[MaybeImage]) -> Iterator[tuple[Analysis, RgbImage | None]]:
         """Yield the result of each picture; all their faces go through the network together."""
-        crops = [image.crops for image in batch if image.crops is not None]
+        crops = [image.crops for image in batch if isinstance(image, PreparedImage)]
         estimates: Iterator[npt.NDArray[np.float32]] = iter(())
         if crops:
             faces = np.concatenate(crops)
             estimates = iter(self.classifier.probabilities(faces, mirrored=self.mirrored))
         for image in batch:
-            if image.pixels is None:
+            if isinstance(image, FailedImage):
                 yield Analysis(image.path, None, None, error=image.error), None
                 continue
             height, width = image.pixels.shape[:2]

@@ -30,87 +30,123 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True)
 class PreparedImage:
-    """A picture that has been read, with its faces found and cut out; or the `error` why not."""
+    """A picture that has been read, with its faces found and cut out."""
 
     path: str | None
-    pixels: RgbImage | None = None
-    detections: tuple[Detection, ...] = ()
-    crops: npt.NDArray[np.uint8] | None = None  # (n, size, size), one for each detection
-    error: str | None = None
+    pixels: RgbImage
+    detections: tuple[Detection, ...]
+    crops: npt.NDArray[np.uint8]  # (n, size, size), one for each detection
+
+
+@dataclass(frozen=True)
+class FailedImage:
+    """A picture that could not be read or searched, and the error."""
+
+    path: str | None
+    error: str
+
+
+MaybeImage = PreparedImage | FailedImage
 
 
 def estimated_in_batches(
     images: Iterable[ImageSource],
     prepare: Callable[[ImageSource], PreparedImage],
-    estimate: Callable[[Sequence[PreparedImage]], Iterator[_Result]],
+    estimate: Callable[[Sequence[MaybeImage]], Iterator[_Result]],
     readers: int,
 ) -> Generator[_Result, None, None]:
     """Yield the result of each of `images`, in order.
 
     `prepare` is called for each picture on one of `readers` threads; if it raises `ImageError`, the
-    picture gets this `error`. `estimate` gives the results of a batch on the caller's thread. An
-    exception that `images` raises is raised after the results of the pictures before it.
+    picture gets this `error`. `estimate` gives the results of a batch on the caller's thread. Any
+    other exception, of `prepare` or of `images`, is raised after the results of the pictures before
+    it.
     """
-    batch: list[PreparedImage] = []
-    patient_until = 0.0
-    with closing(_read_ahead(images, prepare, readers)) as ahead:
-        for future in ahead:
-            left = max(0.0, patient_until - time.monotonic())
-            if future is None or (batch and not wait([future], timeout=left).done):
-                yield from estimate(batch)
-                batch.clear()
-            if future is None:
-                continue
-            prepared = future.result()
-            if not batch:
-                patient_until = time.monotonic() + _PATIENCE_S
-            batch.append(prepared)
-            if _is_full(batch):
-                yield from estimate(batch)
-                batch.clear()
-        yield from estimate(batch)
+    with closing(_batches(images, prepare, readers)) as batches:
+        for batch in batches:
+            yield from estimate(batch)
+            batch.clear()  # or its pixels would be kept while the next one is read
 
 
-def _is_full(batch: Sequence[PreparedImage]) -> bool:
-    pixels = sum(image.pixels.size // 3 for image in batch if image.pixels is not None)
-    return len(batch) >= _BATCH or pixels >= _BATCH_PIXELS
-
-
-def _read_ahead(
+def _batches(
     images: Iterable[ImageSource], prepare: Callable[[ImageSource], PreparedImage], readers: int
-) -> Generator[Future[PreparedImage] | None, None, None]:
-    """Yield pictures in order, while threads work on some that come after them.
+) -> Generator[list[MaybeImage], None, None]:
+    """Yield the pictures in order, in batches, while threads work on some that come after them.
 
     `images` is iterated on the caller's thread. If the next picture took long to come, those at
-    hand get some time to be finished, then None is yielded: do not wait for the one after them.
+    hand get some time to be finished, then their batch does not wait for the one after them.
     """
-    ahead: deque[Future[PreparedImage]] = deque()
-    failure: Exception | None = None
+    batch = _Batch()
+    ahead: deque[Future[MaybeImage]] = deque()
     with ThreadPoolExecutor(readers) as pool:
         try:
-            asked = time.monotonic()
-            try:
-                for image in images:
-                    took_s = time.monotonic() - asked
-                    ahead.append(submitted(pool, _prepared_or_error, prepare, _held(image)))
-                    if len(ahead) == readers + 2:
-                        yield ahead.popleft()
-                    if took_s >= _PATIENCE_S:
-                        wait(ahead, timeout=took_s / 4)
-                        while ahead and ahead[0].done():
-                            yield ahead.popleft()
-                        yield None
-                    asked = time.monotonic()
-            except Exception as error:  # of `images`: the pictures before it still count
-                failure = error
+            for took_s, future in _submitted(pool, images, prepare):
+                ahead.append(future)
+                is_slow = took_s >= _PATIENCE_S
+                if is_slow:
+                    wait(ahead, timeout=took_s / 4)
+                while len(ahead) >= readers + 2 or (is_slow and ahead and ahead[0].done()):
+                    yield from batch.add(ahead.popleft())
+                if is_slow:
+                    yield from batch.taken()
             while ahead:
-                yield ahead.popleft()
+                yield from batch.add(ahead.popleft())
+            yield from batch.taken()
         finally:
             for future in ahead:
                 future.cancel()
-    if failure is not None:
-        yield None
-        raise failure
+
+
+class _Batch:
+    """The pictures that go through the network together next."""
+
+    def __init__(self) -> None:
+        self._images: list[MaybeImage] = []
+        self._patient_until = 0.0
+
+    def add(self, future: Future[MaybeImage]) -> Iterator[list[MaybeImage]]:
+        """Add the next picture when it is ready. Yield the batch without it if it is not ready in
+        time, or fails; and with it if the batch is full then."""
+        if self._images:
+            wait([future], timeout=max(0.0, self._patient_until - time.monotonic()))
+            if not future.done() or future.exception() is not None:
+                yield from self.taken()
+        image = future.result()
+        if not self._images:
+            self._patient_until = time.monotonic() + _PATIENCE_S
+        self._images.append(image)
+        if self._is_full():
+            yield from self.taken()
+
+    def taken(self) -> Iterator[list[MaybeImage]]:
+        """Yield the batch, unless it is empty, and begin another."""
+        if self._images:
+            images, self._images = self._images, []
+            yield images
+
+    def _is_full(self) -> bool:
+        read = [image for image in self._images if isinstance(image, PreparedImage)]
+        pixels = sum(image.pixels.size // 3 for image in read)
+        return len(self._images) >= _BATCH or pixels >= _BATCH_PIXELS
+
+
+def _submitted(
+    pool: ThreadPoolExecutor,
+    images: Iterable[ImageSource],
+    prepare: Callable[[ImageSource], PreparedImage],
+) -> Iterator[tuple[float, Future[MaybeImage]]]:
+    """Yield for each of `images` how many seconds it took to come, and its future. An exception of
+    `images` is that of a last future, so that it is raised after the pictures before it."""
+    asked = time.monotonic()
+    try:
+        for image in images:
+            took_s = time.monotonic() - asked
+            yield took_s, submitted(pool, _prepared_or_error, prepare, _held(image))
+            asked = time.monotonic()
+    except Exception as error:
+        failed: Future[MaybeImage] = Future()
+        failed.set_exception(error)
+        yield 0.0, failed
 
 
 def _held(image: ImageSource) -> ImageSource | ImageError:
@@ -126,13 +162,13 @@ def _held(image: ImageSource) -> ImageSource | ImageError:
 
 def _prepared_or_error(
     prepare: Callable[[ImageSource], PreparedImage], image: ImageSource | ImageError
-) -> PreparedImage:
+) -> MaybeImage:
     """Turn an `ImageError` into a result, so that one bad picture does not stop the others."""
     if isinstance(image, ImageError):
-        return PreparedImage(None, error=str(image))
+        return FailedImage(None, str(image))
     path = None
     try:
         path = path_of(image)
         return prepare(image)
     except ImageError as error:
-        return PreparedImage(path, error=str(error))
+        return FailedImage(path, str(error))
