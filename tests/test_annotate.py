@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import importlib
+import io
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageCms, ImageDraw
 
 import semblante
 from conftest import EXAMPLE
 from semblante import EMOTIONS, Analyzer, Box, Face
+from semblante.cli.inputs import Picture
+from semblante.cli.work import Work
 from semblante.emotions import LANGUAGES, emotion_name
+from semblante.images import colour_profile
 from semblante.recognise.annotate import (
     COLOURS,
     _draw_bars,
@@ -218,3 +223,36 @@ def test_a_name_stands_on_no_other_face_where_it_can() -> None:
 def test_names_stand_out_on_their_colours() -> None:
     dark = {emotion for emotion in EMOTIONS if _text_colour(COLOURS[emotion]) == (255, 255, 255)}
     assert dark == {"sad"}
+
+
+def with_profile(form: str, mode: str = "RGB", kind: bytes = b"RGB ") -> tuple[bytes, bytes]:
+    """A picture as a file, and its colour profile: sRGB's, made one of other colours by `kind`."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    profile = profile[:16] + kind + profile[20:]
+    with Image.open(EXAMPLE) as picture:
+        data = io.BytesIO()
+        picture.convert(mode).save(data, form, icc_profile=profile)
+    return data.getvalue(), profile
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_a_copy_means_the_same_colours(tmp_path: Path, analyzer: Analyzer, form: str) -> None:
+    """Those of a telephone's Display P3, say, which would look dull as sRGB."""
+    data, profile = with_profile(form)
+    picture = tmp_path / f"face.{form.lower()}"
+    picture.write_bytes(data)
+    places = {0: tmp_path / "copy.jpg", 1: tmp_path / "copy.png"}
+    inputs = [Picture(picture, tmp_path), Picture(picture, tmp_path)]
+    list(Work(analyzer, inputs, places, None, None, "en", blur=False).results())
+    for place in places.values():
+        with Image.open(place) as copy:
+            assert copy.info["icc_profile"] == profile
+
+
+def test_a_profile_of_colours_that_were_converted_is_left_out(tmp_path: Path) -> None:
+    for mode, kind in (("CMYK", b"CMYK"), ("L", b"GRAY")):
+        data, _ = with_profile("JPEG", mode, kind)
+        assert colour_profile(data) is None
+    assert colour_profile(b"no picture") is None
+    assert colour_profile(tmp_path / "missing.jpg") is None
+    assert colour_profile(with_profile("JPEG")[0]) is not None

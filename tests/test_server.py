@@ -18,7 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 import semblante
 from conftest import EXAMPLE, wait_until
@@ -259,6 +259,11 @@ def test_an_annotated_copy(client: TestClient, analyzer: Analyzer) -> None:
     assert (semblante.load_image(spanish.content) != drawn).any()
     hidden = client.post("/v1/annotate?blur=true", content=EXAMPLE.read_bytes())
     assert Analyzer().analyze(hidden.content) == []
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    file = io.BytesIO()
+    Image.fromarray(semblante.load_image(EXAMPLE)).save(file, "PNG", icc_profile=profile)
+    coloured = client.post("/v1/annotate", content=file.getvalue())
+    assert Image.open(io.BytesIO(coloured.content)).info["icc_profile"] == profile
     for bad, status in (("?lang=fr", 422), ("?blur=maybe", 422)):
         assert client.post(f"/v1/annotate{bad}", content=EXAMPLE.read_bytes()).status_code == status
     assert client.post("/v1/annotate", content=b"no picture").status_code == 422

@@ -389,8 +389,24 @@ def saved_name(path: Path) -> Path:
     return path if written else path.with_name(path.name + ".png")
 
 
-def save_picture(image: RgbImage, path: Path) -> None:
-    """Write a picture to a `saved_name`, creating its folder.
+def colour_profile(source: Path | bytes) -> bytes | None:
+    """Return the ICC profile of a picture, a file or its bytes, which says what colours its numbers
+    mean: those of iPhones mean Display P3. None if it has none, or one of other colours than RGB,
+    which `load_image` has converted."""
+    try:
+        if isinstance(source, Path) and not source.is_file():  # a pipe is read only once
+            return None
+        with source.open("rb") if isinstance(source, Path) else io.BytesIO(source) as file:
+            formats = (*FORMATS, _heic_reader("")) if _is_heic(file.read(64)) else FORMATS
+            profile = _opened(file, formats).info.get("icc_profile")
+    except Exception:  # whatever a decoder makes of something else
+        return None
+    named = isinstance(profile, bytes) and profile[16:20] == b"RGB "  # ICC.1, section 7.2.6
+    return profile if named else None
+
+
+def save_picture(image: RgbImage, path: Path, profile: bytes | None = None) -> None:
+    """Write a picture to a `saved_name`, creating its folder; `profile`: see `colour_profile`.
 
     Raises `ImageError` if the format cannot hold the picture (no side of a JPEG has more than
     65,500 pixels) or the file cannot be written; `OSError` if the disk is full, which will affect
@@ -398,7 +414,8 @@ def save_picture(image: RgbImage, path: Path) -> None:
     """
     # Pillow does not write to the file itself: on a full disk it does not notice a partial write.
     try:
-        data = encoded(image, "JPEG" if path.suffix.lower() in _JPEG_SUFFIXES else "PNG")
+        form: Literal["JPEG", "PNG"] = "JPEG" if path.suffix.lower() in _JPEG_SUFFIXES else "PNG"
+        data = encoded(image, form, profile)
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from None
     try:
@@ -410,8 +427,9 @@ def save_picture(image: RgbImage, path: Path) -> None:
         raise ImageError(f"{path}: cannot be written: {error.strerror}") from None
 
 
-def encoded(image: RgbImage, form: Literal["JPEG", "PNG"]) -> bytes:
-    """Return a picture as the bytes of a file; raises `ImageError` if the format cannot hold it."""
+def encoded(image: RgbImage, form: Literal["JPEG", "PNG"], profile: bytes | None = None) -> bytes:
+    """Return a picture as the bytes of a file, with its `colour_profile`; raises `ImageError` if
+    the format cannot hold it."""
     options: dict[str, Any]
     if form == "JPEG":
         options = {"quality": 92, "comment": _WRITER}
@@ -421,7 +439,7 @@ def encoded(image: RgbImage, form: Literal["JPEG", "PNG"]) -> bytes:
         options = {"pnginfo": about}
     data = io.BytesIO()
     try:
-        Image.fromarray(image).save(data, form, **options)
+        Image.fromarray(image).save(data, form, icc_profile=profile, **options)
     except OSError as error:
         height, width = image.shape[:2]
         raise ImageError(f"{width}x{height} pixels cannot be written as {form}: {error}") from None

@@ -14,7 +14,7 @@ import cv2
 from semblante.cli.checks import complain
 from semblante.cli.inputs import Input, Picture, Unreadable
 from semblante.errors import ImageError, VideoError, reason_of
-from semblante.images import RgbImage, save_picture
+from semblante.images import RgbImage, colour_profile, save_picture
 from semblante.recognise.annotate import annotate, pixelated
 from semblante.recognise.pipeline import SEARCH_EVERY_S, Analyzer
 from semblante.recognise.tracks import tracker_for
@@ -64,11 +64,11 @@ class Work:
 
     def _pictures(self, items: list[tuple[int, Input]]) -> Iterator[Result]:
         results = self.analyzer.analyze_many_with_pixels(item.path for _, item in items)
-        for (number, _), (analysis, pixels) in zip(items, results, strict=True):
+        for (number, item), (analysis, pixels) in zip(items, results, strict=True):
             if number in self.places and pixels is not None:
                 drawn = self._drawn(pixels, analysis, [face.box for face in analysis.faces])
                 try:
-                    save_picture(drawn, self.places[number])
+                    save_picture(drawn, self.places[number], colour_profile(item.path))
                 except ImageError as error:
                     analysis = replace(analysis, error=str(error))
             yield Result(number, analysis, ended=True)

@@ -21,7 +21,7 @@ from starlette.middleware import Middleware
 import semblante
 from semblante.emotions import EMOTIONS
 from semblante.errors import ImageError, OptionError
-from semblante.images import RgbImage, encoded, load_image
+from semblante.images import RgbImage, colour_profile, encoded, load_image
 from semblante.models import DEFAULT_MODEL, MODELS
 from semblante.recognise.annotate import annotate, pixelated
 from semblante.recognise.pipeline import Analyzer
@@ -169,16 +169,17 @@ def _pictures(
 ) -> APIRouter:
     router = APIRouter(dependencies=[Depends(only_known_parameters)])
 
-    async def of_one(request: Request, use: Callable[[RgbImage], _Result]) -> _Result:
-        """Return what `use` makes of the request's picture, and count it; raises 422 if it fails,
-        or if there is more than one."""
+    async def of_one(request: Request, use: Callable[[RgbImage, bytes], _Result]) -> _Result:
+        """Return what `use` makes of the picture of `request` and of its file, and count it. Raises
+        422 if it fails, or if there is more than one."""
         uploads = await read_pictures(request, settings, intake)
         if len(uploads) > 1:
             raise HTTPException(422, f"expected one picture, found {len(uploads)}")
 
         def work(given_up: threading.Event) -> _Result | None:
-            image = load_image(uploads[0].data, max_pixels=settings.max_pixels)
-            return None if given_up.is_set() else use(image)
+            file = bytes(uploads[0].data)
+            image = load_image(file, max_pixels=settings.max_pixels)
+            return None if given_up.is_set() else use(image, file)
 
         try:
             done = await unless_disconnected(request, workers.run(work))
@@ -237,11 +238,11 @@ def _pictures(
         As `semblante analyze --annotate` writes it, as JPEG.
         """
 
-        def drawn(image: RgbImage) -> bytes:
+        def drawn(image: RgbImage, file: bytes) -> bytes:
             faces = analyzer.analyze(image)
             if blur:
                 image = pixelated(image, [face.box for face in faces])
-            return encoded(annotate(image, faces, lang), "JPEG")
+            return encoded(annotate(image, faces, lang), "JPEG", colour_profile(file))
 
         return Response(await of_one(request, drawn), media_type="image/jpeg")
 
@@ -266,7 +267,7 @@ def _pictures(
         the face are hidden, and the evidence by pixel.
         """
 
-        def explained(image: RgbImage) -> dict[str, Any]:
+        def explained(image: RgbImage, _: bytes) -> dict[str, Any]:
             [found] = analyzer.explain(image, emotion, face=face)
             return found.to_dict()
 
