@@ -47,15 +47,19 @@ def running(app: Any) -> Iterator[str]:
     """Serve an ASGI application in a thread, and yield its address."""
     import uvicorn
 
-    port = free_port()
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    wait_until(lambda: server.started or not thread.is_alive())
-    assert thread.is_alive(), f"the server ended: is port {port} taken?"
-    yield f"http://127.0.0.1:{port}/"
-    server.should_exit = True
-    thread.join()
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        # A daemon: it does not keep Python from ending if a test fails in a way that keeps it busy.
+        thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
+        thread.start()
+        try:
+            wait_until(lambda: server.started or not thread.is_alive())
+            assert thread.is_alive(), "the server ended"
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        finally:
+            server.should_exit = True
+            thread.join(60)
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,17 @@
-"""What is given on the command line arrives where it counts."""
+"""What is given on the command line arrives where it counts, and what comes of it is printed."""
 
 from __future__ import annotations
 
+import csv
+import json
+import shutil
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from conftest import EXAMPLE
@@ -16,12 +21,17 @@ from semblante.cli import options
 from semblante.cli.analyze import PictureTta
 from semblante.cli.app import app
 from semblante.cli.export import Precision
+from semblante.cli.reading import Source
 from semblante.data import SPLITS, Dataset
+from semblante.data.exclusion import write_exclusion
+from semblante.data.ferplus import FERPLUS_INDICES, VOTES
 from semblante.emotions import LANGUAGES
+from semblante.models import model_path
 from semblante.recognise import pipeline
 from semblante.recognise.classifier import HEADS
 from semblante.recognise.detectors import DETECTORS
-from semblante.train.options import TrainOptions
+from semblante.train.crossval import fold_recipe
+from semblante.train.options import TrainOptions, options_from
 from semblante.train.precision import PRECISIONS
 from training import QUICK, run
 
@@ -43,6 +53,39 @@ def called(monkeypatch: pytest.MonkeyPatch, name: str, *arguments: object) -> di
     done = CliRunner().invoke(app, list(map(str, arguments)))
     assert isinstance(done.exception, Arrived), done.output
     return given
+
+
+def returning(
+    monkeypatch: pytest.MonkeyPatch, name: str, result: object, *arguments: object
+) -> tuple[tuple[Any, ...], str]:
+    """Run a command in which what is called `name` returns `result` at once; return the arguments
+    that it was called by, and what the command printed."""
+    given: list[tuple[Any, ...]] = []
+
+    def stand_in(*positional: object) -> object:
+        given.append(positional)
+        return result
+
+    monkeypatch.setattr(name, stand_in)
+    done = CliRunner().invoke(app, list(map(str, arguments)))
+    assert done.exit_code == 0, (done.output, done.exception)
+    [positional] = given
+    return positional, done.stdout
+
+
+def votes_of(dataset: Dataset, path: Path, undecided: int = 0) -> Path:
+    """Write FER+'s votes as its file has them: ten for each face's label, except for the first
+    `undecided` faces of each split."""
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["Usage", "Image name", *VOTES])
+        left = dict.fromkeys(SPLITS, undecided)
+        for number, label in zip(dataset.splits, dataset.labels, strict=True):
+            votes = [0] * len(VOTES)
+            votes[FERPLUS_INDICES[label]] = 0 if left[SPLITS[number]] > 0 else 10
+            left[SPLITS[number]] -= 1
+            rows.writerow([SPLITS[number], "face.png", *votes])
+    return path
 
 
 def test_choices_are_those_that_are_known() -> None:
@@ -78,6 +121,14 @@ def test_how_many_threads_work(monkeypatch: pytest.MonkeyPatch, command: str) ->
     what = "0" if command == "watch" else EXAMPLE
     given = called(monkeypatch, f"semblante.cli.{command}.Analyzer", command, what, "--threads", 3)
     assert given["threads"] == 3
+
+
+def test_how_a_face_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = called(
+        monkeypatch, "semblante.cli.analyze.Analyzer", "analyze", EXAMPLE, "--steps", 2,
+        "--early-exit", 0.9, "--tta", "none",
+    )  # fmt: skip
+    assert given.items() >= {"steps": 2, "early_exit": 0.9, "tta": "none"}.items()
 
 
 def test_over_what_time_a_track_is_averaged(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,3 +191,144 @@ def test_each_option_of_a_recipe(
     expected = {bool: True, tuple: ["a", "b"], str: "a"}.get(kind, 1)
     assert taken == [{option.name: expected}]
     assert type(taken[0][option.name]) is (list if kind is tuple else kind)
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_how_a_dataset_is_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str
+) -> None:
+    faces = tmp_path / "faces"
+    (faces / "glee").mkdir(parents=True)
+    for name in ("1.jpg", "2.jpg"):
+        shutil.copy(EXAMPLE, faces / "glee" / name)
+    Image.new("L", (60, 60), 99).save(faces / "glee" / "3.png")  # in which no face is found
+    source = Source(faces, {"glee": "happy"}, True, True, tmp_path / "rows.csv")
+    whole = source.read()
+    assert len(whole) == 2
+    write_exclusion(tmp_path / "rows.csv", whole, {0: "a copy"})
+    name = {"train": "semblante.train.loop.train", "evaluate": "semblante.evaluation.evaluate"}
+    given = called(
+        monkeypatch, name[command], command, "--data", faces, "--map", "glee=happy", "--skip-bad",
+        "--find-faces", "--exclude", tmp_path / "rows.csv",
+        *(["--out", tmp_path / "run"] if command == "train" else []),
+    )  # fmt: skip
+    if command == "train":
+        dataset, *_ = given["positional"]
+        assert np.array_equal(dataset.images, whole.images[1:])  # the face, not the whole picture
+        assert given["source"] == source.to_dict()
+    else:
+        _, dataset, _ = given["positional"]
+        assert np.array_equal(dataset.images, whole.images)
+        assert given["kept"].tolist() == [False, True]
+
+
+def test_the_majority_of_ferplus(patterns: Dataset, patterns_csv: Path, tmp_path: Path) -> None:
+    votes = votes_of(patterns, tmp_path / "votes.csv", undecided=4)
+    done = CliRunner().invoke(
+        app,
+        ["evaluate", "--data", str(patterns_csv), "--model", "rcnn-small-int8", "--labels",
+         "ferplus", "--votes", str(votes), "--reliability", str(tmp_path / "r.png")],
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    # PublicTest has twelve faces of each emotion.
+    assert "on PublicTest, n=80, test-time views: none, labels: ferplus, head: ferplus" in (
+        done.stdout.replace("\n", " ")
+    )
+    with Image.open(tmp_path / "r.png") as picture:
+        picture.verify()
+
+
+RECIPE = ("--network", "rcnn-tiny", "--epochs", 2, "--warmup-epochs", 1)
+
+
+def test_a_learning_curve(
+    monkeypatch: pytest.MonkeyPatch, patterns: Dataset, patterns_csv: Path, tmp_path: Path
+) -> None:
+    points = [
+        {"faces": 617, "training": 0.75, "public": 0.5},
+        {"faces": 1234, "training": 0.625, "public": 0.5125},
+    ]
+    (task, options), said = returning(
+        monkeypatch, "semblante.train.learning_curve.learning_curve",
+        {"points": points, "verdict": "More faces would help."},
+        "train", "--data", patterns_csv, "--out", tmp_path / "run", "--learning-curve", *RECIPE,
+    )  # fmt: skip
+    assert (task.out, task.votes) == (tmp_path / "run", None)
+    assert np.array_equal(task.dataset.images, patterns.images)
+    assert options == options_from(
+        "standard", {"network": "rcnn-tiny", "epochs": 2, "warmup_epochs": 1.0}
+    )
+    rows = [line.split() for line in said.splitlines()]
+    assert ["617", "75.00%", "50.00%"] in rows
+    assert ["1,234", "62.50%", "51.25%"] in rows
+    assert "More faces would help." in said
+    assert said.endswith(f"curve: {tmp_path / 'run' / 'learning-curve.png'}\n")
+
+
+def test_estimates_for_likely_labels(
+    monkeypatch: pytest.MonkeyPatch, patterns_csv: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    found = {
+        "folds": 3, "held_out": {"n": 84, "accuracy": 0.75}, "public": {"n": 83, "accuracy": 0.5}
+    }  # fmt: skip
+    (task, options, folds), said = returning(
+        monkeypatch, "semblante.train.crossval.cross_fit", found,
+        "train", "--data", patterns_csv, "--out", out, "--cross-fit", 3, *RECIPE,
+    )  # fmt: skip
+    assert (task.out, options.network, options.epochs, folds) == (out, "rcnn-tiny", 2, 3)
+    assert "Training 75.00% (n=84), PublicTest 50.00% (n=83)." in said
+    assert said.endswith(f"what they say of them is in {out}: --estimates {out}\n")
+
+
+def test_the_runs_of_the_released_weights(
+    monkeypatch: pytest.MonkeyPatch, patterns: Dataset, patterns_csv: Path, tmp_path: Path
+) -> None:
+    model = Path(shutil.copy(model_path("rcnn-small-int8"), tmp_path / "small.onnx"))
+    summary = {
+        "best_epoch": 7, "public": {"accuracy": 0.5, "n": 84},
+        "training": {"accuracy": 0.75, "n": 9}, "diagnosis": "The run is fine.",
+        "by_emotion": "happy is right most often",
+    }  # fmt: skip
+    (task, changes), said = returning(
+        monkeypatch, "semblante.train.series.train_released",
+        ([model], {"1-course": summary}),
+        "train", "--data", patterns_csv, "--out", tmp_path / "run", "--preset", "released",
+        "--votes", votes_of(patterns, tmp_path / "votes.csv"), "--epochs", 5,
+    )  # fmt: skip
+    assert (task.out, changes) == (tmp_path / "run", {"epochs": 5})
+    assert np.array_equal(task.votes.majority(), FERPLUS_INDICES[patterns.labels])
+    name, best, diagnosis, emotions, measured, *_ = said.splitlines()
+    assert (name, diagnosis) == ("1-course:", "The run is fine.")
+    assert best.startswith("best epoch 7: PublicTest 50.00% (n=84), Training 75.00% (n=9)")
+    assert emotions == "PublicTest by emotion. happy is right most often"
+    assert measured.startswith(f"{model}: PublicTest ")
+    assert "(n=84), single view" in measured
+    assert (tmp_path / "small-confusion.png").is_file()
+
+
+@pytest.mark.parametrize("work", [None, "runs of mine"])
+def test_an_audit_in_folds(
+    monkeypatch: pytest.MonkeyPatch,
+    patterns: Dataset,
+    patterns_csv: Path,
+    tmp_path: Path,
+    work: str | None,
+) -> None:
+    pytest.importorskip("cleanlab")
+    out = tmp_path / "audit"
+    likely = np.full((len(patterns), 7), 0.01, np.float32)
+    likely[np.arange(len(patterns)), patterns.labels] = 0.94
+    likely[5] = np.roll(likely[5], 1)  # the networks are sure of another emotion
+    (task, recipe, folds), said = returning(
+        monkeypatch, "semblante.train.crossval.out_of_fold_predictions", likely,
+        "data", "audit", patterns_csv, "--out", out, "--folds", 2, "--network", "rcnn-tiny",
+        "--epochs", 3, *(["--work", tmp_path / work] if work else []),
+    )  # fmt: skip
+    assert task.out == (tmp_path / work if work else out / "runs")
+    assert (recipe, folds) == (fold_recipe("rcnn-tiny", 3), 2)
+    found = json.loads((out / "rows.json").read_text())["mislabelled"]
+    assert (found["judge"], found["n_judged"]) == ("2 folds of rcnn-tiny, 3 epochs", len(patterns))
+    assert [row["row"] for row in found["rows"]] == [5]
+    assert (out / "report.html").is_file()
+    assert f"row numbers: {out / 'rows.json'}" in said

@@ -179,7 +179,8 @@ def test_a_picture_may_be_written_to() -> None:
 def test_a_pipe(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    threading.Thread(target=lambda: pipe.write_bytes(EXAMPLE.read_bytes())).start()
+    writer = threading.Thread(target=lambda: pipe.write_bytes(EXAMPLE.read_bytes()), daemon=True)
+    writer.start()  # a daemon, which Python does not wait for if nobody opens the pipe
     assert load_image(pipe).shape == (512, 512, 3)
 
 

@@ -17,9 +17,9 @@ from semblante.metrics import (
     wilson_interval,
 )
 
-RNG = np.random.default_rng(0)
-LABELS = RNG.integers(0, 7, 500)
-PREDICTED = np.where(RNG.random(500) < 0.6, LABELS, RNG.integers(0, 7, 500))
+_RNG = np.random.default_rng(0)
+LABELS = _RNG.integers(0, 7, 500)
+PREDICTED = np.where(_RNG.random(500) < 0.6, LABELS, _RNG.integers(0, 7, 500))
 
 
 def test_confusion_counts_pairs() -> None:
@@ -63,8 +63,9 @@ def test_an_interval_stays_between_0_and_1() -> None:
 
 
 def test_ece_by_loops() -> None:
-    probabilities = RNG.dirichlet(np.full(7, 0.3), 400)
-    labels = RNG.integers(0, 7, 400)
+    rng = np.random.default_rng(0)
+    probabilities = rng.dirichlet(np.full(7, 0.3), 400)
+    labels = rng.integers(0, 7, 400)
     expected = 0.0
     for b in range(15):
         inside = [i for i in range(400) if b / 15 < max(probabilities[i]) <= (b + 1) / 15]
@@ -76,12 +77,13 @@ def test_ece_by_loops() -> None:
 
 
 def test_ece_of_exact_probabilities() -> None:
-    probabilities = RNG.dirichlet(np.full(7, 0.3), 2000)
+    rng = np.random.default_rng(0)
+    probabilities = rng.dirichlet(np.full(7, 0.3), 2000)
     answers, sure = probabilities.argmax(axis=1), probabilities.max(axis=1)
     # Labels that equal the answer exactly as often as its probability says.
     drawn = [
         expected_calibration_error(
-            np.where(RNG.random(2000) < sure, answers, (answers + 1) % 7), probabilities
+            np.where(rng.random(2000) < sure, answers, (answers + 1) % 7), probabilities
         )
         for _ in range(300)
     ]

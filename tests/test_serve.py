@@ -129,6 +129,30 @@ def test_what_listens_everywhere_says_where_it_is_found(
     assert others[1] not in ("0.0.0.0", "[::]", own)
 
 
+@pytest.mark.parametrize("started", [("--host", "0.0.0.0")], indirect=True)
+def test_whom_other_machines_can_reach_asks_for_a_token_of_its_own(
+    started: tuple[subprocess.Popen[str], str],
+) -> None:
+    process, said = started
+    found = re.fullmatch(r"semblante: (http://127\.0\.0\.1:\d+/)#token=([\w-]{32})\n", said)
+    assert found, said
+    address, token = found.groups()
+    assert process.stdout is not None
+    assert process.stdout.readline().endswith(f"/#token={token}\n")  # for other machines
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"{address}v1/models", timeout=60)
+    assert refused.value.code == 401
+    refused.value.close()
+    allowed = urllib.request.Request(
+        f"{address}v1/models", headers={"Authorization": f"Bearer {token}"}
+    )
+    with urllib.request.urlopen(allowed, timeout=60) as answer:
+        assert answer.status == 200
+    process.send_signal(signal.SIGTERM)
+    _, complaints = process.communicate(timeout=60)
+    assert complaints.startswith("semblante: other machines can reach 0.0.0.0: they need the token")
+
+
 def test_a_token_of_the_environment_is_not_printed_and_requests_are_if_asked_for() -> None:
     with subprocess.Popen(
         [PROGRAM, "serve", "--port", "0", "--access-log"], stdout=subprocess.PIPE,
