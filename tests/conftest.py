@@ -41,6 +41,8 @@ os.environ.pop("SEMBLANTE_LANG", None)
 for asked in ("FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "CLICOLOR_FORCE"):
     os.environ.pop(asked, None)
 os.environ["LC_ALL"] = "C.UTF-8"
+# Servers that tests start are not asked through a proxy.
+os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
 
 pytest_plugins = ["browser"]  # its fixtures, for the tests of the page
 

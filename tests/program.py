@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -41,6 +42,38 @@ def semblante(
     with ThreadPoolExecutor() as pool:  # both at once: the command blocks if a pipe is full
         stdout, stderr = pool.map(_whole, [read for read, _ in pipes])
     return subprocess.CompletedProcess(argv, int(starter.recv(16)), stdout, stderr)
+
+
+# Runs the program, which sends itself a signal once so many results of `analyze` are written.
+_SIGNALS_ITSELF = """
+import signal, sys
+from semblante.cli import main
+from semblante.cli.work import Work
+
+which, left = int(sys.argv.pop(1)), int(sys.argv.pop(1))
+results = Work.results
+
+def counted(*arguments):
+    global left
+    for result in results(*arguments):
+        yield result
+        left -= 1
+        if left == 0:
+            signal.raise_signal(which)
+
+Work.results = counted
+main()
+"""
+
+
+def stopped(
+    which: signal.Signals, results: int, *arguments: object
+) -> subprocess.CompletedProcess[str]:
+    """Run a command that gets the signal `which` after so many results of `analyze`."""
+    program = [sys.executable, "-c", _SIGNALS_ITSELF, str(int(which)), str(results)]
+    return subprocess.run(
+        [*program, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
 
 
 def _whole(descriptor: int) -> str:

@@ -10,7 +10,6 @@ import resource
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -21,9 +20,9 @@ from rich.console import Console
 from rich.progress import Progress
 from typer.testing import CliRunner
 
-from conftest import EXAMPLE, wait_until
+from conftest import EXAMPLE
 from films import canvas, write_video
-from program import PROGRAM, semblante
+from program import PROGRAM, semblante, stopped
 from semblante import Analysis, Analyzer
 from semblante.cli.analyze import _progress
 from semblante.cli.app import app
@@ -122,27 +121,6 @@ def test_a_table_has_a_line_for_each_track(archive: Path) -> None:
     assert "0:00.0 - 0:01." in line
 
 
-# Runs the program, which kills itself when it has noted as many results as the first argument says.
-KILLS_ITSELF = """
-import os, signal, sys
-from semblante.cli import main
-from semblante.cli.journal import Journal
-
-left = int(sys.argv.pop(1))
-add = Journal.add
-
-def add_and_count(*arguments, **options):
-    global left
-    add(*arguments, **options)
-    left -= 1
-    if left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-Journal.add = add_and_count
-main()
-"""
-
-
 def test_killed_again_and_again_it_ends_like_an_uninterrupted_run(
     archive: Path, tmp_path: Path
 ) -> None:
@@ -150,10 +128,9 @@ def test_killed_again_and_again_it_ends_like_an_uninterrupted_run(
     out = tmp_path / "parts.json"
     # Among the first ten pictures, twice in the video's 30 frames, and among the other pictures.
     for results in (3, 12, 20, 39):
-        killed = subprocess.run(
-            [sys.executable, "-c", KILLS_ITSELF, str(results), "analyze", archive, "--format",
-             "json", "--out", out, "--resume"],
-            capture_output=True, check=False,
+        killed = stopped(
+            signal.SIGKILL, results, "analyze", archive, "--format", "json", "--out", out,
+            "--resume",
         )  # fmt: skip
         assert killed.returncode == -signal.SIGKILL, killed.stderr
         assert not out.exists()
@@ -179,15 +156,9 @@ def test_on_a_full_disk_the_user_is_told_how_to_go_on(archive: Path, tmp_path: P
 def test_a_line_cut_off_in_the_middle_is_written_again(archive: Path, tmp_path: Path) -> None:
     whole = finished(archive, tmp_path / "whole.json")
     out = tmp_path / "parts.json"
-    process = subprocess.Popen(
-        [str(PROGRAM), "analyze", str(archive), "--format", "json", "--out", str(out)],
-        stderr=subprocess.DEVNULL,
-    )
+    stopped(signal.SIGKILL, 2, "analyze", archive, "--format", "json", "--out", out)
     partial = tmp_path / "parts.json.partial"
-    wait_until(lambda: partial.exists() and partial.read_bytes().count(b"\n") >= 4)
-    process.kill()
-    process.wait()
-    head, first, second = partial.read_bytes().splitlines(keepends=True)[:3]
+    head, first, second = partial.read_bytes().splitlines(keepends=True)
     cut = head + first + second[:40]
     partial.write_bytes(cut)
     again = semblante("analyze", archive, "--format", "json", "--out", out)
@@ -395,16 +366,10 @@ def test_what_it_drew_on_is_no_input_of_a_later_run(archive: Path, tmp_path: Pat
 
 
 def test_a_table_that_is_interrupted_shows_what_there_is(archive: Path) -> None:
-    process = subprocess.Popen(
-        [PROGRAM, "analyze", *sorted(archive.glob("*.jpg")), archive / "10 clip.mp4"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert process.stderr is not None
-    process.stderr.readline()  # of a broken one: others are done
-    process.send_signal(signal.SIGINT)
-    stdout, _ = process.communicate()
-    assert process.returncode == 130
-    assert str(archive / "00.jpg") in stdout
+    done = stopped(signal.SIGINT, 2, "analyze", *sorted(archive.glob("*.jpg")))
+    assert done.returncode == 130, done.stderr
+    shown = [str(archive / f"0{number}.jpg") in done.stdout for number in range(4)]
+    assert shown == [True, True, False, False]
 
 
 def test_the_bar_says_how_far_a_film_is(monkeypatch: pytest.MonkeyPatch) -> None:

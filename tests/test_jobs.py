@@ -15,6 +15,7 @@ import pytest
 from conftest import wait_until
 from films import canvas, write_video
 from semblante import Analysis, Analyzer
+from semblante.recognise.film import Film
 
 pytest.importorskip("fastapi")
 from semblante.server.jobs import Job, Jobs
@@ -302,13 +303,28 @@ def test_a_video_that_nobody_asks_about_stops_though_no_other_comes(
     assert (job.cancelled, job.rows, jobs.get("x")) == (True, [], None)
 
 
-def test_a_video_stops_at_once(tmp_path: Path) -> None:
+def test_a_video_stops_at_once(clip: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also if the analysed frames are far apart."""
-    path = write_video(tmp_path / "long.mp4", 6000, lambda _: canvas())
-    jobs = Jobs(Analyzer(), 40_000_000)
-    job = jobs.start(path.read_bytes(), 3600.0)
+    decoding, go_on = threading.Event(), threading.Event()
+    decoded = []
+    pictures = Film.pictures
+
+    def waiting(film: Film) -> Iterator[Any]:
+        for number, picture in enumerate(pictures(film)):
+            if number == 3:
+                decoding.set()
+                go_on.wait(60)
+            decoded.append(number)
+            yield picture
+
+    monkeypatch.setattr(Film, "pictures", waiting)
+    jobs = Jobs(Analyzer("rcnn-small-int8"), 40_000_000)
+    job = jobs.start(clip, 3600.0)
     assert job is not None
-    wait_until(lambda: job.video is not None and job.rows)
+    assert decoding.wait(60)
+    wait_until(lambda: job.rows)
+    assert jobs.forget(job.id)
+    go_on.set()
     jobs.close()
     assert job.ended is not None
-    assert len(job.rows) == 1
+    assert (len(job.rows), decoded) == (1, [0, 1, 2, 3])

@@ -8,16 +8,16 @@ import re
 import signal
 import socket
 import subprocess
-import time
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 
+from browser import answers
 from conftest import EXAMPLE, wait_until
 from program import PROGRAM, semblante
 from semblante.cli.serve import outside_host
@@ -34,19 +34,24 @@ def taken() -> Iterator[int]:
         yield other.getsockname()[1]
 
 
-@pytest.fixture
-def started(request: pytest.FixtureRequest) -> Iterator[tuple[subprocess.Popen[str], str]]:
+@contextmanager
+def server(*command: str | Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A server on a free port that it chooses, and the first line that it prints."""
     process = subprocess.Popen(
-        [PROGRAM, "serve", "--port", "0", *getattr(request, "param", ())],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [*command, "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     try:
         assert process.stdout is not None
         yield process, process.stdout.readline()
     finally:
         process.kill()
         process.communicate()
+
+
+@pytest.fixture
+def started(request: pytest.FixtureRequest) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    with server(PROGRAM, "serve", *getattr(request, "param", ())) as started:
+        yield started
 
 
 @pytest.mark.parametrize(
@@ -196,30 +201,35 @@ def test_a_stream_hears_that_the_server_ends(started: tuple[subprocess.Popen[str
     assert ended.value.rcvd.code == 1012
 
 
+# Runs the program, which never has done with a picture.
+NEVER_DONE = """
+import time
+from semblante.cli import main
+from semblante.recognise.pipeline import Analyzer
+
+Analyzer.analyze = lambda *_: time.sleep(3600)
+main()
+"""
+
+
 @pytest.mark.parametrize("times", [1, 2])
-def test_ctrl_c_ends_it_in_the_midst_of_pictures(
-    started: tuple[subprocess.Popen[str], str], times: int
-) -> None:
-    """Without an error message, and without analysing the remaining pictures."""
-    flat = cv2.imencode(".png", np.full((4000, 6000), 127, np.uint8))[1].tobytes()
-    boundary = "x" * 20
-    part = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
-    body = (part.encode() + flat + b"\r\n") * 20 + f"--{boundary}--\r\n".encode()
-    process, said = started
-    port = int(said.rstrip("/\n").rpartition(":")[2])
-    with socket.create_connection(("127.0.0.1", port)) as client:
-        head = (
-            "POST /v1/analyze HTTP/1.1\r\nHost: localhost\r\nContent-Length: "
-            f"{len(body)}\r\nContent-Type: multipart/form-data; boundary={boundary}\r\n\r\n"
-        )
-        client.sendall(head.encode() + body)
-        metrics = f"http://127.0.0.1:{port}/metrics"
-        one = b'semblante_under_way{kind="pictures"} 1.0'
-        wait_until(lambda: one in urllib.request.urlopen(metrics, timeout=60).read(), step=0.1)
-        for _ in range(times):
+def test_ctrl_c_ends_it_in_the_midst_of_a_picture(times: int) -> None:
+    """At once the second time, else when those who wait for an answer have been given a moment."""
+    with server(sys.executable, "-c", NEVER_DONE, "serve") as (process, said):
+        address = said.removeprefix("semblante: ").rstrip("/\n")
+        port = int(address.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            picture = EXAMPLE.read_bytes()
+            head = f"POST /v1/analyze HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(picture)}"
+            client.sendall(f"{head}\r\n\r\n".encode() + picture)
+            one = b'semblante_under_way{kind="pictures"} 1.0'
+            metrics = f"{address}/metrics"
+            wait_until(lambda: one in urllib.request.urlopen(metrics, timeout=60).read(), step=0.1)
             process.send_signal(signal.SIGINT)
-            time.sleep(0.5)
-        _, complaints = process.communicate(timeout=60)
+            if times == 2:
+                wait_until(lambda: not answers(port))  # it has noticed the first one
+                process.send_signal(signal.SIGINT)
+            _, complaints = process.communicate(timeout=60)
     assert process.returncode == 0
     # At most uvicorn's message about the request that it had to cancel after five seconds.
     assert "Traceback" not in complaints

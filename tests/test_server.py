@@ -312,18 +312,26 @@ def form_of(n: int) -> list[Any]:
     return [("file", (f"{number}.jpg", EXAMPLE.read_bytes())) for number in range(n)]
 
 
-def test_when_time_is_up_what_is_done_counts() -> None:
+def test_when_time_is_up_what_is_done_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """The picture being analysed is finished, the ones after it are not begun."""
     looked: list[int] = []
     go_on = threading.Event()
+    limits: list[tuple[asyncio.Timeout, asyncio.AbstractEventLoop]] = []
+
+    def timeout(_: float | None) -> asyncio.Timeout:
+        limits.append((asyncio.Timeout(None), asyncio.get_running_loop()))
+        return limits[-1][0]
 
     class Slow(Analyzer):
         def analyze(self, image):
             looked.append(1)
             if len(looked) == 2:
+                limit, loop = limits[-1]
+                loop.call_soon_threadsafe(limit.reschedule, loop.time())  # now time is up
                 go_on.wait(60)
             return []
 
+    monkeypatch.setattr(asyncio, "timeout", timeout)
     app = create_app(Settings(answer_s=2.0, workers=1), Slow())
     with TestClient(app, base_url=HERE) as client:
         answer = client.post("/v1/analyze", files=form_of(20))

@@ -93,9 +93,8 @@ def test_a_server_that_takes_long_does_not_take_its_client_for_silent(
         TestClient(create_app(Settings(), Analyzer()), base_url=HERE) as client,
         client.websocket_connect(STREAM) as stream,
     ):
-        for number in range(2):
-            stream.send_bytes(EXAMPLE.read_bytes())
-            assert stream.receive_json()["frame"] == number
+        stream.send_bytes(EXAMPLE.read_bytes())
+        assert stream.receive_json()["frame"] == 0
         with pytest.raises(WebSocketDisconnect) as ended:
             stream.receive_json()
     assert (ended.value.code, ended.value.reason) == (1001, "nothing came for a while")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import signal
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,13 +14,14 @@ import pytest
 from PIL import Image
 
 import semblante
-from conftest import EXAMPLE, wait_until
+from conftest import EXAMPLE
 from films import FPS, canvas, write_video
-from program import PROGRAM
 from program import semblante as run
+from program import stopped
 from semblante import EMOTIONS, Analysis, Box, Face
 from semblante.errors import OptionError, VideoError
 
+IN_THE_SECOND_FILM = 33  # results of `films`: the first has 30 frames, and says that it has ended
 MISSING = "semblante: {}: not written: no video among the inputs\n"
 
 
@@ -169,37 +169,26 @@ def test_its_other_forms(films: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_that_was_killed_has_all_tracks_in_the_end(films: Path, tmp_path: Path) -> None:
-    long = write_video(tmp_path / "long.mp4", 400, lambda _: canvas())
     out, table = tmp_path / "f.csv", tmp_path / "t.csv"
-    both = ("analyze", films / "a.mp4", long, "--out", out, "--tracks", table, "--resume")
-    process = subprocess.Popen([PROGRAM, *map(str, both)], stdout=subprocess.DEVNULL)
-    partial = out.with_name("f.csv.partial")
-    wait_until(lambda: partial.exists() and b'"ended": true' in partial.read_bytes(), step=0.01)
-    assert process.poll() is None
-    process.kill()
-    assert process.wait() < 0
+    clips = films / "a.mp4", films / "b.mp4"
+    both = ("analyze", *clips, "--out", out, "--tracks", table, "--resume")
+    killed = stopped(signal.SIGKILL, IN_THE_SECOND_FILM, *both)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert not table.exists()
     assert run(*both).returncode == 0
     rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))
-    assert [Path(row["path"]).name for row in rows] == ["a.mp4", "a.mp4", "long.mp4"]
+    assert [Path(row["path"]).name for row in rows] == ["a.mp4", "a.mp4", "b.mp4"]
 
 
 def test_an_interruption_says_what_it_leaves_unwritten(films: Path, tmp_path: Path) -> None:
-    long = write_video(tmp_path / "long.mp4", 400, lambda _: canvas())
     table, lines = tmp_path / "t.csv", tmp_path / "lines"
-    process = subprocess.Popen(
-        [PROGRAM, "analyze", films / "a.mp4", long, "--tracks", table, "--timeline", lines,
-         "--format", "json"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    done = stopped(
+        signal.SIGINT, IN_THE_SECOND_FILM, "analyze", films / "a.mp4", films / "b.mp4",
+        "--tracks", table, "--timeline", lines, "--format", "json",
     )  # fmt: skip
-    assert process.stdout is not None
-    while "long.mp4" not in process.stdout.readline():
-        assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    _, complaints = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert f"--tracks {table}: not written, since not all inputs are done" in complaints
-    assert str(lines) not in complaints
+    assert done.returncode == 130, done.stderr
+    assert f"--tracks {table}: not written, since not all inputs are done" in done.stderr
+    assert str(lines) not in done.stderr
     assert (lines / "a.mp4.png").exists()
     assert not table.exists()
 

@@ -34,6 +34,8 @@ from semblante.train.options import PRESETS, TrainOptions, options_from
 from semblante.train.state import TrainingState, learning_rate, load_best
 from training import QUICK, Silent, assert_same, run, weights
 
+HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
 # -- formulas ---------------------------------------------------------------------------------
 
 
@@ -506,6 +508,9 @@ def test_bf16_runs_where_it_is_asked_for(patterns: Dataset, tmp_path: Path) -> N
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator")
+@pytest.mark.skipif(
+    HUGE_PAGES.is_file() and "[always]" in HUGE_PAGES.read_text(), reason="pages are huge here"
+)
 def test_memory_that_is_freed_is_used_again() -> None:
     """Counts page faults (pages of 4 KiB) of a process of its own."""
     program = """
