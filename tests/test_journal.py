@@ -14,7 +14,7 @@ import pytest
 
 from semblante import EMOTIONS, Analysis, Box, Face, files
 from semblante.cli import journal as journal_module
-from semblante.cli.journal import Journal, has_ended
+from semblante.cli.journal import Journal
 from semblante.errors import OptionError
 
 if sys.platform != "win32":
@@ -36,9 +36,9 @@ def test_journal_by_itself(tmp_path: Path) -> None:
     assert list(again.found()) == [(0, picture), (1, frame)]
     again.close(done=True)
     Journal(out, {"a": 1}, resume=True).close(done=True)  # not begun yet: it begins
-    assert not has_ended(out)
     out.touch()
-    assert has_ended(out)
+    with pytest.raises(OptionError, match="is whole; without --resume"):
+        Journal(out, {"a": 1}, resume=True)
 
 
 def test_what_is_noted_is_not_rounded(tmp_path: Path) -> None:

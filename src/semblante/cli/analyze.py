@@ -37,7 +37,7 @@ from semblante.cli.formats import (
     write_table,
 )
 from semblante.cli.inputs import annotated_places, find_inputs
-from semblante.cli.journal import Journal, has_ended
+from semblante.cli.journal import Journal
 from semblante.cli.options import (
     DetectorName,
     EarlyExitOption,
@@ -200,15 +200,6 @@ def analyze_command(
     _check_apart(*files.values(), *places.values())
     if plots is not None:
         plots.avoid([*paths_read, *places.values(), *files.values()])
-    if resume and out is not None and has_ended(out):
-        for option, written in files.items():
-            if not written.exists():
-                raise OptionError(
-                    f"--resume: {out} is whole, but {option} {written} is missing; without "
-                    "--resume both are made"
-                )
-        complain(f"{out} is whole: nothing is left to do; without --resume it is made anew")
-        return
     analyzer = Analyzer(
         model, detector=detector, **asked, threads=threads, steps=steps, early_exit=early_exit,
         tta=tta, head=head,

@@ -44,10 +44,12 @@ class Journal:
         run that was not begun begins. Raises `OptionError` with `resume` if `about` differs or the
         run has ended, without `resume` if results of an unfinished run would be lost, and if
         another run is at work on the file."""
-        self.path = _beside(out)
+        self.path = out.with_name(out.name + ".partial")
         self.next_input = 0
         head = {"semblante": json.loads(json.dumps(about))}
         begun = self.path.exists()
+        if resume and not begun and out.exists():
+            raise OptionError(f"--resume: {out} is whole; without --resume it is made anew")
         # Reads and writes use one file object: some locks would keep a second one from reading.
         self._file = _alone(self.path)
         try:
@@ -148,15 +150,6 @@ class Journal:
         # On a full disk `close` fails again on the line that `_write` could not write.
         with suppress(OSError):
             self._file.close()
-
-
-def has_ended(out: Path) -> bool:
-    """Whether a run that writes `out` has come to its end: no unfinished one is beside it."""
-    return out.exists() and not _beside(out).exists()
-
-
-def _beside(out: Path) -> Path:
-    return out.with_name(out.name + ".partial")
 
 
 def _alone(path: Path) -> IO[bytes]:
