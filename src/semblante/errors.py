@@ -53,7 +53,7 @@ def check_number(
     `least` to `most`."""
     if whole and not isinstance(value, Integral):
         raise OptionError(f"expected {name} to be a whole number, found {value!r}")
-    if not isinstance(value, Real) or not least <= float(value) <= most:
+    if not isinstance(value, Real) or not least <= value <= most:  # type: ignore[operator]
         if most < math.inf:
             raise OptionError(f"expected {name} between {least:g} and {most:g}, found {value!r}")
         raise OptionError(f"expected {name} of at least {least:g}, found {value!r}")

@@ -47,7 +47,7 @@ class Journal:
         self.path = out.with_name(out.name + ".partial")
         self.next_input = 0
         head = {"semblante": json.loads(json.dumps(about))}
-        begun = self.path.exists()
+        begun = self.path.exists() and self.path.stat().st_size > 0
         if resume and not begun and out.exists():
             raise OptionError(f"--resume: {out} is whole; without --resume it is made anew")
         # Reads and writes use one file object: some locks would keep a second one from reading.
@@ -89,7 +89,8 @@ class Journal:
             try:
                 delete_file(self.path)
             except PermissionError:  # another program holds it open
-                os.truncate(self.path, 0)  # an empty one is in nobody's way
+                with suppress(OSError):
+                    os.truncate(self.path, 0)  # as if it were not there, see `__init__`
 
     def _lines(self) -> Iterator[bytes]:
         """Yield the lines of the file, even if it is read or written elsewhere meanwhile."""

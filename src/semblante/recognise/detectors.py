@@ -45,11 +45,14 @@ DETECTORS: Final[dict[str, Callable[..., Detector]]] = {
 def make_detector(name: str, **options: Any) -> Detector:
     """The detector called `name`, one of `DETECTORS`; `options` are those of its class.
 
-    Raises `OptionError` for another name.
+    Raises `OptionError` for another name, or for options that the detector does not have.
     """
-    if name not in DETECTORS:
+    if not isinstance(name, str) or name not in DETECTORS:
         raise OptionError(f"unknown detector {name!r}; known: {', '.join(DETECTORS)}")
-    return DETECTORS[name](**options)
+    try:
+        return DETECTORS[name](**options)
+    except TypeError as error:
+        raise OptionError(f"the detector {name}: {error}") from None
 
 
 def checked(found: Iterable[Detection]) -> list[Detection]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import closing
 from numbers import Real
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import cv2
 import numpy as np
@@ -36,7 +35,6 @@ from semblante.recognise.tracks import Tracker, tracker_for
 from semblante.recognise.video import Video, check_every
 from semblante.results import Analysis, Face
 
-_Result = TypeVar("_Result")
 SEARCH_EVERY_S: Final = 0.5  # of a video, between searches of whole frames
 TTA: Final = ("none", "flip")  # test-time augmentation of a picture's faces
 
@@ -251,7 +249,7 @@ class Analyzer:
             source, every_s=every_s, detect_every=detect_every, search_every_s=search_every_s,
             tracker=tracker,
         )  # fmt: skip
-        return _closing((analysis for analysis, _ in frames), frames)
+        return (analysis for analysis, _ in frames)
 
     def analyze_video_with_pixels(
         self,
@@ -273,7 +271,7 @@ class Analyzer:
         if every_s is not None and every_s >= search_every_s:
             search_every_s = 0.0  # every frame: intervals may be a little too short
         following = self._following(tracker or tracker_for(every_s), look_every_s, search_every_s)
-        return _closing(self._analyzed_video(video, every_s, following), video)
+        return self._analyzed_video(video, every_s, following)
 
     def analyze_frames(
         self,
@@ -344,22 +342,3 @@ class Analyzer:
             height, width = frame.image.shape[:2]
             faces = following.faces(frame.image, frame.time_s)
             yield Analysis(path, width, height, faces, frame.number, frame.time_s), frame.image
-
-
-def _closing(
-    results: Generator[_Result, None, None], source: Video | Generator[Any, None, None]
-) -> Generator[_Result, None, None]:
-    """`results`, as a generator that closes `source` when it ends or is closed.
-
-    It has begun already: of a generator that is closed before its first result, Python would not
-    run anything, and the source would stay open.
-    """
-
-    def begun() -> Generator[Any, None, None]:
-        with closing(source), closing(results):
-            yield
-            yield from results
-
-    generator = begun()
-    next(generator)
-    return generator
