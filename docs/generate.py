@@ -118,7 +118,7 @@ def generated_parts() -> dict[str, str]:
     audit = (RESULTS / "audit.txt").read_text(encoding="utf-8")
     parts = {
         "latency": "\n\n".join(
-            latency_table(json.loads(path.read_text()), _INSTRUCTIONS[path.stem])
+            latency_table(json.loads(path.read_text()), _INSTRUCTIONS.get(path.stem, path.stem))
             for path in sorted(RESULTS.glob("latency*.json"), reverse=True)
         ),
         "robustness": robustness_table(json.loads((RESULTS / "robustness.json").read_text())),

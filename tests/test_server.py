@@ -119,8 +119,11 @@ def test_too_large_is_refused_before_it_is_read(analyzer: Analyzer) -> None:
 @pytest.mark.parametrize(
     ("part", "message"),
     [
-        (b'--x\r\nContent-Disposition:form-data;filename=""\r\n\r\n\r\n', "at most 32 files"),
-        (b"--x\r\nA: b\r\n\r\n\r\n", "at most 32 files"),
+        (
+            b'--x\r\nContent-Disposition:form-data;filename=""\r\n\r\n\r\n',
+            "at most 32 files and 32 fields",
+        ),
+        (b"--x\r\nA: b\r\n\r\n\r\n", "at most 32 files and 32 fields"),
         (b"--x\r\n" + b"A: b\r\n" * 17 + b"\r\n\r\n", "not a valid multipart form"),
     ],
 )

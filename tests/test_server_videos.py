@@ -43,6 +43,10 @@ def test_a_video_may_come_in_a_form(client: TestClient, clip: bytes) -> None:
     assert answer.status_code == 202
     job = finished(client, answer.json())
     assert (job["state"], job["frames"]) == ("done", 10)
+    none = ("none", ("", b""))  # a field for which a browser's user chose no file
+    answer = client.post("/v1/analyze/video", files=[none, ("file", ("a.mp4", clip))])
+    assert answer.status_code == 202
+    client.delete(f"/v1/jobs/{answer.json()['id']}")
     two = [("file", ("a.mp4", clip)), ("file", ("b.mp4", clip))]
     answer = client.post("/v1/analyze/video", files=two)
     assert answer.status_code == 413

@@ -90,15 +90,18 @@ async def _read_files(
     if kind == b"application/json" or (not form and kind.startswith(b"multipart/")):
         raise HTTPException(415, f"expected {expected}, found {kind.decode('latin-1')}")
     with intake.room() as take:
+        body = await read_body(request, limit, seconds, take)
         if not form:
-            return [Upload(None, await read_body(request, limit, seconds, take))]
-        # The files of a form take the same room again.
-        body = await read_body(request, limit, seconds, lambda n: take(2 * n))
+            return [Upload(None, body)]
+        take(len(body))  # the files of a form take the same room again
         # On a thread: a large form takes a while, and other requests are answered meanwhile.
         boundary = options.get(b"boundary", b"")
         uploads = await asyncio.to_thread(_parts, body, boundary, most)
     # A browser sends a file field without a chosen file as a part without name and content.
     uploads = [one for one in uploads if one.data or one.name != ""]
+    if len(uploads) > most:
+        files = "one file" if most == 1 else f"{most} files"
+        raise HTTPException(413, f"at most {files} in a request")
     if not uploads:
         raise HTTPException(400, "expected a form with at least one file, with its name, in it")
     return uploads
@@ -136,22 +139,20 @@ async def read_body(
 def _parts(body: bytearray, boundary: bytes, most: int) -> list[Upload]:
     """Return the files of a form: parts with a file name, or with a picture's or video's type.
 
-    Raises 413 for more than `most` files, or too many parts. They are counted during parsing,
-    because a body may contain a million parts of a few bytes.
+    Raises 413 for many more parts than `most` files. They are counted during parsing, because a
+    body may contain a million parts of a few bytes.
     """
     uploads: list[Upload] = []
     headers: dict[bytes, bytes] = {}
     field, value = bytearray(), bytearray()  # of the current header
     current: Upload | None = None
     parts = 0
-    files = "one file" if most == 1 else f"{most} files"
-    too_many = HTTPException(413, f"at most {files} in a request")
 
     def part_begin() -> None:
         nonlocal parts, current
         parts += 1
         if parts > most + _MOST_FIELDS:
-            raise too_many
+            raise HTTPException(413, f"at most {most} files and {_MOST_FIELDS} fields in a form")
         headers.clear()
         current = None
 
@@ -174,8 +175,6 @@ def _parts(body: bytearray, boundary: bytes, most: int) -> list[Upload]:
             return
         current = Upload(None if name is None else name[:200])
         uploads.append(current)
-        if len(uploads) > most:
-            raise too_many
 
     def part_data(data: bytes, start: int, end: int) -> None:
         if current is not None:
