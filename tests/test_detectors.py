@@ -19,7 +19,7 @@ import semblante
 from conftest import SHARED, needs_photos, turned
 from semblante import Analyzer, Box, ModelError, OptionError
 from semblante.preprocess import crop_face, to_grey
-from semblante.pull import pull_detector
+from semblante.pull import pull_yunet
 from semblante.recognise.cnn import CnnDetector
 from semblante.recognise.detection import (
     Detection,
@@ -413,7 +413,7 @@ def test_the_detector_is_not_here_yet(own_folder: Path) -> None:
 
 @needs_yunet
 def test_pulled_from_a_file(own_folder: Path, astronaut: np.ndarray) -> None:
-    assert pull_detector("yunet", YUNET) == own_folder
+    assert pull_yunet(YUNET) == own_folder
     assert own_folder.read_bytes() == YUNET.read_bytes()
     assert len(make_detector("yunet").detect(astronaut)) == 1
     own_folder.write_bytes(YUNET.read_bytes()[:-1])
@@ -423,12 +423,12 @@ def test_pulled_from_a_file(own_folder: Path, astronaut: np.ndarray) -> None:
 
 @needs_yunet
 def test_another_file_does_not_replace_it(own_folder: Path, tmp_path: Path) -> None:
-    pull_detector("yunet", YUNET)
+    pull_yunet(YUNET)
     (tmp_path / "other.onnx").write_bytes(b"other")
     with pytest.raises(ModelError, match="another than the one that is known to work"):
-        pull_detector("yunet", tmp_path / "other.onnx")
+        pull_yunet(tmp_path / "other.onnx")
     with pytest.raises(ModelError, match=r"missing\.onnx: cannot be read: No such file"):
-        pull_detector("yunet", tmp_path / "missing.onnx")
+        pull_yunet(tmp_path / "missing.onnx")
     assert own_folder.read_bytes() == YUNET.read_bytes()
     assert [path.name for path in own_folder.parent.iterdir()] == [YUNET.name]
 
@@ -437,24 +437,19 @@ def test_another_file_does_not_replace_it(own_folder: Path, tmp_path: Path) -> N
 def test_pulled_over_the_network(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import functools
     import http.server
-    from dataclasses import replace
-
-    from semblante import pull
-    from semblante.models import DETECTOR_FILES
 
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=YUNET.parent)
     handler.log_message = lambda *_: None  # type: ignore[attr-defined]
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         here = f"http://127.0.0.1:{server.server_port}"
-        entry = DETECTOR_FILES["yunet"]
         for url in (f"{here}/{YUNET.name}", f"{here}/nothing"):
-            monkeypatch.setitem(pull.DETECTOR_FILES, "yunet", replace(entry, url=url))
+            monkeypatch.setattr("semblante.pull.YUNET_URL", url)
             if url.endswith("nothing"):
                 with pytest.raises(ModelError, match=r"cannot be read: .*Without a connection"):
-                    pull_detector("yunet")
+                    pull_yunet()
             else:
-                pull_detector("yunet")
+                pull_yunet()
         server.shutdown()
     assert own_folder.read_bytes() == YUNET.read_bytes()
 
@@ -471,7 +466,7 @@ def test_certificates_that_macos_s_python_cannot_check(
     monkeypatch.setattr("urllib.request.urlopen", fail)
     monkeypatch.setattr(sys, "platform", platform)
     with pytest.raises(ModelError, match=r"onnx: cannot be read: .*verify failed.*--from") as said:
-        pull_detector("yunet")
+        pull_yunet()
     assert ("`Install Certificates.command`" in str(said.value)) == (platform == "darwin")
 
 

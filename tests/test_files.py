@@ -25,7 +25,7 @@ from semblante.files import (
     write_atomically,
     write_json,
 )
-from semblante.models import detector_path
+from semblante.models import yunet_path
 
 
 def test_the_user_s_folder(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,7 +47,7 @@ def test_the_user_s_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
         ModelError, match="the detector yunet: no home folder is known; SEMBLANTE_C"
     ):
-        detector_path("yunet")
+        yunet_path()
 
 
 def test_two_names_of_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,6 +36,7 @@ from semblante.picture_files import (
     MAX_PIPE_BYTES,
     check_start,
     size_to_decode,
+    tags_of,
     why_not_to_decode,
 )
 
@@ -186,7 +187,7 @@ def _decode(file: IO[bytes], name: str, max_pixels: int) -> RgbImage:
             if image.format == "PNG" and not getattr(image, "is_animated", False):
                 # Decoding stops after the last row, without checking the checksums after it.
                 _opened(file, ("PNG",)).verify()
-            return _to_rgb(_upright(image), _tags(image))
+            return _to_rgb(_upright(image), tags_of(image))
     except UnidentifiedImageError:
         if formats != FORMATS:  # its first bytes said that it is HEIC
             raise ImageError(f"{name}: damaged or cut off: no whole HEIC picture") from None
@@ -230,7 +231,7 @@ def _pass_thumbnails(image: ImageFile.ImageFile, name: str) -> None:
     """Go to the first page of a TIFF that is not marked as a thumbnail (NewSubfileType of TIFF 6.0,
     section 8). Most cameras' raw files are TIFFs with such a first page."""
     for _ in range(_MOST_THUMBNAILS):
-        kind = _tags(image).get(_SUBFILE_TYPE, 0)
+        kind = tags_of(image).get(_SUBFILE_TYPE, 0)
         if not isinstance(kind, int) or not kind & 1:
             return
         try:
@@ -294,13 +295,8 @@ def _upright(image: Image.Image) -> Image.Image:
     return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
 
 
-def _tags(image: Image.Image) -> Mapping[int, Any]:
-    """Return a TIFF's tags by number; empty for other formats."""
-    return image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
-
-
 def _to_rgb(image: Image.Image, tags: Mapping[int, Any]) -> RgbImage:
-    """Convert any mode to RGB uint8; `tags`: see `_tags`."""
+    """Convert any mode to RGB uint8; `tags`: see `tags_of`."""
     if image.mode.startswith(("I", "F")):  # 16 or 32 bits, which convert() would clip
         return _from_deep_grey(np.asarray(image), tags)
     if image.has_transparency_data:
@@ -352,7 +348,7 @@ def _from_pillow(image: Image.Image, max_pixels: int) -> RgbImage:
     _check_size(*image.size, max_pixels)
     try:
         image.load()  # which turns a TIFF upright itself: before `_upright`, or it is turned twice
-        return _to_rgb(_upright(image), _tags(image))
+        return _to_rgb(_upright(image), tags_of(image))
     except Exception as error:  # Pillow decodes an opened file only now
         raise ImageError(f"damaged or cut off: {reason_of(error)}") from None
 

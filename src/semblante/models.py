@@ -1,4 +1,4 @@
-"""The models that ship with the package, and the detectors that can be downloaded."""
+"""The models that ship with the package, and the detector that can be downloaded."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ class ModelEntry:
     """One shipped model. The file's metadata says what it was trained on, and how."""
 
     name: str
-    file: str  # under semblante/weights
     sha256: str  # of the file
     parameters: int
     public_test: float  # accuracy, one view, n = 3,589; used to choose the model
@@ -27,7 +26,7 @@ class ModelEntry:
     @property
     def path(self) -> Path:
         """The path of the file."""
-        return _shipped(self.file)
+        return _shipped(f"{self.name}.onnx")
 
 
 MODELS: Final[dict[str, ModelEntry]] = {
@@ -35,7 +34,6 @@ MODELS: Final[dict[str, ModelEntry]] = {
     for entry in (
         ModelEntry(
             name="rcnn-medium-int8",
-            file="rcnn-medium-int8.onnx",
             sha256="198cec79d365939f760dae0e9d3d12cefa50a730ee2b3b875d26cc7b9b94c937",
             parameters=1_393_215,
             public_test=0.7122,
@@ -44,7 +42,6 @@ MODELS: Final[dict[str, ModelEntry]] = {
         # The same network with weights stored in half precision; it computes in fp32.
         ModelEntry(
             name="rcnn-medium",
-            file="rcnn-medium.onnx",
             sha256="d070d2859492ab1ebd6a1c56b4c2ac3daf115513888fa9dd1b53d51e93775000",
             parameters=1_393_215,
             public_test=0.7122,
@@ -53,7 +50,6 @@ MODELS: Final[dict[str, ModelEntry]] = {
         # A smaller network: a little more than half of the computation.
         ModelEntry(
             name="rcnn-small-int8",
-            file="rcnn-small-int8.onnx",
             sha256="311965b11b5d84049c3510d69657b222a5f05b0c324104382a7421dd3075deb2",
             parameters=835_759,
             public_test=0.7058,
@@ -70,41 +66,29 @@ _DETECTION_NETWORKS: Final = {
 }
 
 
-@dataclass(frozen=True)
-class DetectorFile:
-    """A detection network that does not ship: `semblante models pull NAME` downloads it."""
-
-    file: str
-    url: str
-    sha256: str
-    licence: str
-
-
-DETECTOR_FILES: Final[dict[str, DetectorFile]] = {
-    "yunet": DetectorFile(
-        file="face_detection_yunet_2023mar.onnx",
-        url="https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/"
-        "face_detection_yunet_2023mar.onnx",
-        sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
-        licence="MIT",
-    ),
-}
+# The network of `YuNetDetector`, which does not ship: `semblante models pull yunet` downloads it.
+YUNET_FILE: Final = "face_detection_yunet_2023mar.onnx"
+YUNET_URL: Final = (
+    f"https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/{YUNET_FILE}"
+)
+YUNET_SHA256: Final = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
+YUNET_LICENCE: Final = "MIT"
 
 
-def detector_path(name: str) -> Path:
-    """Return the path of a downloaded detector of `DETECTOR_FILES`; raises `ModelError` if it was
-    not downloaded, or is damaged."""
-    entry = DETECTOR_FILES[name]
+def yunet_path() -> Path:
+    """Return the path of YuNet's file; raises `ModelError` if it was not downloaded, or is
+    damaged."""
     try:
-        path = user_folder("models") / entry.file
+        path = user_folder("models") / YUNET_FILE
     except OSError as error:
-        raise ModelError(f"the detector {name}: {error.strerror}") from None
+        raise ModelError(f"the detector yunet: {error.strerror}") from None
     if not path.is_file():
         raise ModelError(
-            f"the detector {name} is not here yet: `semblante models pull {name}` fetches it. "
-            f"Offline: copy {entry.file} ({entry.url}) to {path}"
+            "the detector yunet is not here yet: `semblante models pull yunet` fetches it. "
+            f"Offline: copy {YUNET_FILE} ({YUNET_URL}) to {path}"
         )
-    check_sha256(path, entry.sha256, f"delete it and `semblante models pull {name}` again")
+    remedy = "the file is damaged; delete it and `semblante models pull yunet` again"
+    check_sha256(path, sha256(path), YUNET_SHA256, remedy)
     return path
 
 
@@ -121,7 +105,7 @@ def model_path(model: str | os.PathLike[str] = DEFAULT_MODEL) -> Path:
     """
     if isinstance(model, str) and model in MODELS:
         entry = MODELS[model]
-        check_sha256(entry.path, entry.sha256, "install semblante again")
+        _check_shipped(entry.path, entry.sha256)
         return entry.path
     if not isinstance(model, (str, os.PathLike)):
         raise OptionError(f"expected a model's name or file, found {type(model).__name__}")
@@ -141,18 +125,21 @@ def detection_network_path(name: str) -> Path:
     """Return the ONNX file of a network of `CnnDetector`, "proposals" or "frames"; raises
     `ModelError` if it differs from the released one."""
     path = _shipped(f"face-{name}.onnx")
-    check_sha256(path, _DETECTION_NETWORKS[name], "install semblante again")
+    _check_shipped(path, _DETECTION_NETWORKS[name])
     return path
 
 
-def check_sha256(path: Path, expected: str, remedy: str) -> None:
-    """Raise `ModelError` unless the sha256 of `path` is `expected`; the message ends with
-    `remedy`."""
-    found = sha256(path)
+def _check_shipped(path: Path, expected: str) -> None:
+    remedy = "the file is damaged; install semblante again"
+    check_sha256(path, sha256(path), expected, remedy)
+
+
+def check_sha256(source: object, found: str, expected: str, remedy: str) -> None:
+    """Raise `ModelError` unless the sha256 that was found of a file is the expected one; the
+    message begins with `source`, its path or address, and ends with `remedy`."""
     if found != expected:
         raise ModelError(
-            f"{path}: its sha256 is {found[:12]}..., expected {expected[:12]}...: "
-            f"the file is damaged; {remedy}"
+            f"{source}: its sha256 is {found[:12]}..., expected {expected[:12]}...: {remedy}"
         )
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import os
 import re
-from typing import IO, Final
+from collections.abc import Mapping
+from typing import IO, Any, Final
 
 from PIL import Image, ImageFile, TiffImagePlugin
 
@@ -38,9 +39,14 @@ def check_start(format: str, file: IO[bytes]) -> None:
 def size_to_decode(image: Image.Image) -> tuple[int, int]:
     """Return width and height; those of a TIFF's tile if it is larger, as tiles are decoded
     whole."""
-    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+    tags = tags_of(image)
     tile = tags.get(_TILE_WIDTH, 0), tags.get(_TILE_LENGTH, 0)
     return max(image.size, tile, key=math.prod)
+
+
+def tags_of(image: Image.Image) -> Mapping[int, Any]:
+    """Return a TIFF's tags by number; empty for other formats."""
+    return image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
 
 
 def why_not_to_decode(image: ImageFile.ImageFile, file: IO[bytes]) -> str | None:

@@ -1,4 +1,4 @@
-"""Download detectors that do not ship: semblante's only use of the network, and only on request."""
+"""Download the detector YuNet: semblante's only use of the network, and only on request."""
 
 from __future__ import annotations
 
@@ -13,22 +13,21 @@ from typing import Final
 
 from semblante.errors import ModelError
 from semblante.files import user_folder, write_atomically
-from semblante.models import DETECTOR_FILES
+from semblante.models import YUNET_FILE, YUNET_SHA256, YUNET_URL, check_sha256
 
 _SECONDS: Final = 30.0  # without an answer until it gives up
 _MOST_BYTES: Final = 50_000_000
 
 
-def pull_detector(name: str, source: Path | None = None) -> Path:
-    """Download a detector of `DETECTOR_FILES`, or copy it from the file `source`, and check it.
+def pull_yunet(source: Path | None = None) -> Path:
+    """Download YuNet's file, or copy it from the file `source`, and check it.
 
     Returns the path where it is kept. Raises `ModelError` if it cannot be read or has another
     sha256; a file that was there before is then kept.
     """
-    entry = DETECTOR_FILES[name]
-    place = user_folder("models") / entry.file
+    place = user_folder("models") / YUNET_FILE
     try:
-        data = _fetched(entry.url) if source is None else source.read_bytes()
+        data = _fetched(YUNET_URL) if source is None else source.read_bytes()
     except (OSError, HTTPException) as error:  # urllib's own errors are OSErrors too
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
         if source is not None:
@@ -39,16 +38,12 @@ def pull_detector(name: str, source: Path | None = None) -> Path:
                 "Certificates.command` was run)"
             )
         raise ModelError(
-            f"{entry.url}: cannot be read: {reason}. Without a connection: fetch that file "
-            f"elsewhere, then `semblante models pull {name} --from FILE`"
+            f"{YUNET_URL}: cannot be read: {reason}. Without a connection: fetch that file "
+            "elsewhere, then `semblante models pull yunet --from FILE`"
         ) from None
     found = hashlib.sha256(data).hexdigest()
-    if found != entry.sha256:
-        raise ModelError(
-            f"{source or entry.url}: its sha256 is {found[:12]}..., expected "
-            f"{entry.sha256[:12]}...: the file is damaged, or another than the one that is known "
-            "to work"
-        )
+    remedy = "the file is damaged, or another than the one that is known to work"
+    check_sha256(source or YUNET_URL, found, YUNET_SHA256, remedy)
     place.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(place, lambda beside: beside.write_bytes(data))
     return place

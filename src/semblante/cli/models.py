@@ -11,7 +11,7 @@ import typer
 from semblante.cli.language import chosen_language, localised
 from semblante.cli.tables import new_table, print_table
 from semblante.errors import OptionError
-from semblante.models import DEFAULT_MODEL, DETECTOR_FILES, MODELS, model_path, sha256
+from semblante.models import DEFAULT_MODEL, MODELS, YUNET_LICENCE, model_path, sha256
 from semblante.recognise.classifier import Classifier
 from semblante.translation import translated
 
@@ -36,21 +36,18 @@ def list_command() -> None:
 
 @models_app.command("pull")
 def pull_command(
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help=f"one of {', '.join(DETECTOR_FILES)}")
-    ],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="one of yunet")],
     file: Annotated[
         Path | None,
         typer.Option("--from", help="file that was downloaded by other means", readable=False),
     ] = None,
 ) -> None:
     """Fetch a detector that does not ship, check it, and keep it for `--detector NAME`."""
-    from semblante.pull import pull_detector
+    from semblante.pull import pull_yunet
 
-    if name not in DETECTOR_FILES:
-        raise OptionError(f"unknown detector {name!r}; known: {', '.join(DETECTOR_FILES)}")
-    path = pull_detector(name, file)
-    print(localised(f"{name}: {path} ({DETECTOR_FILES[name].licence} licence)"))
+    if name != "yunet":
+        raise OptionError(f"unknown detector {name!r}; known: yunet")
+    print(localised(f"{name}: {pull_yunet(file)} ({YUNET_LICENCE} licence)"))
 
 
 @models_app.command("show")

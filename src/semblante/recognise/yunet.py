@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from semblante.errors import ModelError, reason_of
 from semblante.images import RgbImage
-from semblante.models import detector_path
+from semblante.models import yunet_path
 from semblante.recognise.detection import (
     OVERLAP,
     Detection,
@@ -54,7 +54,7 @@ class YuNetDetector(LimitedDetector):
         """`path`: the network's file, else the one that `semblante models pull yunet` fetched;
         the others as in `CnnDetector`. Raises `ModelError` where there is no such file."""
         super().__init__(min_face, min_score, max_side)
-        self.path = detector_path("yunet") if path is None else path
+        self.path = yunet_path() if path is None else path
         # The input's size is set before each picture. Raises now if the file is damaged.
         make = partial(_network, self.path, (max_side, max_side), min_score, self._MOST)
         self._networks = PerThread(make)
