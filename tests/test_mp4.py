@@ -62,3 +62,15 @@ def test_a_film_of_more_frames_than_any_has(tmp_path: Path, data: bytes) -> None
 def test_what_other_files_announce_is_no_matter(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "film.mp4").write_bytes(data)
     check_tables(tmp_path / "film.mp4")
+
+
+def test_a_film_in_more_parts_than_any_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where its tables may lie behind the parts that are looked at."""
+    monkeypatch.setattr("semblante.recognise.mp4._MOST_BOXES", 100)
+    path = tmp_path / "film.mp4"
+    path.write_bytes(box(b"free") * 80 + announcing(1000))
+    check_tables(path)
+    for data in (box(b"free") * 101, box(b"moov", box(b"udta", box(b"free") * 101))):
+        path.write_bytes(data + announcing(1000))
+        with pytest.raises(VideoError, match=r"film\.mp4: in more than 100 boxes"):
+            check_tables(path)

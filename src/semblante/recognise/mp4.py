@@ -6,7 +6,7 @@ file's tables announce. A table need not list them: a few bytes can announce bil
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final
@@ -14,10 +14,8 @@ from typing import IO, Final
 from semblante.errors import VideoError
 
 _MOST_SAMPLES: Final = 20_000_000  # a day at 240 frames a second
-_MOST_READ: Final = 200_000_000  # bytes of a box with tables; a long film's has a few million
-_MOST_BOXES: Final = 1_000_000
+_MOST_BOXES: Final = 3_000_000  # a day in fragments of a second has a million
 _DEEPEST: Final = 10  # levels of nested boxes, as in FFmpeg
-_TO_THE_END: Final = 2**40
 # Boxes that contain other boxes, in which FFmpeg looks for tables.
 _HOLDERS: Final = frozenset(
     b"moov hoov moof traf trak mdia minf stbl edts mvex tref udta wave dinf sinf schi meta rmra "
@@ -51,69 +49,63 @@ class _Track:
 
 def check_tables(path: Path) -> None:
     """Raise `VideoError` where an MP4 or MOV (ISO/IEC 14496-12, 8.6 to 8.8) announces more samples
-    than a film can have; files of other formats pass. Raises `OSError` for unreadable files."""
-    tracks = [_Track()]  # the first one is for tables outside any track
+    than a film can have, or has too many boxes to find out; files of other formats pass. Raises
+    `OSError` for unreadable files."""
     with path.open("rb") as file:
-        for kind, content in _boxes_of_file(file):
-            _read(kind, content, tracks)
-    if sum(track.samples for track in tracks) > _MOST_SAMPLES:
+        tables = _Tables(file)
+        tables.read(0, file.seek(0, os.SEEK_END))
+    if sum(track.samples for track in tables.tracks) > _MOST_SAMPLES:
         raise VideoError(f"{path}: announces more samples than a film can have")
+    if tables.boxes > _MOST_BOXES:
+        raise VideoError(f"{path}: in more than {_MOST_BOXES} boxes")
 
 
-def _boxes_of_file(file: IO[bytes]) -> Iterator[tuple[bytes, memoryview]]:
-    """Yield kind and content of each box at the top level that contains other boxes."""
-    for _ in range(_MOST_BOXES):
-        header = file.read(8)
-        size, kind = int.from_bytes(header[:4], "big"), header[4:]
-        length = size - 8
-        if size == 0:
-            length = _TO_THE_END
-        elif size == 1:
-            length = min(int.from_bytes(file.read(8), "big") - 16, _TO_THE_END)
-        if len(kind) < 4 or length < 0:
-            return
-        after = file.tell() + length
-        if kind in _HOLDERS:
-            yield kind, memoryview(file.read(min(length, _MOST_READ)))
-        file.seek(after)
+class _Tables:
+    """What the tables of a file announce, by tracks."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.tracks = [_Track()]  # the first one is for tables outside any track
+        self.boxes = 0  # that were read, one more than `_MOST_BOXES` at most
+
+    def read(self, at: int, end: int, depth: int = 0) -> None:
+        """Read all boxes between two places in the file, and those inside them."""
+        while at + 8 <= end and self.boxes <= _MOST_BOXES:
+            self.boxes += 1
+            self._file.seek(at)
+            # A header, of 8 or 16 bytes, and the numbers behind it.
+            head = self._file.read(min(32, end - at))
+            size, kind, start = _number(head, 0), head[4:8], 8
+            if size == 0:
+                size = end - at
+            elif size == 1:
+                size, start = int.from_bytes(head[8:16], "big"), 16
+            if size < start:
+                return
+            self._add(kind, head[start:size], at + start, min(at + size, end), depth)
+            at += size
+
+    def _add(self, kind: bytes, content: bytes, start: int, end: int, depth: int) -> None:
+        """Add what a box announces to the last track; `trak` begins one. `content`: as much of it
+        as matters; `start` and `end`: where it is in the file."""
+        if kind == b"trak":
+            self.tracks.append(_Track())
+        track = self.tracks[-1]
+        if kind in _HOLDERS and depth < _DEEPEST:
+            if kind == b"meta" and content[4:8] != b"hdlr":  # elsewhere than in QuickTime
+                start += 4
+            self.read(start, end, depth + 1)
+        elif kind == b"hdlr":
+            track.kinds.append(content[8:12])
+        elif kind == b"stts":
+            track.times.append((_number(content, 4), _number(content, 12)))
+        elif kind in (b"stsz", b"stz2"):
+            track.add(_number(content, 8))
+        elif kind == b"trun":
+            track.add(_number(content, 4))
+        elif kind == b"cmov":  # compressed tables of an old QuickTime: they could announce anything
+            track.add(_MOST_SAMPLES + 1)
 
 
-def _boxes(content: memoryview) -> Iterator[tuple[bytes, memoryview]]:
-    """Yield kind and content of each box inside a box."""
-    at = 0
-    while at + 8 <= len(content):
-        size, kind = _number(content, at), bytes(content[at + 4 : at + 8])
-        start, end = at + 8, at + size
-        if size == 0:
-            end = len(content)
-        elif size == 1:
-            start, end = at + 16, at + int.from_bytes(content[at + 8 : at + 16], "big")
-        if end < start:
-            return
-        yield kind, content[start:end]
-        at = end
-
-
-def _read(kind: bytes, content: memoryview, tracks: list[_Track], depth: int = 0) -> None:
-    """Add what a box and those inside it announce to the last of `tracks`; `trak` begins one."""
-    if kind == b"trak":
-        tracks.append(_Track())
-    track = tracks[-1]
-    if kind in _HOLDERS and depth < _DEEPEST:
-        inside = content[4:] if kind == b"meta" and _number(content, 4) != 0x68646C72 else content
-        for one, its_content in _boxes(inside):
-            _read(one, its_content, tracks, depth + 1)
-    elif kind == b"hdlr":
-        track.kinds.append(bytes(content[8:12]))
-    elif kind == b"stts":
-        track.times.append((_number(content, 4), _number(content, 12)))
-    elif kind in (b"stsz", b"stz2"):
-        track.add(_number(content, 8))
-    elif kind == b"trun":
-        track.add(_number(content, 4))
-    elif kind == b"cmov":  # compressed tables of an old QuickTime: they could announce anything
-        track.add(_MOST_SAMPLES + 1)
-
-
-def _number(content: memoryview, place: int) -> int:
+def _number(content: bytes, place: int) -> int:
     return int.from_bytes(content[place : place + 4], "big")
