@@ -119,12 +119,16 @@ def test_below_a_path(browser: Any, below: str, tmp_path: Path) -> None:
     context.close()
 
 
+@pytest.mark.parametrize("answered", ["not found", "a proxy's page"])
 def test_where_there_is_no_server_the_camera_does_not_try_for_ever(
-    browser: Any, below: str
+    browser: Any, below: str, answered: str
 ) -> None:
     context = browser.new_context(locale="en-GB", permissions=["camera"])
     page = context.new_page()
     page.goto(f"{below}page/")
+    if answered == "a proxy's page":
+        signing_in = {"content_type": "text/html", "body": "<!DOCTYPE html><p>Please sign in."}
+        page.route("**/v1/models", lambda route: route.fulfill(**signing_in))
     page.get_by_role("button", name="Start the camera").click()
     alert = page.get_by_role("alert")
     playwright.expect(alert).to_have_text("There is no semblante behind this address.")

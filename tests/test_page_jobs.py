@@ -227,6 +227,32 @@ def test_a_server_that_was_started_anew_is_sent_the_video_once_more(
     page.problems.clear()
 
 
+@pytest.mark.parametrize("answered", ["to the video", "of the job", "of the results"])
+def test_the_page_of_a_proxy_is_not_taken_for_an_answer(
+    page: Any, tmp_path: Path, answered: str
+) -> None:
+    """Nor for a fault of the file."""
+    path = {
+        "to the video": "**/v1/analyze/video",
+        "of the job": "**/v1/jobs/*",
+        "of the results": "**/v1/jobs/*/results",
+    }[answered]
+
+    def sign_in(route: Any) -> None:
+        if route.request.method == "DELETE":
+            route.continue_()
+        else:
+            route.fulfill(content_type="text/html", body="<!DOCTYPE html><p>Please sign in.")
+
+    page.route(path, sign_in)
+    page.set_input_files("#file", film(tmp_path / "film.webm", 1))
+    alert = page.get_by_role("alert")
+    told = "There is no semblante behind this address."
+    playwright.expect(alert).to_have_text(told, timeout=20_000)
+    page.select_option("#language", "es")
+    assert alert.inner_text() == "En esta dirección no responde semblante."
+
+
 def test_whoever_turns_to_something_else_ends_what_is_sent(page: Any, tmp_path: Path) -> None:
     page.route("**/v1/analyze/video", lambda route: None)  # it is never answered
     page.set_input_files("#file", film(tmp_path / "film.webm", 1))

@@ -317,6 +317,16 @@ def test_the_server_is_not_taken_for_the_file(page: Any) -> None:
     page.problems.clear()
 
 
+def test_the_page_of_a_proxy_is_no_answer_in_either_language(page: Any) -> None:
+    signing_in = {"content_type": "text/html", "body": "<!DOCTYPE html><p>Please sign in."}
+    page.route("**/v1/analyze", lambda route: route.fulfill(**signing_in))
+    page.set_input_files("#file", EXAMPLE)
+    alert = page.get_by_role("alert")
+    playwright.expect(alert).to_have_text("There is no semblante behind this address.")
+    page.select_option("#language", "es")
+    assert alert.inner_text() == "En esta dirección no responde semblante."
+
+
 def test_a_file_is_called_what_it_is_called(page: Any) -> None:
     name = 'la "boda" 100%.png'
     page.set_input_files(

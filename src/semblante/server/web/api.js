@@ -14,6 +14,7 @@ const headers = token ? { authorization: `Bearer ${token}` } : {};
 
 export const retrying = () => text("retry");
 export const busy = () => text("busy");
+export const elsewhere = () => text("elsewhere");
 export const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 // -- requests ---------------------------------------------------------------------------------
@@ -27,8 +28,9 @@ export async function call(path, options = {}) {
 
 async function read(answer) {
   return answer.json().catch((error) => {
-    if (error instanceof SyntaxError) return {}; // a proxy's page, say
-    throw error;
+    if (!(error instanceof SyntaxError)) throw error;
+    if (answer.ok) throw fromElsewhere(answer.status);
+    return {}; // a proxy's words on what is wrong, say
   });
 }
 
@@ -39,7 +41,11 @@ export async function jobResults(id, signal, first = null) {
   const answer = await fetch(`v1/jobs/${id}/results${from}`, { headers, signal });
   if (!answer.ok) throw refusedFor(answer.status, (await read(answer)).error ?? answer.statusText);
   const lines = (await answer.text()).trim();
-  return lines ? lines.split("\n").map((line) => JSON.parse(line)) : [];
+  try {
+    return lines ? lines.split("\n").map((line) => JSON.parse(line)) : [];
+  } catch {
+    throw fromElsewhere(answer.status);
+  }
 }
 
 // `keepalive`: the request is sent even while the page is being closed.
@@ -98,9 +104,13 @@ export function refusedFor(status, words) {
   return Object.assign(new Error(said), { status, translated: () => reason(status, said) });
 }
 
+// An error for an answer that semblante does not give: a proxy's page where one signs in, for example.
+const fromElsewhere = (status) => Object.assign(new Error("not semblante's answer"), { status, translated: elsewhere });
+
 // Why a picture or a video was not analysed, in the current language.
 export function describeFailure(error) {
   if (error.unreadable) return text("nofile");
+  if (error.translated === elsewhere) return elsewhere();
   if (error instanceof TypeError || error.name === "TimeoutError") return text("lost");
   // Is the file itself the problem, or the server and its limits?
   const start = ITS_OWN.includes(error.status ?? 422) ? text("unread") : text("refusal");

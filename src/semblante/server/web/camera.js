@@ -1,6 +1,6 @@
 // The live camera: sends its frames to the server one by one, and shows each answer when it comes.
 
-import { busy, call, isUp, openStream, RETRY_MS, retrying } from "./api.js";
+import { busy, call, elsewhere, isUp, openStream, RETRY_MS, retrying } from "./api.js";
 import { stayAwake } from "./awake.js";
 import { $, reveal } from "./elements.js";
 import { complain, say, withdraw } from "./messages.js";
@@ -175,7 +175,7 @@ async function refusal(signal) {
   try {
     await call("v1/models", { signal });
   } catch (error) {
-    if (error.status === 404) return () => text("elsewhere");
+    if (error.status === 404 || error.translated === elsewhere) return elsewhere;
     if ([401, 403].includes(error.status)) return error.translated;
   }
   return null;

@@ -28,7 +28,6 @@ async function analyze(file, signal) {
   const form = new FormData();
   form.append("file", file, file.name || "picture");
   const { results } = await call("v1/analyze", { method: "POST", body: form, signal });
-  if (!results) throw refusedFor(200, text("elsewhere")); // a proxy's page, say
   const [result] = results;
   if (result.error) throw refusedFor(422, result.error);
   result.path = file.name || result.path; // in a form, %22 stands for a quotation mark in a name
