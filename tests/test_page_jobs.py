@@ -215,8 +215,10 @@ def test_a_server_that_was_started_anew_is_sent_the_video_once_more(
             page.get_by_role("button", name="Save as JSON").click()
         assert len(Path(saved.value.path()).read_text().splitlines()) == 10
     else:
-        told = "It was not analysed: there is no such job"
+        told = "It was not analysed: the server no longer has it."
         playwright.expect(alert).to_have_text(told, timeout=20_000)
+        page.select_option("#language", "es")
+        assert alert.inner_text() == "No se analizó: el servidor ya no lo tiene."
     assert len(sent) == 2
     # The browser's own words, of what was asked of each job that is gone, and that it be forgotten.
     gone = {"once": 2, "always": 4}[forgets]
@@ -251,6 +253,26 @@ def test_the_page_of_a_proxy_is_not_taken_for_an_answer(
     playwright.expect(alert).to_have_text(told, timeout=20_000)
     page.select_option("#language", "es")
     assert alert.inner_text() == "En esta dirección no responde semblante."
+
+
+def test_a_video_for_which_there_is_nobody_is_sent_once(page: Any, tmp_path: Path) -> None:
+    """Only a job can have been forgotten."""
+    sent: list[str] = []
+
+    def not_found(route: Any) -> None:
+        sent.append(route.request.url)
+        route.fulfill(status=404, json={"error": "Not Found"})
+
+    page.route("**/v1/analyze/video", not_found)
+    page.set_input_files("#file", film(tmp_path / "film.webm", 1))
+    alert = page.get_by_role("alert")
+    told = "It was not analysed: there is no semblante behind this address."
+    playwright.expect(alert).to_have_text(told, timeout=20_000)
+    page.select_option("#language", "es")
+    assert alert.inner_text() == "No se analizó: en esta dirección no responde semblante."
+    assert len(sent) == 1
+    assert ["404" in problem for problem in page.problems] == [True]
+    page.problems.clear()
 
 
 def test_whoever_turns_to_something_else_ends_what_is_sent(page: Any, tmp_path: Path) -> None:

@@ -19,11 +19,13 @@ let videoOffset = 0; // seconds that the browser's time of the first frame is ah
 // -- the job ------------------------------------------------------------------------------------
 
 export async function analyzeVideo(file, signal) {
-  const job = await workedOn(file, signal).catch((error) => {
+  const sent = await send(file, signal);
+  const job = await workedOn(sent, signal).catch(async (error) => {
     if (signal.aborted || ![404, 410].includes(error.status)) throw error;
     showUnderWay(true);
     tellUnderWay("sending");
-    return workedOn(file, signal); // a server that was restarted, or dropped the job, no longer has it
+    // A server that was restarted, or dropped the job, no longer has it.
+    return workedOn(await send(file, signal), signal);
   });
   if (signal.aborted) return;
   showUnderWay(false);
@@ -39,65 +41,75 @@ export async function analyzeVideo(file, signal) {
   await play(file, signal);
 }
 
-// Sends a video and follows its job to the end. Returns the job's last state, with the results in `state.rows`; null
-// if another run has begun. The timeline grows with the results that come meanwhile, which stay if the user cancels.
-async function workedOn(file, signal) {
+// Sends a video. Returns its job.
+async function send(file, signal) {
   await checkReadable(file);
-  let job = await call("v1/analyze/video", { method: "POST", body: file, signal,
+  return call("v1/analyze/video", { method: "POST", body: file, signal,
     headers: { "content-type": file.type || "application/octet-stream" } });
-  const { id } = job;
+}
+
+// Follows a job and decides what its ending means. Returns its last state, with the results in `state.rows`: those so
+// far if the user cancels. Throws if a request for it fails, or another run begins.
+async function workedOn(job, signal) {
   const rows = [];
-  let known = 0; // rows received so far, including those without a frame
-  let [drawn, wait] = [performance.now(), DRAW_MS]; // when the timeline was drawn, and how long until the next time
-  const keep = (more) => {
-    known += more.length;
-    for (const row of more) if (row.frame !== null) rows.push(row);
-    if (more.some((row) => row.faces.length)) $("nobody").classList.add("hidden");
-  };
   const stop = new AbortController(); // aborted if the user cancels, and when the run ends
   signal.addEventListener("abort", () => stop.abort());
   try {
-    if (signal.aborted) return null;
-    jobAtWork = id;
+    signal.throwIfAborted();
+    jobAtWork = job.id;
     state.rows = rows;
     state.growing = true;
-    while (job.state === "waiting" || job.state === "running") {
-      await pause(300);
-      job = await insist(signal, () => call(`v1/jobs/${id}`, { signal: briefly(stop.signal) }));
-      if (signal.aborted) return null;
-      const { progress, frames } = job;
-      tellUnderWay(job.state === "waiting" ? "queued" : "working");
-      if (progress) $("progress").value = progress; // 0 where the length is not known
-      if (frames) tellCount(() => text("done") + frames);
-      const news = job.state === "running" && frames > known;
-      if (!news || performance.now() - drawn < wait) continue;
-      keep(await insist(signal, () => jobResults(id, stop.signal, known)));
-      if (signal.aborted) return null;
-      if (rows.length) state.stop = stop;
-      const started = performance.now();
-      drawTimeline();
-      drawn = performance.now();
-      wait = Math.max(DRAW_MS, 20 * (drawn - started)); // drawing hours of video takes long
-    }
-    keep(await insist(signal, () => jobResults(id, stop.signal, known || null)));
-    return job;
+    return await followJob(job, rows, stop, signal);
   } catch (error) {
+    if (signal.aborted) throw error;
     // The user cancelled. Also if the job was done by then: not all of its results have been fetched.
-    if (!signal.aborted && stop.signal.aborted) return { ...job, state: "cancelled" };
-    if (!signal.aborted) { // it failed: partial results stay only if the user cancelled
-      state.rows = [];
-      showNothing();
-    }
+    if (stop.signal.aborted) return { state: "cancelled", error: null };
+    state.rows = []; // it failed: partial results stay only if the user cancelled
+    showNothing();
     throw error;
   } finally {
-    forgetJob(id); // in any case: another video may be waiting
-    if (jobAtWork === id) jobAtWork = null;
+    forgetJob(job.id); // in any case: another video may be waiting
+    if (jobAtWork === job.id) jobAtWork = null;
     if (!signal.aborted) {
       state.growing = false;
       state.stop = null;
       drawTimeline(); // with all results, or none
     }
   }
+}
+
+// Asks how far a job is until it has ended, and adds its results to `rows`; the timeline grows with those that come
+// meanwhile. Returns the job's last state. Throws if `stop` is aborted.
+async function followJob(job, rows, stop, signal) {
+  const { id } = job;
+  let known = 0; // rows received so far, including those without a frame
+  let [drawn, wait] = [performance.now(), DRAW_MS]; // when the timeline was drawn, and how long until the next time
+  const fetchRows = async (first) => {
+    const more = await insist(signal, () => jobResults(id, stop.signal, first));
+    stop.signal.throwIfAborted();
+    known += more.length;
+    for (const row of more) if (row.frame !== null) rows.push(row);
+    if (more.some((row) => row.faces.length)) $("nobody").classList.add("hidden");
+  };
+  while (job.state === "waiting" || job.state === "running") {
+    await pause(300);
+    job = await insist(signal, () => call(`v1/jobs/${id}`, { signal: briefly(stop.signal) }));
+    stop.signal.throwIfAborted();
+    const { progress, frames } = job;
+    tellUnderWay(job.state === "waiting" ? "queued" : "working");
+    if (progress) $("progress").value = progress; // 0 where the length is not known
+    if (frames) tellCount(() => text("done") + frames);
+    const news = job.state === "running" && frames > known;
+    if (!news || performance.now() - drawn < wait) continue;
+    await fetchRows(known);
+    if (rows.length) state.stop = stop;
+    const started = performance.now();
+    drawTimeline();
+    drawn = performance.now();
+    wait = Math.max(DRAW_MS, 20 * (drawn - started)); // drawing hours of video takes long
+  }
+  await fetchRows(known || null);
+  return job;
 }
 
 // When the user leaves the page: nobody will fetch the job's results.

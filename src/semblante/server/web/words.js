@@ -31,8 +31,10 @@ const TEXTS = {
     explaining: "looking for what speaks for it", explained: "what speaks for it is shown",
     evidence: (emotion) => `Orange speaks for ${emotion}, blue against it.`,
     without: { eyes: "Eyes hidden", nose: "Nose hidden", mouth: "Mouth hidden" },
-    reasons: {}, // the server's own words are English; `details` has simpler ones for some
+    // The server's own words are English; these are simpler ones for some.
+    reasons: { 404: "there is no semblante behind this address." },
     details: [
+      [/no such job/, "the server no longer has it."],
       [/at most (\d+) MB/, "it is too large: at most $1 MB."],
       [/^(?:picture|video): ([^]*)$/, "$1"], // removes what the server writes in place of an unknown file name
     ],
@@ -82,13 +84,14 @@ const TEXTS = {
       400: "la petición llegó incompleta.", 401: "falta la clave del servidor.",
       403: "el servidor no acepta peticiones de esta página.", 408: "tardó demasiado en llegar.",
       413: "es demasiado grande.", 422: "no es una imagen o un video que semblante sepa leer.",
-      404: "el servidor ya no lo tiene.", 409: "todavía no está listo.", 410: "el servidor ya no lo tiene.",
+      404: "en esta dirección no responde semblante.", 409: "todavía no está listo.", 410: "el servidor ya no lo tiene.",
       500: "algo falló en el servidor.", 502: "el servidor no responde.",
       503: "el servidor tiene demasiado trabajo; pruebe más tarde.",
       504: "el servidor tardó demasiado.",
     },
-    // What may be wrong with a picture or a video, if the user can do something about it.
+    // What a status alone does not tell, if the user can do something about it.
     details: [
+      [/no such job/, "el servidor ya no lo tiene."],
       [/pixels are too many|frames of \d+x\d+ pixels/, "tiene demasiados píxeles."],
       [/breaks off/, "se interrumpe antes de su final."], [/empty/, "está vacío."],
       [/damaged or cut off/, "está dañado o incompleto."],
