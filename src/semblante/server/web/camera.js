@@ -28,46 +28,26 @@ export async function startCamera(before = { rows: [] }) {
   state.rows = before.rows;
   offerSaving(before.rows.length > 0);
   drawTimeline();
-  const video = $("video");
-  let media;
-  const ended = new AbortController();
   const focused = document.activeElement === $("camera"); // a disabled button loses the focus
   $("camera").disabled = true; // a second click would ask for a second stream
+  const ready = () => { $("camera").disabled = false; starting = null; };
   // The browser's request for permission may never be answered: do not wait for it once another run has begun.
-  signal.addEventListener("abort", () => { $("camera").disabled = false; starting = null; });
-  try {
-    if (!navigator.mediaDevices) throw new DOMException("", "Insecure");
-    const wanted = chosen ? { deviceId: { exact: chosen } } : {};
-    media = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 640 }, ...wanted } });
-    if (!signal.aborted) {
-      video.srcObject = media;
-      await video.play();
-    }
-  } catch (error) {
-    if (!signal.aborted && GONE.includes(error.name)) forgetChoice();
-    const cause = () => text("refused")[error.name] ?? text("refused").other;
-    if (!signal.aborted) complain(() => text("denied") + cause());
-  } finally {
-    if (!signal.aborted) {
-      $("camera").disabled = false;
-      starting = null;
-    }
-    if (focused && document.activeElement === document.body) $("camera").focus();
-  }
-  if (signal.aborted || !media || video.srcObject !== media || video.paused) {
-    media?.getTracks().forEach((track) => track.stop());
-    return;
-  }
+  signal.addEventListener("abort", ready);
+  const media = await openCamera(signal);
+  if (!signal.aborted) ready();
+  if (focused && document.activeElement === document.body) $("camera").focus();
+  if (!media) return;
   const [track] = media.getVideoTracks();
   const { facingMode, deviceId } = track.getSettings();
   // Mirrored, unless it is a telephone's rear camera.
   const mirrored = facingMode !== "environment";
+  const video = $("video");
   video.classList.toggle("mirrored", mirrored);
   putOnStage(video);
+  const ended = new AbortController();
   const camera = state.live = {
     media, signal, mirrored, ended, started: before.started, socket: null, silences: 0,
-    next: 0, // the number of the next frame
-    sent: new Map(), // when each frame that is not answered yet was taken, by number
+    taken: null, // when the frame that is under way was taken
     delays: [], answeredAt: [], // see `measure`
   };
   $("camera").textContent = text("stop");
@@ -79,6 +59,30 @@ export async function startCamera(before = { rows: [] }) {
   stayAwake(ended.signal);
   connect(camera);
   await offerCameras(deviceId);
+}
+
+// Turns the chosen camera on. Returns its stream, which plays; null, with the camera off, if that fails, about which it
+// complains, or if another run has begun meanwhile.
+async function openCamera(signal) {
+  const video = $("video");
+  let media = null;
+  try {
+    if (!navigator.mediaDevices) throw new DOMException("", "Insecure");
+    const wanted = chosen ? { deviceId: { exact: chosen } } : {};
+    media = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 640 }, ...wanted } });
+    signal.throwIfAborted();
+    video.srcObject = media;
+    await video.play();
+    signal.throwIfAborted();
+    return media;
+  } catch (error) {
+    media?.getTracks().forEach((track) => track.stop());
+    if (signal.aborted) return null;
+    if (GONE.includes(error.name)) forgetChoice();
+    const cause = () => text("refused")[error.name] ?? text("refused").other;
+    complain(() => text("denied") + cause());
+    return null;
+  }
 }
 
 // Offers a choice if there are several cameras, as in a telephone. Browsers tell cameras' names only to a page that
@@ -137,8 +141,6 @@ function connect(camera) {
   const socket = openStream();
   camera.socket = socket;
   expectAnswer(camera);
-  camera.sent.clear();
-  camera.next = 0;
   // Each connection counts frames, faces and seconds from its own start.
   camera.started ??= performance.now();
   camera.before = {
@@ -220,7 +222,7 @@ function sendFrame(camera) {
   canvas.width = Math.round(video.videoWidth * shrink);
   canvas.height = Math.round(video.videoHeight * shrink);
   canvas.getContext("2d").drawImage(video, 0, 0, canvas.width, canvas.height);
-  const taken = performance.now();
+  camera.taken = performance.now();
   canvas.toBlob(async (blob) => {
     if (!blob) { // the video has just been removed, or has no picture yet
       setTimeout(() => { if (camera.socket === socket) sendFrame(camera); }, RETRY_MS);
@@ -229,8 +231,6 @@ function sendFrame(camera) {
     const frame = await blob.arrayBuffer();
     // The camera may have been stopped, or the server gone, while the frame was compressed.
     if (state.live !== camera || camera.socket !== socket || socket.readyState !== WebSocket.OPEN) return;
-    camera.sent.set(camera.next, taken);
-    camera.next += 1;
     socket.send(frame);
     expectAnswer(camera);
   }, "image/jpeg", 0.8);
@@ -243,7 +243,6 @@ function takeAnswer(camera, answer) {
   camera.silences = 0;
   const { before, socket } = camera; // a hidden tab's animation frame comes late: there may be another socket then
   if (answer.error) { // the server is too busy: another frame at once would make it worse
-    camera.sent.delete(answer.frame);
     unanswered(camera, busy);
     setTimeout(() => { if (camera.socket === socket) sendFrame(camera); }, RETRY_MS);
     return;
@@ -262,14 +261,13 @@ function takeAnswer(camera, answer) {
     camera.timelineDrawn = now;
     drawTimeline();
   }
-  measure(camera, answer.frame, now);
+  measure(camera, now);
 }
 
 // Writes figures for developers to <body>: `data-delay`, the median of milliseconds from a frame to its drawn boxes,
 // and `data-rate`, results per second.
-function measure(camera, frame, now) {
-  camera.delays = [...camera.delays.slice(-99), now - camera.sent.get(frame)];
-  camera.sent.delete(frame);
+function measure(camera, now) {
+  camera.delays = [...camera.delays.slice(-99), now - camera.taken];
   camera.answeredAt = [...camera.answeredAt.filter((time) => now - time < 5000), now];
   document.body.dataset.rate = (camera.answeredAt.length / 5).toFixed(1);
   document.body.dataset.delay = median(camera.delays).toFixed(0);
