@@ -18,6 +18,8 @@ from conftest import EXAMPLE, ROOT
 from films import canvas, write_video
 from semblante import EMOTIONS
 from semblante.models import MODELS
+from semblante.server.jobs import _MOST_JOBS
+from semblante.server.settings import Settings
 from semblante.tabular import COLUMNS, TRACK_COLUMNS
 from semblante.train.released import RELEASED
 
@@ -38,6 +40,24 @@ def test_the_released_path_is_as_long_as_the_readme_says() -> None:
         text = (ROOT / page).read_text(encoding="utf-8")
         for number, word in zip((runs, epochs), words.split(), strict=True):
             assert re.search(rf"\b{number}\s+{word}\b", text), (page, number, word)
+
+
+@pytest.mark.parametrize(
+    ("page", "heading"), [("server.md", "Limits"), ("server.es.md", "Límites")]
+)
+def test_limits_of_the_server_are_those_of_its_settings(page: str, heading: str) -> None:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    _, limits, *_ = text.partition(f"## {heading}\n\n")[2].split("\n\n")
+    have = Settings()
+    mb = 1_000_000
+    assert [int(number) for number in re.findall(r"\d+", limits)] == [
+        have.max_body // mb, have.max_pictures, have.max_pixels // mb, have.max_video // mb,
+        have.max_frame // mb, have.max_streams,
+        have.max_waiting, _MOST_JOBS, have.max_intake // mb, have.max_video_intake // mb,
+        have.body_s,
+        have.answer_s,
+    ]  # fmt: skip
+    assert (have.video_s, have.job_s) == (10 * 60, 60 * 60)  # which are written in words
 
 
 def test_figures_are_those_of_the_weights_that_ship() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -26,7 +26,7 @@ from semblante.data import SPLITS, Dataset
 from semblante.data.exclusion import write_exclusion
 from semblante.data.ferplus import FERPLUS_INDICES, VOTES
 from semblante.emotions import LANGUAGES
-from semblante.models import model_path
+from semblante.models import DETECTOR_FILES, model_path, sha256
 from semblante.recognise import pipeline
 from semblante.recognise.classifier import HEADS
 from semblante.recognise.detectors import DETECTORS
@@ -236,6 +236,19 @@ def test_the_majority_of_ferplus(patterns: Dataset, patterns_csv: Path, tmp_path
     )
     with Image.open(tmp_path / "r.png") as picture:
         picture.verify()
+
+
+def test_a_detector_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fetched = tmp_path / "fetched"
+    fetched.write_bytes(b"a network")
+    known = replace(DETECTOR_FILES["yunet"], sha256=sha256(fetched))
+    monkeypatch.setitem(DETECTOR_FILES, "yunet", known)
+    monkeypatch.setenv("SEMBLANTE_CACHE", str(tmp_path / "cache"))
+    done = CliRunner().invoke(app, ["models", "pull", "yunet", "--from", str(fetched)])
+    assert done.exit_code == 0, done.output
+    kept = tmp_path / "cache" / "models" / known.file
+    assert done.stdout == f"yunet: {kept} ({known.licence} licence)\n"
+    assert kept.read_bytes() == b"a network"
 
 
 RECIPE = ("--network", "rcnn-tiny", "--epochs", 2, "--warmup-epochs", 1)

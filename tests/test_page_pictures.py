@@ -209,6 +209,17 @@ def test_a_long_name_stays_within_the_page(
     assert summary <= page.evaluate("document.getElementById('summary').clientWidth")
 
 
+def test_a_picture_that_is_pasted(page: Any) -> None:
+    page.evaluate(
+        """(picture) => { const pasted = new DataTransfer();
+        pasted.items.add(new File([new Uint8Array(picture)], 'a.jpg', { type: 'image/jpeg' }));
+        const event = new ClipboardEvent('paste', { clipboardData: pasted, bubbles: true });
+        document.body.dispatchEvent(event); }""",
+        list(EXAMPLE.read_bytes()),
+    )
+    one_face(page)
+
+
 def test_of_several_files_and_of_many_faces_it_says_what_is_left_out(
     page: Any, tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+from typer.testing import CliRunner
 
 import semblante
 from conftest import EXAMPLE
@@ -18,6 +19,7 @@ from films import FPS, SIZE, canvas, write_video
 from program import semblante as run
 from semblante import EMOTIONS, Analysis, Analyzer, Box, Face
 from semblante.cli import overviews
+from semblante.cli.app import app
 from semblante.cli.inputs import Clip, Picture
 from semblante.cli.overviews import ContactSheet, Overviews, Timelines
 from semblante.emotions import emotion_name
@@ -390,6 +392,19 @@ def test_watch_a_video(tmp_path) -> None:
     missing = run("watch", "98")
     assert missing.returncode == 1
     assert "camera 98: there is no such camera" in missing.stderr
+
+
+def test_ctrl_c_ends_watching_and_leaves_what_was_seen(tmp_path, monkeypatch) -> None:
+    def frames(*_: object):
+        yield Analysis(None, 9, 9, (face("happy", 4),), frame=0, time_s=0.0)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Analyzer, "analyze_video", frames)
+    done = CliRunner().invoke(app, ["watch", "0", "--out", str(tmp_path / "seen.json")])
+    assert done.exit_code == 0, done.output
+    assert "face 4: happy" in done.stdout
+    [line] = (tmp_path / "seen.json").read_text().splitlines()
+    assert json.loads(line)["faces"][0]["track"] == 4
 
 
 def test_a_timeline_that_cannot_be_written_stops_nothing(tmp_path) -> None:
