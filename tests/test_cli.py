@@ -24,6 +24,7 @@ from semblante.cli.reading import Source, label_map
 from semblante.data import LABEL_MAPS
 from semblante.data.convert import write_folders, write_table
 from semblante.data.exclusion import write_exclusion
+from semblante.models import MODELS
 
 
 def test_closed_output() -> None:
@@ -605,7 +606,7 @@ def test_on_a_terminal_it_says_what_was_done(tmp_path: Path) -> None:
 def test_models_list() -> None:
     done = semblante("models", "list")
     assert done.returncode == 0
-    assert "rcnn-medium-int8" in done.stdout
+    assert [line.split()[0] for line in done.stdout.splitlines()[1:]] == list(MODELS)
 
 
 def test_a_reader_that_stops_early() -> None:

@@ -101,9 +101,9 @@ def test_the_recurrent_kernel_is_stored_once_and_no_path_of_this_machine(exporte
     assert str(Path(export_module.__file__).parent).encode() not in exported.read_bytes()
 
 
-@pytest.mark.parametrize(("precision", "at_most"), [("fp16", 0.75), ("int8", 0.75)])
-def test_smaller_forms(
-    run_dir: Path, exported: Path, patterns: Dataset, tmp_path: Path, precision: str, at_most: float
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_smaller_forms_say_nearly_the_same(
+    run_dir: Path, exported: Path, patterns: Dataset, tmp_path: Path, precision: str
 ) -> None:
     out = tmp_path / "small.onnx"
     about = export(run_dir, out, patterns, precision)
@@ -112,8 +112,8 @@ def test_smaller_forms(
     whole, small = (Classifier(path).logits(patterns.images) for path in (exported, out))
     assert 0 < np.abs(whole - small).max() < 0.3 * np.abs(whole).max()
     assert (whole.argmax(axis=1) == small.argmax(axis=1)).mean() > 0.97
-    size = sum(path.stat().st_size * sign for path, sign in ((out, 1), (exported, -at_most)))
-    assert precision == "int8" or size < 0  # of 29 thousand weights, scales are the larger part
+    if precision == "fp16":  # of so few weights, int8's scales are the larger part
+        assert out.stat().st_size < 0.75 * exported.stat().st_size
 
 
 @pytest.mark.parametrize("enlargement", [1.0, 4 / 3])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +49,6 @@ def test_contact_sheet_has_a_block_for_each_emotion_shown() -> None:
     first = {int(level): int(np.argwhere((sheet == level).all(axis=2))[:, 1].min())
              for level in (130, 150)}  # fmt: skip
     assert first[150] < first[130]
-    assert contact_sheet([]).shape[2] == 3
 
 
 def test_a_tile_is_the_face() -> None:
@@ -75,7 +73,6 @@ def test_timeline_has_a_strip_for_each_track() -> None:
     second = picture[100:144]
     assert COLOURS["fear"] in colours(second)
     assert COLOURS["sad"] not in colours(second)
-    assert timeline([]).shape[2] == 3
 
 
 def test_a_frame_is_seen_until_the_next_one_comes() -> None:
@@ -328,17 +325,6 @@ def test_what_was_written_is_no_input(tmp_path) -> None:
     shutil.copy(EXAMPLE, tmp_path / "lines" / "clip.mp4.png")
     done = run("analyze", tmp_path, "--timeline", tmp_path / "lines", "--format", "json")
     assert [json.loads(line)["path"] for line in done.stdout.splitlines()] == [str(photograph)]
-
-
-def test_a_film_of_many_people(tmp_path) -> None:
-    frames = [
-        Analysis("film.mp4", 9, 9, tuple(face("happy", n) for n in range(1, 80) if n > k),
-                 frame=k, time_s=float(k))
-        for k in range(79)
-    ]  # fmt: skip
-    picture = timeline(frames)
-    assert picture.shape[0] < 60 * 60
-    assert picture.shape[0] > timeline([replace(f, faces=f.faces[-60:]) for f in frames]).shape[0]
 
 
 def test_a_video_looked_at_twice_has_two_timelines(tmp_path) -> None:
