@@ -62,7 +62,7 @@ def running(app: Any) -> Iterator[str]:
             thread.join(60)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def camera(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The film for the browser's fake camera: Eileen Collins, 640x480, swaying a little."""
     picture = semblante.load_image(EXAMPLE)
@@ -77,6 +77,7 @@ def camera(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+# Not for the session: while Playwright runs, nothing else can run an event loop in this thread.
 @pytest.fixture(scope="module")
 def browser(camera: Path) -> Iterator[Any]:
     from playwright.sync_api import sync_playwright

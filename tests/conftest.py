@@ -119,6 +119,19 @@ def _same_random_numbers() -> None:
         sys.modules["torch"].manual_seed(0)
 
 
+@pytest.fixture
+def linear(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network of `training.LINEAR`."""
+    from torch import nn
+
+    from semblante.train.networks import NETWORKS
+
+    def build(n_outputs: int) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(48 * 48, n_outputs))
+
+    monkeypatch.setitem(NETWORKS, "linear", build)
+
+
 def _blank(_: object, file: Path, **__: object) -> None:
     Image.new("L", (1, 1)).save(file, format="png")
 
@@ -198,7 +211,7 @@ def uneven(tmp_path_factory: pytest.TempPathFactory, face: np.ndarray) -> Path:
 # -- the HTTP API ---------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def analyzer() -> Analyzer:
     """An analyzer with the default models and settings."""
     return Analyzer()

@@ -15,17 +15,18 @@ import pytest
 
 from program import semblante
 from semblante import OptionError
-from semblante.models import MODELS, model_path
+from semblante.models import model_path
 from semblante.recognise import timing
 from semblante.recognise.timing import Milliseconds, time_in_turn, time_recognisers
 
 
 def test_models_are_timed_on_one_and_two_threads_alone_and_in_batches() -> None:
-    done = semblante("bench", "--rounds", 1, "--no-peers", "--format", "json")
+    model = "rcnn-small-int8"
+    done = semblante("bench", "--rounds", 1, "--no-peers", "--format", "json", "--model", model)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     cases = [(t["name"], t["threads"], t["batch"]) for t in found["timings"]]
-    assert cases == [(name, n, batch) for name in MODELS for n in (1, 2) for batch in (1, 64)]
+    assert cases == [(model, n, batch) for n in (1, 2) for batch in (1, 64)]
     assert all(one["ms_a_face"] >= one["fastest_ms_a_face"] > 0 for one in found["timings"])
 
 

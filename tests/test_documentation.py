@@ -23,12 +23,11 @@ from semblante.server.settings import Settings
 from semblante.tabular import COLUMNS, TRACK_COLUMNS
 from semblante.train.released import RELEASED
 
-GENERATE = runpy.run_path(str(ROOT / "docs" / "generate.py"))
-
 
 def test_generated_pages_are_up_to_date() -> None:
     """When this fails: `make docs`, and look at the change."""
-    for path, text in GENERATE["pages"]().items():
+    generate = runpy.run_path(str(ROOT / "docs" / "generate.py"))
+    for path, text in generate["pages"]().items():
         assert (ROOT / path).read_text(encoding="utf-8") == text, path
 
 

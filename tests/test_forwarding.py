@@ -26,7 +26,7 @@ from semblante.data import SPLITS, Dataset
 from semblante.data.exclusion import write_exclusion
 from semblante.data.ferplus import FERPLUS_INDICES, VOTES
 from semblante.emotions import LANGUAGES
-from semblante.models import DETECTOR_FILES, model_path, sha256
+from semblante.models import DETECTOR_FILES, MODELS, model_path, sha256
 from semblante.recognise import pipeline
 from semblante.recognise.classifier import HEADS
 from semblante.recognise.detectors import DETECTORS
@@ -236,6 +236,14 @@ def test_the_majority_of_ferplus(patterns: Dataset, patterns_csv: Path, tmp_path
     )
     with Image.open(tmp_path / "r.png") as picture:
         picture.verify()
+
+
+def test_all_models_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = called(
+        monkeypatch, "semblante.recognise.timing.time_recognisers", "bench", "--rounds", 7,
+        "--no-peers",
+    )  # fmt: skip
+    assert given == {"positional": (list(MODELS),), "rounds": 7, "peers": False}
 
 
 def test_a_detector_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -36,19 +36,19 @@ def test_both_languages_have_the_same_code() -> None:
     assert len(first) > 10
 
 
-@pytest.mark.parametrize("name", NOTEBOOKS)
-def test_the_code_runs(name: str, patterns_csv: Path, tmp_path: Path) -> None:
+def test_the_code_runs(patterns_csv: Path, tmp_path: Path) -> None:
+    """In Spanish: the other notebook has the same code."""
     for needed in ("torch", "matplotlib", "pandas"):
         pytest.importorskip(needed)
     shutil.copy(EXAMPLE, tmp_path)
     shutil.copy(patterns_csv, tmp_path / "fer2013.csv")
-    code = "\n\n".join("".join(cell["source"]) for cell in cells(name, "code"))
+    code = "\n\n".join("".join(cell["source"]) for cell in cells("primeros-pasos", "code"))
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True,
         env={**os.environ, "PYTHONIOENCODING": "utf-8"}, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert ("alegría" if name == "primeros-pasos" else "happy") in done.stdout
+    assert "alegría" in done.stdout
     assert "mine.onnx: " in done.stdout
 
 

@@ -36,7 +36,7 @@ from semblante.train.objective import (
 from semblante.train.options import TrainOptions
 from semblante.train.state import TrainingState, is_over, load_best
 from semblante.train.targets import likely_labels, targets_of
-from training import QUICK, Silent
+from training import LINEAR, QUICK, Silent
 
 
 def test_smoothed_targets() -> None:
@@ -380,9 +380,10 @@ def test_relabelling_overrules_labels_that_the_votes_contradict(
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.usefixtures("linear")
 def test_a_student_learns_from_its_teachers_alone(patterns: Dataset, tmp_path: Path) -> None:
     """With `distill_weight` 1 the student never sees a label: those of Training are all wrong."""
-    teacher = replace(QUICK, epochs=14, rotation=0.0, scale=0.0, shift=0.02, erase_probability=0.1)
+    teacher = replace(LINEAR, epochs=14)
     taught = learnt(patterns, tmp_path / "teacher", teacher)
     assert taught["public"]["accuracy"] > 0.9
     wrong = replace(patterns, labels=np.where(patterns.splits == 0, 0, patterns.labels))

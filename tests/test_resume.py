@@ -48,6 +48,18 @@ train(load_fer2013(data), QUICK, Path(sys.argv[2]), Slow(), source={{"path": str
 """
 
 
+@pytest.fixture(scope="module")
+def whole(patterns: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder, not to be changed, of a run of `QUICK` that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("resume") / "whole"
+    run(patterns, QUICK, folder)
+    return folder
+
+
+def public_of(folder: Path) -> object:
+    return json.loads((folder / "log.json").read_text())["summary"]["public"]
+
+
 @pytest.mark.pictures
 def test_a_run_that_has_ended_is_not_measured_again(patterns: Dataset, tmp_path: Path) -> None:
     options, folder = replace(QUICK, epochs=2), tmp_path / "run"
@@ -64,9 +76,8 @@ def test_a_run_that_has_ended_is_not_measured_again(patterns: Dataset, tmp_path:
 
 
 def test_killed_in_mid_epoch_and_resumed_ends_like_the_whole_run(
-    patterns: Dataset, patterns_csv: Path, tmp_path: Path
+    patterns: Dataset, patterns_csv: Path, whole: Path, tmp_path: Path
 ) -> None:
-    whole, _ = run(patterns, QUICK, tmp_path / "whole")
     script = _TRAIN_SLOWLY.format(tests=str(Path(__file__).parent))
     process = subprocess.Popen(
         [sys.executable, "-c", script, str(patterns_csv), str(tmp_path / "killed")],
@@ -83,9 +94,8 @@ def test_killed_in_mid_epoch_and_resumed_ends_like_the_whole_run(
 
     resumed, reporter = run(patterns, QUICK, tmp_path / "killed", resume=True)
     assert [record["epoch"] for record in reporter.records] == [2, 3]
-    one, other = weights(tmp_path / "whole"), weights(tmp_path / "killed")
-    assert_same(one, other)
-    assert resumed["public"] == whole["public"]
+    assert_same(weights(whole), weights(tmp_path / "killed"))
+    assert resumed["public"] == public_of(whole)
 
 
 def test_ctrl_c_saves_in_mid_epoch_and_the_rest_is_the_same(
@@ -139,8 +149,9 @@ def test_likely_labels_are_found_once(patterns: Dataset, tmp_path: Path) -> None
     assert_same(one, other)
 
 
-def test_a_disk_that_is_full_keeps_the_last_checkpoint(patterns: Dataset, tmp_path: Path) -> None:
-    run(patterns, QUICK, tmp_path / "whole")
+def test_a_disk_that_is_full_keeps_the_last_checkpoint(
+    patterns: Dataset, whole: Path, tmp_path: Path
+) -> None:
     unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     class FillsTheDisk(Silent):
@@ -159,8 +170,7 @@ def test_a_disk_that_is_full_keeps_the_last_checkpoint(patterns: Dataset, tmp_pa
     _, about = load_tensors(out / "checkpoint.safetensors")
     assert [record["epoch"] for record in about["history"]] == [1, 2]
     run(patterns, QUICK, out, resume=True)
-    one, other = weights(tmp_path / "whole"), weights(out)
-    assert_same(one, other)
+    assert_same(weights(whole), weights(out))
 
 
 @pytest.mark.parametrize(
@@ -186,18 +196,16 @@ def test_other_optimisers_resume_exactly(
 
 
 def test_resume_before_the_first_checkpoint_and_after_the_last(
-    patterns: Dataset, tmp_path: Path
+    patterns: Dataset, whole: Path, tmp_path: Path
 ) -> None:
-    whole, _ = run(patterns, QUICK, tmp_path / "run")
-    again, reporter = run(patterns, QUICK, tmp_path / "run", resume=True)
+    ended = shutil.copytree(whole, tmp_path / "run")
+    again, reporter = run(patterns, QUICK, ended, resume=True)
     assert reporter.records == []
-    assert again["public"] == whole["public"]
-    before = weights(tmp_path / "run")
+    assert again["public"] == public_of(whole)
     for name in ("checkpoint.safetensors", "best.safetensors", "log.json"):
-        (tmp_path / "run" / name).unlink()
-    run(patterns, QUICK, tmp_path / "run", resume=True)
-    after = weights(tmp_path / "run")
-    assert_same(before, after)
+        (ended / name).unlink()
+    run(patterns, QUICK, ended, resume=True)
+    assert_same(weights(whole), weights(ended))
 
 
 def test_a_run_that_has_ended_needs_its_teacher_no_longer(

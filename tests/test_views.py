@@ -23,7 +23,7 @@ from semblante.train.loop import train
 from semblante.train.objective import Objective, distillation, smoothed
 from semblante.train.options import TrainOptions
 from semblante.train.views import KnownViews, TaughtViews
-from training import QUICK, Silent, Stops, assert_same, run, weights
+from training import LINEAR, QUICK, Silent, Stops, assert_same, run, weights
 
 PLAIN = replace(
     QUICK, brightness=0.0, contrast=0.0, erase_probability=0.0, mixup_probability=0.0,
@@ -149,9 +149,10 @@ def test_small_faces_are_taught_by_their_whole_size(patterns: Dataset, tmp_path:
     torch.testing.assert_close(*pooled, atol=0.3, rtol=0)
 
 
+@pytest.mark.usefixtures("linear")
 def test_a_student_learns_from_views_alone(patterns: Dataset, tmp_path: Path) -> None:
     """The student never sees a label: those of Training are all wrong."""
-    teacher = replace(QUICK, epochs=14, rotation=0.0, scale=0.0, shift=0.02, erase_probability=0.1)
+    teacher = replace(LINEAR, epochs=14)
     run(patterns, teacher, tmp_path / "teacher")
     wrong = replace(patterns, labels=np.where(patterns.splits == 0, 0, patterns.labels))
     options = replace(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,13 @@ from semblante.train.reporter import Reporter
 QUICK = TrainOptions(
     network="rcnn-tiny", epochs=3, batch_size=16, warmup_epochs=1, precision="fp32"
 )
+
+
+# A network that is trained in no time: the fixture `linear` makes it known.
+LINEAR = replace(
+    QUICK, network="linear", all_steps_weight=0.0, rotation=0.0, scale=0.0, shift=0.02,
+    erase_probability=0.1,
+)  # fmt: skip
 
 
 class Silent(Reporter):
