@@ -107,8 +107,6 @@ export function drawTimeline() {
   const canvas = $("timeline");
   const timed = state.rows.filter((row) => row.time_s !== null);
   for (const id of ["timeline", "span"]) $(id).classList.toggle("hidden", !timed.length);
-  canvas.ariaHidden = timed.length ? null : "true";
-  canvas.setAttribute("aria-label", "");
   listTracks(state.live || state.growing ? [] : timed); // not while they still change: nobody could read them
   if (!timed.length || state.live || state.growing) showMoment(null);
   if (!timed.length) return;

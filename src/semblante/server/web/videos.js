@@ -153,8 +153,7 @@ async function play(file, signal) {
 
 // Shows the result of the video's current frame, and of those that follow while it plays.
 function follow(video) {
-  const { rows, live, shown } = state;
-  if (live || !rows.length) return;
+  const { rows, shown } = state;
   const time = video.currentTime - videoOffset;
   showMoment(time);
   if (cutOff) { // nothing is known about the rest of the video

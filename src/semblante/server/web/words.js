@@ -98,7 +98,6 @@ const TEXTS = {
       [/not enough memory/, "no hay memoria suficiente para leerlo."],
       [/more than \d+ frames/, "tiene demasiados fotogramas o rostros."],
       [/at most (\d+) MB/, "es demasiado grande: se aceptan hasta $1 MB."],
-      [/at most (\d+) pictures/, "son demasiadas: se aceptan hasta $1 imágenes."],
       [/took more than/, "analizarlo llevó demasiado tiempo."],
       [/could not be analysed/, "no se pudo analizar."], [/found a video/, "es un video, no una imagen."],
     ],
