@@ -67,6 +67,28 @@ def labels(page: Any, faces: int) -> tuple[list[list[float]], list[str]]:
     return places, words
 
 
+@pytest.mark.parametrize(
+    ("boxes", "places"),
+    [
+        ([[20, 30, 50, 40]], [[20, 10]]),  # above the face
+        ([[70, 10, 30, 40]], [[40, 50]]),  # below it, and not beyond the picture's edge
+        ([[0, 0, 100, 100]], [[0, 80]]),  # in it: the one face may fill the picture
+        ([[0, 20, 40, 30], [20, 25, 40, 30]], [[0, 0], [20, 55]]),  # the second not on the first
+        ([[0, 0, 100, 50], [0, 50, 100, 50]], [None, None]),  # on no other face
+    ],
+)
+def test_labels_cover_neither_each_other_nor_a_face(
+    page: Any, boxes: list[list[int]], places: list[list[int] | None]
+) -> None:
+    """In a picture of 100x100 pixels, with labels of 60x20."""
+    placed = page.evaluate(
+        """(boxes) => import(new URL('painting.js', document.baseURI)).then(({ placeLabels }) =>
+        placeLabels(boxes, boxes.map(() => [60, 20]), { width: 100, height: 100 }))""",
+        boxes,
+    )
+    assert placed == places
+
+
 @needs_photos
 @pytest.mark.parametrize("width", [360, 320])
 def test_no_name_covers_another_on_a_phone(page: Any, width: int) -> None:

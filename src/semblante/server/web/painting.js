@@ -128,42 +128,53 @@ export function paintBoxes(pen, result, scale) {
       pen.strokeRect(...face.box);
     }
   }
-  const tall = 21 * scale;
-  const faces = result.faces.map((face) => face.box);
-  const labels = []; // [x, y, width, height] of those painted so far
-  const numbered = []; // faces for whose label there is no room, and their numbers
-  result.faces.forEach((face, number) => {
-    const [left, top, , height] = face.box;
+  const several = result.faces.length > 1;
+  const labels = result.faces.map((face, number) => {
     const what = `${name(face.emotion)} ${percent(face.probabilities[face.emotion])}`;
     // Among several faces, the nearest label may be another face's: the number is the one beside the bars.
-    const label = faces.length > 1 ? `${numberOf(face, number)}: ${what}` : what;
-    const wide = pen.measureText(label).width + 10 * scale;
-    const x = Math.max(0, Math.min(left, result.width - wide));
-    // Right above or below the face, where it covers neither a label nor a face: elsewhere it would be taken for
-    // another face's. A single face may fill the picture, so its label may also be inside its box.
-    const places = [top - tall, top + height, ...(faces.length > 1 ? [] : [result.height - tall, 0])]
-      .filter((y) => wide <= result.width && y >= 0 && y <= result.height - tall);
-    const free = (taken) => places.find((y) => !taken.some(([otherX, otherY, w, h]) =>
-      x < otherX + w && otherX < x + wide && y < otherY + h && otherY < y + tall));
-    const y = free([...labels, ...faces]) ?? (faces.length > 1 ? undefined : free([]));
-    if (y === undefined) { // the list beside the picture says the rest
-      numbered.push([face, numberOf(face, number)]);
-      return;
-    }
-    labels.push([x, y, wide, tall]);
+    return several ? `${numberOf(face, number)}: ${what}` : what;
+  });
+  const tall = 21 * scale;
+  const sizes = labels.map((label) => [pen.measureText(label).width + 10 * scale, tall]);
+  const places = placeLabels(result.faces.map((face) => face.box), sizes, result);
+  result.faces.forEach((face, number) => {
+    if (!places[number]) return;
+    const [x, y] = places[number];
     pen.fillStyle = COLOURS[face.emotion];
-    pen.fillRect(x, y, wide, tall);
+    pen.fillRect(x, y, ...sizes[number]);
     pen.fillStyle = face.emotion === "sad" ? "#fff" : "#000"; // the text's colour must stand out
-    pen.fillText(label, x + 5 * scale, y + 3 * scale);
+    pen.fillText(labels[number], x + 5 * scale, y + 3 * scale);
   });
   pen.lineWidth = 3 * scale;
   pen.strokeStyle = "#000";
-  for (const [face, number] of numbered) { // at the end, so that no label covers them
+  result.faces.forEach((face, number) => { // at the end, so that no label covers them
+    if (places[number]) return; // for the others a number: the list beside the picture says the rest
     const corner = [face.box[0] + 4 * scale, face.box[1] + 4 * scale];
-    pen.strokeText(number, ...corner);
+    pen.strokeText(numberOf(face, number), ...corner);
     pen.fillStyle = COLOURS[face.emotion];
-    pen.fillText(number, ...corner);
-  }
+    pen.fillText(numberOf(face, number), ...corner);
+  });
+}
+
+// Where in a picture of this width and height each face's label goes: [x, y], or null if there is no room. `boxes`: the
+// faces', [left, top, width, height]; `sizes`: the labels', [width, height].
+export function placeLabels(boxes, sizes, { width, height }) {
+  const alone = boxes.length === 1;
+  const taken = [...boxes];
+  return boxes.map(([left, top, , high], number) => {
+    const [wide, tall] = sizes[number];
+    const x = Math.max(0, Math.min(left, width - wide));
+    // Right above or below the face, where it covers neither a label nor a face: elsewhere it would be taken for
+    // another face's. A single face may fill the picture, so its label may also be inside its box.
+    const places = [top - tall, top + high, ...(alone ? [height - tall, 0] : [])]
+      .filter((y) => wide <= width && y >= 0 && y <= height - tall);
+    const isFree = (y) => !taken.some(([otherX, otherY, w, h]) =>
+      x < otherX + w && otherX < x + wide && y < otherY + h && otherY < y + tall);
+    const y = places.find(isFree) ?? (alone ? places[0] : undefined);
+    if (y === undefined) return null;
+    taken.push([x, y, wide, tall]);
+    return [x, y];
+  });
 }
 
 // Paints the face as the network sees it, and over it, in colour, the evidence for and against the estimate.
