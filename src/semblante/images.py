@@ -162,51 +162,56 @@ def is_picture(path: Path) -> bool:
 
 
 def _decode(file: IO[bytes], name: str, max_pixels: int) -> RgbImage:
+    """Decode a picture file. Whatever goes wrong is raised as an `ImageError` that begins with
+    `name`."""
     head = file.read(64)
     if not head:
         raise ImageError(f"{name}: the file is empty")
-    formats = FORMATS
-    if _is_heic(head):
-        formats = (*FORMATS, _heic_reader(name))
     try:
-        image = _opened(file, formats)
-        _pass_thumbnails(image, name)
-        width, height = size_to_decode(image)
-        try:
-            _check_size(width, height, max_pixels)
-        except ImageError as error:
-            raise ImageError(f"{name}: {error}") from None
-        deep_rgb = image.format == "PPM" and image.tile[0].args == ("RGB", 65535)
-        if not deep_rgb and (reason := why_not_to_decode(image, file)):
-            raise ImageError(f"{name}: {reason}")
-        with _LARGE_LOCK if width * height > _LARGE_PIXELS else nullcontext():
-            if deep_rgb:
-                file.seek(image.tile[0].offset)
-                return _from_deep_rgb(file.read(6 * width * height), width, height)
-            image.load()
-            if image.format == "PNG" and not getattr(image, "is_animated", False):
-                # Decoding stops after the last row, without checking the checksums after it.
-                _opened(file, ("PNG",)).verify()
-            return _to_rgb(_upright(image), tags_of(image))
+        return _decoded(file, _is_heic(head), max_pixels)
     except UnidentifiedImageError:
-        if formats != FORMATS:  # its first bytes said that it is HEIC
-            raise ImageError(f"{name}: damaged or cut off: no whole HEIC picture") from None
-        if _is_video(head):
-            raise ImageError(f"{name}: expected a picture, found a video") from None
-        if head.startswith(_TIFF):
-            raise ImageError(
-                f"{name}: a TIFF of a kind that is not read: save it with 8 or 16 bits a colour"
-            ) from None
-        raise ImageError(
-            f"{name}: not a picture in a known format ({', '.join(FORMATS)})"
-        ) from None
-    except ImageError:
-        raise
+        raise _unidentified(name, head) from None
+    except ImageError as error:
+        raise ImageError(f"{name}: {error}") from None
     except MemoryError:
         raise ImageError(f"{name}: there is not enough memory to read it") from None
     # For damaged files decoders raise nearly anything: struct.error, SyntaxError, KeyError...
     except Exception as error:
         raise ImageError(f"{name}: damaged or cut off: {reason_of(error)}") from None
+
+
+def _decoded(file: IO[bytes], is_heic: bool, max_pixels: int) -> RgbImage:
+    """Decode a picture file. Raises `ImageError` where it is not to be decoded, and anything where
+    it is damaged."""
+    image = _opened(file, (*FORMATS, _heic_reader()) if is_heic else FORMATS)
+    _pass_thumbnails(image)
+    width, height = size_to_decode(image)
+    _check_size(width, height, max_pixels)
+    deep_rgb = image.format == "PPM" and image.tile[0].args == ("RGB", 65535)
+    if not deep_rgb and (reason := why_not_to_decode(image, file)):
+        raise ImageError(reason)
+    with _LARGE_LOCK if width * height > _LARGE_PIXELS else nullcontext():
+        if deep_rgb:
+            file.seek(image.tile[0].offset)
+            return _from_deep_rgb(file.read(6 * width * height), width, height)
+        image.load()
+        if image.format == "PNG" and not getattr(image, "is_animated", False):
+            # Decoding stops after the last row, without checking the checksums after it.
+            _opened(file, ("PNG",)).verify()
+        return _to_rgb(_upright(image), tags_of(image))
+
+
+def _unidentified(name: str, head: bytes) -> ImageError:
+    """The error for a file with these first bytes, which no decoder takes for its own."""
+    if _is_heic(head):
+        return ImageError(f"{name}: damaged or cut off: no whole HEIC picture")
+    if _is_video(head):
+        return ImageError(f"{name}: expected a picture, found a video")
+    if head.startswith(_TIFF):
+        return ImageError(
+            f"{name}: a TIFF of a kind that is not read: save it with 8 or 16 bits a colour"
+        )
+    return ImageError(f"{name}: not a picture in a known format ({', '.join(FORMATS)})")
 
 
 def _opened(file: IO[bytes], formats: Sequence[str]) -> ImageFile.ImageFile:
@@ -227,7 +232,7 @@ def _opened(file: IO[bytes], formats: Sequence[str]) -> ImageFile.ImageFile:
     raise UnidentifiedImageError
 
 
-def _pass_thumbnails(image: ImageFile.ImageFile, name: str) -> None:
+def _pass_thumbnails(image: ImageFile.ImageFile) -> None:
     """Go to the first page of a TIFF that is not marked as a thumbnail (NewSubfileType of TIFF 6.0,
     section 8). Most cameras' raw files are TIFFs with such a first page."""
     for _ in range(_MOST_THUMBNAILS):
@@ -239,7 +244,7 @@ def _pass_thumbnails(image: ImageFile.ImageFile, name: str) -> None:
         except EOFError:
             break
     raise ImageError(
-        f"{name}: only its thumbnail can be read, as of a camera's raw picture: save it as JPEG"
+        "only its thumbnail can be read, as of a camera's raw picture: save it as JPEG"
     )
 
 
@@ -261,12 +266,12 @@ def _is_video(head: bytes) -> bool:
     return iso or head.startswith(b"\x1aE\xdf\xa3") or (head[:4], head[8:12]) == (b"RIFF", b"AVI ")
 
 
-def _heic_reader(name: str) -> str:
+def _heic_reader() -> str:
     """Let Pillow read HEIC, and return its name for the format."""
     try:
         import pi_heif
     except ImportError:
-        raise ImageError(f"{name}: {MissingExtraError('reading HEIC', 'heic')}") from None
+        raise ImageError(str(MissingExtraError("reading HEIC", "heic"))) from None
     pi_heif.register_heif_opener(thumbnails=False)
     return "HEIF"
 
@@ -393,7 +398,7 @@ def colour_profile(source: Path | bytes) -> bytes | None:
         if isinstance(source, Path) and not source.is_file():  # a pipe is read only once
             return None
         with source.open("rb") if isinstance(source, Path) else io.BytesIO(source) as file:
-            formats = (*FORMATS, _heic_reader("")) if _is_heic(file.read(64)) else FORMATS
+            formats = (*FORMATS, _heic_reader()) if _is_heic(file.read(64)) else FORMATS
             profile = _opened(file, formats).info.get("icc_profile")
     except Exception:  # whatever a decoder makes of something else
         return None

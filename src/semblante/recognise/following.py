@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -90,8 +90,7 @@ class Following:
         found: list[Detection] = []
         if time_s - self._searched_s >= self._search_every_s:
             self._searched_s = time_s
-            whole = Box(0, 0, image.shape[1], image.shape[0])
-            found = detected_in(self._detector, image, whole, self._search_side)
+            found = self._search(image)
         # The detector looks again close to the known faces that were not found.
         missed = [box for box in self._tracker.boxes if not self._among(found, box)]
         if found and not missed:
@@ -99,10 +98,18 @@ class Following:
         if time_s - self._looked_s < self._look_every_s:
             return found
         self._looked_s = time_s
-        for box in missed:
+        return without_overlaps([*found, *self._look_near(image, missed)])
+
+    def _search(self, image: RgbImage) -> list[Detection]:
+        """The faces in the whole frame."""
+        whole = Box(0, 0, image.shape[1], image.shape[0])
+        return detected_in(self._detector, image, whole, self._search_side)
+
+    def _look_near(self, image: RgbImage, boxes: Sequence[Box]) -> Iterator[Detection]:
+        """Yield the faces close to where some were last."""
+        for box in boxes:
             near = detected_in(self._detector, image, box.grown(_ROOM), _NEAR_SIDE)
-            found += self._among(near, box)
-        return without_overlaps(found)
+            yield from self._among(near, box)
 
     def _among(self, found: Sequence[Detection], box: Box) -> list[Detection]:
         """The detections that continue the track last seen in `box`."""

@@ -67,6 +67,36 @@ class Track:
         return Box(left, top, max(1, right - left), max(1, bottom - top))
 
 
+class _Scenes:
+    """Notices where a film is cut, and remembers the scene before: it may come back after frames
+    that are damaged, or inserted."""
+
+    def __init__(self) -> None:
+        self._last: npt.NDArray[np.uint8] | None = None  # frame that was not black, say
+        # The last frame, and the tracks, of the previous scene with a face.
+        self._earlier: tuple[npt.NDArray[np.uint8], list[Track]] | None = None
+
+    def tracks_after(
+        self, frame: npt.NDArray[np.uint8], tracks: list[Track], *, mostly_lost: bool
+    ) -> list[Track] | None:
+        """The tracks with which another scene begins in the next frame, small and grey (H, W):
+        those of the previous scene if it is back, else none; None where the scene goes on.
+
+        `tracks`: those of the scene so far; `mostly_lost`: whether the faces of half of them or
+        more could not be followed to this frame.
+        """
+        if _tiny(frame).std() < _FLAT:
+            return None
+        last, self._last = self._last, frame
+        if last is None or not mostly_lost or change(last, frame) < _CUT:
+            return None
+        earlier = self._earlier
+        if tracks:
+            self._earlier = (last, tracks)
+        is_back = earlier is not None and change(earlier[0], frame) < _CUT
+        return earlier[1] if earlier is not None and is_back else []
+
+
 class Tracker:
     """Follows faces through a video: call `follow`, or `lose`, and then `update` for each analysed
     frame, in order; for frames between them, only `follow`."""
@@ -90,11 +120,8 @@ class Tracker:
         self._tracks: list[Track] = []
         self._frame: npt.NDArray[np.uint8] | None = None  # the current one, small and grey
         self._shrink = 1.0  # its size, as a share of the video's
-        self._scene: npt.NDArray[np.uint8] | None = None  # the last that was not black, say
-        # The last frame, and the tracks, of the previous scene with a face: it may come back after
-        # frames that are damaged, or inserted.
-        self._earlier: tuple[npt.NDArray[np.uint8], list[Track]] | None = None
-        self._is_back = False  # whether the current frame is of that scene
+        self._scenes = _Scenes()
+        self._are_back = False  # whether the tracks are those of an earlier scene, since `follow`
         self._next = 1
 
     @property
@@ -105,9 +132,9 @@ class Tracker:
     def update(self, detections: Sequence[Detection], time_s: float) -> list[Track]:
         """Match `detections` in the current frame with the tracks; return the tracks that count
         and are seen in it, from left to right."""
-        if self._is_back:
+        if self._are_back:
             self._forget(time_s)  # tracks that came back may be too old to match
-            self._is_back = False
+            self._are_back = False
         self._match(detections, time_s)
         self._forget(time_s)
         for track in self._tracks:
@@ -154,21 +181,10 @@ class Tracker:
             if moved is not None:
                 track.corners = moved / shrink
         lost = sum(not track.seen for track in known)
-        return self._start_scene_if_cut(small, mostly_lost=2 * lost >= len(known))
-
-    def _start_scene_if_cut(self, small: npt.NDArray[np.uint8], *, mostly_lost: bool) -> bool:
-        """Return whether another scene begins with the frame; if so, end all tracks or bring back
-        earlier ones."""
-        if _tiny(small).std() < _FLAT:
+        tracks = self._scenes.tracks_after(small, self._tracks, mostly_lost=2 * lost >= len(known))
+        if tracks is None:
             return False
-        scene, self._scene = self._scene, small
-        if scene is None or not mostly_lost or change(scene, small) < _CUT:
-            return False
-        earlier = self._earlier
-        if self._tracks:
-            self._earlier = (scene, self._tracks)
-        self._is_back = earlier is not None and change(earlier[0], small) < _CUT
-        self._tracks = earlier[1] if earlier is not None and self._is_back else []
+        self._tracks, self._are_back = tracks, bool(tracks)
         self.lose()
         return True
 

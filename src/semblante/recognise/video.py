@@ -117,22 +117,13 @@ class Video:
         if self._read:
             raise VideoError(f"{self.name}: its frames have been read: open it again")
         self._read = True
-        ahead = 1 if self.is_camera else _AHEAD
-        ready: queue.Queue[Frame | VideoError | None] = queue.Queue(ahead)
+        ready = _NewestFrame() if self.is_camera else _Ready(_AHEAD)
 
         def put(item: Frame | VideoError | None) -> bool:
-            replaces = self.is_camera and isinstance(item, Frame)
             while not self._stopped.is_set():
-                try:
-                    ready.put(item, timeout=0.0 if replaces else 0.1)
-                except queue.Full:
-                    if self.is_camera and isinstance(item, Frame):
-                        if item.passed:  # it was not asked for, the waiting one may be
-                            return True
-                        with suppress(queue.Empty):  # the caller has just taken it
-                            ready.get_nowait()
-                    continue
-                return True
+                with suppress(queue.Full):
+                    ready.put(item, timeout=0.1)
+                    return True
             return False
 
         def decode() -> None:
@@ -177,6 +168,33 @@ class Video:
                 due = (int((time_s + 1e-6) / every_s) + 1) * every_s
             seen_s = time_s
             yield Frame(number, time_s, pixels(), passed)
+
+
+_Ready = queue.Queue[Frame | VideoError | None]
+
+
+class _NewestFrame(_Ready):
+    """Holds one frame, which the next one replaces unless that is only passed by; what comes after
+    the last frame waits until that was taken."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+
+    def put(
+        self, item: Frame | VideoError | None, block: bool = True, timeout: float | None = None
+    ) -> None:
+        if not isinstance(item, Frame):
+            super().put(item, block, timeout)
+            return
+        while True:
+            try:
+                super().put(item, block=False)
+                return
+            except queue.Full:
+                if item.passed:  # it was not asked for, the waiting one may be
+                    return
+            with suppress(queue.Empty):  # the caller may just have taken it
+                self.get_nowait()
 
 
 def check_every(every_s: float | None) -> None:
