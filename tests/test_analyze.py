@@ -265,7 +265,7 @@ def test_out_to_a_link_replaces_what_an_older_file_held(tmp_path: Path) -> None:
     assert older.stat().st_mode & 0o777 == 0o600
 
 
-def test_odd_names(tmp_path: Path) -> None:
+def test_files_with_odd_names_are_read_or_reported(tmp_path: Path) -> None:
     names = ["new\nline.jpg", "é.jpg", "tab\t.jpg"]
     for name in names:
         shutil.copy(EXAMPLE, tmp_path / name)

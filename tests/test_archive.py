@@ -21,6 +21,7 @@ from rich.progress import Progress
 from typer.testing import CliRunner
 
 from conftest import EXAMPLE
+from faces import head
 from films import canvas, write_video
 from program import PROGRAM, semblante, stopped
 from semblante import Analysis, Analyzer
@@ -42,15 +43,11 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Thirty pictures, three of them broken, and a video."""
     folder = tmp_path_factory.mktemp("archive") / "fotos ñ"
     folder.mkdir()
-    with Image.open(EXAMPLE) as picture:
-        head = picture.crop((90, 0, 360, 270))
-        for number in range(30):
-            size = 120 + 4 * number
-            head.resize((size, size)).save(folder / f"{number:02d}.jpg", quality=80)
+    for number in range(30):
+        Image.fromarray(head(120 + 4 * number)).save(folder / f"{number:02d}.jpg", quality=80)
     for number in (4, 17, 29):
         (folder / f"{number:02d}.jpg").write_bytes(b"broken")
-    face = np.asarray(head.resize((150, 150)))
-    write_video(folder / "10 clip.mp4", 30, lambda n: canvas((face, 3 * n, 40)))
+    write_video(folder / "10 clip.mp4", 30, lambda n: canvas((head(), 3 * n, 40)))
     return folder
 
 

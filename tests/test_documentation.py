@@ -15,6 +15,7 @@ import pytest
 
 import semblante
 from conftest import EXAMPLE, ROOT
+from faces import head
 from films import canvas, write_video
 from semblante import EMOTIONS
 from semblante.models import MODELS
@@ -100,8 +101,7 @@ def test_python_of_the_manual_runs(page: str, tmp_path: Path) -> None:
     )
     code = "\n".join(blocks)
     shutil.copy(EXAMPLE, tmp_path / "face.jpg")
-    face = semblante.load_image(EXAMPLE)[0:270, 90:360]
-    write_video(tmp_path / "party.mp4", 20, lambda n: canvas((face[::2, ::2], 20 + n, 40)))
+    write_video(tmp_path / "party.mp4", 20, lambda n: canvas((head(135), 20 + n, 40)))
     code += "\nprint(len(table), len(sure), cut[0].shape)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True

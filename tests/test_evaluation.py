@@ -131,14 +131,14 @@ def test_leak_free_where_nothing_can_be_said(patterns: Dataset) -> None:
     assert itself["leak_free"] == {"n": 0, "accuracy": None}
 
 
-def test_unknown_words(patterns: Dataset) -> None:
+def test_views_and_splits_that_are_unknown_are_refused(patterns: Dataset) -> None:
     with pytest.raises(OptionError, match="unknown tta 'x'; known: none, flip, ten-crop"):
         evaluate(BarReader(), patterns, tta="x")
     with pytest.raises(DataError, match="unknown split 'Validation'"):
         evaluate(BarReader(), patterns, "Validation")
 
 
-def test_views() -> None:
+def test_views_are_mirrored_and_cropped_at_the_corners() -> None:
     faces = np.random.default_rng(0).integers(0, 256, (3, 48, 48)).astype(np.uint8)
     assert len(_views(faces, "none")) == 1
     one, other = _views(faces, "flip")
@@ -155,7 +155,9 @@ def test_views() -> None:
 
 @pytest.mark.parametrize("draw", [draw_confusion, draw_reliability])
 @pytest.mark.pictures
-def test_pictures(patterns: Dataset, tmp_path: Path, draw: Callable[..., None]) -> None:
+def test_plots_are_drawn_in_each_language(
+    patterns: Dataset, tmp_path: Path, draw: Callable[..., None]
+) -> None:
     pictures = []
     for language in LANGUAGES:
         found = evaluate(BarReader(3), patterns, model="$_$.onnx")

@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw
 
 import semblante
 from conftest import EXAMPLE
+from faces import colours, face
 from films import canvas, write_video
 from program import PROGRAM
 from program import semblante as run
@@ -24,7 +25,6 @@ from semblante import EMOTIONS, Analyzer, Explanation, ImageError, OptionError
 from semblante.cli.explain import explain_command
 from semblante.recognise.annotate import COLOURS
 from semblante.recognise.explain import PARTS, explanation
-from test_sheets import colours, face
 
 
 class Seeing:

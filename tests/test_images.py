@@ -17,15 +17,10 @@ import pytest
 from PIL import Image, TiffImagePlugin
 
 from conftest import EXAMPLE
+from faces import encoded
 from semblante import ImageError, load_image
 
 PHONE = Path(__file__).with_name("phone.heic")
-
-
-def encoded(image: Image.Image, format: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, format, **options)
-    return buffer.getvalue()
 
 
 def two_halves(mode: str, left: object, right: object) -> Image.Image:

@@ -504,7 +504,9 @@ def test_a_network_without_steps_has_no_error_at_each(patterns: Dataset, tmp_pat
         ([0.1, 0.2, 0.3, 0.4, 0.5], 3, True),
     ],
 )  # fmt: skip
-def test_when_a_runis_over(accuracies: list[float], patience: int, over: bool) -> None:
+def test_a_run_ends_after_its_epochs_or_its_patience(
+    accuracies: list[float], patience: int, over: bool
+) -> None:
     history = [{"public_accuracy": accuracy} for accuracy in accuracies]
     assert is_over(history, replace(QUICK, epochs=5, patience=patience)) == over
 

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from conftest import EXAMPLE
+from faces import encoded
 from semblante import ImageError, load_image
-from test_images import encoded
 
 
 def test_a_jpeg_in_thousands_of_scans_is_refused() -> None:

@@ -433,7 +433,7 @@ def test_what_goes_wrong_inside_is_in_the_log_and_not_shown(
     assert 'semblante_refused_total{status="500"} 1.0' in client.get("/metrics").text
 
 
-def test_counters(client: TestClient) -> None:
+def test_pictures_and_faces_are_counted(client: TestClient) -> None:
     names = (
         'semblante_pictures_total{result="read"}', 'semblante_pictures_total{result="failed"}',
         "semblante_faces_total",

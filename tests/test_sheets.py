@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 import semblante
 from conftest import EXAMPLE
+from faces import colours, face, head
 from films import FPS, SIZE, canvas, write_video
 from program import semblante as run
 from semblante import EMOTIONS, Analysis, Analyzer, Box, Face
@@ -25,17 +26,6 @@ from semblante.emotions import emotion_name
 from semblante.recognise.annotate import COLOURS, pixelated
 from semblante.recognise.sheets import Tile, _axis, contact_sheet, tile_of, timeline
 from semblante.recognise.video import Video
-
-BOX = Box(3, 4, 20, 20)
-
-
-def face(emotion: str, track: int = 1, box: Box = BOX) -> Face:
-    probabilities = {name: 0.82 if name == emotion else 0.03 for name in EMOTIONS}
-    return Face(box, 0.9, emotion, probabilities, track)
-
-
-def colours(image: np.ndarray) -> set[tuple[int, ...]]:
-    return set(map(tuple, np.unique(image.reshape(-1, 3), axis=0).tolist()))
 
 
 def test_contact_sheet_has_a_block_for_each_emotion_shown() -> None:
@@ -239,9 +229,7 @@ def test_nobody_is_recognised_in_a_blurred_copy() -> None:
 
 
 def test_from_the_command_line(tmp_path) -> None:
-    picture = semblante.load_image(EXAMPLE)
-    head = np.asarray(Image.fromarray(picture[0:270, 90:360]).resize((150, 150)))
-    clip = write_video(tmp_path / "clip.mp4", 20, lambda n: canvas((head, 20 + n, 40)))
+    clip = write_video(tmp_path / "clip.mp4", 20, lambda n: canvas((head(), 20 + n, 40)))
     done = run(
         "analyze", EXAMPLE, clip, "--annotate", tmp_path / "marked", "--blur",
         "--contact-sheet", tmp_path / "sheet.png", "--timeline", tmp_path / "lines",
@@ -256,11 +244,9 @@ def test_from_the_command_line(tmp_path) -> None:
 
 
 def test_who_enters_a_video_is_hidden_from_the_first_frame_on(tmp_path) -> None:
-    picture = semblante.load_image(EXAMPLE)
-    head = np.asarray(Image.fromarray(picture[0:270, 90:360]).resize((150, 150)))
     first = 4  # between two searches for new faces, were there no need to hide them
     clip = write_video(
-        tmp_path / "clip.mp4", 9, lambda n: canvas((head, 60, 40)) if n >= first else canvas()
+        tmp_path / "clip.mp4", 9, lambda n: canvas((head(), 60, 40)) if n >= first else canvas()
     )
     done = run("analyze", clip, "--annotate", tmp_path / "marked", "--blur", "--format", "json")
     assert done.returncode == 0, done.stderr
@@ -357,9 +343,7 @@ def test_faces_beyond_the_contact_sheet_are_counted(tmp_path, monkeypatch, capsy
 
 
 def test_watch_a_video(tmp_path) -> None:
-    picture = semblante.load_image(EXAMPLE)
-    head = np.asarray(Image.fromarray(picture[0:270, 90:360]).resize((150, 150)))
-    clip = write_video(tmp_path / "clip.mp4", 20, lambda n: canvas((head, 20 + n, 40)))
+    clip = write_video(tmp_path / "clip.mp4", 20, lambda n: canvas((head(), 20 + n, 40)))
     done = run("watch", clip, "--lang", "es")
     assert done.returncode == 0, done.stderr
     assert "rostro 1: " in done.stdout

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import semblante
 from conftest import EXAMPLE
+from faces import head
 from films import FPS, canvas, write_video
 from program import semblante as run
 from program import stopped
@@ -114,11 +114,10 @@ def test_as_a_table_of_pandas(films: Path, tmp_path: Path) -> None:
 def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A film with one head and then two, a film with nobody, and a file that is not a film."""
     folder = tmp_path_factory.mktemp("films")
-    picture = semblante.load_image(EXAMPLE)
-    head = np.asarray(Image.fromarray(picture[0:270, 90:360]).resize((130, 130)))
+    person = head(130)
 
     def one_or_two(number: int) -> np.ndarray:
-        return canvas((head, 10, 40), *([(head, 170, 60)] if number >= 10 else []))
+        return canvas((person, 10, 40), *([(person, 170, 60)] if number >= 10 else []))
 
     write_video(folder / "a.mp4", 30, one_or_two)
     write_video(folder / "b.mp4", 5, lambda _: canvas())
@@ -152,7 +151,7 @@ def test_a_table_of_tracks(films: Path, tmp_path: Path) -> None:
     assert broken["error"].startswith(str(films / "c.mp4"))
 
 
-def test_its_other_forms(films: Path, tmp_path: Path) -> None:
+def test_tracks_as_json_and_as_parquet(films: Path, tmp_path: Path) -> None:
     done = run("analyze", films, "--tracks", tmp_path / "t.json", "--out", tmp_path / "faces.csv")
     assert done.returncode == 1
     lines = [json.loads(line) for line in (tmp_path / "t.json").read_text().splitlines()]
@@ -193,7 +192,7 @@ def test_an_interruption_says_what_it_leaves_unwritten(films: Path, tmp_path: Pa
     assert not table.exists()
 
 
-def test_where_it_cannot_be(films: Path, tmp_path: Path) -> None:
+def test_places_where_tracks_cannot_be_written(films: Path, tmp_path: Path) -> None:
     done = run("analyze", films, "--tracks", tmp_path / "t.txt")
     assert done.returncode == 2
     assert (
