@@ -82,13 +82,14 @@ def test_a_camera_s_time_starts_when_it_is_opened(monkeypatch: pytest.MonkeyPatc
 def test_a_camera_is_released_even_if_no_frame_was_asked_for(
     monkeypatch: pytest.MonkeyPatch, asked: int
 ) -> None:
-    camera = UnpluggedCamera(n_frames=3)
+    camera = UnpluggedCamera(n_frames=2)
     monkeypatch.setattr(cv2, "VideoCapture", lambda *_: camera)
     results = Analyzer("rcnn-small-int8").analyze_video(0)
     for _ in range(asked):
         next(results)
         camera.give(1)
     results.close()
+    del results  # from Python 3.12 on, one that has not begun is freed only now
     assert camera.is_released
 
 
