@@ -72,5 +72,5 @@ def test_a_film_in_more_parts_than_any_has(tmp_path: Path, monkeypatch: pytest.M
     check_tables(path)
     for data in (box(b"free") * 101, box(b"moov", box(b"udta", box(b"free") * 101))):
         path.write_bytes(data + announcing(1000))
-        with pytest.raises(VideoError, match=r"film\.mp4: in more than 100 boxes"):
+        with pytest.raises(VideoError, match=r"film\.mp4: an MP4 of more than 100 boxes"):
             check_tables(path)

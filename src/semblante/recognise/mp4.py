@@ -57,7 +57,7 @@ def check_tables(path: Path) -> None:
     if sum(track.samples for track in tables.tracks) > _MOST_SAMPLES:
         raise VideoError(f"{path}: announces more samples than a film can have")
     if tables.boxes > _MOST_BOXES:
-        raise VideoError(f"{path}: in more than {_MOST_BOXES} boxes")
+        raise VideoError(f"{path}: an MP4 of more than {_MOST_BOXES} boxes, too many to check")
 
 
 class _Tables:
