@@ -29,6 +29,14 @@ playwright = pytest.importorskip("playwright.sync_api")
 pytestmark = needs_browser
 
 
+def assert_told(page: Any, english: str, spanish: str) -> None:
+    """The page says so in English, and in Spanish as soon as that is chosen."""
+    alert = page.get_by_role("alert")
+    playwright.expect(alert).to_have_text(english, timeout=20_000)
+    page.select_option("#language", "es")
+    assert alert.inner_text() == spanish
+
+
 def pretend(page: Any, job: dict[str, Any]) -> None:
     """As if a video's job were as `job` says, which may change."""
     always = {"progress": 0, "frames": 0, "error": None}
@@ -207,18 +215,17 @@ def test_a_server_that_was_started_anew_is_sent_the_video_once_more(
     page.on("request", lambda r: sent.append(r.url) if r.method == "POST" else None)
     page.route("**/v1/jobs/*", forget)
     page.set_input_files("#file", film(tmp_path / "film.webm", 1))
-    alert = page.get_by_role("alert")
     if forgets == "once":
         one_face(page)
-        assert alert.inner_text() == ""
+        assert page.get_by_role("alert").inner_text() == ""
         with page.expect_download() as saved:
             page.get_by_role("button", name="Save as JSON").click()
         assert len(Path(saved.value.path()).read_text().splitlines()) == 10
     else:
-        told = "It was not analysed: the server no longer has it."
-        playwright.expect(alert).to_have_text(told, timeout=20_000)
-        page.select_option("#language", "es")
-        assert alert.inner_text() == "No se analizó: el servidor ya no lo tiene."
+        assert_told(
+            page, "It was not analysed: the server no longer has it.",
+            "No se analizó: el servidor ya no lo tiene.",
+        )  # fmt: skip
     assert len(sent) == 2
     # The browser's own words, of what was asked of each job that is gone, and that it be forgotten.
     gone = {"once": 2, "always": 4}[forgets]
@@ -248,11 +255,10 @@ def test_the_page_of_a_proxy_is_not_taken_for_an_answer(
 
     page.route(path, sign_in)
     page.set_input_files("#file", film(tmp_path / "film.webm", 1))
-    alert = page.get_by_role("alert")
-    told = "There is no semblante behind this address."
-    playwright.expect(alert).to_have_text(told, timeout=20_000)
-    page.select_option("#language", "es")
-    assert alert.inner_text() == "En esta dirección no responde semblante."
+    assert_told(
+        page, "There is no semblante behind this address.",
+        "En esta dirección no responde semblante.",
+    )  # fmt: skip
 
 
 def test_a_video_for_which_there_is_nobody_is_sent_once(page: Any, tmp_path: Path) -> None:
@@ -265,11 +271,10 @@ def test_a_video_for_which_there_is_nobody_is_sent_once(page: Any, tmp_path: Pat
 
     page.route("**/v1/analyze/video", not_found)
     page.set_input_files("#file", film(tmp_path / "film.webm", 1))
-    alert = page.get_by_role("alert")
-    told = "It was not analysed: there is no semblante behind this address."
-    playwright.expect(alert).to_have_text(told, timeout=20_000)
-    page.select_option("#language", "es")
-    assert alert.inner_text() == "No se analizó: en esta dirección no responde semblante."
+    assert_told(
+        page, "It was not analysed: there is no semblante behind this address.",
+        "No se analizó: en esta dirección no responde semblante.",
+    )  # fmt: skip
     assert len(sent) == 1
     assert ["404" in problem for problem in page.problems] == [True]
     page.problems.clear()
