@@ -39,7 +39,7 @@ from semblante.train.options import TrainOptions
 from semblante.train.recurrent import RecurrentConvolution
 from semblante.train.reporter import Reporter
 from semblante.train.state import load_best
-from semblante.wording import decimals
+from semblante.wording import figures
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs" / "images"
@@ -245,13 +245,13 @@ def draw_alphas(runs: list[dict[str, Any]]) -> None:
         axes = figure.subplots()
 
         def tick(value: float, _: float, language: str = language) -> str:
-            return decimals(f"{value:.1f}", language)
+            return figures(f"{value:.1f}", language)
 
         for run, colour in zip(runs, ("#0072B2", "#009E73", "#D55E00"), strict=True):
             smooth = [run["losses"][0]]
             for loss in run["losses"][1:]:
                 smooth.append(0.8 * smooth[-1] + 0.2 * loss)
-            alpha = decimals(f"{run['alpha']:g}", language)
+            alpha = figures(f"{run['alpha']:g}", language)
             axes.plot(smooth, color=colour, label=f"{words['alpha']} = {alpha}")
         axes.set(xlabel=words["step"], ylabel=words["error"], ylim=(1.4, 3))
         axes.yaxis.set_major_formatter(tick)

@@ -127,7 +127,7 @@ def test_labels_and_bars_speak_the_language(monkeypatch: pytest.MonkeyPatch) -> 
     )
     face = Face(Box(20, 60, 140, 140), 0.9, "happy", dict.fromkeys(EMOTIONS, 0.1) | {"happy": 0.4})
     annotate(np.zeros((260, 480, 3), np.uint8), [face], "es")
-    assert said == [*(emotion_name(emotion, "es") for emotion in EMOTIONS), "alegría 40%"]
+    assert said == [*(emotion_name(emotion, "es") for emotion in EMOTIONS), "alegría 40\u00a0%"]
 
 
 def test_faces_are_numbered_as_in_the_table(monkeypatch: pytest.MonkeyPatch) -> None:

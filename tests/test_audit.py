@@ -187,7 +187,7 @@ def test_the_report_in_spanish(dirty: Dataset, tmp_path: Path) -> None:
     for language in LANGUAGES:
         write_report(found, tmp_path / "report.html", "mine", language)
         pages[language] = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "más bien asco (90%)" in pages["es"]
+    assert "más bien asco (90\u00a0%)" in pages["es"]
     assert "1 neutral, 1 sorpresa" in pages["es"]
     assert '<html lang="es">' in pages["es"]
     ids = {

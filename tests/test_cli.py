@@ -216,8 +216,9 @@ def test_train_export_evaluate_analyze(tmp_path: Path, patterns_csv: Path) -> No
     assert figures["split"] == "PublicTest"
     assert figures["n"] == 84
     assert f"accuracy {figures['accuracy']:.2%}" in semblante(*arguments).stdout
+    accuracy = f"{figures['accuracy']:.2%}".replace(".", ",").replace("%", "\u00a0%")
     spanish = semblante(*arguments, "--lang", "es", "--confusion", tmp_path / "confusión.png")
-    assert f"exactitud {figures['accuracy']:.2%} (intervalo del 95 %: " in spanish.stdout
+    assert f"exactitud {accuracy} (intervalo del 95 %: " in spanish.stdout
     assert "\nalegría " in spanish.stdout
     assert (tmp_path / "confusión.png").exists()
     picture = semblante(*arguments, "--tta", "flip", "--confusion", tmp_path / "confusion.png")

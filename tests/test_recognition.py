@@ -460,9 +460,10 @@ def test_shipped_files_are_what_the_table_says(name: str) -> None:
 
 
 def test_no_estimate_is_certain() -> None:
-    assert [percent(p) for p in (0.0, 0.004, 0.426, 0.985, 0.9999, 1.0)] == [
+    assert [percent(p, "en") for p in (0.0, 0.004, 0.426, 0.985, 0.9999, 1.0)] == [
         "0%", "0%", "43%", "98%", "99%", "99%"
     ]  # fmt: skip
+    assert percent(1.0, "es") == "99\u00a0%"
 
 
 def test_either_head_answers() -> None:

@@ -151,7 +151,7 @@ def test_a_contact_sheet_in_spanish(written: list[tuple[float, str]]) -> None:
     tiles = [Tile(np.zeros((96, 96, 3), np.uint8), "happy", 0.5)]
     contact_sheet(tiles, "es", {"happy": 3, "sad": 1})
     assert [text for _, text in written] == [
-        "alegría (3)", "50%", "tristeza (1)", "3 rostros más no se muestran"
+        "alegría (3)", "50\u00a0%", "tristeza (1)", "3 rostros más no se muestran"
     ]  # fmt: skip
 
 
@@ -172,9 +172,9 @@ def test_each_face_of_a_contact_sheet_says_what_file_it_is_in(
     [
         ("en", ["1: happy 82%", "for fear: up to 1.3 bits", "mouth hidden: fear 3%",
                 "2: angry 82%", "for fear: up to 0.0 bits", "speaks for it", "against it"]),
-        ("es", ["1: alegría 82%", "a favor de miedo: hasta 1,3 bits", "boca tapada: miedo 3%",
-                "2: enfado 82%", "a favor de miedo: hasta 0,0 bits", "a favor",
-                "en contra"]),
+        ("es", ["1: alegría 82\u00a0%", "a favor de miedo: hasta 1,3 bits",
+                "boca tapada: miedo 3\u00a0%", "2: enfado 82\u00a0%",
+                "a favor de miedo: hasta 0,0 bits", "a favor", "en contra"]),
     ],
 )  # fmt: skip
 def test_what_an_evidence_sheet_says(

@@ -24,9 +24,10 @@ from semblante.cli.language import system_language
 from semblante.emotions import LANGUAGES
 from semblante.errors import OptionError
 from semblante.translation import translated
+from semblante.wording import figures
 
 SOURCE = Path(translation.__file__).parent
-VARIES = re.compile(r"\{[*@#]?\}")  # in a text of the table
+VARIES = re.compile(r"\{[*@#.]?\}")  # in a text of the table
 OTHERS = [language for language in LANGUAGES if language != "en"]
 # Calls whose text a person at the command line may read. The server's errors are left out, because
 # the page has its own texts for them.
@@ -211,8 +212,8 @@ def test_a_translation_has_the_same_things_that_vary(language: str) -> None:
 
 @pytest.mark.parametrize("language", OTHERS)
 def test_no_text_is_taken_for_another(language: str) -> None:
-    values = {"{}": "a.jpg", "{#}": "7", "{@}": "c/d.csv", "{*}": "not read"}
-    said = {**values, "{*}": translated("not read", language)}
+    values = {"{}": "a.jpg", "{#}": "7", "{.}": "+1.5%", "{@}": "c/d.csv", "{*}": "not read"}
+    said = {**values, "{*}": translated("not read", language), "{.}": figures("+1.5%", language)}
     for texts in table(language).values():
         for key, other in texts.items():
             kinds = VARIES.findall(key)

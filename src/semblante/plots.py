@@ -13,6 +13,7 @@ from semblante.emotions import EMOTIONS, emotion_name
 from semblante.evaluation import Evaluation
 from semblante.files import write_atomically
 from semblante.translation import translated
+from semblante.wording import figures
 
 
 def class_name(name: str, language: str) -> str:
@@ -28,7 +29,8 @@ def class_name(name: str, language: str) -> str:
 
 def draw_confusion(evaluation: Evaluation, path: Path, language: str = "en") -> None:
     """Draw the confusion matrix of an evaluation, see `draw_counts`."""
-    title = f"{_title(evaluation)}: {evaluation.accuracy:.1%} (n={evaluation.n})"
+    accuracy = figures(f"{evaluation.accuracy:.1%}", language)
+    title = f"{_title(evaluation)}: {accuracy} (n={evaluation.n})"
     names = tuple(evaluation.per_class)
     draw_counts(evaluation.confusion, names, path, title, evaluation.labels, language)
 
@@ -61,8 +63,9 @@ def draw_counts(
     for row in places:
         for column in places:
             share = shares[row, column]
+            shown_share = figures(f"{share:.0%}", language)
             axes.text(
-                column, row, f"{share:.0%}\n{counts[row, column]}", ha="center", va="center",
+                column, row, f"{shown_share}\n{counts[row, column]}", ha="center", va="center",
                 fontsize=8, color="white" if share > 0.5 else "black",
             )  # fmt: skip
     write_atomically(path, lambda beside: figure.savefig(beside, dpi=120, format="png"))

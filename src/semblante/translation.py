@@ -3,8 +3,9 @@
 Messages are written in English where they arise, because files, logs and programs get them too.
 Code that shows a message to a person asks here for its translation. A table for each language
 (`es.toml`) maps English texts to translations. In the English texts `{}` stands for a part that
-varies and is not translated, a name or a number; `{#}` for a whole number only; `{*}` for a part
-that is itself a text to translate; `{@}` for a place, which may be a line of a file.
+varies and is not translated, a name or a number; `{#}` for a whole number only; `{.}` for a figure
+with decimals or a percentage, which is not what the user gave; `{*}` for a part that is itself a
+text to translate; `{@}` for a place, which may be a line of a file.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from importlib import resources
 from typing import Final, NamedTuple
 
 from semblante.emotions import emotion_name
+from semblante.wording import figures
 
-_VARIES: Final = re.compile(r"\{[*@#]?\}")
+_VARIES: Final = re.compile(r"\{[*@#.]?\}")
 _THOUSANDS: Final = re.compile(r"\d{1,3}(,\d{3})+")
 _DEPTH: Final = 5  # of texts nested in texts: none is nested deeper, and it limits the time
 _NUMBER: Final = re.compile(rf"\d+|{_THOUSANDS.pattern}")
@@ -78,8 +80,12 @@ def _value(value: str, language: str, _: int) -> _Translation:
     return _Translation(value.replace(",", "") if number else value)
 
 
+def _figure(value: str, language: str, _: int) -> _Translation:
+    return _Translation(figures(value, language))
+
+
 _TRANSLATORS: Final[dict[str, Callable[[str, str, int], _Translation]]] = {
-    "{}": _value, "{#}": _value, "{*}": _translate, "{@}": _translate_pattern,
+    "{}": _value, "{#}": _value, "{.}": _figure, "{*}": _translate, "{@}": _translate_pattern,
 }  # fmt: skip
 
 
@@ -103,7 +109,7 @@ def _between(fixed: list[str], kinds: list[str], text: str) -> list[str]:
 
 class _Pattern(NamedTuple):
     """A text with varying parts: its fixed parts, the kinds of the varying parts between them
-    (`{}`, `{#}`, `{*}` or `{@}`), and its translation."""
+    (`{}`, `{#}`, `{.}`, `{*}` or `{@}`), and its translation."""
 
     fixed: list[str]
     kinds: list[str]

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from typing import Final
 
 from semblante.emotions import emotion_name
 
+_DECIMAL_POINT: Final = re.compile(r"(?<=\d)\.(?=\d)")
+_PERCENT: Final = re.compile(r"(?<=\d)%")
 
-def percent(probability: float) -> str:
+
+def percent(probability: float, language: str) -> str:
     """Return a probability as a percentage, 99% at most, because no estimate is certain."""
-    return f"{min(probability, 0.99):.0%}"
+    return figures(f"{min(probability, 0.99):.0%}", language)
 
 
-def decimals(figure: str, language: str) -> str:
-    """Return a figure with the decimal separator of `language`: Spanish has a comma."""
-    return figure.replace(".", ",") if language == "es" else figure
+def figures(text: str, language: str) -> str:
+    """Return a text of figures as `language` writes them: Spanish has a comma before decimals, and
+    a space before %, where no line breaks."""
+    if language != "es":
+        return text
+    return _PERCENT.sub("\N{NO-BREAK SPACE}%", _DECIMAL_POINT.sub(",", text))
 
 
 def clock(seconds: float, *, tenths: bool = False) -> str:
@@ -29,5 +37,5 @@ def guess(probabilities: Mapping[str, float], language: str, asked: str | None =
     """Return the emotion `asked` for, or the most probable one, with its probability."""
     emotion = asked or max(probabilities, key=lambda name: probabilities[name])
     share = probabilities[emotion]
-    shown = percent(share) if share >= 0.01 else decimals(f"{share:.2%}", language)
+    shown = percent(share, language) if share >= 0.01 else figures(f"{share:.2%}", language)
     return f"{emotion_name(emotion, language)} {shown}"

@@ -15,6 +15,7 @@ from semblante.cli.options import FiguresFormat
 from semblante.cli.tables import new_table, print_table
 from semblante.models import available_models
 from semblante.translation import translated
+from semblante.wording import figures
 
 
 def bench_command(
@@ -53,8 +54,8 @@ def bench_command(
             timing.name,
             str(timing.threads or translated("its own", lang)),
             str(timing.batch),
-            f"{timing.ms_a_face.median:.2f}",
-            f"{timing.ms_a_face.fastest:.2f}",
+            figures(f"{timing.ms_a_face.median:.2f}", lang),
+            figures(f"{timing.ms_a_face.fastest:.2f}", lang),
             translated(f"{1000 / timing.ms_a_face.median:,.0f}", lang),
         )
     print_table(table)

@@ -44,6 +44,7 @@ from semblante.files import identity, write_atomically
 from semblante.models import DEFAULT_MODEL, model_path
 from semblante.recognise.classifier import Classifier
 from semblante.translation import translated
+from semblante.wording import figures
 
 if TYPE_CHECKING:
     from semblante.evaluation import Evaluation
@@ -190,12 +191,14 @@ def _print_tables(evaluation: Evaluation, lang: str) -> None:
     headings = ("probability at least", "of the faces", "right", "leak-free")
     sure = new_table(*headings, language=lang)
     for least, (share, *right) in evaluation.selective.items():
-        shares = ("-" if value is None else f"{value:.1%}" for value in (share, *right))
-        sure.add_row(f"{least:.0%}", *shares)
+        shares = (
+            "-" if value is None else figures(f"{value:.1%}", lang) for value in (share, *right)
+        )
+        sure.add_row(figures(f"{least:.0%}", lang), *shares)
     print_table(sure)
     table = new_table("emotion", "precision", "recall", "F1", "n", language=lang)
     for emotion, row in evaluation.per_class.items():
-        shares = (f"{row[figure]:.3f}" for figure in ("precision", "recall", "f1"))
+        shares = (figures(f"{row[name]:.3f}", lang) for name in ("precision", "recall", "f1"))
         table.add_row(class_name(emotion, lang), *shares, f"{row['n']:.0f}")
     print_table(table)
 

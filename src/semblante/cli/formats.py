@@ -140,7 +140,7 @@ def write_table(found: Iterable[tuple[int, Analysis]], file: IO[str], language: 
 
 def _guesses(probabilities: Mapping[str, float], language: str) -> tuple[str, ...]:
     ranked = sorted(probabilities.items(), key=lambda item: -item[1])
-    return tuple(f"{emotion_name(name, language)} {percent(p)}" for name, p in ranked[:2])
+    return tuple(f"{emotion_name(name, language)} {percent(p, language)}" for name, p in ranked[:2])
 
 
 def write_tracks(summaries: Iterable[VideoSummary], path: Path, format: Format) -> None:

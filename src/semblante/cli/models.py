@@ -14,6 +14,7 @@ from semblante.errors import OptionError
 from semblante.models import DEFAULT_MODEL, MODELS, YUNET_LICENCE, model_path, sha256
 from semblante.recognise.classifier import Classifier
 from semblante.translation import translated
+from semblante.wording import figures
 
 models_app = typer.Typer(help="The trained models and detectors.", no_args_is_help=True)
 
@@ -27,9 +28,9 @@ def list_command() -> None:
         table.add_row(
             entry.name,
             translated(f"{entry.parameters:,}", lang),
-            f"{entry.path.stat().st_size / 1e6:.2f}",
-            f"{entry.public_test:.2%}",
-            f"{entry.private_test:.2%}",
+            figures(f"{entry.path.stat().st_size / 1e6:.2f}", lang),
+            figures(f"{entry.public_test:.2%}", lang),
+            figures(f"{entry.private_test:.2%}", lang),
         )
     print_table(table)
 

@@ -31,6 +31,7 @@ from semblante.recognise.classifier import Classifier
 from semblante.train.options import PRESETS, TrainOptions, options_from
 from semblante.train.released import RELEASED
 from semblante.translation import counted, translated
+from semblante.wording import figures
 
 if TYPE_CHECKING:
     from semblante.train.task import Task
@@ -289,8 +290,8 @@ def _learning_curve(task: Task, options: TrainOptions) -> None:
     for point in found["points"]:
         table.add_row(
             counted(point["faces"], task.language),
-            f"{point['training']:.2%}",
-            f"{point['public']:.2%}",
+            figures(f"{point['training']:.2%}", task.language),
+            figures(f"{point['public']:.2%}", task.language),
         )
     print_table(table)
     print(found["verdict"])

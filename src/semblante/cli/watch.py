@@ -117,6 +117,8 @@ def shown(analysis: Analysis, language: str) -> Group:
             full = round(probability * _BAR)
             bar = Text("\N{FULL BLOCK}" * full, style=f"rgb({red},{green},{blue})")
             bar.append("\N{MIDDLE DOT}" * (_BAR - full), style="dim")
-            table.add_row(emotion_name(emotion, language), bar, f"{percent(probability):>4}")
+            table.add_row(
+                emotion_name(emotion, language), bar, f"{percent(probability, language):>5}"
+            )
         parts.append(table)
     return Group(*parts)

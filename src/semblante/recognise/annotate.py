@@ -78,7 +78,7 @@ class _Label:
 def _label_text(face: Face, number: int | None, language: str) -> str:
     number = number if face.track is None else face.track
     which = "" if number is None else f"{number}: "
-    shown = percent(face.probability)
+    shown = percent(face.probability, language)
     return f"{which}{emotion_name(face.emotion, language)} {shown}"
 
 

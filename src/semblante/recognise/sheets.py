@@ -21,7 +21,7 @@ from semblante.recognise.annotate import COLOURS, font
 from semblante.recognise.explain import STRIDE, Explanation
 from semblante.results import Analysis, Face
 from semblante.translation import translated
-from semblante.wording import clock, decimals, guess, percent
+from semblante.wording import clock, figures, guess, percent
 
 _TILE: Final = 96  # pixels a side
 _GAP: Final = 6
@@ -95,7 +95,8 @@ def contact_sheet(
             row, column = divmod(number, _COLUMNS)
             x, y = _GAP + column * step, top + 36 + row * (step + beneath)
             page.paste(Image.fromarray(tile.picture), (x, y))
-            draw.text((x, y + _TILE + 1), percent(tile.probability), font=caption, fill=_INK)
+            sure = percent(tile.probability, language)
+            draw.text((x, y + _TILE + 1), sure, font=caption, fill=_INK)
             if tile.when:
                 left = x + _TILE - draw.textlength(tile.when, font=caption)
                 draw.text((left, y + _TILE + 1), tile.when, font=caption, fill=_INK)
@@ -186,7 +187,7 @@ def evidence_sheet(explanations: Sequence[Explanation], language: str = "en") ->
         asked = explained.emotion if explained.emotion != explained.face.emotion else None
         title = f"{number + 1}: {guess(explained.face.probabilities, language)}"
         draw.text((left, top), title, font=font(18), fill=_INK)
-        most_for = decimals(f"{max(0.0, float(explained.evidence.max())):.1f}", language)
+        most_for = figures(f"{max(0.0, float(explained.evidence.max())):.1f}", language)
         emotion = emotion_name(explained.emotion, language)
         lines = [translated(f"for {emotion}: up to {most_for} bits", language)]
         for part, found in explained.without.items():
@@ -237,7 +238,7 @@ def _axis(
         x = _MARGIN + (moment - start) * scale
         draw.line((x, top, x, top + 5), fill=_INK)
         text = f"{moment:g} s" if span <= 60 else clock(moment)
-        text = decimals(text, language)
+        text = figures(text, language)
         left = min(x + 3, _WIDTH - 2 - draw.textlength(text, font=font(12)))
         draw.text((left, top + 2), text, font=font(12), fill=_INK)
         moment += unit

@@ -51,6 +51,7 @@ from semblante.train.run_folder import (
 from semblante.train.state import TrainingState, Unfinished, is_over, load_best, n_outputs
 from semblante.train.targets import kept_targets, read_estimates
 from semblante.train.views import KnownViews, TaughtViews
+from semblante.wording import figures
 
 # Accuracy on Training is measured on this many of its faces, without augmentation and with the same
 # averaged weights as on PublicTest. Only then is the gap between the two curves meaningful: the
@@ -379,6 +380,6 @@ def _finish(run: _Run, language: str) -> dict[str, Any]:
         write_json(run.folder / LOG, {"history": history, "summary": summary})
         title = run_title(run.options, language)
         draw_curves(history, run.folder / CURVES, title, language)
-        title += f", PublicTest: {public_accuracy:.1%} (n={len(public)})"
+        title += f", PublicTest: {figures(f'{public_accuracy:.1%}', language)} (n={len(public)})"
         draw_counts(confusion, EMOTIONS, run.folder / CONFUSION, title, "fer2013", language)
     return summary

@@ -81,9 +81,9 @@ const TEXTS = {
     without: { eyes: "Ojos tapados", nose: "Nariz tapada", mouth: "Boca tapada" },
     // The server gives its reasons in English; these say what each status means.
     reasons: {
-      400: "la petición llegó incompleta.", 401: "falta la clave del servidor.",
+      400: "la petición llegó incompleta.", 401: "falta la clave del servidor, o no es correcta.",
       403: "el servidor no acepta peticiones de esta página.", 408: "tardó demasiado en llegar.",
-      413: "es demasiado grande.", 422: "no es una imagen o un video que semblante sepa leer.",
+      413: "es demasiado grande.", 422: "no es ni una imagen ni un video que semblante sepa leer.",
       404: "en esta dirección no responde semblante.", 409: "todavía no está listo.", 410: "el servidor ya no lo tiene.",
       500: "algo falló en el servidor.", 502: "el servidor no responde.",
       503: "el servidor tiene demasiado trabajo; pruebe más tarde.",
