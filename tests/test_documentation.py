@@ -95,12 +95,13 @@ def test_python_of_the_readme_runs(page: str) -> None:
 
 
 @pytest.mark.parametrize("page", ["python.md", "python.es.md"])
-def test_python_of_the_manual_runs(page: str, tmp_path: Path) -> None:
+def test_python_of_the_manual_runs(page: str, tmp_path: Path, patterns_csv: Path) -> None:
     blocks = re.findall(
         r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(encoding="utf-8"), re.S
     )
     code = "\n".join(blocks)
     shutil.copy(EXAMPLE, tmp_path / "face.jpg")
+    shutil.copy(patterns_csv, tmp_path / "fer2013.csv")
     write_video(tmp_path / "party.mp4", 20, lambda n: canvas((head(135), 20 + n, 40)))
     code += "\nprint(len(table), len(sure), cut[0].shape)"
     done = subprocess.run(

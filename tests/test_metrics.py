@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from semblante.errors import OptionError
 from semblante.metrics import (
     accuracy,
     chance_calibration_error,
@@ -29,6 +30,28 @@ def test_confusion_counts_pairs() -> None:
             pairs = zip(LABELS, PREDICTED, strict=True)
             assert matrix[true, said] == sum((t, p) == (true, said) for t, p in pairs)
     assert np.trace(matrix) / 500 == accuracy(LABELS, PREDICTED)
+
+
+def test_what_is_no_answer_is_refused() -> None:
+    """A wrong figure would look like any other."""
+    names = np.array(["happy"] * 500)
+    with pytest.raises(
+        OptionError, match=r"expected an array \(n,\) of whole numbers, found ndarray"
+    ):
+        accuracy(LABELS, names)  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="of whole numbers, found list"):
+        accuracy(LABELS.tolist(), PREDICTED)  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="found 500 labels and 1 predictions"):
+        accuracy(LABELS, PREDICTED[:1])
+    with pytest.raises(OptionError, match="found 0 labels"):
+        accuracy(LABELS[:0], PREDICTED[:0])
+    for wrong in (-1, 7):  # a face without a label; one class too many
+        with pytest.raises(OptionError, match=r"expected labels 0\.\.6, found"):
+            confusion_matrix(np.append(LABELS, wrong), np.append(PREDICTED, 0))
+    with pytest.raises(
+        OptionError, match=r"expected an array \(n, n_classes\), found ndarray int64"
+    ):
+        expected_calibration_error(LABELS, PREDICTED)  # type: ignore[arg-type]
 
 
 def test_per_class_by_definition() -> None:

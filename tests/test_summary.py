@@ -70,6 +70,17 @@ def test_a_video_that_breaks_off_says_so() -> None:
         semblante.summarize(breaks_off(0))
 
 
+def test_a_frame_that_cannot_be_read_is_not_the_end() -> None:
+    """`analyze_frames` goes on after it, so the summary is of a whole video."""
+    broken = Analysis(None, None, None, (), 3, 0.15, "nowhere.jpg: there is no such file")
+    before, after = list(frames(n=3)), list(frames(n=6))[4:]
+    own = [replace(one, path=None) for one in (*before, *after)]
+    found = semblante.summarize([*own[:3], broken, *own[3:]])
+    assert (found.frames, found.error) == (5, None)
+    unwritten = replace(own[3], error="marked.mp4: not written")
+    assert semblante.summarize([*own[:3], unwritten]).error == "marked.mp4: not written"
+
+
 def test_pictures_are_no_frames() -> None:
     for single in (Analysis("a.png", 60, 60), semblante.summarize(frames()), None):
         name = type(single).__name__
@@ -101,6 +112,9 @@ def test_as_a_table_of_pandas(films: Path, tmp_path: Path) -> None:
     assert table["of_frames"].tolist() == read["of_frames"].tolist() == [30, 30, 5]
     assert table["happy"].dropna().tolist() == read["happy"].dropna().tolist()
     one = semblante.to_pandas(semblante.summarize(frames()))
+    exact = next(frames()).faces[0].probabilities
+    assert semblante.to_pandas(frames(n=1))["happy"][0] == round(exact["happy"], 5)
+    assert semblante.to_pandas(frames(n=1), rounded=False)["happy"][0] == exact["happy"]
     assert one["track"].tolist() == [1, 2]
     assert len(semblante.to_pandas(next(frames()))) == 1
     with pytest.raises(OptionError, match="a VideoSummary each, found Analysis"):
@@ -108,6 +122,21 @@ def test_as_a_table_of_pandas(films: Path, tmp_path: Path) -> None:
     for other in (5, None):
         with pytest.raises(OptionError, match=f"found {type(other).__name__}"):
             semblante.to_pandas(other)  # type: ignore[arg-type]
+
+
+def test_a_table_of_a_video_that_breaks_off() -> None:
+    """Like the CSV of `semblante analyze`: the frames that were read, then why it ends."""
+
+    def breaks_off(n: int) -> Iterator[Analysis]:
+        yield from frames(n=n)
+        raise VideoError("a.mp4: breaks off")
+
+    table = semblante.to_pandas(breaks_off(3))
+    assert table["frame"].dropna().tolist() == [0, 1, 2]
+    assert table["error"].dropna().tolist() == ["a.mp4: breaks off"]
+    assert table["path"].tolist() == ["a.mp4"] * 4
+    with pytest.raises(VideoError, match="breaks off"):
+        semblante.to_pandas(breaks_off(0))
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,7 @@
-"""Accuracy, F1, calibration and confidence intervals of a classifier, with numpy only."""
+"""Accuracy, F1, calibration and confidence intervals of a classifier, with numpy only.
+
+Labels are whole numbers from 0, as in `Dataset.labels`; whatever else comes raises `OptionError`.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from semblante.emotions import EMOTIONS
+from semblante.errors import OptionError
 
 Labels = npt.NDArray[np.int64]
 Probabilities = npt.NDArray[np.floating[Any]]
@@ -20,6 +24,7 @@ _Z95: Final = 1.959964  # 95 % of a normal distribution lies within this many st
 
 def accuracy(labels: Labels, predicted: Labels) -> float:
     """Return the share of `predicted` (n,) that equals `labels` (n,), 0..1."""
+    _check_labels(labels, predicted)
     return float((labels == predicted).mean())
 
 
@@ -75,6 +80,12 @@ def confusion_matrix(
     labels: Labels, predicted: Labels, n_classes: int = len(EMOTIONS)
 ) -> npt.NDArray[np.int64]:
     """Return counts (n_classes, n_classes): a row per true label, a column per prediction."""
+    _check_labels(labels, predicted)
+    for numbers in (labels, predicted):
+        if not 0 <= int(numbers.min()) <= int(numbers.max()) < n_classes:
+            raise OptionError(
+                f"expected labels 0..{n_classes - 1}, found {numbers.min()}..{numbers.max()}"
+            )
     matrix = np.zeros((n_classes, n_classes), np.int64)
     np.add.at(matrix, (labels, predicted), 1)
     return matrix
@@ -133,6 +144,7 @@ def reliability(labels: Labels, probabilities: Probabilities) -> list[tuple[floa
     `labels`: (n,); `probabilities`: (n, n_classes). The confidence of a prediction is its largest
     probability; predictions are sorted by it into 15 bins of equal width.
     """
+    _check_probabilities(labels, probabilities)
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
     bins = _bins(confidence)
@@ -152,9 +164,35 @@ def selective_accuracy(
 
     `labels`: (n,); `probabilities`: (n, n_classes).
     """
+    _check_probabilities(labels, probabilities)
     sure = probabilities.max(axis=1) >= least
     right = probabilities.argmax(axis=1) == labels
     return float(sure.mean()), float(right[sure].mean()) if sure.any() else None
+
+
+def _check_labels(labels: Labels, predicted: Labels) -> None:
+    """Raise `OptionError` unless both are whole numbers (n,), of the same n >= 1 faces."""
+    for numbers in (labels, predicted):
+        is_row = isinstance(numbers, np.ndarray) and numbers.ndim == 1
+        if not is_row or numbers.dtype.kind not in "iu":
+            raise OptionError(f"expected an array (n,) of whole numbers, found {_kind(numbers)}")
+    if len(labels) != len(predicted) or not len(labels):
+        raise OptionError(
+            f"expected a prediction for each label, found {len(labels)} labels and "
+            f"{len(predicted)} predictions"
+        )
+
+
+def _check_probabilities(labels: Labels, probabilities: Probabilities) -> None:
+    """Raise `OptionError` unless they are labels (n,) and probabilities (n, n_classes)."""
+    if not isinstance(probabilities, np.ndarray) or probabilities.ndim != 2:
+        raise OptionError(f"expected an array (n, n_classes), found {_kind(probabilities)}")
+    _check_labels(labels, probabilities.argmax(axis=1))
+
+
+def _kind(found: object) -> str:
+    shape = f"{found.dtype} {found.shape}" if isinstance(found, np.ndarray) else ""
+    return f"{type(found).__name__} {shape}".strip()
 
 
 def _mcnemar_p(only_first: int, only_second: int) -> float:

@@ -59,14 +59,18 @@ class Box:
 
 @dataclass(frozen=True)
 class Face:
-    """One face and the emotion it shows."""
+    """One face and the emotion it shows.
+
+    `box`: its place in the picture. `detection_score`: 0..1, how sure the detector is that this is
+    a face. `emotion`: the most probable of `semblante.EMOTIONS`. `probabilities`: of each of them;
+    they add up to 1. `track`: in a video, the same number for as long as this face can be followed;
+    None in a picture.
+    """
 
     box: Box
-    detection_score: float  # 0..1: how sure the detector is that this is a face
-    emotion: str  # the most probable of `semblante.EMOTIONS`
-    # For each of `semblante.EMOTIONS`; they add up to 1.
+    detection_score: float
+    emotion: str
     probabilities: dict[str, float] = field(hash=False)
-    # In a video, the same number for as long as this face can be followed; None in a picture.
     track: int | None = None
 
     @property
@@ -102,17 +106,22 @@ class Face:
 class Analysis:
     """One picture or video frame: its faces, or the reason why it could not be read.
 
-    A video that failed ends with one more analysis that has no frame number, only the `error`.
+    `path`: None for bytes, arrays and cameras. `width` and `height`: in pixels, of the picture
+    turned as its EXIF orientation says. `frame`: its number in a video, from 0; `time_s`: seconds
+    since the video's first frame, which may start later than its sound; both are None for a
+    picture. `error`: one line, why it could not be read, or its copy not written.
+
+    In the files of `semblante analyze`, and in what `to_pandas` returns, a video that could not be
+    read to its end has one more analysis, without a frame's number, with the `error`.
     """
 
-    path: str | None  # None for bytes, arrays and cameras
-    width: int | None  # in pixels, of the picture turned as its EXIF orientation says
+    path: str | None
+    width: int | None
     height: int | None
     faces: tuple[Face, ...] = ()
-    frame: int | None = None  # number of the frame in a video, from 0; None for a picture
-    # Seconds since a video's first frame, which may start later than its sound; None for a picture.
+    frame: int | None = None
     time_s: float | None = None
-    error: str | None = None  # one line: why it could not be read, or its copy not written
+    error: str | None = None
 
     def to_dict(self, *, rounded: bool = True) -> dict[str, Any]:
         """Return the analysis as it is written in JSON lines, one line per picture or frame."""

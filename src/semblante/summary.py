@@ -16,16 +16,21 @@ _DIGITS: Final = 5  # of shares and probabilities in files
 
 @dataclass(frozen=True)
 class TrackSummary:
-    """One track: a person, for as long as they could be followed."""
+    """One track: a person, for as long as they could be followed.
+
+    `first_s` and `last_s`: when they were first and last seen, in seconds. `frames`: the number of
+    analysed frames in which they were seen. `probabilities`: the mean of each of
+    `semblante.EMOTIONS` over these frames, and `emotion` the most probable. `shares`: of these
+    frames, in which each was the most probable. Both add up to 1.
+    """
 
     track: int
-    first_s: float  # when the person was first and last seen
+    first_s: float
     last_s: float
-    frames: int  # number of analysed frames in which they were seen
-    emotion: str  # the most probable on average
-    # For each of `semblante.EMOTIONS`, over these frames; each dict adds up to 1.
-    probabilities: dict[str, float] = field(hash=False)  # means
-    shares: dict[str, float] = field(hash=False)  # of frames where it was the most probable
+    frames: int
+    emotion: str
+    probabilities: dict[str, float] = field(hash=False)
+    shares: dict[str, float] = field(hash=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as it is written in JSON; probabilities and shares are rounded to 5 digits."""
@@ -42,12 +47,16 @@ class TrackSummary:
 
 @dataclass(frozen=True)
 class VideoSummary:
-    """A whole video, or the part of it that could be read."""
+    """A whole video, or the part of it that could be read.
 
-    path: str | None  # None for a camera
-    frames: int  # number of analysed frames
-    tracks: tuple[TrackSummary, ...]  # in the order of their numbers
-    error: str | None = None  # one line: why it was not read to its end, or its copy not written
+    `path`: None for a camera. `frames`: the number of analysed frames. `tracks`: in the order of
+    their numbers. `error`: one line, why it was not read to its end, or its copy not written.
+    """
+
+    path: str | None
+    frames: int
+    tracks: tuple[TrackSummary, ...]
+    error: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as it is written in JSON."""
@@ -69,11 +78,15 @@ class SummaryBuilder:
         self._error: str | None = None
 
     def add(self, analysis: Analysis) -> None:
-        """Add the next frame, or the last analysis, which says why the video could not be read."""
+        """Add the next frame, or the last analysis, which says why the video could not be read.
+        A frame that could not be read (of `analyze_frames`) does not count."""
         self._path = analysis.path
-        self._error = self._error or analysis.error
         if analysis.frame is None:
+            self._error = self._error or analysis.error
             return
+        if analysis.width is None:
+            return
+        self._error = self._error or analysis.error  # its copy was not written
         self.frames += 1
         time_s = analysis.time_s or 0.0
         for face in analysis.faces:
@@ -94,9 +107,9 @@ class SummaryBuilder:
 def summarize(frames: Iterable[Analysis]) -> VideoSummary:
     """Return what each track showed in a video; `frames` are what `Analyzer.analyze_video` gives.
 
-    A video that breaks off is summarised as far as it could be read, with its `error`; one without
-    any readable frame raises `VideoError`. Raises `OptionError` for anything else, such as the
-    `Analysis` of a picture, or frames of several videos.
+    A video that breaks off is summarised as far as it could be read, with its `error`; where
+    `frames` raises `VideoError` before any frame, so does this. Raises `OptionError` for anything
+    else, such as the `Analysis` of a picture, or frames of several videos.
     """
     builder = SummaryBuilder()
     try:

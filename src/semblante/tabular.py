@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from semblante.emotions import EMOTIONS
-from semblante.errors import MissingExtraError, OptionError
+from semblante.errors import MissingExtraError, OptionError, VideoError
 from semblante.results import Analysis, Face
 from semblante.summary import VideoSummary
 
@@ -36,14 +36,14 @@ TEXT_COLUMNS: Final = ("path", "emotion", "error", "name", "label", "predicted")
 BOOLEAN_COLUMNS: Final = ("in_training",)
 
 
-def face_rows(analysis: Analysis) -> Iterator[Row]:
+def face_rows(analysis: Analysis, *, rounded: bool = True) -> Iterator[Row]:
     """Yield a row of `COLUMNS` for each face; for a picture without faces, one row with empty face
-    columns."""
+    columns. `rounded`: see `Face.to_dict`."""
     about = [analysis.path, analysis.frame, analysis.time_s, analysis.width, analysis.height]
     if not analysis.faces:
         yield [*about, *[None] * (len(COLUMNS) - len(about) - 1), analysis.error]
     for number, face in enumerate(analysis.faces, start=1):
-        values = face.to_dict()
+        values = face.to_dict(rounded=rounded)
         cells = [values["track"], *values["box"], values["detection_score"], values["emotion"]]
         probabilities = values["probabilities"]
         cells += [probabilities[face.emotion], *(probabilities[emotion] for emotion in EMOTIONS)]
@@ -79,13 +79,24 @@ def answer_rows(found: Evaluation, names: Sequence[str] | None) -> Iterator[Row]
 
 
 def to_pandas(
-    results: Analysis | VideoSummary | Iterable[Face] | Iterable[Analysis] | Iterable[VideoSummary],
+    results: Face
+    | Analysis
+    | VideoSummary
+    | Iterable[Face]
+    | Iterable[Analysis]
+    | Iterable[VideoSummary],
+    *,
+    rounded: bool = True,
 ) -> pandas.DataFrame:
     """Return a data frame of the results of `analyze`, `analyze_many` or `analyze_video`, with a
     row for each face, or of one or several results of `summarize`, with a row for each track. It
     has the columns of the CSV that `semblante analyze` writes; whole numbers are pandas's Int64.
 
-    Raises `MissingExtraError` if pandas is not installed, `OptionError` for other `results`.
+    `rounded`: probabilities of faces have 5 digits, scores 4, as in that CSV. A video that breaks
+    off ends with a row that has only its `error`.
+
+    Raises `MissingExtraError` if pandas is not installed, `OptionError` for other `results`, and
+    `VideoError` for a video of which no frame can be read.
     """
     try:
         import pandas
@@ -93,7 +104,7 @@ def to_pandas(
         raise MissingExtraError("a table of pandas", "pandas") from None
     kind: type = Analysis
     found: list[Any] = []
-    for one in results if isinstance(results, Iterable) else [results]:
+    for one in _as_far_as_read(results if isinstance(results, Iterable) else [results]):
         if not found:
             kind = next((k for k in (VideoSummary, Face) if isinstance(one, k)), Analysis)
         if not isinstance(one, kind):  # told at once, not at the end of a long video
@@ -106,8 +117,26 @@ def to_pandas(
     if kind is Face:
         found = [Analysis(None, None, None, tuple(found))]  # faces of one picture
     of_tracks = kind is VideoSummary
-    columns, rows_of = (TRACK_COLUMNS, track_rows) if of_tracks else (COLUMNS, face_rows)
-    rows = [row for one in found for row in rows_of(one)]
+    columns = TRACK_COLUMNS if of_tracks else COLUMNS
+    rows = [
+        row
+        for one in found
+        for row in (track_rows(one) if of_tracks else face_rows(one, rounded=rounded))
+    ]
     whole, text = dict.fromkeys(INTEGER_COLUMNS, "Int64"), dict.fromkeys(TEXT_COLUMNS, "string")
     kinds = {name: (whole | text).get(name, "float64") for name in columns}
     return pandas.DataFrame(rows, columns=list(columns)).astype(kinds)
+
+
+def _as_far_as_read(results: Iterable[Any]) -> Iterator[Any]:
+    """Yield `results`; a video that breaks off ends with an `Analysis` that has only its error."""
+    path: str | None = None
+    some = False
+    try:
+        for one in results:
+            path, some = getattr(one, "path", None), True
+            yield one
+    except VideoError as error:
+        if not some:
+            raise
+        yield Analysis(path, None, None, error=str(error))

@@ -22,22 +22,28 @@ UNLABELLED: Final = -1  # the label of a face that came without one
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """n labelled grey faces."""
+    """n labelled grey faces.
 
-    images: npt.NDArray[np.uint8]  # (n, 48, 48), grey levels 0..255
-    labels: npt.NDArray[np.int64]  # (n,), 0..6 in the order of `semblante.EMOTIONS`, or UNLABELLED
-    splits: npt.NDArray[np.uint8]  # (n,), index into `SPLITS`
-    # (n,), the name of each face's picture file; None unless every face came from such a file.
+    `images`: (n, 48, 48), grey levels 0..255. `labels`: (n,), 0..6 in the order of
+    `semblante.EMOTIONS`, or -1 for a face without a label. `splits`: (n,), 0 Training, 1
+    PublicTest, 2 PrivateTest. `names`: (n,), the name of each face's picture file; None unless
+    every face came from such a file. `groups`: (n,), the same text for faces that belong together
+    (one person's, for example), "" for a face without a group; None if there are no groups.
+    """
+
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64]
+    splits: npt.NDArray[np.uint8]
     names: npt.NDArray[np.str_] | None = None
-    # (n,), the same text for faces that belong together (one person's, for example); "" for a face
-    # without a group. None if the dataset has no groups.
     groups: npt.NDArray[np.str_] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def is_in(self, split: str) -> npt.NDArray[np.bool_]:
-        """(n,): which faces are in `split`, one of `SPLITS`; `ValueError` for another name."""
+        """(n,): which faces are in `split`, one of `SPLITS`; `DataError` for another name."""
+        if split not in SPLITS:
+            raise DataError(f"unknown split {split!r}; known: {', '.join(SPLITS)}")
         return np.asarray(self.splits == SPLITS.index(split))
 
     def split(self, name: str) -> Dataset:
@@ -46,8 +52,6 @@ class Dataset:
         Raises `DataError` for an unknown name, for a split without faces, and for one with faces
         that have no label.
         """
-        if name not in SPLITS:
-            raise DataError(f"unknown split {name!r}; known: {', '.join(SPLITS)}")
         mask = self.is_in(name)
         if not mask.any():
             held = ", ".join(f"{split} {n}" for split, n in self.split_sizes().items() if n)

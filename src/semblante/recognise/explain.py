@@ -29,15 +29,19 @@ _LEAST: Final = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """What in a face supports an emotion, and the probabilities without parts of the face."""
+    """What in a face supports an emotion, and the probabilities without parts of the face.
+
+    `emotion`: the one that is explained. `picture`: grey (size, size), the face as the network sees
+    it. `evidence`: float32 (size, size), by how many bits the odds p / (1 - p) of `emotion` fall if
+    what is around a pixel is hidden, 1 bit halving them; below 0 where they rise. `without`: the
+    probabilities of all emotions while the "eyes", the "nose" or the "mouth" are hidden.
+    """
 
     face: Face
-    emotion: str  # the one that is explained
-    picture: npt.NDArray[np.uint8]  # grey (size, size): the face as the network sees it
-    # float32 (size, size): by how many bits the odds p / (1 - p) of `emotion` fall if what is
-    # around a pixel is hidden, 1 bit halving them; below 0 where they rise.
+    emotion: str
+    picture: npt.NDArray[np.uint8]
     evidence: npt.NDArray[np.float32]
-    without: dict[str, dict[str, float]]  # the probabilities when each of `PARTS` is hidden
+    without: dict[str, dict[str, float]]
 
     def to_dict(self) -> dict[str, Any]:
         """The face and its explanation for JSON; bits are rounded to 3 decimals."""
