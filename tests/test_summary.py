@@ -82,10 +82,6 @@ def test_a_frame_that_cannot_be_read_is_not_the_end() -> None:
 
 
 def test_pictures_are_no_frames() -> None:
-    for single in (Analysis("a.png", 60, 60), semblante.summarize(frames()), None):
-        name = type(single).__name__
-        with pytest.raises(OptionError, match=f"found a single {name}"):
-            semblante.summarize(single)  # type: ignore[arg-type]
     lone = [
         replace(one, faces=tuple(replace(f, track=None) for f in one.faces)) for one in frames()
     ]

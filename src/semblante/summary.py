@@ -108,8 +108,8 @@ def summarize(frames: Iterable[Analysis]) -> VideoSummary:
     """Return what each track showed in a video; `frames` are what `Analyzer.analyze_video` gives.
 
     A video that breaks off is summarised as far as it could be read, with its `error`; where
-    `frames` raises `VideoError` before any frame, so does this. Raises `OptionError` for anything
-    else, such as the `Analysis` of a picture, or frames of several videos.
+    `frames` raises `VideoError` before any frame, so does this. Raises `OptionError` for what is
+    not the frames of one video in order, such as the `Analysis` of a picture.
     """
     builder = SummaryBuilder()
     try:
@@ -124,17 +124,14 @@ def summarize(frames: Iterable[Analysis]) -> VideoSummary:
 
 def _frames_of_one_video(frames: Iterable[Analysis]) -> Iterator[Analysis]:
     """Yield `frames`; raises `OptionError` unless they are frames of one video in order."""
-    if not isinstance(frames, Iterable):
-        raise OptionError(
-            "expected the frames that `analyze_video` gives, found a single "
-            f"{type(frames).__name__}"
-        )
     before: Analysis | None = None
     for analysis in frames:
-        found = None if isinstance(analysis, Analysis) else type(analysis).__name__
-        if found is None and analysis.frame is None and analysis.error is None:
+        found = None
+        if not isinstance(analysis, Analysis):
+            found = type(analysis).__name__
+        elif analysis.frame is None and analysis.error is None:
             found = "a picture"
-        if found is None and any(face.track is None for face in analysis.faces):
+        elif any(face.track is None for face in analysis.faces):
             found = "faces without a track"
         if found is not None:
             raise OptionError(f"expected the frames that `analyze_video` gives, found {found}")

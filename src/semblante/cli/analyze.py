@@ -24,7 +24,6 @@ from semblante.cli.checks import (
     check_output_file,
     check_output_folder,
     complain,
-    detector_options,
 )
 from semblante.cli.formats import (
     WHOLE_FILES,
@@ -175,7 +174,6 @@ def analyze_command(
     if format is None:
         format = Format.table if out is None or streamed else _format_of(out)
     _check(format, out, resume=resume, streamed=streamed)
-    asked = detector_options(detector, min_face, min_score)
     if annotate is not None:
         check_output_folder("--annotate", annotate)
     elif blur:
@@ -201,8 +199,8 @@ def analyze_command(
     if plots is not None:
         plots.avoid([*paths_read, *places.values(), *files.values()])
     analyzer = Analyzer(
-        model, detector=detector, **asked, threads=threads, steps=steps, early_exit=early_exit,
-        tta=tta, head=head,
+        model, detector=detector, min_face=min_face, min_score=min_score, threads=threads,
+        steps=steps, early_exit=early_exit, tta=tta, head=head,
     )  # fmt: skip
     work = Work(analyzer, inputs, places, every_s, smoothing, lang, blur=blur)
     overviews = Overviews(inputs, each)
@@ -214,9 +212,9 @@ def analyze_command(
     else:
         about = {
             "inputs": list(map(str, paths_read)), "model": analyzer.classifier.about,
-            "detector": detector, **asked, "every_s": every_s, "smoothing_s": smoothing,
-            "steps": steps, "early_exit": early_exit, "tta": tta,
-            "head": analyzer.classifier.head,
+            "detector": detector, "min_face": min_face, "min_score": min_score,
+            "every_s": every_s, "smoothing_s": smoothing, "steps": steps, "early_exit": early_exit,
+            "tta": tta, "head": analyzer.classifier.head,
             "annotate": None if annotate is None else str(annotate), "lang": lang, "blur": blur,
         }  # fmt: skip
         journal = Journal(out, about, resume=resume)

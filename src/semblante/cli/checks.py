@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from semblante.cli.language import localised
 from semblante.data.load import form_of, picture_files
@@ -52,19 +51,6 @@ def checked_picture_file(option: str, path: Path) -> Path:
             raise OptionError(f"{option} {path}: expected a name that ends in .png or .jpg")
         check_output_file(option, written)
     return written
-
-
-def detector_options(
-    detector: str, min_face: int | None, min_score: float | None
-) -> dict[str, Any]:
-    """The detector's options as keyword arguments of `Analyzer`; raises `OptionError` if one is
-    given although no detector is used."""
-    asked = {"min_face": min_face, "min_score": min_score}
-    given = [name for name, value in asked.items() if value is not None]
-    if given and detector == "none":
-        name = given[0].replace("_", "-")
-        raise OptionError(f"--{name} is of no use with --detector none: each picture is a face")
-    return asked
 
 
 def check_not_an_input(option: str, path: Path, *inputs: Path | None) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from semblante.cli.checks import check_output_folder, complain, detector_options
+from semblante.cli.checks import check_output_folder, complain
 from semblante.cli.inputs import Clip, Input, Unreadable, annotated_places, find_inputs
 from semblante.cli.options import (
     DetectorOption,
@@ -76,9 +76,7 @@ def explain_command(
         check_output_folder("--out", out)
     found = find_inputs(paths, filter(None, [out]), videos=False)
     places = {} if out is None else annotated_places(found, out, "--out")
-    analyzer = Analyzer(
-        model, detector=detector, **detector_options(detector, min_face, min_score), head=head
-    )
+    analyzer = Analyzer(model, detector=detector, min_face=min_face, min_score=min_score, head=head)
     table = new_table("picture", "face", "emotion", *HIDDEN.values(), language=lang)
     failed = False
     stdout = sys.stdout  # on a terminal the status redirects sys.stdout to itself

@@ -16,7 +16,7 @@ from typing import Annotated, Final
 import cv2
 import typer
 
-from semblante.cli.checks import complain, detector_options, require
+from semblante.cli.checks import complain, require
 from semblante.cli.language import localised
 from semblante.cli.options import (
     DetectorOption,
@@ -93,9 +93,7 @@ def serve_command(
         )
     app = create_app(
         settings,
-        Analyzer(
-            model, detector=detector, **detector_options(detector, min_face, min_score), head=head
-        ),
+        Analyzer(model, detector=detector, min_face=min_face, min_score=min_score, head=head),
     )
     _print_addresses(listening, host, settings.token)
     config = uvicorn.Config(

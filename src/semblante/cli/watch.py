@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from semblante.cli.checks import check_not_an_input, check_output_file, detector_options
+from semblante.cli.checks import check_not_an_input, check_output_file
 from semblante.cli.formats import WHOLE_FILES, Format, format_of, text_file, write_lines
 from semblante.cli.options import (
     DetectorOption,
@@ -73,9 +73,8 @@ def watch_command(
             f"expected a camera's number, its address, or a video file, found {source!r}"
         )
     analyzer = Analyzer(
-        model, detector=detector, **detector_options(detector, min_face, min_score), head=head,
-        threads=threads,
-    )  # fmt: skip
+        model, detector=detector, min_face=min_face, min_score=min_score, head=head, threads=threads
+    )
     frames = analyzer.analyze_video(source if camera is None else camera)
     console = Console()
     last: Analysis | None = None

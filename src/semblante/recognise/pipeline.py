@@ -94,18 +94,18 @@ class Analyzer:
                 f"expected a detector's name, one of {', '.join(DETECTORS)}, or a Detector, "
                 f"found {detector!r}"
             )
+        asked = {"min_face": min_face, "min_score": min_score}
+        given = {name: value for name, value in asked.items() if value is not None}
+        if given and (not isinstance(detector, str) or detector == "none"):
+            raise OptionError(
+                f"{next(iter(given))} is for a detector that is given by its name and searches for "
+                f"faces, found {detector!r}"
+            )
         self.mirrored = tta == "flip"
         self.classifier = Classifier(
             model_path(model), threads=threads, steps=steps, early_exit=early_exit, head=head
         )
         self._readers = min(threads or cv2.getNumberOfCPUs(), MOST_READERS)
-        asked = {"min_face": min_face, "min_score": min_score}
-        given = {name: value for name, value in asked.items() if value is not None}
-        if given and (not isinstance(detector, str) or detector == "none"):
-            raise OptionError(
-                f"{next(iter(given))} is for a detector that is given by its name and looks for "
-                f"faces, found {detector!r}"
-            )
         self.detector = make_detector(detector, **given) if isinstance(detector, str) else detector
 
     def __repr__(self) -> str:
