@@ -462,9 +462,6 @@ def test_notes_hold_what_a_map_s_file_says(tmp_path: Path, monkeypatch: pytest.M
     notes = source.to_dict()
     assert notes["map"] == ["joy=happy", "none#1=drop", "rage=angry", "smile=big=happy"]
     assert Source.from_dict(notes).label_map == source.label_map
-    # Runs of earlier versions took the other numbers for FER2013's.
-    old = Source.from_dict({"path": "x", "map": ["7=drop", "1=angry"]}).label_map
-    assert old == {**LABEL_MAPS["fer2013"], "7": "drop", "1": "angry"}
     (tmp_path / "rafdb").write_text("4=angry\n")  # no file in the way changes what a name means
     assert label_map(["rafdb", "7=drop"]) == {**LABEL_MAPS["rafdb"], "7": "drop"}
     assert label_map(["7=drop", "rafdb", "./rafdb"]) == {**LABEL_MAPS["rafdb"], "4": "angry"}

@@ -257,9 +257,7 @@ def test_what_is_handed_on_names_no_folder() -> None:
 @pytest.mark.parametrize(
     ("changes", "hashes", "refused"),
     [
-        ({}, ("a", "a"), None),
-        ({"seed": 5}, ("a", None), None),  # of before they were noted
-        ({}, (None, "a"), None),
+        ({"seed": 5}, ("a", "a"), None),
         ({}, ("a", "b"), "first held other ones for 0 than for 2"),
         ({"network": "rcnn-small"}, ("a", "a"), "network is 'rcnn-tiny' in 0, 'rcnn-small' in 2"),
         ({"initial": "second"}, ("a", "a"), "initial is 'first' in 0, 'second' in 2"),
@@ -267,13 +265,12 @@ def test_what_is_handed_on_names_no_folder() -> None:
     ],
 )
 def test_runs_that_have_a_mean(
-    changes: dict[str, object], hashes: tuple[str | None, str | None], refused: str | None
+    changes: dict[str, object], hashes: tuple[str, str], refused: str | None
 ) -> None:
     options = replace(QUICK, initial="first")
-    held = [{} if sha256 is None else {"first": sha256} for sha256 in hashes]
     ours, theirs = (
-        RunConfig(run, "data", None, {}, False, weights)
-        for run, weights in zip((options, replace(options, **changes)), held, strict=True)
+        RunConfig(run, "data", None, {}, False, {"first": sha256})
+        for run, sha256 in zip((options, replace(options, **changes)), hashes, strict=True)
     )
     runs, configs = [Path(name) for name in "012"], [ours, ours, theirs]
     if refused is None:

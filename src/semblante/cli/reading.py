@@ -18,7 +18,6 @@ from rich.markup import escape
 from semblante.cli.checks import complain
 from semblante.cli.language import localised
 from semblante.data import LABEL_MAPS, Dataset, load_dataset
-from semblante.data.pictures import is_number
 from semblante.errors import DataError, ModelError, OptionError
 from semblante.recognise.cnn import CnnDetector
 from semblante.recognise.detectors import largest_face
@@ -156,13 +155,9 @@ class Source:
         Python, and get the defaults. Raises `ModelError` if `values` is something else."""
         try:
             exclude = values.get("exclude")
-            mapping = _pairs([str(pair) for pair in values.get("map", ())], "--map")
-            if any(map(is_number, mapping)):
-                # In older runs numbers that the map did not name were FER2013's.
-                mapping = LABEL_MAPS["fer2013"] | mapping
             return cls(
                 Path(values["path"]),
-                mapping,
+                _pairs([str(pair) for pair in values.get("map", ())], "--map"),
                 bool(values.get("skip_bad", False)),
                 bool(values.get("find_faces", False)),
                 None if exclude is None else Path(exclude),

@@ -104,9 +104,7 @@ def _check_pair(first: Path, ours: RunConfig, run: Path, theirs: RunConfig) -> N
                 f"{name} is {before!r} in {first}, {now!r} in {run}"
             )
     initial = ours.options.initial
-    # Older runs did not record the hashes, so they cannot be compared.
-    hashes = [config.weights_sha256.get(initial) for config in (ours, theirs)]
-    if None not in hashes and hashes[0] != hashes[1]:
+    if ours.weights_sha256.get(initial) != theirs.weights_sha256.get(initial):
         raise OptionError(
             "runs to average must have started from the same weights (--initial): "
             f"{initial} held other ones for {first} than for {run}"
