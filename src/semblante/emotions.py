@@ -34,13 +34,26 @@ LANGUAGES: Final[tuple[str, ...]] = tuple(_NAMES)
 _CALLED: Final = {word: emotion for names in _NAMES.values() for emotion, word in names.items()} | {
     "alegria": "happy",  # as many people type it
     "enojo": "angry",  # the word in Latin America
-    **{"ira": "angry", "enojado": "angry", "enfadado": "angry", "asustado": "fear"},
-    **{"felicidad": "happy", "feliz": "happy", "triste": "sad", "sorprendido": "surprise"},
+    "enojado": "angry",
+    "enfadado": "angry",
+    "ira": "angry",
+    "asustado": "fear",
+    "felicidad": "happy",
+    "feliz": "happy",
+    "triste": "sad",
+    "sorprendido": "surprise",
     "neutro": "neutral",
     # The names in FER+, CK+, RAF-DB, KDEF and other datasets.
-    **{"anger": "angry", "happiness": "happy", "sadness": "sad", "surprised": "surprise"},
-    **{"disgusted": "disgust", "fearful": "fear", "afraid": "fear", "joy": "happy"},
-    **{"neutrality": "neutral", "suprise": "surprise"},  # a typo in Kaggle's FERPlus
+    "anger": "angry",
+    "disgusted": "disgust",
+    "afraid": "fear",
+    "fearful": "fear",
+    "happiness": "happy",
+    "joy": "happy",
+    "sadness": "sad",
+    "surprised": "surprise",
+    "suprise": "surprise",  # a typo in Kaggle's FERPlus
+    "neutrality": "neutral",
 }
 
 

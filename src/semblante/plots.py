@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from semblante.data.ferplus import FERPLUS_EMOTIONS, FERPLUS_INDICES
-from semblante.emotions import EMOTIONS, emotion_name
+from semblante.emotions import emotion_called, emotion_name
 from semblante.evaluation import Evaluation
 from semblante.files import write_atomically
 from semblante.translation import translated
@@ -20,11 +19,10 @@ def class_name(name: str, language: str) -> str:
     """Return the word in `language` for an emotion of FER2013 or FER+."""
     if language == "en":
         return name
-    if name == "contempt":  # FER+'s eighth class
-        return translated("contempt", language)
-    if name not in EMOTIONS:
-        name = EMOTIONS[FERPLUS_INDICES.tolist().index(FERPLUS_EMOTIONS.index(name))]
-    return emotion_name(name, language)
+    emotion = emotion_called(name)
+    if emotion is None:  # contempt, FER+'s eighth class
+        return translated(name, language)
+    return emotion_name(emotion, language)
 
 
 def draw_confusion(evaluation: Evaluation, path: Path, language: str = "en") -> None:
