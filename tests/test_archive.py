@@ -33,7 +33,7 @@ from semblante.cli.journal import Journal
 from semblante.cli.overviews import Overviews
 from semblante.cli.work import Result, Work
 from semblante.errors import OptionError
-from semblante.images import save_picture
+from semblante.picture_writing import save_picture
 from semblante.tabular import COLUMNS
 from semblante.wording import clock
 

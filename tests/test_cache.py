@@ -14,7 +14,7 @@ import pytest
 from conftest import pattern_dataset, write_csv
 from semblante import DataError, Dataset, load_dataset
 from semblante.data import load
-from semblante.images import encoded_png
+from semblante.picture_writing import encoded_png
 
 
 @pytest.fixture

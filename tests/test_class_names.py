@@ -13,7 +13,7 @@ from semblante import EMOTIONS, DataError, Dataset, OptionError, load_dataset
 from semblante.data import LABEL_MAPS, pictures
 from semblante.data.ferplus import VOTES
 from semblante.emotions import emotion_called
-from semblante.images import encoded_png
+from semblante.picture_writing import encoded_png
 
 pytest.importorskip("pyarrow")
 

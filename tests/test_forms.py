@@ -22,7 +22,8 @@ from semblante import EMOTIONS, Analyzer, DataError, Dataset, OptionError, load_
 from semblante.data.convert import convert, faces_by_emotion
 from semblante.data.load import form_of
 from semblante.data.parquet import write_parquet
-from semblante.images import encoded_png, load_image
+from semblante.images import load_image
+from semblante.picture_writing import encoded_png
 from semblante.preprocess import crop_face, to_grey
 from semblante.recognise.cnn import CnnDetector
 from semblante.recognise.detectors import largest_face

@@ -13,7 +13,7 @@ from forms import LIST, listed, saved, tarred, zipped
 from semblante import EMOTIONS, DataError, Dataset, OptionError, load_dataset
 from semblante.data import LABEL_MAPS
 from semblante.data.load import form_of
-from semblante.images import encoded_png
+from semblante.picture_writing import encoded_png
 
 pytest.importorskip("pyarrow")
 

@@ -24,14 +24,8 @@ from semblante.recognise.classifier import Classifier
 from semblante.recognise.detection import Detection
 from semblante.recognise.detectors import make_detector
 from semblante.recognise.following import Following
-from semblante.recognise.tracks import (
-    Track,
-    Tracker,
-    change,
-    face_templates,
-    median_flow,
-    tracker_for,
-)
+from semblante.recognise.motion import change, face_templates, median_flow
+from semblante.recognise.tracks import Track, Tracker, tracker_for
 from semblante.recognise.video import Frame, Video
 from semblante.recognise.video_writer import VideoWriter
 

@@ -1,8 +1,7 @@
-"""Read pictures from paths, bytes or arrays as RGB uint8, and write them to files."""
+"""Read pictures from paths, bytes or arrays as RGB uint8."""
 
 from __future__ import annotations
 
-import errno
 import io
 import math
 import os
@@ -11,7 +10,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import IO, Any, Final, Literal
+from typing import IO, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +30,6 @@ from PIL import (
 )
 
 from semblante.errors import ImageError, MissingExtraError, reason_of
-from semblante.files import write_atomically
 from semblante.picture_files import (
     MAX_PIPE_BYTES,
     check_start,
@@ -71,11 +69,14 @@ FORMATS: Final = tuple(reader.format for reader in _READERS)
 _HEIC_BRANDS: Final = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
 _PICTURE_BRANDS: Final = (b"avif", b"avis", b"mif1", b"msf1", b"crx ")  # AVIF, HEIF, Canon's raw
 _TIFF: Final = (b"II*\0", b"MM\0*")  # how these files begin
-_JPEG_SUFFIXES: Final = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo")
-_WRITER: Final = "semblante"  # marks the pictures that this program writes
+_SUBFILE_TYPE, _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 254, 258, 262, 339  # TIFF 6.0's tags
+_WHITE_IS_ZERO, _UNSIGNED = 0, 1
+_MOST_THUMBNAILS: Final = 8  # pages; Pillow takes time for each
+_AT_ONCE: Final = 1_000_000  # levels
+JPEG_SUFFIXES: Final = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo")
 SUFFIXES: Final = frozenset(
     {
-        *_JPEG_SUFFIXES,
+        *JPEG_SUFFIXES,
         *(".png", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff"),
         *(".ppm", ".pgm", ".pnm", ".jp2", ".j2k", ".jpx", ".heic", ".heif"),
     }
@@ -138,27 +139,32 @@ def path_of(source: ImageSource) -> str | None:
         raise ImageError(f"expected a path: {error}") from None
 
 
-def is_own(path: Path) -> bool:
-    """Whether a file was written by `save_picture`."""
-    try:
-        with path.open("rb") as file:
-            image = _opened(file, FORMATS)
-            said = image.info.get("Software", image.info.get("comment"))
-            return said in (_WRITER, _WRITER.encode())
-    except Exception:  # whatever a decoder makes of something else
-        return False
-
-
 def is_picture(path: Path) -> bool:
     """Whether the start of a file is that of a picture in a known format."""
     try:
         with path.open("rb") as file:
             if _is_heic(file.read(64)):
                 return True
-            _opened(file, FORMATS)
+            opened(file, FORMATS)
     except Exception:  # whatever a decoder makes of something else
         return False
     return True
+
+
+def colour_profile(source: Path | bytes) -> bytes | None:
+    """Return the ICC profile of a picture, a file or its bytes, which says what colours its numbers
+    mean: those of iPhones mean Display P3. None if it has none, or one of other colours than RGB,
+    which `load_image` has converted."""
+    try:
+        if isinstance(source, Path) and not source.is_file():  # a pipe is read only once
+            return None
+        with source.open("rb") if isinstance(source, Path) else io.BytesIO(source) as file:
+            formats = (*FORMATS, _heic_reader()) if _is_heic(file.read(64)) else FORMATS
+            profile = opened(file, formats).info.get("icc_profile")
+    except Exception:  # whatever a decoder makes of something else
+        return None
+    named = isinstance(profile, bytes) and profile[16:20] == b"RGB "  # ICC.1, section 7.2.6
+    return profile if named else None
 
 
 def _decode(file: IO[bytes], name: str, max_pixels: int) -> RgbImage:
@@ -183,7 +189,7 @@ def _decode(file: IO[bytes], name: str, max_pixels: int) -> RgbImage:
 def _decoded(file: IO[bytes], is_heic: bool, max_pixels: int) -> RgbImage:
     """Decode a picture file. Raises `ImageError` where it is not to be decoded, and anything where
     it is damaged."""
-    image = _opened(file, (*FORMATS, _heic_reader()) if is_heic else FORMATS)
+    image = opened(file, (*FORMATS, _heic_reader()) if is_heic else FORMATS)
     _pass_thumbnails(image)
     width, height = size_to_decode(image)
     _check_size(width, height, max_pixels)
@@ -197,7 +203,7 @@ def _decoded(file: IO[bytes], is_heic: bool, max_pixels: int) -> RgbImage:
         image.load()
         if image.format == "PNG" and not getattr(image, "is_animated", False):
             # Decoding stops after the last row, without checking the checksums after it.
-            _opened(file, ("PNG",)).verify()
+            opened(file, ("PNG",)).verify()
         return _to_rgb(_upright(image), tags_of(image))
 
 
@@ -214,7 +220,7 @@ def _unidentified(name: str, head: bytes) -> ImageError:
     return ImageError(f"{name}: not a picture in a known format ({', '.join(FORMATS)})")
 
 
-def _opened(file: IO[bytes], formats: Sequence[str]) -> ImageFile.ImageFile:
+def opened(file: IO[bytes], formats: Sequence[str]) -> ImageFile.ImageFile:
     """Open a picture without decoding it, like `Image.open`, but without Pillow's process-wide
     limits: it warns from 90 megapixels on, and refuses pictures of 179."""
     file.seek(0)
@@ -314,12 +320,6 @@ def _to_rgb(image: Image.Image, tags: Mapping[int, Any]) -> RgbImage:
     return np.array(image, dtype=np.uint8)  # a copy, so that it can be written to
 
 
-_SUBFILE_TYPE, _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 254, 258, 262, 339  # TIFF 6.0's tags
-_WHITE_IS_ZERO, _UNSIGNED = 0, 1
-_MOST_THUMBNAILS: Final = 8  # pages; Pillow takes time for each
-_AT_ONCE: Final = 1_000_000  # levels
-
-
 def _from_deep_grey(levels: npt.NDArray[np.number[Any]], tags: Mapping[int, Any]) -> RgbImage:
     """Scale grey levels of more than 8 bits to RGB uint8.
 
@@ -382,74 +382,3 @@ def _from_array(array: npt.NDArray[np.uint8], max_pixels: int) -> RgbImage:
     if array.ndim == 3 and channels == 3:
         return array
     return _to_rgb(Image.fromarray(array.reshape(array.shape[:2]) if channels == 1 else array), {})
-
-
-def saved_name(path: Path) -> Path:
-    """Return `path` if its suffix is that of a JPEG or PNG file, else `path` with .png added."""
-    written = path.suffix.lower() in (*_JPEG_SUFFIXES, ".png")
-    return path if written else path.with_name(path.name + ".png")
-
-
-def colour_profile(source: Path | bytes) -> bytes | None:
-    """Return the ICC profile of a picture, a file or its bytes, which says what colours its numbers
-    mean: those of iPhones mean Display P3. None if it has none, or one of other colours than RGB,
-    which `load_image` has converted."""
-    try:
-        if isinstance(source, Path) and not source.is_file():  # a pipe is read only once
-            return None
-        with source.open("rb") if isinstance(source, Path) else io.BytesIO(source) as file:
-            formats = (*FORMATS, _heic_reader()) if _is_heic(file.read(64)) else FORMATS
-            profile = _opened(file, formats).info.get("icc_profile")
-    except Exception:  # whatever a decoder makes of something else
-        return None
-    named = isinstance(profile, bytes) and profile[16:20] == b"RGB "  # ICC.1, section 7.2.6
-    return profile if named else None
-
-
-def save_picture(image: RgbImage, path: Path, profile: bytes | None = None) -> None:
-    """Write a picture to a `saved_name`, creating its folder; `profile`: see `colour_profile`.
-
-    Raises `ImageError` if the format cannot hold the picture (no side of a JPEG has more than
-    65,500 pixels) or the file cannot be written; `OSError` if the disk is full, which will affect
-    the next files as well.
-    """
-    # Pillow does not write to the file itself: on a full disk it does not notice a partial write.
-    try:
-        form: Literal["JPEG", "PNG"] = "JPEG" if path.suffix.lower() in _JPEG_SUFFIXES else "PNG"
-        data = encoded(image, form, profile)
-    except ImageError as error:
-        raise ImageError(f"{path}: {error}") from None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, lambda beside: beside.write_bytes(data))
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise ImageError(f"{path}: cannot be written: {error.strerror}") from None
-
-
-def encoded(image: RgbImage, form: Literal["JPEG", "PNG"], profile: bytes | None = None) -> bytes:
-    """Return a picture as the bytes of a file, with its `colour_profile`; raises `ImageError` if
-    the format cannot hold it."""
-    options: dict[str, Any]
-    if form == "JPEG":
-        options = {"quality": 92, "comment": _WRITER}
-    else:
-        about = PngImagePlugin.PngInfo()
-        about.add_text("Software", _WRITER)
-        options = {"pnginfo": about}
-    data = io.BytesIO()
-    try:
-        Image.fromarray(image).save(data, form, icc_profile=profile, **options)
-    except OSError as error:
-        height, width = image.shape[:2]
-        raise ImageError(f"{width}x{height} pixels cannot be written as {form}: {error}") from None
-    return data.getvalue()
-
-
-def encoded_png(face: npt.NDArray[np.uint8]) -> bytes:
-    """Return a grey face as the bytes of a PNG file. It lacks the mark that `is_own` looks for,
-    because it may be read as a picture again."""
-    buffer = io.BytesIO()
-    Image.fromarray(face).save(buffer, "PNG")
-    return buffer.getvalue()

@@ -10,7 +10,8 @@ from semblante.cli.language import localised
 from semblante.data.load import form_of, picture_files
 from semblante.errors import MissingExtraError, OptionError, printable
 from semblante.files import identity, is_hidden, lies_in
-from semblante.images import SUFFIXES, saved_name
+from semblante.images import SUFFIXES
+from semblante.picture_writing import saved_name
 
 
 def require(extra: str, what: str, *packages: str) -> None:

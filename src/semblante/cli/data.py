@@ -32,7 +32,7 @@ from semblante.data.load import FORMS, form_of
 from semblante.emotions import EMOTIONS, emotion_name
 from semblante.errors import OptionError
 from semblante.files import lies_in
-from semblante.images import save_picture
+from semblante.picture_writing import save_picture
 from semblante.translation import counted, translated
 
 data_app = typer.Typer(

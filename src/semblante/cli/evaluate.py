@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -116,21 +116,8 @@ def evaluate_command(
     """Measure a model on one split of FER2013, or of labelled faces of one's own."""
     if labels == "ferplus" and votes is None:
         votes = votes_beside(data)
-    written = {"--confusion": confusion, "--reliability": reliability, "--answers": answers}
-    outputs = {option: path for option, path in written.items() if path is not None}
     models = [Path(one) for one in (model, against) if one is not None]
-    for option, path in outputs.items():
-        check_not_an_input(option, path, data, votes, exclude, *models)
-        if option == "--answers":
-            format_of(option, path, but=(Format.table, Format.json))
-            check_output_file(option, path)
-        else:
-            require("plot", "drawing a picture", "matplotlib")
-            check_png_file(option, path)
-        check_not_among_pictures(option, path, data)
-        check_not_part_of_dataset(option, path, data)
-    if confusion and reliability and identity(confusion) == identity(reliability):
-        raise OptionError(f"--confusion and --reliability are both {confusion}")
+    _check_outputs(confusion, reliability, answers, data, [data, votes, exclude, *models])
     if votes is not None and labels == "fer2013":
         raise OptionError("--votes needs --labels ferplus")
 
@@ -182,6 +169,31 @@ def evaluate_command(
             draw_confusion(evaluation, confusion, lang)
         if reliability is not None:
             draw_reliability(evaluation, reliability, lang)
+
+
+def _check_outputs(
+    confusion: Path | None,
+    reliability: Path | None,
+    answers: Path | None,
+    data: Path,
+    read: Sequence[Path | None],
+) -> None:
+    """Raise `OptionError` if an output cannot be written, or would overwrite what is `read`."""
+    outputs = {"--confusion": confusion, "--reliability": reliability, "--answers": answers}
+    for option, path in outputs.items():
+        if path is None:
+            continue
+        check_not_an_input(option, path, *read)
+        if option == "--answers":
+            format_of(option, path, but=(Format.table, Format.json))
+            check_output_file(option, path)
+        else:
+            require("plot", "drawing a picture", "matplotlib")
+            check_png_file(option, path)
+        check_not_among_pictures(option, path, data)
+        check_not_part_of_dataset(option, path, data)
+    if confusion and reliability and identity(confusion) == identity(reliability):
+        raise OptionError(f"--confusion and --reliability are both {confusion}")
 
 
 def _print_tables(evaluation: Evaluation, lang: str) -> None:

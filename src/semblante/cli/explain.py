@@ -26,8 +26,8 @@ from semblante.cli.options import (
 from semblante.cli.tables import new_table, print_table
 from semblante.emotions import EMOTIONS, emotion_called, emotion_name
 from semblante.errors import ImageError, OptionError, printable
-from semblante.images import save_picture
 from semblante.models import DEFAULT_MODEL
+from semblante.picture_writing import save_picture
 from semblante.recognise.explain import PARTS, Explanation
 from semblante.recognise.pipeline import Analyzer
 from semblante.recognise.sheets import HIDDEN, evidence_sheet

@@ -14,7 +14,8 @@ from typing import Final
 from semblante.cli.checks import complain
 from semblante.errors import OptionError
 from semblante.files import files_below, identity, key_of_name
-from semblante.images import SUFFIXES, is_own, is_picture, saved_name
+from semblante.images import SUFFIXES, is_picture
+from semblante.picture_writing import is_own, saved_name
 from semblante.recognise import video, video_writer
 
 

@@ -21,7 +21,8 @@ from semblante.cli.formats import Format, format_of, write_tracks
 from semblante.cli.inputs import Clip, Input, Picture, numbered
 from semblante.errors import ImageError, VideoError
 from semblante.files import identity, key_of_name, write_atomically
-from semblante.images import load_image, save_picture
+from semblante.images import load_image
+from semblante.picture_writing import save_picture
 from semblante.recognise.sheets import Tile, contact_sheet, tile_of, timeline
 from semblante.recognise.video import Video
 from semblante.results import Analysis, Face

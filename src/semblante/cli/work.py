@@ -14,7 +14,8 @@ import cv2
 from semblante.cli.checks import complain
 from semblante.cli.inputs import Input, Picture, Unreadable
 from semblante.errors import ImageError, VideoError, reason_of
-from semblante.images import RgbImage, colour_profile, save_picture
+from semblante.images import RgbImage, colour_profile
+from semblante.picture_writing import save_picture
 from semblante.recognise.annotate import annotate, pixelated
 from semblante.recognise.pipeline import SEARCH_EVERY_S, Analyzer
 from semblante.recognise.tracks import tracker_for
@@ -81,12 +82,7 @@ class Work:
         except VideoError as failure:
             yield Result(number, Analysis(str(path), None, None, error=str(failure)), ended=True)
             return
-        writer: VideoWriter | None = None
-        if number in self.places:
-            rate = video.fps
-            if self.every_s is not None:
-                rate = min(rate, max(_LEAST_RATE, 1 / self.every_s))
-            writer = VideoWriter(self.places[number], rate, video)
+        copy = _Copy(self._writer(number, video), path)
         tracker = tracker_for(self.every_s, self.smoothing_s)
         frames = self.analyzer.analyze_video_with_pixels(
             video,
@@ -96,42 +92,80 @@ class Work:
             tracker=tracker,
         )
         unread: str | None = None  # what is wrong with the video
-        uncopied: str | None = None  # and with its copy
-        done = False
         try:
-            for analysis, pixels in frames:
-                if writer is not None and uncopied is None:
-                    # Hides also faces whose track is not confirmed yet, or is lost for a moment.
-                    drawn = self._drawn(pixels, analysis, tracker.boxes)
-                    try:
-                        writer.write(drawn, analysis.time_s or 0.0)
-                    except VideoError as failure:
-                        uncopied = str(failure)  # the results are still wanted
-                share = (analysis.time_s or 0.0) / (video.duration_s or math.inf)
-                yield Result(number, analysis, ended=False, share=min(1.0, share))
-            done = True
+            with copy:
+                for analysis, pixels in frames:
+                    time_s = analysis.time_s or 0.0
+                    if copy.is_wanted:
+                        # Also hides faces whose track does not count yet, or is lost for a moment.
+                        copy.write(self._drawn(pixels, analysis, tracker.boxes), time_s)
+                    share = time_s / (video.duration_s or math.inf)
+                    yield Result(number, analysis, ended=False, share=min(1.0, share))
         except VideoError as failure:
             unread = str(failure)
-            done = True  # the copy of the part that could be read is worth keeping
         except (cv2.error, MemoryError) as failure:  # because of a frame's size, for example
             unread = f"{path}: could not be searched: {reason_of(failure)}"
-        finally:
-            if writer is not None:
-                try:
-                    writer.close(done=done)
-                    if done and writer.lost_sound:
-                        complain(f"{writer.path}: its sound could not be taken over from {path}")
-                except VideoError as failure:
-                    uncopied = uncopied or str(failure)
         at_end = None
         if unread is not None:
-            error = "; ".join(filter(None, (unread, uncopied)))
+            error = "; ".join(filter(None, (unread, copy.error)))
             at_end = Analysis(str(path), None, None, error=error)
-        elif uncopied is not None:  # with the video's size, which tells that it was read
-            at_end = Analysis(str(path), video.width, video.height, error=uncopied)
+        elif copy.error is not None:  # with the video's size, which tells that it was read
+            at_end = Analysis(str(path), video.width, video.height, error=copy.error)
         yield Result(number, at_end, ended=True)
+
+    def _writer(self, number: int, video: Video) -> VideoWriter | None:
+        """The writer of a video's annotated copy, if one is asked for."""
+        if number not in self.places:
+            return None
+        rate = video.fps
+        if self.every_s is not None:
+            rate = min(rate, max(_LEAST_RATE, 1 / self.every_s))
+        return VideoWriter(self.places[number], rate, video)
 
     def _drawn(self, pixels: RgbImage, analysis: Analysis, hidden: Sequence[Box]) -> RgbImage:
         if self.blur:
             pixels = pixelated(pixels, hidden)
         return annotate(pixels, analysis.faces, self.lang)
+
+
+class _Copy:
+    """The annotated copy of a video, if there is a `writer`. Why it cannot be written is noted in
+    `error` and not raised, since the results are still wanted.
+
+    The `with` block reads the video: the copy is complete when it ends, or when the video breaks
+    off (`VideoError`); any other exception discards it.
+    """
+
+    def __init__(self, writer: VideoWriter | None, original: Path) -> None:
+        self._writer = writer
+        self._original = original
+        self.error: str | None = None
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether more frames are to be written."""
+        return self._writer is not None and self.error is None
+
+    def write(self, frame: RgbImage, time_s: float) -> None:
+        """See `VideoWriter.write`."""
+        assert self._writer is not None
+        try:
+            self._writer.write(frame, time_s)
+        except VideoError as failure:
+            self.error = str(failure)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, raised: BaseException | None, __: object) -> None:
+        if self._writer is None:
+            return
+        done = raised is None or isinstance(raised, VideoError)
+        try:
+            self._writer.close(done=done)
+        except VideoError as failure:
+            self.error = self.error or str(failure)
+            return
+        if done and self._writer.lost_sound:
+            place = self._writer.path
+            complain(f"{place}: its sound could not be taken over from {self._original}")

@@ -15,7 +15,8 @@ from semblante.data.parquet import pyarrow_parquet, write_parquet
 from semblante.emotions import EMOTIONS
 from semblante.errors import DataError, OptionError
 from semblante.files import FOLDER_PAUSES_S, replace_file, write_atomically
-from semblante.images import RgbImage, encoded_png
+from semblante.images import RgbImage
+from semblante.picture_writing import encoded_png
 from semblante.preprocess import FACE_SIZE
 
 

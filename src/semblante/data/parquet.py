@@ -20,7 +20,7 @@ from semblante.data.pictures import (
 from semblante.emotions import EMOTIONS
 from semblante.errors import DataError, MissingExtraError, OptionError, reason_of
 from semblante.files import write_atomically
-from semblante.images import encoded_png
+from semblante.picture_writing import encoded_png
 
 _IMAGE_COLUMNS: Final = ("image", "img", "bytes", "picture", "img_bytes", "jpg", "png")
 _WRITTEN_AT_ONCE: Final = 1000  # rows

@@ -15,7 +15,7 @@ from semblante.data.duplicates import nearest
 from semblante.data.findings import Finding, findings
 from semblante.emotions import EMOTIONS, emotion_name
 from semblante.files import write_atomically
-from semblante.images import encoded_png
+from semblante.picture_writing import encoded_png
 from semblante.translation import counted, translated
 
 _FACES_SHOWN: Final = 48  # for each finding; the JSON has all rows

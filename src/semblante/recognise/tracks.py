@@ -8,40 +8,36 @@ Matas, ICPR 2010).
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from semblante.recognise.detection import Detection
+from semblante.recognise.motion import (
+    Corners,
+    boxes_around,
+    change,
+    face_templates,
+    is_uniform,
+    median_flow,
+    reduced,
+    same_face,
+)
 from semblante.results import Box
 
-_GRID: Final = 6  # points a side of the grid that is followed in each face
-_INNER: Final = 0.6  # share of the box where the points lie: on the face, not beside it
-_BACK_ERROR: Final = 0.05  # of the box: a point that returns farther off is dropped
 _FAR_S: Final = 0.5  # in frames so far apart, a moving face no longer overlaps its last box
-_FLOW_SIDE: Final = 640  # larger frames are reduced to this size for optical flow
-# A frame in which half of the faces or more are lost begins another scene if its `change`, at so
-# many pixels a side, is at least `_CUT` (docs/experiments.md, "where a film is cut").
+# A frame in which half of the faces or more are lost begins another scene if its `change` is at
+# least `_CUT` (docs/experiments.md, "where a film is cut").
 _CUT: Final = 0.5
-_CUT_SIDE: Final = 16
-_FLAT: Final = 2.0  # grey levels: a frame of a smaller standard deviation shows no scene
-# A face that is followed is compared with templates of how a detector last found it: the circle
-# within its box, at so many pixels a side, turned by up to 75 degrees. If 1 - the correlation is at
-# least `_OTHER_FACE`, something else is there (docs/experiments.md, "who has left").
-_FACE_SIDE: Final = 24
+# A face that is followed is compared with templates of how a detector last found it, turned by up
+# to 75 degrees.
 _TURNS: Final = range(-75, 76, 15)
-_OTHER_FACE: Final = 0.5
-_Y, _X = np.mgrid[:_FACE_SIDE, :_FACE_SIDE] - (_FACE_SIDE - 1) / 2
-_CIRCLE: Final = np.hypot(_X, _Y) <= _FACE_SIDE / 2
 SMOOTHING_S: Final = 0.4
 SURE: Final = 0.8
-Corners = npt.NDArray[np.float64]  # of a box: left, top, right, bottom
 
 
 @dataclass
@@ -72,7 +68,7 @@ class _Scenes:
     that are damaged, or inserted."""
 
     def __init__(self) -> None:
-        self._last: npt.NDArray[np.uint8] | None = None  # frame that was not black, say
+        self._last: npt.NDArray[np.uint8] | None = None  # last frame that was not uniform
         # The last frame, and the tracks, of the previous scene with a face.
         self._earlier: tuple[npt.NDArray[np.uint8], list[Track]] | None = None
 
@@ -85,7 +81,7 @@ class _Scenes:
         `tracks`: those of the scene so far; `mostly_lost`: whether the faces of half of them or
         more could not be followed to this frame.
         """
-        if _tiny(frame).std() < _FLAT:
+        if is_uniform(frame):
             return None
         last, self._last = self._last, frame
         if last is None or not mostly_lost or change(last, frame) < _CUT:
@@ -170,7 +166,7 @@ class Tracker:
         Return whether another scene begins with that frame. If so, all tracks have ended; or those
         of the previous scene are back, if it was not away for longer than `patience_s`.
         """
-        small, shrink = _small(grey)
+        small, shrink = reduced(grey)
         before, self._frame, self._shrink = self._frame, small, shrink
         if before is not None and before.shape != small.shape:
             before = None
@@ -238,10 +234,10 @@ class Tracker:
             return False
         # A new detection frames the same face a little differently.
         corners = _corners(detection.box) * self._shrink
-        boxes = _boxes_around(corners)
+        boxes = boxes_around(corners)
         detected = np.concatenate([face_templates(self._frame, box) for box in boxes])
-        # Where all is one grey, nobody can tell.
-        return bool(detected.any()) and not _same_face(track.templates, detected)
+        # A uniform patch cannot be compared: assume the same person.
+        return bool(detected.any()) and not same_face(track.templates, detected)
 
 
 def tracker_for(every_s: float | None, smoothing_s: float | None = None) -> Tracker:
@@ -256,20 +252,6 @@ def tracker_for(every_s: float | None, smoothing_s: float | None = None) -> Trac
     return Tracker(sure=0.0 if far else SURE, smoothing_s=smoothing_s)
 
 
-def change(before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8]) -> float:
-    """1 - the correlation of two grey frames, both made very small: 0 if they are the same, in any
-    light, 1 if they are unrelated, at most 2."""
-    one, other = _tiny(before), _tiny(after)
-    one, other = one - one.mean(), other - other.mean()
-    lengths = float(np.linalg.norm(one) * np.linalg.norm(other))
-    return 1 - float(one @ other) / lengths if lengths else 0.0
-
-
-def _tiny(frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    small = cv2.resize(frame, (_CUT_SIDE, _CUT_SIDE), interpolation=cv2.INTER_AREA)
-    return small.astype(np.float64).ravel()
-
-
 def _moved(
     track: Track, before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8], shrink: float
 ) -> Corners | None:
@@ -278,106 +260,10 @@ def _moved(
     moved = median_flow(before, after, track.corners * shrink)
     if moved is None or track.templates is None:
         return moved
-    return moved if _same_face(track.templates, face_templates(after, moved)) else None
-
-
-def median_flow(
-    before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8], corners: Corners
-) -> Corners | None:
-    """Where a box of one grey frame is in the next; None if it cannot be followed.
-
-    Points in the box are followed to the next frame and back. From those that return to their
-    place, the box takes its move, their median one, and its change of size, the median change of
-    their distances.
-    """
-    left, top, right, bottom = corners
-    width, height = right - left, bottom - top
-    margin = (1 - _INNER) / 2
-    xs = np.linspace(left + margin * width, right - margin * width, _GRID)
-    ys = np.linspace(top + margin * height, bottom - margin * height, _GRID)
-    points = np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 1, 2).astype(np.float32)
-    window = (15, 15)
-    forth, found, _ = cv2.calcOpticalFlowPyrLK(before, after, points, points.copy(), winSize=window)
-    back, found_back, _ = cv2.calcOpticalFlowPyrLK(
-        after, before, forth, forth.copy(), winSize=window
-    )
-    error = np.linalg.norm(back - points, axis=2).ravel()
-    good = (found.ravel() == 1) & (found_back.ravel() == 1)
-    good &= error <= max(1.0, _BACK_ERROR * width)
-    if good.sum() < len(points) // 3:
-        return None
-    old, new = points[good, 0].astype(np.float64), forth[good, 0].astype(np.float64)
-    move = np.median(new - old, axis=0)
-    first, second = np.triu_indices(len(old), 1)
-    distances = [np.linalg.norm(p[first] - p[second], axis=1) for p in (old, new)]
-    grown = float(np.median(distances[1] / np.maximum(distances[0], 1e-6)))
-    grown = min(max(grown, 0.9), 1.1)  # more than a tenth from frame to frame is an error
-    centre = np.array([left + width / 2, top + height / 2]) + move
-    half = np.array([width, height]) * grown / 2
-    low, high = centre - half, centre + half
-    tall, wide = after.shape
-    if not (0 <= centre[0] < wide and 0 <= centre[1] < tall):
-        return None
-    return np.concatenate([low, high])
-
-
-def face_templates(
-    frame: npt.NDArray[np.uint8], corners: Corners, turns: Iterable[int] = (0,)
-) -> npt.NDArray[np.float64]:
-    """The circle in a box of a grey frame, made small: a row for each of `turns`, in degrees, with
-    mean 0 and length 1, so that the product of two rows is their correlation.
-
-    Parts of the box beyond the frame get the mean of the rest; a box of one grey gives zeros.
-    """
-    left, top, right, bottom = (round(edge) for edge in corners.tolist())
-    margin = (right - left) // 10  # without hair, and what lies beside the face
-    left, top = left + margin, top + margin
-    right, bottom = max(left + 1, right - margin), max(top + 1, bottom - margin)
-    tall, wide = frame.shape
-    inside = frame[max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
-    if not inside.size:
-        inside = np.zeros((1, 1), np.uint8)
-    whole = cv2.copyMakeBorder(
-        inside, max(0, -top), max(0, bottom - tall), max(0, -left), max(0, right - wide),
-        cv2.BORDER_CONSTANT, value=float(inside.mean()),
-    )  # fmt: skip
-    side, middle = (_FACE_SIDE, _FACE_SIDE), ((_FACE_SIDE - 1) / 2, (_FACE_SIDE - 1) / 2)
-    small = cv2.resize(whole, side, interpolation=cv2.INTER_AREA)
-    rows = []
-    for turn in turns:
-        turned = cv2.warpAffine(small, cv2.getRotationMatrix2D(middle, turn, 1), side)
-        row = turned[_CIRCLE].astype(np.float64)
-        row -= row.mean()
-        rows.append(row / max(float(np.linalg.norm(row)), 1e-6))
-    return np.stack(rows)
-
-
-def _same_face(some: npt.NDArray[np.float64], others: npt.NDArray[np.float64]) -> bool:
-    """Whether any row of `some` shows the same face as any of `others`, see `face_templates`."""
-    return 1 - float((some @ others.T).max()) < _OTHER_FACE
-
-
-def _boxes_around(corners: Corners) -> Iterator[Corners]:
-    """Yield a box, and boxes that are moved a little, larger and smaller."""
-    left, top, right, bottom = corners
-    width, height = right - left, bottom - top
-    sizes, shifts = (0.87, 1, 1.15), (-0.1, 0, 0.1)  # as shares of the box's size
-    for grown, right_by, down_by in itertools.product(sizes, shifts, shifts):
-        x, y = (left + right) / 2 + right_by * width, (top + bottom) / 2 + down_by * height
-        wide, tall = grown * width / 2, grown * height / 2
-        yield np.array([x - wide, y - tall, x + wide, y + tall])
+    return moved if same_face(track.templates, face_templates(after, moved)) else None
 
 
 def _corners(box: Box) -> Corners:
     return np.array(
         [box.left, box.top, box.left + box.width, box.top + box.height], dtype=np.float64
     )
-
-
-def _small(grey: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], float]:
-    shrink = min(1.0, _FLOW_SIDE / max(grey.shape))
-    if shrink == 1:
-        return grey, 1.0
-    height, width = grey.shape
-    size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
-    return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8), shrink

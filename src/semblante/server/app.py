@@ -21,8 +21,9 @@ from starlette.middleware import Middleware
 import semblante
 from semblante.emotions import EMOTIONS
 from semblante.errors import ImageError, OptionError
-from semblante.images import RgbImage, colour_profile, encoded, load_image
+from semblante.images import RgbImage, colour_profile, load_image
 from semblante.models import DEFAULT_MODEL, MODELS
+from semblante.picture_writing import encoded
 from semblante.recognise.annotate import annotate, pixelated
 from semblante.recognise.pipeline import Analyzer
 from semblante.results import Analysis
