@@ -80,7 +80,7 @@ def grey_of(path: Path) -> np.ndarray:
 
 def squares(number: int, path: Path) -> np.ndarray:
     """Random squares of a picture, uint8 (n, 48, 48), of any size and slightly turned."""
-    sizes = cnn.halved(grey_of(path))
+    sizes = cnn.image_pyramid(grey_of(path))
     height, width = sizes[0].shape
     rng = np.random.default_rng(number)
     sides = np.exp(rng.uniform(np.log(20), np.log(max(21, min(height, width))), RANDOM))
@@ -96,7 +96,7 @@ def taken(network: str, seed: int, number: int, path: Path) -> np.ndarray:
     moved, resized and turned them."""
     quarter = int(np.random.default_rng((seed, number)).integers(4))
     grey = np.ascontiguousarray(np.rot90(grey_of(path), quarter))
-    sizes = cnn.halved(grey)
+    sizes = cnn.image_pyramid(grey)
     places = Lenient().proposals(grey)[:PROPOSED]
     if network == "frames":
         looked = cnn.refined(sizes, places)

@@ -14,7 +14,7 @@ from conftest import needs_fer2013, turned
 from semblante import Box, Dataset, ModelError
 from semblante.preprocess import crop_face
 from semblante.recognise import cnn
-from semblante.recognise.cnn import CnnDetector, fused, halved, nms, patch_at, refined
+from semblante.recognise.cnn import CnnDetector, fused, image_pyramid, nms, patch_at, refined
 
 
 class Session:
@@ -59,7 +59,7 @@ def test_what_is_proposed_is_in_the_pixels_of_the_picture(monkeypatch: pytest.Mo
 def test_a_second_look_moves_resizes_and_turns_the_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     refinement = Session(lambda seen: np.array([[logit(0.9), 0.5, 0.25, math.log(2), 1 / 3]]))
     monkeypatch.setattr(cnn, "_session", lambda _: refinement)
-    found = refined(halved(waves(300, 400)), np.array([[200.0, 150, 80, 90, 0.5]]))
+    found = refined(image_pyramid(waves(300, 400)), np.array([[200.0, 150, 80, 90, 0.5]]))
     # To the right of a head that lies on its right ear is down, and below it is to the left.
     assert found == pytest.approx(np.array([[200 - 20, 150 + 40, 160, 105, 0.9]]))
     assert refinement.seen[0].shape == (1, 1, 48, 48)
@@ -81,7 +81,7 @@ def test_a_place_is_seen_as_it_will_be_cut(box: Box, roll: float) -> None:
     place = np.array([box.left + box.width / 2, box.top + box.width / 2, box.width, roll, 1])
     seen, expected = (
         picture.astype(float)
-        for picture in (patch_at(halved(grey), place), crop_face(grey, box, roll=roll))
+        for picture in (patch_at(image_pyramid(grey), place), crop_face(grey, box, roll=roll))
     )
     assert np.abs(seen - expected).mean() < 3
 
@@ -91,13 +91,13 @@ def test_patches_of_places_are_centred() -> None:
     rows, columns = np.mgrid[:127, :127]
     for place in ([60.0, 80, 31, 0, 1], [65.5, 62.25, 67, 30, 1], [64, 59.5, 80, -50, 1]):
         for of, at in ((columns, place[0]), (rows, place[1])):
-            patch = patch_at(halved((2 * of).astype(np.uint8)), np.array(place))
+            patch = patch_at(image_pyramid((2 * of).astype(np.uint8)), np.array(place))
             assert patch.mean() / 2 == pytest.approx(at - 0.5, abs=0.15)
 
 
 def test_of_large_places_no_pixel_is_skipped() -> None:
     board = (np.indices((480, 480)).sum(axis=0) % 2 * 255).astype(np.uint8)
-    assert np.ptp(patch_at(halved(board), np.array([240.0, 240, 400, 0, 1])).astype(int)) < 9
+    assert np.ptp(patch_at(image_pyramid(board), np.array([240.0, 240, 400, 0, 1])).astype(int)) < 9
 
 
 def test_heads_are_levelled_by_degrees() -> None:

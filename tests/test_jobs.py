@@ -15,7 +15,7 @@ import pytest
 from conftest import wait_until
 from films import canvas, write_video
 from semblante import Analysis, Analyzer
-from semblante.recognise.film import Film
+from semblante.recognise.video_file import VideoFile
 
 pytest.importorskip("fastapi")
 from semblante.server.jobs import Job, Jobs
@@ -307,9 +307,9 @@ def test_a_video_stops_at_once(clip: bytes, monkeypatch: pytest.MonkeyPatch) -> 
     """Also if the analysed frames are far apart."""
     decoding, go_on = threading.Event(), threading.Event()
     decoded = []
-    pictures = Film.pictures
+    pictures = VideoFile.pictures
 
-    def waiting(film: Film) -> Iterator[Any]:
+    def waiting(film: VideoFile) -> Iterator[Any]:
         for number, picture in enumerate(pictures(film)):
             if number == 3:
                 decoding.set()
@@ -317,7 +317,7 @@ def test_a_video_stops_at_once(clip: bytes, monkeypatch: pytest.MonkeyPatch) -> 
             decoded.append(number)
             yield picture
 
-    monkeypatch.setattr(Film, "pictures", waiting)
+    monkeypatch.setattr(VideoFile, "pictures", waiting)
     jobs = Jobs(Analyzer("rcnn-small-int8"), 40_000_000)
     job = jobs.start(clip, 3600.0)
     assert job is not None

@@ -10,7 +10,7 @@ import pytest
 
 from conftest import EXAMPLE, wait_until
 from semblante import Analyzer
-from semblante.recognise.following import Following
+from semblante.recognise.following import FaceFollower
 
 pytest.importorskip("fastapi")
 from starlette.testclient import TestClient
@@ -44,7 +44,7 @@ def test_frames_in_faces_out(client: TestClient) -> None:
 def test_a_frame_that_nobody_waits_for_disturbs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """A frame that waited too long for a worker is not followed at the same time as a later one."""
     followed: list[float] = []
-    monkeypatch.setattr(Following, "faces", lambda self, image, time_s: followed.append(time_s))
+    monkeypatch.setattr(FaceFollower, "faces", lambda self, image, time_s: followed.append(time_s))
     free = threading.Event()
 
     class Slow(Analyzer):
@@ -68,7 +68,7 @@ def test_a_frame_that_nobody_waits_for_disturbs_no_other(monkeypatch: pytest.Mon
 def test_frames_are_followed_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also when nobody waits for the one that is being followed any more."""
     going_on = threading.Event()
-    monkeypatch.setattr(Following, "faces", lambda *_: going_on.wait(60) and ())
+    monkeypatch.setattr(FaceFollower, "faces", lambda *_: going_on.wait(60) and ())
     app = create_app(Settings(answer_s=0.2, workers=2), Analyzer())
     with (
         TestClient(app, base_url=HERE) as client,
@@ -88,7 +88,7 @@ def test_a_server_that_takes_long_does_not_take_its_client_for_silent(
 ) -> None:
     """A client that waits for an answer sends nothing meanwhile."""
     monkeypatch.setattr("semblante.server.stream._SILENCE_S", 1.0)
-    monkeypatch.setattr(Following, "faces", lambda *_: time.sleep(1.5) or ())
+    monkeypatch.setattr(FaceFollower, "faces", lambda *_: time.sleep(1.5) or ())
     with (
         TestClient(create_app(Settings(), Analyzer()), base_url=HERE) as client,
         client.websocket_connect(STREAM) as stream,

@@ -23,7 +23,7 @@ from semblante.preprocess import crop_face, to_grey
 from semblante.recognise.classifier import Classifier
 from semblante.recognise.detection import Detection
 from semblante.recognise.detectors import make_detector
-from semblante.recognise.following import Following
+from semblante.recognise.following import FaceFollower
 from semblante.recognise.motion import change, face_templates, median_flow
 from semblante.recognise.tracks import Track, Tracker, tracker_for
 from semblante.recognise.video import Frame, Video
@@ -76,13 +76,13 @@ def test_who_is_found_again_keeps_the_number_however_framed(
     tracker.follow(frame)
     [before] = tracker.update([Detection(Box(110, 70, 90, 90), 0.9)], 0.0)
     tracker.follow(frame)
-    tracker.lose()
+    tracker.mark_unseen()
     box = Box(110 + aside - grown, 70 + aside - grown, 90 + 2 * grown, 90 + 2 * grown)
     [after] = tracker.update([Detection(box, 0.9)], 0.1)
     assert after.number == before.number
     # Somebody else there is somebody else.
     tracker.follow(to_grey(canvas((np.ascontiguousarray(face[::-1]), 100, 60))))
-    tracker.lose()
+    tracker.mark_unseen()
     [other] = tracker.update([Detection(Box(110, 70, 90, 90), 0.9)], 0.2)
     assert other.number != before.number
 
@@ -210,7 +210,7 @@ def test_where_the_flow_leads_counts_as_much_as_what_is_found() -> None:
     [track] = tracker.update([Detection(Box(10, 0, 50, 40), 0.8)], 0.1)
     assert track.box == Box(5, 0, 45, 40)
     assert (track.score, track.roll) == (0.8, 15.0)
-    tracker.lose()
+    tracker.mark_unseen()
     [track] = tracker.update([Detection(Box(15, 0, 40, 40), 0.9, roll=-30.0)], 0.2)
     assert (track.box, track.roll) == (Box(15, 0, 40, 40), -30)
     [other] = Tracker().update([Detection(Box(0, 0, 40, 40), 0.9, roll=30.0)], 0.0)
@@ -277,7 +277,7 @@ def test_a_cut_ends_all_tracks_and_the_new_scene_is_searched_at_once() -> None:
             searched.append(time_s)
             return [Detection(Box(100, 60, 80, 80), 0.9)]
 
-    following = Following(Notes(), CLASSIFIER, Tracker(), look_every_s=99.0, search_every_s=99.0)
+    following = FaceFollower(Notes(), CLASSIFIER, Tracker(), look_every_s=99.0, search_every_s=99.0)
     numbers = []
     for frame in range(6):
         time_s = frame / 10
@@ -378,7 +378,7 @@ def test_when_the_detector_looks_again() -> None:
             place = Box(100, 60, 80, 80) if whole else Box(40, 40, 80, 80)
             return [Detection(place, 0.9 if whole else 0.95)]
 
-    following = Following(Notes(), CLASSIFIER, Tracker(), look_every_s=0.19, search_every_s=0.49)
+    following = FaceFollower(Notes(), CLASSIFIER, Tracker(), look_every_s=0.19, search_every_s=0.49)
     seen = []
     for tenth in range(8):
         widths.clear()
@@ -412,7 +412,7 @@ def test_two_close_looks_at_one_face_find_it_once() -> None:
             found.append([one.box for one in detections])
             return super().update(detections, time_s)
 
-    following = Following(Sees(), CLASSIFIER, Notes(), look_every_s=0.1, search_every_s=99.0)
+    following = FaceFollower(Sees(), CLASSIFIER, Notes(), look_every_s=0.1, search_every_s=99.0)
     for time_s in (0.0, 0.2):
         following.faces(picture, time_s)
     assert looks == 2
@@ -429,7 +429,7 @@ class Film(Video):
         pass
 
     def frames(
-        self, every_s: float | None = None, passed_s: float | None = None
+        self, every_s: float | None = None, follow_every_s: float | None = None
     ) -> Iterator[Frame]:
         for number, time_s in ((3, 0.1), (8, 0.7)):
             yield Frame(number, time_s, np.zeros((50, 60, 3), np.uint8))
@@ -457,7 +457,7 @@ def test_what_is_asked_of_a_video_is_done(
     times: list[float] = []
 
     class Follows:
-        passed_s = None
+        follow_every_s = None
 
         def __init__(self, detector: object, classifier: object, tracker: Tracker, **how: float):
             made.append((tracker, how))
@@ -466,7 +466,7 @@ def test_what_is_asked_of_a_video_is_done(
             times.append(time_s)
             return ()
 
-    monkeypatch.setattr("semblante.recognise.pipeline.Following", Follows)
+    monkeypatch.setattr("semblante.recognise.pipeline.FaceFollower", Follows)
     found = list(Analyzer("rcnn-small-int8").analyze_video(Film(), **options))
     [(tracker, how)] = made
     assert how == {
@@ -510,7 +510,7 @@ def test_moments_far_apart_are_not_averaged_but_looked_at_twice(
 ) -> None:
     analyzer = Analyzer("rcnn-small-int8", detector="none")
     mirrored = face[:, ::-1].copy()
-    following = Following(
+    following = FaceFollower(
         analyzer.detector, analyzer.classifier, tracker_for(every_s), mirrored=True,
         look_every_s=0.0, search_every_s=0.0,
     )  # fmt: skip
@@ -538,7 +538,7 @@ def test_every_frame_is_a_face_where_it_is_said_so(tmp_path: Path) -> None:
 
 def test_frames_of_changing_size_are_each_a_whole_face() -> None:
     """As a phone's camera that is turned, or a film whose picture grows."""
-    following = Following(
+    following = FaceFollower(
         make_detector("none"), CLASSIFIER, Tracker(), look_every_s=0.1, search_every_s=0.4
     )
     for number, (width, height) in enumerate([(320, 240), (240, 320), (1280, 720), (320, 240)]):

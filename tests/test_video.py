@@ -26,8 +26,14 @@ from conftest import ffmpeg, needs_ffmpeg
 from films import FPS, SIZE, canvas, write_video
 from semblante import Analyzer, ImageError, OptionError, VideoError
 from semblante.images import MAX_PIXELS
-from semblante.recognise.film import Clock, Film, _colorspace, _quarter_turns, usable_rate
 from semblante.recognise.video import Video
+from semblante.recognise.video_file import (
+    Clock,
+    VideoFile,
+    _colorspace,
+    _quarter_turns,
+    usable_rate,
+)
 from semblante.recognise.video_writer import VideoWriter
 
 
@@ -69,9 +75,9 @@ def test_a_frame_every_so_often(moving: Path, every_s: float, numbers: list[int]
 
 
 def test_frames_that_are_passed_by_are_marked(moving: Path) -> None:
-    found = [(frame.number, frame.passed) for frame in Video(moving).frames(0.5, 0.15)][:12]
+    found = [(frame.number, frame.in_between) for frame in Video(moving).frames(0.5, 0.15)][:12]
     assert found == [(n, n % 10 != 0) for n in (0, 3, 6, 9, 10, 13, 16, 19, 20, 23, 26, 29)]
-    assert not any(frame.passed for frame in Video(moving).frames(None, 0.1))
+    assert not any(frame.in_between for frame in Video(moving).frames(None, 0.1))
 
 
 def test_cameras_and_files_that_are_none(tmp_path: Path, moving: Path) -> None:
@@ -208,7 +214,7 @@ def test_frames_do_not_wait_for_garbage_to_be_collected(moving: Path) -> None:
 def test_whoever_only_looks_whether_it_is_one_keeps_nothing(moving: Path) -> None:
     gc.disable()  # it would free circles, some time
     try:
-        film = Film(moving, MAX_PIXELS)
+        film = VideoFile(moving, MAX_PIXELS)
         film.close()
         gone = weakref.ref(film)
         del film
@@ -594,7 +600,7 @@ def test_whatever_goes_wrong_in_decoding_is_heard_of(
     def fail(*_: object) -> None:
         raise ValueError("no such conversion")
 
-    monkeypatch.setattr("semblante.recognise.film.np.rot90", fail)
+    monkeypatch.setattr("semblante.recognise.video_file.np.rot90", fail)
     with pytest.raises(VideoError, match="cannot be decoded: no such conversion"):
         list(Video(moving).frames())
 
@@ -661,20 +667,20 @@ def test_a_film_is_let_go_of_once_nothing_decodes_it(
     """FFmpeg crashes where it is not."""
     before, decodes = set(threading.enumerate()), threading.Event()
     alive: list[set[threading.Thread]] = []
-    pixels, close = Film._pixels, Film.close
+    pixels, close = VideoFile._pixels, VideoFile.close
 
-    def slow(film: Film, frame: VideoFrame) -> np.ndarray:
+    def slow(film: VideoFile, frame: VideoFrame) -> np.ndarray:
         if frame.time > 0:
             decodes.set()
             time.sleep(0.05)
         return pixels(film, frame)
 
-    def closed(film: Film) -> None:
+    def closed(film: VideoFile) -> None:
         alive.append(set(threading.enumerate()) - before)
         close(film)
 
-    monkeypatch.setattr(Film, "_pixels", slow)
-    monkeypatch.setattr(Film, "close", closed)
+    monkeypatch.setattr(VideoFile, "_pixels", slow)
+    monkeypatch.setattr(VideoFile, "close", closed)
     frames = Video(moving).frames()
     next(frames)
     assert decodes.wait(10)

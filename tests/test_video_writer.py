@@ -128,8 +128,10 @@ def test_sound_of_any_kind_comes_when_it_should(
     assert times_s[0] == pytest.approx(times_s[1], abs=1e-3)
     ffmpeg("-i", writer.path, "-vn", "-ar", 48_000, "-ac", 1, "-f", "s16le", sound)
     heard = np.flatnonzero(np.abs(np.frombuffer(sound.read_bytes(), np.int16)) > 3000) / 48_000
-    late_s = Video(film).late_s
-    assert (heard[0], heard[-1]) == pytest.approx((2 + late_s, 3 + late_s), abs=0.08)
+    start_offset_s = Video(film).start_offset_s
+    assert (heard[0], heard[-1]) == pytest.approx(
+        (2 + start_offset_s, 3 + start_offset_s), abs=0.08
+    )
 
 
 PATTERN = ("-f", "lavfi", "-i", "testsrc2=size=160x120:rate=25:duration=4")
@@ -346,9 +348,9 @@ def test_a_picture_that_begins_after_its_sound(moving: Path, tmp_path: Path) -> 
     )  # fmt: skip
     done = program("analyze", late, "--annotate", tmp_path / "marked")
     assert done.returncode == 0, done.stderr
-    assert Video(late).late_s == pytest.approx(2, abs=0.1)
-    assert Video(tmp_path / "marked" / "late.mp4").late_s == pytest.approx(2, abs=0.1)
-    assert Video(moving).late_s == 0
+    assert Video(late).start_offset_s == pytest.approx(2, abs=0.1)
+    assert Video(tmp_path / "marked" / "late.mp4").start_offset_s == pytest.approx(2, abs=0.1)
+    assert Video(moving).start_offset_s == 0
 
 
 @needs_ffmpeg

@@ -14,7 +14,7 @@ import numpy as np
 
 from semblante.errors import VideoError
 from semblante.images import RgbImage
-from semblante.recognise.film import Clock, usable_rate
+from semblante.recognise.video_file import Clock, usable_rate
 
 _LAST: Final = 2**31 - 1
 _ADDRESS: Final = re.compile(r"(?i)(rtsps?|https?)://")
@@ -34,7 +34,7 @@ class Camera:
 
     n_frames = None
     duration_s = None
-    late_s = 0.0
+    start_offset_s = 0.0
 
     def __init__(self, source: int | str) -> None:
         """Open the camera; raises `VideoError` where there is none."""

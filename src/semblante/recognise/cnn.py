@@ -125,7 +125,9 @@ class CnnDetector(LimitedDetector):
 
     def _upright(self, grey: Grey, max_side: int | None, min_face: int | None) -> list[Detection]:
         smallest = smallest_face(grey, min_face)
-        pyramid = halved(grey)  # to cut places from; `proposals` searches finer levels of its own
+        pyramid = image_pyramid(
+            grey
+        )  # to cut places from; `proposals` searches finer levels of its own
         first = refined(pyramid, self.proposals(grey, max_side, smallest))
         first = first[first[:, _SCORE] >= self._FIRST_LOOK_SCORE]
         first = nms(first, self._SECOND_LOOK_IOU)
@@ -215,7 +217,7 @@ def proposal_input(pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 
 def refined(pyramid: list[Grey], places: Places) -> Places:
     """The places (n, 5) moved, resized, turned and scored by the refinement network, in the same
-    order. `pyramid`: the picture, see `halved`."""
+    order. `pyramid`: the picture, see `image_pyramid`."""
     batches = [
         _refined_batch(pyramid, places[k : k + _BATCH]) for k in range(0, len(places), _BATCH)
     ]
@@ -311,7 +313,7 @@ def _levelled(grey: Grey, x: float, y: float, side: float, roll: float) -> Grey:
     return np.asarray(patch, np.uint8)
 
 
-def halved(grey: Grey) -> list[Grey]:
+def image_pyramid(grey: Grey) -> list[Grey]:
     """The image pyramid of a picture (H, W): as it is, and halved as long as a face fits into it. A
     face of any size can be cut from it without skipping pixels."""
     pyramid = [grey]

@@ -21,10 +21,11 @@ from semblante.results import Box, Face
 # Close to a known face, the detector sees the face's box `_ROOM` times as large, at this size.
 _ROOM: Final = 2.0
 _NEAR_SIDE: Final = 128
-_FOLLOW_EVERY_S: Final = 0.1  # between analysed frames, or someone else may take a face's place
+# Follow at least this often; after longer gaps a track may jump to another person.
+_FOLLOW_EVERY_S: Final = 0.1
 
 
-class Following:
+class FaceFollower:
     """The faces of successive frames, followed from each frame to the next.
 
     From frame to frame faces are followed by optical flow, which costs little. Every `look_every_s`
@@ -55,14 +56,14 @@ class Following:
         self._search_side = search_side
         self._looked_s = self._searched_s = -math.inf
         self._is_whole_picture = isinstance(detector, WholePicture)
-        # Seconds between frames for `pass_by`; None where nothing is followed.
-        self.passed_s = None if self._is_whole_picture else _FOLLOW_EVERY_S
+        # Seconds between frames to `follow`; None where nothing is followed.
+        self.follow_every_s = None if self._is_whole_picture else _FOLLOW_EVERY_S
 
     def faces(self, image: RgbImage, time_s: float) -> tuple[Face, ...]:
         """Return the faces of the next frame, RGB (H, W, 3), taken at `time_s`, which must not go
         back."""
         grey = to_grey(image)
-        self._follow(grey)
+        self._move_tracks(grey)
         tracks = self._tracker.update(self._detections(image, time_s), time_s)
         crops = face_crops(grey, tracks, self._classifier.spec.size)
         mirrored = self._mirrored and not self._tracker.smoothing_s
@@ -74,13 +75,13 @@ class Following:
             for track, row in zip(tracks, estimates, strict=True)
         )
 
-    def pass_by(self, image: RgbImage) -> None:
-        """Follow the faces through a frame between two whose faces are asked for."""
-        self._follow(to_grey(image))
+    def follow(self, image: RgbImage) -> None:
+        """Follow the faces to a frame whose faces are not asked for."""
+        self._move_tracks(to_grey(image))
 
-    def _follow(self, grey: npt.NDArray[np.uint8]) -> None:
+    def _move_tracks(self, grey: npt.NDArray[np.uint8]) -> None:
         if self._is_whole_picture:  # a face cannot move in it, and there is no scene around it
-            self._tracker.lose()
+            self._tracker.mark_unseen()
         elif self._tracker.follow(grey):  # another scene: search it now
             self._searched_s = -math.inf
 

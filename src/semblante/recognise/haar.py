@@ -1,4 +1,4 @@
-"""Face detection by OpenCV's Haar cascade, whose boxes FER2013's own faces were cut out by."""
+"""Face detection by OpenCV's Haar cascade, the detector that FER2013 was cropped with."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from semblante.recognise.detection import Detector
 from semblante.recognise.detectors import DEFAULT_DETECTOR, DETECTORS, checked, make_detector
 from semblante.recognise.explain import Explanation, explanation
 from semblante.recognise.faces import estimated_face, face_crops
-from semblante.recognise.following import Following
+from semblante.recognise.following import FaceFollower
 from semblante.recognise.read_ahead import (
     MOST_READERS,
     FailedImage,
@@ -266,12 +266,13 @@ class Analyzer:
         check_every(every_s)
         video = source if isinstance(source, Video) else Video(source)
         # A little less than `detect_every` frames last, or the detector would often look a frame
-        # late: their times are rounded, by `Film` to the microsecond, in some files more coarsely.
+        # late: their times are rounded, by `VideoFile` to the microsecond, in some files more
+        # coarsely.
         look_every_s = 0.99 * detect_every / video.fps
         if every_s is not None and every_s >= search_every_s:
             search_every_s = 0.0  # every frame: intervals may be a little too short
-        following = self._following(tracker or tracker_for(every_s), look_every_s, search_every_s)
-        return self._analyzed_video(video, every_s, following)
+        follower = self._follower(tracker or tracker_for(every_s), look_every_s, search_every_s)
+        return self._analyzed_video(video, every_s, follower)
 
     def analyze_frames(
         self,
@@ -293,11 +294,13 @@ class Analyzer:
         """
         check_number("look_every_s", look_every_s, 0)
         check_number("search_every_s", search_every_s, 0)
-        following = self._following(tracker or Tracker(), look_every_s, search_every_s)
-        return self._analyzed_frames(frames, following)
+        follower = self._follower(tracker or Tracker(), look_every_s, search_every_s)
+        return self._analyzed_frames(frames, follower)
 
-    def _following(self, tracker: Tracker, look_every_s: float, search_every_s: float) -> Following:
-        return Following(
+    def _follower(
+        self, tracker: Tracker, look_every_s: float, search_every_s: float
+    ) -> FaceFollower:
+        return FaceFollower(
             self.detector,
             self.classifier,
             tracker,
@@ -308,7 +311,7 @@ class Analyzer:
 
     @staticmethod
     def _analyzed_frames(
-        frames: Iterable[tuple[float, ImageSource]], following: Following
+        frames: Iterable[tuple[float, ImageSource]], follower: FaceFollower
     ) -> Generator[Analysis, None, None]:
         before_s = -math.inf
         for number, (time_s, image) in enumerate(frames):
@@ -328,17 +331,17 @@ class Analyzer:
                 yield Analysis(None, None, None, (), number, time_s, str(error))
                 continue
             height, width = pixels.shape[:2]
-            yield Analysis(None, width, height, following.faces(pixels, time_s), number, time_s)
+            yield Analysis(None, width, height, follower.faces(pixels, time_s), number, time_s)
 
     @staticmethod
     def _analyzed_video(
-        video: Video, every_s: float | None, following: Following
+        video: Video, every_s: float | None, follower: FaceFollower
     ) -> Generator[tuple[Analysis, RgbImage], None, None]:
         path = None if video.is_camera else video.name
-        for frame in video.frames(every_s, following.passed_s):
-            if frame.passed:
-                following.pass_by(frame.image)
+        for frame in video.frames(every_s, follower.follow_every_s):
+            if frame.in_between:
+                follower.follow(frame.image)
                 continue
             height, width = frame.image.shape[:2]
-            faces = following.faces(frame.image, frame.time_s)
+            faces = follower.faces(frame.image, frame.time_s)
             yield Analysis(path, width, height, faces, frame.number, frame.time_s), frame.image

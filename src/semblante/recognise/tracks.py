@@ -94,8 +94,8 @@ class _Scenes:
 
 
 class Tracker:
-    """Follows faces through a video: call `follow`, or `lose`, and then `update` for each analysed
-    frame, in order; for frames between them, only `follow`."""
+    """Follows faces through a video: call `follow`, or `mark_unseen`, and then `update` for each
+    analysed frame, in order; for frames between them, only `follow`."""
 
     def __init__(
         self,
@@ -181,10 +181,10 @@ class Tracker:
         if tracks is None:
             return False
         self._tracks, self._are_back = tracks, bool(tracks)
-        self.lose()
+        self.mark_unseen()
         return True
 
-    def lose(self) -> None:
+    def mark_unseen(self) -> None:
         """Call this instead of `follow` if faces in the next frame are only to be detected. Tracks
         are kept, and continue where a detection matches them."""
         for track in self._tracks:

@@ -18,7 +18,7 @@ import numpy as np
 from semblante.errors import OptionError, VideoError, check_number, reason_of
 from semblante.images import MAX_PIXELS, RgbImage
 from semblante.recognise.camera import Camera, is_address
-from semblante.recognise.film import Film
+from semblante.recognise.video_file import VideoFile
 
 SUFFIXES: Final = frozenset(
     {
@@ -39,13 +39,13 @@ class Frame:
     number: int  # from 0; frames that were left out count as well
     time_s: float  # seconds since the first frame, as the file says, to the microsecond
     image: RgbImage
-    passed: bool = False  # lies between two that were asked for, see `Video.frames`
+    in_between: bool = False  # lies between two that were asked for, see `Video.frames`
 
 
 def is_video(path: Path) -> bool:
     """Whether frames of the file can be read."""
     try:
-        Film(path, MAX_PIXELS).close()
+        VideoFile(path, MAX_PIXELS).close()
     except VideoError:
         return False
     return True
@@ -67,13 +67,13 @@ class Video:
             raise OptionError(
                 f"expected a video's path or a camera's number, found {type(source).__name__}"
             )
-        self._source: Camera | Film
+        self._source: Camera | VideoFile
         if isinstance(source, (int, np.integer)):
             self._source = Camera(int(source))
         elif is_address(source):
             self._source = Camera(str(source))
         else:
-            self._source = Film(Path(source), max_pixels)
+            self._source = VideoFile(Path(source), max_pixels)
         self.is_camera = isinstance(self._source, Camera)
         self.name = self._source.name
         self.width, self.height = self._source.width, self._source.height
@@ -81,11 +81,11 @@ class Video:
         self.n_frames = self._source.n_frames  # as announced, or None
         self.duration_s = self._source.duration_s  # as announced, or None
         # Seconds from the file's beginning, which may be only sound, to the first frame.
-        self.late_s = self._source.late_s
+        self.start_offset_s = self._source.start_offset_s
         self._stopped = threading.Event()
         self._read = False  # whether `frames` has begun
-        # Closes once: when asked to, or when nothing refers to this video any more. `Film` and its
-        # decoder refer to each other: without this the file would stay open until garbage is
+        # Closes once: when asked to, or when nothing refers to this video any more. `VideoFile` and
+        # its decoder refer to each other: without this the file would stay open until garbage is
         # collected.
         self._close_source = weakref.finalize(self, self._source.close)
         self._close_source.atexit = False  # a thread may still be decoding then
@@ -103,15 +103,15 @@ class Video:
             self._close_source()
 
     def frames(
-        self, every_s: float | None = None, passed_s: float | None = None
+        self, every_s: float | None = None, follow_every_s: float | None = None
     ) -> Iterator[Frame]:
         """Yield all frames in order, or one every `every_s` seconds, decoded on a thread of their
         own. A camera's frames that arrive while the caller works on one are dropped, except the
         newest.
 
-        `passed_s`: yield also a frame every so many seconds between these, marked as `passed`. Can
-        be read once: raises `VideoError` the second time, and at the end where the file has no
-        frame or breaks off.
+        `follow_every_s`: also yield a frame every so many seconds between these, marked as
+        `in_between`. Can be read once: raises `VideoError` the second time, and at the end where
+        the file has no frame or breaks off.
         """
         check_every(every_s)
         if self._read:
@@ -128,7 +128,7 @@ class Video:
 
         def decode() -> None:
             try:
-                for frame in self._decoded(every_s, passed_s):
+                for frame in self._decoded(every_s, follow_every_s):
                     if not put(frame):
                         return
                 put(None)
@@ -155,27 +155,27 @@ class Video:
             thread.join()
             self._close_source()
 
-    def _decoded(self, every_s: float | None, passed_s: float | None) -> Iterator[Frame]:
+    def _decoded(self, every_s: float | None, follow_every_s: float | None) -> Iterator[Frame]:
         due, seen_s = 0.0, -math.inf
         for number, (time_s, pixels) in enumerate(self._source.pictures()):
             if self._stopped.is_set():
                 return
-            passed = time_s + 1e-6 < due
-            if passed and (passed_s is None or time_s + 1e-6 < seen_s + passed_s):
+            in_between = time_s + 1e-6 < due
+            if in_between and (follow_every_s is None or time_s + 1e-6 < seen_s + follow_every_s):
                 continue
-            if every_s is not None and not passed:
+            if every_s is not None and not in_between:
                 # Counted from the start, so that rounding errors do not add up.
                 due = (int((time_s + 1e-6) / every_s) + 1) * every_s
             seen_s = time_s
-            yield Frame(number, time_s, pixels(), passed)
+            yield Frame(number, time_s, pixels(), in_between)
 
 
 _Ready = queue.Queue[Frame | VideoError | None]
 
 
 class _NewestFrame(_Ready):
-    """Holds one frame, which the next one replaces unless that is only passed by; what comes after
-    the last frame waits until that was taken."""
+    """A queue of one: a requested frame replaces the waiting one; an in-between frame is dropped if
+    one waits; errors and the end wait their turn."""
 
     def __init__(self) -> None:
         super().__init__(1)
@@ -191,7 +191,7 @@ class _NewestFrame(_Ready):
                 super().put(item, block=False)
                 return
             except queue.Full:
-                if item.passed:  # it was not asked for, the waiting one may be
+                if item.in_between:  # it was not requested, the waiting one may be
                     return
             with suppress(queue.Empty):  # the caller may just have taken it
                 self.get_nowait()

@@ -17,8 +17,8 @@ import numpy as np
 from semblante.errors import VideoError, reason_of
 from semblante.files import replace_file
 from semblante.images import MAX_PIXELS, RgbImage
-from semblante.recognise.film import BT709, PUT_BACK_S, open_container, packets_of
 from semblante.recognise.video import Video
+from semblante.recognise.video_file import BT709, PUT_BACK_S, open_container, packets_of
 
 if TYPE_CHECKING:
     from av import AudioFrame, AudioResampler, VideoFrame
@@ -62,7 +62,7 @@ class VideoWriter:
         self._container: OutputContainer | None = None
         self._pictures: VideoStream
         self._sound: _Sound | None = None
-        self._late_s = 0.0  # seconds by which the picture begins after the sound
+        self._start_offset_s = 0.0  # seconds by which the picture begins after the sound
         self._size = (0, 0)  # of the first frame; others are resized to it
         self._last_tick = -1  # at which the last frame is shown
         self._failed = False
@@ -78,7 +78,7 @@ class VideoWriter:
             if self._container is None:
                 self._begin(image)
             # The copy begins with the film, which may have sound before its first frame.
-            tick = round((self._late_s + time_s) * _CLOCK)
+            tick = round((self._start_offset_s + time_s) * _CLOCK)
             if tick <= self._last_tick:
                 return
             self._last_tick = tick
@@ -131,7 +131,7 @@ class VideoWriter:
             self._drop_sound()
             with contextlib.suppress(av.FFmpegError):  # the file has no header
                 self._container.close()  # type: ignore[union-attr]
-            self.lost_sound, self._late_s = True, 0.0
+            self.lost_sound, self._start_offset_s = True, 0.0
             self._open(image, None)
 
     def _open(self, image: RgbImage, film: Video | None) -> None:
@@ -153,7 +153,7 @@ class VideoWriter:
         pictures.codec_context.time_base = Fraction(1, _CLOCK)
         if film is not None:
             self._sound = _Sound(film)
-            self._late_s = self._sound.before_s
+            self._start_offset_s = self._sound.start_offset_s
             self.lost_sound = self._sound.incomplete
             self._sound.begin(self._container)
         self._container.start_encoding()
@@ -217,7 +217,7 @@ class _Sound:
         known = [one for one in self._container.streams.audio if one.codec_context is not None]
         self.incomplete = len(known) < len(self._container.streams.audio)
         self._streams = known
-        self.before_s = film.late_s if known else 0.0  # seconds before the first frame
+        self.start_offset_s = film.start_offset_s if known else 0.0
         self._began_s = (self._container.start_time or 0) / av.time_base
         self._tracks: dict[int, _Copied | _Encoded] = {}
         self._coming = packets_of(self._container, *known) if known else iter(())

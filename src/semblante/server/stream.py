@@ -15,7 +15,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from semblante.errors import ImageError
 from semblante.images import load_image
-from semblante.recognise.following import Following
+from semblante.recognise.following import FaceFollower
 from semblante.recognise.pipeline import Analyzer
 from semblante.recognise.tracks import Tracker
 from semblante.server.settings import PROTOCOL, Settings
@@ -59,7 +59,7 @@ async def stream(
     read or the server was too busy.
     """
     await accept(websocket)
-    following = Following(
+    following = FaceFollower(
         analyzer.detector, analyzer.classifier, Tracker(),
         look_every_s=0.1, search_every_s=0.4, search_side=_SEARCH_SIDE,
     )  # fmt: skip
@@ -127,7 +127,7 @@ async def _frame(websocket: WebSocket, limit: int) -> bytes:
 
 def _analyzed(
     data: bytes,
-    following: Following,
+    following: FaceFollower,
     turn: threading.Lock,
     time_s: float,
     settings: Settings,

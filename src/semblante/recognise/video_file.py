@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 _USUAL_FPS: Final = 25.0  # where a file tells no frame rate, or an impossible one
 _MOST_FPS: Final = 240.0
-# A file that ends before this share of its announced duration breaks off; some only estimate
-# that.
+# A file that ends before this share of its announced duration breaks off. Some only estimate it.
 _ENOUGH: Final = 0.9
 _LEAST_STEP_S: Final = 0.001  # from frame to frame
 _STANDS_STILL: Final = 3  # frames with the same time, after which the clock is ignored
-PUT_BACK_S: Final = 1.0  # a clock put back by more: films were joined
+# A timestamp that jumps back further starts another recording in the same file.
+PUT_BACK_S: Final = 1.0
 _SAME_SHAPE: Final = 0.99  # of the first frame's sides: what is missing is due to rounding
 # Codes of colour matrices (ITU-T H.273): that of high-definition television, and "unspecified".
 BT709: Final = 1
@@ -42,7 +42,7 @@ _POINTERS: Final = frozenset(
 _PLAYLISTS: Final = (b"ffconcat", b"#EXTM3U")  # first bytes of the usual ones
 
 
-class Film:
+class VideoFile:
     """A video file. Width and height are those at which it is shown: rotated as its camera was
     held, and with square pixels, enlarged so that no detail is lost."""
 
@@ -83,9 +83,9 @@ class Film:
         estimated = round((self.duration_s or 0.0) * self.fps)
         self.n_frames = self._stream.frames or estimated or None
         # From the file's beginning, which may be only sound, to its first frame.
-        late_s = (self._time_of(first) or 0.0) - self._starts_s
+        offset_s = (self._time_of(first) or 0.0) - self._starts_s
         # In an AVI file both begin together; its first frame is only decoded later.
-        self.late_s = 0.0 if self._container_name == "avi" else max(0.0, late_s)
+        self.start_offset_s = 0.0 if self._container_name == "avi" else max(0.0, offset_s)
 
     def _picture_stream(self, container: InputContainer) -> VideoStream:
         from av.stream import Disposition
@@ -227,7 +227,7 @@ class Film:
     def close(self) -> None:
         """Close the file. No thread may be decoding it."""
         if self._decoded is not None:
-            self._decoded.close()  # it and this film refer to each other: neither would be freed
+            self._decoded.close()  # it and `self` refer to each other: neither would be freed
         if self._container is not None:
             self._container.close()
 
@@ -312,7 +312,7 @@ class Clock:
             time_s = by_rate
         else:
             if reported_s - self._began_s < self._now_s - PUT_BACK_S:
-                self._began_s = reported_s - by_rate  # another recording begins: films were joined
+                self._began_s = reported_s - by_rate  # another recording begins
             # A frame whose timestamp is too early follows at once, or all after it would be late.
             soonest = self._now_s + min(self._frame_s, _LEAST_STEP_S)
             time_s = max(reported_s - self._began_s, soonest)
