@@ -171,7 +171,7 @@ def test_results_do_not_overwrite_each_other(arguments: list[str], tmp_path: Pat
     (tmp_path / "copies").mkdir()
     done = semblante("analyze", "face.jpg", *arguments, cwd=tmp_path)
     assert done.returncode == 2
-    assert "is the place of two things" in done.stderr
+    assert "would be written twice" in done.stderr
 
 
 def test_what_lies_in_a_folder(tmp_path: Path) -> None:

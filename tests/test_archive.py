@@ -144,7 +144,7 @@ def test_on_a_full_disk_the_user_is_told_how_to_go_on(archive: Path, tmp_path: P
     )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr.splitlines()[-2:] == [
-        f"semblante: the same command with --resume goes on with {partial}",
+        f"semblante: the same command with --resume continues from {partial}",
         f"semblante: {partial}: File too large",
     ]
     assert finished(archive, out, "--resume") == finished(archive, tmp_path / "whole.json")
@@ -160,7 +160,7 @@ def test_a_line_cut_off_in_the_middle_is_written_again(archive: Path, tmp_path: 
     partial.write_bytes(cut)
     again = semblante("analyze", archive, "--format", "json", "--out", out)
     assert again.returncode == 2
-    assert "go on with --resume, or delete it" in again.stderr
+    assert "continue it with --resume, or delete the file" in again.stderr
     assert partial.read_bytes() == cut
     assert finished(archive, out, "--resume") == whole
 
@@ -210,12 +210,12 @@ def test_resume_of_something_else(archive: Path, tmp_path: Path) -> None:
     out.write_text("whole")
     done = semblante("analyze", archive, "--out", out, "--resume")
     assert done.returncode == 2
-    assert f"--resume: {out} is whole" in done.stderr
+    assert f"{out} is already complete; omit --resume" in done.stderr
     assert out.read_text() == "whole"
     Journal(out, {"inputs": ["other"]}, resume=False).close(done=False)
     done = semblante("analyze", archive, "--out", out, "--resume")
     assert done.returncode == 2
-    assert "of other inputs or settings" in done.stderr
+    assert "with other inputs or settings" in done.stderr
 
 
 def test_names_of_many_copies() -> None:

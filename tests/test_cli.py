@@ -141,7 +141,7 @@ def test_ctrl_c_ends_training_with_130_and_resume_goes_on(
         process.send_signal(signal.SIGINT)
         rest = process.stderr.read()
     assert process.returncode == 130
-    assert rest.endswith(f"interrupted; the same command with --resume goes on in {run}\n")
+    assert rest.endswith(f"interrupted; the same command with --resume continues in {run}\n")
     assert "Traceback" not in rest
     done = len(json.loads((run / "log.json").read_text())["history"])
     with subprocess.Popen([*arguments, "--resume"], stderr=subprocess.PIPE, text=True) as process:
@@ -478,7 +478,7 @@ def test_a_dataset_without_splits_gets_them(tmp_path: Path, patterns: Dataset) -
     assert "`semblante data convert DATA OUT --hold-out 0.2` puts some there" in done.stderr
     done = semblante("evaluate", "--data", tmp_path / "faces", "--model", "rcnn-small-int8")
     assert done.returncode == 0, done.stderr
-    assert "all faces are Training's: these 84 are measured" in done.stderr
+    assert "all faces are in Training: these 84 are measured" in done.stderr
     assert "rcnn-small-int8 on Training, n=84" in done.stdout
     assert " or more one time in twenty\n" in done.stdout
     assert "a model is right more often about faces that it has learnt from" in done.stdout

@@ -298,7 +298,7 @@ def test_estimates_for_likely_labels(
     )  # fmt: skip
     assert (task.out, options.network, options.epochs, folds) == (out, "rcnn-tiny", 2, 3)
     assert "Training 75.00% (n=84), PublicTest 50.00% (n=83)." in said
-    assert said.endswith(f"what they say of them is in {out}: --estimates {out}\n")
+    assert said.endswith(f"to learn from these predictions: --estimates {out}\n")
 
 
 def test_the_runs_of_the_released_weights(

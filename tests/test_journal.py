@@ -37,7 +37,7 @@ def test_journal_by_itself(tmp_path: Path) -> None:
     again.close(done=True)
     Journal(out, {"a": 1}, resume=True).close(done=True)  # not begun yet: it begins
     out.touch()
-    with pytest.raises(OptionError, match="is whole; without --resume"):
+    with pytest.raises(OptionError, match="is already complete; omit --resume"):
         Journal(out, {"a": 1}, resume=True)
 
 
@@ -65,7 +65,7 @@ def test_a_file_that_another_run_replaces_before_it_is_locked(
         lock(file, how)
 
     monkeypatch.setattr(fcntl, "flock", late_lock)
-    with pytest.raises(OptionError, match="another run is at work on it"):
+    with pytest.raises(OptionError, match="another run is using it"):
         Journal(out, {}, resume=False)
     assert partial.read_bytes() == HEAD
 
@@ -77,7 +77,7 @@ def test_two_runs_with_one_output(tmp_path: Path, resume: bool) -> None:
     journal = Journal(out, {"a": 1}, resume=False)
     if resume:
         journal.add(0, picture, ended=True)
-    with pytest.raises(OptionError, match=r"out\.csv\.partial: another run is at work on it"):
+    with pytest.raises(OptionError, match=r"out\.csv\.partial: another run is using it"):
         Journal(out, {"a": 1}, resume=resume)
     journal.add(1, picture, ended=True)
     assert list(journal.found()) == [(n, picture) for n in range(1 - resume, 2)]
@@ -108,7 +108,7 @@ def test_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "win32")
     out, picture = tmp_path / "out.csv", Analysis("a.jpg", 3, 4)
     journal = Journal(out, {}, resume=False)
-    with pytest.raises(OptionError, match="another run is at work on it"):
+    with pytest.raises(OptionError, match="another run is using it"):
         Journal(out, {}, resume=True)
     journal.add(0, picture, ended=True)
     assert list(journal.found()) == [(0, picture)]
@@ -170,12 +170,12 @@ def test_a_journal_goes_on_after_the_last_input_that_was_done(
 @pytest.mark.parametrize(
     ("left", "resume", "message"),
     [
-        (HEAD + noted(0), False, "holds what an unfinished run has found"),
-        (b"my notes\n", False, "holds what an unfinished run has found"),
-        (b'{"mine": 1}\n', False, "holds what an unfinished run has found"),
-        (b"my notes\n" + noted(0), True, "expected its notes, found another file"),
-        (b"my notes", True, "expected its notes, found another file"),
-        (b'{"mine": 1}\n' + noted(0), True, "of other inputs or settings"),
+        (HEAD + noted(0), False, "holds the results of an unfinished run"),
+        (b"my notes\n", False, "holds the results of an unfinished run"),
+        (b'{"mine": 1}\n', False, "holds the results of an unfinished run"),
+        (b"my notes\n" + noted(0), True, "expected the results of an unfinished run in"),
+        (b"my notes", True, "expected the results of an unfinished run in"),
+        (b'{"mine": 1}\n' + noted(0), True, "with other inputs or settings"),
     ],
 )
 def test_a_file_that_is_no_journal_of_this_run_is_left_alone(

@@ -226,7 +226,7 @@ def test_places_where_tracks_cannot_be_written(films: Path, tmp_path: Path) -> N
     done = run("analyze", films, "--tracks", tmp_path / "no" / "t.csv")
     assert (done.returncode, "there is no folder" in done.stderr) == (2, True)
     done = run("analyze", films, "--tracks", tmp_path / "t.csv", "--out", tmp_path / "t.csv")
-    assert (done.returncode, "the place of two things" in done.stderr) == (2, True)
+    assert (done.returncode, "would be written twice" in done.stderr) == (2, True)
 
 
 def test_pictures_alone_have_no_tracks(tmp_path: Path) -> None:

@@ -262,8 +262,8 @@ def _check_apart(*written: Path) -> None:
         this = identity(path)
         if this in seen:
             raise OptionError(
-                f"{path} is the place of two things: choose others for --out, "
-                "--contact-sheet, --tracks or --annotate"
+                f"{path} would be written twice: choose different places for --out, "
+                "--contact-sheet, --tracks and --annotate"
             )
         seen.add(this)
 
@@ -369,5 +369,5 @@ def _to_file(work: Work, format: Format, out: Path, journal: Journal, overviews:
     finally:
         journal.close(done=done)
         if not done:
-            complain(f"the same command with --resume goes on with {journal.path}")
+            complain(f"the same command with --resume continues from {journal.path}")
     return failed

@@ -191,7 +191,7 @@ def _by_model(dataset: Dataset, model: str, language: str) -> npt.NDArray[np.flo
             "use --folds"
         )
     estimates = np.full((len(dataset), len(EMOTIONS)), np.nan, np.float32)
-    looking = translated(f"{model} looks at {int(judged.sum()):,} faces", language)
+    looking = translated(f"classifying {int(judged.sum()):,} faces with {model}", language)
     with Console(stderr=True).status(escape(looking)):
         estimates[judged] = classifier.probabilities(dataset.images[judged])
     return estimates

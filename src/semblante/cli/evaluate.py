@@ -138,7 +138,7 @@ def evaluate_command(
     if split is None:
         split = "PublicTest"
         if dataset.is_in("Training").all():
-            complain(f"all faces are Training's: these {len(dataset):,} are measured")
+            complain(f"all faces are in Training: these {len(dataset):,} are measured")
             split = "Training"
     kept = source.kept(dataset)
     how: dict[str, Any] = {"tta": tta, "votes": ferplus, "kept": kept}
@@ -248,8 +248,8 @@ def _difference(found: PairedDifference, against: str) -> str:
     low, high = found.ci95
     ours, theirs = found.only_right
     return (
-        f"against {against}, which is right of {found.accuracy[1]:.2%}: "
+        f"compared with {against} (accuracy {found.accuracy[1]:.2%}): "
         f"{100 * found.difference:+.2f} points (95 % interval {100 * low:+.2f} to "
-        f"{100 * high:+.2f}); only the first is right of {ours}, only the other of {theirs} (p = "
-        f"{found.p:.2g}, McNemar's exact test)"
+        f"{100 * high:+.2f}); only the first model is right on {ours} faces, only {against} on "
+        f"{theirs} (p = {found.p:.2g}, McNemar's exact test)"
     )

@@ -49,14 +49,14 @@ class Journal:
         head = {"semblante": json.loads(json.dumps(about))}
         begun = self.path.exists() and self.path.stat().st_size > 0
         if resume and not begun and out.exists():
-            raise OptionError(f"--resume: {out} is whole; without --resume it is made anew")
+            raise OptionError(f"{out} is already complete; omit --resume to replace it")
         # Reads and writes use one file object: some locks would keep a second one from reading.
         self._file = _alone(self.path)
         try:
             if not resume and self._holds_something():
                 raise OptionError(
-                    f"{self.path} holds what an unfinished run has found: go on with --resume, or "
-                    "delete it"
+                    f"{self.path} holds the results of an unfinished run: continue it with "
+                    "--resume, or delete the file"
                 )
             end = self._read(head) if resume and begun else 0
             self._file.truncate(end)
@@ -117,13 +117,14 @@ class Journal:
         if found_head is None:
             if not _line(head).startswith(first):  # else it was cut off while it was written
                 raise OptionError(
-                    f"--resume: {self.path} is not what an unfinished run has found: "
-                    "expected its notes, found another file"
+                    f"--resume: expected the results of an unfinished run in {self.path}, found "
+                    "something else"
                 )
             return 0
         if found_head != head:
             raise OptionError(
-                f"--resume: {self.path} is of other inputs or settings: give the same, or delete it"
+                f"--resume: {self.path} belongs to a run with other inputs or settings: use the "
+                "same, or delete the file"
             )
         end = place = len(first)
         for line in lines:
@@ -160,7 +161,7 @@ def _alone(path: Path) -> IO[bytes]:
     file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
     if not _is_ours(file, path):
         file.close()
-        raise OptionError(f"{path}: another run is at work on it")
+        raise OptionError(f"{path}: another run is using it")
     return file
 
 

@@ -70,7 +70,7 @@ class RunProgress(Reporter):
 
     def looking(self) -> None:
         """See `Reporter`."""
-        doing = "looking at all of Training first: what is each face likely to be labelled?"
+        doing = "first computing likely labels for all Training faces"
         self._say(translated(doing, self._language))
 
     def begins(self, bf16: bool) -> None:
@@ -80,7 +80,7 @@ class RunProgress(Reporter):
 
     def teaching(self, view: int, views: int) -> None:
         """See `Reporter`."""
-        doing = f"the teachers look at view {view} of {views} of each face"
+        doing = f"computing the teachers' predictions for view {view} of {views} of each face"
         self._say(translated(doing, self._language))
 
     def step(self, epoch: int, step: int, steps: int, loss: float) -> None:

@@ -89,7 +89,7 @@ def serve_command(
         settings = replace(settings, token=secrets.token_urlsafe(24))
         complain(
             f"other machines can reach {host}: they need the token that is part of the address "
-            "below. Without HTTPS before it, whoever listens can read it, and the pictures"
+            "below. Without HTTPS, anyone on the network can read it, and see the pictures"
         )
     app = create_app(
         settings,

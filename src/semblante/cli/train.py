@@ -160,7 +160,7 @@ def train_command(
             "that looks like"
         )
     if modes and first and out.exists() and any(out.iterdir()) and not resume:
-        raise OptionError(f"--out {out}: expected a new folder; --resume goes on in this one")
+        raise OptionError(f"--out {out}: expected a new folder; --resume continues in this one")
     task = Task(dataset, out, titled(console, lang), source.to_dict(), ferplus, lang)
     try:
         if preset == _SERIES:
@@ -181,7 +181,7 @@ def train_command(
     except KeyboardInterrupt:
         if first:
             begun = out.exists() and any(out.iterdir())
-            goes_on = f"the same command with --resume goes on in {out}"
+            goes_on = f"the same command with --resume continues in {out}"
             complain(f"interrupted; {goes_on if begun else 'nothing was begun yet'}")
         raise
 
@@ -311,9 +311,9 @@ def _cross_fit(task: Task, options: TrainOptions, folds: int) -> None:
     right = (
         f"{found['folds']} networks, on faces that they did not learn from, two views: "
         f"Training {held_out['accuracy']:.2%} (n={held_out['n']}), PublicTest "
-        f"{public['accuracy']:.2%} (n={public['n']}). Where the first is much higher, the "
-        "weights they started from still know those faces."
+        f"{public['accuracy']:.2%} (n={public['n']}). If Training is much higher, the "
+        "initial weights still remember those faces."
     )
     print(translated(right, task.language))
-    where = f"what they say of them is in {task.out}: --estimates {task.out}"
+    where = f"to learn from these predictions: --estimates {task.out}"
     print(translated(where, task.language))
