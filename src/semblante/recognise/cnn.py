@@ -125,9 +125,8 @@ class CnnDetector(LimitedDetector):
 
     def _upright(self, grey: Grey, max_side: int | None, min_face: int | None) -> list[Detection]:
         smallest = smallest_face(grey, min_face)
-        pyramid = image_pyramid(
-            grey
-        )  # to cut places from; `proposals` searches finer levels of its own
+        # To cut places from: `proposals` searches finer levels of its own.
+        pyramid = image_pyramid(grey)
         first = refined(pyramid, self.proposals(grey, max_side, smallest))
         first = first[first[:, _SCORE] >= self._FIRST_LOOK_SCORE]
         first = nms(first, self._SECOND_LOOK_IOU)

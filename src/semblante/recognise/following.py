@@ -76,7 +76,7 @@ class FaceFollower:
         )
 
     def follow(self, image: RgbImage) -> None:
-        """Follow the faces to a frame whose faces are not asked for."""
+        """Follow the faces through a frame, RGB (H, W, 3), whose own are not asked for."""
         self._move_tracks(to_grey(image))
 
     def _move_tracks(self, grey: npt.NDArray[np.uint8]) -> None:

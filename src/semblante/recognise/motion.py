@@ -47,7 +47,7 @@ def change(before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8]) -> float
 
 
 def is_uniform(frame: npt.NDArray[np.uint8]) -> bool:
-    """Whether a grey frame is black, say, and shows no scene."""
+    """Whether all of a grey frame is nearly one level, as of a black one: it shows no scene."""
     return float(_tiny(frame).std()) < _UNIFORM
 
 

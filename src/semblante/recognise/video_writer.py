@@ -250,7 +250,8 @@ class _Sound:
 
     def _next_packet(self) -> Packet[Any] | None:
         """The next packet, or None at the end. Its times count from the film's beginning, whatever
-        time that has in the file; they go on where its clock is put back, as films were joined."""
+        time that has in the file; they continue where timestamps jump back, as another recording
+        begins in the same file."""
         packet = next(self._coming, None)
         if packet is None or packet.size == 0:
             return packet
@@ -276,7 +277,7 @@ class _Copied:
 
     def packets(self, packet: Packet[AudioStream]) -> Iterator[Packet[AudioStream]]:
         if packet.size == 0 or packet.dts is None or packet.dts <= self._last:
-            return  # the last one, or it overlaps the one before, as where films were joined
+            return  # the last one, or it overlaps the one before, as between joined recordings
         self._last = packet.dts
         packet.stream = self._track
         yield packet
