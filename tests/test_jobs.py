@@ -49,7 +49,7 @@ def a_job(clip: bytes, *frames: int) -> Job:
 
 def test_rows_name_no_file_of_this_machine(clip: bytes) -> None:
     job = a_job(clip, 0, 1)
-    assert (job.state, job.video, job.error) == ("done", None, None)
+    assert (job.state, job.error) == ("done", None)
     assert [(row["frame"], row["path"]) for row in job.rows] == [(0, None), (1, None)]
     assert job.ended is not None
 
@@ -74,8 +74,9 @@ def test_a_video_that_does_not_say_how_long_it_is(
     class Recording:
         n_frames = announced
 
-        def __init__(self, path: str, *, max_pixels: int) -> None:
+        def __init__(self, path: str, *, max_pixels: int, stopped: threading.Event) -> None:
             assert max_pixels == 40_000_000
+            assert not stopped.is_set()
 
     monkeypatch.setattr("semblante.server.jobs.Video", Recording)
     job = a_job(b"video", 0, 1)
@@ -128,19 +129,39 @@ def test_a_cancelled_job_gets_no_further_row(tmp_path: Path, clip: bytes) -> Non
     path.write_bytes(clip)
     finds = Finds(0, 1, 2)
     jobs = Jobs(finds, 40_000_000)  # type: ignore[arg-type]
-    job = Job("x", None, cancelled=True)  # cancelled while its video was being opened
+    job = Job("x", None, cancelled=True)
     jobs._analyze(job, str(path))
     assert job.rows == []
-    assert list(finds.videos[0].frames()) == []  # the video was stopped too
+    job.stop.set()
+    assert list(finds.videos[0].frames()) == []
+
+
+@pytest.mark.parametrize("why", ["forgotten", "late"])
+def test_a_video_without_a_frame_is_stopped_too(
+    clip: bytes, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    """Otherwise a file of hidden frames would keep all others waiting for minutes."""
+    decoded = []
+    jobs = Jobs(Finds(0), 40_000_000, most_s=0.1 if why == "late" else 3600)  # type: ignore[arg-type]
+    job = Job("x", None, clip)
+    jobs._jobs = {"x": job}
+
+    def no_frame(film: VideoFile, packet: object) -> Iterator[Any]:
+        decoded.append(packet)
+        if why == "forgotten":
+            assert jobs.forget("x")
+        assert job.stop.wait(60)
+        return iter(())
+
+    monkeypatch.setattr(VideoFile, "_frames_of", no_frame)
+    jobs._run(job)
+    assert len(decoded) == 1
+    assert job.cancelled == (why == "forgotten")
+    reason = "took more than 0.1 s" if why == "late" else "no frame in it can be read"
+    assert (job.state, job.error) == ("failed", reason)
 
 
 def test_whoever_forgets_a_job_stops_its_video(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Film:
-        stopped = False
-
-        def stop(self) -> None:
-            self.stopped = True
-
     monkeypatch.setattr(Jobs, "_work", lambda _: None)
     jobs = Jobs(Finds(), 1)  # type: ignore[arg-type]
     first, second = (jobs.start(b"video", None) for _ in range(2))
@@ -148,31 +169,13 @@ def test_whoever_forgets_a_job_stops_its_video(monkeypatch: pytest.MonkeyPatch) 
     assert second is not None
     assert len({first.id, second.id}) == 2
     assert min(len(first.id), len(second.id)) > 20  # nobody can guess it
-    first.video, second.video = Film(), Film()  # type: ignore[assignment]
     assert jobs.forget(first.id)
     assert not jobs.forget(first.id)
     jobs.close()
     for job in (first, second):
         assert job.cancelled
-        assert job.video.stopped  # type: ignore[union-attr]
+        assert job.stop.is_set()
         assert jobs.get(job.id) is None
-
-
-def test_a_job_that_ends_while_it_is_forgotten() -> None:
-    """The thread that analyses videos sets `video` to None."""
-
-    class Ending(Job):
-        def __getattribute__(self, name: str) -> Any:
-            found = super().__getattribute__(name)
-            if name == "video":
-                self.video = None
-            return found
-
-    jobs, stopped = Jobs(Finds(), 1), []  # type: ignore[arg-type]
-    film: Any = SimpleNamespace(stop=lambda: stopped.append(True))
-    jobs._jobs = {"x": Ending("x", None, video=film)}
-    assert jobs.forget("x")
-    assert stopped == [True]
 
 
 def test_there_is_room_for_so_many_jobs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -32,6 +33,7 @@ from semblante.recognise.video_file import (
     VideoFile,
     _colorspace,
     _quarter_turns,
+    packets_of,
     usable_rate,
 )
 from semblante.recognise.video_writer import VideoWriter
@@ -206,15 +208,36 @@ def test_frames_do_not_wait_for_garbage_to_be_collected(moving: Path) -> None:
         before, video = held(), Video(moving)
         assert sum(1 for _ in video.frames()) > 50
         kept = held() - before  # the first, which the video keeps
+        del video
+        left = held() - before
     finally:
         gc.enable()
-    assert kept <= 2
+    assert (kept <= 2, left) == (True, 0)
+
+
+def test_no_video_leaves_threads(moving: Path) -> None:
+    """Those that scale a frame live as long as it does."""
+
+    def threads() -> int:
+        return len(list(Path("/proc/self/task").iterdir()))
+
+    list(Video(moving).frames())  # OpenCV's, which stay
+    gc.collect()
+    gc.disable()
+    try:
+        before = threads()
+        for _ in range(5):
+            list(Video(moving).frames())
+        left = threads() - before
+    finally:
+        gc.enable()
+    assert left <= 2  # one that has just ended may still be there
 
 
 def test_whoever_only_looks_whether_it_is_one_keeps_nothing(moving: Path) -> None:
     gc.disable()  # it would free circles, some time
     try:
-        film = VideoFile(moving, MAX_PIXELS)
+        film = VideoFile(moving, MAX_PIXELS, threading.Event())
         film.close()
         gone = weakref.ref(film)
         del film
@@ -428,6 +451,31 @@ def test_whole_and_cut_off(uneven: Path, tmp_path: Path, ending: str, codec: str
         path.write_bytes(cut)
         with pytest.raises(VideoError, match=r"breaks off after \d\.\d of 3\.\d s, \d+ frames"):
             list(Video(path).frames())
+
+
+@needs_ffmpeg
+def test_frames_before_a_packet_that_was_cut_off_are_not_lost(tmp_path: Path) -> None:
+    """The decoder's threads still hold them when its error comes."""
+    film = tmp_path / "film.mp4"
+    ffmpeg(*moving_pattern(4), "-c:v", "libx264", "-g", 25, "-movflags", "+faststart", film)
+    whole = film.read_bytes()
+    for share in (0.5, 0.6, 0.7, 0.8):
+        film.write_bytes(whole[: round(share * len(whole))])
+        with av.open(str(film)) as container:
+            whole_packets = [p for p in packets_of(container) if p.size and not p.is_corrupt]
+        frames = Video(film).frames()
+        assert [next(frames).number for _ in whole_packets] == list(range(len(whole_packets)))
+        with pytest.raises(VideoError, match="breaks off"):
+            next(frames)
+
+
+@needs_ffmpeg
+def test_of_several_pictures_players_show_the_default_one(tmp_path: Path) -> None:
+    film = tmp_path / "film.mkv"
+    sources = ("-f", "lavfi", "-i", "color=s=64x48:r=5:d=1", *moving_pattern(1))
+    chosen = ("-disposition:v:0", "0", "-disposition:v:1", "default")
+    ffmpeg(*sources, "-map", "0:v", "-map", "1:v", *chosen, film)
+    assert (Video(film).width, Video(film).height) == (320, 240)
 
 
 @needs_ffmpeg
@@ -651,6 +699,23 @@ def test_frames_that_are_too_large(moving: Path) -> None:
     assert Video(moving, max_pixels=320 * 240).width == 320
     with pytest.raises(VideoError, match="frames of 320x240 pixels"):
         Video(moving, max_pixels=320 * 240 - 1)
+
+
+def test_a_video_is_stopped_while_its_first_frame_is_looked_for(
+    moving: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped, decoded = threading.Event(), []
+
+    def no_frame(film: VideoFile, packet: object) -> Iterator[VideoFrame]:
+        decoded.append(packet)
+        if len(decoded) == 3:
+            stopped.set()
+        return iter(())
+
+    monkeypatch.setattr(VideoFile, "_frames_of", no_frame)
+    with pytest.raises(VideoError, match="no frame in it can be read"):
+        Video(moving, stopped=stopped)
+    assert len(decoded) == 3
 
 
 def test_who_stops_a_video_gets_no_further_frame(moving: Path) -> None:

@@ -194,6 +194,14 @@ def test_where_sound_keeps_a_copy_from_beginning_it_is_left_out(
     assert len(list(Video(tmp_path / "copy.mp4").frames())) == 100
 
 
+def test_frames_that_are_too_wide_for_a_copy(tmp_path: Path) -> None:
+    writer = VideoWriter(tmp_path / "copy.mp4", 25)
+    with pytest.raises(VideoError, match=r"frames of 16400x48 pixels, of which H\.264 takes 16384"):
+        writer.write(np.zeros((48, 16_400, 3), np.uint8), 0.0)
+    writer.close(done=True)
+    assert (writer.lost_sound, list(tmp_path.iterdir())) == (False, [])
+
+
 def test_of_frames_at_one_time_the_first_is_taken(tmp_path: Path) -> None:
     writer = VideoWriter(tmp_path / "copy.mp4", 25)
     for time_s in (0.0, 0.04, 0.04001, 0.08):

@@ -45,7 +45,7 @@ class Frame:
 def is_video(path: Path) -> bool:
     """Whether frames of the file can be read."""
     try:
-        VideoFile(path, MAX_PIXELS).close()
+        VideoFile(path, MAX_PIXELS, threading.Event()).close()
     except VideoError:
         return False
     return True
@@ -60,20 +60,26 @@ class Video:
     """
 
     def __init__(
-        self, source: str | os.PathLike[str] | int, *, max_pixels: int = MAX_PIXELS
+        self,
+        source: str | os.PathLike[str] | int,
+        *,
+        max_pixels: int = MAX_PIXELS,
+        stopped: threading.Event | None = None,
     ) -> None:
-        """`max_pixels`: the most pixels of a frame."""
+        """`max_pixels`: the most pixels of a frame. `stopped`: if any thread sets it, reading ends,
+        as by `stop`, even while the first frame of a file is looked for, which may be far in it."""
         if isinstance(source, bool) or not isinstance(source, (str, os.PathLike, int, np.integer)):
             raise OptionError(
                 f"expected a video's path or a camera's number, found {type(source).__name__}"
             )
+        self._stopped = threading.Event() if stopped is None else stopped
         self._source: Camera | VideoFile
         if isinstance(source, (int, np.integer)):
             self._source = Camera(int(source))
         elif is_address(source):
             self._source = Camera(str(source))
         else:
-            self._source = VideoFile(Path(source), max_pixels)
+            self._source = VideoFile(Path(source), max_pixels, self._stopped)
         self.is_camera = isinstance(self._source, Camera)
         self.name = self._source.name
         self.width, self.height = self._source.width, self._source.height
@@ -82,7 +88,6 @@ class Video:
         self.duration_s = self._source.duration_s  # as announced, or None
         # Seconds from the file's beginning, which may be only sound, to the first frame.
         self.start_offset_s = self._source.start_offset_s
-        self._stopped = threading.Event()
         self._read = False  # whether `frames` has begun
         # Closes once: when asked to, or when nothing refers to this video any more. `VideoFile` and
         # its decoder refer to each other: without this the file would stay open until garbage is

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import threading
 from collections.abc import Callable, Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -46,12 +47,16 @@ class VideoFile:
     """A video file. Width and height are those at which it is shown: rotated as its camera was
     held, and with square pixels, enlarged so that no detail is lost."""
 
-    def __init__(self, path: Path, max_pixels: int) -> None:
-        """`max_pixels`: the most in a frame. Raises `VideoError` where no frame can be read."""
+    def __init__(self, path: Path, max_pixels: int, stopped: threading.Event) -> None:
+        """`max_pixels`: the most in a frame. When `stopped` is set, nothing more is decoded.
+
+        Raises `VideoError` where no frame can be read.
+        """
         import av  # imported late: it takes a while, and most inputs are pictures
 
         self.name = str(path)
         self._max_pixels = max_pixels
+        self._stopped = stopped
         _check_readable(path)
         self._container: InputContainer | None = None
         self._decoded: Generator[VideoFrame, None, None] | None = None
@@ -65,7 +70,6 @@ class VideoFile:
             # Seconds from the beginning to the last packet, video packet and decoded frame.
             self._reached_s = self._pictures_reached_s = self._decoded_s = 0.0
             self._decoded = self._frames(self._container)
-            self._mirrored: dict[int, bool] = {}  # by the rotation of frames, see `_is_mirrored`
             first = next(self._decoded, None)
             if first is None:
                 raise VideoError(f"{path}: no frame in it can be read")
@@ -92,6 +96,7 @@ class VideoFile:
 
         cover = Disposition.attached_pic  # of a song
         streams = [one for one in container.streams.video if not one.disposition & cover]
+        streams.sort(key=lambda one: not one.disposition & Disposition.default)  # as players do
         if not streams and container.streams.audio:
             raise VideoError(f"{self.name}: there is only sound in it")
         for stream in streams:
@@ -155,13 +160,21 @@ class VideoFile:
         return None if at is None else float(at * (self._stream.time_base or 0))
 
     def _frames(self, container: InputContainer) -> Generator[VideoFrame, None, None]:
-        """Yield all frames that can be decoded, also those after damaged data."""
+        """Yield all frames that can be decoded, also those after damaged data.
+
+        A packet that was cut off is not decoded: its error would come while the decoder is flushed,
+        and PyAV would not ask for the frames behind it, which threads still hold. (In MPEG
+        transport streams the mark only means that some packet was lost.)
+        """
         ended = False
         for packet in packets_of(container):
+            if self._stopped.is_set():
+                return
             self._note_reach(packet)
             if packet.stream.index == self._stream.index:
                 ended = packet.size == 0  # the last packet, which flushes the decoder
-                yield from self._frames_of(packet)
+                if not (packet.is_corrupt and self._container_name != "mpegts"):
+                    yield from self._frames_of(packet)
         if not ended:
             yield from self._frames_of(None)
 
@@ -213,10 +226,7 @@ class VideoFile:
         pixels = frame.to_ndarray(
             format="rgb24", width=width, height=height, src_colorspace=_colorspace(frame)
         )
-        # Seen once for each rotation: afterwards a frame would stay until garbage is collected.
-        if frame.rotation not in self._mirrored:
-            self._mirrored[frame.rotation] = _is_mirrored(frame)
-        pixels = np.rot90(pixels[::-1] if self._mirrored[frame.rotation] else pixels, turns)
+        pixels = np.rot90(pixels[::-1] if _is_mirrored(frame) else pixels, turns)
         if size != (self.width, self.height):
             left, top = (self.width - size[0]) // 2, (self.height - size[1]) // 2
             canvas = np.zeros((self.height, self.width, 3), np.uint8)
@@ -240,7 +250,12 @@ def _quarter_turns(frame: VideoFrame) -> int:
 def _is_mirrored(frame: VideoFrame) -> bool:
     """Whether a frame is to be shown upside down as well, before it is rotated: the matrix of its
     transformation then has a negative determinant."""
-    data: Any = frame.side_data.get("DISPLAYMATRIX")
+    from av.sidedata import sidedata
+
+    # Not `frame.side_data`, which the frame keeps and which refers to the frame: both would stay,
+    # with the threads that have scaled the frame, until garbage is collected.
+    container: Any = sidedata.SideDataContainer  # its types do not tell what it is made from
+    data = container(frame).get("DISPLAYMATRIX")
     if data is None:
         return False
     a, b, _, c, d = map(int, np.frombuffer(data, np.int32)[:5])

@@ -41,6 +41,7 @@ _QUALITY: Final = {"crf": "20", "preset": "veryfast", "bf": "0"}
 # that it must have there to be copied as it is; other sound is encoded anew.
 _LEAST_HZ: Final = {"aac": 1, "mp3": 16_000, "mp3float": 16_000}
 _USUAL_HZ: Final = 48_000
+_LONGEST_SIDE: Final = 16_384  # pixels of a frame that the encoder accepts
 _LONGEST_DRIFT_S: Final = 0.1  # of sound that is encoded anew, from its own timestamps
 
 
@@ -123,6 +124,12 @@ class VideoWriter:
         """Open the file with the film's sound, or without it if it cannot be written."""
         import av
 
+        height, width = image.shape[:2]
+        if max(width, height) > _LONGEST_SIDE:
+            raise VideoError(
+                f"{self.path}: cannot be written: frames of {width}x{height} pixels, of which "
+                f"H.264 takes {_LONGEST_SIDE} a side"
+            )
         try:
             self._open(image, self.film)
         except av.FFmpegError as error:
@@ -131,8 +138,9 @@ class VideoWriter:
             self._drop_sound()
             with contextlib.suppress(av.FFmpegError):  # the file has no header
                 self._container.close()  # type: ignore[union-attr]
-            self.lost_sound, self._start_offset_s = True, 0.0
+            self._start_offset_s = 0.0
             self._open(image, None)
+            self.lost_sound = True
 
     def _open(self, image: RgbImage, film: Video | None) -> None:
         import av

@@ -40,7 +40,6 @@ class Job:
     id: str
     every_s: float | None
     data: bytes | bytearray | None = field(default=None, repr=False)  # until the job runs
-    video: Video | None = field(default=None, repr=False)  # while it is analysed
     state: str = "waiting"  # then "running", then "done" or "failed"
     progress: float = 0.0  # 0..1
     # One per frame; if the video could not be read to its end, one more that says why.
@@ -52,6 +51,7 @@ class Job:
     asked: float = field(default_factory=time.monotonic)  # when a client last asked about it
     fetched: bool = False  # its results, all of them
     cancelled: bool = False
+    stop: threading.Event = field(default_factory=threading.Event, repr=False)  # ends its reading
 
     def take_data(self) -> bytes | bytearray:
         """Return the video, and hold it no longer."""
@@ -145,9 +145,7 @@ class Jobs:
         if job is None:
             return False
         job.cancelled, job.data = True, None
-        video = job.video  # read once: the job's thread may set it to None at any moment
-        if video is not None:
-            video.stop()
+        job.stop.set()
         return True
 
     def _drop(self, id: str) -> None:
@@ -210,7 +208,7 @@ class Jobs:
             self._fail(job, "the video could not be analysed")
             _LOG.exception("a video could not be analysed")
         finally:
-            job.video, job.ended = None, time.monotonic()
+            job.ended = time.monotonic()
             self._count_ended("cancelled" if job.cancelled else job.state)
 
     @staticmethod
@@ -221,11 +219,10 @@ class Jobs:
         job.state, job.error = "failed", error
 
     def _analyze(self, job: Job, path: str) -> None:
-        job.video = video = Video(path, max_pixels=self._max_pixels)
-        if job.cancelled:  # before `job.video` was set, so that `forget` could not stop it
-            video.stop()
-        announced = video.n_frames
-        with _stopped_after(self._most_s, video):
+        with _stopped_after(self._most_s, job.stop):
+            # Opening may take long as well: it decodes up to the first frame.
+            video = Video(path, max_pixels=self._max_pixels, stopped=job.stop)
+            announced = video.n_frames
             for analysis in self._analyzer.analyze_video(video, every_s=job.every_s):
                 self._sweep()
                 if job.cancelled:
@@ -240,24 +237,23 @@ class Jobs:
 
 
 @contextmanager
-def _stopped_after(seconds: float, video: Video) -> Iterator[None]:
-    """Stop `video` if the body of the `with` takes longer than `seconds`, then raise
-    `VideoError`."""
+def _stopped_after(seconds: float, stop: threading.Event) -> Iterator[None]:
+    """Set `stop` if the body of the `with` takes longer than `seconds`, then raise `VideoError`."""
     late = threading.Event()
 
-    def stop() -> None:
+    def end() -> None:
         late.set()
-        video.stop()
+        stop.set()
 
-    timer = threading.Timer(seconds, stop)
+    timer = threading.Timer(seconds, end)
     timer.daemon = True
     timer.start()
     try:
         yield
-        if late.is_set():
-            raise VideoError(f"video: took more than {seconds:g} s")
     finally:
         timer.cancel()
+        if late.is_set():  # which explains any error that the body has raised since
+            raise VideoError(f"video: took more than {seconds:g} s")
 
 
 @contextmanager
