@@ -229,7 +229,7 @@ def test_train_export_evaluate_analyze(tmp_path: Path, patterns_csv: Path) -> No
     assert compared["against"]["model"] == "rcnn-small-int8"
     assert compared["against"]["accuracy"][0] == figures["accuracy"]
     assert (
-        "frente a rcnn-small-int8, que acierta el"
+        "en comparación con rcnn-small-int8 (exactitud "
         in semblante(*arguments, *shipped, "--lang", "es").stdout
     )
     answers = list(csv.DictReader((tmp_path / "answers.csv").read_text().splitlines()))
