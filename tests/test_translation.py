@@ -37,7 +37,10 @@ SAYING = re.compile(
 )
 ALSO_WORDS = ("localised", "translated", "new_table", "Finding", "_of_images")  # words too
 SAME = {"Training", "PublicTest", "PrivateTest", "n"}  # the same in all languages
-THE_SERVERS = {"app.py", "body.py", "jobs.py", "parameters.py", "stream.py", "videos.py", "work.py"}
+THE_SERVERS = {
+    "app.py", "body.py", "jobs.py", "parameters.py", "pictures.py", "stream.py", "videos.py",
+    "work.py",
+}  # fmt: skip
 
 
 def table(language: str) -> dict[str, dict[str, str]]:
