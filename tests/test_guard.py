@@ -107,7 +107,7 @@ def test_a_stream_that_is_refused_hears_why() -> None:
     out, refused = guarded(app, "websocket", headers={"host": "evil.example"})
     closed = {"type": "websocket.close", "code": 1008}
     assert out == [
-        {"type": "received"}, {**closed, "reason": "called by a name that is not this machine's"}
+        {"type": "received"}, {**closed, "reason": "the Host header is not localhost"}
     ]  # fmt: skip
     assert refused == [403]
 
@@ -189,7 +189,7 @@ def test_who_waits_while_the_server_ends_is_told_so() -> None:
 
     [started, answer], refused = guarded(app)
     assert (started["status"], refused) == (503, [503])
-    assert json.loads(answer["body"]) == {"error": "the server is ending"}
+    assert json.loads(answer["body"]) == {"error": "the server is shutting down"}
     assert (b"retry-after", b"5") in started["headers"]
 
 

@@ -213,7 +213,7 @@ def test_a_parameter_given_twice_is_refused(client: TestClient, clip: bytes) -> 
     answer = client.post("/v1/analyze/video?every_s=2&every_s=1", content=clip)
     assert (answer.status_code, answer.json()["error"]) == (
         400,
-        "the parameter every_s is there twice",
+        "the parameter every_s is given twice",
     )
 
 
@@ -373,7 +373,7 @@ def test_whoever_leaves_is_no_longer_worked_for(call: str, monkeypatch: pytest.M
         go_on.wait(60)
         return semblante.load_image(*args, **options)
 
-    monkeypatch.setattr("semblante.server.app.load_image", read)
+    monkeypatch.setattr("semblante.server.pictures.load_image", read)
     app = create_app(Settings(workers=1), Searches())
 
     async def ask(left: asyncio.Event) -> int:
@@ -425,7 +425,7 @@ def test_what_goes_wrong_inside_is_in_the_log_and_not_shown(
     client = TestClient(create_app(Settings(origins=(page,)), Broken()), base_url=HERE)
     answer = client.post("/v1/analyze", content=EXAMPLE.read_bytes(), headers={"origin": page})
     assert answer.status_code == 500
-    assert answer.json() == {"error": "something went wrong here"}
+    assert answer.json() == {"error": "something went wrong in the server"}
     assert "a secret path" in caplog.text
     # The usual headers: without them an allowed page would see a network error instead.
     assert answer.headers["x-content-type-options"] == "nosniff"

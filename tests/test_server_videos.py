@@ -59,7 +59,7 @@ def test_what_is_no_video_by_its_type_is_refused(
 ) -> None:
     answer = client.post("/v1/analyze/video", content=clip, headers={"content-type": kind})
     assert (answer.status_code, answer.headers["connection"]) == (415, "close")
-    assert answer.json()["error"].startswith("expected a video as it is, as the body, or one in a")
+    assert answer.json()["error"].startswith("expected a video as the body, or one in a form")
 
 
 def test_what_tracks_showed_in_a_video(client: TestClient, clip: bytes, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from semblante.server.settings import Settings
 
-_MOST_FIELDS: Final = 32  # in a form, besides its pictures
+_MAX_FIELDS: Final = 32  # in a form, besides its pictures
 _PIECE: Final = 1_000_000  # bytes that are parsed at once
 # The closing quote is optional, or each unclosed quote would cost a search up to the end.
 _QUOTED: Final = re.compile(rb'"(?:\\.|[^"\\])*"?')
@@ -50,7 +50,7 @@ class Intake:
             nonlocal taken
             if self._held + n > self._limit:
                 raise HTTPException(
-                    503, "too much is being sent: come back later", {"Retry-After": "5"}
+                    503, "too many uploads at once: try again later", {"Retry-After": "5"}
                 )
             self._held += n
             taken += n
@@ -63,25 +63,25 @@ class Intake:
 
 async def read_pictures(request: Request, settings: Settings, intake: Intake) -> list[Upload]:
     """Return the pictures of a request; raises as `_read_files` does."""
-    expected = "a picture as it is, as the body, or pictures in a form"
+    expected = "a picture as the body, or pictures in a form"
     limits = (settings.max_body, settings.body_s, settings.max_pictures)
     return await _read_files(request, expected, *limits, intake)
 
 
 async def read_video(request: Request, settings: Settings, intake: Intake) -> bytearray:
     """Return the video of a request; raises as `_read_files` does."""
-    expected = "a video as it is, as the body, or one in a form"
+    expected = "a video as the body, or one in a form"
     limits = (settings.max_video, settings.video_s, 1)
     [video] = await _read_files(request, expected, *limits, intake)
     return video.data
 
 
 async def _read_files(
-    request: Request, expected: str, limit: int, seconds: float, most: int, intake: Intake
+    request: Request, expected: str, limit: int, seconds: float, max_files: int, intake: Intake
 ) -> list[Upload]:
     """Return the files of a multipart form, or the whole body as one file.
 
-    `limit` is in bytes; `most` is the number of files. Raises 400 for a malformed form or an empty
+    `limit` is in bytes. Raises 400 for a malformed form or an empty
     body, 408 if it takes more than `seconds` to arrive, 413 if it is too large or has too many
     files, 415 for another content type or encoding, 503 if too much is being received at once.
     """
@@ -96,14 +96,14 @@ async def _read_files(
         take(len(body))  # the files of a form take the same room again
         # On a thread: a large form takes a while, and other requests are answered meanwhile.
         boundary = options.get(b"boundary", b"")
-        uploads = await asyncio.to_thread(_parts, body, boundary, most)
+        uploads = await asyncio.to_thread(_read_form, body, boundary, max_files)
     # A browser sends a file field without a chosen file as a part without name and content.
     uploads = [one for one in uploads if one.data or one.name != ""]
-    if len(uploads) > most:
-        files = "one file" if most == 1 else f"{most} files"
+    if len(uploads) > max_files:
+        files = "one file" if max_files == 1 else f"{max_files} files"
         raise HTTPException(413, f"at most {files} in a request")
     if not uploads:
-        raise HTTPException(400, "expected a form with at least one file, with its name, in it")
+        raise HTTPException(400, "expected a form with at least one file that has a file name")
     return uploads
 
 
@@ -114,7 +114,7 @@ async def read_body(
     compressed. `take` is called with the length of each part before it is kept."""
     packed = request.headers.get("content-encoding", "").strip().lower()
     if packed not in ("", "identity"):
-        raise HTTPException(415, f"expected a body as it is, found content-encoding {packed}")
+        raise HTTPException(415, f"expected an uncompressed body, found content-encoding {packed}")
     declared = request.headers.get("content-length", "")
     too_large = HTTPException(413, f"at most {limit // 1_000_000} MB in a request")
     if declared.isdecimal() and int(declared) > limit:
@@ -130,68 +130,83 @@ async def read_body(
     except TimeoutError:
         raise HTTPException(408, f"the request did not arrive in {seconds:g} s") from None
     except ClientDisconnect:
-        raise HTTPException(400, "the request was broken off") from None
+        raise HTTPException(
+            400, "the connection was closed before the whole request had arrived"
+        ) from None
     if not body:
         raise HTTPException(400, "expected a picture or a video, found an empty body")
     return body
 
 
-def _parts(body: bytearray, boundary: bytes, most: int) -> list[Upload]:
-    """Return the files of a form: parts with a file name, or with a picture's or video's type.
+class _FormReader:
+    """Collects the files of a multipart form: parts with a file name, or with a picture's or
+    video's type. Its methods are callbacks for python-multipart's parser."""
 
-    Raises 413 for many more parts than `most` files. They are counted during parsing, because a
-    body may contain a million parts of a few bytes.
-    """
-    uploads: list[Upload] = []
-    headers: dict[bytes, bytes] = {}
-    field, value = bytearray(), bytearray()  # of the current header
-    current: Upload | None = None
-    parts = 0
+    def __init__(self, max_files: int) -> None:
+        self.uploads: list[Upload] = []
+        self._max_files = max_files
+        self._n_parts = 0
+        self._headers: dict[bytes, bytes] = {}  # of the current part
+        self._field, self._value = bytearray(), bytearray()  # of its current header
+        self._current: Upload | None = None  # None for a part that is no file
 
-    def part_begin() -> None:
-        nonlocal parts, current
-        parts += 1
-        if parts > most + _MOST_FIELDS:
-            raise HTTPException(413, f"at most {most} files and {_MOST_FIELDS} fields in a form")
-        headers.clear()
-        current = None
+    def part_begin(self) -> None:
+        # Counted during parsing, because a body may contain a million parts of a few bytes.
+        self._n_parts += 1
+        if self._n_parts > self._max_files + _MAX_FIELDS:
+            raise HTTPException(
+                413, f"at most {self._max_files} files and {_MAX_FIELDS} fields in a form"
+            )
+        self._headers.clear()
+        self._current = None
 
-    def header_end() -> None:
-        headers[bytes(field).lower()] = bytes(value)
-        field.clear()
-        value.clear()
+    def header_field(self, data: bytes, start: int, end: int) -> None:
+        self._field += data[start:end]
 
-    def headers_finished() -> None:
-        nonlocal current
-        disposition = headers.get(b"content-disposition", b"")
+    def header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def header_end(self) -> None:
+        self._headers[bytes(self._field).lower()] = bytes(self._value)
+        self._field.clear()
+        self._value.clear()
+
+    def headers_finished(self) -> None:
+        disposition = self._headers.get(b"content-disposition", b"")
+        kind = self._headers.get(b"content-type", b"").lower()
         _, options = parse_options_header(disposition)
         if extended := _EXTENDED.search(_QUOTED.sub(b"", disposition)):
             name = unquote_to_bytes(extended[2]).decode(extended[1].decode(), "replace")
         elif b"filename" in options:
             name = options[b"filename"].decode("utf-8", "replace")
-        elif headers.get(b"content-type", b"").lower().startswith((b"image/", b"video/")):
+        elif kind.startswith((b"image/", b"video/")):
             name = None
         else:
             return
-        current = Upload(None if name is None else name[:200])
-        uploads.append(current)
+        self._current = Upload(None if name is None else name[:200])
+        self.uploads.append(self._current)
 
-    def part_data(data: bytes, start: int, end: int) -> None:
-        if current is not None:
-            current.data += data[start:end]
+    def part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._current is not None:
+            self._current.data += data[start:end]
 
+
+def _read_form(body: bytearray, boundary: bytes, max_files: int) -> list[Upload]:
+    """Return the files of a form. Raises 400 if it is malformed, 413 for many more parts than
+    `max_files`."""
+    reader = _FormReader(max_files)
     # The parser does not skip what may precede the first boundary (RFC 2046, section 5.1.1).
     first = 0 if body.startswith(b"--" + boundary) else body.find(b"\r\n--" + boundary)
     try:
         parser = MultipartParser(
             boundary,
             {
-                "on_part_begin": part_begin,
-                "on_header_field": lambda data, s, e: field.extend(data[s:e]),
-                "on_header_value": lambda data, s, e: value.extend(data[s:e]),
-                "on_header_end": header_end,
-                "on_headers_finished": headers_finished,
-                "on_part_data": part_data,
+                "on_part_begin": reader.part_begin,
+                "on_header_field": reader.header_field,
+                "on_header_value": reader.header_value,
+                "on_header_end": reader.header_end,
+                "on_headers_finished": reader.headers_finished,
+                "on_part_data": reader.part_data,
             },
         )
         for start in range(max(0, first), len(body), _PIECE):  # a copy of a piece, not of the whole
@@ -199,4 +214,4 @@ def _parts(body: bytearray, boundary: bytes, most: int) -> list[Upload]:
         parser.finalize()
     except ValueError as error:
         raise HTTPException(400, f"not a valid multipart form: {error}") from None
-    return uploads
+    return reader.uploads

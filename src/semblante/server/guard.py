@@ -54,10 +54,23 @@ class Guard:
         refused = self._refusal(scope, headers)
         if refused is not None:
             self._count_refused(refused[0])
-        if refused is not None and scope["type"] == "websocket":
+        if scope["type"] == "http":
+            await self._answer(scope, receive, send, headers, refused)
+        elif refused is None:
+            await self._app(scope, receive, send)
+        else:
             await receive()  # the request to connect
             await send({"type": "websocket.close", "code": 1008, "reason": refused[1]})
-            return
+
+    async def _answer(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        headers: Headers,
+        refused: tuple[int, str] | None,
+    ) -> None:
+        """Handle one HTTP request; `refused`: see `_refusal`."""
         origin = headers.get("origin")
         begun = False
         unread = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
@@ -83,10 +96,8 @@ class Guard:
             needs = {"www-authenticate": "Bearer"} if status == 401 else None  # RFC 9110, 15.5.2
             answer = JSONResponse({"error": reason}, status, needs)
             await answer(scope, receive, send_with_headers)
-        elif scope["type"] == "http" and scope["method"] == "OPTIONS":
+        elif scope["method"] == "OPTIONS":
             await JSONResponse({}, 200)(scope, receive, send_with_headers)
-        elif scope["type"] == "websocket":
-            await self._app(scope, receive, send_with_headers)
         else:
             try:
                 await self._app(scope, receive_noting, send_with_headers)
@@ -112,10 +123,10 @@ class Guard:
 
     def _failed(self, error: BaseException) -> JSONResponse:
         if isinstance(error, asyncio.CancelledError):  # the server is shutting down
-            status, reason = 503, "the server is ending"
+            status, reason = 503, "the server is shutting down"
         else:
             _LOG.error("a request failed", exc_info=error)
-            status, reason = 500, "something went wrong here"
+            status, reason = 500, "something went wrong in the server"
         self._count_refused(status)
         later = {"retry-after": "5"} if status == 503 else None
         return JSONResponse({"error": reason}, status, later)
@@ -127,16 +138,16 @@ class Guard:
             host = urlsplit(f"//{headers.get('host', '')}").hostname
             theirs = urlsplit(origin or "").netloc.lower()
         except ValueError:
-            return 403, "called by a name, or by a page, that is no address"
+            return 403, "invalid Host or Origin header"
         # DNS rebinding: a foreign page could let its own host name resolve to this machine.
         if self._settings.is_local and not is_loopback(host or ""):
-            return 403, "called by a name that is not this machine's"
+            return 403, "the Host header is not localhost"
         if (
             origin is not None
             and origin not in self._settings.origins
             and theirs != headers.get("host", "").lower()
         ):
-            return 403, "called by a page from elsewhere"
+            return 403, "requests from this origin are not allowed"
         needed = self._settings.token
         # Anywhere in the path, because the app may be mounted below a path of another application.
         guarded = any(place in scope["path"] for place in ("/v1/", "/metrics"))

@@ -20,9 +20,12 @@ class Metrics:
         self._faces = counted("faces", "faces found in pictures to be analysed")
         self._frames = counted("frames", "frames of live streams: read, or failed", "result")
         self._videos = counted("videos", "videos that ended: done, failed, or cancelled", "result")
-        self._refused = counted("refused", "requests refused", "status")
+        self._refused = counted("refused", "requests refused or failed", "status")
         self._under_way = prometheus.Gauge(
-            "semblante_under_way", "in work or waiting", ["kind"], registry=self.registry
+            "semblante_under_way",
+            "pictures and videos being analysed or waiting",
+            ["kind"],
+            registry=self.registry,
         )
         for counter, results in (
             (self._pictures, ("read", "failed")),

@@ -24,7 +24,7 @@ TEXT_ANSWER: Final = {
     "description": "text",
     "content": {"text/plain": {"schema": {"type": "string"}}},
 }
-JPEG_ANSWER: Final = {"description": "the copy", "content": {"image/jpeg": _FILE}}
+JPEG_ANSWER: Final = {"description": "the annotated copy", "content": {"image/jpeg": _FILE}}
 ROWS_ANSWER: Final = {
     "description": "JSON lines, each of which is an Analysis",
     "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
@@ -33,7 +33,7 @@ ROWS_ANSWER: Final = {
 
 def error_answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the descriptions of a call's error answers with these statuses."""
-    later = {"schema": {"type": "integer"}, "description": "in so many seconds"}
+    later = {"schema": {"type": "integer"}, "description": "seconds to wait before trying again"}
     found: dict[int | str, dict[str, Any]] = {
         status: {"model": answers.Error, "description": "see `error`"} for status in statuses
     }

@@ -16,4 +16,4 @@ async def only_known_parameters(request: Request) -> None:
                 400, f"unknown parameter {name[:50]!r}; known: {', '.join(known) or 'none'}"
             )
         if given.count(name) > 1:
-            raise HTTPException(400, f"the parameter {name} is there twice")
+            raise HTTPException(400, f"the parameter {name} is given twice")

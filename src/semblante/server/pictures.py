@@ -97,7 +97,7 @@ def pictures(
     async def annotate_picture(
         request: Request,
         blur: Annotated[bool, Query(description="pixelate the faces")] = False,
-        lang: Annotated[Literal["en", "es"], Query(description="of the labels")] = "en",
+        lang: Annotated[Literal["en", "es"], Query(description="language of the labels")] = "en",
     ) -> Response:
         """A copy of a picture, sent as it is or in a form, with its faces boxed and labelled.
 
@@ -121,10 +121,10 @@ def pictures(
     )
     async def explain(
         request: Request,
-        face: Annotated[int, Query(ge=1, description="which, from left to right")] = 1,
+        face: Annotated[int, Query(ge=1, description="the face's number, from left to right")] = 1,
         emotion: Annotated[
             answers.Emotion | None,
-            Query(description="what speaks for this one; else for what it shows"),
+            Query(description="the emotion to explain; by default the estimated one"),
         ] = None,
     ) -> dict[str, Any]:
         """What in a face of a picture, sent as it is or in a form, speaks for the estimate.

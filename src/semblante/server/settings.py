@@ -19,7 +19,7 @@ class Settings:
 
     host: str = "127.0.0.1"
     token: str | None = None  # if set, required for all calls under /v1 and for /metrics
-    origins: tuple[str, ...] = ()  # other pages that may call the API, such as https://example.org
+    origins: tuple[str, ...] = ()  # other sites whose pages may call the API: https://example.org
     max_body: int = 32_000_000  # bytes of a request
     max_pictures: int = 32  # in a request
     max_pixels: int = 40_000_000  # of a picture, before it is decoded
@@ -30,10 +30,10 @@ class Settings:
     max_streams: int = 8  # simultaneous live streams
     workers: int = 2  # pictures analysed at the same time
     max_waiting: int = 16  # requests that wait for a worker; more are refused with 503
-    body_s: float = 30.0  # within which a request must have arrived
-    answer_s: float = 60.0  # within which it must be answered
-    video_s: float = 600.0  # within which a video must have arrived
-    job_s: float = 3600.0  # within which it must be analysed: others wait meanwhile
+    body_s: float = 30.0  # time limit for receiving a request
+    answer_s: float = 60.0  # time limit for answering it
+    video_s: float = 600.0  # time limit for receiving a video
+    job_s: float = 3600.0  # time limit for analysing one video; later videos wait for it
 
     def __post_init__(self) -> None:
         for origin in self.origins:

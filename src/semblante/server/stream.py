@@ -88,7 +88,7 @@ async def stream(
     except WebSocketDisconnect:
         pass
     except TimeoutError:
-        await websocket.close(1001, "nothing came for a while")  # 1000 would mean a normal end
+        await websocket.close(1001, f"no frame in {_SILENCE_S:g} s")  # 1000 would mean a normal end
     except _NotAFrameError as error:
         await websocket.close(error.code, str(error))
     finally:

@@ -51,7 +51,7 @@ def videos(settings: Settings, jobs: Jobs, intake: Intake) -> APIRouter:
     ) -> dict[str, Any]:
         """Takes a video, sent as it is or in a form, and starts a job."""
         # Checked before hundreds of megabytes are received, and again afterwards.
-        too_many = HTTPException(503, "too many videos: come back later", {"Retry-After": "30"})
+        too_many = HTTPException(503, "too many videos: try again later", {"Retry-After": "30"})
         if not jobs.has_room():
             raise too_many
         data = await read_video(request, settings, intake)
@@ -148,5 +148,5 @@ def _ended_job(jobs: Jobs, id: str) -> Job:
     """Return a job that has ended; raises 409 for one that has not."""
     job = _known_job(jobs, id)
     if job.state not in _OVER:
-        raise HTTPException(409, "not done yet")
+        raise HTTPException(409, "the job is not done yet")
     return job

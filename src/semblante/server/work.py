@@ -52,7 +52,9 @@ class Workers:
         and should check it wherever it can end early.
         """
         if self.under_way >= self._most:
-            raise HTTPException(503, "busy: come back in a moment", {"Retry-After": "1"})
+            raise HTTPException(
+                503, "the server is busy: try again in a moment", {"Retry-After": "1"}
+            )
         given_up = threading.Event()
         self._asked.add(given_up)
         found: dict[int, _Result] = {}
@@ -118,7 +120,7 @@ async def unless_disconnected(request: Request, work: Coroutine[Any, Any, _Resul
     try:
         await asyncio.wait({working, disconnecting}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
-            raise HTTPException(400, "the request was broken off")
+            raise HTTPException(400, "the connection was closed before the answer")
         return working.result()
     finally:
         working.cancel()
