@@ -47,8 +47,6 @@ export async function startCamera(before = { rows: [] }) {
   const ended = new AbortController();
   const camera = state.live = {
     media, signal, mirrored, ended, started: before.started, socket: null, silences: 0,
-    taken: null, // when the frame that is under way was taken
-    delays: [], answeredAt: [], // see `measure`
   };
   $("camera").textContent = text("stop");
   // The camera was unplugged, or the user withdrew the permission.
@@ -222,7 +220,6 @@ function sendFrame(camera) {
   canvas.width = Math.round(video.videoWidth * shrink);
   canvas.height = Math.round(video.videoHeight * shrink);
   canvas.getContext("2d").drawImage(video, 0, 0, canvas.width, canvas.height);
-  camera.taken = performance.now();
   canvas.toBlob(async (blob) => {
     if (!blob) { // the video has just been removed, or has no picture yet
       setTimeout(() => { if (camera.socket === socket) sendFrame(camera); }, RETRY_MS);
@@ -261,19 +258,4 @@ function takeAnswer(camera, answer) {
     camera.timelineDrawn = now;
     drawTimeline();
   }
-  measure(camera, now);
-}
-
-// Writes figures for developers to <body>: `data-delay`, the median of milliseconds from a frame to its drawn boxes,
-// and `data-rate`, results per second.
-function measure(camera, now) {
-  camera.delays = [...camera.delays.slice(-99), now - camera.taken];
-  camera.answeredAt = [...camera.answeredAt.filter((time) => now - time < 5000), now];
-  document.body.dataset.rate = (camera.answeredAt.length / 5).toFixed(1);
-  document.body.dataset.delay = median(camera.delays).toFixed(0);
-}
-
-function median(values) {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)] ?? 0;
 }
