@@ -248,6 +248,25 @@ def test_a_picture_that_is_pasted(page: Any) -> None:
     one_face(page)
 
 
+def test_a_new_picture_leaves_the_keyboard_a_place(page: Any) -> None:
+    """The buttons for saving, one of which was pressed last, are disabled for a moment."""
+    page.set_input_files("#file", EXAMPLE)
+    one_face(page)
+    for name in ("Save as JSON", "Save the picture"):
+        page.get_by_role("button", name=name).focus()
+        page.set_input_files("#file", EXAMPLE)
+        assert page.evaluate("document.activeElement.id") == "choose"
+        one_face(page)
+
+
+def test_every_list_is_a_list_for_safari_too(page: Any) -> None:
+    """With VoiceOver, a list without bullets is one only if it says so."""
+    page.set_input_files("#file", EXAMPLE)
+    one_face(page)
+    assert page.locator("ul").count() == 5
+    assert page.locator("ul:not([role=list])").count() == 0
+
+
 def test_of_several_files_and_of_many_faces_it_says_what_is_left_out(
     page: Any, tmp_path: Path
 ) -> None:

@@ -2,7 +2,7 @@
 
 import { busy, call, elsewhere, isUp, openStream, RETRY_MS, retrying } from "./api.js";
 import { stayAwake } from "./awake.js";
-import { $, reveal } from "./elements.js";
+import { $, enable, reveal } from "./elements.js";
 import { complain, say, withdraw } from "./messages.js";
 import { drawTimeline, keepResult, offerSaving, showNothing, showResult } from "./results.js";
 import { begin } from "./run.js";
@@ -204,7 +204,7 @@ function unanswered(camera, complaint = retrying) {
   if (state.live !== camera) return;
   showNothing();
   say("");
-  $("save-picture").disabled = true;
+  enable("save-picture", false);
   complain(complaint, "server");
 }
 

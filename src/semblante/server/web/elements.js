@@ -7,8 +7,20 @@ export function retell(element, words) {
   if (element.textContent !== words) element.textContent = words;
 }
 
+// Shows or hides an element.
 export function reveal(id, yes) {
-  // The keyboard's focus must not stay on an element that disappears.
-  if (!yes && $(id).contains(document.activeElement)) $("choose").focus();
+  if (!yes) moveFocusFrom($(id));
   $(id).classList.toggle("hidden", !yes);
+}
+
+// Enables or disables a button.
+export function enable(id, yes) {
+  if (!yes) moveFocusFrom($(id));
+  $(id).disabled = !yes;
+}
+
+// A hidden or disabled element loses the keyboard's focus, and a keyboard or a screen reader would start again at the
+// top of the page.
+function moveFocusFrom(element) {
+  if (element.contains(document.activeElement)) $("choose").focus();
 }

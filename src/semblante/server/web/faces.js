@@ -72,6 +72,7 @@ function newEvidence(number) {
   button.setAttribute("aria-labelledby", `evidence-${number} face-${number}`); // all these buttons have the same text
   button.onclick = () => askForEvidence(number);
   canvas.role = "img";
+  list.role = "list"; // Safari does not call a list without bullets a list
   evidence.append(button, canvas, list);
   return evidence;
 }

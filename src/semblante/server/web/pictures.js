@@ -1,7 +1,7 @@
 // Analyses and shows pictures: a single one, or several as an album in which each can be shown again.
 
 import { call, checkReadable, describeFailure, insist, isAway, isOfOnePicture, refusedFor } from "./api.js";
-import { $, retell, reveal } from "./elements.js";
+import { $, enable, retell, reveal } from "./elements.js";
 import { complain, say, tellCount, withdraw } from "./messages.js";
 import { paintSmall, readPicture } from "./painting.js";
 import { keepResult, showNothing } from "./results.js";
@@ -121,7 +121,7 @@ async function choosePicture(picture) {
     emptyStage();
     showNothing(null);
     say(picture.file.name);
-    $("save-picture").disabled = true;
+    enable("save-picture", false);
     complain(picture.wrong);
   } else {
     await showStill(picture);

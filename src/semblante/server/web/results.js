@@ -1,7 +1,7 @@
 // The results: shows one on the page, with its boxes, faces and summary, and keeps all of them for the timeline and
 // for saving.
 
-import { $, retell } from "./elements.js";
+import { $, enable, retell } from "./elements.js";
 import { showBars } from "./faces.js";
 import { complain, say } from "./messages.js";
 import { inMirror, longestSeen, numberOf, paintBoxes, paintTimeline, resized } from "./painting.js";
@@ -95,8 +95,8 @@ export function keepResult(result) {
 }
 
 export function offerSaving(yes) {
-  for (const id of ["save-json", "save-csv"]) $(id).disabled = !yes;
-  if (!yes || state.live) $("save-picture").disabled = !yes; // showing a picture or a video enables it
+  for (const id of ["save-json", "save-csv"]) enable(id, yes);
+  if (!yes || state.live) enable("save-picture", yes); // showing a picture or a video enables it
   // Pictures have no times: that section then holds only the buttons for saving.
   const title = $("time-title");
   title.dataset.text = yes && state.rows.at(-1).time_s === null ? "save" : "time";

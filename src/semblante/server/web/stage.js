@@ -1,6 +1,6 @@
 // The stage: the area of the page that shows a picture, a video or the camera.
 
-import { $, reveal } from "./elements.js";
+import { $, enable, reveal } from "./elements.js";
 import { complain } from "./messages.js";
 import { resized, paintPicture } from "./painting.js";
 import { showResult } from "./results.js";
@@ -36,12 +36,12 @@ export function showPicture(result, source) {
   paintPicture(canvas, source, resized(result));
   putOnStage(canvas);
   showResult(result);
-  $("save-picture").disabled = false;
+  enable("save-picture", true);
 }
 
 // Shows the boxes without a picture, for a file that the server could read but this browser cannot show.
 export function showNoPicture(result, why = "invisible") {
   showPicture(result, null);
   complain(() => text(why));
-  $("save-picture").disabled = true;
+  enable("save-picture", false);
 }

@@ -1,7 +1,7 @@
 // Videos: the server analyses one as a job; then it plays, and each frame is shown with its result.
 
 import { briefly, call, checkReadable, describeFailure, forgetJob, insist, jobResults, pause, refusedFor } from "./api.js";
-import { $ } from "./elements.js";
+import { $, enable } from "./elements.js";
 import { complain, say, showUnderWay, tellCount, tellUnderWay } from "./messages.js";
 import { drawTimeline, momentAt, offerSaving, showMoment, showNothing, showResult } from "./results.js";
 import { putOnStage, showNoPicture } from "./stage.js";
@@ -145,7 +145,7 @@ async function play(file, signal) {
   video.src = URL.createObjectURL(file);
   putOnStage(video);
   showResult(rows[0]);
-  $("save-picture").disabled = false;
+  enable("save-picture", true);
   $("timeline").classList.add("seekable");
   const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
   if (!still) await video.play().catch(() => {});
@@ -158,7 +158,7 @@ function follow(video) {
   showMoment(time);
   if (cutOff) { // nothing is known about the rest of the video
     const unknown = time > rows.at(-1).time_s + BEYOND_S;
-    $("save-picture").disabled = unknown;
+    enable("save-picture", !unknown);
     if (unknown) {
       if (shown) showNothing();
       say("");
