@@ -110,7 +110,7 @@ def test_below_a_path(browser: Any, below: str, tmp_path: Path) -> None:
     page.get_by_role("button", name="Start the camera").click()
     one_face(page)
     page.set_input_files("#file", EXAMPLE)
-    page.get_by_role("button", name="What speaks for it?").click()
+    page.get_by_role("button", name="What is it based on?").click()
     page.get_by_role("button", name="Hide").wait_for(timeout=20_000)
     with page.expect_request(lambda request: request.method == "DELETE"):
         page.set_input_files("#file", film(tmp_path / "film.webm", 1))
@@ -131,7 +131,7 @@ def test_where_there_is_no_server_the_camera_does_not_try_for_ever(
         page.route("**/v1/models", lambda route: route.fulfill(**signing_in))
     page.get_by_role("button", name="Start the camera").click()
     alert = page.get_by_role("alert")
-    playwright.expect(alert).to_have_text("There is no semblante behind this address.")
+    playwright.expect(alert).to_have_text("semblante does not answer at this address.")
     assert page.get_by_role("button", name="Start the camera").is_visible()
     page.select_option("#language", "es")
     assert alert.inner_text() == "En esta dirección no responde semblante."

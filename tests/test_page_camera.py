@@ -239,7 +239,7 @@ def test_no_camera_and_one_that_is_taken_away(page: Any) -> None:
         """() => document.getElementById('video').srcObject.getTracks()[0]
         .dispatchEvent(new Event('ended'))"""
     )
-    alert.filter(has_text="The camera is gone.").wait_for()
+    alert.filter(has_text="The camera was disconnected.").wait_for()
     assert start.is_visible()
 
 
@@ -351,7 +351,7 @@ def test_a_busy_server_is_asked_more_slowly(page: Any) -> None:
     page.route_web_socket("**/v1/stream", answer)
     page.get_by_role("button", name="Start the camera").click()
     alert = page.get_by_role("alert")
-    playwright.expect(alert).to_have_text("The server has too much to do; trying again.")
+    playwright.expect(alert).to_have_text("The server is busy; trying again.")
     assert page.locator("meter").count() == 0
     note_changes(page, "error")
     page.wait_for_timeout(1500)
@@ -380,7 +380,7 @@ def test_a_server_that_works_on_what_others_sent_is_busy(page: Any) -> None:
     note_changes(page, "error")
     page.get_by_role("button", name="Start the camera").click()
     alert = page.get_by_role("alert")
-    busy = "The server has too much to do; trying again."
+    busy = "The server is busy; trying again."
     playwright.expect(alert).to_have_text(busy, timeout=20_000)
     assert [words for words in page.evaluate("window.said") if words] == [busy]
     found = {"frame": 0, "time_s": 9, "width": 640, "height": 480, "faces": [], "error": None}
@@ -427,7 +427,7 @@ def test_a_connection_that_died_is_replaced(page: Any) -> None:
         }; }"""
     )
     page.get_by_role("button", name="Start the camera").click()
-    playwright.expect(page.get_by_role("alert")).to_have_text(re.compile("too much to do"))
+    playwright.expect(page.get_by_role("alert")).to_have_text(re.compile("is busy"))
     one_face(page)
     assert page.evaluate("window.made") == 2
     assert page.get_by_role("alert").inner_text() == ""

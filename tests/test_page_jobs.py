@@ -56,7 +56,7 @@ def test_a_video_that_waits_and_one_whose_length_is_not_known(page: Any, tmp_pat
     pretend(page, job)
     page.set_input_files("#file", film(tmp_path / "film.webm", 1))
     status = page.get_by_role("status")
-    status.filter(has_text="Waiting for another video").wait_for(timeout=20_000)
+    status.filter(has_text="Waiting for another video to finish").wait_for(timeout=20_000)
     page.select_option("#language", "es")
     playwright.expect(status).to_have_text("Esperando a que termine otro video")
     page.select_option("#language", "en")
@@ -69,7 +69,7 @@ def test_a_video_that_waits_and_one_whose_length_is_not_known(page: Any, tmp_pat
     assert frames.get_attribute("aria-hidden") == "true"
     job.update(progress=0.5)
     playwright.expect(progress).to_have_attribute("value", "0.5", timeout=20_000)
-    assert page.evaluate("window.said") == ["Working on the video"]
+    assert page.evaluate("window.said") == ["Analysing the video"]
     page.locator("#choose").focus()
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Cancel"
@@ -256,7 +256,7 @@ def test_the_page_of_a_proxy_is_not_taken_for_an_answer(
     page.route(path, sign_in)
     page.set_input_files("#file", film(tmp_path / "film.webm", 1))
     assert_told(
-        page, "There is no semblante behind this address.",
+        page, "semblante does not answer at this address.",
         "En esta dirección no responde semblante.",
     )  # fmt: skip
 
@@ -272,7 +272,7 @@ def test_a_video_for_which_there_is_nobody_is_sent_once(page: Any, tmp_path: Pat
     page.route("**/v1/analyze/video", not_found)
     page.set_input_files("#file", film(tmp_path / "film.webm", 1))
     assert_told(
-        page, "It was not analysed: there is no semblante behind this address.",
+        page, "It was not analysed: semblante does not answer at this address.",
         "No se analizó: en esta dirección no responde semblante.",
     )  # fmt: skip
     assert len(sent) == 1
@@ -307,7 +307,7 @@ def test_whoever_turns_to_something_else(page: Any, tmp_path: Path) -> None:
     deleted: list[str] = []
     page.on("request", lambda r: deleted.append(r.url) if r.method == "DELETE" else None)
     page.set_input_files("#file", film(tmp_path / "film.webm", 30))
-    page.get_by_role("status").filter(has_text="Working on the video").wait_for(timeout=20_000)
+    page.get_by_role("status").filter(has_text="Analysing the video").wait_for(timeout=20_000)
     page.set_input_files("#file", EXAMPLE)
     page.locator("#picture:not(.hidden)").wait_for(timeout=30_000)
     page.wait_for_timeout(1000)

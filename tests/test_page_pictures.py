@@ -283,7 +283,7 @@ def test_of_several_files_and_of_many_faces_it_says_what_is_left_out(
         data,
     )
     page.get_by_role("alert").filter(
-        has_text="one at a time, and not with pictures; left out: 1."
+        has_text="one at a time, and not together with pictures; left out: 1."
     ).wait_for()
     playwright.expect(page.locator(".face")).to_have_count(6, timeout=20_000)
     playwright.expect(page.locator("#summary")).to_have_text(re.compile("^8 faces: "))
@@ -367,7 +367,7 @@ def test_the_page_of_a_proxy_is_no_answer_in_either_language(page: Any) -> None:
     page.route("**/v1/analyze", lambda route: route.fulfill(**signing_in))
     page.set_input_files("#file", EXAMPLE)
     alert = page.get_by_role("alert")
-    playwright.expect(alert).to_have_text("There is no semblante behind this address.")
+    playwright.expect(alert).to_have_text("semblante does not answer at this address.")
     page.select_option("#language", "es")
     assert alert.inner_text() == "En esta dirección no responde semblante."
 
@@ -386,7 +386,7 @@ def test_a_file_is_called_what_it_is_called(page: Any) -> None:
 def test_what_speaks_for_an_estimate(page: Any) -> None:
     page.get_by_role("button", name="Start the camera").click()
     one_face(page)
-    why = page.get_by_role("button", name="What speaks for it?")
+    why = page.get_by_role("button", name="What is it based on?")
     assert why.count() == 0  # what moves is gone before it is explained
     page.set_input_files("#file", EXAMPLE)
     why.focus()
@@ -420,7 +420,7 @@ def test_what_speaks_for_an_estimate(page: Any) -> None:
     page.get_by_role("alert").filter(has_text="It was not analysed: x").wait_for()
     page.problems.clear()
     assert why.get_attribute("aria-disabled") is None
-    assert page.evaluate("document.activeElement.textContent") == "What speaks for it?"
+    assert page.evaluate("document.activeElement.textContent") == "What is it based on?"
     page.unroute("**/v1/explain?face=1")
     page.keyboard.press("Enter")
     face.wait_for(timeout=20_000)
@@ -432,7 +432,7 @@ def test_whoever_hears_the_page_is_told_whose_evidence_comes(page: Any, tmp_path
     Image.fromarray(np.tile(picture[:300, 60:360], (1, 2, 1))).save(tmp_path / "two.png")
     page.set_input_files("#file", tmp_path / "two.png")
     playwright.expect(page.locator(".face")).to_have_count(2, timeout=20_000)
-    why = page.get_by_role("button", name="What speaks for it? Face 2", exact=True)
+    why = page.get_by_role("button", name="What is it based on? Face 2", exact=True)
     note_changes(page, "aloud")
     why.click()
     hide = page.get_by_role("button", name="Hide Face 2", exact=True)
@@ -441,8 +441,8 @@ def test_whoever_hears_the_page_is_told_whose_evidence_comes(page: Any, tmp_path
     why.click()
     page.get_by_role("alert").filter(has_text="It was not analysed: x").wait_for()
     page.problems.clear()
-    looking = "Face 2: looking for what speaks for it"
-    shown = "Face 2: what speaks for it is shown"
+    looking = "Face 2: looking for what it is based on"
+    shown = "Face 2: what it is based on is shown"
     playwright.expect(page.locator("#aloud")).to_have_text("")
     assert page.evaluate("window.said") == [looking, shown, "", looking, ""]
     assert page.locator("#aloud").get_attribute("aria-live") == "polite"
@@ -474,7 +474,7 @@ def test_several_pictures(page: Any, tmp_path: Path) -> None:
     ]  # fmt: skip
     one_face(page)  # the first one is shown
     assert entries.nth(0).get_attribute("aria-current") == "true"
-    left = "Videos are taken one at a time, and not with pictures; left out: 1."
+    left = "Videos are analysed one at a time, and not together with pictures; left out: 1."
     assert page.locator("#error").inner_text() == left
 
     entries.nth(1).click()
