@@ -19,7 +19,7 @@ from faces import head
 from films import canvas, write_video
 from semblante import EMOTIONS
 from semblante.models import MODELS
-from semblante.server.jobs import _MOST_JOBS
+from semblante.server.jobs import _MAX_JOBS
 from semblante.server.settings import Settings
 from semblante.tabular import COLUMNS, TRACK_COLUMNS
 from semblante.train.released import RELEASED
@@ -53,7 +53,7 @@ def test_limits_of_the_server_are_those_of_its_settings(page: str, heading: str)
     assert [int(number) for number in re.findall(r"\d+", limits)] == [
         have.max_body // mb, have.max_pictures, have.max_pixels // mb, have.max_video // mb,
         have.max_frame // mb, have.max_streams,
-        have.max_waiting, _MOST_JOBS, have.max_intake // mb, have.max_video_intake // mb,
+        have.max_waiting, _MAX_JOBS, have.max_intake // mb, have.max_video_intake // mb,
         have.body_s,
         have.answer_s,
     ]  # fmt: skip

@@ -84,7 +84,7 @@ def test_a_video_that_does_not_say_how_long_it_is(
 
 
 def test_a_video_of_too_many_frames(clip: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("semblante.server.jobs._MOST_HELD", 2)
+    monkeypatch.setattr("semblante.server.jobs._MAX_HELD", 2)
     assert a_job(clip, 0, 1).state == "done"
     job = a_job(clip, 0, 1, 2)
     reason = "more than 2 frames and faces"
@@ -102,7 +102,7 @@ def test_a_video_that_takes_too_long(clip: bytes) -> None:
             yield from super().analyze_video(video, every_s=every_s)
             assert video._stopped.wait(20)  # as if the next frame to analyse were far away
 
-    jobs = Jobs(Slow(0, 1), 40_000_000, most_s=0.2)  # type: ignore[arg-type]
+    jobs = Jobs(Slow(0, 1), 40_000_000, timeout_s=0.2)  # type: ignore[arg-type]
     job = Job("x", None, clip)
     jobs._run(job)
     assert (job.state, job.error) == ("failed", "took more than 0.2 s")
@@ -249,7 +249,7 @@ def test_a_video_that_does_not_let_go_is_waited_for_elsewhere(
 ) -> None:
     """`semblante serve` uses `is_busy` to decide how to exit."""
     go_on = threading.Event()
-    monkeypatch.setattr("semblante.server.jobs._GOODBYE_S", 0.0)
+    monkeypatch.setattr("semblante.server.jobs._CLOSE_TIMEOUT_S", 0.0)
     monkeypatch.setattr(Jobs, "_work", lambda _: go_on.wait())
     jobs = Jobs(Finds(), 1)  # type: ignore[arg-type]
     assert not jobs.is_busy

@@ -27,9 +27,9 @@ _UNASKED_S: Final = 300.0  # so is an unfinished job that no client has asked ab
 _UNFETCHED_S: Final = 60.0
 _SWEEP_S: Final = 30.0  # at most, between two searches for expired jobs
 _REMEMBERED: Final = 1000  # ids of dropped jobs, at most
-_GOODBYE_S: Final = 5.0  # how long `close` waits for the current video
-_MOST_JOBS: Final = 8  # running, waiting, or ended and kept
-_MOST_HELD: Final = 400_000  # frames plus faces of one job
+_CLOSE_TIMEOUT_S: Final = 5.0  # how long `close` waits for the current video
+_MAX_JOBS: Final = 8  # running, waiting, or ended and kept
+_MAX_HELD: Final = 400_000  # frames plus faces of one job
 _LOG: Final = logging.getLogger(__name__)
 
 
@@ -77,14 +77,14 @@ class Jobs:
         analyzer: Analyzer,
         max_pixels: int,
         count_ended: Callable[[str], None] = lambda state: None,
-        most_s: float = 3600.0,
+        timeout_s: float = 3600.0,
     ) -> None:
         """`max_pixels`: limit for a video's frame; `count_ended` is called with the state in which
-        each job ends; `most_s`: limit for the time that one job may run."""
+        each job ends; `timeout_s`: limit for the time that one job may run."""
         self._analyzer = analyzer
         self._max_pixels = max_pixels
         self._count_ended = count_ended
-        self._most_s = most_s
+        self._timeout_s = timeout_s
         self._jobs: dict[str, Job] = {}
         self._dropped: deque[str] = deque(maxlen=_REMEMBERED)
         self._waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
@@ -93,14 +93,14 @@ class Jobs:
     def has_room(self) -> bool:
         """Whether `start` would accept one more job."""
         self._sweep()
-        return len(self._jobs) - len(self._replaceable()) < _MOST_JOBS
+        return len(self._jobs) - len(self._replaceable()) < _MAX_JOBS
 
     def start(self, data: bytes | bytearray, every_s: float | None) -> Job | None:
         """Start a new job and return it; None if there are too many."""
         if not self.has_room():
             return None
         for id in self._replaceable():
-            if len(self._jobs) >= _MOST_JOBS:
+            if len(self._jobs) >= _MAX_JOBS:
                 self._drop(id)
         job = Job(secrets.token_urlsafe(16), every_s, data)
         self._jobs[job.id] = job
@@ -164,7 +164,7 @@ class Jobs:
             self.forget(id)
         if self._thread is not None:
             self._waiting.put(None)
-            self._thread.join(_GOODBYE_S)
+            self._thread.join(_CLOSE_TIMEOUT_S)
             if not self._thread.is_alive():
                 self._thread = None
 
@@ -219,7 +219,7 @@ class Jobs:
         job.state, job.error = "failed", error
 
     def _analyze(self, job: Job, path: str) -> None:
-        with _stopped_after(self._most_s, job.stop):
+        with _stopped_after(self._timeout_s, job.stop):
             # Opening may take long as well: it decodes up to the first frame.
             video = Video(path, max_pixels=self._max_pixels, stopped=job.stop)
             announced = video.n_frames
@@ -228,8 +228,8 @@ class Jobs:
                 if job.cancelled:
                     return
                 job.held += 1 + len(analysis.faces)
-                if job.held > _MOST_HELD:
-                    raise VideoError(f"video: more than {_MOST_HELD} frames and faces")
+                if job.held > _MAX_HELD:
+                    raise VideoError(f"video: more than {_MAX_HELD} frames and faces")
                 job.rows.append({**analysis.to_dict(), "path": None})
                 job.summary_builder.add(replace(analysis, path=None))
                 if announced and analysis.frame is not None:

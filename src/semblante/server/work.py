@@ -21,7 +21,7 @@ class Workers:
         self._workers = workers
         self._free = asyncio.Semaphore(workers)  # first come, first served
         self._pool: ThreadPoolExecutor | None = None  # created for the first work
-        self._most = workers + max_waiting
+        self._max_under_way = workers + max_waiting
         self._answer_s = answer_s
         self._asked: set[threading.Event] = set()
         self._at_work = 0
@@ -51,7 +51,7 @@ class Workers:
         not begun. A thread cannot be stopped, so each work is given an event, which is set then,
         and should check it wherever it can end early.
         """
-        if self.under_way >= self._most:
+        if self.under_way >= self._max_under_way:
             raise HTTPException(
                 503, "the server is busy: try again in a moment", {"Retry-After": "1"}
             )
