@@ -142,7 +142,7 @@ def test_a_video_without_a_frame_is_stopped_too(
 ) -> None:
     """Otherwise a file of hidden frames would keep all others waiting for minutes."""
     decoded = []
-    jobs = Jobs(Finds(0), 40_000_000, most_s=0.1 if why == "late" else 3600)  # type: ignore[arg-type]
+    jobs = Jobs(Finds(0), 40_000_000, timeout_s=0.1 if why == "late" else 3600)  # type: ignore[arg-type]
     job = Job("x", None, clip)
     jobs._jobs = {"x": job}
 
