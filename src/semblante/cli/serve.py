@@ -98,7 +98,8 @@ def serve_command(
     _print_addresses(listening, host, settings.token)
     config = uvicorn.Config(
         app,
-        log_level="info" if access_log else "warning",
+        # Its warnings are about single requests: any client could fill the log with them.
+        log_level="info" if access_log else "error",
         access_log=access_log,  # off by default: addresses and paths are private
         server_header=False,
         ws_max_size=settings.max_frame + 1000,

@@ -19,7 +19,7 @@ from semblante.recognise.following import FaceFollower
 from semblante.recognise.pipeline import Analyzer
 from semblante.recognise.tracks import Tracker
 from semblante.server.settings import PROTOCOL, Settings
-from semblante.server.work import Workers
+from semblante.server.work import DisconnectedError, Workers, unless
 
 # A stream whose client sends nothing for so long is closed.
 _SILENCE_S: Final = 30.0
@@ -77,7 +77,9 @@ async def stream(
             time_s = time.monotonic() - started
             try:
                 work = partial(_analyzed, data, following, turn, time_s, settings)
-                found = await workers.run(work)
+                found = await unless(reader, workers.run(work))
+            except DisconnectedError:  # or it has sent something else: the reason comes next
+                continue
             except HTTPException as error:  # too busy; the next frame may be analysed
                 found = _failed(error.detail)
             await websocket.send_json(

@@ -110,20 +110,35 @@ class Workers:
             self._pool = None
 
 
+class DisconnectedError(Exception):
+    """The client has left before its answer."""
+
+
+async def unless(disconnecting: asyncio.Task[Any], work: Coroutine[Any, Any, _Result]) -> _Result:
+    """Return the result of `work`. If `disconnecting` is done first, `work` is cancelled, and this
+    raises `DisconnectedError`."""
+    working = asyncio.create_task(work)
+    try:
+        await asyncio.wait({working, disconnecting}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise DisconnectedError
+        return working.result()
+    finally:
+        working.cancel()
+
+
 async def unless_disconnected(request: Request, work: Coroutine[Any, Any, _Result]) -> _Result:
     """Return the result of `work`. If the client disconnects first, `work` is cancelled, and this
     raises 400.
 
     The body of `request` must have been read.
     """
-    working, disconnecting = asyncio.create_task(work), asyncio.create_task(_disconnected(request))
+    disconnecting = asyncio.create_task(_disconnected(request))
     try:
-        await asyncio.wait({working, disconnecting}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise HTTPException(400, "the connection was closed before the answer")
-        return working.result()
+        return await unless(disconnecting, work)
+    except DisconnectedError:
+        raise HTTPException(400, "the connection was closed before the answer") from None
     finally:
-        working.cancel()
         disconnecting.cancel()
 
 
