@@ -234,3 +234,38 @@ def test_ctrl_c_ends_it_in_the_midst_of_a_picture(times: int) -> None:
     # At most uvicorn's message about the request that it had to cancel after five seconds.
     assert "Traceback" not in complaints
     assert len(complaints.splitlines()) <= 2 - times, complaints
+
+
+def test_streams_while_all_workers_are_busy() -> None:
+    """Whoever leaves keeps no place, or a page that is loaded again and again would be refused; and
+    those who stay are told when the server ends."""
+    client = pytest.importorskip("websockets.sync.client")
+    command = (sys.executable, "-c", NEVER_DONE, "serve", "--workers", "1")
+    with server(*command) as (process, said):
+        address = said.removeprefix("semblante: ").rstrip("/\n")
+        port = int(address.rpartition(":")[2])
+
+        def wait_for(n: int) -> None:
+            """Until `n` pictures are under way."""
+            line = f'semblante_under_way{{kind="pictures"}} {n}.0'.encode()
+            metrics = f"{address}/metrics"
+            wait_until(lambda: line in urllib.request.urlopen(metrics, timeout=60).read(), step=0.1)
+
+        picture = EXAMPLE.read_bytes()
+        head = f"POST /v1/analyze HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(picture)}"
+        with socket.create_connection(("127.0.0.1", port)) as busy:
+            busy.sendall(f"{head}\r\n\r\n".encode() + picture)
+            wait_for(1)
+            for _ in range(2):
+                with client.connect(f"ws://127.0.0.1:{port}/v1/stream") as leaving:
+                    leaving.send(picture)
+                    wait_for(2)
+                    leaving.socket.shutdown(socket.SHUT_RDWR)
+                    wait_for(1)
+            with client.connect(f"ws://127.0.0.1:{port}/v1/stream") as staying:
+                staying.send(picture)
+                wait_for(2)
+                process.send_signal(signal.SIGINT)
+                _, complaints = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "Traceback" not in complaints, complaints

@@ -65,36 +65,6 @@ def test_a_frame_that_nobody_waits_for_disturbs_no_other(monkeypatch: pytest.Mon
     assert followed == []
 
 
-def test_whoever_leaves_keeps_no_place() -> None:
-    """Or a page that is loaded again and again would soon be refused."""
-    free = threading.Event()
-
-    class Slow(Analyzer):
-        def analyze(self, image):
-            free.wait(60)
-            return []
-
-    app = create_app(Settings(answer_s=60, workers=1), Slow())
-
-    def waiting(client: TestClient) -> float:
-        return figure(client, 'semblante_under_way{kind="pictures"}')
-
-    with TestClient(app, base_url=HERE) as client:
-        picture = threading.Thread(
-            target=client.post, args=("/v1/analyze",), kwargs={"content": EXAMPLE.read_bytes()}
-        )
-        picture.start()
-        wait_until(lambda: waiting(client) == 1)
-        for _ in range(3):
-            with client.websocket_connect(STREAM) as stream:
-                stream.send_bytes(EXAMPLE.read_bytes())
-                wait_until(lambda: waiting(client) == 2)
-            wait_until(lambda: waiting(client) == 1)
-        free.set()
-        picture.join(60)
-        assert not picture.is_alive()
-
-
 def test_frames_are_followed_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also when nobody waits for the one that is being followed any more."""
     going_on = threading.Event()
