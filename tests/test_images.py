@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, TiffImagePlugin
+from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from conftest import EXAMPLE
 from faces import encoded
 from semblante import ImageError, load_image
+from semblante.images import is_picture
 
 PHONE = Path(__file__).with_name("phone.heic")
 
@@ -298,6 +299,18 @@ class Numbered(os.PathLike[str]):
         return 3  # type: ignore[return-value]
 
 
+def read_to_its_end() -> io.BytesIO:
+    file = io.BytesIO(EXAMPLE.read_bytes())
+    file.read()
+    return file
+
+
+def half(form: str) -> bytes:
+    """The first half of a file; a TIFF's directory, which says what it is, is in the second."""
+    data = encoded(two_halves("RGB", 0, 9), form, compression="tiff_lzw")
+    return data[: len(data) // 2]
+
+
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
@@ -322,6 +335,11 @@ class Numbered(os.PathLike[str]):
         pytest.param(np.array(5, np.uint8), "shape", id="a number"),
         pytest.param(None, "expected a path, bytes, a file .*, found NoneType", id="None"),
         pytest.param(io.BytesIO(b"x"), "not a picture in a known format", id="a file"),
+        pytest.param(
+            read_to_its_end(), r"empty, or was read to its end: seek\(0\)", id="at its end"
+        ),
+        pytest.param(half("TIFF"), "cut off: (no whole TIFF|Corrupt)", id="half a TIFF"),
+        pytest.param(half("AVIF"), "cut off: no whole AVIF", id="half an AVIF"),
         pytest.param(io.StringIO("x"), "a file open in binary, .* found StringIO", id="a text"),
         pytest.param(Image.new("RGB", (0, 0)), "with pixels, found 0x0", id="no pixels"),
         pytest.param(Numbered(), r"expected a path: .* to return str or bytes", id="odd path"),
@@ -332,6 +350,30 @@ def test_bad_input(source: object, expected: str) -> None:
     with pytest.raises(ImageError, match=expected) as caught:
         load_image(source)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [b"zTXt", b"iTXt", b"iCCP"])
+def test_a_png_with_long_texts(kind: bytes, tmp_path: Path) -> None:
+    """Pillow refuses more than a megabyte of each."""
+    image = Image.open(EXAMPLE)
+    about, profile, text = PngImagePlugin.PngInfo(), None, "0123456789abcdef" * 70_000
+    if kind == b"iCCP":
+        profile = text.encode()
+    elif kind == b"iTXt":
+        about.add_itxt("XML:com.adobe.xmp", text, zip=True)
+    else:
+        about.add_text("Comment", text, zip=True)
+    path = tmp_path / "picture.png"
+    image.save(path, pnginfo=about, icc_profile=profile)
+    data = path.read_bytes()
+    assert kind in data
+    for source in (path, data):
+        np.testing.assert_array_equal(load_image(source), np.asarray(image))
+    assert is_picture(path)
+    # What else is wrong is still told: a damaged picture, a file that is cut off.
+    for broken in (data[:-20], data[:-1000] + bytes(1000)):
+        with pytest.raises(ImageError, match="damaged or cut off"):
+            load_image(broken)
 
 
 def test_pillows_own_limit_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,9 @@ import struct
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +33,10 @@ from PIL import (
 from semblante.errors import ImageError, MissingExtraError, reason_of
 from semblante.picture_files import (
     MAX_PIPE_BYTES,
+    all_of,
     check_start,
+    is_about_texts,
+    png_without_texts,
     size_to_decode,
     tags_of,
     why_not_to_decode,
@@ -65,6 +69,8 @@ _READERS: Final = (
     Jpeg2KImagePlugin.Jpeg2KImageFile,
 )
 FORMATS: Final = tuple(reader.format for reader in _READERS)
+# Other formats' first bytes are so short that a text may have them.
+_SIGNED: Final = tuple(form for form in FORMATS if form not in ("BMP", "PPM"))
 # HEIF files with HEVC pictures name one of these brands in their first bytes; AVIF has others.
 _HEIC_BRANDS: Final = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
 _PICTURE_BRANDS: Final = (b"avif", b"avis", b"mif1", b"msf1", b"crx ")  # AVIF, HEIF, Canon's raw
@@ -77,8 +83,8 @@ JPEG_SUFFIXES: Final = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo")
 SUFFIXES: Final = frozenset(
     {
         *JPEG_SUFFIXES,
-        *(".png", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff"),
-        *(".ppm", ".pgm", ".pnm", ".jp2", ".j2k", ".jpx", ".heic", ".heif"),
+        *(".png", ".apng", ".webp", ".avif", ".bmp", ".dib", ".gif", ".tif", ".tiff"),
+        *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpx", ".heic", ".heif", ".hif"),
     }
 )
 
@@ -105,6 +111,8 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> RgbImage
             data = read(MAX_PIPE_BYTES) if read else None
         except (OSError, ValueError) as error:  # closed, or opened for writing
             raise ImageError(f"the open file cannot be read: {reason_of(error)}") from None
+        if data == b"":
+            raise ImageError("the open file is empty, or was read to its end: seek(0)")
         if isinstance(data, bytes):
             return _decode(io.BytesIO(data), "picture", max_pixels)
         raise ImageError(
@@ -146,6 +154,8 @@ def is_picture(path: Path) -> bool:
             if _is_heic(file.read(64)):
                 return True
             opened(file, FORMATS)
+    except ValueError as error:
+        return is_about_texts(error)
     except Exception:  # whatever a decoder makes of something else
         return False
     return True
@@ -174,9 +184,14 @@ def _decode(file: IO[bytes], name: str, max_pixels: int) -> RgbImage:
     if not head:
         raise ImageError(f"{name}: the file is empty")
     try:
-        return _decoded(file, _is_heic(head), max_pixels)
+        try:
+            return _decoded(file, _is_heic(head), max_pixels)
+        except ValueError as error:
+            if not is_about_texts(error):
+                raise
+            return _decoded(io.BytesIO(png_without_texts(all_of(file))), False, max_pixels)
     except UnidentifiedImageError:
-        raise _unidentified(name, head) from None
+        raise _unidentified(name, head, file) from None
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from None
     except MemoryError:
@@ -207,10 +222,15 @@ def _decoded(file: IO[bytes], is_heic: bool, max_pixels: int) -> RgbImage:
         return _to_rgb(_upright(image), tags_of(image))
 
 
-def _unidentified(name: str, head: bytes) -> ImageError:
+def _unidentified(name: str, head: bytes, file: IO[bytes]) -> ImageError:
     """The error for a file with these first bytes, which no decoder takes for its own."""
-    if _is_heic(head):
-        return ImageError(f"{name}: damaged or cut off: no whole HEIC picture")
+    form = "HEIC" if _is_heic(head) else next(filter(partial(_begins, head), _SIGNED), None)
+    if form == "TIFF":  # its directory, which says what it is, may be behind the picture
+        order: Literal["little", "big"] = "little" if head.startswith(b"II") else "big"
+        if int.from_bytes(head[4:8], order) < file.seek(0, io.SEEK_END):
+            form = None
+    if form is not None:
+        return ImageError(f"{name}: damaged or cut off: no whole {form} picture")
     if _is_video(head):
         return ImageError(f"{name}: expected a picture, found a video")
     if head.startswith(_TIFF):
@@ -218,6 +238,12 @@ def _unidentified(name: str, head: bytes) -> ImageError:
             f"{name}: a TIFF of a kind that is not read: save it with 8 or 16 bits a colour"
         )
     return ImageError(f"{name}: not a picture in a known format ({', '.join(FORMATS)})")
+
+
+def _begins(head: bytes, form: str) -> bool:
+    """Whether a file with these first bytes can only be of the format that Pillow calls `form`."""
+    accepts = Image.OPEN[form][1]
+    return accepts is not None and accepts(head) is True
 
 
 def opened(file: IO[bytes], formats: Sequence[str]) -> ImageFile.ImageFile:

@@ -65,6 +65,23 @@ def why_not_to_decode(image: ImageFile.ImageFile, file: IO[bytes]) -> str | None
     return None
 
 
+def is_about_texts(error: ValueError) -> bool:
+    """Whether Pillow refuses a PNG because of its texts (XMP is one) or its colour profile: it
+    keeps them in memory, and allows each a megabyte."""
+    return "MAX_TEXT_" in str(error)
+
+
+def png_without_texts(data: bytes) -> bytes:
+    """Return the bytes of a PNG file without its texts and its colour profile."""
+    kept, at = [data[:8]], 8
+    while at < len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        if data[at + 4 : at + 8] not in (b"tEXt", b"zTXt", b"iTXt", b"iCCP"):
+            kept.append(data[at:end])
+        at = end
+    return b"".join(kept)
+
+
 def all_of(file: IO[bytes]) -> bytes:
     """Return the whole content of a file, and leave its position unchanged."""
     place = file.tell()

@@ -22,8 +22,9 @@ from semblante.recognise.video_file import VideoFile
 
 SUFFIXES: Final = frozenset(
     {
-        *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".flv"),
-        *(".3gp", ".ts", ".mts", ".m2ts", ".m2v", ".ogv", ".asf", ".vob", ".f4v", ".mxf"),
+        *(".mp4", ".m4v", ".mov", ".qt", ".mkv", ".webm", ".avi", ".wmv", ".asf", ".flv", ".f4v"),
+        *(".3gp", ".3g2", ".mpg", ".mpeg", ".mpe", ".m1v", ".m2v", ".vob", ".ts", ".mts", ".m2ts"),
+        *(".m2t", ".ogv", ".mxf", ".dv"),
     }
 )
 LEAST_EVERY_S: Final = 1e-6  # least interval between frames
