@@ -162,22 +162,3 @@ def test_a_note_that_was_lost_is_not_believed(
     for note in (cache / "datasets" / "seen").iterdir():
         note.write_bytes(left)
     assert [load_dataset(file, cache=True).fingerprint() for file in files] == before
-
-
-@pytest.mark.parametrize(
-    ("name", "array"),
-    [
-        ("labels", np.full(84 * 3, 77)),
-        ("splits", np.full(84 * 3, 9, np.uint8)),
-        ("images", np.zeros((84 * 3, 48, 48))),
-        ("images", np.array(3)),
-    ],
-)
-def test_arrays_that_cannot_be_are_read_anew(
-    tmp_path: Path, cache: Path, patterns: Dataset, name: str, array: np.ndarray
-) -> None:
-    path = write_csv(tmp_path / "x.csv", patterns)
-    load_dataset(path, cache=True)
-    (place,) = cache.glob(f"datasets/*/{name}.npy")
-    np.save(place, array)
-    assert same(load_dataset(path, cache=True), patterns)

@@ -361,16 +361,12 @@ def test_an_interrupted_epoch_is_found_again_as_far_as_it_went(tmp_path: Path) -
     assert fresh.step == 0
 
 
-@pytest.mark.parametrize("optimiser", ["sgd", "muon", "adam"])
-def test_a_checkpoint_with_other_tensors_or_words(tmp_path: Path, optimiser: str) -> None:
-    state = a_state(optimiser=optimiser)
+def test_a_checkpoint_with_other_tensors_or_words(tmp_path: Path) -> None:
+    state = a_state()
     state.save(tmp_path, records(0.3))
     path = tmp_path / "checkpoint.safetensors"
     tensors, about = load_tensors(path)
-    memory = next(n for n in tensors if n.startswith("optimiser") and not n.endswith(".step"))
     damaged: list[tuple[dict[str, Any], dict[str, Any]]] = [
-        ({n: t for n, t in tensors.items() if n != memory}, about),
-        ({**tensors, memory: torch.zeros(3)}, about),
         ({n: t for n, t in tensors.items() if n != "network.stem.weight"}, about),
         ({n: t for n, t in tensors.items() if n != "average.stem.weight"}, about),
         (tensors, {k: v for k, v in about.items() if k != "norms"}),
@@ -378,11 +374,11 @@ def test_a_checkpoint_with_other_tensors_or_words(tmp_path: Path, optimiser: str
     for kept, said in damaged:
         save_tensors(path, kept, said)
         with pytest.raises(ModelError, match="not a checkpoint of this run: ") as caught:
-            a_state(optimiser=optimiser).load(tmp_path)
+            a_state().load(tmp_path)
         assert "\n" not in str(caught.value)
         assert len(str(caught.value)) < len(str(path)) + 200
     save_tensors(path, tensors, about)
-    assert a_state(optimiser=optimiser).load(tmp_path) == records(0.3)
+    assert a_state().load(tmp_path) == records(0.3)
 
 
 def test_the_best_weights_of_an_older_version(tmp_path: Path) -> None:

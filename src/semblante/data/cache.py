@@ -27,10 +27,8 @@ from typing import Final
 
 import numpy as np
 
-from semblante.data.dataset import SPLITS, UNLABELLED, Dataset
-from semblante.emotions import EMOTIONS
+from semblante.data.dataset import Dataset
 from semblante.files import replace_file, user_folder, write_atomically
-from semblante.preprocess import FACE_SIZE
 
 # Increase this whenever a change to the code alters what is read from any form of dataset.
 VERSION: Final = 9
@@ -87,21 +85,8 @@ def _open(place: Path) -> Dataset | None:
             for name in (*_ARRAYS, *_OPTIONAL)
             if name in _ARRAYS or (place / f"{name}.npy").exists()
         }
-    except (OSError, ValueError, EOFError):
+    except (OSError, ValueError, EOFError):  # missing, cut off, or no array at all
         return None
-    if not all(isinstance(array, np.ndarray) and array.ndim for array in arrays.values()):
-        return None
-    n = len(arrays["images"])
-    shapes = {"images": (n, FACE_SIZE, FACE_SIZE)}
-    if any(array.shape != shapes.get(name, (n,)) for name, array in arrays.items()):
-        return None
-    kinds = {"images": np.uint8, "labels": np.int64, "splits": np.uint8}
-    if any(arrays[name].dtype != kind for name, kind in kinds.items()):
-        return None
-    limits = {"labels": (UNLABELLED, len(EMOTIONS) - 1), "splits": (0, len(SPLITS) - 1)}
-    for name, (least, most) in limits.items():
-        if n and not (least <= arrays[name].min() and arrays[name].max() <= most):
-            return None
     return Dataset(**arrays)
 
 

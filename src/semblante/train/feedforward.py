@@ -131,9 +131,9 @@ class _Residual(nn.Module):
 class _SqueezeExcite(nn.Module):
     """Multiply each map by a weight of 0..1, found from all maps' means (Hu et al., CVPR 2018)."""
 
-    def __init__(self, channels: int, reduction: int = 16) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        inner = max(4, channels // reduction)
+        inner = max(4, channels // 16)
         self.down, self.up = nn.Linear(channels, inner), nn.Linear(inner, channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -147,7 +147,6 @@ def residual_network(
     blocks: Sequence[int],
     squeeze: bool = False,
     block_dropout: float = 0.0,
-    dropout: float = 0.3,
     n_classes: int = 7,
 ) -> PooledNetwork:
     """A pre-activation residual network (He et al., ECCV 2016) of any width (Zagoruyko & Komodakis,
@@ -160,7 +159,7 @@ def residual_network(
             modules.append(_Residual(before, after, stride, squeeze=squeeze, dropout=block_dropout))
             before = after
     modules += [nn.BatchNorm2d(before), nn.ReLU()]
-    return PooledNetwork(nn.Sequential(*modules), before, dropout=dropout, n_classes=n_classes)
+    return PooledNetwork(nn.Sequential(*modules), before, dropout=0.3, n_classes=n_classes)
 
 
 class VggNetwork(nn.Module):
@@ -172,7 +171,6 @@ class VggNetwork(nn.Module):
         *,
         widths: Sequence[int],
         depths: Sequence[int],
-        dropout: float = 0.5,
         n_classes: int = 7,
     ) -> None:
         super().__init__()
@@ -193,7 +191,7 @@ class VggNetwork(nn.Module):
             nn.Flatten(),
             nn.Linear(before * side * side, 1024),
             nn.ReLU(),
-            nn.Dropout(dropout),
+            nn.Dropout(0.5),
             nn.Linear(1024, n_classes),
         )
         initialise(self)

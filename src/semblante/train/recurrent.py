@@ -211,7 +211,6 @@ class LiangHuNetwork(nn.Module):
         maps: int,
         steps: int = 3,
         norm: str = "batch",
-        dropout: float = 0.5,
         in_channels: int = 1,
         n_classes: int = 7,
     ) -> None:
@@ -226,14 +225,14 @@ class LiangHuNetwork(nn.Module):
             nn.ReLU(),
             *_norms(norm, maps, 1),
             nn.MaxPool2d(3, stride=2, padding=1),
-            nn.Dropout(dropout),
+            nn.Dropout(0.5),
             recurrent(),
-            nn.Dropout(dropout),
+            nn.Dropout(0.5),
             recurrent(),
             nn.MaxPool2d(3, stride=2, padding=1),
-            nn.Dropout(dropout),
+            nn.Dropout(0.5),
             recurrent(),
-            nn.Dropout(dropout),
+            nn.Dropout(0.5),
             recurrent(),
         )
         self.classifier = nn.Linear(maps, n_classes)

@@ -144,7 +144,6 @@ class TrainingState:
             "losses": self.unfinished.losses,
             "norms": self.unfinished.gradient_norms,
             "seconds": self.unfinished.seconds,
-            "remembered": len(memory),  # parameters without a gradient have no entry
         }
         save_tensors(run_dir / CHECKPOINT, tensors, about)
         write_json(run_dir / LOG, {"history": history})
@@ -163,14 +162,6 @@ class TrainingState:
         try:
             self.network.load_state_dict(without_prefix("network", tensors))
             self.ema.load_state_dict(without_prefix("average", tensors))
-            parameters = _parameters(self.optimiser)
-            for number, kept in memory.items():
-                for kind in _remembered(self.options):
-                    if kept[kind].shape != parameters[number].shape:
-                        raise ValueError(f"{kind} {number} has another shape")
-            found = sum(map(len, memory.values()))
-            if found != about.get("remembered", found):  # older checkpoints have no count
-                raise ValueError("something that the optimiser remembered is missing")
             state["state"] = memory
             self.optimiser.load_state_dict(state)
             history: list[Record] = about["history"]
@@ -326,20 +317,6 @@ def _optimiser(
         momentum=options.momentum,
         nesterov=options.momentum > 0,
     )
-
-
-def _remembered(options: TrainOptions) -> tuple[str, ...]:
-    """The names of the tensors that the optimiser keeps for each parameter, in its shape."""
-    if options.optimiser in ("adam", "adamw"):
-        return ("exp_avg", "exp_avg_sq")
-    if options.optimiser == "muon":
-        return ("momentum_buffer",)
-    return ("momentum_buffer",) if options.momentum > 0 else ()
-
-
-def _parameters(optimiser: torch.optim.Optimizer) -> list[Tensor]:
-    """The parameters in the order in which the optimiser numbers them."""
-    return [parameter for group in optimiser.param_groups for parameter in group["params"]]
 
 
 def _brief(error: Exception) -> str:
