@@ -10,7 +10,7 @@ import pytest
 
 from forms import assert_same, converted, saved, zipped
 from semblante import EMOTIONS, DataError, Dataset, OptionError, load_dataset
-from semblante.data import LABEL_MAPS, pictures
+from semblante.data import LABEL_MAPS, class_names
 from semblante.data.ferplus import VOTES
 from semblante.emotions import emotion_called
 from semblante.picture_writing import encoded_png
@@ -212,7 +212,7 @@ def test_what_to_type_can_be_typed_on_windows_too(
     saved(patterns.images[1], tmp_path / "sad" / "b.png")
     with pytest.raises(DataError, match="--map 'very happy=EMOTION'"):
         load_dataset(tmp_path)
-    monkeypatch.setattr(pictures, "_WINDOWS", True)
+    monkeypatch.setattr(class_names, "_WINDOWS", True)
     with pytest.raises(DataError, match='--map "very happy=EMOTION"'):
         load_dataset(tmp_path)
 

@@ -20,7 +20,7 @@ from conftest import EXAMPLE, needs_fer2013, write_csv
 from forms import assert_same, converted, saved, tarred, zipped
 from semblante import EMOTIONS, Analyzer, DataError, Dataset, OptionError, load_dataset
 from semblante.data.convert import convert, faces_by_emotion
-from semblante.data.load import form_of
+from semblante.data.forms import form_of
 from semblante.data.parquet import write_parquet
 from semblante.images import load_image
 from semblante.picture_writing import encoded_png

@@ -12,7 +12,7 @@ import pytest
 from forms import LIST, listed, saved, tarred, zipped
 from semblante import EMOTIONS, DataError, Dataset, OptionError, load_dataset
 from semblante.data import LABEL_MAPS
-from semblante.data.load import form_of
+from semblante.data.forms import form_of
 from semblante.picture_writing import encoded_png
 
 pytest.importorskip("pyarrow")

@@ -7,7 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from semblante.cli.language import localised
-from semblante.data.load import form_of, picture_files
+from semblante.data.forms import form_of
+from semblante.data.load import picture_files
 from semblante.errors import MissingExtraError, OptionError, printable
 from semblante.files import identity, is_hidden, lies_in
 from semblante.images import SUFFIXES

@@ -28,7 +28,7 @@ from semblante.cli.reading import (
 )
 from semblante.cli.tables import new_table, print_table
 from semblante.data import SPLITS
-from semblante.data.load import FORMS, form_of
+from semblante.data.forms import FORMS, form_of
 from semblante.emotions import EMOTIONS, emotion_name
 from semblante.errors import OptionError
 from semblante.files import lies_in

@@ -1,7 +1,7 @@
 """Labelled faces: FER2013 and what can be said about its rows before any network sees them."""
 
+from semblante.data.class_names import LABEL_MAPS
 from semblante.data.dataset import SPLITS, Dataset
 from semblante.data.load import load_dataset, load_fer2013
-from semblante.data.pictures import LABEL_MAPS
 
 __all__ = ["LABEL_MAPS", "SPLITS", "Dataset", "load_dataset", "load_fer2013"]

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from semblante.data.class_names import ClassNames, is_number
 from semblante.data.dataset import SPLITS, Dataset, OnBad, Row, collect
 from semblante.data.members import Member, as_data_errors
-from semblante.data.pictures import ClassNames, FaceReader, is_number, named_split
+from semblante.data.pictures import FaceReader, named_split
 from semblante.emotions import EMOTIONS
 from semblante.errors import DataError
 

@@ -18,13 +18,13 @@ from functools import cache
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Final
 
+from semblante.data.class_names import ClassNames
 from semblante.data.dataset import SPLITS, TEST, Dataset, OnBad, Row, collect
 from semblante.data.members import Member, as_data_errors
 from semblante.data.pictures import (
     GROUP_COLUMNS,
     LABEL_COLUMNS,
     SPLIT_COLUMNS,
-    ClassNames,
     FaceReader,
     named_split,
     split_number,

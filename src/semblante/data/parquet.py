@@ -8,12 +8,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Final
 
+from semblante.data.class_names import ClassNames
 from semblante.data.dataset import SPLITS, Dataset, Row
 from semblante.data.pictures import (
     GROUP_COLUMNS,
     LABEL_COLUMNS,
     SPLIT_COLUMNS,
-    ClassNames,
     FaceReader,
     split_number,
 )

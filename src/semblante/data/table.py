@@ -16,8 +16,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from semblante.data.class_names import ClassNames
 from semblante.data.dataset import SPLITS, UNLABELLED, Dataset, OnBad, Row, collect
-from semblante.data.pictures import ClassNames
 from semblante.data.text import csv_table
 from semblante.errors import DataError
 from semblante.preprocess import FACE_SIZE
