@@ -1,18 +1,18 @@
 """Early exit: an exported graph that takes further steps only for the faces that need them.
 
 The exported network classifies the state of its last recurrent layer after every step t = 0 .. T.
-In the graph made here only those faces go on to step t + 1 that are not settled yet:
+In the graph made here some faces exit after a step, and only the others go on to the next:
 
-    said = logits of step 0
-    rows = faces that are not settled, none where `steps` is 0
-    said[rows] = logits of step 1, computed for these only
-        rows = the faces among them that are not settled, none where `steps` is 1
+    logits = those of step 0
+    rows = faces that do not exit, none where `steps` is 0
+    logits[rows] = those of step 1, computed for these faces only
+        rows = the faces among them that do not exit, none where `steps` is 1
         ...
 
-A face is settled when the probability of its likeliest emotion is at least the input `settled_at`.
-The inputs `steps` and `settled_at` have defaults (all steps; a probability above 1, so never), with
-which the graph computes the whole network. The tensors that are added are called `dial.*`, as in
-the files that ship.
+A face exits when its highest probability reaches `settled_at`. The inputs `steps` and `settled_at`
+have defaults (all steps; a probability above 1, so never), with which the graph computes the whole
+network. The tensors that are added are called `dial.*`, as in the files that ship: `said` are
+logits, `taken` the steps taken.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ NEVER: Final = 2.0
 
 
 def add_early_exit(
-    model: ModelProto, every_step: Sequence[str], said: str, n_emotions: int
+    model: ModelProto, every_step: Sequence[str], output: str, n_emotions: int
 ) -> None:
-    """In place: `every_step`, names of the logits (n, k) after each step, become one output `said`.
+    """In place: `every_step`, names of the logits (n, k) after each step, become one `output`.
 
-    The first `n_emotions` logits decide whether a face is settled.
+    The first `n_emotions` logits decide whether a face exits.
     """
     graph = model.graph
     nodes = _each_with_its_own_dequantising(graph.node)
@@ -45,11 +45,11 @@ def add_early_exit(
     _add_inputs(graph, last)
     _add_constants(graph, last, n_emotions)
     graph.node.extend(node for node in nodes if of_step[node.output[0]] < 0)
-    # A tensor with a row for each face -> the same tensor without the faces that have left.
+    # A tensor with a row for each face -> the same tensor without the faces that have exited.
     current: dict[str, str] = {}
     for t, logits in enumerate(every_step):
         graph.node.extend(_reading(node, current) for node in nodes if of_step[node.output[0]] == t)
-        graph.node.extend(_taken(t, logits))
+        graph.node.extend(_steps_taken(t, logits))
         if t == last:
             break
         graph.node.extend(_rows_that_go_on(t, logits))
@@ -59,10 +59,10 @@ def add_early_exit(
                 helper.make_node("Gather", [current.get(name, name), f"dial.rows_{t}"], [cut])
             )
             current[name] = cut
-    graph.node.extend(_put_together(every_step, said))
+    graph.node.extend(_put_together(every_step, output))
     graph.output.extend(
         [
-            helper.make_tensor_value_info(said, TensorProto.FLOAT, ["n", None]),
+            helper.make_tensor_value_info(output, TensorProto.FLOAT, ["n", None]),
             helper.make_tensor_value_info(STEPS_OUTPUT, TensorProto.INT64, ["n"]),
         ]
     )
@@ -71,8 +71,9 @@ def add_early_exit(
 def _each_with_its_own_dequantising(nodes: Iterable[NodeProto]) -> list[NodeProto]:
     """The nodes of an int8 graph in which every reader of a DequantizeLinear has one to itself.
 
-    The DequantizeLinear then belongs to its reader's step, after the Gather that removes settled
-    faces: ONNX Runtime computes a convolution in int8 only if it reads a DequantizeLinear directly.
+    The DequantizeLinear then belongs to its reader's step, after the Gather that removes the faces
+    that exit: ONNX Runtime computes a convolution in int8 only if it reads a DequantizeLinear
+    directly.
     """
     shared = {node.output[0]: node for node in nodes if node.op_type == "DequantizeLinear"}
     alone: list[NodeProto] = []
@@ -145,8 +146,8 @@ def _reading(node: NodeProto, names: dict[str, str]) -> NodeProto:
     return copy
 
 
-def _taken(t: int, logits: str) -> list[NodeProto]:
-    """Nodes that compute `dial.taken_t`: t for each face that has not left yet."""
+def _steps_taken(t: int, logits: str) -> list[NodeProto]:
+    """Nodes that compute `dial.taken_t`: t for each face that has not exited yet."""
     return [
         helper.make_node("Shape", [logits], [f"dial.count_{t}"], start=0, end=1),
         helper.make_node("Expand", [f"dial.step_{t}", f"dial.count_{t}"], [f"dial.taken_{t}"]),
@@ -171,24 +172,28 @@ def _rows_that_go_on(t: int, logits: str) -> list[NodeProto]:
     ]
 
 
-def _put_together(every_step: Sequence[str], said: str) -> list[NodeProto]:
-    """Nodes that merge the outputs of all steps, from the last step to the first: later outputs
-    replace earlier ones."""
+def _put_together(every_step: Sequence[str], output: str) -> list[NodeProto]:
+    """Nodes that merge the logits of all steps, and the numbers of steps taken, from the last step
+    to the first: later ones replace earlier ones."""
     last = len(every_step) - 1
-    latest = {"said": every_step[last], "taken": f"dial.taken_{last}"}
+    logits, steps_taken = every_step[last], f"dial.taken_{last}"
     nodes = []
     for t in reversed(range(last)):
         nodes.append(
             helper.make_node("Unsqueeze", [f"dial.rows_{t}", "dial.1"], [f"dial.places_{t}"])
         )
-        for what, before in (("said", every_step[t]), ("taken", f"dial.taken_{t}")):
-            after = f"dial.{what}_from_{t}"
-            nodes.append(
-                helper.make_node("ScatterND", [before, f"dial.places_{t}", latest[what]], [after])
-            )
-            latest[what] = after
+        nodes += [
+            _replaced(every_step[t], t, logits, f"dial.said_from_{t}"),
+            _replaced(f"dial.taken_{t}", t, steps_taken, f"dial.taken_from_{t}"),
+        ]
+        logits, steps_taken = f"dial.said_from_{t}", f"dial.taken_from_{t}"
     return [
         *nodes,
-        helper.make_node("Identity", [latest["said"]], [said]),
-        helper.make_node("Identity", [latest["taken"]], [STEPS_OUTPUT]),
+        helper.make_node("Identity", [logits], [output]),
+        helper.make_node("Identity", [steps_taken], [STEPS_OUTPUT]),
     ]
+
+
+def _replaced(before: str, t: int, later: str, after: str) -> NodeProto:
+    """The node that computes `after`: `before`, with `later` in the rows that go on from step t."""
+    return helper.make_node("ScatterND", [before, f"dial.places_{t}", later], [after])

@@ -293,16 +293,18 @@ def _add_outputs(model: onnx.ModelProto, steps: int, width: int) -> None:
     `width`: the number of logits after each step.
     """
     graph = model.graph
-    said = _step(0) if steps == 1 else "said"
+    all_logits = _step(0) if steps == 1 else "said"
     if steps > 1:
-        add_early_exit(model, [_step(t) for t in range(steps)], said, N_EMOTIONS)
+        add_early_exit(model, [_step(t) for t in range(steps)], all_logits, N_EMOTIONS)
     widths = {LOGITS: N_EMOTIONS}
     if width > N_EMOTIONS:
         widths[FERPLUS_LOGITS] = width - N_EMOTIONS
     sizes = numpy_helper.from_array(np.array(list(widths.values()), np.int64), "widths")
     graph.initializer.append(sizes)
-    graph.node.append(onnx.helper.make_node("Split", [said, sizes.name], list(widths), axis=1))
-    others = [output for output in graph.output if output.name != said]
+    graph.node.append(
+        onnx.helper.make_node("Split", [all_logits, sizes.name], list(widths), axis=1)
+    )
+    others = [output for output in graph.output if output.name != all_logits]
     del graph.output[:]
     graph.output.extend(
         onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", columns])

@@ -148,7 +148,7 @@ def _nodes_in_fp32(graph: onnx.GraphProto) -> list[str]:
     shapes = {tensor.name: tensor.dims for tensor in graph.initializer}
     names: list[str] = []
     seen = {FACES_INPUT}  # the faces, and tensors computed from them before the first convolution
-    said: set[str] = set()  # outputs of the classifier, and tensors computed from them
+    classified: set[str] = set()  # outputs of the classifier, and tensors computed from them
     outputs = {output.name for output in graph.output}
     for node in graph.node:
         first = bool(seen & set(node.input))
@@ -157,9 +157,9 @@ def _nodes_in_fp32(graph: onnx.GraphProto) -> list[str]:
         # A Gemm with more outputs is a hidden layer, which may hold most of the weights.
         dense = node.op_type == "Gemm" and min(shapes[node.input[1]]) <= N_WITH_FERPLUS
         classifies = dense or (node.op_type == "Conv" and outputs >= set(node.output))
-        last = classifies or bool(said & set(node.input))
+        last = classifies or bool(classified & set(node.input))
         if last:
-            said.update(node.output)
+            classified.update(node.output)
         if first or last:
             names.append(node.name)
     return names
