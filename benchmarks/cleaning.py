@@ -36,8 +36,8 @@ from semblante.train.loop import train
 from semblante.train.measure import logits_of
 from semblante.train.options import TrainOptions
 from semblante.train.reporter import Reporter
-from semblante.train.state import load_last
 from semblante.train.task import Task
+from semblante.train.trained import load_last
 
 RESULT = Path(__file__).parent / "results" / "cleaning.json"
 MISLABELLED = "likely mislabelled"

@@ -36,9 +36,9 @@ from semblante.train.batches import Faces
 from semblante.train.loop import train
 from semblante.train.measure import logits_of
 from semblante.train.networks import build_network, count_multiply_adds, count_parameters
-from semblante.train.options import PRESETS, options_from
+from semblante.train.presets import PRESETS, options_from
 from semblante.train.reporter import Reporter
-from semblante.train.state import load_last
+from semblante.train.trained import load_last
 
 BASELINE = "baseline"
 # For each variant, the options that differ from the baseline's and the network name's suffix.

@@ -61,10 +61,11 @@ from semblante.train.initial import start_from
 from semblante.train.measure import logits_of
 from semblante.train.networks import build_network, count_multiply_adds, count_parameters
 from semblante.train.objective import N_EMOTIONS, N_WITH_FERPLUS, distillation
-from semblante.train.options import TrainOptions, options_from
+from semblante.train.options import TrainOptions
+from semblante.train.presets import options_from
 from semblante.train.run_folder import RunConfig, begin_run, read_json
-from semblante.train.state import load_best
 from semblante.train.targets import targets_of
+from semblante.train.trained import load_best
 
 RESULTS = Path(__file__).parent / "results"
 TEACHERS: Final = ("resnet", "se-resnet", "rcnn-wide", "wide-resnet")

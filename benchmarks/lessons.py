@@ -38,7 +38,7 @@ from semblante.train.loop import train
 from semblante.train.options import TrainOptions
 from semblante.train.recurrent import RecurrentConvolution
 from semblante.train.reporter import Reporter
-from semblante.train.state import load_best
+from semblante.train.trained import load_best
 from semblante.wording import figures
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -54,7 +54,8 @@ from semblante.train.device import keep_freed_memory, this_device, use_bf16
 from semblante.train.loop import train, train_epoch
 from semblante.train.networks import build_network
 from semblante.train.objective import Objective, smoothed
-from semblante.train.options import TrainOptions, options_from
+from semblante.train.options import TrainOptions
+from semblante.train.presets import options_from
 from semblante.train.reporter import Reporter
 from semblante.train.state import TrainingState, Unfinished
 

@@ -123,7 +123,7 @@ def test_what_cross_fitting_cannot_do_is_refused_before_it_trains(
     with pytest.raises(DataError, match="the dataset has no PublicTest rows"):
         cross_fit(Task(blind, tmp_path / "blind", silent, {}), QUICK, 2)
     task = Task(patterns, tmp_path / "blind", silent, {})
-    with pytest.raises(OptionError, match="patience would stop a network by the faces"):
+    with pytest.raises(OptionError, match="patience would use the held-out fold"):
         cross_fit(task, replace(QUICK, patience=1), 2)
     assert not (tmp_path / "blind").exists()
 
@@ -137,7 +137,7 @@ def test_a_fold_speaks_the_language_that_was_asked_for_and_is_not_exported(
     fold = tmp_path / "fold-1-of-2"
     log = json.loads((fold / "log.json").read_text())
     assert "época" in log["summary"]["diagnosis"]
-    with pytest.raises(ModelError, match="is a network of --cross-fit, without a part"):
+    with pytest.raises(ModelError, match="was trained on part of Training for --cross-fit"):
         export(fold, tmp_path / "fold.onnx", patterns)
 
 

@@ -24,7 +24,7 @@ from semblante.train.calibration import calibrated, fit_temperatures
 from semblante.train.early_exit import add_early_exit
 from semblante.train.export import export
 from semblante.train.recurrent import RecurrentNetwork
-from semblante.train.state import load_best
+from semblante.train.trained import load_best
 from training import QUICK, run
 
 

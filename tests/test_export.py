@@ -31,7 +31,7 @@ from semblante.train.networks import NETWORKS, build_network
 from semblante.train.precision import _norms_as_convolutions, quantised
 from semblante.train.recurrent import RecurrentNetwork
 from semblante.train.run_folder import RunConfig
-from semblante.train.state import load_best
+from semblante.train.trained import load_best
 from training import QUICK, run
 
 
@@ -345,7 +345,7 @@ def test_runs_whose_weights_are_not_taken(
     with pytest.raises(ModelError, match="start holds other weights now than when the run began"):
         merged([Path("a")], patterns, 0.5)
     for changes, reason in (
-        ({"source": {"fold": 1}}, "a is a network of --cross-fit"),
+        ({"source": {"fold": 1}}, "a was trained on part of Training for --cross-fit"),
         ({"dataset_sha256": "other"}, "a was trained on another dataset"),
         ({"options": replace(QUICK, network="rcnn-small")}, "'rcnn-small', but best.safetensors "),
     ):

@@ -31,8 +31,9 @@ from semblante.recognise import pipeline
 from semblante.recognise.classifier import HEADS
 from semblante.recognise.detectors import DETECTORS
 from semblante.train.crossval import fold_recipe
-from semblante.train.options import TrainOptions, options_from
+from semblante.train.options import TrainOptions
 from semblante.train.precision import PRECISIONS
+from semblante.train.presets import options_from
 from training import QUICK, run
 
 

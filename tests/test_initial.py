@@ -26,7 +26,7 @@ from semblante.train.loop import train
 from semblante.train.measure import logits_of, loss_and_accuracy
 from semblante.train.networks import build_network
 from semblante.train.recurrent import RecurrentConvolution, RecurrentNetwork
-from semblante.train.state import load_best, load_last
+from semblante.train.trained import load_best, load_last
 from semblante.train.transfer import is_wider, layer_of, narrowed, read_by, widened
 from training import QUICK, Silent, Stops, assert_same, run, tiny
 
@@ -187,7 +187,7 @@ def test_no_network_starts_from_one_with_other_norms(
 
 def test_no_network_starts_from_eight_bits(patterns: Dataset) -> None:
     faces = Faces(patterns.split("PublicTest"), torch.device("cpu"))
-    with pytest.raises(ModelError, match="int8: in eight bits, and rounded: expected an export"):
+    with pytest.raises(ModelError, match="int8: expected an export in fp32 or fp16, found int8"):
         start_from(build_network("rcnn-small", 15), "rcnn-small-int8", faces)
 
 

@@ -34,8 +34,9 @@ from semblante.train.objective import (
     weighted_cross_entropy,
 )
 from semblante.train.options import TrainOptions
-from semblante.train.state import TrainingState, is_over, load_best
+from semblante.train.state import TrainingState
 from semblante.train.targets import likely_labels, targets_of
+from semblante.train.trained import is_over, load_best
 from training import LINEAR, QUICK, Silent
 
 
@@ -316,7 +317,7 @@ def test_targets_that_cost_little_are_not_kept(
         ({"initial": "somewhere", "relabel_weight": 0.5}, estimates),
     ):
         options = replace(QUICK, **changes)
-        found = targets_module.kept_targets(
+        found = targets_module.load_or_compute_targets(
             tmp_path, faces, votes, options, ALONE, False, Silent(), estimates=given, resume=resume
         )
         assert torch.equal(found, targets_of(faces, votes, options, given))
@@ -339,7 +340,7 @@ def test_targets_are_kept_by_the_first_process_when_all_have_them(
     votes = ferplus_votes(patterns).where(patterns.splits == 0)
 
     def kept(rank: int, resume: bool) -> torch.Tensor:
-        return targets_module.kept_targets(
+        return targets_module.load_or_compute_targets(
             tmp_path, faces, votes, options, Together(rank, 2), False, Silent(), resume=resume
         )
 

@@ -25,7 +25,8 @@ from semblante.train.checkpoint import load_tensors, save_tensors
 from semblante.train.loop import train
 from semblante.train.objective import Objective
 from semblante.train.reporter import Record
-from semblante.train.state import TrainingState, Unfinished, load_best, load_last
+from semblante.train.state import TrainingState, Unfinished
+from semblante.train.trained import load_best, load_last
 from training import QUICK, Silent, Stops, assert_same, run, weights
 
 _TRAIN_SLOWLY = """
@@ -354,7 +355,7 @@ def test_an_interrupted_epoch_is_found_again_as_far_as_it_went(tmp_path: Path) -
     assert torch.equal(again.unfinished.random_state, state.unfinished.random_state)
     # Alpha is that of the last step taken.
     alphas = [group["lr"] for group in again.optimiser.param_groups]
-    state.set_alpha(4)
+    state.set_learning_rate(4)
     assert alphas == [group["lr"] for group in state.optimiser.param_groups]
     fresh = a_state()
     assert fresh.load(tmp_path / "nowhere") == []

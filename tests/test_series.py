@@ -22,7 +22,8 @@ from semblante.errors import OptionError
 from semblante.recognise.classifier import Classifier
 from semblante.train import series
 from semblante.train.networks import NETWORKS
-from semblante.train.options import PRESETS, TrainOptions
+from semblante.train.options import TrainOptions
+from semblante.train.presets import PRESETS
 from semblante.train.released import RELEASED, Stage
 from semblante.train.series import train_released
 from semblante.train.targets import read_estimates
@@ -92,7 +93,7 @@ def test_a_stage_may_have_another_network_and_a_teacher(
     taught = {"mirrored_teachers": True, "distill_weight": 0.5}
     wider = Stage("finish", changes={"network": "wider", "epochs": 2}, taught=taught)
     shorter = replace(wider, changes={"network": "shorter", "epochs": 1}, after=1)
-    again = replace(shorter, after=0, teacher=2, model="small")
+    again = replace(shorter, after=None, teacher=2, model="small")
     stages = (first, replace(wider, model="model"), shorter, again)
     monkeypatch.setattr(series, "RELEASED", stages)
 
@@ -172,7 +173,7 @@ def test_what_a_later_run_cannot_do_is_said_before_the_first(
     seeds = {**SMALL, "network": "rcnn-tiny", "seed": 1_000_000_000}  # the last of one run alone
     with pytest.raises(OptionError, match="expected seed of at most"):
         train_released(task, seeds)
-    with pytest.raises(OptionError, match="patience would stop a network"):
+    with pytest.raises(OptionError, match="patience would use the held-out fold"):
         Notebook().train(patterns, tmp_path, patience=2)
     assert list(tmp_path.iterdir()) == []
 

@@ -30,8 +30,10 @@ from semblante.train.measure import logits_of, loss_and_accuracy
 from semblante.train.muon import Muon
 from semblante.train.networks import NETWORKS
 from semblante.train.objective import Objective, class_weights, smoothed
-from semblante.train.options import PRESETS, TrainOptions, options_from
-from semblante.train.state import TrainingState, learning_rate, load_best
+from semblante.train.options import TrainOptions
+from semblante.train.presets import PRESETS, options_from
+from semblante.train.state import TrainingState, learning_rate
+from semblante.train.trained import load_best
 from training import QUICK, Silent, assert_same, run, weights
 
 HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
@@ -65,7 +67,7 @@ def test_a_state_follows_its_options() -> None:
     state = TrainingState(options, torch.device("cpu"), steps_per_epoch=3)
     alphas = []
     for step in range(12):
-        state.set_alpha(step)
+        state.set_learning_rate(step)
         alphas.append([group["lr"] for group in state.optimiser.param_groups])
     assert alphas == [[0.1] * 2] + [[0.2] * 2] * 11  # a warm-up of 1.5 steps is rounded to 2
     assert [state.mixes(epoch) for epoch in (1, 2, 3, 4)] == [True, True, False, False]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from semblante.train.distributed import ALONE
 from semblante.train.loop import train
 from semblante.train.objective import Objective, distillation, smoothed
 from semblante.train.options import TrainOptions
-from semblante.train.views import KnownViews, TaughtViews
+from semblante.train.views import SavedViews, TaughtViews
 from training import LINEAR, QUICK, Silent, Stops, assert_same, run, weights
 
 PLAIN = replace(
@@ -52,14 +51,12 @@ def taught_by_one(patterns: Dataset, tmp_path: Path, **changes: Any) -> TrainOpt
 def views_of(
     run_dir: Path, faces: Faces, objective: Objective, *, resume: bool = False
 ) -> TaughtViews:
-    known = KnownViews.read(run_dir, objective.options, ALONE, resume=resume)
-    return TaughtViews(run_dir, faces, objective, ALONE, known, bf16=False)
+    saved = SavedViews.read(run_dir, objective.options, ALONE, resume=resume)
+    return TaughtViews(run_dir, faces, objective, ALONE, saved, bf16=False)
 
 
-def shown(faces: Faces, views: TaughtViews, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    views.show(epoch, Silent(), lambda: False)
-    torch.manual_seed(epoch)
-    yield from faces.augmented_batches(PLAIN)
+def shown_in(views: TaughtViews, epoch: int) -> Faces:
+    return views.shown_in(epoch, Silent(), lambda: False)
 
 
 def test_teachers_have_looked_once_at_the_very_views_that_are_shown(
@@ -71,19 +68,20 @@ def test_teachers_have_looked_once_at_the_very_views_that_are_shown(
     views = views_of(tmp_path, faces, objective)
     affine = []
     for epoch in (1, 2, 3, 4):
-        for inputs, targets in shown(faces, views, epoch):
+        shown = shown_in(views, epoch)
+        torch.manual_seed(epoch)
+        for inputs, targets in shown.augmented_batches(PLAIN):
             assert targets.shape == (16, 14)
             soft = torch.softmax(inputs[:, 0, 20, 10:17] * 3 / 2, dim=1)
             torch.testing.assert_close(targets[:, 7:], soft)
-        affine.append(faces.affine)
+        affine.append(shown.affine)
         assert teacher.n == len(faces) * min(epoch, 2)
     assert torch.equal(affine[0], affine[2])
     assert torch.equal(affine[1], affine[3])
     assert not torch.equal(affine[0], affine[1])
     assert [views.seconds(epoch) > 0 for epoch in (1, 2, 3, 4)] == [True, True, False, False]
     again = views_of(tmp_path, faces, objective, resume=True)
-    again.show(2, Silent(), lambda: False)
-    assert torch.equal(faces.affine, affine[1])
+    assert torch.equal(shown_in(again, 2).affine, affine[1])
     assert teacher.n == len(faces) * 2  # the teacher did not look again
 
 
@@ -92,7 +90,7 @@ def test_the_error_is_that_of_teachers_who_look_now(patterns: Dataset, tmp_path:
     faces.targets = smoothed(faces.labels, 0.1)
     objective = Objective(PLAIN, teachers=[teacher])
     views = views_of(tmp_path, faces, objective)
-    inputs, targets = next(shown(faces, views, 1))
+    inputs, targets = next(shown_in(views, 1).augmented_batches(PLAIN))
     ours = torch.randn(16, 7)
     now = Objective(replace(PLAIN, teacher_views=0), teachers=[teacher])
     expected = now(lambda _: [ours], inputs, targets[:, :7])
@@ -108,8 +106,7 @@ def test_views_are_the_same_for_every_seed_and_length(patterns: Dataset, tmp_pat
         faces.targets = smoothed(faces.labels, 0.1)
         objective = Objective(other, teachers=[Looks()])
         views = views_of(tmp_path, faces, objective)
-        views.show(2, Silent(), lambda: False)
-        affine.append(faces.affine)
+        affine.append(shown_in(views, 2).affine)
     assert torch.equal(*affine)
 
 
@@ -122,15 +119,17 @@ def test_where_teachers_look_at_both_either_side_is_shown(
     views = views_of(tmp_path, faces, objective)
     seen, said = [], []
     for epoch in (1, 3):  # both epochs have the same view
-        views.show(epoch, Silent(), lambda: False)
-        seen.append(warp(faces.images.float(), faces.affine))
-        said.append(faces.targets[:, 7:])
+        shown = shown_in(views, epoch)
+        seen.append(warp(shown.images.float(), shown.affine))
+        said.append(shown.targets[:, 7:])
     other = torch.tensor([not torch.equal(*pair) for pair in zip(*seen, strict=True)])
     assert 0.2 < other.float().mean() < 0.8
     torch.testing.assert_close(seen[1][other], seen[0][other].flip(-1), atol=0.05, rtol=0)
     assert torch.equal(*said)
-    views.show(3, Silent(), lambda: False)  # as in a resumed run
-    assert torch.equal(warp(faces.images.float(), faces.affine), seen[1])
+    again = shown_in(views, 3)  # as in a resumed run
+    assert torch.equal(warp(again.images.float(), again.affine), seen[1])
+    assert faces.affine is None  # the faces themselves stay as they are
+    assert faces.targets.shape[1] == 7
 
 
 def test_small_faces_are_taught_by_their_whole_size(patterns: Dataset, tmp_path: Path) -> None:
@@ -138,11 +137,11 @@ def test_small_faces_are_taught_by_their_whole_size(patterns: Dataset, tmp_path:
     faces.targets = smoothed(faces.labels, 0.1)
     objective = Objective(PLAIN, teachers=[Looks()])
     views = views_of(tmp_path, faces, objective)
-    views.show(1, Silent(), lambda: False)
+    shown = shown_in(views, 1)
     found = []
     for side in (32, 48):
         torch.manual_seed(0)
-        found.append(next(faces.augmented_batches(PLAIN, side=side)))
+        found.append(next(shown.augmented_batches(PLAIN, side=side)))
     assert [inputs.shape[-1] for inputs, _ in found] == [32, 48]
     assert torch.equal(found[0][1], found[1][1])
     pooled = [nn.functional.adaptive_avg_pool2d(inputs, 8) for inputs, _ in found]
@@ -257,7 +256,7 @@ def looked(
     [
         ({"rotation": 5.0}, r"looks_of: .*first had rotation 0\.0, expected 5\.0"),
         ({"teachers": ("rcnn-medium",)}, "looks_of: .*first had other teachers, or"),
-        ({"looks_of": "teacher"}, "looks_of: the teachers of .*teacher have not looked at any"),
+        ({"looks_of": "teacher"}, "looks_of: .*teacher has no saved teacher predictions"),
         ({"looks_of": "nothing"}, "nothing.config.json: cannot be read"),
         ({"teacher_views": 0}, r"looks_of \(.*\) is of no use without teacher_views"),
     ],

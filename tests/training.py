@@ -37,7 +37,7 @@ class Silent(Reporter):
         self.records: list[dict[str, float]] = []
         self.looks = 0
 
-    def looking(self) -> None:
+    def estimating(self) -> None:
         self.looks += 1
 
     def step(self, epoch: int, step: int, steps: int, loss: float) -> None:

@@ -68,7 +68,7 @@ class RunProgress(Reporter):
         if self._writer is not None:
             self._writer.close()
 
-    def looking(self) -> None:
+    def estimating(self) -> None:
         """See `Reporter`."""
         doing = "first computing likely labels for all Training faces"
         self._say(translated(doing, self._language))

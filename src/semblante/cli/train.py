@@ -28,7 +28,8 @@ from semblante.cli.tables import new_table, print_table
 from semblante.emotions import emotion_name
 from semblante.errors import OptionError
 from semblante.recognise.classifier import Classifier
-from semblante.train.options import PRESETS, TrainOptions, options_from
+from semblante.train.options import TrainOptions
+from semblante.train.presets import PRESETS, options_from
 from semblante.train.released import RELEASED
 from semblante.translation import counted, translated
 from semblante.wording import figures

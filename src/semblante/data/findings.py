@@ -115,8 +115,8 @@ def findings(audit: Audit) -> Iterator[Finding]:
             count=f"{len(audit.suspects):,} of {audit.n_judged:,} judged",
             meaning="Confident learning: a network gives their label so little, and another so "
             "much, that the label is likely to be wrong. It must not have learnt from these faces, "
-            "or it finds too few. Surest first. A second opinion, no verdict: look before you "
-            "believe it. --drop leaves out those in Training.",
+            "or it finds too few. Surest first. It may be wrong itself: look at each face before "
+            "you change its label. --drop leaves out those in Training.",
         )
 
 

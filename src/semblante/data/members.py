@@ -171,7 +171,7 @@ def _checked(path: Path, name: str, size: int) -> str:
     where = f"{path}, member {name}"
     pure = PurePosixPath(name.replace("\\", "/"))
     if pure.is_absolute() or ".." in pure.parts:
-        raise DataError(f"{where}: its name climbs out of the archive")
+        raise DataError(f"{where}: its name leads out of the archive")
     if size > MAX_MEMBER_BYTES:
         raise DataError(
             f"{where}: {size / 1e9:.1f} GB once inflated; at most "

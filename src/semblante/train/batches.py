@@ -25,12 +25,12 @@ class Faces:
     def __init__(self, dataset: Dataset, device: torch.device) -> None:
         self.images = torch.tensor(dataset.images, device=device)[:, None]  # (n, 1, 48, 48) uint8
         self.labels = torch.tensor(dataset.labels, device=device)  # (n,) int64
-        # What the network learns to say of each face, (n, ...). `Objective` needs rows of
-        # probabilities in place of the labels: for training, `loop._prepare` sets them, and
-        # `views.TaughtViews.show` adds the teachers' columns every epoch.
+        # The target of each face, (n, ...). `Objective` needs rows of probabilities in place of the
+        # labels: for training, `loop._prepare` sets them, and the faces that `views.TaughtViews`
+        # gives for an epoch have the teachers' columns as well.
         self.targets = self.labels
-        # The affine map of each face, (n, 2, 3) as in `random_affine`, set every epoch by
-        # `views.TaughtViews.show`; None, without it: drawn batch by batch.
+        # The affine map of each face, (n, 2, 3) as in `random_affine`, in the faces that
+        # `views.TaughtViews` gives for an epoch; None: drawn batch by batch.
         self.affine: Tensor | None = None
 
     def __len__(self) -> int:

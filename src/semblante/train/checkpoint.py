@@ -68,3 +68,8 @@ def without_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]
         for name, tensor in tensors.items()
         if name.startswith(start)
     }
+
+
+def brief(error: Exception) -> str:
+    """An error of torch's, which may take many lines, in one short line."""
+    return f"{type(error).__name__} {' '.join(str(error).split())[:120]}"

@@ -22,9 +22,9 @@ from semblante.train.measure import probabilities_of
 from semblante.train.objective import N_EMOTIONS
 from semblante.train.options import TrainOptions
 from semblante.train.run_folder import read_config
-from semblante.train.state import load_last
 from semblante.train.targets import write_estimates
 from semblante.train.task import Task
+from semblante.train.trained import load_last
 from semblante.translation import translated
 
 
@@ -56,14 +56,14 @@ def cross_fit(task: Task, options: TrainOptions, folds: int) -> dict[str, Any]:
     on_public = [
         _predicted(_fold_folder(out, fold, folds), public, mirrored=True) for fold in range(folds)
     ]
-    right = [accuracy(public.labels, said.argmax(axis=1)) for said in on_public]
+    accuracies = [accuracy(public.labels, found.argmax(axis=1)) for found in on_public]
     found = {
         "folds": folds,
         "held_out": {
             "n": len(training),
             "accuracy": accuracy(training.labels, estimates.argmax(axis=1)),
         },
-        "public": {"n": len(public), "accuracy": float(np.mean(right))},
+        "public": {"n": len(public), "accuracy": float(np.mean(accuracies))},
     }
     if all_processes().first:
         write_estimates(out, training, estimates)
@@ -115,7 +115,7 @@ def check_folds(options: TrainOptions, folds: int) -> None:
     if folds < 2:
         raise OptionError(f"expected at least 2 folds, found {folds}")
     if options.patience:
-        raise OptionError("patience would stop a network by the faces that it must not know")
+        raise OptionError("patience would use the held-out fold for early stopping")
 
 
 def _fold_folder(out: Path, fold: int, folds: int) -> Path:

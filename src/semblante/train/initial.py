@@ -23,7 +23,7 @@ from semblante.train.objective import N_EMOTIONS, N_WITH_FERPLUS
 from semblante.train.precision import HALVED
 from semblante.train.recurrent import RecurrentNetwork
 from semblante.train.run_folder import BEST, ESTIMATES
-from semblante.train.state import load_best
+from semblante.train.trained import load_best
 from semblante.train.transfer import (
     is_wider,
     narrowed,
@@ -178,7 +178,7 @@ def _tensors_of_onnx(model: str) -> dict[str, Tensor]:
     path = model_path(model)
     about = Classifier(path, threads=1).about  # raises if it is not one of semblante's models
     if about.get("precision") == "int8":
-        raise ModelError(f"{model}: in eight bits, and rounded: expected an export in fp32 or fp16")
+        raise ModelError(f"{model}: expected an export in fp32 or fp16, found int8")
     tensors = {}
     for stored in onnx.load(path).graph.initializer:
         # The exporter keeps torch's names; `precision.halve` adds a suffix to them.

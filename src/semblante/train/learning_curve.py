@@ -18,8 +18,8 @@ from semblante.train.device import this_device
 from semblante.train.distributed import all_processes
 from semblante.train.measure import logits_of, loss_and_accuracy
 from semblante.train.options import TrainOptions
-from semblante.train.state import load_last
 from semblante.train.task import Task
+from semblante.train.trained import load_last
 from semblante.translation import counted, translated
 
 SHARES: Final = (0.05, 0.10, 0.25, 0.50, 1.00)
@@ -103,13 +103,13 @@ def share_of_training(dataset: Dataset, share: float) -> npt.NDArray[np.int64]:
 def would_more_help(points: list[dict[str, Any]], language: str = "en") -> str:
     """A text for people: whether more data would help, and the gain on PublicTest that shows it."""
     if len(points) < 2 or points[-1]["faces"] == points[-2]["faces"]:
-        return translated("One point is no curve.", language)
+        return translated("At least two sizes of Training are needed to tell.", language)
     before, last = points[-2], points[-1]
     gain = (last["public"] - before["public"]) / np.log2(last["faces"] / before["faces"])
     low, high = wilson_interval(last["public"], last["n_public"])
     noise = (high - low) / 2
     if last["training"] < _HARDLY:
-        verdict = "The networks have hardly learnt: longer runs must tell."
+        verdict = "The networks have hardly learnt: only longer runs can tell."
     elif noise > SMALL_GAP:
         verdict = "PublicTest has too few faces to tell."
     elif gain > noise:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -32,7 +32,7 @@ from semblante.train.distributed import ALONE, Processes, all_processes, check_n
 from semblante.train.initial import network_of, start_from, weights_sha256
 from semblante.train.interrupt import interruptible
 from semblante.train.measure import logits_of, loss_and_accuracy
-from semblante.train.networks import build_network, check_fits, check_outputs
+from semblante.train.networks import build_network, check_fits, check_outputs, n_outputs
 from semblante.train.objective import N_EMOTIONS, Objective, class_weights, mixed
 from semblante.train.options import TrainOptions
 from semblante.train.own import absolute_name, own_sha256
@@ -48,9 +48,10 @@ from semblante.train.run_folder import (
     holds_run,
     read_end,
 )
-from semblante.train.state import TrainingState, Unfinished, is_over, load_best, n_outputs
-from semblante.train.targets import kept_targets, read_estimates
-from semblante.train.views import KnownViews, TaughtViews
+from semblante.train.state import TrainingState, Unfinished
+from semblante.train.targets import load_or_compute_targets, read_estimates
+from semblante.train.trained import is_over, load_best
+from semblante.train.views import SavedViews, TaughtViews
 from semblante.wording import figures
 
 # Accuracy on Training is measured on this many of its faces, without augmentation and with the same
@@ -82,11 +83,12 @@ def train_epoch(
         # A part of some faces is hidden from the network, but not from its teachers.
         covered = occlude(inputs, options.cover_probability)
         seen = processes.shard(covered).contiguous(memory_format=state.layout)
-        whole = processes.shard(inputs).contiguous(memory_format=state.layout)
+        teacher_inputs = processes.shard(inputs).contiguous(memory_format=state.layout)
         targets = processes.shard(targets)
 
         with autocast(seen.device, state.bf16):
-            loss = objective(state.step_logits, seen, targets, whole)  # forward pass and error
+            # Forward pass and error.
+            loss = objective(state.step_logits, seen, targets, teacher_inputs)
         state.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # back-propagation: dE/dw for every w
         norm = nn.utils.clip_grad_norm_(state.network.parameters(), options.clip_norm)
@@ -94,7 +96,7 @@ def train_epoch(
         norms.append(norm.item())
         _check_finite(losses[-1] + norms[-1], "the loss or its gradient", epoch, len(losses))
 
-        state.set_alpha(state.step)
+        state.set_learning_rate(state.step)
         state.optimiser.step()  # w <- w - alpha * v
         state.step += 1
         state.update_ema()
@@ -222,63 +224,82 @@ def _prepare(
     `config`: with `resume` the configuration that is saved in the folder, which `check_same` has
     compared with what is asked for now.
     """
-    options = config.options
+    options, device = config.options, this_device()
     # First everything that may be refused, because a refused run must not leave a folder.
     estimates = read_estimates(Path(options.estimates), training) if options.estimates else None
-    device = this_device()
     faces = Faces(training, device)
-    known_views = KnownViews.read(run_dir, options, processes, resume=resume)
+    saved_views = SavedViews.read(run_dir, options, processes, resume=resume)
     teachers = []
-    if not processes.broadcast(known_views.complete):
+    if not processes.broadcast(saved_views.complete):
         teachers = [network_of(teacher, faces) for teacher in options.teachers]
-    untrained = build_network(options.network, n_outputs(options))
-    check_outputs(options.network, untrained, n_outputs(options))
-    check_fits(untrained, options, min(options.batch_size, len(training)), teachers)
-    processes.check_shares(options.batch_size, len(training))
-    if processes.count > 1:
-        check_norms(untrained)
+    _check_network(options, len(training), teachers, processes)
     if not resume:
         check_free(run_dir)
-    known_views.check(config)
+    saved_views.check(config)
     bf16 = processes.broadcast(config.bf16 if resume else use_bf16(options.precision, device))
-
-    # Then the weights: initial, or from the checkpoint.
     keep_freed_memory()
-    torch.manual_seed(options.seed)
-    steps_per_epoch = options.steps_per_epoch(len(training))
-    state = TrainingState(options, device, steps_per_epoch, processes, bf16)
-    history = state.load(run_dir) if resume else []
-    reporter.begins(bf16)
-    if history:
-        reporter.resumed(history)
     objective = Objective(
         options,
         weights=class_weights(faces.labels) if options.class_weights else None,
         teachers=[to_device(teacher, device, bf16) for teacher in teachers],
         device=device,
     )
-    if options.initial and state.step == 0:
-        # Into the average first: with several processes, `network` already has synchronised norms.
-        start_from(state.ema, options.initial, faces)
-        state.network.load_state_dict(state.ema.state_dict())
+    state, history = _starting_state(run_dir, options, faces, processes, bf16, resume=resume)
+    reporter.begins(bf16)
+    if history:
+        reporter.resumed(history)
 
     # Only now the folder: the first process creates it when no process can refuse any more.
     processes.barrier()
     if not resume and processes.first:
         begin_run(run_dir, replace(config, bf16=bf16), state.network, device)
-    targets = kept_targets(
+    targets = load_or_compute_targets(
         run_dir, faces, votes, options, processes, bf16, reporter,
         estimates=estimates, resume=resume,
     )  # fmt: skip
     faces.targets = targets.to(device)
     views = None
     if options.teacher_views:
-        views = TaughtViews(run_dir, faces, objective, processes, known_views, bf16=bf16)
+        views = TaughtViews(run_dir, faces, objective, processes, saved_views, bf16=bf16)
     return _Run(
         folder=run_dir, options=options, processes=processes, reporter=reporter,
         faces=faces, sample=Faces(_sample(training), device), public=Faces(public, device),
         objective=objective, views=views, state=state, history=history,
     )  # fmt: skip
+
+
+def _check_network(
+    options: TrainOptions, n: int, teachers: Sequence[nn.Module], processes: Processes
+) -> None:
+    """Raise `OptionError` if the network cannot follow the recipe on `n` faces of Training."""
+    untrained = build_network(options.network, n_outputs(options))
+    check_outputs(options.network, untrained, n_outputs(options))
+    check_fits(untrained, options, min(options.batch_size, n), teachers)
+    processes.check_shares(options.batch_size, n)
+    if processes.count > 1:
+        check_norms(untrained)
+
+
+def _starting_state(
+    run_dir: Path,
+    options: TrainOptions,
+    faces: Faces,
+    processes: Processes,
+    bf16: bool,
+    *,
+    resume: bool,
+) -> tuple[TrainingState, list[Record]]:
+    """The state that the next epoch starts from, with `resume` the last checkpoint's, and the
+    history so far. `faces`: Training's."""
+    torch.manual_seed(options.seed)
+    steps_per_epoch = options.steps_per_epoch(len(faces))
+    state = TrainingState(options, faces.images.device, steps_per_epoch, processes, bf16)
+    history = state.load(run_dir) if resume else []
+    if options.initial and state.step == 0:
+        # Into the average first: with several processes, `network` already has synchronised norms.
+        start_from(state.ema, options.initial, faces)
+        state.network.load_state_dict(state.ema.state_dict())
+    return state, history
 
 
 def _train_epochs(run: _Run) -> None:
@@ -287,11 +308,12 @@ def _train_epochs(run: _Run) -> None:
     with interruptible() as interrupted:
         while not processes.broadcast(is_over(history, options)):
             epoch = len(history) + 1
+            faces = run.faces
             if run.views is not None:
-                run.views.show(epoch, run.reporter, interrupted)
+                faces = run.views.shown_in(epoch, run.reporter, interrupted)
             started = time.perf_counter() - state.unfinished.seconds
             torch.manual_seed(options.seed * 1_000_003 + epoch)
-            for losses in train_epoch(state, run.faces, run.objective, epoch, processes):
+            for losses in train_epoch(state, faces, run.objective, epoch, processes):
                 run.reporter.step(epoch, len(losses), state.steps_per_epoch, losses[-1])
                 if processes.broadcast(interrupted()):
                     state.unfinished.random_state = torch.get_rng_state()

@@ -13,8 +13,9 @@ from semblante.data import Dataset
 from semblante.errors import ModelError, OptionError
 from semblante.train.batches import Faces
 from semblante.train.initial import start_from, weights_sha256
+from semblante.train.networks import n_outputs
 from semblante.train.run_folder import BEST, RunConfig, read_config
-from semblante.train.state import load_best, load_last, n_outputs
+from semblante.train.trained import load_best, load_last
 
 
 def merged(
@@ -55,8 +56,7 @@ def _load_run(run_dir: Path, dataset: Dataset, *, last: bool) -> tuple[nn.Module
     config = read_config(run_dir)
     if "fold" in config.source:
         raise ModelError(
-            f"{run_dir} is a network of --cross-fit, without a part of Training: it is there for "
-            "its estimates, not to be exported"
+            f"{run_dir} was trained on part of Training for --cross-fit and cannot be exported"
         )
     if config.dataset_sha256 != dataset.fingerprint():
         raise ModelError(

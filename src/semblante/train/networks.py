@@ -19,7 +19,7 @@ from semblante.train.feedforward import (
     feed_forward_twin,
     residual_network,
 )
-from semblante.train.objective import N_WITH_FERPLUS
+from semblante.train.objective import N_EMOTIONS, N_WITH_FERPLUS
 from semblante.train.options import TrainOptions
 from semblante.train.own import file_of, load_own, reason_with_line
 from semblante.train.recurrent import LiangHuNetwork, RecurrentNetwork
@@ -121,6 +121,11 @@ def build_network(name: str, n_outputs: int = 7) -> nn.Module:
     if not isinstance(made, nn.Module):
         raise OptionError(f"{name}: expected a torch.nn.Module, found {type(made).__name__}")
     return made
+
+
+def n_outputs(options: TrainOptions) -> int:
+    """The number of logits: one for each emotion, and for each of FER+'s if these are learnt."""
+    return N_WITH_FERPLUS if options.ferplus_weight > 0 else N_EMOTIONS
 
 
 def is_known(name: str) -> bool:

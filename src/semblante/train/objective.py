@@ -141,13 +141,13 @@ class Objective:
         step_logits: Callable[[Tensor], list[Tensor]],
         inputs: Tensor,
         targets: Tensor,
-        whole: Tensor | None = None,
+        teacher_inputs: Tensor | None = None,
     ) -> Tensor:
         """The error at the last recurrent step plus `all_steps_weight` times the mean error at
         earlier steps.
 
         `step_logits` gives the logits after each recurrent step that counts, in order. The teachers
-        classify `whole`, if given (the inputs before `occlude`), else `inputs`; with
+        classify `teacher_inputs`, if given (the inputs before `occlude`), else `inputs`; with
         `teacher_views` they did so beforehand, and `targets` contains the result.
         """
         options = self.options
@@ -155,7 +155,7 @@ class Objective:
         if options.teacher_views:
             targets, soft_targets = targets.tensor_split([-self.n_soft_targets], dim=1)
         elif self.teachers:
-            soft_targets = self.soft_targets(inputs if whole is None else whole)
+            soft_targets = self.soft_targets(inputs if teacher_inputs is None else teacher_inputs)
         *earlier, last = (
             self._error(logits.float(), targets, soft_targets) for logits in step_logits(inputs)
         )

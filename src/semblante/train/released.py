@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from semblante.train.options import TrainOptions, options_from
+from semblante.train.options import TrainOptions
+from semblante.train.presets import options_from
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,9 @@ class Stage:
     # Further changes to the preset, with an earlier stage's weights as the teacher.
     taught: Mapping[str, Any] = field(default_factory=dict)
     # The numbers, from 1 as in docs/how-made.md, of the stage whose weights it starts from and of
-    # the stage that is its teacher; 0: the last stage before it that has weights.
-    after: int = 0
-    teacher: int = 0
+    # the stage that is its teacher; None: the last stage before it that has weights.
+    after: int | None = None
+    teacher: int | None = None
     model: str = ""  # the file's name, if the result is one of the released models
 
     @property

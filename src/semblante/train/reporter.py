@@ -13,7 +13,7 @@ Record = dict[str, float]
 class Reporter:
     """Reports nothing itself; subclasses override the methods they need."""
 
-    def looking(self) -> None:
+    def estimating(self) -> None:
         """Called before the initial weights classify all of Training, which takes minutes."""
 
     def begins(self, bf16: bool) -> None:

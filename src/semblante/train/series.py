@@ -52,7 +52,8 @@ def train_released(
     processes = all_processes()
     total = sum(kind.folds or kind.runs for kind in kinds)
     counter = itertools.count(1)
-    files = {0: str(changes.get("initial", ""))}  # by the stage that wrote them
+    files = {0: str(changes.get("initial", ""))}  # by the stage that wrote them; 0: the start
+    latest = 0  # the last stage that wrote a file
     models = []
     estimates = ""
     summaries: dict[str, dict[str, Any]] = {}
@@ -66,8 +67,8 @@ def train_released(
 
     for number, stage in stages.items():
         name = f"{number}-{stage.preset}"
-        initial = files[stage.after or max(files)]
-        teacher = files[stage.teacher or max(files)]
+        initial = files[latest if stage.after is None else stage.after]
+        teacher = files[latest if stage.teacher is None else stage.teacher]
         if stage.folds:
             options = stage.options({**changes, "initial": initial})
             fold_task = replace(task, out=out / name, reporter=partial(of_fold, name))
@@ -88,6 +89,7 @@ def train_released(
             export(folders, file, dataset, votes=votes, initial_share=stage.initial_share)
         processes.barrier()  # the next stages start from the file
         files[number] = str(file)
+        latest = number
         if stage.model:
             models.append(file)
     return models, summaries

@@ -10,25 +10,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from semblante.errors import ModelError, SemblanteError
+from semblante.errors import ModelError
 from semblante.files import write_json
 from semblante.preprocess import FACE_SIZE
-from semblante.train.checkpoint import load_tensors, prefixed, save_tensors, without_prefix
+from semblante.train.checkpoint import brief, load_tensors, prefixed, save_tensors, without_prefix
 from semblante.train.device import quick_layout, to_device, use_bf16
 from semblante.train.distributed import ALONE, Processes, synchronise_norms
 from semblante.train.muon import Muon
-from semblante.train.networks import build_network, is_known
-from semblante.train.objective import N_EMOTIONS, N_WITH_FERPLUS
+from semblante.train.networks import build_network, n_outputs
 from semblante.train.options import TrainOptions
-from semblante.train.own import file_of, own_sha256
 from semblante.train.recurrent import every_step
 from semblante.train.reporter import Record
-from semblante.train.run_folder import BEST, CHECKPOINT, LOG, holds_run, read_config
+from semblante.train.run_folder import BEST, CHECKPOINT, LOG
 
 
 @dataclass
@@ -80,7 +77,7 @@ class TrainingState:
                 step_logits = DistributedDataParallel(step_logits, broadcast_buffers=False)
         return torch.compile(step_logits) if self.options.compile else step_logits
 
-    def set_alpha(self, step: int) -> None:
+    def set_learning_rate(self, step: int) -> None:
         """Set the optimiser's learning rate to that of `step`, counted from 0."""
         alpha = learning_rate(
             step,
@@ -120,7 +117,7 @@ class TrainingState:
         accuracies = [record["public_accuracy"] for record in history]
         average = self.ema.state_dict()
         # `>=`: of equally accurate epochs the last, which has been trained longest, is kept. For
-        # `patience` it is no improvement: `is_over` counts from the first of them.
+        # `patience` it is no improvement: `trained.is_over` counts from the first of them.
         if not self.unfinished.losses and accuracies[-1] >= max(accuracies):
             # Without times, so that the same weights always give the same file.
             record = {k: v for k, v in history[-1].items() if not k.endswith("seconds")}
@@ -169,10 +166,10 @@ class TrainingState:
                 about["losses"], about["norms"], tensors.get("random_state"), about["seconds"]
             )
         except (RuntimeError, LookupError, ValueError, TypeError) as error:
-            raise ModelError(f"{path}: not a checkpoint of this run: {_brief(error)}") from None
+            raise ModelError(f"{path}: not a checkpoint of this run: {brief(error)}") from None
         self.step = len(history) * self.steps_per_epoch + len(self.unfinished.losses)
         # Of the last step taken: the record of its epoch contains it.
-        self.set_alpha(max(0, self.step - 1))
+        self.set_learning_rate(max(0, self.step - 1))
         return history
 
 
@@ -191,79 +188,6 @@ class _StepLogits(nn.Module):
 
     def forward(self, faces: Tensor) -> list[Tensor]:
         return every_step(self.network, faces) if self.of_every_step else [self.network(faces)]
-
-
-def n_outputs(options: TrainOptions) -> int:
-    """The number of logits: one for each emotion, and for each of FER+'s if these are learnt."""
-    return N_WITH_FERPLUS if options.ferplus_weight > 0 else N_EMOTIONS
-
-
-def load_best(run_dir: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The network of a run folder with its best weights, in evaluation mode, and the metadata of
-    these weights with the record of their epoch. Raises `ModelError` if there is no such run."""
-    path = run_dir / BEST
-    if holds_run(run_dir) and not path.exists():
-        raise ModelError(f"{run_dir}: no epoch of this run has ended yet: `train --resume` first")
-    tensors, about = load_tensors(path)
-    if not is_known(str(about.get("network"))) and "epoch" in about:
-        raise ModelError(
-            f"{path}: of the network {about.get('network')!r}, which is none of semblante's: add "
-            "it to semblante.train.networks.NETWORKS first"
-        )
-    try:
-        network = _built(run_dir, about["network"], about.get("outputs", N_EMOTIONS))
-        network.load_state_dict(tensors)
-        int(about["epoch"])
-    except SemblanteError:
-        raise
-    except (RuntimeError, KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{path}: not the weights of a run: {_brief(error)}") from None
-    return network.eval(), about
-
-
-def load_last(run_dir: Path) -> tuple[nn.Module, list[Record]]:
-    """The averaged weights of a run's last epoch, in evaluation mode, and the run's history.
-
-    Raises `ModelError` if there is no such run, or it has not ended.
-    """
-    path = run_dir / CHECKPOINT
-    tensors, about = load_tensors(path)
-    try:
-        options = read_config(run_dir).options
-        network = _built(run_dir, options.network, n_outputs(options))
-        network.load_state_dict(without_prefix("average", tensors))
-        history: list[Record] = about["history"]
-        over = is_over(history, options)
-    except (RuntimeError, KeyError) as error:
-        raise ModelError(f"{path}: not a checkpoint of a run: {_brief(error)}") from None
-    if not over:
-        raise ModelError(
-            f"{run_dir} was interrupted in epoch {len(history) + 1}: `train --resume` first"
-        )
-    return network.eval(), history
-
-
-def is_over(history: list[Record], options: TrainOptions) -> bool:
-    """Whether all epochs are done, or PublicTest has not improved for `patience` epochs."""
-    if len(history) >= options.epochs:
-        return True
-    if options.patience == 0 or not history:
-        return False
-    best = int(np.argmax([record["public_accuracy"] for record in history]))  # the first such epoch
-    return len(history) - 1 - best >= options.patience
-
-
-def _built(run_dir: Path, name: str, n: int) -> nn.Module:
-    """The network of a run. Raises `ModelError` if it comes from a user's own file that has changed
-    since: the weights might still fit, but mean something else."""
-    file = file_of(name)
-    if file is not None and holds_run(run_dir):
-        before, now = read_config(run_dir).own_sha256.get(str(file)), own_sha256([name])
-        if before != now[str(file)]:
-            raise ModelError(
-                f"{run_dir} was trained with something else in {file} than is there now"
-            )
-    return build_network(name, n)
 
 
 def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -317,7 +241,3 @@ def _optimiser(
         momentum=options.momentum,
         nesterov=options.momentum > 0,
     )
-
-
-def _brief(error: Exception) -> str:
-    return f"{type(error).__name__} {' '.join(str(error).split())[:120]}"

@@ -95,7 +95,7 @@ def _initial_estimates(faces: Faces, options: TrainOptions, bf16: bool) -> Tenso
     return probabilities_of(network, faces, bf16, mirrored=True).cpu()
 
 
-def kept_targets(
+def load_or_compute_targets(
     run_dir: Path,
     faces: Faces,
     votes: FerPlus | None,
@@ -107,7 +107,7 @@ def kept_targets(
     estimates: Tensor | None = None,
     resume: bool,
 ) -> Tensor:
-    """The targets by `targets_of`. If the initial network's answers are a feature of the
+    """The targets by `targets_of`. If the initial network's probabilities are a feature of the
     regression, which takes long, the targets are saved in the run folder, and with `resume` loaded
     from there."""
     if estimates is not None or not (options.relabel_weight and options.initial):
@@ -115,7 +115,7 @@ def kept_targets(
     path = run_dir / TARGETS
     if resume and path.exists():
         return load_tensors(path)[0]["targets"]
-    reporter.looking()
+    reporter.estimating()
     targets = targets_of(faces, votes, options, _initial_estimates(faces, options, bf16))
     processes.barrier()  # or a slower process would find the file and not compute
     if processes.first:

@@ -14,6 +14,7 @@ probabilities (`looks_of`).
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -42,9 +43,9 @@ _OF_LOOKS: Final = (
 
 
 @dataclass(frozen=True)
-class KnownViews:
-    """The teachers' probabilities for views that were saved before this call: by the run that is
-    resumed, or by the run that `looks_of` names."""
+class SavedViews:
+    """The teachers' probabilities for views that were saved earlier: by the run that is resumed, or
+    by the run that `looks_of` names."""
 
     options: TrainOptions
     # By the number of the view: probabilities (n, 7 or 15) on the CPU, and the seconds they took.
@@ -55,23 +56,23 @@ class KnownViews:
     @staticmethod
     def read(
         run_dir: Path, options: TrainOptions, processes: Processes, *, resume: bool
-    ) -> KnownViews:
+    ) -> SavedViews:
         """Read them from the run's own folder if `resume`, or else from that of `looks_of`."""
         if not options.teacher_views:
-            return KnownViews(options)
+            return SavedViews(options)
         own, theirs = run_dir / TAUGHT, Path(options.looks_of) / TAUGHT
         if processes.broadcast(resume and own.exists()):
-            return KnownViews(options, *load_tensors(own), own=True)
+            return SavedViews(options, *load_tensors(own), own=True)
         if not options.looks_of or not theirs.exists():
-            return KnownViews(options)
+            return SavedViews(options)
         found, _ = load_tensors(theirs)
         numbers = map(str, range(options.teacher_views))
         soft_targets = {number: found[number] for number in numbers if number in found}
-        return KnownViews(options, soft_targets, dict.fromkeys(soft_targets, 0.0))
+        return SavedViews(options, soft_targets, dict.fromkeys(soft_targets, 0.0))
 
     @property
     def complete(self) -> bool:
-        """Whether all views are known, so that the teachers need not be loaded."""
+        """Whether all views are saved, so that the teachers need not be loaded."""
         return 0 < self.options.teacher_views <= len(self.soft_targets)
 
     def check(self, ours: RunConfig) -> None:
@@ -83,7 +84,7 @@ class KnownViews:
             return
         theirs = read_config(Path(place))
         if not (Path(place) / TAUGHT).exists():
-            raise OptionError(f"looks_of: the teachers of {place} have not looked at any view yet")
+            raise OptionError(f"looks_of: {place} has no saved teacher predictions yet")
         if theirs.dataset_sha256 != ours.dataset_sha256:
             raise OptionError(
                 f"looks_of: {place} was trained on another dataset than the one given"
@@ -109,57 +110,57 @@ class TaughtViews:
         faces: Faces,
         objective: Objective,
         processes: Processes,
-        known: KnownViews,
+        saved: SavedViews,
         *,
         bf16: bool,
     ) -> None:
-        """`faces`: with their targets; `known`: what the teachers need not compute again."""
+        """`faces`: with their targets; `saved`: what the teachers need not compute again."""
         self._path = run_dir / TAUGHT
         self._faces = faces
         self._objective = objective
         self._processes = processes
         self._bf16 = bf16
-        self._targets = faces.targets
-        self._soft_targets = dict(known.soft_targets)
-        self._seconds = dict(known.seconds)
-        if known.soft_targets and not known.own and processes.first:
+        self._soft_targets = dict(saved.soft_targets)
+        self._seconds = dict(saved.seconds)
+        if saved.soft_targets and not saved.own and processes.first:
             save_tensors(self._path, self._soft_targets, self._seconds)
 
-    def show(self, epoch: int, reporter: Reporter, interrupted: Callable[[], bool]) -> None:
-        """Set the faces to the view of `epoch`, counted from 1: its affine maps, and targets with
-        the teachers' probabilities appended. Raises `KeyboardInterrupt` if `interrupted` says so
-        while the teachers classify the faces."""
-        options, faces = self._objective.options, self._faces
+    def shown_in(self, epoch: int, reporter: Reporter, interrupted: Callable[[], bool]) -> Faces:
+        """The faces in the view of `epoch`, counted from 1: with its affine maps, and with targets
+        to which the teachers' probabilities are appended. Raises `KeyboardInterrupt` if
+        `interrupted` says so while the teachers classify the faces."""
+        options, shown = self._objective.options, copy.copy(self._faces)
+        device = shown.images.device
         number = (epoch - 1) % options.teacher_views
         view = str(number)
         torch.manual_seed(-1 - number)  # a seed that no epoch uses
         # On the CPU: a GPU would draw other maps, which would not match saved probabilities.
-        affine = random_affine(len(faces), options, torch.device("cpu"))
+        affine = random_affine(len(shown), options, torch.device("cpu"))
         if options.mirrored_teachers:
-            # A seed that no epoch uses, either.
+            # Also different from every epoch's seed.
             torch.manual_seed(options.seed * 1_000_003 + options.epochs + epoch)
             affine = either_way(affine)
-        faces.affine = affine.to(faces.images.device)
+        shown.affine = affine.to(device)
         if view not in self._soft_targets:
             reporter.teaching(number + 1, options.teacher_views)
             started = time.perf_counter()
-            self._soft_targets[view] = self._look(interrupted).cpu()
+            self._soft_targets[view] = self._classified(shown, interrupted).cpu()
             self._seconds[view] = time.perf_counter() - started
             if self._processes.first:
                 save_tensors(self._path, self._soft_targets, self._seconds)
-        soft_targets = self._soft_targets[view].to(self._targets.device)
-        faces.targets = torch.cat([self._targets, soft_targets], dim=1)
+        shown.targets = torch.cat([shown.targets, self._soft_targets[view].to(device)], dim=1)
+        return shown
 
     def seconds(self, epoch: int) -> float:
-        """How long the teachers took before `epoch`; 0 if its view was known already."""
+        """How long the teachers took before `epoch`; 0 if its view was saved already."""
         return self._seconds[str(epoch - 1)] if epoch <= len(self._seconds) else 0.0
 
-    def _look(self, interrupted: Callable[[], bool]) -> Tensor:
-        """The teachers' probabilities for each face in its current view, (n, 7 or 15)."""
-        faces, parts = self._faces, []
-        assert faces.affine is not None
+    def _classified(self, shown: Faces, interrupted: Callable[[], bool]) -> Tensor:
+        """The teachers' probabilities for each face as it is shown, (n, 7 or 15)."""
+        assert shown.affine is not None
+        parts = []
         for images, affine in zip(
-            torch.split(faces.images, _BATCH), torch.split(faces.affine, _BATCH), strict=True
+            torch.split(shown.images, _BATCH), torch.split(shown.affine, _BATCH), strict=True
         ):
             if self._processes.broadcast(interrupted()):
                 raise KeyboardInterrupt
