@@ -13,7 +13,7 @@ from PIL import Image, ImageCms, ImageDraw
 
 import semblante
 from conftest import EXAMPLE
-from semblante import EMOTIONS, Analyzer, Box, Face
+from semblante import EMOTIONS, Analysis, Analyzer, Box, Face, OptionError
 from semblante.cli.inputs import Picture
 from semblante.cli.work import Work
 from semblante.emotions import LANGUAGES, emotion_name
@@ -27,6 +27,14 @@ from semblante.recognise.annotate import (
     annotate,
     font,
 )
+
+
+def test_what_is_drawn_are_faces() -> None:
+    image = np.zeros((60, 60, 3), np.uint8)
+    for wrong in (Analysis("a.png", 60, 60), [Analysis("a.png", 60, 60)], None):
+        kind = "NoneType" if wrong is None else "Analysis"
+        with pytest.raises(OptionError, match=f"expected a list of Faces to draw, found {kind}"):
+            annotate(image, wrong)  # type: ignore[arg-type]
 
 
 def test_annotated_picture_shows_the_box(analyzer: Analyzer) -> None:

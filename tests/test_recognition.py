@@ -388,10 +388,50 @@ def test_a_detector_of_ones_own_is_checked() -> None:
     for wrong in (Box(176.0, 65.0, 98.0, 98.0), Box(5, 5, 0, 9), (5, 5, 9, 9)):  # type: ignore[arg-type]
         with pytest.raises(OptionError, match="expected a face's box in whole pixels"):
             Detection(wrong, 0.9)
+
+    class OnlyPictures:
+        def detect(self, image: np.ndarray) -> list[Detection]:
+            return []
+
+    with pytest.raises(OptionError, match=r"max_side=None\), found detect\(image: "):
+        Analyzer(detector=OnlyPictures())  # type: ignore[arg-type]
     score: Any
     for score in (7.3, float("nan"), None, "0.9"):
         with pytest.raises(OptionError, match="score between 0 and 1"):
             Detection(Box(5, 5, 9, 9), score)
+
+
+def test_a_box_outside_the_picture_is_no_face() -> None:
+    """As of a detector that forgot that it had enlarged the picture."""
+    edge = Detection(Box(-90, 10, 100, 100), 0.8)
+    outside = (Box(512, 0, 50, 50), Box(0, -50, 50, 50))
+    detector = Sees(edge, *(Detection(box, 0.9) for box in outside))
+    analyzer = Analyzer(detector=detector)
+    assert [face.box for face in analyzer.analyze(EXAMPLE)] == [edge.box]
+    [frame] = analyzer.analyze_frames([(0.0, EXAMPLE)])
+    assert [face.box for face in frame.faces] == [edge.box]
+
+
+def test_an_array_of_grey_pictures_is_several(analyzer: Analyzer) -> None:
+    whole = Analyzer("rcnn-small-int8", detector="none")
+    faces = np.random.default_rng(0).integers(0, 255, (6, 48, 48)).astype(np.uint8)
+    assert [one.faces for one in whole.analyze_many(faces)] == [
+        tuple(whole.analyze(face)) for face in faces
+    ]
+    for single in (faces[0], faces[:, :, :3], faces[:, :, :4]):
+        with pytest.raises(OptionError, match="found a single one"):
+            whole.analyze_many(single)
+
+
+def test_what_is_written_can_be_read_again(analyzer: Analyzer) -> None:
+    [found] = analyzer.analyze_many([EXAMPLE])
+    exact = found.to_dict(rounded=False)
+    assert Analysis.from_dict(json.loads(json.dumps(exact))) == found
+    for wrong in ({}, {**exact, "faces": [{}]}, {**exact, "colour": 3}, None):
+        with pytest.raises(
+            OptionError, match=r"expected what \w+\.to_dict returned; wrong or miss"
+        ):
+            Analysis.from_dict(wrong)  # type: ignore[arg-type]
 
 
 def test_a_box_crops_what_of_it_lies_in_the_picture() -> None:

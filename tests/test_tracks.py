@@ -603,11 +603,17 @@ def test_frames_that_are_none_and_times_that_go_back() -> None:
     json.dumps(last.to_dict())
     with pytest.raises(OptionError, match=r"not before that of the last frame, 0\.5, found 0\.4"):
         next(found)
-    for wrong in (math.nan, math.inf):
-        with pytest.raises(OptionError, match="expected a time in seconds not before"):
-            next(analyzer.analyze_frames([(wrong, image)]))
-    with pytest.raises(OptionError, match="a time in seconds before each picture, found ndarray"):
-        next(analyzer.analyze_frames([(image, 0.0)]))  # type: ignore[list-item]
+    with pytest.raises(OptionError, match="expected a time in seconds not before"):
+        next(analyzer.analyze_frames([(math.inf, image)]))
+    for wrong, name in ((math.nan, "nan"), (image, r"array\(")):
+        with pytest.raises(OptionError, match=f"seconds before each picture, found {name}"):
+            next(analyzer.analyze_frames([(wrong, image)]))  # type: ignore[list-item]
+    with pytest.raises(OptionError, match=r"expected pairs \(time_s, picture\), found ndarray"):
+        next(analyzer.analyze_frames([image]))  # type: ignore[list-item]
+    with pytest.raises(OptionError, match=r"expected pairs \(time_s, picture\), found str"):
+        analyzer.analyze_frames("party.mp4")  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match=r"expected a semblante\.Tracker, found int"):
+        analyzer.analyze_frames([], tracker=5)  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="expected look_every_s of at least 0, found -1"):
         analyzer.analyze_frames([], look_every_s=-1)
     with pytest.raises(OptionError, match="expected look_every_s of at least 0, found '5'"):

@@ -286,6 +286,11 @@ def test_whoever_asks_for_no_frame_leaves_no_file_open(moving: Path) -> None:
     assert len(list(results)) > 10  # it goes on
 
 
+def test_a_video_is_closed_where_its_with_ends(moving: Path) -> None:
+    with closes(moving), Video(moving) as video:
+        assert video.width == 320
+
+
 def test_a_video_is_closed_on_request(moving: Path) -> None:
     video = Video(moving)
     with closes(moving):

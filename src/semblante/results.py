@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy.typing as npt
 
+from semblante.errors import OptionError
+
 
 @dataclass(frozen=True)
 class Box:
@@ -92,14 +94,17 @@ class Face:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Face:
-        """Restore it from what `to_dict` returned."""
-        return cls(
-            box=Box(*values["box"]),
-            detection_score=values["detection_score"],
-            emotion=values["emotion"],
-            probabilities=dict(values["probabilities"]),
-            track=values["track"],
-        )
+        """Restore it from what `to_dict` returned; raises `OptionError` for anything else."""
+        try:
+            return cls(
+                box=Box(*values["box"]),
+                detection_score=values["detection_score"],
+                emotion=values["emotion"],
+                probabilities=dict(values["probabilities"]),
+                track=values["track"],
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise _not_ours("Face", error) from None
 
 
 @dataclass(frozen=True)
@@ -137,6 +142,13 @@ class Analysis:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Analysis:
-        """Restore it from what `to_dict` returned."""
-        faces = tuple(Face.from_dict(face) for face in values["faces"])
-        return cls(**{**values, "faces": faces})
+        """Restore it from what `to_dict` returned; raises `OptionError` for anything else."""
+        try:
+            faces = tuple(Face.from_dict(face) for face in values["faces"])
+            return cls(**{**values, "faces": faces})
+        except (KeyError, TypeError) as error:
+            raise _not_ours("Analysis", error) from None
+
+
+def _not_ours(kind: str, error: Exception) -> OptionError:
+    return OptionError(f"expected what {kind}.to_dict returned; wrong or missing: {error}")

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from semblante.emotions import EMOTIONS, emotion_name
+from semblante.errors import OptionError
 from semblante.images import ImageSource, RgbImage, load_image
 from semblante.results import Box, Face
 from semblante.wording import percent
@@ -36,13 +37,17 @@ def annotate(image: ImageSource, faces: Sequence[Face], language: str = "en") ->
     probability drawn for each face.
 
     `image`: anything that `Analyzer.analyze` takes; raises `ImageError` where it is not a picture.
-    `language`: "en" or "es"; raises `OptionError` for another.
+    `faces`: what `Analyzer.analyze` returns, or the `faces` of an `Analysis`. `language`: "en" or
+    "es". Raises `OptionError` for other faces or another language.
 
     Several faces are numbered; in a video a face always shows the number of its track. A bar for
     each emotion stands beside a face that is large enough, where there is room. Other faces, and
     all faces in videos, where bars would jump from place to place, have the probabilities as a
     strip along the lower edge of the box.
     """
+    for face in faces if isinstance(faces, Sequence) else [faces]:
+        if not isinstance(face, Face):
+            raise OptionError(f"expected a list of Faces to draw, found {type(face).__name__}")
     picture = Image.fromarray(load_image(image)).copy()
     draw = ImageDraw.Draw(picture)
     labels: list[_Label] = []

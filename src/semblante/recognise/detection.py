@@ -40,14 +40,18 @@ class Landmarks:
 class Detection:
     """A face's bounding box, and how sure the detector is of it.
 
+    `box`: as FER2013 frames faces; it may reach beyond the picture. `score`: 0..1. `landmarks`:
+    where the detector knows them. `roll`: tilt to be levelled, degrees clockwise; 0 where it is
+    unknown.
+
     Raises `OptionError` unless the box is in whole numbers and at least a pixel wide and high, the
     score is within its range, and the roll is a finite number.
     """
 
-    box: Box  # as FER2013 frames faces; it may reach beyond the picture
-    score: float  # 0..1
-    landmarks: Landmarks | None = None  # where the detector knows them
-    roll: float = 0.0  # tilt to be levelled, degrees clockwise; 0 where it is unknown
+    box: Box
+    score: float
+    landmarks: Landmarks | None = None
+    roll: float = 0.0
 
     def __post_init__(self) -> None:
         try:  # numpy's numbers become Python's
@@ -83,8 +87,9 @@ class Detector(Protocol):
     def detect(self, image: RgbImage, max_side: int | None = None) -> list[Detection]:
         """RGB uint8 (H, W, 3) -> the faces in it, surest first; none is an empty list.
 
-        `max_side`: longer side in pixels at which it is enough to search the picture, where that
-        can save time.
+        `image` may be the caller's own array: it must not be changed. `max_side`: longer side in
+        pixels at which it is enough to search the picture, where that can save time. Faces whose
+        box lies wholly outside the picture are left out.
         """
 
 

@@ -55,9 +55,10 @@ def make_detector(name: str, **options: Any) -> Detector:
         raise OptionError(f"the detector {name}: {error}") from None
 
 
-def checked(found: Iterable[Detection]) -> list[Detection]:
-    """The list of what a detector found; raises `OptionError` where it is anything but detections,
-    since users may write detectors of their own."""
+def checked(found: Iterable[Detection], image: RgbImage) -> list[Detection]:
+    """The list of what a detector found in a picture, without boxes of which nothing lies in it;
+    raises `OptionError` where it is anything but detections, since users may write detectors of
+    their own."""
     try:
         detections = list(found)
     except TypeError:
@@ -70,7 +71,9 @@ def checked(found: Iterable[Detection]) -> list[Detection]:
                 "expected each face that the detector finds to be a semblante.Detection, found "
                 f"{type(one).__name__}"
             )
-    return detections
+    height, width = image.shape[:2]
+    seen = (one.box.within(width, height) for one in detections)
+    return [one for one, box in zip(detections, seen, strict=True) if box.width and box.height]
 
 
 def detected_in(detector: Detector, image: RgbImage, part: Box, max_side: int) -> list[Detection]:
@@ -86,7 +89,7 @@ def detected_in(detector: Detector, image: RgbImage, part: Box, max_side: int) -
             box=replace(found.box, left=part.left + found.box.left, top=part.top + found.box.top),
             landmarks=None,
         )
-        for found in checked(detector.detect(seen, max_side))
+        for found in checked(detector.detect(seen, max_side), seen)
     ]
 
 
@@ -94,7 +97,7 @@ def largest_face(detector: Detector) -> Callable[[RgbImage], npt.NDArray[np.uint
     """A function that returns the largest face of a picture, (48, 48), or None if there is none."""
 
     def crop(image: RgbImage) -> npt.NDArray[np.uint8] | None:
-        found = checked(detector.detect(image))
+        found = checked(detector.detect(image), image)
         if not found:
             return None
         largest = max(found, key=lambda detection: detection.box.width * detection.box.height)

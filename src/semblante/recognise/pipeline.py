@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from numbers import Real
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -37,6 +38,21 @@ from semblante.results import Analysis, Face
 
 SEARCH_EVERY_S: Final = 0.5  # of a video, between searches of whole frames
 TTA: Final = ("none", "flip")  # test-time augmentation of a picture's faces
+
+
+def _takes_max_side(detector: Detector) -> bool:
+    try:
+        inspect.signature(detector.detect).bind(None, None)
+    except TypeError:
+        return False
+    except ValueError:  # written in C: nobody knows
+        return True
+    return True
+
+
+def _are_several(images: npt.NDArray[Any]) -> bool:
+    """Whether an array holds several pictures: (n, H, W, 3), or grey ones (n, H, W)."""
+    return images.ndim >= 4 or (images.ndim == 3 and images.shape[2] not in (1, 3, 4))
 
 
 class Analyzer:
@@ -78,7 +94,7 @@ class Analyzer:
         `tta`, test-time augmentation: "flip" averages each face of a picture with its mirror image,
         which is right up to 0.8 points more often (model card; FER+'s head 0.3) and costs little
         compared with finding the face; "none" does not. In videos the moments of a track are
-        averaged instead, unless frames are half a second apart or more.
+        averaged instead, unless `every_s` is 0.5 or more.
         `head`: which of the network's outputs is used: "ferplus", what most of ten people would
         say, or "fer2013", what that dataset's label would be, which calls many neutral faces sad
         or angry; None: FER+'s where the model has learnt it, else FER2013's.
@@ -100,6 +116,11 @@ class Analyzer:
             raise OptionError(
                 f"{next(iter(given))} is for a detector that is given by its name and searches for "
                 f"faces, found {detector!r}"
+            )
+        if not isinstance(detector, str) and not _takes_max_side(detector):
+            raise OptionError(
+                "expected the detector's method to be detect(image, max_side=None), found detect"
+                f"{inspect.signature(detector.detect)}"
             )
         self.mirrored = tta == "flip"
         self.classifier = Classifier(
@@ -164,7 +185,8 @@ class Analyzer:
     def analyze_many_with_pixels(
         self, images: Iterable[ImageSource]
     ) -> Generator[tuple[Analysis, RgbImage | None], None, None]:
-        """As `analyze_many`, with the pixels of each picture, to draw on.
+        """As `analyze_many`, with the pixels of each picture; those of an RGB array are the array
+        itself: draw on a copy.
 
         Several threads read pictures ahead and find their faces; the faces of pictures that are
         ready within a fifth of a second go through the network together.
@@ -173,7 +195,7 @@ class Analyzer:
         if (
             single
             or hasattr(images, "read")
-            or (isinstance(images, np.ndarray) and images.ndim < 4)
+            or (isinstance(images, np.ndarray) and not _are_several(images))
         ):
             raise OptionError(
                 "expected several pictures, in a list say, found a single one: `analyze` is for it"
@@ -185,7 +207,7 @@ class Analyzer:
         path = path_of(image)
         try:
             pixels = load_image(image)
-            found = checked(self.detector.detect(pixels))
+            found = checked(self.detector.detect(pixels), pixels)
             detections = sorted(found, key=lambda d: (d.box.left, d.box.top))
             crops = face_crops(to_grey(pixels), detections, self.classifier.spec.size)
         except (cv2.error, MemoryError) as error:  # the picture is too large, say
@@ -239,7 +261,7 @@ class Analyzer:
         video's frames after which the detector looks again close to the known faces, which are
         followed in between. `search_every_s`: seconds between searches of the whole frame for new
         faces; 0: every frame is searched. `tracker`: tells faces apart; each video needs a new one;
-        None for `tracker_for(every_s)`.
+        None for a `Tracker()`, or with `every_s` from 0.5 on one that does not average.
 
         Raises `VideoError` where the video cannot be read; if it breaks off, after its frames. And
         `OptionError` for `every_s` below a microsecond, `detect_every` below 1, or `search_every_s`
@@ -287,19 +309,24 @@ class Analyzer:
         `frames`: for each frame its time in seconds, which must not go back, and its picture, as
         `analyze` takes it. They are requested one by one, on the caller's thread, when the one
         before is done: a source that always gives its newest frame is never behind. A picture that
-        cannot be read gives an `Analysis` with its `error`; the others go on.
+        cannot be read gives an `Analysis` with its `error`; the others go on. If frames are half a
+        second apart or more, `Tracker(smoothing_s=0)` judges each by itself, like a picture.
 
         Every `look_every_s` seconds the detector looks again close to the known faces. Raises
         `OptionError` for a time that goes back or is not a number, and as `analyze_video` does.
         """
         check_number("look_every_s", look_every_s, 0)
         check_number("search_every_s", search_every_s, 0)
+        if isinstance(frames, str) or not isinstance(frames, Iterable):
+            raise OptionError(f"expected pairs (time_s, picture), found {type(frames).__name__}")
         follower = self._follower(tracker or Tracker(), look_every_s, search_every_s)
         return self._analyzed_frames(frames, follower)
 
     def _follower(
         self, tracker: Tracker, look_every_s: float, search_every_s: float
     ) -> FaceFollower:
+        if not isinstance(tracker, Tracker):
+            raise OptionError(f"expected a semblante.Tracker, found {type(tracker).__name__}")
         return FaceFollower(
             self.detector,
             self.classifier,
@@ -314,10 +341,13 @@ class Analyzer:
         frames: Iterable[tuple[float, ImageSource]], follower: FaceFollower
     ) -> Generator[Analysis, None, None]:
         before_s = -math.inf
-        for number, (time_s, image) in enumerate(frames):
-            if not isinstance(time_s, Real):
+        for number, pair in enumerate(frames):
+            if not isinstance(pair, Sequence) or len(pair) != 2:
+                raise OptionError(f"expected pairs (time_s, picture), found {type(pair).__name__}")
+            time_s, image = pair
+            if not isinstance(time_s, Real) or math.isnan(time_s):
                 raise OptionError(
-                    f"expected a time in seconds before each picture, found {type(time_s).__name__}"
+                    f"expected a time in seconds before each picture, found {time_s!r:.60}"
                 )
             if not before_s <= time_s < math.inf:
                 raise OptionError(

@@ -96,6 +96,13 @@ class Video:
         self._close_source = weakref.finalize(self, self._source.close)
         self._close_source.atexit = False  # a thread may still be decoding then
 
+    def __enter__(self) -> Video:
+        """Close it when the `with` ends."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def stop(self) -> None:
         """End `frames`, without a further frame; any thread may call this."""
         self._stopped.set()
