@@ -242,6 +242,9 @@ def test_of_two_boxes_on_one_face_the_surer_is_kept() -> None:
     )
     assert without_overlaps([sure, double, neighbour]) == [sure, neighbour]
     assert without_overlaps([]) == []
+    mouth, chin = Detection(Box(56, 215, 20, 12), 0.8), Detection(Box(56, 234, 20, 10), 0.8)
+    assert without_overlaps([mouth, sure]) == [sure]
+    assert without_overlaps([chin, sure]) == [sure, chin]  # half of it lies elsewhere
 
 
 @pytest.mark.parametrize(

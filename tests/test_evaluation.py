@@ -122,6 +122,17 @@ def test_the_interval_of_a_difference_holds_it_as_often_as_it_says() -> None:
         assert 0.93 < held / 2000 < 0.985
 
 
+def test_copies_of_the_kept_faces_are_looked_for_in_all_of_training(patterns: Dataset) -> None:
+    kept = np.ones(len(patterns), np.bool_)
+    kept[:10] = False  # the faces of Training that are leaked
+    kept[84:89] = False  # half of their copies
+    found = evaluate(BarReader(), with_leaks(patterns, 10), kept=kept)
+    assert (found.n, found.leak_free_n) == (79, 74)
+    assert found.rows.tolist() == list(range(89, 168))
+    assert found.in_training is not None
+    assert found.in_training.tolist() == [True] * 5 + [False] * 74
+
+
 def test_leak_free_where_nothing_can_be_said(patterns: Dataset) -> None:
     alone = evaluate(BarReader(), patterns.split("PrivateTest"), "PrivateTest").to_dict()
     assert alone["accuracy"] == 1

@@ -32,6 +32,23 @@ def test_majority_row_by_row() -> None:
     assert np.allclose(shares.sum(axis=1), (votes[:, :8].sum(axis=1) > 0).astype(float))
 
 
+def test_rows_that_the_authors_removed_have_no_majority(tmp_path: Path) -> None:
+    path = tmp_path / "fer2013new.csv"
+    lines = [",".join(["Usage", "Image name", *VOTES])]
+    lines += [f"Training,{name},0,10{',0' * 8}" for name in ("fer0000000.png", "", " ")]
+    path.write_text("\n".join(lines) + "\n")
+    assert load_ferplus(path).majority().tolist() == [1, -1, -1]
+
+
+def test_half_of_the_votes_are_not_most_of_them() -> None:
+    votes = np.zeros((2, 10), np.int64)
+    votes[:, VOTES.index("NF")] = 5, 6
+    votes[:, 0] = 5, 4
+    faces = FerPlus(votes, np.ones(2, bool), np.zeros(2, np.uint8))
+    assert faces.majority().tolist() == [-1, -1]
+    assert faces.no_face().tolist() == [False, True]
+
+
 def test_ferplus_names() -> None:
     assert [VOTES[index] for index in FERPLUS_INDICES] == [
         "anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral",

@@ -307,6 +307,7 @@ def test_parquet_shards_of_a_hub(patterns: Dataset, tmp_path: Path) -> None:
         ("data/test/0000", range(11, 13)), ("data/privatetest/0000", range(13, 14)),
         ("data/valentina", range(14, 16)), ("data/developers", range(16, 17)),
         ("data/PrivateTestSet", range(17, 18)), ("data/ValSets", range(18, 19)),
+        ("train/test/0000", range(19, 20)),
     )  # fmt: skip
     for name, rows in shards:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -318,13 +319,13 @@ def test_parquet_shards_of_a_hub(patterns: Dataset, tmp_path: Path) -> None:
         labels = patterns.labels[list(rows)].tolist()
         pq.write_table(pa.table({"image": cells, "label": labels}), tmp_path / f"{name}.parquet")
     found = load_dataset(tmp_path)
-    assert sorted(found.labels.tolist()) == sorted(patterns.labels[:19].tolist())
-    assert np.bincount(found.splits).tolist() == [5 + 3, 1 + 1, 3 + 2 + 2 + 1 + 1]
+    assert sorted(found.labels.tolist()) == sorted(patterns.labels[:20].tolist())
+    assert np.bincount(found.splits).tolist() == [5 + 3, 1 + 1, 3 + 2 + 2 + 1 + 1 + 1]
     assert (load_dataset(tmp_path / "data" / "PrivateTest.parquet", cache=True).splits == 2).all()
 
     (tmp_path / "data" / "cut.parquet").write_bytes(b"PAR1 and then nothing PAR1")
     bad: list[DataError] = []
-    assert len(load_dataset(tmp_path, on_bad=bad.append)) == 19
+    assert len(load_dataset(tmp_path, on_bad=bad.append)) == 20
     assert [("cut.parquet: not a readable Parquet file" in str(error)) for error in bad] == [True]
 
 

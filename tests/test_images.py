@@ -402,6 +402,15 @@ def test_a_tiff_that_begins_with_its_thumbnail() -> None:
     np.testing.assert_array_equal(load_image(file.getvalue()), np.asarray(picture))
 
 
+def test_a_scan_of_several_pages_begins_with_the_first() -> None:
+    pages = [Image.new("RGB", (60, 40), colour) for colour in ("red", "blue")]
+    for page in pages:
+        page.encoderinfo = {"tiffinfo": of_kind(2)}  # one of many, and no thumbnail
+    file = io.BytesIO()
+    pages[0].save(file, "TIFF", save_all=True, append_images=pages[1:])
+    assert load_image(file.getvalue())[0, 0].tolist() == [255, 0, 0]
+
+
 def test_a_raw_picture_whose_thumbnail_alone_can_be_read() -> None:
     raw = encoded(Image.new("RGB", (64, 64)), "TIFF", tiffinfo=marked_as_thumbnail())
     with pytest.raises(ImageError, match="only its thumbnail can be read"):
@@ -409,8 +418,12 @@ def test_a_raw_picture_whose_thumbnail_alone_can_be_read() -> None:
 
 
 def marked_as_thumbnail() -> TiffImagePlugin.ImageFileDirectory_v2:
+    return of_kind(1)
+
+
+def of_kind(kind: int) -> TiffImagePlugin.ImageFileDirectory_v2:
     tags = TiffImagePlugin.ImageFileDirectory_v2()
-    tags[254] = 1  # TIFF 6.0, section 8: NewSubfileType
+    tags[254] = kind  # TIFF 6.0, section 8: NewSubfileType
     return tags
 
 

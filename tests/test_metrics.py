@@ -121,6 +121,18 @@ def test_ece_of_exact_probabilities() -> None:
     assert chance_calibration_error(np.eye(7)) == (0, 0)
 
 
+def test_one_in_twenty_calibrated_models_errs_by_more_than_the_quantile() -> None:
+    rng = np.random.default_rng(1)
+    probabilities = rng.dirichlet(np.full(7, 0.3), 1000)
+    answers, sure = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    _, high = chance_calibration_error(probabilities)
+    above = 0
+    for _ in range(1000):
+        labels = np.where(rng.random(1000) < sure, answers, (answers + 1) % 7)
+        above += expected_calibration_error(labels, probabilities) > high
+    assert 0.035 < above / 1000 < 0.07
+
+
 def test_ece_of_the_certain() -> None:
     sure = np.eye(7)[[0, 1, 2, 3]]
     assert expected_calibration_error(np.array([0, 1, 2, 3]), sure) == 0

@@ -121,3 +121,14 @@ def test_a_head_turned_all_the_way_round_is_as_it_was(width: int, height: int) -
     box = Box(100, 120, width, height)
     level = crop_face(grey, box, roll=360.0)
     assert np.abs(level.astype(int) - crop_face(grey, box)).max() <= 1
+
+
+@pytest.mark.parametrize(("width", "height"), [(100, 60), (61, 99), (80, 80)])
+def test_a_head_turned_half_way_round_turns_about_the_middle_of_its_box(
+    width: int, height: int
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300)).astype(np.uint8)
+    grey = cv2.GaussianBlur(noise, (0, 0), 4)
+    box = Box(100, 120, width, height)
+    level = crop_face(grey, box, roll=180.0)
+    assert np.abs(level.astype(int) - crop_face(grey, box)[::-1, ::-1]).max() <= 1

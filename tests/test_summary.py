@@ -56,6 +56,24 @@ def test_each_track_has_its_times_means_and_shares() -> None:
     assert (found.tracks[1].first_s, found.tracks[1].frames) == (0.5, 25)
 
 
+def test_tracks_come_in_the_order_of_their_numbers() -> None:
+    """Also where a later frame shows a person with a smaller number for the first time."""
+    late = [
+        replace(one, faces=tuple(replace(face, track=3 - (face.track or 0)) for face in one.faces))
+        for one in frames()
+    ]
+    found = semblante.summarize(late)
+    assert [(track.track, track.first_s) for track in found.tracks] == [(1, 0.5), (2, 0.0)]
+
+
+def test_a_frame_that_could_not_be_read_is_told_in_the_end() -> None:
+    all_frames = list(frames(n=5))
+    all_frames[2] = Analysis("a.mp4", None, None, (), 2, 2 / FPS, "a frame: damaged")
+    all_frames[3] = replace(all_frames[3], error="another")
+    found = semblante.summarize(all_frames)
+    assert (found.frames, found.error) == (5, "a frame: damaged")
+
+
 def test_a_video_that_breaks_off_says_so() -> None:
     found = semblante.summarize([*frames(n=5), Analysis("a.mp4", None, None, error="breaks off")])
     assert (found.frames, found.error, len(found.tracks)) == (5, "breaks off", 1)
@@ -89,6 +107,8 @@ def test_pictures_are_no_frames() -> None:
         semblante.summarize(lone)
     with pytest.raises(OptionError, match=r"found frame 0 of b\.mp4 after frame 39 of a\.mp4"):
         semblante.summarize([*frames(), *frames("b.mp4")])
+    with pytest.raises(OptionError, match=r"found frame 4 of a\.mp4 after frame 4 of a\.mp4"):
+        semblante.summarize(one for one in frames(n=5) for _ in range(1 + (one.frame == 4)))
     with pytest.raises(OptionError, match="`analyze_video` gives, found a picture"):
         semblante.summarize([Analysis("a.png", 60, 60)])
     with pytest.raises(OptionError, match="`analyze_video` gives, found Face"):
