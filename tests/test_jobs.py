@@ -14,7 +14,7 @@ import pytest
 
 from conftest import wait_until
 from films import canvas, write_video
-from semblante import Analysis, Analyzer
+from semblante import EMOTIONS, Analysis, Analyzer, Box, Face
 from semblante.recognise.video_file import VideoFile
 
 pytest.importorskip("fastapi")
@@ -52,6 +52,7 @@ def test_rows_name_no_file_of_this_machine(clip: bytes) -> None:
     assert (job.state, job.error) == ("done", None)
     assert [(row["frame"], row["path"]) for row in job.rows] == [(0, None), (1, None)]
     assert job.ended is not None
+    assert job.summary_builder.summary().path is None
 
 
 def test_progress_is_short_of_one_until_all_is_done(
@@ -92,6 +93,19 @@ def test_a_video_of_too_many_frames(clip: bytes, monkeypatch: pytest.MonkeyPatch
     assert [(row["frame"], row["error"]) for row in job.rows] == [
         (0, None), (1, None), (None, reason),
     ]  # fmt: skip
+
+
+def test_each_face_takes_as_much_room_as_a_frame(
+    clip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("semblante.server.jobs._MOST_HELD", 6)
+    face = Face(Box(0, 0, 9, 9), 0.9, "happy", dict.fromkeys(EMOTIONS, 1 / 7), track=1)
+    frames = [Analysis(None, 3, 4, (face, face), frame=n, time_s=n / 10) for n in range(3)]
+    crowd = SimpleNamespace(analyze_video=lambda video, *, every_s: iter(frames[:left]))
+    for left, state in ((2, "done"), (3, "failed")):
+        job = Job("x", None, clip)
+        Jobs(crowd, 40_000_000)._run(job)  # type: ignore[arg-type]
+        assert (job.state, job.summary_builder.frames) == (state, 2)
 
 
 def test_a_video_that_takes_too_long(clip: bytes) -> None:
@@ -186,6 +200,26 @@ def test_there_is_room_for_so_many_jobs(monkeypatch: pytest.MonkeyPatch) -> None
         assert jobs.start(b"video", None) is not None
     assert not jobs.has_room()
     assert jobs.start(b"video", None) is None
+
+
+def test_results_that_ended_first_and_nobody_asks_about_make_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("semblante.server.jobs.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(Jobs, "_work", lambda _: None)
+    jobs = Jobs(Finds(), 1)  # type: ignore[arg-type]
+    kept = [jobs.start(b"video", None) for _ in range(8)]
+    for number, job in enumerate(kept):
+        assert job is not None
+        job.asked, job.ended = 0.0, 8.0 - number
+    now = 50.0
+    assert kept[7] is not None
+    assert jobs.get(kept[7].id) is kept[7]
+    now = 70.0
+    assert jobs.start(b"video", None) is not None
+    dropped = [job is not None and jobs.was_dropped(job.id) for job in kept]
+    assert dropped == [False] * 6 + [True, False]
 
 
 def test_results_go_while_jobs_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,9 +11,12 @@ from types import SimpleNamespace
 from typing import IO
 
 import pytest
+from typer.testing import CliRunner
 
+from conftest import EXAMPLE
 from semblante import EMOTIONS, Analysis, Box, Face, files
 from semblante.cli import journal as journal_module
+from semblante.cli.app import app
 from semblante.cli.journal import Journal
 from semblante.errors import OptionError
 
@@ -200,3 +203,32 @@ def test_what_a_run_left_that_found_nothing_is_in_nobody_s_way(
     assert list(journal.found()) == []
     journal.close(done=True)
     assert not partial.exists()
+
+
+def test_a_run_goes_on_with_no_other_setting_that_its_results_depend_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: list[str] = []
+
+    def notes(out: Path, about: dict[str, object], *, resume: bool) -> Journal:
+        noted.append(json.dumps(about))
+        raise OptionError("it is only asked for its notes")
+
+    def loaded(model: str, *, head: str | None, **_: object) -> SimpleNamespace:
+        return SimpleNamespace(classifier=SimpleNamespace(about=model, head=head or "ferplus"))
+
+    monkeypatch.setattr("semblante.cli.analyze.Journal", notes)
+    monkeypatch.setattr("semblante.cli.analyze.Analyzer", loaded)
+    other = tmp_path / "other.jpg"
+    other.write_bytes(EXAMPLE.read_bytes())
+    copies = ["--annotate", str(tmp_path / "copies")]
+    settings = [
+        [], [str(other)], ["--model", "rcnn-small"], ["--detector", "haar"],
+        ["--min-face", "30"], ["--min-score", "0.7"], ["--every", "1s"], ["--smoothing", "1"],
+        ["--steps", "1"], ["--early-exit", "0.9"], ["--tta", "none"], ["--head", "fer2013"],
+        ["--lang", "es"], copies, [*copies, "--blur"],
+    ]  # fmt: skip
+    for chosen in settings:
+        arguments = ["analyze", str(EXAMPLE), "--out", str(tmp_path / "out.json"), *chosen]
+        CliRunner().invoke(app, arguments)
+    assert len(set(noted)) == len(noted) == len(settings)

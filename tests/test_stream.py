@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from starlette.websockets import WebSocketDisconnect
 from api import HERE, STREAM, figure, jpeg, small
 from semblante.server.app import create_app
 from semblante.server.settings import Settings
+from semblante.server.stream import _analyzed
 
 
 def test_frames_in_faces_out(client: TestClient) -> None:
@@ -63,6 +65,16 @@ def test_a_frame_that_nobody_waits_for_disturbs_no_other(monkeypatch: pytest.Mon
         # The event loop runs, and notices that the thread is done, only during a request.
         wait_until(lambda: client.get("/healthz") and not app.state.is_busy())
     assert followed == []
+
+
+def test_a_frame_that_is_given_up_while_it_is_read_is_not_followed() -> None:
+    """A later one may have been followed by then, and time never goes back."""
+    given_up, turn = threading.Event(), threading.Lock()
+    given_up.set()
+    nobody: Any = None
+    found = _analyzed(EXAMPLE.read_bytes(), nobody, turn, 0.0, Settings(), given_up)
+    assert (found["faces"], found["error"]) == ([], "given up")
+    assert not turn.locked()
 
 
 def test_frames_are_followed_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,6 +128,13 @@ def test_a_frame_of_too_many_pixels(analyzer: Analyzer) -> None:
     with small(analyzer, max_pixels=10_000).websocket_connect(STREAM) as stream:
         stream.send_bytes(EXAMPLE.read_bytes())
         assert "512x512 pixels are too many" in stream.receive_json()["error"]
+
+
+def test_a_frame_may_be_as_large_as_the_limit(analyzer: Analyzer) -> None:
+    blank = jpeg(np.full((48, 64, 3), 90, np.uint8))
+    with small(analyzer, max_frame=len(blank)).websocket_connect(STREAM) as stream:
+        stream.send_bytes(blank)
+        assert stream.receive_json()["error"] is None
 
 
 @pytest.mark.parametrize(("message", "code"), [("text", 1003), ("large", 1009)])
