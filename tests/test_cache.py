@@ -7,12 +7,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
 
 from conftest import pattern_dataset, write_csv
-from semblante import DataError, Dataset, load_dataset
+from semblante import EMOTIONS, DataError, Dataset, load_dataset
 from semblante.data import load
 from semblante.picture_writing import encoded_png
 
@@ -73,6 +74,40 @@ def test_a_name_that_tells_the_split(tmp_path: Path, cache: Path, patterns: Data
         pq.write_table(table, path)
         assert load_dataset(path, cache=True).splits.tolist() == [split] * 7
     assert len(list(cache.glob("datasets/*/images.npy"))) == 3  # train and other are both Training
+
+
+def test_what_is_read_in_another_way_is_neither_taken_from_the_cache_nor_stored(
+    tmp_path: Path, cache: Path, reads: list[Path], patterns: Dataset, patterns_csv: Path
+) -> None:
+    others = {str(label): EMOTIONS[(label + 1) % 7] for label in range(7)}
+    for _ in range(2):  # the second time, it is in the cache
+        found = load_dataset(patterns_csv, cache=True, label_map=others)
+        assert np.array_equal(found.labels, (patterns.labels + 1) % 7)
+        assert same(load_dataset(patterns_csv, cache=True), patterns)
+    assert len(reads) == 3
+    path = tmp_path / "damaged.csv"
+    path.write_text(patterns_csv.read_text() + "3,1 2 3,Training\n")
+    bad: list[DataError] = []
+    for n in (1, 2):
+        assert same(load_dataset(path, cache=True, on_bad=bad.append), patterns)
+        assert len(bad) == n
+        with pytest.raises(DataError, match="found 3 words"):
+            load_dataset(path, cache=True)
+    pictures = tmp_path / "pictures.zip"
+    with ZipFile(pictures, "w") as file:
+        file.writestr("happy/0.png", encoded_png(patterns.images[0]))
+    for _ in range(2):
+        dark = load_dataset(pictures, cache=True, find_face=lambda picture: picture[:, :, 0] // 2)
+        assert np.array_equal(dark.images[0], patterns.images[0] // 2)
+        assert np.array_equal(load_dataset(pictures, cache=True).images[0], patterns.images[0])
+
+
+def test_the_pictures_of_a_list_are_always_read(tmp_path: Path, cache: Path) -> None:
+    path = tmp_path / "faces.csv"
+    path.write_text("path,label\nface.png,happy\n")
+    for level in (10, 200):
+        (tmp_path / "face.png").write_bytes(encoded_png(np.full((48, 48), level, np.uint8)))
+        assert (load_dataset(path, cache=True).images == level).all()
 
 
 def test_without_being_asked_nothing_is_written(

@@ -101,8 +101,8 @@ def test_each_face_takes_as_much_room_as_a_frame(
     monkeypatch.setattr("semblante.server.jobs._MOST_HELD", 6)
     face = Face(Box(0, 0, 9, 9), 0.9, "happy", dict.fromkeys(EMOTIONS, 1 / 7), track=1)
     frames = [Analysis(None, 3, 4, (face, face), frame=n, time_s=n / 10) for n in range(3)]
-    crowd = SimpleNamespace(analyze_video=lambda video, *, every_s: iter(frames[:left]))
-    for left, state in ((2, "done"), (3, "failed")):
+    for some, state in ((frames[:2], "done"), (frames, "failed")):
+        crowd = SimpleNamespace(analyze_video=lambda *_, every_s, found=some: found)
         job = Job("x", None, clip)
         Jobs(crowd, 40_000_000)._run(job)  # type: ignore[arg-type]
         assert (job.state, job.summary_builder.frames) == (state, 2)

@@ -119,6 +119,8 @@ def test_relatives_of_the_table(
                      id="short row"),
         pytest.param([HEADER, row(pixels=["7"] * 2305)], "line 2: .*found 2305", id="long row"),
         pytest.param([HEADER, row(pixels=[])], "line 2: .*found 0 words", id="no pixels"),
+        pytest.param([HEADER, row(pixels=["7"] * 2303 + ["", "7"])], "line 2: .*single spaces",
+                     id="two spaces"),
         pytest.param([HEADER, row(pixels=["7"] * 2303 + ["256"])], "line 2: .*0..255, found 256",
                      id="256"),
         pytest.param([HEADER, row(pixels=["-1"] + ["7"] * 2303)], "line 2: .*found -1", id="-1"),
