@@ -25,6 +25,7 @@ from semblante.recognise.detection import (
     Detection,
     Detector,
     Landmarks,
+    resized_for_search,
     without_overlaps,
 )
 from semblante.recognise.detectors import (
@@ -168,6 +169,31 @@ def test_a_glance_that_a_full_look_does_not_bear_out_counts_for_nothing(
     found = CnnDetector().detect(np.full((600, 800, 3), 200, np.uint8))
     assert [one.score for one in found] == [0.7]
     assert asked[-1] == (800, 600)  # it was turned, and looked at in full
+
+
+def test_in_a_small_copy_the_smallest_face_is_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int | None]] = []
+
+    def upright(
+        _: CnnDetector, grey: np.ndarray, max_side: int | None, min_face: int | None
+    ) -> list[Detection]:
+        asked.append((max(grey.shape), min_face))
+        return [Detection(Box(10, 20, 90, 90), 0.98)] if len(asked) > 1 else []
+
+    monkeypatch.setattr(CnnDetector, "_upright", upright)
+    CnnDetector(min_face=80).detect(np.full((600, 800, 3), 200, np.uint8))
+    assert asked == [(800, 80), (240, 24), (240, 24), (240, 24), (800, 80)]
+
+
+@pytest.mark.parametrize(
+    ("size", "scale"), [((20, 30), 4), ((100, 200), 2), ((300, 600), 1), ((400, 1800), 0.5)]
+)
+def test_small_pictures_are_enlarged_four_times_at_most(
+    size: tuple[int, int], scale: float
+) -> None:
+    found, by = resized_for_search(np.zeros(size, np.uint8), max_side=600, least_side=400)
+    assert by == pytest.approx(scale)
+    assert found.shape == (round(scale * size[0]), round(scale * size[1]))
 
 
 @pytest.mark.parametrize("name", ["cnn", "haar"])

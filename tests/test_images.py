@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import struct
@@ -20,6 +21,7 @@ from conftest import EXAMPLE
 from faces import encoded
 from semblante import ImageError, load_image
 from semblante.images import is_picture
+from semblante.picture_writing import save_picture
 
 PHONE = Path(__file__).with_name("phone.heic")
 
@@ -254,6 +256,22 @@ def test_a_picture_for_which_there_is_no_memory(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("semblante.images._to_rgb", full)
     with pytest.raises(ImageError, match="there is not enough memory to read it"):
         load_image(EXAMPLE)
+
+
+def test_a_full_disk_is_not_the_fault_of_one_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("semblante.images.write_atomically", failing)
+    picture = np.zeros((9, 9, 3), np.uint8)
+    for number in (errno.ENOSPC, errno.EDQUOT):
+        with pytest.raises(OSError, match=r"space|quota"):
+            save_picture(picture, tmp_path / "a.png")
+    number = errno.EACCES
+    with pytest.raises(ImageError, match=r"a\.png: cannot be written: Permission denied"):
+        save_picture(picture, tmp_path / "a.png")
 
 
 def test_one_pixel() -> None:
