@@ -18,7 +18,7 @@ from conftest import EXAMPLE
 from films import canvas
 from semblante import Analyzer, VideoError
 from semblante.recognise.camera import Camera
-from semblante.recognise.video import Video
+from semblante.recognise.video import Frame, Video, _NewestFrame
 
 
 class UnpluggedCamera:
@@ -76,6 +76,23 @@ def test_a_camera_s_time_starts_when_it_is_opened(monkeypatch: pytest.MonkeyPatc
     assert times == pytest.approx([0, 0.04, 0.08])
     with pytest.raises(VideoError, match="camera 0: it gives no more frames: is it still there"):
         next(frames)
+
+
+def test_the_newest_frame_that_was_asked_for_waits() -> None:
+    """One that is only passed by does not take its place."""
+    newest, pixels = _NewestFrame(), canvas()
+    asked, later = (Frame(number, number / 10, pixels) for number in (0, 2))
+    passed = Frame(1, 0.1, pixels, passed=True)
+    for come, waiting in (
+        ((asked, passed), asked),
+        ((asked, passed, later), later),
+        ((passed, later), later),
+        ((passed,), passed),
+    ):
+        for frame in come:
+            newest.put(frame)
+        assert newest.get_nowait() is waiting
+        assert newest.empty()
 
 
 @pytest.mark.parametrize("asked", [0, 1])

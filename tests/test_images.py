@@ -258,20 +258,20 @@ def test_a_picture_for_which_there_is_no_memory(monkeypatch: pytest.MonkeyPatch)
         load_image(EXAMPLE)
 
 
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [(errno.ENOSPC, OSError), (errno.EDQUOT, OSError), (errno.EACCES, ImageError)],
+)
 def test_a_full_disk_is_not_the_fault_of_one_picture(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    number: int, kind: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr("semblante.images.write_atomically", failing)
-    picture = np.zeros((9, 9, 3), np.uint8)
-    for number in (errno.ENOSPC, errno.EDQUOT):
-        with pytest.raises(OSError, match=r"space|quota"):
-            save_picture(picture, tmp_path / "a.png")
-    number = errno.EACCES
-    with pytest.raises(ImageError, match=r"a\.png: cannot be written: Permission denied"):
-        save_picture(picture, tmp_path / "a.png")
+    with pytest.raises(kind) as caught:
+        save_picture(np.zeros((9, 9, 3), np.uint8), tmp_path / "a.png")
+    assert caught.type is kind
 
 
 def test_one_pixel() -> None:

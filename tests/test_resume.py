@@ -429,6 +429,9 @@ def test_damaged_checkpoint(tmp_path: Path) -> None:
         load_tensors(path)
     with pytest.raises(ModelError, match="no such file"):
         load_tensors(tmp_path / "y.safetensors")
+    save_tensors(path, tensors, ["n", 1])  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match="its description is no object"):
+        load_tensors(path)
 
 
 def test_precision_is_measured_once_and_kept_on_resuming(
