@@ -25,6 +25,7 @@ from semblante.recognise.detection import (
     Detection,
     Detector,
     Landmarks,
+    brightened,
     resized_for_search,
     without_overlaps,
 )
@@ -183,6 +184,15 @@ def test_in_a_small_copy_the_smallest_face_is_smaller(monkeypatch: pytest.Monkey
     monkeypatch.setattr(CnnDetector, "_upright", upright)
     CnnDetector(min_face=80).detect(np.full((600, 800, 3), 200, np.uint8))
     assert asked == [(800, 80), (240, 24), (240, 24), (240, 24), (800, 80)]
+
+
+def test_of_a_black_picture_noise_stays_dark() -> None:
+    def brightest(level: int) -> int:
+        return int(brightened(np.full((40, 40), level, np.uint8)).max())
+
+    assert [brightest(level) for level in (0, 2, 8, 100, 127, 128, 200)] == [
+        0, 64, 255, 255, 255, 128, 200,
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -199,6 +199,7 @@ def test_export_keeps_an_older_file_when_it_refuses(run_dir: Path, tmp_path: Pat
     [
         ("fp32", 0.9e-4, 0, None),
         ("fp32", 1.1e-4, 0, "differs from torch's by 0.00011, more than 0.0001"),
+        ("fp32", -1.1e-4, 0, "differs from torch's by 0.00011, more than 0.0001"),
         ("fp32", np.nan, 0, "differs from torch's by nan"),
         ("fp32", 0.0, 1, "accuracy on 1000 faces is 0.9990 in ONNX Runtime and 1.0000 in torch"),
         ("int8", 0.9, 5, None),

@@ -255,6 +255,10 @@ def looked(
     ("changes", "message"),
     [
         ({"rotation": 5.0}, r"looks_of: .*first had rotation 0\.0, expected 5\.0"),
+        ({"scale": 0.3}, r"looks_of: .*first had scale .*, expected 0\.3"),
+        ({"shift": 0.3}, r"looks_of: .*first had shift .*, expected 0\.3"),
+        ({"temperature": 5.0}, r"looks_of: .*first had temperature .*, expected 5\.0"),
+        ({"mirrored_teachers": True}, "looks_of: .*first had mirrored_teachers False, expected"),
         ({"teachers": ("rcnn-medium",)}, "looks_of: .*first had other teachers, or"),
         ({"looks_of": "teacher"}, "looks_of: .*teacher has no saved teacher predictions"),
         ({"looks_of": "nothing"}, "nothing.config.json: cannot be read"),
