@@ -82,7 +82,7 @@ def test_the_newest_frame_that_was_asked_for_waits() -> None:
     """One that is only passed by does not take its place."""
     newest, pixels = _NewestFrame(), canvas()
     asked, later = (Frame(number, number / 10, pixels) for number in (0, 2))
-    passed = Frame(1, 0.1, pixels, passed=True)
+    passed = Frame(1, 0.1, pixels, in_between=True)
     for come, waiting in (
         ((asked, passed), asked),
         ((asked, passed, later), later),

@@ -98,7 +98,7 @@ def test_patches_of_places_are_centred() -> None:
 def test_of_places_beyond_the_picture_its_edge_is_seen() -> None:
     grey = np.full((100, 120), 90, np.uint8)
     for x, y in ((400.0, 50.0), (60.0, 400.0), (-300.0, 50.0), (60.0, -300.0)):
-        assert (patch_at(halved(grey), np.array([x, y, 60, 20, 1])) == 90).all()
+        assert (patch_at(image_pyramid(grey), np.array([x, y, 60, 20, 1])) == 90).all()
 
 
 def test_of_large_places_no_pixel_is_skipped() -> None:

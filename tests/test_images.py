@@ -268,7 +268,7 @@ def test_a_full_disk_is_not_the_fault_of_one_picture(
     def failing(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("semblante.images.write_atomically", failing)
+    monkeypatch.setattr("semblante.picture_writing.write_atomically", failing)
     with pytest.raises(kind) as caught:
         save_picture(np.zeros((9, 9, 3), np.uint8), tmp_path / "a.png")
     assert caught.type is kind

@@ -98,7 +98,7 @@ def test_a_video_of_too_many_frames(clip: bytes, monkeypatch: pytest.MonkeyPatch
 def test_each_face_takes_as_much_room_as_a_frame(
     clip: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("semblante.server.jobs._MOST_HELD", 6)
+    monkeypatch.setattr("semblante.server.jobs._MAX_HELD", 6)
     face = Face(Box(0, 0, 9, 9), 0.9, "happy", dict.fromkeys(EMOTIONS, 1 / 7), track=1)
     frames = [Analysis(None, 3, 4, (face, face), frame=n, time_s=n / 10) for n in range(3)]
     for some, state in ((frames[:2], "done"), (frames, "failed")):
