@@ -108,7 +108,7 @@ def test_a_form_counts_twice_until_it_is_taken_apart(monkeypatch: pytest.MonkeyP
         left.append(room_left(sender.intake))
         return [body.Upload("a.jpg", form)]
 
-    monkeypatch.setattr(body, "_parts", parts)
+    monkeypatch.setattr(body, "_read_form", parts)
     asyncio.run(body.read_pictures(sender.request, Settings(), sender.intake))
     assert left == [1000 - 2 * len(form)]
     assert room_left(sender.intake) == 1000
@@ -124,27 +124,29 @@ FILE = b"Content-Disposition: form-data; name=a; filename=a.jpg\r\n\r\npixels"
 
 
 def test_a_form_may_have_as_many_files_and_fields_as_the_limits() -> None:
-    assert len(body._parts(form_of(FILE, FILE, *[FIELD] * 32), b"x", 2)) == 2
+    assert len(body._read_form(form_of(FILE, FILE, *[FIELD] * 32), b"x", 2)) == 2
     for one_more in (FILE, FIELD):
         with pytest.raises(HTTPException, match="at most 2 files and 32 fields"):
-            body._parts(form_of(FILE, FILE, *[FIELD] * 32, one_more), b"x", 2)
+            body._read_form(form_of(FILE, FILE, *[FIELD] * 32, one_more), b"x", 2)
 
 
 def test_a_part_that_says_nothing_of_itself_is_no_file() -> None:
-    [upload] = body._parts(form_of(FILE, b"A: b\r\n\r\nwords"), b"x", 32)
+    [upload] = body._read_form(form_of(FILE, b"A: b\r\n\r\nwords"), b"x", 32)
     assert bytes(upload.data) == b"pixels"
 
 
 def test_names_that_are_odd_or_long_come_back_readable() -> None:
     long = FILE.replace(b"a.jpg", b"n" * 300)
-    uploads = body._parts(form_of(FILE.replace(b"a.jpg", b'"\xff\xc3\xb1.jpg"'), long), b"x", 32)
+    uploads = body._read_form(
+        form_of(FILE.replace(b"a.jpg", b'"\xff\xc3\xb1.jpg"'), long), b"x", 32
+    )
     assert [upload.name for upload in uploads] == ["\ufffdñ.jpg", "n" * 200]
 
 
 def test_a_field_after_a_picture_is_no_part_of_it() -> None:
     form = b"--x\r\nContent-Disposition: form-data; name=a; filename=a.jpg\r\n\r\npixels\r\n"
     form += b"--x\r\nContent-Disposition: form-data; name=note\r\n\r\nwords\r\n--x--\r\n"
-    [upload] = body._parts(bytearray(form), b"x", 32)
+    [upload] = body._read_form(bytearray(form), b"x", 32)
     assert (upload.name, bytes(upload.data)) == ("a.jpg", b"pixels")
 
 
@@ -167,13 +169,13 @@ def test_a_field_after_a_picture_is_no_part_of_it() -> None:
 )
 def test_what_is_a_file_and_its_name(headers: bytes, name: str | None) -> None:
     text = b"Content-Disposition: form-data; name=note\r\nContent-Type: text/plain\r\n\r\nwords"
-    [upload] = body._parts(form_of(headers + b"\r\n\r\npixels", text), b"x", 2)
+    [upload] = body._read_form(form_of(headers + b"\r\n\r\npixels", text), b"x", 2)
     assert (upload.name, bytes(upload.data)) == (name, b"pixels")
 
 
 @pytest.mark.parametrize("before", [b"\r\n", b"for old readers\r\n", b"x\r\n--y\r\n\r\n"])
 def test_what_stands_before_the_first_boundary_is_passed_over(before: bytes) -> None:
-    [upload] = body._parts(bytearray(before) + form_of(FILE), b"x", 32)
+    [upload] = body._read_form(bytearray(before) + form_of(FILE), b"x", 32)
     assert (upload.name, bytes(upload.data)) == ("a.jpg", b"pixels")
 
 
@@ -182,7 +184,7 @@ from semblante.server import body
 
 part = b'--x\r\nContent-Disposition: form-data; filename=a; x=' + b'"\\' * 1900
 form = bytearray((part + b'\r\n\r\npixels\r\n') * 8000 + b'--x--\r\n')
-assert len(body._parts(form, b'x', 8000)) == 8000
+assert len(body._read_form(form, b'x', 8000)) == 8000
 """
 
 

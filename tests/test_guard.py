@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from semblante import Analyzer, OptionError
 
 pytest.importorskip("fastapi")
 from starlette.applications import Starlette
+from starlette.responses import JSONResponse
 from starlette.routing import Mount
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
@@ -168,6 +171,39 @@ def test_an_answer_before_the_body_has_come_closes_the_connection(
     }  # fmt: skip
     asyncio.run(Guard(app, Settings(), lambda status: None)(scope, receive, send))
     assert started == [b"close" if closed else None]
+
+
+@pytest.mark.parametrize("pieces", [[True, True, False], itertools.repeat(True), [None]])
+def test_whoever_still_sends_sees_the_answer(
+    pieces: Iterable[bool | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that is closed while much is on its way is reset, and the answer with it."""
+    monkeypatch.setattr("semblante.server.guard._LINGER_S", 0.05)
+    coming, events = iter(pieces), []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await JSONResponse({"error": "no"}, 404)(scope, receive, send)
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(0)
+        events.append("taken")
+        more = next(coming)
+        kind = "http.disconnect" if more is None else "http.request"
+        return {"type": kind, "body": b"x", "more_body": more}
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            events.append((message["body"], message.get("more_body", False)))
+
+    headers = [(b"host", b"localhost"), (b"content-length", b"100000000")]
+    scope = {"type": "http", "method": "POST", "path": "/v1/x", "headers": headers}
+    asyncio.run(Guard(app, Settings(), lambda status: None)(scope, receive, send))
+    answer, *taken, end = events
+    assert (answer, end) == ((b'{"error":"no"}', True), (b"", False))
+    assert taken == ["taken"] * len(taken)
+    assert taken
+    if isinstance(pieces, list):
+        assert len(taken) == len(pieces)
 
 
 def test_a_refusal_does_not_wait_for_the_body(analyzer: Analyzer) -> None:

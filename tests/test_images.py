@@ -337,6 +337,7 @@ def half(form: str) -> bytes:
         pytest.param(EXAMPLE.read_bytes()[:30_000], "cut off", id="truncated JPEG"),
         pytest.param(EXAMPLE.read_bytes()[:40], "damaged|not a picture", id="truncated header"),
         pytest.param(declared_png(30_000, 30_000), "too many", id="30,000 x 30,000"),
+        pytest.param(declared_png(1, 100_001), "a side of 100001 pixels", id="a thread"),
         pytest.param(declared_png(2_000_000_000, 2), "too many|damaged", id="absurdly wide"),
         pytest.param(declared_png(100, 100), "cut off", id="PNG without its pixels"),
         pytest.param(b"%PDF-1.7 something", "not a picture", id="PDF"),

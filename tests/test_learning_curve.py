@@ -132,7 +132,7 @@ def test_where_there_is_nothing_to_say_yet(training: float, n_public: int, verdi
             (0.60, 0.61),
             0.95,
             "more faces of the same kind would help little",
-            "más rostros de la misma clase ayudarían poco",
+            "más rostros del mismo tipo ayudarían poco",
         ),
         (
             (0.60, 0.61),

@@ -344,10 +344,12 @@ def test_reasons_of_the_server_in_spanish(page: Any, tmp_path: Path) -> None:
     (tmp_path / "x.png").write_text("no picture")
     page.set_input_files("#file", tmp_path / "x.png")
     alert = page.get_by_role("alert")
-    alert.filter(has_text="No se puede leer: no es una imagen").wait_for(timeout=20_000)
+    alert.filter(has_text="No se puede leer: no es ni una imagen").wait_for(timeout=20_000)
     (tmp_path / "x.mp4").write_text("no video")
     page.set_input_files("#file", tmp_path / "x.mp4")
-    alert.filter(has_text="No se puede leer: no es una imagen o un video").wait_for(timeout=20_000)
+    alert.filter(has_text="No se puede leer: no es ni una imagen ni un video").wait_for(
+        timeout=20_000
+    )
     page.problems.clear()
     pretend_results(page, "")
     pretend(page, {"state": "failed", "error": "more than 400000 frames and faces"})

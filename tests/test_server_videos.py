@@ -187,16 +187,18 @@ def test_only_who_has_all_results_has_fetched_them() -> None:
 
 def test_a_cancelled_video_holds_nothing(clip: bytes) -> None:
     """It holds neither its bytes nor a thread, and does not delay the next one."""
-    go_on = threading.Event()
+    begun, go_on = threading.Event(), threading.Event()
 
     class Waits:
         def analyze_video(self, *_: Any, **__: Any) -> Iterator[Analysis]:
+            begun.set()
             go_on.wait(60)
             yield from ()
 
     jobs = Jobs(Waits(), 40_000_000)  # type: ignore[arg-type]
     first = jobs.start(clip, None)
     assert first is not None
+    assert begun.wait(60)
     before = threading.active_count()
     for _ in range(50):
         job = jobs.start(bytes(1000), None)

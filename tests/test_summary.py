@@ -66,14 +66,6 @@ def test_tracks_come_in_the_order_of_their_numbers() -> None:
     assert [(track.track, track.first_s) for track in found.tracks] == [(1, 0.5), (2, 0.0)]
 
 
-def test_a_frame_that_could_not_be_read_is_told_in_the_end() -> None:
-    all_frames = list(frames(n=5))
-    all_frames[2] = Analysis("a.mp4", None, None, (), 2, 2 / FPS, "a frame: damaged")
-    all_frames[3] = replace(all_frames[3], error="another")
-    found = semblante.summarize(all_frames)
-    assert (found.frames, found.error) == (5, "a frame: damaged")
-
-
 def test_a_video_that_breaks_off_says_so() -> None:
     found = semblante.summarize([*frames(n=5), Analysis("a.mp4", None, None, error="breaks off")])
     assert (found.frames, found.error, len(found.tracks)) == (5, "breaks off", 1)
@@ -95,8 +87,9 @@ def test_a_frame_that_cannot_be_read_is_not_the_end() -> None:
     own = [replace(one, path=None) for one in (*before, *after)]
     found = semblante.summarize([*own[:3], broken, *own[3:]])
     assert (found.frames, found.error) == (5, None)
-    unwritten = replace(own[3], error="marked.mp4: not written")
-    assert semblante.summarize([*own[:3], unwritten]).error == "marked.mp4: not written"
+    unwritten = [replace(own[3], error=f"{name}: not written") for name in ("a.mp4", "b.mp4")]
+    unwritten[1] = replace(unwritten[1], frame=own[4].frame)
+    assert semblante.summarize([*own[:3], *unwritten]).error == "a.mp4: not written"
 
 
 def test_pictures_are_no_frames() -> None:

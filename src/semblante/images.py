@@ -53,7 +53,8 @@ ImageSource = (
 # 150 megapixels, 450 MB once decoded: phones take pictures of 108 megapixels. The size that a file
 # declares is checked before anything is decoded.
 MAX_PIXELS: Final = 150_000_000
-# Pictures with more pixels are decoded one at a time: each takes up to a gigabyte meanwhile.
+_LONGEST_SIDE: Final = 100_000  # of a picture one pixel wide, each row would take time and memory
+# Pictures with more pixels are decoded one at a time: each takes up to two gigabytes meanwhile.
 _LARGE_PIXELS: Final = 25_000_000
 _LARGE_LOCK: Final = threading.Lock()
 # Pillow's other formats (PDF, PSD, EPS, ...) are not photographs, or run external programs.
@@ -392,6 +393,8 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
             f"{width}x{height} pixels are too many; "
             f"at most {max_pixels / 1e6:g} megapixels are read"
         )
+    if max(width, height) > _LONGEST_SIDE:
+        raise ImageError(f"a side of {max(width, height)} pixels; at most {_LONGEST_SIDE} are read")
 
 
 def _from_array(array: npt.NDArray[np.uint8], max_pixels: int) -> RgbImage:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import logging
 from collections.abc import Callable
@@ -16,6 +17,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from semblante.server.settings import PROTOCOL, Settings, is_loopback
 
 _LOG: Final = logging.getLogger(__name__)
+# For so long the rest of a body is dropped after the answer, before the connection is closed. If it
+# were closed at once, systems would reset it, and many clients would never see the answer (RFC
+# 9112, section 9.6).
+_LINGER_S: Final = 2.0
 # Only the server's own files, and pictures and videos that the page creates itself.
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -89,6 +94,13 @@ class Guard:
                 self._add_headers(added, origin)
                 if unread:  # the server would receive the rest of the body, only to drop it
                     added["connection"] = "close"
+            elif unread and not message.get("more_body", False):
+                await send({**message, "more_body": True})
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_LINGER_S):
+                        while unread:
+                            await receive_noting()
+                message = {**message, "body": b""}
             await send(message)
 
         if refused is not None:
