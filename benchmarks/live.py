@@ -8,7 +8,8 @@ wraps the browser's functions: the delay is from the moment when a frame, copied
 about to be compressed, to the moment when the page has drawn its answer. Writes results/live.json.
 
 `results_per_second` is the mean over all of the time. Before December 2026 it was the median of
-rates over five seconds each, which the page measured itself; the delay is what it was.
+rates over five seconds each, which the page measured itself; and the delay did not include reading
+the answer and, of some frames, drawing the timeline.
 """
 
 from __future__ import annotations

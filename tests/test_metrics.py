@@ -45,9 +45,14 @@ def test_what_is_no_answer_is_refused() -> None:
         accuracy(LABELS, PREDICTED[:1])
     with pytest.raises(OptionError, match="found 0 labels"):
         accuracy(LABELS[:0], PREDICTED[:0])
-    for wrong in (-1, 7):  # a face without a label; one class too many
-        with pytest.raises(OptionError, match=r"expected labels 0\.\.6, found"):
-            confusion_matrix(np.append(LABELS, wrong), np.append(PREDICTED, 0))
+    with pytest.raises(OptionError, match=r"expected labels 0\.\.6, found 0\.\.7"):
+        confusion_matrix(np.append(LABELS, 7), np.append(PREDICTED, 0))
+    with pytest.raises(OptionError, match="expected labels from 0, found -1"):
+        accuracy(np.append(LABELS, -1), np.append(PREDICTED, 0))
+    with pytest.raises(
+        OptionError, match=r"expected an array \(n, n_classes\), found ndarray float"
+    ):
+        expected_calibration_error(LABELS, np.zeros((500, 0)))
     with pytest.raises(
         OptionError, match=r"expected an array \(n, n_classes\), found ndarray int64"
     ):

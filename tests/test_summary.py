@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import signal
 from collections.abc import Iterator
@@ -87,12 +88,14 @@ def test_a_frame_that_cannot_be_read_is_not_the_end() -> None:
     own = [replace(one, path=None) for one in (*before, *after)]
     found = semblante.summarize([*own[:3], broken, *own[3:]])
     assert (found.frames, found.error) == (5, None)
-    unwritten = [replace(own[3], error=f"{name}: not written") for name in ("a.mp4", "b.mp4")]
-    unwritten[1] = replace(unwritten[1], frame=own[4].frame)
-    assert semblante.summarize([*own[:3], *unwritten]).error == "a.mp4: not written"
+    end = Analysis(None, None, None, error="breaks off")
+    assert semblante.summarize([*own[:3], broken, end]).error == "breaks off"
 
 
 def test_pictures_are_no_frames() -> None:
+    for single in (next(frames()), None):
+        with pytest.raises(OptionError, match=f"found a single {type(single).__name__}"):
+            semblante.summarize(single)  # type: ignore[arg-type]
     lone = [
         replace(one, faces=tuple(replace(f, track=None) for f in one.faces)) for one in frames()
     ]
@@ -131,6 +134,19 @@ def test_as_a_table_of_pandas(films: Path, tmp_path: Path) -> None:
     for other in (5, None):
         with pytest.raises(OptionError, match=f"found {type(other).__name__}"):
             semblante.to_pandas(other)  # type: ignore[arg-type]
+
+
+def test_a_video_of_which_nothing_is_read_gives_no_table() -> None:
+    """Whatever came before it."""
+
+    def unreadable() -> Iterator[Analysis]:
+        raise VideoError("b.mp4: not a video that can be read")
+        yield
+
+    with pytest.raises(VideoError, match=r"b\.mp4: not a video"):
+        semblante.to_pandas(semblante.summarize(one) for one in (frames(), unreadable()))
+    with pytest.raises(VideoError, match=r"b\.mp4: not a video"):
+        semblante.to_pandas(itertools.chain(frames(n=3), unreadable()))
 
 
 def test_a_table_of_a_video_that_breaks_off() -> None:

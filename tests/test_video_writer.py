@@ -196,7 +196,7 @@ def test_where_sound_keeps_a_copy_from_beginning_it_is_left_out(
 
 def test_frames_that_are_too_wide_for_a_copy(tmp_path: Path) -> None:
     writer = VideoWriter(tmp_path / "copy.mp4", 25)
-    with pytest.raises(VideoError, match=r"frames of 16400x48 pixels, of which H\.264 takes 16384"):
+    with pytest.raises(VideoError, match=r"frames of 16400x48 pixels; H\.264 takes at most 16384"):
         writer.write(np.zeros((48, 16_400, 3), np.uint8), 0.0)
     writer.close(done=True)
     assert (writer.lost_sound, list(tmp_path.iterdir())) == (False, [])

@@ -1,6 +1,7 @@
 """Accuracy, F1, calibration and confidence intervals of a classifier, with numpy only.
 
-Labels are whole numbers from 0, as in `Dataset.labels`; whatever else comes raises `OptionError`.
+Labels are whole numbers from 0, as in `Dataset.labels` (but its -1 is no label); whatever else comes
+raises `OptionError`.
 """
 
 from __future__ import annotations
@@ -181,11 +182,14 @@ def _check_labels(labels: Labels, predicted: Labels) -> None:
             f"expected a prediction for each label, found {len(labels)} labels and "
             f"{len(predicted)} predictions"
         )
+    if (least := int(labels.min())) < 0:
+        raise OptionError(f"expected labels from 0, found {least}: faces without one do not count")
 
 
 def _check_probabilities(labels: Labels, probabilities: Probabilities) -> None:
     """Raise `OptionError` unless they are labels (n,) and probabilities (n, n_classes)."""
-    if not isinstance(probabilities, np.ndarray) or probabilities.ndim != 2:
+    is_table = isinstance(probabilities, np.ndarray) and probabilities.ndim == 2
+    if not is_table or not probabilities.shape[1]:
         raise OptionError(f"expected an array (n, n_classes), found {_kind(probabilities)}")
     _check_labels(labels, probabilities.argmax(axis=1))
 

@@ -87,7 +87,8 @@ def draw_reliability(evaluation: Evaluation, path: Path, language: str = "en") -
         xlabel=translated("confidence: the probability of its answer", language),
         ylabel=translated("accuracy: the share of right answers", language),
     )  # fmt: skip
-    title = f"{_title(evaluation)} (n={evaluation.n}), ECE {evaluation.ece:.3f}"
+    ece = figures(f"{evaluation.ece:.3f}", language)
+    title = f"{_title(evaluation)} (n={evaluation.n}), ECE {ece}"
     axes.set_title(title, parse_math=False)
     axes.grid(alpha=0.3)
     write_atomically(path, lambda beside: figure.savefig(beside, dpi=110, format="png"))

@@ -83,10 +83,8 @@ class SummaryBuilder:
         self._path = analysis.path
         if analysis.frame is None:
             self._error = self._error or analysis.error
+        if analysis.frame is None or analysis.error is not None:
             return
-        if analysis.width is None:
-            return
-        self._error = self._error or analysis.error  # its copy was not written
         self.frames += 1
         time_s = analysis.time_s or 0.0
         for face in analysis.faces:
@@ -124,6 +122,11 @@ def summarize(frames: Iterable[Analysis]) -> VideoSummary:
 
 def _frames_of_one_video(frames: Iterable[Analysis]) -> Iterator[Analysis]:
     """Yield `frames`; raises `OptionError` unless they are frames of one video in order."""
+    if not isinstance(frames, Iterable):
+        raise OptionError(
+            "expected the frames that `analyze_video` gives, found a single "
+            f"{type(frames).__name__}"
+        )
     before: Analysis | None = None
     for analysis in frames:
         found = None

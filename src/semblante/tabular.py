@@ -129,14 +129,16 @@ def to_pandas(
 
 
 def _as_far_as_read(results: Iterable[Any]) -> Iterator[Any]:
-    """Yield `results`; a video that breaks off ends with an `Analysis` that has only its error."""
-    path: str | None = None
-    some = False
+    """Yield `results`; a video that breaks off ends with an `Analysis` that has only its error.
+
+    Raises the error of a video of which nothing was read, such as the next of several.
+    """
+    last: Any = None
     try:
-        for one in results:
-            path, some = getattr(one, "path", None), True
-            yield one
+        for last in results:
+            yield last
     except VideoError as error:
-        if not some:
+        of_a_video = isinstance(last, Analysis) and last.frame is not None
+        if not of_a_video or not str(error).startswith(f"{last.path or ''}"):
             raise
-        yield Analysis(path, None, None, error=str(error))
+        yield Analysis(last.path, None, None, error=str(error))

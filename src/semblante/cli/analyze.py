@@ -58,7 +58,7 @@ from semblante.recognise.tracks import SMOOTHING_S
 from semblante.recognise.video import LEAST_EVERY_S
 from semblante.results import Analysis
 from semblante.translation import translated
-from semblante.wording import clock
+from semblante.wording import clock, figures
 
 PictureTta = Literal["none", "flip"]  # `pipeline.TTA`
 # Both mean "write to sys.stdout". To open /dev/stdout would truncate a file that the shell has
@@ -327,7 +327,7 @@ def _progress(
 
         def tell(result: Result) -> None:
             speed = bar.tasks[0].speed
-            how = f"{speed:.1f}/s" if speed else ""
+            how = figures(f"{speed:.1f}/s", work.lang) if speed else ""
             if not result.ended and result.analysis is not None:
                 how = clock(result.analysis.time_s or 0.0)
             done = 1.0 if result.ended else result.share

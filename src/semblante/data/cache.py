@@ -31,7 +31,7 @@ from semblante.data.dataset import Dataset
 from semblante.files import replace_file, user_folder, write_atomically
 
 # Increase this whenever a change to the code alters what is read from any form of dataset.
-VERSION: Final = 9
+VERSION: Final = 10
 _ARRAYS: Final = ("images", "labels", "splits")
 _OPTIONAL: Final = ("names", "groups")
 _GUESSED: Final = "guessed"

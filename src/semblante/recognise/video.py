@@ -68,7 +68,8 @@ class Video:
         stopped: threading.Event | None = None,
     ) -> None:
         """`max_pixels`: the most pixels of a frame. `stopped`: if any thread sets it, reading ends,
-        as by `stop`, even while the first frame of a file is looked for, which may be far in it."""
+        as by `stop`, even while the first frame of a file is looked for, which may be far in it. It
+        is set when this video ends: each video needs its own."""
         if isinstance(source, bool) or not isinstance(source, (str, os.PathLike, int, np.integer)):
             raise OptionError(
                 f"expected a video's path or a camera's number, found {type(source).__name__}"

@@ -49,12 +49,12 @@ class VideoWriter:
     """Writes frames to an .mp4 file, with the sound of the film it copies; the file appears only
     when it is complete."""
 
-    def __init__(self, path: Path, fps: float, film: Video | None = None) -> None:
+    def __init__(self, path: Path, fps: float, original: Video | None = None) -> None:
         """`fps`: about how many frames a second will be written. Each is shown at its own time, the
         last for 1 / `fps` seconds, though not beyond the film's end."""
         self.path = path
         self.fps = fps
-        self.film = film
+        self.original = original
         self.lost_sound = False  # whether some of it could not be copied
         # The same in every run, so that a resumed run replaces what a killed one has left, and
         # short, however long the path's own name is.
@@ -127,11 +127,11 @@ class VideoWriter:
         height, width = image.shape[:2]
         if max(width, height) > _LONGEST_SIDE:
             raise VideoError(
-                f"{self.path}: cannot be written: frames of {width}x{height} pixels, of which "
-                f"H.264 takes {_LONGEST_SIDE} a side"
+                f"{self.path}: cannot be written: frames of {width}x{height} pixels; "
+                f"H.264 takes at most {_LONGEST_SIDE} a side"
             )
         try:
-            self._open(image, self.film)
+            self._open(image, self.original)
         except av.FFmpegError as error:
             if self._sound is None or isinstance(error, OSError):
                 raise
@@ -142,7 +142,7 @@ class VideoWriter:
             self._open(image, None)
             self.lost_sound = True
 
-    def _open(self, image: RgbImage, film: Video | None) -> None:
+    def _open(self, image: RgbImage, original: Video | None) -> None:
         import av
 
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -159,8 +159,8 @@ class VideoWriter:
         # As all films of today have them.
         pictures.colorspace = pictures.color_primaries = pictures.color_trc = BT709
         pictures.codec_context.time_base = Fraction(1, _CLOCK)
-        if film is not None:
-            self._sound = _Sound(film)
+        if original is not None:
+            self._sound = _Sound(original)
             self._start_offset_s = self._sound.start_offset_s
             self.lost_sound = self._sound.incomplete
             self._sound.begin(self._container)
@@ -189,7 +189,7 @@ class VideoWriter:
 
     def _left_s(self) -> float:
         """Seconds for which the last frame is shown: not beyond the film's end, if known."""
-        ends_s = (self.film.duration_s if self.film is not None else None) or math.inf
+        ends_s = (self.original.duration_s if self.original is not None else None) or math.inf
         left_s = ends_s - self._last_tick / _CLOCK
         return min(1 / self.fps, left_s if left_s > 0 else math.inf)
 
@@ -217,15 +217,15 @@ class VideoWriter:
 class _Sound:
     """All sound tracks of a film, for its copy."""
 
-    def __init__(self, film: Video) -> None:
+    def __init__(self, original: Video) -> None:
         import av
 
-        self._container = open_container(Path(film.name), MAX_PIXELS)
+        self._container = open_container(Path(original.name), MAX_PIXELS)
         # There is no decoder for an unknown codec.
         known = [one for one in self._container.streams.audio if one.codec_context is not None]
         self.incomplete = len(known) < len(self._container.streams.audio)
         self._streams = known
-        self.start_offset_s = film.start_offset_s if known else 0.0
+        self.start_offset_s = original.start_offset_s if known else 0.0
         self._began_s = (self._container.start_time or 0) / av.time_base
         self._tracks: dict[int, _Copied | _Encoded] = {}
         self._coming = packets_of(self._container, *known) if known else iter(())

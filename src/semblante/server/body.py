@@ -81,9 +81,9 @@ async def _read_files(
 ) -> list[Upload]:
     """Return the files of a multipart form, or the whole body as one file.
 
-    `limit` is in bytes. Raises 400 for a malformed form or an empty
-    body, 408 if it takes more than `seconds` to arrive, 413 if it is too large or has too many
-    files, 415 for another content type or encoding, 503 if too much is being received at once.
+    `limit` is in bytes. Raises 400 for a malformed form or an empty body, 408 if it takes more than
+    `seconds` to arrive, 413 if it is too large or has too many files, 415 for another content type
+    or encoding, 503 if too much is being received at once.
     """
     kind, options = parse_options_header(request.headers.get("content-type"))
     form = kind == b"multipart/form-data"

@@ -250,10 +250,13 @@ def _stopped_after(seconds: float, stop: threading.Event) -> Iterator[None]:
     timer.start()
     try:
         yield
+    except VideoError:
+        if not late.is_set():  # else it was read no further
+            raise
     finally:
         timer.cancel()
-        if late.is_set():  # which explains any error that the body has raised since
-            raise VideoError(f"video: took more than {seconds:g} s")
+    if late.is_set():
+        raise VideoError(f"video: took more than {seconds:g} s")
 
 
 @contextmanager

@@ -59,14 +59,14 @@ async def stream(
     read or the server was too busy.
     """
     await accept(websocket)
-    following = FaceFollower(
+    follower = FaceFollower(
         analyzer.detector, analyzer.classifier, Tracker(),
         look_every_s=0.1, search_every_s=0.4, search_side=_SEARCH_SIDE,
     )  # fmt: skip
     latest: asyncio.Queue[tuple[int, bytes] | Exception] = asyncio.Queue(1)
     reader = asyncio.create_task(_read(websocket, latest, settings.max_frame))
     last, started = -1, time.monotonic()
-    turn = threading.Lock()  # `following` takes one frame at a time
+    turn = threading.Lock()  # `follower` takes one frame at a time
     try:
         while True:
             async with asyncio.timeout(_SILENCE_S):  # since the last answer: clients wait for it
@@ -76,7 +76,7 @@ async def stream(
             number, data = came
             time_s = time.monotonic() - started
             try:
-                work = partial(_analyzed, data, following, turn, time_s, settings)
+                work = partial(_analyzed, data, follower, turn, time_s, settings)
                 found = await unless(reader, workers.run(work))
             except DisconnectedError:  # or it has sent something else: the reason comes next
                 continue
@@ -129,7 +129,7 @@ async def _frame(websocket: WebSocket, limit: int) -> bytes:
 
 def _analyzed(
     data: bytes,
-    following: FaceFollower,
+    follower: FaceFollower,
     turn: threading.Lock,
     time_s: float,
     settings: Settings,
@@ -145,7 +145,7 @@ def _analyzed(
     try:
         if given_up.is_set():  # a later frame may have been followed, and time never goes back
             return _failed("given up")
-        faces = [face.to_dict() for face in following.faces(image, time_s)]
+        faces = [face.to_dict() for face in follower.faces(image, time_s)]
     finally:
         turn.release()
     height, width = image.shape[:2]

@@ -111,7 +111,7 @@ class Workers:
 
 
 class DisconnectedError(Exception):
-    """The client has left before its answer."""
+    """The client has left before its answer, or has made it pointless."""
 
 
 async def unless(disconnecting: asyncio.Task[Any], work: Coroutine[Any, Any, _Result]) -> _Result:

@@ -7,7 +7,7 @@ import { complain, say } from "./messages.js";
 import { inMirror, longestSeen, numberOf, paintBoxes, paintTimeline, resized } from "./painting.js";
 import { forgetWhatWasTold, tellChanges } from "./spoken.js";
 import { state } from "./state.js";
-import { EMOTIONS, name, percent, spoken, text } from "./words.js";
+import { EMOTIONS, name, percent, percentage, spoken, text } from "./words.js";
 
 // Below this probability the most probable emotion is shown as unsure: another one may be almost as probable.
 const SURE = 0.5;
@@ -139,9 +139,9 @@ function listTracks(timed) {
   tracks.forEach((track, place) => {
     const shown = timed.flatMap((row) => row.faces.filter((face) => face.track === track));
     const shares = EMOTIONS.map((emotion) => [emotion, shown.filter((face) => face.emotion === emotion).length])
-      .map(([emotion, count]) => [emotion, Math.round(100 * count / shown.length)])
-      .filter(([, share]) => share > 0).sort((one, other) => other[1] - one[1])
-      .map(([emotion, share]) => `${name(emotion)} ${share}\u00a0%`);
+      .map(([emotion, count]) => [emotion, count / shown.length])
+      .filter(([, share]) => share >= 0.005).sort((one, other) => other[1] - one[1])
+      .map(([emotion, share]) => `${name(emotion)} ${percentage(share)}`);
     const entry = list.children[place] ?? list.appendChild(document.createElement("li"));
     retell(entry, `${text("face")} ${track}: ${shares.join(", ")}`);
   });

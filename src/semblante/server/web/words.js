@@ -125,8 +125,10 @@ export function reason(status, words) {
   const [known, said] = text("details").find(([one]) => one.test(words)) ?? [];
   return known ? words.match(known)[0].replace(known, said) : text("reasons")[status] ?? words;
 }
-// At most 99 %, since no estimate is certain; the no-break space keeps the sign on the number's line.
-export const percent = (p) => `${Math.min(99, Math.round(100 * p))}\u00a0%`;
+// A share, 0 to 1, as the language writes it: 99% in English, 99 % with a no-break space in Spanish.
+export const percentage = (share) => share.toLocaleString(language, { style: "percent" });
+// At most 99 %, since no estimate is certain.
+export const percent = (p) => percentage(Math.min(0.99, p));
 
 export function speakIn(chosen) {
   language = chosen;
