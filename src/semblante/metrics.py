@@ -1,7 +1,7 @@
 """Accuracy, F1, calibration and confidence intervals of a classifier, with numpy only.
 
-Labels are whole numbers from 0, as in `Dataset.labels` (but its -1 is no label); whatever else comes
-raises `OptionError`.
+Labels are whole numbers from 0, as in `Dataset.labels` (but its -1 is no label); whatever else is
+given raises `OptionError`.
 """
 
 from __future__ import annotations
