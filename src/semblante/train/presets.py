@@ -84,6 +84,18 @@ PRESETS: Final[dict[str, dict[str, Any]]] = {
         "erase_probability": 0.1,
         "degrade_probability": 0.15,
     },
+    # Some hundred faces of one's own: a few small steps from shipped weights (docs/experiments.md,
+    # "a shipped network on other faces").
+    "fine-tune": {
+        "network": "rcnn-medium",
+        "initial": "rcnn-medium",
+        "epochs": 8,
+        "batch_size": 32,
+        "learning_rate": 0.002,
+        "warmup_epochs": 0.5,
+        "mixup_probability": 0.0,
+        "ema_decay": 0.98,
+    },
     # For a GPU, with FER+'s votes: a recurrent network from scratch that needs twelve times as much
     # computation as rcnn-medium. Targets stay near the labels: the benchmark from which this recipe
     # was taken ended two points lower with a relabel_weight of 0.75 (docs/experiments.md, "half an
