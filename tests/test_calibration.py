@@ -58,3 +58,19 @@ def test_nothing_near_is_better() -> None:
     for k in range(7):
         for step in (-0.02, 0.02):
             assert error(found + step * (np.arange(7) == k)) > error(found)
+
+
+@pytest.mark.parametrize("n", [20, 30, 100])
+def test_few_faces_change_little(n: int) -> None:
+    """Of 30 faces of one's own, temperatures that fit them best are 0.2 to 4 and fit no others."""
+    labels, logits = drawn(20_000, np.ones(7))
+
+    def loss(rows: slice, log_t: np.ndarray) -> float:
+        scores = calibrated(torch.from_numpy(logits[rows]), torch.from_numpy(log_t))
+        return float(torch.nn.functional.cross_entropy(scores, torch.from_numpy(labels[rows])))
+
+    rest = slice(10_000, None)
+    for start in range(0, 10 * n, n):
+        some = slice(start, start + n)
+        found = np.log(fit_temperatures(labels[some], logits[some]))
+        assert loss(rest, found) < loss(rest, np.zeros(7)) + 0.03

@@ -23,6 +23,11 @@ from torch.nn import functional as F
 
 # On the squared distances of log T_k from their mean, since rare emotions have few faces to fit.
 _PENALTY: Final = 3e-3
+# With fewer faces the penalty grows, in inverse proportion; and with fewer than `_FEW` there is one
+# on the distance of the mean from 0, too. Of 30 faces' own, temperatures made probabilities much
+# worse than none did (docs/experiments.md, "temperatures from few faces").
+_ENOUGH: Final = 3000
+_FEW: Final = 600
 # Of |log T_k|: for a network that has learnt nothing, the best T_k would be infinite.
 _LIMIT: Final = math.log(10)
 
@@ -38,18 +43,22 @@ def fit_temperatures(
 ) -> list[float]:
     """Fit T_k, one for each column of `logits` (n, k), to `labels` (n,); each is 0.1 to 10.
 
-    Minimises the mean negative log-likelihood of the calibrated logits, plus a penalty on the
-    differences between the T_k.
+    Minimises the mean negative log-likelihood of the calibrated logits, plus penalties on the
+    differences between the T_k and, where faces are few, on their distance from 1.
     """
+    n, k = logits.shape
+    together: float = _PENALTY * max(1.0, _ENOUGH / n)
+    to_one: float = _PENALTY * k * max(0.0, _FEW / n - 1)
     scores, right = torch.tensor(logits, dtype=torch.float64), torch.tensor(labels)
-    free = torch.zeros(scores.shape[1], dtype=torch.float64, requires_grad=True)
+    free = torch.zeros(k, dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.LBFGS([free], max_iter=200, line_search_fn="strong_wolfe")
 
     def error() -> Tensor:
         optimiser.zero_grad()
         log_t = _limited(free)
-        spread = (log_t - log_t.mean()).square().sum()
-        loss = F.cross_entropy(calibrated(scores, log_t), right) + _PENALTY * spread
+        spread, middle = (log_t - log_t.mean()).square().sum(), log_t.mean().square()
+        loss = F.cross_entropy(calibrated(scores, log_t), right)
+        loss = loss + together * spread + to_one * middle
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
