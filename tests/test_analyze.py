@@ -10,12 +10,16 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from conftest import EXAMPLE
+from faces import head
+from films import canvas, write_video
 from program import PROGRAM, semblante
-from semblante import EMOTIONS
+from semblante import EMOTIONS, Box, load_dataset, load_image
+from semblante.picture_writing import is_own
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +93,52 @@ def test_annotated_copies_keep_the_layout_of_the_folders(tmp_path: Path, folder:
     ]  # fmt: skip
     with Image.open(tmp_path / "out" / "deep" / "same.PNG") as picture:
         assert picture.size == (512, 512)
+
+
+def test_each_face_as_a_picture_of_its_own(tmp_path: Path) -> None:
+    """They may be sorted into folders, and learnt from."""
+    nobody, twice = np.zeros((90, 90, 3), np.uint8), np.concatenate([load_image(EXAMPLE)] * 2, 1)
+    for place, image in (("in/deep/two.png", twice), ("in/none.png", nobody)):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(tmp_path / place)
+    person = head(130)
+    write_video(tmp_path / "in" / "film.mp4", 12, lambda n: canvas((person, 10 + 2 * n, 40)))
+    for _ in range(2):  # the second time, they are no inputs
+        done = semblante(
+            "analyze", "in", "--crops", "in/faces", "--every", "0.2s", "--format", "json",
+            "--out", "faces.json", cwd=tmp_path,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, "")
+        folder = tmp_path / "in" / "faces"
+        found = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
+        assert found == ["deep/two.png-1.png", "deep/two.png-2.png", "film.mp4-1.png"]
+    rows = [json.loads(line) for line in (tmp_path / "faces.json").read_text().splitlines()]
+    [two] = [row for row in rows if row["path"].endswith("two.png")]
+    for number, face in enumerate(two["faces"], start=1):
+        crop = load_image(folder / f"deep/two.png-{number}.png")
+        np.testing.assert_array_equal(crop, Box(*face["box"]).crop(twice))
+    frames = [row["faces"][0] for row in rows if row["frame"] is not None and row["faces"]]
+    surest = max(frames, key=lambda face: face["probabilities"][face["emotion"]])
+    assert load_image(folder / "film.mp4-1.png").shape == (*surest["box"][:1:-1], 3)
+    assert not is_own(folder / "film.mp4-1.png")
+    (tmp_path / "mine").mkdir()
+    shutil.move(folder, tmp_path / "mine" / "happy")
+    assert load_dataset(tmp_path / "mine").counts()["Training"]["happy"] == 3
+
+
+def test_faces_of_their_own_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / f"{EXAMPLE.name}-1.png").mkdir()  # in its place
+    done = semblante("analyze", EXAMPLE, "--crops", tmp_path / "out", "--format", "json")
+    assert done.returncode == 1
+    assert "cannot be written" in json.loads(done.stdout)["error"]
+    done = semblante("analyze", EXAMPLE, "--crops", EXAMPLE)
+    assert (done.returncode, "expected a folder, found a file" in done.stderr) == (2, True)
+    done = semblante("analyze", EXAMPLE, "--crops", EXAMPLE.parent)
+    assert (done.returncode, "would overwrite" in done.stderr) == (2, True)
+    copies = ("--annotate", tmp_path / "a", "--blur", "--crops", tmp_path / "b")
+    done = semblante("analyze", EXAMPLE, *copies)
+    assert "--blur does not pixelate its faces" in done.stderr
 
 
 @pytest.mark.parametrize(("name", "place"), [("face.jpg", "marked"), ("face.bmp", ".")])

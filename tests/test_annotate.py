@@ -251,7 +251,7 @@ def test_a_copy_means_the_same_colours(tmp_path: Path, analyzer: Analyzer, form:
     picture.write_bytes(data)
     places = {0: tmp_path / "copy.jpg", 1: tmp_path / "copy.png"}
     inputs = [Picture(picture, tmp_path), Picture(picture, tmp_path)]
-    list(Work(analyzer, inputs, places, None, None, "en", blur=False).results())
+    list(Work(analyzer, inputs, places, {}, None, None, "en", blur=False).results())
     for place in places.values():
         with Image.open(place) as copy:
             assert copy.info["icc_profile"] == profile

@@ -370,7 +370,7 @@ def test_the_bar_says_how_far_a_film_is(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("semblante.cli.analyze.Console", lambda **_: terminal)
     films: list[Input] = [Clip(Path("x.mp4"), Path("x.mp4"))] * 2
     with _progress(
-        Work(Analyzer("rcnn-small-int8"), films, {}, None, None, "en", blur=False)
+        Work(Analyzer("rcnn-small-int8"), films, {}, {}, None, None, "en", blur=False)
     ) as tell:
         tell(Result(0, Analysis("x.mp4", 3, 4, frame=9, time_s=83.4), ended=False))
         tell(Result(0, None, ended=True))

@@ -77,7 +77,9 @@ def results_of(
     film: Path, analyzer: Finds, every_s: float | None = None, *, blur: bool = False
 ) -> list[Result]:
     inputs, places = [Clip(film, Path(film.name))], {0: film.with_name("copy.mp4")}
-    return list(Work(cast(Analyzer, analyzer), inputs, places, every_s, None, "es", blur).results())
+    return list(
+        Work(cast(Analyzer, analyzer), inputs, places, {}, every_s, None, "es", blur).results()
+    )
 
 
 @pytest.mark.parametrize("blur", [True, False])
@@ -168,6 +170,7 @@ def test_how_far_a_video_is(moving: Path) -> None:
     work = Work(
         Analyzer(detector="none"),
         [Clip(moving, Path(moving.name))],
+        {},
         {},
         0.5,
         None,

@@ -28,8 +28,7 @@ def save_picture(image: RgbImage, path: Path, profile: bytes | None = None) -> N
     """Write a picture to a `saved_name`, creating its folder; `profile`: see `colour_profile`.
 
     Raises `ImageError` if the format cannot hold the picture (no side of a JPEG has more than
-    65,500 pixels) or the file cannot be written; `OSError` if the disk is full, which will affect
-    the next files as well.
+    65,500 pixels), and as `save_file` does.
     """
     # Pillow does not write to the file itself: on a full disk it does not notice a partial write.
     try:
@@ -37,6 +36,12 @@ def save_picture(image: RgbImage, path: Path, profile: bytes | None = None) -> N
         data = encoded(image, form, profile)
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from None
+    save_file(data, path)
+
+
+def save_file(data: bytes, path: Path) -> None:
+    """Write a picture's file, creating its folder. Raises `ImageError` if that fails; `OSError` if
+    the disk is full, which will affect the next files as well."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, lambda beside: beside.write_bytes(data))
@@ -66,8 +71,8 @@ def encoded(image: RgbImage, form: Literal["JPEG", "PNG"], profile: bytes | None
 
 
 def encoded_png(face: npt.NDArray[np.uint8]) -> bytes:
-    """Return a grey face as the bytes of a PNG file. It lacks the mark that `is_own` looks for,
-    because it may be read as a picture again."""
+    """Return a face, grey or RGB, as the bytes of a PNG file. It lacks the mark that `is_own` looks
+    for, because it may be read as a picture again."""
     buffer = io.BytesIO()
     Image.fromarray(face).save(buffer, "PNG")
     return buffer.getvalue()

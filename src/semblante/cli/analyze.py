@@ -108,6 +108,14 @@ def analyze_command(
             "searched, which takes longer",
         ),
     ] = False,
+    crops: Annotated[
+        Path | None,
+        typer.Option(
+            help="folder for each face as a picture of its own, NAME-1.png, NAME-2.png, ...; of a "
+            "video, each track where its estimate is surest",
+            readable=False,
+        ),
+    ] = None,
     contact_sheet: Annotated[
         Path | None,
         typer.Option(
@@ -178,16 +186,19 @@ def analyze_command(
         check_output_folder("--annotate", annotate)
     elif blur:
         raise OptionError("--blur needs --annotate DIR, where the copies go")
+    if crops is not None:
+        check_output_folder("--crops", crops)
     every_s = None if every is None else _seconds(every)
     if smoothing is not None and not 0 <= smoothing < math.inf:
         raise OptionError(f"--smoothing: expected seconds, 0 or more, found {smoothing}")
     sheet = None if contact_sheet is None else ContactSheet(contact_sheet, lang, every_s)
-    if sheet is not None and blur:
-        complain(f"--contact-sheet {sheet.place}: --blur does not pixelate its faces")
+    for option, shown in (("--contact-sheet", contact_sheet), ("--crops", crops)):
+        if shown is not None and blur:
+            complain(f"{option} {shown}: --blur does not pixelate its faces")
     plots = None if timeline is None else Timelines(timeline, lang)
     table = None if tracks is None else TrackTable(tracks)
     each: list[Overview] = [one for one in (sheet, plots, table) if one is not None]
-    inputs = find_inputs(paths, [*filter(None, [annotate]), *(one.place for one in each)])
+    inputs = find_inputs(paths, [*filter(None, [annotate, crops]), *(one.place for one in each)])
     paths_read = [item.path for item in inputs]
     files = {one.option: one.place for one in (sheet, table) if one is not None}
     if out is not None:
@@ -195,6 +206,7 @@ def analyze_command(
     for option, written in files.items():
         check_not_an_input(option, written, Path(model), *paths_read)
     places = annotated_places(inputs, annotate) if annotate is not None else {}
+    faces = annotated_places(inputs, crops, "--crops") if crops is not None else {}
     _check_apart(*files.values(), *places.values())
     if plots is not None:
         plots.avoid([*paths_read, *places.values(), *files.values()])
@@ -202,7 +214,7 @@ def analyze_command(
         model, detector=detector, min_face=min_face, min_score=min_score, threads=threads,
         steps=steps, early_exit=early_exit, tta=tta, head=head,
     )  # fmt: skip
-    work = Work(analyzer, inputs, places, every_s, smoothing, lang, blur=blur)
+    work = Work(analyzer, inputs, places, faces, every_s, smoothing, lang, blur=blur)
     overviews = Overviews(inputs, each)
     if out is None:
         failed = _as_they_come(work, format, overviews, sys.stdout)
@@ -216,6 +228,7 @@ def analyze_command(
             "every_s": every_s, "smoothing_s": smoothing, "steps": steps, "early_exit": early_exit,
             "tta": tta, "head": analyzer.classifier.head,
             "annotate": None if annotate is None else str(annotate), "lang": lang, "blur": blur,
+            "crops": None if crops is None else str(crops),
         }  # fmt: skip
         journal = Journal(out, about, resume=resume)
         failed = _to_file(work, format, out, journal, overviews)

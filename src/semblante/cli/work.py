@@ -15,7 +15,7 @@ from semblante.cli.checks import complain
 from semblante.cli.inputs import Input, Picture, Unreadable
 from semblante.errors import ImageError, VideoError, reason_of
 from semblante.images import RgbImage, colour_profile
-from semblante.picture_writing import save_picture
+from semblante.picture_writing import encoded_png, save_file, save_picture
 from semblante.recognise.annotate import annotate, pixelated
 from semblante.recognise.pipeline import SEARCH_EVERY_S, Analyzer
 from semblante.recognise.tracks import tracker_for
@@ -44,6 +44,7 @@ class Work:
     analyzer: Analyzer
     inputs: Sequence[Input]
     places: dict[int, Path]  # of annotated copies, by the input's number
+    crops: dict[int, Path]  # as `places`: what the names of its faces' pictures begin with
     every_s: float | None
     smoothing_s: float | None
     lang: str
@@ -66,12 +67,16 @@ class Work:
     def _pictures(self, items: list[tuple[int, Input]]) -> Iterator[Result]:
         results = self.analyzer.analyze_many_with_pixels(item.path for _, item in items)
         for (number, item), (analysis, pixels) in zip(items, results, strict=True):
-            if number in self.places and pixels is not None:
-                drawn = self._drawn(pixels, analysis, [face.box for face in analysis.faces])
-                try:
+            try:
+                if number in self.crops and pixels is not None:
+                    for nth, face in enumerate(analysis.faces, start=1):
+                        crop = encoded_png(face.box.crop(pixels))
+                        save_file(crop, _crop_place(self.crops[number], nth))
+                if number in self.places and pixels is not None:
+                    drawn = self._drawn(pixels, analysis, [face.box for face in analysis.faces])
                     save_picture(drawn, self.places[number], colour_profile(item.path))
-                except ImageError as error:
-                    analysis = replace(analysis, error=str(error))
+            except ImageError as error:
+                analysis = replace(analysis, error=str(error))
             yield Result(number, analysis, ended=True)
 
     def _clip(self, number: int, path: Path) -> Iterator[Result]:
@@ -92,9 +97,12 @@ class Work:
             tracker=tracker,
         )
         unread: str | None = None  # what is wrong with the video
+        clearest = _ClearestFaces()
         try:
             with copy:
                 for analysis, pixels in frames:
+                    if number in self.crops:
+                        clearest.add(analysis, pixels)
                     time_s = analysis.time_s or 0.0
                     if copy.is_wanted:
                         # Also hides faces whose track does not count yet, or is lost for a moment.
@@ -105,12 +113,15 @@ class Work:
             unread = str(failure)
         except (cv2.error, MemoryError) as failure:  # because of a frame's size, for example
             unread = f"{path}: could not be searched: {reason_of(failure)}"
+        unwritten = [copy.error]
+        if number in self.crops:
+            unwritten.append(clearest.save(self.crops[number]))
+        error = "; ".join(filter(None, (unread, *unwritten)))
         at_end = None
         if unread is not None:
-            error = "; ".join(filter(None, (unread, copy.error)))
             at_end = Analysis(str(path), None, None, error=error)
-        elif copy.error is not None:  # with the video's size, which tells that it was read
-            at_end = Analysis(str(path), video.width, video.height, error=copy.error)
+        elif error:  # with the video's size, which tells that it was read
+            at_end = Analysis(str(path), video.width, video.height, error=error)
         yield Result(number, at_end, ended=True)
 
     def _writer(self, number: int, video: Video) -> VideoWriter | None:
@@ -126,6 +137,33 @@ class Work:
         if self.blur:
             pixels = pixelated(pixels, hidden)
         return annotate(pixels, analysis.faces, self.lang)
+
+
+def _crop_place(base: Path, number: int) -> Path:
+    return base.with_name(f"{base.name}-{number}.png")
+
+
+class _ClearestFaces:
+    """A picture of each track's face, from the frame where the estimate is the surest."""
+
+    def __init__(self) -> None:
+        self._faces: dict[int, tuple[float, bytes]] = {}  # probability and PNG file, by track
+
+    def add(self, analysis: Analysis, pixels: RgbImage) -> None:
+        """Look at the next frame."""
+        for face in analysis.faces:
+            track = face.track or 0
+            if track not in self._faces or face.probability > self._faces[track][0]:
+                self._faces[track] = face.probability, encoded_png(face.box.crop(pixels))
+
+    def save(self, base: Path) -> str | None:
+        """Write them; returns why one cannot be written, if so."""
+        try:
+            for track, (_, data) in self._faces.items():
+                save_file(data, _crop_place(base, track))
+        except ImageError as error:
+            return str(error)
+        return None
 
 
 class _Copy:
