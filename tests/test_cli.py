@@ -111,7 +111,7 @@ def test_version() -> None:
          "expected a file's name, found a folder"),
         (["data", "inspect", "x[/y].csv"], 1, "x[/y].csv"),
         (["train", "--data", "{csv}", "--out", "{empty}/run", "--preset", "best"], 2,
-         "known: standard, quick, refine, robust, polish, cross-fit, finish, wide, course, "),
+         "known: standard, quick, refine, robust, polish, cross-fit, finish, fine-tune, wide, "),
         (["models", "pull", "yunet", "--from", "{face}"], 1, "eileen-collins.jpg: its sha256 is"),
         (["nonsense"], 2, "nonsense"),
     ],

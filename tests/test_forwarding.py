@@ -136,7 +136,7 @@ def test_over_what_time_a_track_is_averaged(monkeypatch: pytest.MonkeyPatch) -> 
     given = called(
         monkeypatch, "semblante.cli.analyze.Work", "analyze", EXAMPLE, "--smoothing", 1.5
     )
-    assert given["positional"][4] == 1.5
+    assert given["smoothing_s"] == 1.5
 
 
 def test_the_head_that_is_measured(monkeypatch: pytest.MonkeyPatch, patterns_csv: Path) -> None:

@@ -214,7 +214,16 @@ def analyze_command(
         model, detector=detector, min_face=min_face, min_score=min_score, threads=threads,
         steps=steps, early_exit=early_exit, tta=tta, head=head,
     )  # fmt: skip
-    work = Work(analyzer, inputs, places, faces, every_s, smoothing, lang, blur=blur)
+    work = Work(
+        analyzer,
+        inputs,
+        places,
+        faces,
+        every_s=every_s,
+        smoothing_s=smoothing,
+        lang=lang,
+        blur=blur,
+    )
     overviews = Overviews(inputs, each)
     if out is None:
         failed = _as_they_come(work, format, overviews, sys.stdout)
