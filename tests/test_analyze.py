@@ -136,6 +136,10 @@ def test_faces_of_their_own_that_cannot_be_written(tmp_path: Path) -> None:
     assert (done.returncode, "expected a folder, found a file" in done.stderr) == (2, True)
     done = semblante("analyze", EXAMPLE, "--crops", EXAMPLE.parent)
     assert (done.returncode, "would overwrite" in done.stderr) == (2, True)
+    face = shutil.copy(EXAMPLE, tmp_path / "eileen-collins.jpg-1.png")
+    done = semblante("analyze", face, EXAMPLE, "--crops", tmp_path)
+    assert (done.returncode, "could overwrite" in done.stderr) == (2, True)
+    assert Path(face).read_bytes() == EXAMPLE.read_bytes()
     copies = ("--annotate", tmp_path / "a", "--blur", "--crops", tmp_path / "b")
     done = semblante("analyze", EXAMPLE, *copies)
     assert "--blur does not pixelate its faces" in done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
@@ -51,7 +52,7 @@ from semblante.cli.options import (
 from semblante.cli.overviews import ContactSheet, Overview, Overviews, Timelines, TrackTable
 from semblante.cli.work import Result, Work
 from semblante.errors import OptionError
-from semblante.files import identity, write_atomically
+from semblante.files import identity, lies_in, write_atomically
 from semblante.models import DEFAULT_MODEL
 from semblante.recognise.pipeline import Analyzer
 from semblante.recognise.tracks import SMOOTHING_S
@@ -61,6 +62,7 @@ from semblante.translation import translated
 from semblante.wording import clock, figures
 
 PictureTta = Literal["none", "flip"]  # `pipeline.TTA`
+_CROP: Final = re.compile(r"-\d+\.png$", re.IGNORECASE)  # how names of faces' pictures end
 # Both mean "write to sys.stdout". To open /dev/stdout would truncate a file that the shell has
 # redirected the output to.
 _STANDARD_OUTPUT: Final = (Path("-"), Path("/dev/stdout"))
@@ -208,6 +210,10 @@ def analyze_command(
     places = annotated_places(inputs, annotate) if annotate is not None else {}
     faces = annotated_places(inputs, crops, "--crops") if crops is not None else {}
     _check_apart(*files.values(), *places.values())
+    if crops is not None:
+        for read in paths_read:  # one that an earlier run has written there, say
+            if _CROP.search(read.name) and lies_in(read, crops) is not None:
+                raise OptionError(f"--crops {crops} could overwrite {read}, which is read")
     if plots is not None:
         plots.avoid([*paths_read, *places.values(), *files.values()])
     analyzer = Analyzer(
