@@ -136,10 +136,12 @@ def test_faces_of_their_own_that_cannot_be_written(tmp_path: Path) -> None:
     assert (done.returncode, "expected a folder, found a file" in done.stderr) == (2, True)
     done = semblante("analyze", EXAMPLE, "--crops", EXAMPLE.parent)
     assert (done.returncode, "would overwrite" in done.stderr) == (2, True)
-    face = shutil.copy(EXAMPLE, tmp_path / "eileen-collins.jpg-1.png")
-    done = semblante("analyze", face, EXAMPLE, "--crops", tmp_path)
-    assert (done.returncode, "could overwrite" in done.stderr) == (2, True)
-    assert Path(face).read_bytes() == EXAMPLE.read_bytes()
+    for place in ("in/sub/a.jpg", "sub/a.jpg-1.png"):
+        (tmp_path / place).parent.mkdir(parents=True)
+        shutil.copy(EXAMPLE, tmp_path / place)
+    done = semblante("analyze", "in", "sub", "--crops", ".", cwd=tmp_path)
+    assert (done.returncode, "could overwrite sub/a.jpg-1.png" in done.stderr) == (2, True)
+    assert (tmp_path / "sub" / "a.jpg-1.png").read_bytes() == EXAMPLE.read_bytes()
     copies = ("--annotate", tmp_path / "a", "--blur", "--crops", tmp_path / "b")
     done = semblante("analyze", EXAMPLE, *copies)
     assert "--blur does not pixelate its faces" in done.stderr
