@@ -224,7 +224,7 @@ _WORDS: dict[str, dict[str, Any]] = {
         "under": "red demasiado pequeña", "first": "primera etapa",
         "over": "demasiado pocos rostros",
         "sure": "- **Hasta dónde confiar.** En el {share} de los {n} rostros de PrivateTest en "
-        "los que las diez personas de FER+ tienen una\n  mayoría, `analyze` está seguro al "
+        "los que las diez personas de FER+ tienen una\n  mayoría, `analyze` da a su respuesta un "
         "{sure} o más, y la mayoría coincide con el {right} de esas respuestas (dos vistas;\n"
         "  sin copias, {fresh}). Son recortes del propio FER2013: con otras imágenes, y con "
         "rostros en los que la gente no se\n  pone de acuerdo, puede estar más seguro de lo "

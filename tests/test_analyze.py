@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from conftest import EXAMPLE
 from faces import head
@@ -134,17 +134,48 @@ def test_faces_of_their_own_that_cannot_be_written(tmp_path: Path) -> None:
     assert "cannot be written" in json.loads(done.stdout)["error"]
     done = semblante("analyze", EXAMPLE, "--crops", EXAMPLE)
     assert (done.returncode, "expected a folder, found a file" in done.stderr) == (2, True)
-    done = semblante("analyze", EXAMPLE, "--crops", EXAMPLE.parent)
-    assert (done.returncode, "would overwrite" in done.stderr) == (2, True)
-    for place in ("in/sub/a.jpg", "sub/a.jpg-1.png"):
-        (tmp_path / place).parent.mkdir(parents=True)
-        shutil.copy(EXAMPLE, tmp_path / place)
-    done = semblante("analyze", "in", "sub", "--crops", ".", cwd=tmp_path)
-    assert (done.returncode, "could overwrite sub/a.jpg-1.png" in done.stderr) == (2, True)
-    assert (tmp_path / "sub" / "a.jpg-1.png").read_bytes() == EXAMPLE.read_bytes()
     copies = ("--annotate", tmp_path / "a", "--blur", "--crops", tmp_path / "b")
     done = semblante("analyze", EXAMPLE, *copies)
     assert "--blur does not pixelate its faces" in done.stderr
+
+
+def test_a_face_takes_no_place_of_what_is_read_or_written(tmp_path: Path) -> None:
+    """Neither under the file's own name nor through a link; the rest is written."""
+    for place in ("in/sub/a.jpg", "sub/a.jpg-1.png", "b.jpg", "c.jpg"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(EXAMPLE, tmp_path / place)
+    (tmp_path / "b.jpg-1.png").symlink_to("c.jpg")
+    arguments = ("in", "sub", "b.jpg", "c.jpg", "--crops", ".", "--format", "json")
+    done = semblante("analyze", *arguments, cwd=tmp_path)
+    errors = {row["path"]: row["error"] for row in map(json.loads, done.stdout.splitlines())}
+    reason = "not overwritten by a face, since it is read or written otherwise"
+    assert errors == {
+        "in/sub/a.jpg": f"sub/a.jpg-1.png: {reason}", "sub/a.jpg-1.png": None,
+        "b.jpg": f"b.jpg-1.png: {reason}", "c.jpg": None,
+    }  # fmt: skip
+    assert done.returncode == 1
+    for place in ("sub/a.jpg-1.png", "c.jpg"):
+        assert (tmp_path / place).read_bytes() == EXAMPLE.read_bytes()
+    for place in ("a.jpg-1.png-1.png", "c.jpg-1.png"):
+        assert load_image(tmp_path / place).shape == (105, 105, 3)
+
+
+def test_copies_and_faces_in_one_folder(tmp_path: Path) -> None:
+    """A face that cannot be written costs neither the copy nor the other pictures' faces."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for name in ("a.png", "a.png-1.png"):
+        with Image.open(EXAMPLE) as picture:
+            picture.save(tmp_path / name, icc_profile=profile)
+    arguments = ("a.png", "a.png-1.png", "--annotate", "d", "--crops", "d", "--format", "json")
+    done = semblante("analyze", *arguments, cwd=tmp_path)
+    errors = [json.loads(line)["error"] for line in done.stdout.splitlines()]
+    assert [error is None for error in errors] == [False, True], errors
+    assert errors[0].startswith("d/a.png-1.png: not overwritten by a face")
+    written = sorted(path.name for path in (tmp_path / "d").iterdir())
+    assert written == ["a.png", "a.png-1.png", "a.png-1.png-1.png"]
+    with Image.open(tmp_path / "d" / written[-1]) as face:
+        assert (face.size, face.info["icc_profile"]) == ((105, 105), profile)
+    assert [is_own(tmp_path / "d" / name) for name in written] == [True, True, False]
 
 
 @pytest.mark.parametrize(("name", "place"), [("face.jpg", "marked"), ("face.bmp", ".")])

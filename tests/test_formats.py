@@ -139,7 +139,7 @@ def test_what_was_read_is_not_called_unread_in_the_table() -> None:
         ["b.png", "-", "no face"],
         ["c.png", "-", "not read"],
         ["d.mp4", "-", "no face"],
-        ["d.mp4", "-", "copy not written"],
+        ["d.mp4", "-", "not all written"],
     ]
 
 

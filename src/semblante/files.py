@@ -53,6 +53,12 @@ def identity(path: str | os.PathLike[str]) -> Hashable:
     return key_of_name(os.path.realpath(path))
 
 
+def identities(path: str | os.PathLike[str]) -> set[Hashable]:
+    """Return the `identity` that a file has now and the one it would have if it were not there yet:
+    two names of the same file have one of them in common, whenever each is asked."""
+    return {identity(path), key_of_name(os.path.realpath(path))}
+
+
 def key_of_name(name: str) -> str:
     """Return a key that is equal for names that some systems treat as the same: names that differ
     only in case, or in whether accents are composed."""

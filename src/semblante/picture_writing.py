@@ -70,11 +70,11 @@ def encoded(image: RgbImage, form: Literal["JPEG", "PNG"], profile: bytes | None
     return data.getvalue()
 
 
-def encoded_png(face: npt.NDArray[np.uint8]) -> bytes:
-    """Return a face, grey or RGB, as the bytes of a PNG file. It lacks the mark that `is_own` looks
-    for, because it may be read as a picture again."""
+def encoded_png(face: npt.NDArray[np.uint8], profile: bytes | None = None) -> bytes:
+    """Return a face, grey or RGB, as the bytes of a PNG file, with its `colour_profile`. It lacks
+    the mark that `is_own` looks for, because it may be read as a picture again."""
     buffer = io.BytesIO()
-    Image.fromarray(face).save(buffer, "PNG")
+    Image.fromarray(face).save(buffer, "PNG", icc_profile=profile)
     return buffer.getvalue()
 
 

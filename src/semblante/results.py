@@ -94,7 +94,7 @@ class Face:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Face:
-        """Restore it from what `to_dict` returned; raises `OptionError` for anything else."""
+        """Restore it from what `to_dict` returned; raises `OptionError` if something is missing."""
         try:
             return cls(
                 box=Box(*values["box"]),
@@ -142,7 +142,7 @@ class Analysis:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Analysis:
-        """Restore it from what `to_dict` returned; raises `OptionError` for anything else."""
+        """Restore it from what `to_dict` returned; raises `OptionError` if something is missing."""
         try:
             faces = tuple(Face.from_dict(face) for face in values["faces"])
             return cls(**{**values, "faces": faces})

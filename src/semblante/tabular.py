@@ -139,6 +139,6 @@ def _as_far_as_read(results: Iterable[Any]) -> Iterator[Any]:
             yield last
     except VideoError as error:
         of_a_video = isinstance(last, Analysis) and last.frame is not None
-        if not of_a_video or not str(error).startswith(f"{last.path or ''}"):
+        if not of_a_video or not str(error).startswith(f"{last.path}:"):
             raise
         yield Analysis(last.path, None, None, error=str(error))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-import re
 import sys
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
@@ -36,7 +36,7 @@ from semblante.cli.formats import (
     write_results,
     write_table,
 )
-from semblante.cli.inputs import annotated_places, find_inputs
+from semblante.cli.inputs import annotated_places, crop_names, find_inputs
 from semblante.cli.journal import Journal
 from semblante.cli.options import (
     DetectorName,
@@ -52,7 +52,7 @@ from semblante.cli.options import (
 from semblante.cli.overviews import ContactSheet, Overview, Overviews, Timelines, TrackTable
 from semblante.cli.work import Result, Work
 from semblante.errors import OptionError
-from semblante.files import identity, lies_in, write_atomically
+from semblante.files import identities, identity, write_atomically
 from semblante.models import DEFAULT_MODEL
 from semblante.recognise.pipeline import Analyzer
 from semblante.recognise.tracks import SMOOTHING_S
@@ -62,7 +62,6 @@ from semblante.translation import translated
 from semblante.wording import clock, figures
 
 PictureTta = Literal["none", "flip"]  # `pipeline.TTA`
-_CROP: Final = re.compile(r"-\d+\.png$", re.IGNORECASE)  # how names of faces' pictures end
 # Both mean "write to sys.stdout". To open /dev/stdout would truncate a file that the shell has
 # redirected the output to.
 _STANDARD_OUTPUT: Final = (Path("-"), Path("/dev/stdout"))
@@ -208,28 +207,21 @@ def analyze_command(
     for option, written in files.items():
         check_not_an_input(option, written, Path(model), *paths_read)
     places = annotated_places(inputs, annotate) if annotate is not None else {}
-    faces = annotated_places(inputs, crops, "--crops") if crops is not None else {}
     _check_apart(*files.values(), *places.values())
-    if crops is not None:
-        for read in paths_read:  # one that an earlier run has written there, say
-            if _CROP.search(read.name) and lies_in(read, crops) is not None:
-                raise OptionError(f"--crops {crops} could overwrite {read}, which is read")
     if plots is not None:
         plots.avoid([*paths_read, *places.values(), *files.values()])
+    # How many faces there are to write, and so in which files, is known only once they are found.
+    others = [*paths_read, *places.values(), *files.values()] if crops is not None else []
+    kept = frozenset(itertools.chain.from_iterable(map(identities, others)))
     analyzer = Analyzer(
         model, detector=detector, min_face=min_face, min_score=min_score, threads=threads,
         steps=steps, early_exit=early_exit, tta=tta, head=head,
     )  # fmt: skip
     work = Work(
-        analyzer,
-        inputs,
-        places,
-        faces,
-        every_s=every_s,
-        smoothing_s=smoothing,
-        lang=lang,
-        blur=blur,
-    )
+        analyzer, inputs, places, crop_names(inputs, crops) if crops is not None else {},
+        every_s=every_s, smoothing_s=smoothing, lang=lang, blur=blur,
+        kept=kept,
+    )  # fmt: skip
     overviews = Overviews(inputs, each)
     if out is None:
         failed = _as_they_come(work, format, overviews, sys.stdout)

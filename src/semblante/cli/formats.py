@@ -112,11 +112,11 @@ def write_table(found: Iterable[tuple[int, Analysis]], file: IO[str], language: 
         summing, broken = SummaryBuilder(), ""
         for _, analysis in group:
             path = printable(analysis.path or "")
-            # An input that was read has an error, too, if its annotated copy was not written.
+            # An input that was read has an error, too, if its copy or a face was not written.
             if analysis.error is not None and analysis.width is None:
                 broken = "incomplete" if summing.frames else "not read"
             elif analysis.error is not None and summing.frames:
-                broken = "copy not written"
+                broken = "not all written"
             elif analysis.frame is not None:
                 summing.add(analysis)
             elif not analysis.faces:

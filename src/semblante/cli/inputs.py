@@ -1,4 +1,4 @@
-"""Find the pictures and videos to work on, and the places of their annotated copies."""
+"""Find the pictures and videos to work on, and the places of what is made of them."""
 
 from __future__ import annotations
 
@@ -164,6 +164,21 @@ def _copy_places(item: Picture | Clip, folder: Path) -> Iterator[Path]:
         yield _copy_name(item, folder / below)
         if isinstance(item, Clip) and number == 0:  # `a.mov.mp4` beside `a.mp4`
             yield folder / below.with_suffix(f"{below.suffix.removesuffix('.mp4')}.mp4")
+
+
+def crop_names(found: Sequence[Input], folder: Path) -> dict[int, Path]:
+    """Map the position of each input in `found` to what the names of its faces' pictures begin
+    with: its own place below `folder`, or NAME-2 if another input has this one."""
+    names: dict[int, Path] = {}
+    taken: set[str] = set()
+    left: dict[Path, Iterator[Path]] = {}  # as in `annotated_places`
+    for position, item in enumerate(found):
+        if not isinstance(item, Unreadable):
+            candidates = left.setdefault(item.below, numbered(folder / item.below))
+            name = next(name for name in candidates if key_of_name(str(name)) not in taken)
+            taken.add(key_of_name(str(name)))
+            names[position] = name
+    return names
 
 
 def numbered(path: Path) -> Iterator[Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -14,6 +14,7 @@ import cv2
 from semblante.cli.checks import complain
 from semblante.cli.inputs import Input, Picture, Unreadable
 from semblante.errors import ImageError, VideoError, reason_of
+from semblante.files import identities
 from semblante.images import RgbImage, colour_profile
 from semblante.picture_writing import encoded_png, save_file, save_picture
 from semblante.recognise.annotate import annotate, pixelated
@@ -45,6 +46,7 @@ class Work:
     inputs: Sequence[Input]
     places: dict[int, Path]  # of annotated copies, by the input's number
     crops: dict[int, Path]  # as `places`: what the names of its faces' pictures begin with
+    kept: frozenset[Hashable]  # `identities` of files that no face's picture may overwrite
     every_s: float | None
     smoothing_s: float | None
     lang: str
@@ -67,17 +69,39 @@ class Work:
     def _pictures(self, items: list[tuple[int, Input]]) -> Iterator[Result]:
         results = self.analyzer.analyze_many_with_pixels(item.path for _, item in items)
         for (number, item), (analysis, pixels) in zip(items, results, strict=True):
-            try:
-                if number in self.crops and pixels is not None:
-                    for nth, face in enumerate(analysis.faces, start=1):
-                        crop = encoded_png(face.box.crop(pixels))
-                        save_file(crop, _crop_place(self.crops[number], nth))
-                if number in self.places and pixels is not None:
-                    drawn = self._drawn(pixels, analysis, [face.box for face in analysis.faces])
-                    save_picture(drawn, self.places[number], colour_profile(item.path))
-            except ImageError as error:
-                analysis = replace(analysis, error=str(error))
+            if pixels is not None:  # it was read
+                unwritten = self._save(number, item.path, analysis, pixels)
+                analysis = replace(analysis, error="; ".join(unwritten) or None)
             yield Result(number, analysis, ended=True)
+
+    def _save(self, number: int, path: Path, analysis: Analysis, pixels: RgbImage) -> Iterator[str]:
+        """Write a picture's copy and its faces, as far as asked for; yield why one is not."""
+        wanted = number in self.places or number in self.crops
+        profile = colour_profile(path) if wanted else None
+        if number in self.crops:
+            boxes = enumerate((face.box for face in analysis.faces), start=1)
+            pictures = {nth: encoded_png(box.crop(pixels), profile) for nth, box in boxes}
+            yield from self._save_faces(number, pictures)
+        if number in self.places:
+            drawn = self._drawn(pixels, analysis, [face.box for face in analysis.faces])
+            try:
+                save_picture(drawn, self.places[number], profile)
+            except ImageError as error:
+                yield str(error)
+
+    def _save_faces(self, number: int, pictures: Mapping[int, bytes]) -> Iterator[str]:
+        """Write the pictures of an input's faces, by their number or track; yield why one is
+        not."""
+        name = self.crops[number]
+        for nth, data in pictures.items():
+            place = name.with_name(f"{name.name}-{nth}.png")
+            if not self.kept.isdisjoint(identities(place)):
+                yield f"{place}: not overwritten by a face, since it is read or written otherwise"
+                continue
+            try:
+                save_file(data, place)
+            except ImageError as error:
+                yield str(error)
 
     def _clip(self, number: int, path: Path) -> Iterator[Result]:
         """Yield the results of a video's frames as they come, at the end an error of the video or
@@ -113,10 +137,8 @@ class Work:
             unread = str(failure)
         except (cv2.error, MemoryError) as failure:  # because of a frame's size, for example
             unread = f"{path}: could not be searched: {reason_of(failure)}"
-        unwritten = [copy.error]
-        if number in self.crops:
-            unwritten.append(clearest.save(self.crops[number]))
-        error = "; ".join(filter(None, (unread, *unwritten)))
+        unwritten = self._save_faces(number, clearest.pictures) if number in self.crops else ()
+        error = "; ".join(filter(None, (unread, copy.error, *unwritten)))
         at_end = None
         if unread is not None:
             at_end = Analysis(str(path), None, None, error=error)
@@ -139,10 +161,6 @@ class Work:
         return annotate(pixels, analysis.faces, self.lang)
 
 
-def _crop_place(base: Path, number: int) -> Path:
-    return base.with_name(f"{base.name}-{number}.png")
-
-
 class _ClearestFaces:
     """A picture of each track's face, from the frame where the estimate is the surest."""
 
@@ -156,14 +174,10 @@ class _ClearestFaces:
             if track not in self._faces or face.probability > self._faces[track][0]:
                 self._faces[track] = face.probability, encoded_png(face.box.crop(pixels))
 
-    def save(self, base: Path) -> str | None:
-        """Write them; returns why one cannot be written, if so."""
-        try:
-            for track, (_, data) in self._faces.items():
-                save_file(data, _crop_place(base, track))
-        except ImageError as error:
-            return str(error)
-        return None
+    @property
+    def pictures(self) -> dict[int, bytes]:
+        """PNG files, by track."""
+        return {track: picture for track, (_, picture) in self._faces.items()}
 
 
 class _Copy:
