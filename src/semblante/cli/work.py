@@ -46,11 +46,12 @@ class Work:
     inputs: Sequence[Input]
     places: dict[int, Path]  # of annotated copies, by the input's number
     crops: dict[int, Path]  # as `places`: what the names of its faces' pictures begin with
-    kept: frozenset[Hashable]  # `identities` of files that no face's picture may overwrite
     every_s: float | None
     smoothing_s: float | None
     lang: str
     blur: bool
+    # `identities` of files that no face's picture may overwrite.
+    kept: frozenset[Hashable] = frozenset()
 
     def results(self, first: int = 0) -> Iterator[Result]:
         """Yield all results from the input `first` on; annotated copies are written on the way."""
