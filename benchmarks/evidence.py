@@ -11,7 +11,7 @@ does not use. On the first 1,000 faces, two other sizes of the square that `expl
 tested too; its size was chosen by this comparison.
 
 Also measures how often each emotion is recognised when a part of every face is hidden. Writes
-results/evidence.json and docs/images/evidence.png: for each emotion, the mean of the faces that are
+results/evidence.json and docs/images/evidence.jpg: for each emotion, the mean of the faces that are
 classified as such, overlaid with their mean evidence, whose colours are scaled to its own maximum.
 Takes an hour on one core.
 """
@@ -39,7 +39,7 @@ from semblante.recognise.sheets import overlaid
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "evidence.json"
-IMAGE = ROOT / "docs" / "images" / "evidence.png"
+IMAGE = ROOT / "docs" / "images" / "evidence.jpg"
 SIDES = (4, 8, 12)  # pixels a side of the squares that `explain` hides, on faces of 48 pixels
 FEW = 1000  # faces on which all sides are tested
 HIDDEN = 0.1  # share of the pixels
@@ -132,7 +132,7 @@ def draw(faces: Faces, maps: Maps, answers: npt.NDArray[np.int64]) -> None:
     ]
     gap = np.full((160, 6, 3), 255, np.uint8)
     row = np.hstack([part for tile in tiles for part in (tile, gap)][:-1])
-    Image.fromarray(row).save(IMAGE, optimize=True)
+    Image.fromarray(row).save(IMAGE, quality=92)
 
 
 if __name__ == "__main__":

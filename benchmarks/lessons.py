@@ -93,6 +93,7 @@ def main() -> None:
     face = example_face()
     draw_numbers(face)
     draw_augmented(face)
+    draw_unrolled()
     results: dict[str, Any] = {
         "alpha": alphas(dataset, arguments.work),
         "under": fitted(
@@ -213,6 +214,28 @@ def draw_augmented(face: np.ndarray) -> None:
         axes.imshow(view[0], cmap="gray", vmin=-2.5, vmax=2.5)
         axes.set_axis_off()
     save(figure, "augmented")
+
+
+def draw_unrolled() -> None:
+    """Draw a recurrent layer with three steps as the feed-forward network that computes it."""
+    figure = Figure(figsize=(8, 2.3), layout="constrained")
+    axes = figure.subplots()
+    arrow = {"arrowstyle": "-|>", "color": "#0072B2", "shrinkA": 0, "shrinkB": 0}
+    box = {"boxstyle": "round,pad=0.35", "facecolor": "#F0F0F0", "edgecolor": "#555555"}
+    for t in range(4):
+        x = 3 * t
+        axes.text(x, 1.5, f"x({t})", ha="center", va="center", fontsize=13, bbox=box)
+        axes.text(x, 0, "u", ha="center", va="center", fontsize=13, bbox=box)
+        axes.annotate("", (x, 1.1), (x, 0.4), arrowprops=arrow)
+        axes.text(x + 0.12, 0.72, r"$w_f,\ b$", va="center", fontsize=11)
+        axes.text(x, 1.98, rf"norm$_{t}$(relu(z({t})))", ha="center", fontsize=10)
+        if t:
+            again = {**arrow, "color": "#D55E00"}
+            axes.annotate("", (x - 0.5, 1.5), (x - 2.5, 1.5), arrowprops=again)
+            axes.text(x - 1.5, 1.6, r"$w_r$", ha="center", fontsize=12)
+    axes.set(xlim=(-1.2, 10.2), ylim=(-0.4, 2.3))
+    axes.set_axis_off()
+    save(figure, "unrolled")
 
 
 def draw_states(face: np.ndarray, network: torch.nn.Module) -> None:

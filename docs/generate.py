@@ -26,6 +26,9 @@ from semblante.cli.language import localise_command
 from semblante.emotions import emotion_name
 from semblante.models import DEFAULT_MODEL
 from semblante.plots import class_name
+from semblante.preprocess import FACE_SIZE
+from semblante.train.networks import build_network, count_multiply_adds, count_parameters
+from semblante.train.recurrent import RecurrentConvolution, RecurrentNetwork
 from semblante.translation import translated
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -133,6 +136,7 @@ def generated_parts() -> dict[str, str]:
     curve = json.loads((RESULTS / "learning-curve.json").read_text())
     evidence = json.loads((RESULTS / "evidence.json").read_text())
     for language, words in _WORDS.items():
+        parts[f"layers:{language}"] = layers_table(words)
         parts[f"lessons:{language}"] = lessons_table(lessons, words)
         parts[f"evidence:{language}"] = recall_table(evidence, words, language)
         parts[f"learning-curve:{language}"] = learning_curve_table(curve, words)
@@ -198,6 +202,10 @@ _WORDS: dict[str, dict[str, Any]] = {
                  "leak-free", "macro F1", "ECE"],
         "none": "1 (as it is)", "flip": "2 (and mirrored)", "ten-crop": "10 crops",
         "fer2013": "", "ferplus": ", FER+ labels",
+        "layers": ["layer", "maps", "steps", "sees", "without further steps", "weights",
+                   "multiplications"],
+        "stem": "first (stem)", "recurrent": "recurrent", "classifier": "weighted sums",
+        "total": "together",
         "lessons": ["run", "epochs", "faces", "at the end: Training", "PublicTest"],
         "per-class": ["emotion", "precision", "recall", "F1", "n"],
         "selective": ["probability at least", "of the faces", "right", "leak-free"],
@@ -216,6 +224,9 @@ _WORDS: dict[str, dict[str, Any]] = {
                  "sin copias", "F1 macro", "ECE"],
         "none": "1 (tal cual)", "flip": "2 (y reflejada)", "ten-crop": "10 recortes",
         "fer2013": "", "ferplus": ", etiquetas FER+",
+        "layers": ["capa", "mapas", "pasos", "ve", "sin más pasos", "pesos", "multiplicaciones"],
+        "stem": "primera", "recurrent": "recurrente", "classifier": "sumas ponderadas",
+        "total": "en total",
         "lessons": ["ejecución", "épocas", "rostros", "al final: Training", "PublicTest"],
         "per-class": ["emoción", "precisión", "exhaustividad", "F1", "n"],
         "selective": ["probabilidad mínima", "de los rostros", "aciertos", "sin copias"],
@@ -325,6 +336,41 @@ def failures_table(results: dict[str, Any]) -> str:
         for row in results["rows"]
     ]  # fmt: skip
     return table(["row", "label", "it says", "FER+'s people say most often"], rows)
+
+
+def layers_table(words: dict[str, Any]) -> str:
+    """The layers of rcnn-small: what a unit sees of the face, and what they cost."""
+    network = build_network("rcnn-small", 7)
+    assert isinstance(network, RecurrentNetwork)
+    count = words["count"]
+    rows: list[list[str]] = []
+
+    def add(name: str, maps: str, steps: str, *squares: int, weights: int, work: int) -> None:
+        seen = [f"{square}x{square}" for square in squares] or ["", ""]
+        rows.append([words[name], maps, steps, *seen, count(weights), count(work)])
+
+    side = FACE_SIZE
+    stem = network.stem
+    weights = count_parameters(stem) + count_parameters(network.stem_norm)
+    spent = stem.weight.numel() * side**2
+    add("stem", f"{stem.out_channels} * {side}x{side}", "", 3, 3, weights=weights, work=spent)
+    sees, plain, between = 3, 3, 1  # pixels of the face; `between` two neighbours of a map
+    for layer in network.layers:
+        assert isinstance(layer, RecurrentConvolution)
+        side //= 2
+        sees, plain, between = sees + 2 * between, plain + 2 * between, 2 * between
+        sees = min(FACE_SIZE, sees + 2 * between * layer.steps)
+        work = layer.feed_forward.weight.numel() + layer.steps * layer.recurrent.weight.numel()
+        maps = f"{layer.feed_forward.out_channels} * {side}x{side}"
+        weights, work = count_parameters(layer), work * side**2
+        add("recurrent", maps, str(layer.steps), sees, plain, weights=weights, work=work)
+        spent += work
+    last = network.classifier
+    add("classifier", "", "", weights=count_parameters(last), work=last.weight.numel())
+    work = count_multiply_adds(network)
+    assert work == spent + last.weight.numel()
+    add("total", "", "", weights=count_parameters(network), work=work)
+    return table(words["layers"], rows)
 
 
 def lessons_table(lessons: dict[str, Any], words: dict[str, Any]) -> str:
