@@ -198,31 +198,30 @@ def analyze_command(
             complain(f"{option} {shown}: --blur does not pixelate its faces")
     plots = None if timeline is None else Timelines(timeline, lang)
     table = None if tracks is None else TrackTable(tracks)
-    each: list[Overview] = [one for one in (sheet, plots, table) if one is not None]
-    inputs = find_inputs(paths, [*filter(None, [annotate, crops]), *(one.place for one in each)])
+    chosen: list[Overview] = [one for one in (sheet, plots, table) if one is not None]
+    inputs = find_inputs(paths, [*filter(None, [annotate, crops]), *(one.place for one in chosen)])
     paths_read = [item.path for item in inputs]
+    copies = annotated_places(inputs, annotate) if annotate is not None else {}
     files = {one.option: one.place for one in (sheet, table) if one is not None}
     if out is not None:
         files["--out"] = out
     for option, written in files.items():
         check_not_an_input(option, written, Path(model), *paths_read)
-    places = annotated_places(inputs, annotate) if annotate is not None else {}
-    _check_apart(*files.values(), *places.values())
+    _check_apart(*files.values(), *copies.values())
+    # Only later is it known which plots, and how many faces, there are to write: they give way.
+    taken = [*paths_read, *copies.values(), *files.values()]
     if plots is not None:
-        plots.avoid([*paths_read, *places.values(), *files.values()])
-    # How many faces there are to write, and so in which files, is known only once they are found.
-    others = [*paths_read, *places.values(), *files.values()] if crops is not None else []
-    kept = frozenset(itertools.chain.from_iterable(map(identities, others)))
+        plots.avoid(taken)
     analyzer = Analyzer(
         model, detector=detector, min_face=min_face, min_score=min_score, threads=threads,
         steps=steps, early_exit=early_exit, tta=tta, head=head,
     )  # fmt: skip
     work = Work(
-        analyzer, inputs, places, crop_names(inputs, crops) if crops is not None else {},
+        analyzer, inputs, copies, crop_names(inputs, crops) if crops is not None else {},
         every_s=every_s, smoothing_s=smoothing, lang=lang, blur=blur,
-        kept=kept,
+        kept=frozenset(itertools.chain.from_iterable(map(identities, taken if crops else ()))),
     )  # fmt: skip
-    overviews = Overviews(inputs, each)
+    overviews = Overviews(inputs, chosen)
     if out is None:
         failed = _as_they_come(work, format, overviews, sys.stdout)
     elif streamed:
