@@ -124,9 +124,14 @@ def one_face(page: Any) -> None:
 def until(page: Any, condition: str) -> None:
     """Wait until a JavaScript expression is true. The page's content security policy forbids
     Playwright's own function for it."""
+    wait_on(page, lambda: page.evaluate(condition))
+
+
+def wait_on(page: Any, holds: Callable[[], object]) -> None:
+    """Wait until `holds()` is true, while the page goes on and its requests reach the test."""
     deadline = time.monotonic() + 20
-    while not page.evaluate(condition):
-        assert time.monotonic() < deadline, condition
+    while not holds():
+        assert time.monotonic() < deadline, "waited in vain"
         page.wait_for_timeout(50)
 
 
@@ -136,10 +141,7 @@ def hold(page: Any, address: str) -> Callable[[], None]:
     page.route(address, lambda route: held.append(route))
 
     def let_go() -> None:
-        deadline = time.monotonic() + 20
-        while not held:  # the page may say "Sending" before it sends the request
-            assert time.monotonic() < deadline, address
-            page.wait_for_timeout(50)
+        wait_on(page, lambda: held)  # the page may say "Sending" before it sends the request
         held[0].continue_()
 
     return let_go

@@ -23,12 +23,32 @@ from browser import (
     one_face,
     serving,
     until,
+    wait_on,
 )
 from conftest import EXAMPLE
 
 pytest.importorskip("fastapi")
 playwright = pytest.importorskip("playwright.sync_api")
 pytestmark = needs_browser
+
+# Each wait of the page's is fifty times as short.
+QUICK_CLOCK = """() => { const later = window.setTimeout;
+    window.setTimeout = (what, delay) => later(what, delay / 50); }"""
+# A camera that sees one colour, `window.see`'s.
+COLOURED = """() => { const canvas = document.createElement('canvas');
+    [canvas.width, canvas.height] = [640, 480];
+    const pen = canvas.getContext('2d');
+    window.see = (colour) => { window.seen = colour; };
+    window.see('#c00000');
+    setInterval(() => { pen.fillStyle = window.seen; pen.fillRect(0, 0, 640, 480); }, 20);
+    navigator.mediaDevices.getUserMedia = async () => canvas.captureStream(); }"""
+FOUND = {
+    "frame": 0, "dropped": 0, "time_s": 0.1, "width": 640, "height": 480, "error": None,
+    "faces": [{
+        "track": 1, "box": [200, 20, 160, 160], "detection_score": 1.0, "emotion": "happy",
+        "probabilities": dict.fromkeys(semblante.EMOTIONS, 1 / 7),
+    }],
+}  # fmt: skip
 
 
 def test_the_camera_live(page: Any, tmp_path: Path) -> None:
@@ -260,6 +280,53 @@ def test_what_the_camera_saw_last_can_be_saved(page: Any) -> None:
     alert.filter(has_text="No se puede usar la cámara: algo falló al encenderla.").wait_for()
 
 
+def silent_stream(page: Any) -> tuple[list[Any], list[bytes]]:
+    """Take the place of the server's live stream. Returns the connections and the frames, to which
+    those to come are added; a test answers them itself, or not at all."""
+    sockets: list[Any] = []
+    frames: list[bytes] = []
+
+    def take(socket: Any) -> None:
+        sockets.append(socket)
+        socket.on_message(lambda frame: frames.append(frame))
+
+    page.route_web_socket("**/v1/stream", take)
+    return sockets, frames
+
+
+def test_boxes_stay_with_the_frame_that_was_answered(page: Any) -> None:
+    """Even if the camera sees something else by the time it is saved, or stopped."""
+    sockets, frames = silent_stream(page)
+    page.evaluate(COLOURED)
+    page.get_by_role("button", name="Start the camera").click()
+    wait_on(page, lambda: frames)
+    page.evaluate("window.see('#0000c0')")
+    page.wait_for_timeout(300)
+    sockets[0].send(json.dumps(FOUND))
+    one_face(page)
+    wait_on(page, lambda: len(frames) == 2)  # a blue one, which nobody answers
+
+    def saved() -> list[int]:
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Save the picture").click()
+        return semblante.load_image(download.value.path())[400, 100].tolist()
+
+    assert saved() == pytest.approx([0xC0, 0, 0], abs=8)
+    page.get_by_role("button", name="Stop the camera").click()
+    assert saved() == pytest.approx([0xC0, 0, 0], abs=8)
+    assert not page.evaluate("Boolean(document.getElementById('video').srcObject)")
+
+
+def test_a_camera_that_is_stopped_before_the_first_answer_leaves_nothing(page: Any) -> None:
+    silent_stream(page)
+    page.get_by_role("button", name="Start the camera").click()
+    page.get_by_role("button", name="Stop the camera").click()
+    playwright.expect(page.locator("#video")).to_have_class("hidden")
+    assert page.locator("#hint").is_visible()
+    assert page.get_by_role("button", name="Full screen").is_hidden()
+    assert not page.evaluate("Boolean(document.getElementById('video').srcObject)")
+
+
 def test_two_tabs_at_once(page: Any, address: str) -> None:
     other = page.context.new_page()
     other.goto(address)
@@ -328,10 +395,6 @@ def test_a_server_that_hangs(browser: Any) -> None:
 
 def test_a_busy_server_is_asked_more_slowly(page: Any) -> None:
     """And what it found before is not shown as what the camera sees now."""
-    face = {
-        "track": 1, "box": [200, 20, 160, 160], "detection_score": 1.0, "emotion": "happy",
-        "probabilities": dict.fromkeys(semblante.EMOTIONS, 1 / 7),
-    }  # fmt: skip
     frames: list[bytes] = []
     busy = True
 
@@ -339,12 +402,9 @@ def test_a_busy_server_is_asked_more_slowly(page: Any) -> None:
         def on_message(frame: bytes) -> None:
             frames.append(frame)
             found = len(frames) == 1 or not busy
-            answered = {
-                "frame": len(frames) - 1, "dropped": 0, "time_s": len(frames) / 10,
-                "width": 640 if found else None, "height": 480 if found else None,
-                "faces": [face] if found else [], "error": None if found else "busy",
-            }  # fmt: skip
-            socket.send(json.dumps(answered))
+            counted = {"frame": len(frames) - 1, "time_s": len(frames) / 10}
+            failed = {"width": None, "height": None, "faces": [], "error": "busy"}
+            socket.send(json.dumps({**FOUND, **counted, **({} if found else failed)}))
 
         socket.on_message(on_message)
 
@@ -362,20 +422,9 @@ def test_a_busy_server_is_asked_more_slowly(page: Any) -> None:
     one_face(page)
 
 
-# Each wait of the page's is fifty times as short.
-QUICK_CLOCK = """() => { const later = window.setTimeout;
-    window.setTimeout = (what, delay) => later(what, delay / 50); }"""
-
-
 def test_a_server_that_works_on_what_others_sent_is_busy(page: Any) -> None:
     """It is there, but has no time for the frame."""
-    sockets: list[Any] = []
-
-    def take(socket: Any) -> None:
-        sockets.append(socket)
-        socket.on_message(lambda frame: None)
-
-    page.route_web_socket("**/v1/stream", take)
+    sockets, _ = silent_stream(page)
     page.evaluate(QUICK_CLOCK)
     note_changes(page, "error")
     page.get_by_role("button", name="Start the camera").click()
@@ -383,8 +432,7 @@ def test_a_server_that_works_on_what_others_sent_is_busy(page: Any) -> None:
     busy = "The server is busy; trying again."
     playwright.expect(alert).to_have_text(busy, timeout=20_000)
     assert [words for words in page.evaluate("window.said") if words] == [busy]
-    found = {"frame": 0, "time_s": 9, "width": 640, "height": 480, "faces": [], "error": None}
-    sockets[0].send(json.dumps(found))
+    sockets[0].send(json.dumps(FOUND))
     playwright.expect(alert).to_have_text("")
     assert len(sockets) == 1
 

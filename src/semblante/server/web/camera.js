@@ -6,7 +6,7 @@ import { $, enable, reveal } from "./elements.js";
 import { complain, say, withdraw } from "./messages.js";
 import { drawTimeline, keepResult, offerSaving, showNothing, showResult } from "./results.js";
 import { begin } from "./run.js";
-import { putOnStage, showPicture } from "./stage.js";
+import { emptyStage, putOnStage, releaseVideo, showPicture } from "./stage.js";
 import { state } from "./state.js";
 import { text } from "./words.js";
 
@@ -47,6 +47,8 @@ export async function startCamera(before = { rows: [] }) {
   const ended = new AbortController();
   const camera = state.live = {
     media, signal, mirrored, ended, started: before.started, socket: null, silences: 0,
+    sent: document.createElement("canvas"), // the frame that was sent last
+    answered: document.createElement("canvas"), // the frame that the result on the page is about
   };
   $("camera").textContent = text("stop");
   // The camera was unplugged, or the user withdrew the permission.
@@ -116,14 +118,15 @@ export function takeCamera(deviceId) {
 
 export function stopCamera() {
   if (!state.live) return;
-  const { media, socket, watchdog, ended } = state.live;
+  const { media, socket, watchdog, ended, answered } = state.live;
   ended.abort();
   clearTimeout(watchdog);
   state.live = null;
   socket?.close();
-  $("video").pause();
-  if (state.shown) showPicture(state.shown, $("video")); // the last frame stays, and can be saved
   media.getTracks().forEach((track) => track.stop());
+  releaseVideo();
+  if (state.shown) showPicture(state.shown, answered); // the last frame that was answered stays, and can be saved
+  else emptyStage();
   $("camera").textContent = text("camera");
   drawTimeline();
   withdraw("server");
@@ -215,7 +218,7 @@ function sendFrame(camera) {
   const video = $("video");
   const { socket } = camera;
   if (state.live !== camera) return;
-  const canvas = camera.canvas ??= document.createElement("canvas");
+  const canvas = camera.sent;
   const shrink = Math.min(1, FRAME_WIDTH / video.videoWidth);
   canvas.width = Math.round(video.videoWidth * shrink);
   canvas.height = Math.round(video.videoHeight * shrink);
@@ -245,6 +248,7 @@ function takeAnswer(camera, answer) {
     return;
   }
   withdraw("server");
+  [camera.answered, camera.sent] = [camera.sent, camera.answered]; // the next frame leaves this one as it is
   requestAnimationFrame(() => { if (camera.socket === socket) sendFrame(camera); });
   const result = {
     path: null, frame: before.frame + answer.frame,

@@ -16,7 +16,8 @@ export function saveCsv() {
 }
 
 export function savePicture() {
-  const source = $("video").classList.contains("hidden") ? $("picture") : $("video");
+  const shown = $("video").classList.contains("hidden") ? $("picture") : $("video");
+  const source = state.live?.answered ?? shown; // the camera has moved on since the frame that was answered
   const canvas = document.createElement("canvas");
   const large = resized(state.shown);
   const pen = paintPicture(canvas, source, large);

@@ -30,7 +30,7 @@ export function releaseVideo() {
   video.controls = false; // otherwise the keyboard could still reach them
 }
 
-// `source`: a picture, or a video whose current frame is kept.
+// `source`: the picture, or null.
 export function showPicture(result, source) {
   const canvas = $("picture");
   paintPicture(canvas, source, resized(result));
