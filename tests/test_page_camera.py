@@ -422,6 +422,49 @@ def test_a_busy_server_is_asked_more_slowly(page: Any) -> None:
     one_face(page)
 
 
+def test_a_server_that_leaves_out_some_frames_is_complained_of_once(page: Any) -> None:
+    """And one that leaves out single ones, not at all."""
+    plan = [False, True] * 3 + [True, True, False] * 3  # whether it is too busy for a frame
+
+    def answer(socket: Any) -> None:
+        frames: list[bytes] = []
+
+        def on_message(frame: bytes) -> None:
+            frames.append(frame)
+            number = len(frames)
+            counted = {"frame": number, "time_s": number / 10}
+            failed = (
+                {"faces": [], "error": "busy"} if number <= len(plan) and plan[number - 1] else {}
+            )
+            socket.send(json.dumps({**FOUND, **counted, **failed}))
+
+        socket.on_message(on_message)
+
+    page.route_web_socket("**/v1/stream", answer)
+    page.evaluate(QUICK_CLOCK)
+    note_changes(page, "error")
+    page.get_by_role("button", name="Start the camera").click()
+    busy = "The server is busy; trying again."
+    until(page, f"window.said.includes({busy!r}) && !document.getElementById('error').textContent")
+    assert page.evaluate("window.said") == [busy, ""]
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_server_too_busy_to_take_the_camera_is_busy(page: Any, status: int) -> None:
+    """A failed WebSocket does not say so, but the answer to a request does."""
+    page.route("**/v1/models", lambda route: route.fulfill(status=status, json={"error": "later"}))
+    page.evaluate(
+        """() => { window.WebSocket = class { constructor() {
+        setTimeout(() => this.onclose({ code: 1006 }), 100); } close() {} }; }"""
+    )
+    note_changes(page, "error")
+    page.get_by_role("button", name="Start the camera").click()
+    until(page, "window.said.length > 0")
+    page.wait_for_timeout(2500)
+    assert page.evaluate("window.said") == ["The server is busy; trying again."]
+    page.problems.clear()  # the browser's own words
+
+
 def test_a_server_that_works_on_what_others_sent_is_busy(page: Any) -> None:
     """It is there, but has no time for the frame."""
     sockets, _ = silent_stream(page)

@@ -548,8 +548,11 @@ def test_what_is_wrong_with_one_of_several_pictures_is_said_of_that_one(
     page.problems.clear()
 
 
-def test_a_server_that_fails_for_some_of_several_pictures(page: Any, tmp_path: Path) -> None:
-    statuses = iter([503, None, 413, 500, None])
+@pytest.mark.parametrize("busy", [429, 503])
+def test_a_server_that_fails_for_some_of_several_pictures(
+    page: Any, tmp_path: Path, busy: int
+) -> None:
+    statuses = iter([busy, None, 413, 500, None])
 
     def answer(route: Any) -> None:
         status = next(statuses)

@@ -67,9 +67,11 @@ export const isUp = () => fetch("healthz", { signal: AbortSignal.timeout(RETRY_M
 // (if the browser can combine signals).
 export const briefly = (signal) => AbortSignal.any?.([signal, AbortSignal.timeout(ANSWERED_MS)]) ?? signal;
 
+// Whether the server, or a proxy before it, has too much to do.
+export const isBusy = (error) => [429, 503].includes(error.status);
 // Whether the server cannot be reached or is too busy; a proxy may be the one that says so.
 export const isAway = (error) =>
-  error instanceof TypeError || error.name === "TimeoutError" || [502, 503, 504].includes(error.status);
+  error instanceof TypeError || error.name === "TimeoutError" || isBusy(error) || [502, 504].includes(error.status);
 
 // Repeats a request until the server is reached, so that a short interruption does not cost a whole video. Once
 // the run's `signal` is aborted, it stops asking and no longer changes what the page says.
@@ -80,7 +82,7 @@ export async function insist(signal, ask, again = isAway) {
         return await ask();
       } catch (error) {
         if (signal.aborted || !again(error)) throw error;
-        complain(error.status === 503 ? busy : retrying, "server");
+        complain(isBusy(error) ? busy : retrying, "server");
       }
       await pause(RETRY_MS);
     }

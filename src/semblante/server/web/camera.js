@@ -1,6 +1,6 @@
 // The live camera: sends its frames to the server one by one, and shows each answer when it comes.
 
-import { busy, call, elsewhere, isUp, openStream, RETRY_MS, retrying } from "./api.js";
+import { briefly, busy, call, elsewhere, isBusy, isUp, openStream, RETRY_MS, retrying } from "./api.js";
 import { stayAwake } from "./awake.js";
 import { $, enable, reveal } from "./elements.js";
 import { complain, say, withdraw } from "./messages.js";
@@ -47,6 +47,9 @@ export async function startCamera(before = { rows: [] }) {
   const ended = new AbortController();
   const camera = state.live = {
     media, signal, mirrored, ended, started: before.started, socket: null, silences: 0,
+    // Grows with each frame that a busy server leaves out, and shrinks with each that it answers. The page complains
+    // from the second on, until it is 0: a server that leaves out every other frame would make the words flicker.
+    trouble: 0,
     sent: document.createElement("canvas"), // the frame that was sent last
     answered: document.createElement("canvas"), // the frame that the result on the page is about
   };
@@ -150,38 +153,39 @@ function connect(camera) {
     time_s: rows.length ? (performance.now() - camera.started) / 1000 : 0,
   };
   let opened = false;
-  socket.onopen = () => { opened = true; withdraw("server"); sendFrame(camera); };
+  socket.onopen = () => { opened = true; sendFrame(camera); };
   const again = () => { if (camera.socket === socket) connect(camera); };
   socket.onmessage = (event) => { if (camera.socket === socket) takeAnswer(camera, JSON.parse(event.data)); };
   socket.onclose = async (event) => {
-    const full = () => text("full");
-    const refused = event.code === 1013 ? full : opened ? null : await refusal(camera.signal);
+    const full = { why: () => text("full"), final: true };
+    const { why, final } = event.code === 1013 ? full : opened ? { why: retrying } : await refusal(camera.signal);
     if (state.live !== camera || camera.socket !== socket) return; // another connection may have taken its place
     if (event.code === 1001 && document.hidden) { // the tab was hidden, so no frames were sent, and the server closed
       clearTimeout(camera.watchdog);
       document.addEventListener("visibilitychange", again, { once: true });
       return;
     }
-    if (refused) {
+    if (final) {
       stopCamera();
-      complain(refused);
+      complain(why);
     } else {
-      unanswered(camera);
+      unanswered(camera, why);
       setTimeout(again, RETRY_MS);
     }
   };
 }
 
-// Returns a function that says why the server refuses this page, which a failed WebSocket does not tell; null if the
-// server does not refuse it.
+// Why the server does not take a connection, which a failed WebSocket does not tell: `why` is a function that says it;
+// `final`: whether the server refuses this page, so that it is no use to try again.
 async function refusal(signal) {
   try {
-    await call("v1/models", { signal });
+    await call("v1/models", { signal: briefly(signal) });
   } catch (error) {
-    if (error.status === 404 || error.translated === elsewhere) return elsewhere;
-    if ([401, 403].includes(error.status)) return error.translated;
+    if (error.status === 404 || error.translated === elsewhere) return { why: elsewhere, final: true };
+    if ([401, 403].includes(error.status)) return { why: error.translated, final: true };
+    if (isBusy(error)) return { why: busy, final: false };
   }
-  return null;
+  return { why: retrying, final: false };
 }
 
 // Complains if no answer comes for `SILENT_MS`: the server may hang although the connection stays open, or be busy
@@ -238,16 +242,18 @@ function sendFrame(camera) {
 
 function takeAnswer(camera, answer) {
   if (state.live !== camera) return;
+  const { before, socket } = camera; // a hidden tab's animation frame comes late: there may be another socket then
   clearTimeout(camera.watchdog);
   camera.watchdog = null;
   camera.silences = 0;
-  const { before, socket } = camera; // a hidden tab's animation frame comes late: there may be another socket then
   if (answer.error) { // the server is too busy: another frame at once would make it worse
-    unanswered(camera, busy);
+    camera.trouble = Math.min(3, camera.trouble + 1);
+    if (camera.trouble > 1) unanswered(camera, busy);
     setTimeout(() => { if (camera.socket === socket) sendFrame(camera); }, RETRY_MS);
     return;
   }
-  withdraw("server");
+  camera.trouble = Math.max(0, camera.trouble - 1);
+  if (!camera.trouble) withdraw("server");
   [camera.answered, camera.sent] = [camera.sent, camera.answered]; // the next frame leaves this one as it is
   requestAnimationFrame(() => { if (camera.socket === socket) sendFrame(camera); });
   const result = {

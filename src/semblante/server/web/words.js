@@ -87,6 +87,7 @@ const TEXTS = {
       403: "el servidor no acepta peticiones de esta página.", 408: "tardó demasiado en llegar.",
       413: "es demasiado grande.", 422: "no es ni una imagen ni un video que semblante sepa leer.",
       404: "en esta dirección no responde semblante.", 409: "todavía no está listo.", 410: "el servidor ya no lo tiene.",
+      429: "el servidor tiene demasiado trabajo; pruebe más tarde.",
       500: "algo falló en el servidor.", 502: "el servidor no responde.",
       503: "el servidor tiene demasiado trabajo; pruebe más tarde.",
       504: "el servidor tardó demasiado.",
