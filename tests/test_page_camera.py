@@ -480,6 +480,61 @@ def test_a_server_that_works_on_what_others_sent_is_busy(page: Any) -> None:
     assert len(sockets) == 1
 
 
+def test_a_server_that_stays_away_is_given_up(page: Any) -> None:
+    """Or the camera would film in vain for ever."""
+    page.route_web_socket("**/v1/stream", lambda socket: socket.close(code=1012))
+    page.evaluate(
+        """() => { window.ahead = 0; const real = performance.now.bind(performance);
+        performance.now = () => real() + window.ahead; }"""
+    )
+    page.get_by_role("button", name="Start the camera").click()
+    alert = playwright.expect(page.get_by_role("alert"))
+    alert.to_have_text("The server does not answer; trying again.")
+    page.wait_for_timeout(2000)
+    assert page.get_by_role("button", name="Stop the camera").is_visible()
+    page.evaluate("window.ahead = 301_000")
+    alert.to_have_text(re.compile("has not answered for 5 minutes, so the camera was stopped"))
+    page.select_option("#language", "es")
+    alert.to_have_text(re.compile("lleva 5 minutos sin responder, así que se apagó la cámara"))
+    page.select_option("#language", "en")
+    assert not page.evaluate("Boolean(document.getElementById('video').srcObject)")
+    page.get_by_role("button", name="Start the camera").click()
+    alert.to_have_text("The server does not answer; trying again.")
+
+
+def test_a_camera_that_sends_no_picture_for_a_while(page: Any) -> None:
+    page.get_by_role("button", name="Start the camera").click()
+    one_face(page)
+    mute = """(muted) => { const track = document.getElementById('video').srcObject.getTracks()[0];
+        Object.defineProperty(track, 'muted', { value: muted, configurable: true });
+        track.dispatchEvent(new Event(muted ? 'mute' : 'unmute')); }"""
+    alert = playwright.expect(page.get_by_role("alert"))
+    page.evaluate(mute, True)
+    alert.to_have_text(re.compile("^The camera sends no picture at present"))
+    page.evaluate(mute, False)
+    alert.to_have_text("")
+    page.evaluate(mute, True)
+    page.get_by_role("button", name="Stop the camera").click()
+    alert.to_have_text("")
+
+
+def test_a_server_that_asks_for_a_token_since_it_was_started_anew(browser: Any) -> None:
+    port = free_port()
+    context = browser.new_context(locale="en-GB", permissions=["camera"])
+    page = context.new_page()
+    with serving(port) as process:
+        page.goto(f"http://127.0.0.1:{port}/")
+        page.get_by_role("button", name="Start the camera").click()
+        one_face(page)
+        process.kill()
+        process.wait()
+    alert = page.get_by_role("alert")
+    with serving(port, "--token", "right"):
+        alert.filter(has_text="expected the server's token").wait_for(timeout=20_000)
+        assert page.get_by_role("button", name="Start the camera").is_visible()
+    context.close()
+
+
 def test_what_is_told_anew_stays_in_its_place(page: Any) -> None:
     page.get_by_role("button", name="Start the camera").focus()
     page.keyboard.press("Enter")
@@ -496,10 +551,44 @@ def test_nobody_answers_whether_the_camera_may_be_used(page: Any) -> None:
     page.evaluate("() => { navigator.mediaDevices.getUserMedia = () => new Promise(() => {}); }")
     start = page.get_by_role("button", name="Start the camera")
     start.click()
-    playwright.expect(start).to_be_disabled()
+    playwright.expect(page.locator("#camera")).to_be_disabled()
     page.set_input_files("#file", EXAMPLE)
     one_face(page)
     playwright.expect(start).to_be_enabled()
+
+
+def test_a_camera_that_is_still_starting_can_be_stopped(page: Any) -> None:
+    """While the browser asks, say. What is allowed later is turned off again."""
+    page.evaluate(
+        """() => { const media = navigator.mediaDevices;
+        const real = media.getUserMedia.bind(media);
+        media.getUserMedia = () => new Promise((resolve) => { window.allow = async () => {
+          window.stream = await real({ video: true });
+          resolve(window.stream); }; }); }"""
+    )
+    start = page.get_by_role("button", name="Start the camera")
+    stop = page.get_by_role("button", name="Stop the camera")
+    start.focus()
+    page.keyboard.press("Enter")
+    status = playwright.expect(page.get_by_role("status"))
+    status.to_have_text("The camera is starting; the browser may ask you to allow it.")
+    page.select_option("#language", "es")
+    assert page.get_by_role("button", name="Apagar la cámara").is_enabled()
+    page.select_option("#language", "en")
+    stop.focus()
+    page.keyboard.press("Enter")
+    assert start.is_enabled()
+    status.to_have_text("")
+    assert page.evaluate("document.activeElement.id") == "camera"
+    page.evaluate("window.allow()")
+    until(page, "window.stream?.getTracks()[0].readyState === 'ended'")
+    assert page.locator("#hint").is_visible()
+    start.click()
+    status.to_have_text(re.compile("is starting"))
+    page.evaluate("window.allow()")
+    one_face(page)
+    stop.click()
+    assert start.is_visible()
 
 
 def test_a_connection_that_died_is_replaced(page: Any) -> None:

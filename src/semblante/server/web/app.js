@@ -1,7 +1,7 @@
 // The page's entry point: connects buttons and other events to the modules that act on them. The page sends a
 // camera's frames (camera.js), pictures or a video (files.js) to the server, and shows boxes, bars and a timeline.
 
-import { startCamera, stopCamera, takeCamera } from "./camera.js";
+import { nameCameraButton, startOrStopCamera, takeCamera } from "./camera.js";
 import { $, retell } from "./elements.js";
 import { showAllBars } from "./faces.js";
 import { openFiles } from "./files.js";
@@ -17,7 +17,7 @@ import { EMOTIONS, name, speakIn, spoken, text } from "./words.js";
 
 // -- the camera, files, and saving ----------------------------------------------------------------
 
-$("camera").onclick = () => (state.live ? stopCamera() : startCamera());
+$("camera").onclick = startOrStopCamera;
 $("choose").onclick = () => $("file").click();
 $("file").onchange = (event) => {
   const files = [...event.target.files];
@@ -86,7 +86,7 @@ function speak() {
   for (const element of document.querySelectorAll("[data-text]")) {
     element.textContent = text(element.dataset.text);
   }
-  if (state.live) $("camera").textContent = text("stop");
+  nameCameraButton();
   $("legend").replaceChildren(...EMOTIONS.map(legendEntry));
   state.album?.pictures.forEach(nameInAlbum);
   retell($("aloud"), ""); // it is about an earlier action, in the earlier language

@@ -3,7 +3,7 @@
 import { briefly, busy, call, elsewhere, isBusy, isUp, openStream, RETRY_MS, retrying } from "./api.js";
 import { stayAwake } from "./awake.js";
 import { $, enable, reveal } from "./elements.js";
-import { complain, say, withdraw } from "./messages.js";
+import { complain, say, tellUnderWay, withdraw } from "./messages.js";
 import { drawTimeline, keepResult, offerSaving, showNothing, showResult } from "./results.js";
 import { begin } from "./run.js";
 import { emptyStage, putOnStage, releaseVideo, showPicture } from "./stage.js";
@@ -15,27 +15,45 @@ const FRAME_WIDTH = 640; // pixels; wider frames are shrunk before they are sent
 const SILENT_MS = 5000; // the page complains after this time without an answer
 // After this many of these waits in a row the page reconnects: a working server answers within a minute.
 const MOST_SILENCES = 13;
+const GIVEN_UP_MIN = 5; // minutes without an answer after which the camera is stopped
+const DOUBLE_CLICK_MS = 1000; // for which a camera that starts cannot be stopped
 
 let chosen = null; // the id of the camera that the user chose, if any
-let starting = null; // while a camera is starting: the argument `before` of `startCamera`
+// While a camera is starting: the argument `before` of `startCamera`, and an AbortController that gives it up.
+let starting = null;
 
 // -- on and off ---------------------------------------------------------------------------------
 
 // `before`: the results of the camera that was on before, which this one continues, and when that one `started`.
 export async function startCamera(before = { rows: [] }) {
   const signal = begin();
-  starting = before;
+  const stop = new AbortController();
+  signal.addEventListener("abort", () => stop.abort());
+  starting = { before, stop };
   state.rows = before.rows;
   offerSaving(before.rows.length > 0);
   drawTimeline();
+  nameCameraButton();
   const focused = document.activeElement === $("camera"); // a disabled button loses the focus
-  $("camera").disabled = true; // a second click would ask for a second stream
-  const ready = () => { $("camera").disabled = false; starting = null; };
-  // The browser's request for permission may never be answered: do not wait for it once another run has begun.
-  signal.addEventListener("abort", ready);
-  const media = await openCamera(signal);
-  if (!signal.aborted) ready();
-  if (focused && document.activeElement === document.body) $("camera").focus();
+  $("camera").disabled = true; // the second click of a double click would stop the camera
+  const enableButton = () => {
+    $("camera").disabled = false;
+    if (focused && document.activeElement === document.body) $("camera").focus({ preventScroll: true });
+  };
+  const slow = setTimeout(() => { enableButton(); tellUnderWay("starting"); }, DOUBLE_CLICK_MS);
+  const ready = () => {
+    if (starting?.stop !== stop) return; // it was ready before
+    starting = null;
+    clearTimeout(slow);
+    tellUnderWay(null);
+    nameCameraButton();
+    enableButton();
+  };
+  // The browser's request for permission may never be answered: do not wait for it once the user has given up, or
+  // another run has begun.
+  stop.signal.addEventListener("abort", ready);
+  const media = await openCamera(stop.signal);
+  if (!stop.signal.aborted) ready();
   if (!media) return;
   const [track] = media.getVideoTracks();
   const { facingMode, deviceId } = track.getSettings();
@@ -47,13 +65,19 @@ export async function startCamera(before = { rows: [] }) {
   const ended = new AbortController();
   const camera = state.live = {
     media, signal, mirrored, ended, started: before.started, socket: null, silences: 0,
+    failingSince: null, // when it first went unanswered, in `performance.now`'s milliseconds, since the last answer
     // Grows with each frame that a busy server leaves out, and shrinks with each that it answers. The page complains
     // from the second on, until it is 0: a server that leaves out every other frame would make the words flicker.
     trouble: 0,
     sent: document.createElement("canvas"), // the frame that was sent last
     answered: document.createElement("canvas"), // the frame that the result on the page is about
   };
-  $("camera").textContent = text("stop");
+  nameCameraButton();
+  // Another program took the camera, or a switch turned it off: the last picture would stay without a word.
+  track.onmute = track.onunmute = () => {
+    if (state.live === camera) complain(track.muted ? () => text("muted") : null, "camera");
+  };
+  track.onmute();
   // The camera was unplugged, or the user withdrew the permission.
   track.onended = () => {
     if (state.live === camera) { stopCamera(); complain(() => text("gone")); }
@@ -114,12 +138,23 @@ navigator.mediaDevices?.addEventListener("devicechange", () => {
 // kept.
 export function takeCamera(deviceId) {
   chosen = deviceId;
-  const before = state.live ? { rows: state.rows, started: state.live.started } : starting;
+  const before = state.live ? { rows: state.rows, started: state.live.started } : starting?.before;
   stopCamera();
   if (before) startCamera(before);
 }
 
+// What the camera's button would do.
+export function nameCameraButton() {
+  $("camera").textContent = text(state.live || starting ? "stop" : "camera");
+}
+
+export const startOrStopCamera = () => (state.live || starting ? stopCamera() : startCamera());
+
 export function stopCamera() {
+  if (starting) {
+    starting.stop.abort();
+    releaseVideo();
+  }
   if (!state.live) return;
   const { media, socket, watchdog, ended, answered } = state.live;
   ended.abort();
@@ -130,14 +165,15 @@ export function stopCamera() {
   releaseVideo();
   if (state.shown) showPicture(state.shown, answered); // the last frame that was answered stays, and can be saved
   else emptyStage();
-  $("camera").textContent = text("camera");
+  nameCameraButton();
   drawTimeline();
   withdraw("server");
+  withdraw("camera");
 }
 
 // -- the connection -----------------------------------------------------------------------------
 
-// If the server goes away, the camera stays on, and the page keeps reconnecting until it is back.
+// If the server goes away, the camera stays on, and the page keeps reconnecting for a while: see `unanswered`.
 function connect(camera) {
   if (state.live !== camera) return;
   const { rows } = state;
@@ -196,6 +232,7 @@ function expectAnswer(camera) {
     const works = await isUp();
     if (state.live !== camera || camera.watchdog !== watchdog) return; // answered meanwhile
     unanswered(camera, works ? busy : retrying);
+    if (state.live !== camera) return; // given up
     camera.silences += 1;
     if (works && camera.silences >= MOST_SILENCES) { // a socket may be dead after a change of networks
       camera.socket.close();
@@ -206,9 +243,17 @@ function expectAnswer(camera) {
   }, SILENT_MS);
 }
 
-// Complains, and removes the last result, which no longer matches what the camera shows.
-function unanswered(camera, complaint = retrying) {
+// Complains, and removes the last result, which no longer matches what the camera shows. After some minutes it stops
+// the camera: nobody may be there to see that it films in vain.
+function unanswered(camera, complaint) {
   if (state.live !== camera) return;
+  const now = performance.now();
+  camera.failingSince ??= now;
+  if (now - camera.failingSince > GIVEN_UP_MIN * 60_000) {
+    stopCamera();
+    complain(() => text("givenUp")(GIVEN_UP_MIN));
+    return;
+  }
   showNothing();
   say("");
   enable("save-picture", false);
@@ -252,6 +297,7 @@ function takeAnswer(camera, answer) {
     setTimeout(() => { if (camera.socket === socket) sendFrame(camera); }, RETRY_MS);
     return;
   }
+  camera.failingSince = null;
   camera.trouble = Math.max(0, camera.trouble - 1);
   if (!camera.trouble) withdraw("server");
   [camera.answered, camera.sent] = [camera.sent, camera.answered]; // the next frame leaves this one as it is

@@ -5,8 +5,8 @@ import { $, retell, reveal } from "./elements.js";
 import { text } from "./words.js";
 
 // What a complaint may be about, in the order in which they are shown: files that were left out, the run as a whole,
-// what is shown, the requested evidence, and the server's present state.
-const ABOUT = ["left", "run", "shown", "evidence", "server"];
+// what is shown, the requested evidence, and the present states of the camera and of the server.
+const ABOUT = ["left", "run", "shown", "evidence", "camera", "server"];
 
 let underWay = null; // the key of the text that says what is under way
 let count = null; // a function that says how much of it is done

@@ -15,6 +15,10 @@ const TEXTS = {
     unsure: "unsure", denied: "The camera cannot be used: ", lost: "The server does not answer.",
     retry: "The server does not answer; trying again.",
     busy: "The server is busy; trying again.",
+    starting: "The camera is starting; the browser may ask you to allow it.",
+    muted: "The camera sends no picture at present: another program may use it, or it may be switched off.",
+    givenUp: (minutes) => `The server has not answered for ${minutes} minutes, so the camera was stopped. You can `
+      + "start it again.",
     gone: "The camera was disconnected.", full: "The server has too many live streams already.",
     elsewhere: "semblante does not answer at this address.",
     invisible: "This browser cannot show this format; what was found in it can be saved.",
@@ -63,6 +67,10 @@ const TEXTS = {
     lost: "El servidor no responde.",
     retry: "El servidor no responde; se vuelve a intentar.",
     busy: "El servidor tiene demasiado trabajo; se vuelve a intentar.", gone: "Se perdió la conexión con la cámara.",
+    starting: "La cámara se está encendiendo; puede que el navegador le pida permiso.",
+    muted: "La cámara no envía imagen en este momento: puede que la use otro programa o que esté desactivada.",
+    givenUp: (minutes) => `El servidor lleva ${minutes} minutos sin responder, así que se apagó la cámara. Puede volver `
+      + "a encenderla.",
     full: "El servidor ya tiene demasiadas transmisiones en vivo.",
     elsewhere: "En esta dirección no responde semblante.",
     invisible: "Este navegador no puede mostrar este formato; lo encontrado se puede guardar.",
