@@ -136,3 +136,30 @@ def test_where_there_is_no_server_the_camera_does_not_try_for_ever(
     page.select_option("#language", "es")
     assert alert.inner_text() == "En esta dirección no responde semblante."
     context.close()
+
+
+def test_a_file_that_is_too_large_is_not_sent(browser: Any) -> None:
+    """With the words in which the server would refuse it, minutes later."""
+    settings = Settings(max_body=1_000_000, max_video=2_000_000)
+    with running(create_app(settings, Analyzer())) as address:
+        page = browser.new_context(locale="en-GB").new_page()
+        sent: list[str] = []
+        page.on("request", lambda r: sent.append(r.url) if r.method == "POST" else None)
+        page.goto(address)
+        alert = playwright.expect(page.get_by_role("alert"))
+        large = {"name": "a.png", "mimeType": "image/png", "buffer": bytes(1_000_001)}
+        page.set_input_files("#file", large)
+        alert.to_have_text("It cannot be read: it is too large: at most 1 MB.")
+        page.set_input_files(
+            "#file", {"name": "a.mp4", "mimeType": "video/mp4", "buffer": bytes(2_000_001)}
+        )
+        alert.to_have_text("It cannot be read: it is too large: at most 2 MB.")
+        page.select_option("#language", "es")
+        alert.to_have_text("No se puede leer: es demasiado grande: se aceptan hasta 2 MB.")
+        assert sent == []
+        small = {"name": "b.jpg", "mimeType": "image/jpeg", "buffer": EXAMPLE.read_bytes()}
+        page.set_input_files("#file", [large, small])  # of several, the others are
+        entries = page.locator("#album button")
+        playwright.expect(entries).to_have_count(2, timeout=20_000)
+        assert len(sent) == 1
+        page.context.close()

@@ -79,7 +79,7 @@ def create_app(
         videos(settings, jobs, video_intake),
     ):
         app.include_router(router, dependencies=needed)
-    for router in (_health(), _live(settings, analyzer, workers, counters), page()):
+    for router in (_health(), _live(settings, analyzer, workers, counters), page(settings)):
         app.include_router(router)
     return app
 

@@ -91,11 +91,15 @@ export async function insist(signal, ask, again = isAway) {
   }
 }
 
-// Throws an error marked `unreadable` if the browser cannot read the file: a folder, for example, or a file that
-// has been deleted. Sending it would fail as if the server could not be reached.
-export async function checkReadable(file) {
+// Throws an error if it is no use to send the file: one marked `unreadable` if the browser cannot read it (a folder,
+// for example, or a file that has been deleted), since sending it would fail as if the server could not be reached; and
+// what the server would answer if the file is larger than `limit`, the name of a limit that the server wrote into the
+// page.
+export async function checkSendable(file, limit) {
   const unread = () => { throw Object.assign(new Error("unreadable"), { unreadable: true }); };
   await file.slice(0, 1).arrayBuffer().catch(unread);
+  const most = Number(document.querySelector(`meta[name=${limit}]`).content); // bytes
+  if (file.size > most) throw refusedFor(413, `at most ${Math.floor(most / 1_000_000)} MB in a request`);
 }
 
 // -- refusals ---------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 // The list of faces beside the picture: for each a bar for each emotion, and, on request, the evidence for the most
 // probable one.
 
-import { call, checkReadable, describeFailure } from "./api.js";
+import { call, checkSendable, describeFailure } from "./api.js";
 import { $, retell, reveal } from "./elements.js";
 import { complain, withdraw } from "./messages.js";
 import { numberOf, paintEvidence } from "./painting.js";
@@ -108,7 +108,7 @@ async function askForEvidence(number) {
   aloud("explaining");
   showBars(state.shown.faces);
   try {
-    await checkReadable(asked.file);
+    await checkSendable(asked.file, "max-body");
     const found = await call(`v1/explain?face=${number + 1}`,
       { method: "POST", body: asked.file, signal: asked.signal });
     asked.explained.set(number, found); // kept even if another picture is shown by now: this one may be shown again

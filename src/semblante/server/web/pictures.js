@@ -1,6 +1,6 @@
 // Analyses and shows pictures: a single one, or several as an album in which each can be shown again.
 
-import { call, checkReadable, describeFailure, insist, isAway, isOfOnePicture, refusedFor } from "./api.js";
+import { call, checkSendable, describeFailure, insist, isAway, isOfOnePicture, refusedFor } from "./api.js";
 import { $, enable, retell, reveal } from "./elements.js";
 import { complain, say, tellCount, withdraw } from "./messages.js";
 import { paintSmall, readPicture } from "./painting.js";
@@ -24,7 +24,7 @@ export async function analyzePicture(file, signal) {
 const mayReturn = (error) => isAway(error) && error.status !== 504;
 
 async function analyze(file, signal) {
-  await checkReadable(file);
+  await checkSendable(file, "max-body");
   const form = new FormData();
   form.append("file", file, file.name || "picture");
   const { results } = await call("v1/analyze", { method: "POST", body: form, signal });

@@ -1,6 +1,6 @@
 // Videos: the server analyses one as a job; then it plays, and each frame is shown with its result.
 
-import { briefly, call, checkReadable, describeFailure, forgetJob, insist, jobResults, pause, refusedFor } from "./api.js";
+import { briefly, call, checkSendable, describeFailure, forgetJob, insist, jobResults, pause, refusedFor } from "./api.js";
 import { $, enable } from "./elements.js";
 import { complain, say, showUnderWay, tellCount, tellUnderWay } from "./messages.js";
 import { drawTimeline, momentAt, offerSaving, showMoment, showNothing, showResult } from "./results.js";
@@ -43,7 +43,7 @@ export async function analyzeVideo(file, signal) {
 
 // Sends a video. Returns its job.
 async function send(file, signal) {
-  await checkReadable(file);
+  await checkSendable(file, "max-video");
   return call("v1/analyze/video", { method: "POST", body: file, signal,
     headers: { "content-type": file.type || "application/octet-stream" } });
 }
