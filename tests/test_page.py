@@ -78,6 +78,20 @@ def test_a_page_that_is_not_let_in_says_so(browser: Any) -> None:
         context.close()
 
 
+def test_a_button_that_is_disabled_does_not_move_the_page(page: Any) -> None:
+    """The focus goes to another one, which may be far from what one looks at."""
+    page.set_viewport_size({"width": 360, "height": 300})
+    set_enabled = """(yes) => import(new URL('elements.js', document.baseURI)).then(
+        ({ enable }) => { enable('save-json', yes); return window.scrollY; })"""
+    page.evaluate(set_enabled, True)
+    page.locator("#save-json").focus()
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    before = page.evaluate("window.scrollY")
+    assert before > 300
+    assert page.evaluate(set_enabled, False) == before
+    assert page.evaluate("document.activeElement.id") == "choose"
+
+
 def test_who_chose_larger_letters_gets_them(page: Any) -> None:
     page.evaluate("document.documentElement.style.fontSize = '32px'")
     assert page.evaluate("getComputedStyle(document.body).fontSize") == "32px"

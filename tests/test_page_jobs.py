@@ -114,6 +114,11 @@ def test_of_a_film_that_is_cancelled_stays_what_was_found(
     assert [row["frame"] for row in rows] == list(range(len(rows)))
     page.evaluate("document.getElementById('video').currentTime = 29")  # of which nobody knows
     page.locator(".face").wait_for(state="detached", timeout=20_000)
+    nobody = page.locator("#nobody")
+    assert nobody.inner_text() == "Not analysed."
+    page.select_option("#language", "es")
+    assert nobody.inner_text() == "No se analizó."
+    page.select_option("#language", "en")
     assert page.get_by_role("button", name="Save the picture").is_disabled()
     page.evaluate("document.getElementById('video').currentTime = 0")
     one_face(page)

@@ -137,6 +137,27 @@ def test_who_wants_no_motion_starts_a_film_by_hand(page: Any, tmp_path: Path) ->
     until(page, "document.getElementById('video').ended")
 
 
+def test_a_browser_that_loads_no_frame_before_a_video_plays(page: Any, tmp_path: Path) -> None:
+    """As on an iPhone: it is made to by a seek, and until then there is no picture to be saved."""
+    page.emulate_media(reduced_motion="reduce")
+    page.evaluate(
+        """() => { const video = document.getElementById('video');
+        const { get } = Object.getOwnPropertyDescriptor(HTMLMediaElement.prototype, 'readyState');
+        const state = () => Math.min(video.currentTime ? 4 : 1, get.call(video));
+        Object.defineProperty(video, 'readyState', { get: state });
+        const swallow = (event) => event.stopImmediatePropagation();
+        video.addEventListener('loadeddata', swallow, { once: true }); }"""
+    )
+    page.set_input_files("#file", film(tmp_path / "film.webm", 1))
+    one_face(page)
+    save = page.get_by_role("button", name="Save the picture")
+    assert save.is_disabled()
+    until(page, "document.getElementById('video').currentTime === 0.001")
+    one_face(page)
+    page.dispatch_event("#video", "loadeddata")
+    assert save.is_enabled()
+
+
 def test_no_video_is_in_the_way_while_none_is_shown(page: Any, tmp_path: Path) -> None:
     assert exposed(page) == (0, 0)
     page.set_input_files("#file", film(tmp_path / "film.webm", 1))

@@ -65,7 +65,7 @@ document.addEventListener("fullscreenchange", () => {
   // Errors must be visible in full screen too.
   if (large) $("stage").append($("error"));
   else $("summary").after($("error"));
-  if (!document.fullscreenElement) $("large").focus(); // leaving full screen drops the focus
+  if (!document.fullscreenElement) $("large").focus({ preventScroll: true }); // leaving full screen drops the focus
 });
 window.addEventListener("hashchange", () => location.reload()); // the address has another token
 window.addEventListener("pagehide", leaveJob);

@@ -20,7 +20,8 @@ export function enable(id, yes) {
 }
 
 // A hidden or disabled element loses the keyboard's focus, and a keyboard or a screen reader would start again at the
-// top of the page.
+// top of the page. The focus goes to a button that is always there; the page stays where it is, since whoever uses a
+// mouse or a finger would lose their place.
 function moveFocusFrom(element) {
-  if (element.contains(document.activeElement)) $("choose").focus();
+  if (element.contains(document.activeElement)) $("choose").focus({ preventScroll: true });
 }

@@ -38,17 +38,22 @@ export function showResult(result) {
   $("summary").ariaLive = plays ? "off" : "polite";
   if (plays) tellChanges(result.faces);
   if (isNews(result)) say(summary);
-  retell($("nobody"), text("none"));
-  $("nobody").classList.toggle("hidden", result.faces.length > 0);
+  tellNobody(result.faces.length ? null : "none");
 }
 
-// `words`: the text in place of faces; null if the page already says what is wrong.
-export function showNothing(words = text("nobody")) {
+// `key`: of the text in place of faces; null if the page already says what is wrong.
+export function showNothing(key = "nobody") {
   state.shown = null;
   showBars([]);
-  retell($("nobody"), words ?? "");
-  $("nobody").classList.toggle("hidden", words === null);
+  tellNobody(key);
   $("boxes").width = $("boxes").height = 0;
+}
+
+function tellNobody(key) {
+  $("nobody").classList.toggle("hidden", key === null);
+  if (key === null) return;
+  $("nobody").dataset.text = key; // in which language it is said may change
+  retell($("nobody"), text(key));
 }
 
 // Whether to change the summary. While a camera or a video plays, not at every frame: nobody could read it.

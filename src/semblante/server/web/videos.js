@@ -9,6 +9,7 @@ import { state } from "./state.js";
 import { text } from "./words.js";
 
 const DRAW_MS = 1000; // least time between two requests for a job's results so far
+const LOADED_MS = 500; // within which browsers that load a video's first frame by themselves have it
 const BEYOND_S = 1; // how long the last result of a video that was cut off stays shown
 
 let jobAtWork = null; // the id of the job that the server works on
@@ -126,7 +127,7 @@ async function play(file, signal) {
   // While paused, and at the end, the summary must match the frame.
   video.onpause = () => { if (state.shown) showResult(state.shown); };
   const unseen = () => {
-    video.ontimeupdate = video.onpause = null;
+    video.ontimeupdate = video.onpause = video.onloadeddata = null;
     video.pause();
     showMoment(null);
     $("timeline").classList.remove("seekable");
@@ -134,6 +135,7 @@ async function play(file, signal) {
   };
   video.onerror = unseen; // AVI, for example
   video.onloadedmetadata = () => { if (!video.videoWidth) unseen(); }; // HEVC with sound: only the sound plays
+  video.onloadeddata = () => enable("save-picture", true); // before, there is no frame to be saved
   videoOffset = 0;
   if (!document.hidden) {
     const first = video.requestVideoFrameCallback?.((_, { mediaTime }) => {
@@ -145,10 +147,16 @@ async function play(file, signal) {
   video.src = URL.createObjectURL(file);
   putOnStage(video);
   showResult(rows[0]);
-  enable("save-picture", true);
   $("timeline").classList.add("seekable");
   const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
   if (!still) await video.play().catch(() => {});
+  await pause(LOADED_MS);
+  // An iPhone loads no frame of a video that nobody plays (or, in low power mode, may play), unless one is sought.
+  const bare = video.readyState === HTMLMediaElement.HAVE_METADATA && video.currentTime === 0;
+  if (!signal.aborted && video.paused && bare) {
+    video.onseeking = null; // the frame shown next is the video's first
+    video.currentTime = 0.001;
+  }
 }
 
 // Shows the result of the video's current frame, and of those that follow while it plays.
@@ -160,7 +168,7 @@ function follow(video) {
     const unknown = time > rows.at(-1).time_s + BEYOND_S;
     enable("save-picture", !unknown);
     if (unknown) {
-      if (shown) showNothing();
+      if (shown) showNothing("unlooked");
       say("");
       return;
     }
@@ -186,5 +194,5 @@ export function stopFollowing() {
   $("timeline").classList.remove("seekable");
   if (nextFrame !== null) video.cancelVideoFrameCallback(nextFrame);
   nextFrame = video.ontimeupdate = video.onpause = video.onerror = video.onloadedmetadata = null;
-  video.onseeking = null;
+  video.onseeking = video.onloadeddata = null;
 }

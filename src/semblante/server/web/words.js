@@ -7,7 +7,7 @@ const TEXTS = {
     view: "Picture", camera: "Start the camera", stop: "Stop the camera",
     choose: "Choose pictures or a video", large: "Full screen", hint: "Drop pictures or a video here, or paste one.",
     tap: "Tap here to choose pictures or a video.", which: "Which camera",
-    faces: "Faces", nobody: "No face yet.", time: "Over time", save: "Save",
+    faces: "Faces", nobody: "No face yet.", unlooked: "Not analysed.", time: "Over time", save: "Save",
     certainty: "How the model divides its probability among seven expressions. It describes what "
       + "the face shows, not what the person feels, and it is often wrong.",
     json: "Save as JSON", csv: "Save as CSV", saved: "Save the picture",
@@ -58,7 +58,8 @@ const TEXTS = {
     choose: "Elegir imágenes o un video", large: "Pantalla completa",
     hint: "Suelte aquí imágenes o un video, o péguelos.",
     tap: "Toque aquí para elegir imágenes o un video.", which: "Qué cámara",
-    faces: "Rostros", nobody: "Todavía no hay rostros.", time: "A lo largo del tiempo", save: "Guardar",
+    faces: "Rostros", nobody: "Todavía no hay rostros.", unlooked: "No se analizó.",
+    time: "A lo largo del tiempo", save: "Guardar",
     certainty: "Cómo reparte el modelo su probabilidad entre siete expresiones. Describe lo que "
       + "muestra el rostro, no lo que siente la persona, y a menudo se equivoca.",
     json: "Guardar como JSON", csv: "Guardar como CSV", saved: "Guardar la imagen",
