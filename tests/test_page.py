@@ -15,7 +15,8 @@ from browser import (
     running,
 )
 from conftest import EXAMPLE
-from semblante import Analyzer
+from semblante import Analyzer, images
+from semblante.recognise import video
 
 pytest.importorskip("fastapi")
 from semblante.server.app import create_app
@@ -150,6 +151,44 @@ def test_where_there_is_no_server_the_camera_does_not_try_for_ever(
     page.select_option("#language", "es")
     assert alert.inner_text() == "En esta dirección no responde semblante."
     context.close()
+
+
+def test_every_kind_of_file_that_the_server_reads_can_be_chosen(
+    browser: Any, page: Any, address: str
+) -> None:
+    types, endings = ["image/*", "video/*"], sorted(images.SUFFIXES | video.SUFFIXES)
+    accepted = page.locator("#file").get_attribute("accept").split(",")
+    assert (accepted[:2], sorted(accepted[2:])) == (types, endings)
+    context = browser.new_context(has_touch=True, is_mobile=True)
+    telephone = context.new_page()
+    telephone.goto(address)
+    assert telephone.locator("#file").get_attribute("accept") == ",".join(types)
+    context.close()
+
+
+def test_without_javascript_the_page_says_what_it_needs(browser: Any, address: str) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(address)
+    english, spanish = page.locator("noscript p").all()
+    assert english.is_visible()
+    assert "needs JavaScript" in english.inner_text()
+    assert spanish.is_visible()
+    assert "necesita JavaScript" in spanish.inner_text()
+    context.close()
+
+
+def test_what_is_hidden_is_hidden_from_everybody(page: Any) -> None:
+    """Except for a few texts, which screen readers alone find, and for the video, which a camera
+    must be able to start in."""
+    shown = """(all) => all.map((one) => [one.id, getComputedStyle(one)])
+        .filter(([id, { display }]) => display !== 'none').map(([id]) => id)"""
+    assert page.locator(".hidden").evaluate_all(shown) == ["video"]
+    visibility = "getComputedStyle(document.getElementById('video')).visibility"
+    assert page.evaluate(visibility) == "hidden"
+    sizes = "(all) => all.map((one) => one.getBoundingClientRect().width)"
+    assert page.locator(".unseen:not(.hidden .unseen)").evaluate_all(sizes) == [1, 1]
+    page.get_by_role("heading", name="Picture").wait_for(state="attached")
 
 
 def test_a_file_that_is_too_large_is_not_sent(browser: Any) -> None:

@@ -3,6 +3,7 @@
 import { describeFailure } from "./api.js";
 import { stayAwake } from "./awake.js";
 import { stopCamera } from "./camera.js";
+import { $ } from "./elements.js";
 import { complain, showUnderWay, tellUnderWay } from "./messages.js";
 import { analyzeAlbum, analyzePicture } from "./pictures.js";
 import { showNothing } from "./results.js";
@@ -11,9 +12,19 @@ import { state } from "./state.js";
 import { analyzeVideo } from "./videos.js";
 import { text } from "./words.js";
 
-// Names of video files, for files whose type the browser does not know or mistakes: .ts for a file of the translation
-// tool Qt Linguist, .mxf and .asf for an application's data.
-const VIDEO = /\.(mp4|m4v|mov|mkv|webm|avi|mpe?g|wmv|flv|3gp|m?ts|m2ts|m2v|ogv|asf|vob|f4v|mxf)$/i;
+// How the names of files end that the server reads. Browsers do not know the type of each, or mistake it: .ts for a
+// file of the translation tool Qt Linguist, .mxf and .asf for an application's data.
+const VIDEOS = ("mp4 m4v mov qt mkv webm avi wmv asf flv f4v 3gp 3g2 mpg mpeg mpe m1v m2v vob ts mts m2ts m2t ogv mxf "
+  + "dv").split(" ");
+const PICTURES = ("jpg jpeg jpe jfif mpo png apng webp avif bmp dib gif tif tiff ppm pgm pbm pnm jp2 j2k jpx heic heif "
+  + "hif").split(" ");
+const VIDEO = new RegExp(`\\.(${VIDEOS.join("|")})$`, "i");
+
+// They can all be chosen in a dialogue, beside those whose type the browser knows for a picture's or a video's. Not on
+// telephones, of which some show their album only if nothing else is asked for.
+if (!matchMedia("(pointer: coarse)").matches) {
+  $("file").accept += [...PICTURES, ...VIDEOS].map((ending) => `,.${ending}`).join("");
+}
 
 const isVideo = (file) => file.type.startsWith("video/") || VIDEO.test(file.name);
 
