@@ -57,6 +57,9 @@ needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg
 needs_photos = pytest.mark.skipif(
     not (SHARED / "photos").is_dir(), reason="the group photographs are not at hand"
 )
+needs_pyarrow = pytest.mark.skipif(
+    find_spec("pyarrow") is None, reason="pyarrow, which reads Parquet, is not installed"
+)
 
 
 def wait_until(holds: Callable[[], object], seconds: float = 60, step: float = 0.001) -> None:

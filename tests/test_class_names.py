@@ -8,14 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from conftest import needs_pyarrow
 from forms import assert_same, converted, saved, zipped
 from semblante import EMOTIONS, DataError, Dataset, OptionError, load_dataset
 from semblante.data import LABEL_MAPS, class_names
 from semblante.data.ferplus import VOTES
 from semblante.emotions import emotion_called
 from semblante.picture_writing import encoded_png
-
-pytest.importorskip("pyarrow")
 
 
 def test_numbers_of_others(patterns: Dataset, tmp_path: Path) -> None:
@@ -77,6 +76,7 @@ def test_the_maps_of_known_datasets(patterns: Dataset, tmp_path: Path) -> None:
         load_dataset(converted(patterns, tmp_path / "words"), label_map="rafdb")
 
 
+@needs_pyarrow
 def test_an_unknown_number_is_never_left_out(patterns: Dataset, tmp_path: Path) -> None:
     """Without AffectNet's 7 the others would be taken for FER2013's, which they are not."""
     import pyarrow as pa
@@ -162,6 +162,7 @@ def test_nothing_is_decoded_before_all_classes_are_known(patterns: Dataset, tmp_
         load_dataset(tmp_path)
 
 
+@needs_pyarrow
 def test_numbers_of_a_parquet_file(patterns: Dataset, tmp_path: Path) -> None:
     """The numbers of a file that does not name its classes may stand for other classes, or for the
     same ones in another order. Files that semblante wrote do name them."""

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import EXAMPLE, needs_fer2013, write_csv
+from conftest import EXAMPLE, needs_fer2013, needs_pyarrow, write_csv
 from forms import assert_same, converted, saved, tarred, zipped
 from semblante import EMOTIONS, Analyzer, DataError, Dataset, OptionError, load_dataset
 from semblante.data.convert import convert, faces_by_emotion
@@ -28,10 +28,8 @@ from semblante.preprocess import crop_face, to_grey
 from semblante.recognise.cnn import CnnDetector
 from semblante.recognise.detectors import largest_face
 
-pytest.importorskip("pyarrow")
 
-
-@pytest.mark.parametrize("form", ["csv", "folder", "parquet"])
+@pytest.mark.parametrize("form", ["csv", "folder", pytest.param("parquet", marks=needs_pyarrow)])
 @pytest.mark.parametrize("packing", ["plain", "zip", "tar.gz"])
 def test_every_form_reads_back(patterns: Dataset, tmp_path: Path, form: str, packing: str) -> None:
     out = converted(patterns, tmp_path / ("faces" if form == "folder" else f"faces.{form}"))
@@ -41,6 +39,7 @@ def test_every_form_reads_back(patterns: Dataset, tmp_path: Path, form: str, pac
     assert form_of(out) == {"csv": "table", "folder": "folders", "parquet": "parquet"}[form]
 
 
+@needs_pyarrow
 def test_through_all_forms_and_back(patterns: Dataset, patterns_csv: Path, tmp_path: Path) -> None:
     folder = converted(load_dataset(patterns_csv), tmp_path / "folder")
     parquet = converted(load_dataset(folder), tmp_path / "faces.parquet")
@@ -49,6 +48,7 @@ def test_through_all_forms_and_back(patterns: Dataset, patterns_csv: Path, tmp_p
 
 
 @needs_fer2013
+@needs_pyarrow
 def test_real_faces_through_all_forms(fer2013: Dataset, tmp_path: Path) -> None:
     rows = np.sort(np.random.default_rng(0).permutation(len(fer2013))[:700])
     some = Dataset(fer2013.images[rows], fer2013.labels[rows], fer2013.splits[rows])
@@ -251,7 +251,12 @@ def test_a_picture_that_does_not_decode(patterns: Dataset, tmp_path: Path) -> No
     ("name", "content", "expected"),
     [
         ("notes.txt", b"hello", "expected a table of pixels .*found notes.txt"),
-        ("x.parquet", b"PAR1 and then nothing PAR1", "not a readable Parquet file"),
+        pytest.param(
+            "x.parquet",
+            b"PAR1 and then nothing PAR1",
+            "not a readable Parquet file",
+            marks=needs_pyarrow,
+        ),
         ("face.png", None, "found face.png outside a folder"),
         ("nothing.csv", b"", r"found nothing\.csv \(empty\)"),
         ("missing", None, "No such file"),
@@ -269,6 +274,7 @@ def test_no_dataset(
         load_dataset(path)
 
 
+@needs_pyarrow
 def test_parquet_without_its_columns(tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -278,6 +284,7 @@ def test_parquet_without_its_columns(tmp_path: Path) -> None:
         load_dataset(tmp_path / "x.parquet")
 
 
+@needs_pyarrow
 def test_parquet_that_names_its_classes(patterns: Dataset, tmp_path: Path) -> None:
     """The library `datasets` numbers class folders in the order of their names."""
     import pyarrow as pa
@@ -296,6 +303,7 @@ def test_parquet_that_names_its_classes(patterns: Dataset, tmp_path: Path) -> No
         load_dataset(tmp_path / "bad.parquet")
 
 
+@needs_pyarrow
 def test_parquet_shards_of_a_hub(patterns: Dataset, tmp_path: Path) -> None:
     """Pictures as bytes in a struct, labels as numbers, splits in the names of the files."""
     import pyarrow as pa
@@ -329,6 +337,7 @@ def test_parquet_shards_of_a_hub(patterns: Dataset, tmp_path: Path) -> None:
     assert [("cut.parquet: not a readable Parquet file" in str(error)) for error in bad] == [True]
 
 
+@needs_pyarrow
 @pytest.mark.parametrize(
     ("image", "label", "split"),
     [("image", "class", "subset"), ("img_bytes", "expression", "Split"), ("jpg", "class", "split")],
@@ -347,11 +356,12 @@ def test_parquet_calls_its_columns_as_lists_do(
     assert found.splits.tolist() == [1, 0]  # the only test split
 
 
+@needs_pyarrow
 def test_parquet_that_is_not_supported(
     patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An error of pyarrow that is not a subclass of a built-in exception."""
-    pa = pytest.importorskip("pyarrow")
+    import pyarrow as pa
     from pyarrow import parquet
 
     def refuse(*_: object, **__: object) -> None:
@@ -417,12 +427,14 @@ def test_a_table_between_semicolons(patterns: Dataset, patterns_csv: Path, tmp_p
     assert load_dataset(path).fingerprint() == patterns.fingerprint()
 
 
+@needs_pyarrow
 def test_a_dropped_class_of_a_parquet_file(patterns: Dataset, tmp_path: Path) -> None:
     path = converted(patterns, tmp_path / "faces.parquet")
     found = load_dataset(path, label_map={"angry": "drop"})  # the file names the class of 0
     assert found.labels.tolist() == [label for label in patterns.labels.tolist() if label != 0]
 
 
+@needs_pyarrow
 def test_groups_go_through_parquet(patterns: Dataset, tmp_path: Path) -> None:
     groups = np.array([str(row // 3) if row % 2 else "" for row in range(len(patterns))])
     grouped = replace(patterns, groups=groups)

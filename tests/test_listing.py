@@ -15,8 +15,6 @@ from semblante.data import LABEL_MAPS
 from semblante.data.forms import form_of
 from semblante.picture_writing import encoded_png
 
-pytest.importorskip("pyarrow")
-
 
 @pytest.mark.parametrize("packing", ["plain", "folder", "zip", "tar.gz"])
 def test_a_list_of_pictures(tmp_path: Path, packing: str) -> None:

@@ -17,8 +17,6 @@ from forms import converted, saved, tarred, zipped
 from semblante import DataError, Dataset, load_dataset
 from semblante.data import members as members_module
 
-pytest.importorskip("pyarrow")
-
 
 def test_links_are_not_left_out_without_a_word(patterns: Dataset, tmp_path: Path) -> None:
     folder = converted(patterns, tmp_path / "faces")
