@@ -44,7 +44,8 @@ os.environ["LC_ALL"] = "C.UTF-8"
 # Servers that tests start are not asked through a proxy.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
 
-pytest_plugins = ["browser"]  # its fixtures, for the tests of the page
+# Fixtures for the tests of the page; skips that fail the run.
+pytest_plugins = ["browser", "skips"]
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "examples" / "eileen-collins.jpg"
