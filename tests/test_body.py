@@ -72,6 +72,18 @@ def test_a_body_that_does_not_come_leaves_its_room_to_others(
     assert room_left(sender.intake) == 1000
 
 
+@pytest.mark.parametrize(
+    ("read", "setting"), [(body.read_pictures, "body_s"), (body.read_video, "video_s")]
+)
+def test_pictures_and_videos_have_time_limits_of_their_own(read: Any, setting: str) -> None:
+    sender = Client(b"123456", None)
+    settings = Settings(**{setting: 0.0})  # type: ignore[arg-type]
+    waiting = asyncio.wait_for(read(sender.request, settings, sender.intake), 20)
+    with pytest.raises(HTTPException, match="the request did not arrive in 0 s") as refused:
+        asyncio.run(waiting)
+    assert refused.value.status_code == 408
+
+
 def room_left(intake: body.Intake) -> int:
     """How many more bytes it would take."""
     with intake.room() as take:

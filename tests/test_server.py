@@ -97,6 +97,10 @@ def test_bodies_that_hold_no_picture(
         assert message in answer.json()["error"]
 
 
+def form_of(n: int) -> list[Any]:
+    return [("file", (f"{number}.jpg", EXAMPLE.read_bytes())) for number in range(n)]
+
+
 def test_too_large_is_refused(analyzer: Analyzer) -> None:
     """Before it is read, where it is declared: see `read_body` in test_body.py."""
     client = small(analyzer, max_body=1000)
@@ -109,8 +113,14 @@ def test_too_large_is_refused(analyzer: Analyzer) -> None:
     undeclared = client.post("/v1/analyze", content=body())
     assert undeclared.status_code == 413
     assert "at most 0 MB" in undeclared.json()["error"]
-    many = [("file", ("a", b"x"))] * 33
-    assert small(analyzer).post("/v1/analyze", files=many).status_code == 413
+
+
+def test_so_many_pictures_may_be_sent_at_once(analyzer: Analyzer) -> None:
+    client = small(analyzer, max_pictures=2)
+    many = client.post("/v1/analyze", files=form_of(3))
+    assert (many.status_code, many.json()) == (413, {"error": "at most 2 files in a request"})
+    assert len(client.post("/v1/analyze", files=form_of(2)).json()["results"]) == 2
+    assert small(analyzer).post("/v1/analyze", files=form_of(33)).status_code == 413
 
 
 @pytest.mark.parametrize(
@@ -306,10 +316,6 @@ def test_no_answer_in_time() -> None:
 
     client = TestClient(create_app(Settings(answer_s=0.1), Slow()), base_url=HERE)
     assert client.post("/v1/analyze", content=EXAMPLE.read_bytes()).status_code == 504
-
-
-def form_of(n: int) -> list[Any]:
-    return [("file", (f"{number}.jpg", EXAMPLE.read_bytes())) for number in range(n)]
 
 
 def test_when_time_is_up_what_is_done_counts(monkeypatch: pytest.MonkeyPatch) -> None:

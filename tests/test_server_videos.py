@@ -132,12 +132,32 @@ def test_a_video_of_large_frames(analyzer: Analyzer, clip: bytes) -> None:
 
 
 def test_so_much_may_be_on_its_way(analyzer: Analyzer) -> None:
-    client = small(analyzer, max_intake=1000, max_video_intake=1000)
-    for call in ("/v1/analyze", "/v1/analyze/video"):
-        answer = client.post(call, content=bytes(2000))
+    client = small(analyzer, max_intake=1000, max_video_intake=3000)
+    for call, limit in (("/v1/analyze", 1000), ("/v1/analyze/video", 3000)):
+        answer = client.post(call, content=bytes(limit + 1))
         assert answer.status_code == 503
         assert answer.headers["retry-after"] == "5"
-        assert client.post(call, content=bytes(900)).status_code in (202, 422)  # nothing is held
+        assert client.post(call, content=bytes(limit)).status_code in (202, 422)  # nothing is held
+
+
+def test_a_video_may_be_larger_than_pictures(analyzer: Analyzer) -> None:
+    client = small(analyzer, max_body=1000, max_video=3000)
+    assert client.post("/v1/analyze/video", content=bytes(3000)).status_code == 202
+    assert client.post("/v1/analyze/video", content=bytes(3001)).status_code == 413
+    assert client.post("/v1/analyze", content=bytes(1001)).status_code == 413
+
+
+def test_the_server_s_time_limit_for_a_video(clip: bytes) -> None:
+    """How a video is stopped: see test_jobs.py."""
+
+    class Endless:
+        def analyze_video(self, video: Any, **_: Any) -> Iterator[Analysis]:
+            assert video._stopped.wait(20)
+            yield from ()
+
+    with small(Endless(), job_s=0.1) as client:  # type: ignore[arg-type]
+        job = finished(client, client.post("/v1/analyze/video", content=clip).json())
+    assert (job["state"], job["error"]) == ("failed", "took more than 0.1 s")
 
 
 @pytest.mark.parametrize("every_s", ["0", "1e-9", "abc", "nan", ""])
