@@ -16,6 +16,7 @@ import torch
 from onnx import numpy_helper
 
 from conftest import pattern_dataset
+from program import semblante
 from semblante.data import Dataset
 from semblante.emotions import EMOTIONS
 from semblante.errors import ModelError, OptionError
@@ -414,6 +415,24 @@ def test_int8_of_a_network_without_recurrence(patterns: Dataset, tmp_path: Path)
     assert Classifier(tmp_path / "int8.onnx").max_steps is None
     with pytest.raises(OptionError, match="int8 has no choice of steps"):
         Classifier(tmp_path / "int8.onnx", steps=1)
+
+
+def test_a_run_whose_dataset_is_not_where_it_was(run_dir: Path, tmp_path: Path) -> None:
+    """Moved since; or never in a file, if the run was started from Python."""
+    config = json.loads((run_dir / "config.json").read_text())
+    assert config["source"] == {"path": "x.csv"}
+    out = tmp_path / "model.onnx"
+    done = semblante("export", run_dir, "--out", out, cwd=tmp_path)
+    assert done.returncode == 1
+    expected = "x.csv, the run's dataset, is gone: give its new place with --data"
+    assert done.stderr == f"semblante: {expected}\n"
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text(json.dumps({**config, "source": {}}))
+    done = semblante("export", "run", "--out", out, cwd=tmp_path)
+    assert done.returncode == 1
+    expected = "run does not say where its dataset lies: give its place with --data"
+    assert done.stderr == f"semblante: {expected}\n"
+    assert not out.exists()
 
 
 def test_no_run(tmp_path: Path, patterns: Dataset) -> None:

@@ -107,3 +107,17 @@ def test_bad_votes(tmp_path: Path, lines: list[str], expected: str) -> None:
     shutil.rmtree(tmp_path)
     with pytest.raises(DataError, match="No such file"):
         load_ferplus(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"PK\x03\x04\xff\xfe, a table of a spreadsheet", "'utf-8' codec can't decode"),
+        (b"x" * 200_000, "field larger than field limit"),
+    ],
+)
+def test_votes_that_are_no_text(tmp_path: Path, content: bytes, reason: str) -> None:
+    path = tmp_path / "fer2013new.csv"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=rf"fer2013new\.csv: not a CSV text file: {reason}"):
+        load_ferplus(path)

@@ -280,11 +280,26 @@ def test_damage_by_the_last_step_of_an_epoch_is_not_saved(
 
 
 @pytest.mark.parametrize(
-    "config", ["{}", "[]", "{", '{"options": null, "dataset_sha256": "x", "source": {}}']
+    ("config", "found"),
+    [
+        ("{}", "expected an object with options"),
+        ("[]", "expected an object with options"),
+        ("{", "not valid JSON"),
+        ('{"options": null, "dataset_sha256": "x", "source": {}}', "expected an object with"),
+        # As of a version to come, which knows other options, or other values of one.
+        (
+            '{"options": {"new": 1}, "dataset_sha256": "x", "source": {}, "bf16": false}',
+            "not the options of a run: .*unexpected keyword argument 'new'",
+        ),
+        (
+            '{"options": {"epochs": 2.5}, "dataset_sha256": "x", "source": {}, "bf16": false}',
+            r"not the options of a run: expected epochs to be of type int, found 2\.5",
+        ),
+    ],
 )
-def test_damaged_config(patterns: Dataset, tmp_path: Path, config: str) -> None:
+def test_damaged_config(patterns: Dataset, tmp_path: Path, config: str, found: str) -> None:
     (tmp_path / "config.json").write_text(config)
-    with pytest.raises(ModelError, match=r"config\.json: (expected an object|not valid JSON)"):
+    with pytest.raises(ModelError, match=rf"config\.json: {found}"):
         run(patterns, QUICK, tmp_path, resume=True)
 
 

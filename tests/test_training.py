@@ -330,6 +330,8 @@ def test_the_same_seed_gives_the_same_weights(patterns: Dataset, tmp_path: Path)
     ("changes", "expected"),
     [
         ({"epochs": 0}, "epochs at least 1, found 0"),
+        ({"epochs": 2.5}, r"expected epochs to be of type int, found 2\.5"),
+        ({"class_weights": 1}, "expected class_weights to be of type bool, found 1"),
         ({"batch_size": -5}, "batch_size at least 1"),
         ({"learning_rate": 0.0}, "learning_rate more than 0"),
         ({"learning_rate": math.inf}, "learning_rate to be a finite number"),
