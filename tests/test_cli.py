@@ -497,6 +497,7 @@ def test_a_run_that_stops_early_says_so_and_one_that_is_no_model_too(
     done = semblante(
         "train", "--data", patterns_csv, "--out", tmp_path / "run", "--network", "rcnn-tiny",
         "--epochs", 20, "--patience", 1, "--learning-rate", 1e-9, "--ema-decay", 0,
+        "--precision", "fp32",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     taken = json.loads((tmp_path / "run" / "log.json").read_text())["summary"]["epochs"]
@@ -621,7 +622,8 @@ def test_training_without_an_emotion_says_so(tmp_path: Path) -> None:
     write_table(faces.where(faces.labels != 1), tmp_path / "faces.csv")
     done = semblante(
         "train", "--data", tmp_path / "faces.csv", "--out", tmp_path / "run", "--network",
-        "rcnn-tiny", "--epochs", 1, "--warmup-epochs", 0, "--batch-size", 32,
+        "rcnn-tiny", "--epochs", 1, "--warmup-epochs", 0, "--batch-size", 32, "--precision",
+        "fp32",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "Training holds no face that is labelled disgust: the network does not" in done.stderr

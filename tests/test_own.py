@@ -45,7 +45,8 @@ def test_from_its_file_to_answers(patterns_csv: Path, tmp_path: Path) -> None:
     (tmp_path / "layers.py").write_text(LAYERS)
     (tmp_path / "mine.py").write_text(MINE)
     train = ["train", "--data", patterns_csv, "--out", "run", "--network", "mine.py:Mine",
-             "--epochs", 2, "--batch-size", 16, "--warmup-epochs", 0]  # fmt: skip
+             "--epochs", 2, "--batch-size", 16, "--warmup-epochs", 0,
+             "--precision", "fp32"]  # fmt: skip
     done = semblante(*train, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     config = json.loads((tmp_path / "run" / "config.json").read_text())

@@ -18,6 +18,7 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from api import HERE, STREAM, figure, jpeg, small
+from semblante.server import stream as stream_module
 from semblante.server.app import create_app
 from semblante.server.settings import Settings
 from semblante.server.stream import _analyzed
@@ -112,16 +113,35 @@ def test_a_server_that_takes_long_does_not_take_its_client_for_silent(
     assert (ended.value.code, ended.value.reason) == (1001, "no frame in 1 s")
 
 
-def test_frames_that_come_too_fast_are_dropped(client: TestClient) -> None:
-    blank = jpeg(np.full((480, 640, 3), 90, np.uint8))
+def test_frames_that_come_too_fast_are_dropped(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All but the newest of those that come while an earlier one is looked at."""
+    begun, go_on = threading.Event(), threading.Event()
+    read: list[bytes] = []
+    real = stream_module._frame
+
+    async def frame(*arguments: Any) -> bytes:
+        read.append(await real(*arguments))
+        return read[-1]
+
+    def slow(*_: object) -> tuple[()]:
+        begun.set()
+        assert go_on.wait(60)
+        return ()
+
+    monkeypatch.setattr(stream_module, "_frame", frame)
+    monkeypatch.setattr(FaceFollower, "faces", slow)
+    blank = jpeg(np.full((48, 64, 3), 90, np.uint8))
     with client.websocket_connect(STREAM) as stream:
-        for _ in range(60):
+        stream.send_bytes(blank)
+        assert begun.wait(60)
+        for _ in range(59):
             stream.send_bytes(blank)
-        answers = []
-        while not answers or answers[-1]["frame"] < 59:
-            answers.append(stream.receive_json())
-    assert len(answers) < 60
-    assert sum(answer["dropped"] for answer in answers) + len(answers) == 60
+        wait_until(lambda: len(read) == 60)
+        go_on.set()
+        answers = [stream.receive_json() for _ in range(2)]
+    assert [(answer["frame"], answer["dropped"]) for answer in answers] == [(0, 0), (59, 58)]
 
 
 def test_a_frame_of_too_many_pixels(analyzer: Analyzer) -> None:
