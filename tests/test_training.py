@@ -25,6 +25,7 @@ from semblante.data import Dataset
 from semblante.errors import OptionError
 from semblante.train.batches import Faces
 from semblante.train.curves import describe_confusion, diagnose, draw_curves
+from semblante.train.device import quick_layout, use_bf16
 from semblante.train.loop import _sample, train, train_epoch
 from semblante.train.measure import logits_of, loss_and_accuracy
 from semblante.train.muon import Muon
@@ -510,6 +511,18 @@ def test_bf16_runs_where_it_is_asked_for(patterns: Dataset, tmp_path: Path) -> N
     assert np.isfinite(reporter.records[0]["step_loss"])
     kinds = {tensor.dtype for tensor in weights(tmp_path / "run").values()}
     assert kinds == {torch.float32, torch.int64}  # weights stay fp32, only products are bf16
+
+
+@pytest.mark.parametrize("place", ["cpu", "cuda"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_what_is_quick_where(place: str, precision: str) -> None:
+    """A precision that was asked for is kept anywhere. fp32 on a CPU is the exception among the
+    layouts: batch normalisation would be too inexact in the other one."""
+    there = torch.device(place)
+    bf16 = use_bf16(precision, there)
+    assert bf16 == (precision == "bf16")
+    exact = (place, precision) == ("cpu", "fp32")
+    assert quick_layout(there, bf16) == (torch.contiguous_format if exact else torch.channels_last)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator")
