@@ -3,6 +3,7 @@ a real face."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 import subprocess
@@ -10,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -97,22 +98,42 @@ def browser(camera: Path) -> Iterator[Any]:
 
 
 @pytest.fixture
-def page(browser: Any, address: str) -> Iterator[Any]:
-    context = browser.new_context(
-        viewport={"width": 1200, "height": 900}, locale="en-GB", permissions=["camera"]
-    )
-    page = context.new_page()
+def opened(browser: Any) -> Iterator[Callable[..., Any]]:
+    """A function that opens an address in a browser of its own, so to say, and returns the page.
+
+    In the end the browser must have complained of nothing but what is `expected`, a regular
+    expression (or what a test has taken out of `page.problems`), and must have asked for nothing
+    but what is below the address.
+    """
+    with ExitStack() as visits:
+        yield lambda address, **options: visits.enter_context(_visit(browser, address, **options))
+
+
+@contextmanager
+def _visit(
+    browser: Any, address: str, *, expected: str = "^$", script: str = "", **options: Any
+) -> Iterator[Any]:
+    """`script` runs in each page before its own ones; `options` are those of the context."""
+    context = browser.new_context(**{"locale": "en-GB", "permissions": ["camera"], **options})
     problems: list[str] = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
-    page.problems = problems
+    context.on("weberror", lambda error: problems.append(str(error.error)))
+    context.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
     requested: list[str] = []
-    page.on("request", lambda request: requested.append(request.url))
+    context.on("request", lambda request: requested.append(request.url))
+    context.add_init_script(script)
+    page = context.new_page()
+    page.problems = problems
     page.goto(address)
     yield page
     context.close()
-    assert problems == []
-    assert all(url.startswith((address, "blob:")) for url in requested)
+    assert [problem for problem in problems if not re.search(expected, problem)] == []
+    here = address.partition("#")[0]
+    assert [url for url in requested if not url.startswith((here, "blob:"))] == []
+
+
+@pytest.fixture
+def page(opened: Callable[..., Any], address: str) -> Any:
+    return opened(address, viewport={"width": 1200, "height": 900})
 
 
 def one_face(page: Any) -> None:

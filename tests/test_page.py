@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,9 @@ playwright = pytest.importorskip("playwright.sync_api")
 pytestmark = needs_browser
 
 
-def test_another_token_in_the_address(browser: Any) -> None:
+def test_another_token_in_the_address(opened: Callable[..., Any]) -> None:
     with running(create_app(Settings(token="abc"), Analyzer())) as address:
-        page = browser.new_context(locale="en-GB").new_page()
-        page.goto(address)
+        page = opened(address, expected="status of 401")
         page.set_input_files("#file", EXAMPLE)
         page.get_by_role("alert").filter(has_text="token").wait_for(timeout=20_000)
         with page.expect_event("load"):  # of which the page itself must think
@@ -50,24 +49,18 @@ def test_on_a_phone_by_keyboard(page: Any) -> None:
     assert names[:3] == ["language", "camera", "choose"]
 
 
-def test_a_browser_that_keeps_nothing_for_a_page(browser: Any, address: str) -> None:
-    context = browser.new_context(locale="es-ES")
-    context.add_init_script(
-        "Object.defineProperty(window, 'localStorage', { get() { throw new Error('blocked'); } })"
-    )
-    page = context.new_page()
-    page.goto(address)
+def test_a_browser_that_keeps_nothing_for_a_page(opened: Callable[..., Any], address: str) -> None:
+    blocked = "{ get() { throw new Error('blocked'); } }"
+    script = f"Object.defineProperty(window, 'localStorage', {blocked})"
+    page = opened(address, locale="es-ES", script=script)
     assert page.get_by_role("button", name="Encender la cámara").is_visible()
     page.select_option("#language", "en")
     assert page.get_by_role("button", name="Start the camera").is_visible()
-    context.close()
 
 
-def test_a_page_that_is_not_let_in_says_so(browser: Any) -> None:
+def test_a_page_that_is_not_let_in_says_so(opened: Callable[..., Any]) -> None:
     with running(create_app(Settings(token="right"), Analyzer())) as address:
-        context = browser.new_context(locale="en-GB", permissions=["camera"])
-        page = context.new_page()
-        page.goto(f"{address}#token=wrong")
+        page = opened(f"{address}#token=wrong", expected="status of 401|response code: 403")
         page.get_by_role("button", name="Start the camera").click()
         alert = page.get_by_role("alert")
         alert.filter(has_text="expected the server's token").wait_for(timeout=20_000)
@@ -76,7 +69,7 @@ def test_a_page_that_is_not_let_in_says_so(browser: Any) -> None:
         page.goto(f"{address}#token=right")
         page.get_by_role("button", name="Start the camera").click()
         one_face(page)
-        context.close()
+        page.context.close()
 
 
 def test_a_button_that_is_disabled_does_not_move_the_page(page: Any) -> None:
@@ -116,12 +109,8 @@ def below() -> Iterator[str]:
         yield address
 
 
-def test_below_a_path(browser: Any, below: str, tmp_path: Path) -> None:
-    context = browser.new_context(locale="en-GB", permissions=["camera"])
-    page = context.new_page()
-    requested: list[str] = []
-    page.on("request", lambda request: requested.append(request.url))
-    page.goto(f"{below}faces/")
+def test_below_a_path(opened: Callable[..., Any], below: str, tmp_path: Path) -> None:
+    page = opened(f"{below}faces/")
     page.get_by_role("button", name="Start the camera").click()
     one_face(page)
     page.set_input_files("#file", EXAMPLE)
@@ -130,17 +119,13 @@ def test_below_a_path(browser: Any, below: str, tmp_path: Path) -> None:
     with page.expect_request(lambda request: request.method == "DELETE"):
         page.set_input_files("#file", film(tmp_path / "film.webm", 1))
     one_face(page)
-    assert all(url.startswith((f"{below}faces/", "blob:")) for url in requested)
-    context.close()
 
 
 @pytest.mark.parametrize("answered", ["not found", "a proxy's page"])
 def test_where_there_is_no_server_the_camera_does_not_try_for_ever(
-    browser: Any, below: str, answered: str
+    opened: Callable[..., Any], below: str, answered: str
 ) -> None:
-    context = browser.new_context(locale="en-GB", permissions=["camera"])
-    page = context.new_page()
-    page.goto(f"{below}page/")
+    page = opened(f"{below}page/", expected="status of 404|response code: 403")
     if answered == "a proxy's page":
         signing_in = {"content_type": "text/html", "body": "<!DOCTYPE html><p>Please sign in."}
         page.route("**/v1/models", lambda route: route.fulfill(**signing_in))
@@ -150,32 +135,27 @@ def test_where_there_is_no_server_the_camera_does_not_try_for_ever(
     assert page.get_by_role("button", name="Start the camera").is_visible()
     page.select_option("#language", "es")
     assert alert.inner_text() == "En esta dirección no responde semblante."
-    context.close()
 
 
 def test_every_kind_of_file_that_the_server_reads_can_be_chosen(
-    browser: Any, page: Any, address: str
+    opened: Callable[..., Any], page: Any, address: str
 ) -> None:
     types, endings = ["image/*", "video/*"], sorted(images.SUFFIXES | video.SUFFIXES)
     accepted = page.locator("#file").get_attribute("accept").split(",")
     assert (accepted[:2], sorted(accepted[2:])) == (types, endings)
-    context = browser.new_context(has_touch=True, is_mobile=True)
-    telephone = context.new_page()
-    telephone.goto(address)
+    telephone = opened(address, has_touch=True, is_mobile=True)
     assert telephone.locator("#file").get_attribute("accept") == ",".join(types)
-    context.close()
 
 
-def test_without_javascript_the_page_says_what_it_needs(browser: Any, address: str) -> None:
-    context = browser.new_context(java_script_enabled=False)
-    page = context.new_page()
-    page.goto(address)
+def test_without_javascript_the_page_says_what_it_needs(
+    opened: Callable[..., Any], address: str
+) -> None:
+    page = opened(address, java_script_enabled=False)
     english, spanish = page.locator("noscript p").all()
     assert english.is_visible()
     assert "needs JavaScript" in english.inner_text()
     assert spanish.is_visible()
     assert "necesita JavaScript" in spanish.inner_text()
-    context.close()
 
 
 def test_what_is_hidden_is_hidden_from_everybody(page: Any) -> None:
@@ -191,14 +171,13 @@ def test_what_is_hidden_is_hidden_from_everybody(page: Any) -> None:
     page.get_by_role("heading", name="Picture").wait_for(state="attached")
 
 
-def test_a_file_that_is_too_large_is_not_sent(browser: Any) -> None:
+def test_a_file_that_is_too_large_is_not_sent(opened: Callable[..., Any]) -> None:
     """With the words in which the server would refuse it, minutes later."""
     settings = Settings(max_body=1_000_000, max_video=2_000_000)
     with running(create_app(settings, Analyzer())) as address:
-        page = browser.new_context(locale="en-GB").new_page()
+        page = opened(address)
         sent: list[str] = []
         page.on("request", lambda r: sent.append(r.url) if r.method == "POST" else None)
-        page.goto(address)
         alert = playwright.expect(page.get_by_role("alert"))
         large = {"name": "a.png", "mimeType": "image/png", "buffer": bytes(1_000_001)}
         page.set_input_files("#file", large)

@@ -7,6 +7,7 @@ import json
 import re
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -338,12 +339,10 @@ def test_two_tabs_at_once(page: Any, address: str) -> None:
         one_face(tab)
 
 
-def test_the_server_killed_and_started_again(browser: Any) -> None:
+def test_the_server_killed_and_started_again(opened: Callable[..., Any]) -> None:
     port = free_port()
     with serving(port) as process:
-        context = browser.new_context(locale="en-GB", permissions=["camera"])
-        page = context.new_page()
-        page.goto(f"http://127.0.0.1:{port}/")
+        page = opened(f"http://127.0.0.1:{port}/", expected="net::ERR_CONNECTION")
         page.get_by_role("button", name="Start the camera").click()
         one_face(page)
         process.kill()
@@ -369,16 +368,15 @@ def test_the_server_killed_and_started_again(browser: Any) -> None:
             )
             page.get_by_role("button", name="Stop the camera").click()
             playwright.expect(alert).to_have_text("")  # it does not try any more
-        context.close()
+        page.context.close()
 
 
-def test_a_server_that_hangs(browser: Any) -> None:
+def test_a_server_that_hangs(opened: Callable[..., Any]) -> None:
     """The connection stays, but what was found is no longer true of what the camera sees."""
     port = free_port()
     with serving(port) as process:
-        context = browser.new_context(locale="en-GB", permissions=["camera"])
-        page = context.new_page()
-        page.goto(f"http://127.0.0.1:{port}/")
+        closed = "closed before the connection is established"  # which hung as well
+        page = opened(f"http://127.0.0.1:{port}/", expected=closed)
         page.get_by_role("button", name="Start the camera").click()
         one_face(page)
         process.send_signal(signal.SIGSTOP)
@@ -391,7 +389,7 @@ def test_a_server_that_hangs(browser: Any) -> None:
         playwright.expect(alert).to_have_text("", timeout=60_000)
         one_face(page)
         assert page.get_by_role("button", name="Save the picture").is_enabled()
-        context.close()
+        page.context.close()
 
 
 def test_a_busy_server_is_asked_more_slowly(page: Any) -> None:

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -136,16 +137,12 @@ def test_a_tiny_picture_is_shown_and_saved_larger(page: Any, tmp_path: Path) -> 
 
 
 def test_on_a_fine_screen_boxes_are_fine_and_on_a_white_wall_they_are_seen(
-    browser: Any, address: str, tmp_path: Path
+    opened: Callable[..., Any], address: str, tmp_path: Path
 ) -> None:
     picture = np.full((600, 1200, 3), 255, np.uint8)
     picture[50:562, 400:912] = np.asarray(Image.open(EXAMPLE))
     Image.fromarray(picture).save(tmp_path / "wall.png")
-    context = browser.new_context(
-        viewport={"width": 700, "height": 800}, device_scale_factor=2, locale="en-GB"
-    )
-    page = context.new_page()
-    page.goto(address)
+    page = opened(address, viewport={"width": 700, "height": 800}, device_scale_factor=2)
     page.set_input_files("#file", tmp_path / "wall.png")
     one_face(page)
     seen = page.locator("#boxes").bounding_box()
@@ -155,7 +152,6 @@ def test_on_a_fine_screen_boxes_are_fine_and_on_a_white_wall_they_are_seen(
     shown = "import(new URL('state.js', document.baseURI)).then(({ state }) => state.shown)"
     left, top, wide, tall = page.evaluate(shown)["faces"][0]["box"]
     shot = np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("RGB")).astype(int)
-    context.close()
     scale = 2 * seen["width"] / 1200
     row = shot[round(2 * seen["y"] + scale * (top + tall / 2))]
     edge = round(2 * seen["x"] + scale * (left + wide))
