@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -105,14 +106,29 @@ def astronaut() -> np.ndarray:
     return load_image(EXAMPLE)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_pictures_of_figures() -> Iterator[Any]:
+    """In this process, save a blank pixel for each figure. Drawing the two figures of a training
+    run takes longer than a run on a few patterns does. Yields what draws them."""
+    if find_spec("matplotlib") is None:
+        yield None
+        return
+    from matplotlib.figure import Figure
+
+    drawing = Figure.savefig
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", _blank)
+        yield drawing
+
+
 @pytest.fixture(autouse=True)
-def _no_pictures_of_figures(request: pytest.FixtureRequest) -> Iterator[None]:
-    """In this process, save a blank pixel for each figure, unless a test is marked `pictures`.
-    Drawing the two figures of a training run takes longer than a run on a few patterns does."""
-    drawn = find_spec("matplotlib") is None or request.node.get_closest_marker("pictures")
+def _pictures_of_figures(
+    request: pytest.FixtureRequest, _no_pictures_of_figures: Any
+) -> Iterator[None]:
+    """Draw figures in tests that are marked `pictures`."""
     with pytest.MonkeyPatch.context() as patch:  # separate: a test may undo its own midway
-        if not drawn:
-            patch.setattr("matplotlib.figure.Figure.savefig", _blank)
+        if request.node.get_closest_marker("pictures") and _no_pictures_of_figures is not None:
+            patch.setattr("matplotlib.figure.Figure.savefig", _no_pictures_of_figures)
         yield
 
 
@@ -148,6 +164,17 @@ def patterns() -> Dataset:
 @pytest.fixture(scope="session")
 def patterns_csv(tmp_path_factory: pytest.TempPathFactory, patterns: Dataset) -> Path:
     return write_csv(tmp_path_factory.mktemp("patterns") / "fer2013.csv", patterns)
+
+
+@pytest.fixture(scope="session")
+def first_run(tmp_path_factory: pytest.TempPathFactory, patterns: Dataset) -> Path:
+    """The folder of a run of one epoch with the options `QUICK`. Tests that need a run to start
+    from, to learn from or to spoil copy it: training each its own would take longer."""
+    from training import QUICK, run
+
+    folder = tmp_path_factory.mktemp("first") / "run"
+    run(patterns, replace(QUICK, epochs=1), folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

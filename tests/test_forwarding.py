@@ -34,7 +34,6 @@ from semblante.train.crossval import fold_recipe
 from semblante.train.options import TrainOptions
 from semblante.train.precision import PRECISIONS
 from semblante.train.presets import options_from
-from training import QUICK, run
 
 
 class Arrived(Exception):  # noqa: N818
@@ -161,11 +160,10 @@ def test_who_may_call_and_how_many_work(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_the_share_of_the_initial_weights(
-    monkeypatch: pytest.MonkeyPatch, patterns: Dataset, patterns_csv: Path, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, first_run: Path, patterns_csv: Path, tmp_path: Path
 ) -> None:
-    run(patterns, QUICK, tmp_path / "run")
     given = called(
-        monkeypatch, "semblante.train.export.export", "export", tmp_path / "run", "--data",
+        monkeypatch, "semblante.train.export.export", "export", first_run, "--data",
         patterns_csv, "--out", tmp_path / "x.onnx", "--initial-share", 0.35, "--precision", "fp16",
     )  # fmt: skip
     assert given["positional"][3:] == ("fp16", None, 0.35)

@@ -191,9 +191,11 @@ def test_no_network_starts_from_eight_bits(patterns: Dataset) -> None:
         start_from(build_network("rcnn-small", 15), "rcnn-small-int8", faces)
 
 
-def test_the_mean_of_several_runs_is_exported(patterns: Dataset, tmp_path: Path) -> None:
+def test_the_mean_of_several_runs_is_exported(
+    patterns: Dataset, first_run: Path, tmp_path: Path
+) -> None:
     first = tmp_path / "first"
-    run(patterns, replace(QUICK, epochs=1), first)
+    shutil.copytree(first_run, first)
     runs = [tmp_path / f"soup-{seed}" for seed in (5, 6)]
     for seed, path, rotation in zip((5, 6), runs, (12.0, 5.0), strict=True):
         options = replace(QUICK, epochs=2, seed=seed, initial=str(first), rotation=rotation)
@@ -209,10 +211,12 @@ def test_the_mean_of_several_runs_is_exported(patterns: Dataset, tmp_path: Path)
     assert_says_the_same(tmp_path / "mean.onnx", network, patterns)
 
 
-def test_weights_that_are_others_now_are_no_start(patterns: Dataset, tmp_path: Path) -> None:
+def test_weights_that_are_others_now_are_no_start(
+    patterns: Dataset, first_run: Path, tmp_path: Path
+) -> None:
     first, second, out = tmp_path / "first", tmp_path / "second", tmp_path / "mixed.onnx"
     options = replace(QUICK, epochs=1, initial=str(first))
-    run(patterns, replace(QUICK, epochs=1), first)
+    shutil.copytree(first_run, first)
     run(patterns, options, second)
     shutil.rmtree(first)
     run(patterns, replace(QUICK, epochs=1, seed=8), first)  # other weights in the same place
@@ -223,13 +227,15 @@ def test_weights_that_are_others_now_are_no_start(patterns: Dataset, tmp_path: P
     assert not out.exists()
 
 
-def test_no_mean_with_a_run_that_was_interrupted(patterns: Dataset, tmp_path: Path) -> None:
+def test_no_mean_with_a_run_that_was_interrupted(
+    patterns: Dataset, first_run: Path, tmp_path: Path
+) -> None:
     class Presses(Silent):
         def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
             if (epoch, step) == (2, 3):
                 os.kill(os.getpid(), signal.SIGINT)
 
-    run(patterns, replace(QUICK, epochs=1), tmp_path / "first")
+    shutil.copytree(first_run, tmp_path / "first")
     options = replace(QUICK, epochs=2, initial=str(tmp_path / "first"))
     run(patterns, options, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
@@ -242,11 +248,11 @@ def test_no_mean_with_a_run_that_was_interrupted(patterns: Dataset, tmp_path: Pa
 
 
 def test_a_run_goes_on_from_another_folder(
-    patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    patterns: Dataset, first_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where its weights came from is kept; what is handed on does not tell where that was."""
     first, second = tmp_path / "first", tmp_path / "second"
-    run(patterns, replace(QUICK, epochs=1), first)
+    shutil.copytree(first_run, first)
     options = replace(QUICK, epochs=1, initial="first", teachers=("first",))
     monkeypatch.chdir(tmp_path)
     run(patterns, options, second)
@@ -268,9 +274,11 @@ def test_a_run_goes_on_from_another_folder(
     assert str(tmp_path).encode() not in (tmp_path / "model.onnx").read_bytes()
 
 
-def test_exported_between_the_start_and_the_end_of_a_run(patterns: Dataset, tmp_path: Path) -> None:
+def test_exported_between_the_start_and_the_end_of_a_run(
+    patterns: Dataset, first_run: Path, tmp_path: Path
+) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
-    run(patterns, replace(QUICK, epochs=1), first)
+    shutil.copytree(first_run, first)
     run(patterns, replace(QUICK, epochs=2, seed=5, initial=str(first)), second)
     start, end = (load_best(path)[0] for path in (first, second))
     about = export(second, tmp_path / "mixed.onnx", patterns, initial_share=0.25)

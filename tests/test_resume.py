@@ -130,9 +130,9 @@ def test_ctrl_c_saves_in_mid_epoch_and_the_rest_is_the_same(
     assert figures[0] == figures[1]
 
 
-def test_likely_labels_are_found_once(patterns: Dataset, tmp_path: Path) -> None:
+def test_likely_labels_are_found_once(patterns: Dataset, first_run: Path, tmp_path: Path) -> None:
     """They take two passes over all of Training, which a resumed run does not repeat."""
-    run(patterns, replace(QUICK, epochs=1), tmp_path / "first")
+    shutil.copytree(first_run, tmp_path / "first")
     options = replace(QUICK, epochs=2, initial=str(tmp_path / "first"), relabel_weight=0.5)
     votes = ferplus_votes(patterns)
     _, reporter = run(patterns, options, tmp_path / "whole", votes=votes)
@@ -210,10 +210,10 @@ def test_resume_before_the_first_checkpoint_and_after_the_last(
 
 
 def test_a_run_that_has_ended_needs_its_teacher_no_longer(
-    patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    patterns: Dataset, first_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    run(patterns, replace(QUICK, epochs=1), Path("teacher"))
+    shutil.copytree(first_run, Path("teacher"))
     taught = replace(QUICK, epochs=1, teachers=("teacher",), distill_weight=0.5)
     whole, _ = run(patterns, taught, Path("run"))
     shutil.rmtree("teacher")
@@ -222,9 +222,11 @@ def test_a_run_that_has_ended_needs_its_teacher_no_longer(
     assert again["public"] == whole["public"]
 
 
-def test_a_run_folder_is_not_mixed_up_with_another(patterns: Dataset, tmp_path: Path) -> None:
+def test_a_run_folder_is_not_mixed_up_with_another(
+    patterns: Dataset, first_run: Path, tmp_path: Path
+) -> None:
     options = replace(QUICK, epochs=1)
-    run(patterns, options, tmp_path / "run")
+    shutil.copytree(first_run, tmp_path / "run")
     with pytest.raises(ModelError, match="already holds a run"):
         run(patterns, options, tmp_path / "run")
     with pytest.raises(ModelError, match="seed 0 -> 5, epochs 1 -> 2"):
@@ -243,9 +245,11 @@ def test_resume_begins_a_run_that_was_not_begun(patterns: Dataset, tmp_path: Pat
     assert (again, reporter.records) == (summary, [])
 
 
-def test_a_run_of_before_an_option_existed_goes_on(patterns: Dataset, tmp_path: Path) -> None:
+def test_a_run_of_before_an_option_existed_goes_on(
+    patterns: Dataset, first_run: Path, tmp_path: Path
+) -> None:
     options = replace(QUICK, epochs=1)
-    run(patterns, options, tmp_path / "run")
+    shutil.copytree(first_run, tmp_path / "run")
     path = tmp_path / "run" / "config.json"
     config = json.loads(path.read_text())
     del config["options"]["small_until"]
@@ -303,9 +307,9 @@ def test_damaged_config(patterns: Dataset, tmp_path: Path, config: str, found: s
         run(patterns, QUICK, tmp_path, resume=True)
 
 
-def test_tensors_of_something_else(patterns: Dataset, tmp_path: Path) -> None:
+def test_tensors_of_something_else(patterns: Dataset, first_run: Path, tmp_path: Path) -> None:
     options = replace(QUICK, epochs=1)
-    run(patterns, options, tmp_path / "run")
+    shutil.copytree(first_run, tmp_path / "run")
     best, checkpoint = (tmp_path / "run" / f"{n}.safetensors" for n in ("best", "checkpoint"))
     kept = checkpoint.read_bytes()
     (tmp_path / "run" / "confusion.png").unlink()  # a run that has ended needs no checkpoint

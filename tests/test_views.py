@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -42,9 +43,9 @@ class Looks(nn.Module):
         return faces[:, 0, 20, 10:17] * 3
 
 
-def taught_by_one(patterns: Dataset, tmp_path: Path, **changes: Any) -> TrainOptions:
-    """Train a teacher; returns the recipe of its student."""
-    run(patterns, replace(QUICK, epochs=1), tmp_path / "teacher")
+def taught_by_one(first_run: Path, tmp_path: Path, **changes: Any) -> TrainOptions:
+    """The recipe of a student of `first_run`, as `tmp_path / "teacher"`."""
+    shutil.copytree(first_run, tmp_path / "teacher")
     return replace(QUICK, teachers=(str(tmp_path / "teacher"),), **changes)
 
 
@@ -167,9 +168,9 @@ def test_a_student_learns_from_views_alone(patterns: Dataset, tmp_path: Path) ->
 
 
 def test_interrupted_while_teachers_look_and_resumed_it_ends_like_the_whole_run(
-    patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    patterns: Dataset, first_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = taught_by_one(patterns, tmp_path, epochs=4, teacher_views=2)
+    options = taught_by_one(first_run, tmp_path, epochs=4, teacher_views=2)
     run(patterns, options, tmp_path / "whole")
 
     class Presses(Silent):
@@ -199,9 +200,9 @@ def test_interrupted_while_teachers_look_and_resumed_it_ends_like_the_whole_run(
 
 
 def test_teachers_that_have_seen_all_are_needed_no_longer(
-    patterns: Dataset, tmp_path: Path
+    patterns: Dataset, first_run: Path, tmp_path: Path
 ) -> None:
-    options = taught_by_one(patterns, tmp_path, epochs=3, teacher_views=1)
+    options = taught_by_one(first_run, tmp_path, epochs=3, teacher_views=1)
 
     with pytest.raises(KeyboardInterrupt):
         train(patterns, options, tmp_path / "cut", Stops(), source={"path": "x.csv"})
@@ -213,9 +214,9 @@ def test_teachers_that_have_seen_all_are_needed_no_longer(
 
 
 def test_another_run_takes_over_what_the_teachers_said(
-    patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    patterns: Dataset, first_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = taught_by_one(patterns, tmp_path, epochs=3, teacher_views=2)
+    options = taught_by_one(first_run, tmp_path, epochs=3, teacher_views=2)
     run(patterns, options, tmp_path / "first")
     looks_of = str(tmp_path / "first")
     looked = []
@@ -239,14 +240,14 @@ def test_another_run_takes_over_what_the_teachers_said(
 
 @pytest.fixture(scope="module")
 def looked(
-    patterns: Dataset, tmp_path_factory: pytest.TempPathFactory
+    patterns: Dataset, first_run: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, TrainOptions]:
     """A folder with a teacher and a first run, which has probabilities for one view."""
     folder = tmp_path_factory.mktemp("looked")
     options = replace(QUICK, rotation=0.0, epochs=2, teachers=("teacher",), teacher_views=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        run(patterns, replace(QUICK, epochs=1), folder / "teacher")
+        shutil.copytree(first_run, folder / "teacher")
         run(patterns, options, folder / "first")
     return folder, options
 
