@@ -518,12 +518,13 @@ def test_a_camera_that_sends_no_picture_for_a_while(page: Any) -> None:
     alert.to_have_text("")
 
 
-def test_a_server_that_asks_for_a_token_since_it_was_started_anew(browser: Any) -> None:
+def test_a_server_that_asks_for_a_token_since_it_was_started_anew(
+    opened: Callable[..., Any],
+) -> None:
     port = free_port()
-    context = browser.new_context(locale="en-GB", permissions=["camera"])
-    page = context.new_page()
+    gone = "ERR_|WebSocket connection|status of 401"
     with serving(port) as process:
-        page.goto(f"http://127.0.0.1:{port}/")
+        page = opened(f"http://127.0.0.1:{port}/", expected=gone)
         page.get_by_role("button", name="Start the camera").click()
         one_face(page)
         process.kill()
@@ -532,7 +533,6 @@ def test_a_server_that_asks_for_a_token_since_it_was_started_anew(browser: Any) 
     with serving(port, "--token", "right"):
         alert.filter(has_text="expected the server's token").wait_for(timeout=20_000)
         assert page.get_by_role("button", name="Start the camera").is_visible()
-    context.close()
 
 
 def test_what_is_told_anew_stays_in_its_place(page: Any) -> None:
