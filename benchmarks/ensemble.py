@@ -43,6 +43,7 @@ from semblante.cli.reading import Source
 from semblante.data import SPLITS, Dataset, load_dataset
 from semblante.data.ferplus import FerPlus, load_ferplus
 from semblante.data.folds import fold_numbers
+from semblante.emotions import N_EMOTIONS
 from semblante.files import write_json
 from semblante.preprocess import standardise
 from semblante.train.batches import (
@@ -60,7 +61,7 @@ from semblante.train.device import to_device
 from semblante.train.initial import start_from
 from semblante.train.measure import logits_of
 from semblante.train.networks import build_network, count_multiply_adds, count_parameters
-from semblante.train.objective import N_EMOTIONS, N_WITH_FERPLUS, distillation
+from semblante.train.objective import N_WITH_FERPLUS, distillation
 from semblante.train.options import TrainOptions
 from semblante.train.presets import options_from
 from semblante.train.run_folder import RunConfig, begin_run, read_json

@@ -19,11 +19,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from semblante.emotions import N_EMOTIONS
 from semblante.train.batches import Faces
 from semblante.train.device import this_device, to_device
 from semblante.train.measure import logits_of
 from semblante.train.muon import Muon
-from semblante.train.objective import N_EMOTIONS
 from semblante.train.options import TrainOptions
 from semblante.train.recurrent import every_step
 from semblante.train.state import learning_rate, move_average, parameter_groups

@@ -57,7 +57,7 @@ from semblante.train.objective import Objective, smoothed
 from semblante.train.options import TrainOptions
 from semblante.train.presets import options_from
 from semblante.train.reporter import Reporter
-from semblante.train.state import TrainingState, Unfinished
+from semblante.train.state import EpochProgress, TrainingState
 
 RESULTS = Path(__file__).parent / "results"
 ROUNDS = 5
@@ -174,7 +174,7 @@ def engine(part: Dataset, network: str, **changes: Any) -> Iterator[int]:
     while True:
         for _ in train_epoch(run, faces, Objective(options), epoch=1):
             yield options.batch_size
-        run.unfinished = Unfinished()  # the epoch is over
+        run.progress = EpochProgress()  # the epoch is over
 
 
 class Folder(torch_data.Dataset[tuple[Tensor, int]]):

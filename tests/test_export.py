@@ -26,7 +26,7 @@ from semblante.recognise.classifier import Classifier, import_onnxruntime
 from semblante.train import export as export_module
 from semblante.train import merge as merge_module
 from semblante.train.calibration import calibrated
-from semblante.train.export import export, onnx_model, too_many
+from semblante.train.export import export, lost_limit, onnx_model
 from semblante.train.merge import check_same_start, merged, take_mean
 from semblante.train.networks import NETWORKS, build_network
 from semblante.train.precision import _norms_as_convolutions, quantised
@@ -160,7 +160,7 @@ def test_smaller_forms_that_lose_too_much_are_refused(
     run_dir: Path, patterns: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        export_module, "too_many", lambda n, changed: -84.0
+        export_module, "lost_limit", lambda n, changed: -84.0
     )  # it would have to gain
     with pytest.raises(ModelError, match="not exported: accuracy on 84 faces is"):
         export(run_dir, tmp_path / "model.onnx", patterns, "fp16")
@@ -174,7 +174,7 @@ def test_smaller_forms_that_lose_too_much_are_refused(
 )
 def test_how_many_answers_a_smaller_form_may_lose(n: int, changed: int, refused: int) -> None:
     """Of few faces what chance explains, of FER2013's 3,589 less than 0.3 %."""
-    assert refused - 1 < too_many(n, changed) <= refused
+    assert refused - 1 < lost_limit(n, changed) <= refused
 
 
 def test_export_refuses_other_outputs(

@@ -468,8 +468,12 @@ def test_overlap_by_counting_pixels() -> None:
             mask[box.top : box.top + box.height, box.left : box.left + box.width] = True
         both = masks.all(axis=0).sum()
         assert one.iou(other) == pytest.approx(both / masks.any(axis=0).sum())
-        assert one.shared(other) == pytest.approx(both / masks.sum(axis=(1, 2)).min())
-    assert Box(0, 0, 0, 0).iou(Box(0, 0, 0, 0)) == Box(0, 0, 0, 0).shared(Box(0, 0, 9, 9)) == 0
+        assert one.overlap_of_smaller(other) == pytest.approx(both / masks.sum(axis=(1, 2)).min())
+    assert (
+        Box(0, 0, 0, 0).iou(Box(0, 0, 0, 0))
+        == Box(0, 0, 0, 0).overlap_of_smaller(Box(0, 0, 9, 9))
+        == 0
+    )
 
 
 def test_result_as_dictionary(analyzer: Analyzer) -> None:

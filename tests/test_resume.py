@@ -25,7 +25,7 @@ from semblante.train.checkpoint import load_tensors, save_tensors
 from semblante.train.loop import train
 from semblante.train.objective import Objective
 from semblante.train.reporter import Record
-from semblante.train.state import TrainingState, Unfinished
+from semblante.train.state import EpochProgress, TrainingState
 from semblante.train.trained import load_best, load_last
 from training import QUICK, Silent, Stops, assert_same, run, weights
 
@@ -352,26 +352,26 @@ def test_the_best_epoch_is_the_last_of_those_that_are_as_good(tmp_path: Path) ->
         assert not network.training
     assert found == [1, 2, 2, 4, 4]
     # In mid-epoch the average is no longer that of the epoch before.
-    state.unfinished.losses.append(1.0)
+    state.progress.losses.append(1.0)
     state.save(tmp_path, records(0.3, 0.9))
     assert load_best(tmp_path)[1]["epoch"] == 4
 
 
 def test_an_interrupted_epoch_is_found_again_as_far_as_it_went(tmp_path: Path) -> None:
     state = a_state()
-    state.unfinished = Unfinished([3.0], [0.5], torch.get_rng_state(), 7.0)
+    state.progress = EpochProgress([3.0], [0.5], torch.get_rng_state(), 7.0)
     state.save(tmp_path, records(0.3, 0.5))
     again = a_state()
     assert again.load(tmp_path) == records(0.3, 0.5)
     assert again.step == 2 * 2 + 1
-    assert (again.unfinished.losses, again.unfinished.gradient_norms, again.unfinished.seconds) == (
+    assert (again.progress.losses, again.progress.gradient_norms, again.progress.seconds) == (
         [3.0],
         [0.5],
         7.0,
     )
-    assert again.unfinished.random_state is not None
-    assert state.unfinished.random_state is not None
-    assert torch.equal(again.unfinished.random_state, state.unfinished.random_state)
+    assert again.progress.random_state is not None
+    assert state.progress.random_state is not None
+    assert torch.equal(again.progress.random_state, state.progress.random_state)
     # Alpha is that of the last step taken.
     alphas = [group["lr"] for group in again.optimiser.param_groups]
     state.set_learning_rate(4)

@@ -16,6 +16,7 @@ EMOTIONS: Final[tuple[str, ...]] = (
     "surprise",
     "neutral",
 )
+N_EMOTIONS: Final = len(EMOTIONS)
 
 # The words shown to people; files and programs always get the English labels above.
 _NAMES: Final[dict[str, dict[str, str]]] = {

@@ -42,7 +42,7 @@ class Box:
         either = self.width * self.height + other.width * other.height - both
         return both / either if either else 0.0
 
-    def shared(self, other: Box) -> float:
+    def overlap_of_smaller(self, other: Box) -> float:
         """Return the intersection's area as a share of the smaller box's area, 0..1."""
         smaller = min(self.width * self.height, other.width * other.height)
         return self._intersection(other) / smaller if smaller else 0.0

@@ -38,7 +38,7 @@ from semblante.errors import DataError, OptionError
 from semblante.files import write_json
 from semblante.models import DEFAULT_MODEL, model_path
 from semblante.recognise.classifier import Classifier
-from semblante.train.own import short_name
+from semblante.train.user_code import short_name
 from semblante.translation import counted, translated
 
 if TYPE_CHECKING:

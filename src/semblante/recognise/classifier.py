@@ -64,8 +64,8 @@ class Classifier:
         face takes no further step once its likeliest emotion, by FER2013's head, has at least this
         probability (0 .. 1). Both raise `OptionError` where the network has no choice of steps.
 
-        `head`: which of `HEADS` gives the `probabilities`; None, which `Analyzer` passes unless it
-        is told otherwise: FER+'s where the network has learnt it, else FER2013's.
+        `head`: which of `HEADS` gives the `probabilities`. None, the default of `Analyzer`, stands
+        for FER+'s where the network has learnt it, else for FER2013's.
         """
         self.path = Path(path)
         self._absolute_path = self.path.absolute()

@@ -112,7 +112,7 @@ def without_overlaps(detections: Iterable[Detection]) -> list[Detection]:
     for detection in sorted(detections, key=lambda detection: -detection.score):
         box = detection.box
         if all(
-            box.iou(other.box) <= OVERLAP and box.shared(other.box) <= _MOST_OF_ONE
+            box.iou(other.box) <= OVERLAP and box.overlap_of_smaller(other.box) <= _MOST_OF_ONE
             for other in kept
         ):
             kept.append(detection)

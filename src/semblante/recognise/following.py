@@ -46,7 +46,8 @@ class FaceFollower:
     ) -> None:
         """`search_side`: longer side in pixels at which whole frames are searched at most.
 
-        `mirrored`: average each face with its mirror image, where `tracker` averages no moments."""
+        `mirrored`: estimate each face from its mirror image too, unless `tracker` averages over
+        time, which serves the same end."""
         self._detector = detector
         self._classifier = classifier
         self._mirrored = mirrored

@@ -75,8 +75,9 @@ class _Scenes:
     def tracks_after(
         self, frame: npt.NDArray[np.uint8], tracks: list[Track], *, mostly_lost: bool
     ) -> list[Track] | None:
-        """The tracks with which another scene begins in the next frame, small and grey (H, W):
-        those of the previous scene if it is back, else none; None where the scene goes on.
+        """Look at the next frame, small and grey (H, W). Return None where the scene goes on. If
+        the film is cut before this frame, return the tracks of the previous scene where the cut
+        goes back to it, else an empty list.
 
         `tracks`: those of the scene so far; `mostly_lost`: whether the faces of half of them or
         more could not be followed to this frame.

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from semblante.data import Dataset
 from semblante.data.dataset import UNLABELLED
 from semblante.data.folds import fold_numbers
+from semblante.emotions import N_EMOTIONS
 from semblante.errors import DataError, OptionError
 from semblante.files import write_json
 from semblante.metrics import accuracy
@@ -19,7 +20,6 @@ from semblante.train.batches import Faces
 from semblante.train.device import this_device, to_device
 from semblante.train.distributed import all_processes
 from semblante.train.measure import probabilities_of
-from semblante.train.objective import N_EMOTIONS
 from semblante.train.options import TrainOptions
 from semblante.train.run_folder import read_config
 from semblante.train.targets import write_estimates

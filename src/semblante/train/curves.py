@@ -14,7 +14,7 @@ from semblante.emotions import EMOTIONS, emotion_name
 from semblante.files import write_atomically
 from semblante.metrics import wilson_interval
 from semblante.train.options import TrainOptions
-from semblante.train.own import short_name
+from semblante.train.user_code import short_name
 from semblante.translation import translated
 
 # The two accuracies are estimates, for FER2013 from a few thousand faces: a gap below 4 points may

@@ -21,7 +21,7 @@ from torch import nn
 import semblante
 from semblante.data import Dataset
 from semblante.data.ferplus import NO_MAJORITY, FerPlus
-from semblante.emotions import EMOTIONS
+from semblante.emotions import EMOTIONS, N_EMOTIONS
 from semblante.errors import DataError, ModelError, OptionError
 from semblante.files import write_atomically
 from semblante.metrics import accuracy
@@ -37,12 +37,11 @@ from semblante.train.calibration import calibrated, fit_temperatures
 from semblante.train.early_exit import add_early_exit
 from semblante.train.merge import merged
 from semblante.train.networks import count_parameters
-from semblante.train.objective import N_EMOTIONS
 from semblante.train.options import TrainOptions
-from semblante.train.own import short_name
 from semblante.train.precision import PRECISIONS, halve, quantised
 from semblante.train.recurrent import LiangHuNetwork, RecurrentNetwork, every_step
 from semblante.train.run_folder import RunConfig
+from semblante.train.user_code import short_name
 
 OPSET: Final = 18
 # The largest difference allowed between torch's and ONNX Runtime's outputs (logits), in fp32.
@@ -72,9 +71,9 @@ def export(
 
     Torch's network and the file are compared on all PublicTest faces. `ModelError` is raised, and
     `out` is left as it was, if in fp32 an output differs by more than `TOLERANCE` or the accuracy
-    differs at all, or if in fp16 and int8 `too_many` correct answers are lost. Raises `OptionError`
-    for another precision, missing votes, or runs that cannot be averaged, and `DataError` for votes
-    of other rows.
+    differs at all, or if in fp16 and int8 `lost_limit` or more correct answers are lost. Raises
+    `OptionError` for another precision, missing votes, or runs that cannot be averaged, and
+    `DataError` for votes of other rows.
 
     For several runs, and for `initial_share`, see `merge.merged`.
     """
@@ -181,8 +180,8 @@ class _Calibrated(nn.Module):
         self.log_temperatures = [torch.tensor(by_step).log() for by_step in temperatures]
 
     def forward(self, faces: torch.Tensor) -> list[torch.Tensor]:
-        all_logits = every_step(self.network, faces)
-        return [self._calibrated(logits, t) for t, logits in enumerate(all_logits)]
+        logits_by_step = every_step(self.network, faces)
+        return [self._calibrated(logits, t) for t, logits in enumerate(logits_by_step)]
 
     def _calibrated(self, logits: torch.Tensor, t: int) -> torch.Tensor:
         widths = [by_step.shape[1] for by_step in self.log_temperatures]
@@ -195,19 +194,21 @@ def _fitted_temperatures(
 ) -> list[list[list[float]]]:
     """The temperatures that fit PublicTest best, in the form that `_Calibrated` expects."""
     public = dataset.split("PublicTest")
-    all_logits = _torch_logits(lambda faces: every_step(network, faces), public)
-    of_emotions = all_logits[:, :, :N_EMOTIONS]
+    logits_by_step = _torch_logits(lambda faces: every_step(network, faces), public)
+    of_emotions = logits_by_step[:, :, :N_EMOTIONS]
     temperatures = [[fit_temperatures(public.labels, logits) for logits in of_emotions]]
-    if all_logits.shape[2] > N_EMOTIONS:
-        temperatures.append(_ferplus_temperatures(all_logits[:, :, N_EMOTIONS:], dataset, votes))
+    if logits_by_step.shape[2] > N_EMOTIONS:
+        temperatures.append(
+            _ferplus_temperatures(logits_by_step[:, :, N_EMOTIONS:], dataset, votes)
+        )
     return temperatures
 
 
 def _ferplus_temperatures(
-    all_logits: npt.NDArray[np.float32], dataset: Dataset, votes: FerPlus | None
+    logits_by_step: npt.NDArray[np.float32], dataset: Dataset, votes: FerPlus | None
 ) -> list[list[float]]:
-    """Temperatures (steps, 8) for FER+'s `all_logits` (steps, n, 8) of PublicTest, fitted on the
-    faces for which FER+ has a majority."""
+    """Temperatures (steps, 8) for FER+'s `logits_by_step` (steps, n, 8) of PublicTest, fitted on
+    the faces for which FER+ has a majority."""
     if votes is None:
         raise OptionError("the network has learnt FER+'s votes: they are needed to calibrate it")
     votes.check_rows_of(dataset)
@@ -215,7 +216,7 @@ def _ferplus_temperatures(
     clear = labels != NO_MAJORITY
     if not clear.any():
         raise DataError("not one face of PublicTest has a majority in FER+'s votes")
-    return [fit_temperatures(labels[clear], logits[clear]) for logits in all_logits]
+    return [fit_temperatures(labels[clear], logits[clear]) for logits in logits_by_step]
 
 
 def _torch_logits(
@@ -230,7 +231,7 @@ def _torch_logits(
     return np.concatenate(parts, axis=1)
 
 
-def too_many(n: int, changed: int) -> float:
+def lost_limit(n: int, changed: int) -> float:
     """The number of lost answers from which on fp16 or int8 is refused, for n faces of which
     `changed` became right or wrong.
 
@@ -293,18 +294,16 @@ def _add_outputs(model: onnx.ModelProto, steps: int, width: int) -> None:
     `width`: the number of logits after each step.
     """
     graph = model.graph
-    all_logits = _step(0) if steps == 1 else "said"
+    logits = _step(0) if steps == 1 else "said"
     if steps > 1:
-        add_early_exit(model, [_step(t) for t in range(steps)], all_logits, N_EMOTIONS)
+        add_early_exit(model, [_step(t) for t in range(steps)], logits, N_EMOTIONS)
     widths = {LOGITS: N_EMOTIONS}
     if width > N_EMOTIONS:
         widths[FERPLUS_LOGITS] = width - N_EMOTIONS
     sizes = numpy_helper.from_array(np.array(list(widths.values()), np.int64), "widths")
     graph.initializer.append(sizes)
-    graph.node.append(
-        onnx.helper.make_node("Split", [all_logits, sizes.name], list(widths), axis=1)
-    )
-    others = [output for output in graph.output if output.name != all_logits]
+    graph.node.append(onnx.helper.make_node("Split", [logits, sizes.name], list(widths), axis=1))
+    others = [output for output in graph.output if output.name != logits]
     del graph.output[:]
     graph.output.extend(
         onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", columns])
@@ -338,7 +337,7 @@ def _compare(path: Path, faces: Dataset, expected: npt.NDArray[np.float32], prec
         logits[:, :N_EMOTIONS].argmax(axis=1) == faces.labels for logits in (ours, theirs)
     )
     lost, won = int((wanted & ~right).sum()), int((right & ~wanted).sum())
-    if (exact and lost != won) or lost - won >= too_many(len(faces), lost + won):
+    if (exact and lost != won) or lost - won >= lost_limit(len(faces), lost + won):
         raise ModelError(
             f"not exported: accuracy on {len(faces)} faces is {right.mean():.4f} in ONNX Runtime "
             f"and {wanted.mean():.4f} in torch"

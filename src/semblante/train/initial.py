@@ -14,12 +14,13 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
+from semblante.emotions import N_EMOTIONS
 from semblante.errors import ModelError
 from semblante.models import model_path, sha256
 from semblante.recognise.classifier import Classifier
 from semblante.train.batches import Faces
 from semblante.train.networks import NETWORKS, build_network
-from semblante.train.objective import N_EMOTIONS, N_WITH_FERPLUS
+from semblante.train.objective import N_WITH_FERPLUS
 from semblante.train.precision import HALVED
 from semblante.train.recurrent import RecurrentNetwork
 from semblante.train.run_folder import BEST, ESTIMATES

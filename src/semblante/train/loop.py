@@ -20,7 +20,7 @@ from torch import nn
 
 from semblante.data import Dataset
 from semblante.data.ferplus import FerPlus
-from semblante.emotions import EMOTIONS, emotion_name
+from semblante.emotions import EMOTIONS, N_EMOTIONS, emotion_name
 from semblante.errors import ModelError, OptionError
 from semblante.files import write_json
 from semblante.metrics import confusion_matrix
@@ -33,9 +33,8 @@ from semblante.train.initial import network_of, start_from, weights_sha256
 from semblante.train.interrupt import interruptible
 from semblante.train.measure import logits_of, loss_and_accuracy
 from semblante.train.networks import build_network, check_fits, check_outputs, n_outputs
-from semblante.train.objective import N_EMOTIONS, Objective, class_weights, mixed
+from semblante.train.objective import Objective, class_weights, mixed
 from semblante.train.options import TrainOptions
-from semblante.train.own import absolute_name, own_sha256
 from semblante.train.reporter import Record, Reporter
 from semblante.train.run_folder import (
     CONFUSION,
@@ -48,9 +47,10 @@ from semblante.train.run_folder import (
     holds_run,
     read_end,
 )
-from semblante.train.state import TrainingState, Unfinished
+from semblante.train.state import EpochProgress, TrainingState
 from semblante.train.targets import load_or_compute_targets, read_estimates
 from semblante.train.trained import is_over, load_best
+from semblante.train.user_code import absolute_name, own_sha256
 from semblante.train.views import SavedViews, TaughtViews
 from semblante.wording import figures
 
@@ -73,10 +73,10 @@ def train_epoch(
     `epoch` counts from 1. Raises `ModelError` if the loss is no longer finite.
     """
     options = state.options
-    losses, norms = state.unfinished.losses, state.unfinished.gradient_norms
+    losses, norms = state.progress.losses, state.progress.gradient_norms
     state.network.train()
     for inputs, targets in faces.augmented_batches(
-        options, len(losses), state.unfinished.random_state, state.side(epoch)
+        options, len(losses), state.progress.random_state, state.side(epoch)
     ):
         if state.mixes(epoch):
             inputs, targets = mixed(inputs, targets, options)
@@ -311,19 +311,19 @@ def _train_epochs(run: _Run) -> None:
             faces = run.faces
             if run.views is not None:
                 faces = run.views.shown_in(epoch, run.reporter, interrupted)
-            started = time.perf_counter() - state.unfinished.seconds
+            started = time.perf_counter() - state.progress.seconds
             torch.manual_seed(options.seed * 1_000_003 + epoch)
             for losses in train_epoch(state, faces, run.objective, epoch, processes):
                 run.reporter.step(epoch, len(losses), state.steps_per_epoch, losses[-1])
                 if processes.broadcast(interrupted()):
-                    state.unfinished.random_state = torch.get_rng_state()
-                    state.unfinished.seconds = time.perf_counter() - started
+                    state.progress.random_state = torch.get_rng_state()
+                    state.progress.seconds = time.perf_counter() - started
                     if processes.first:
                         state.save(run.folder, history)
                     raise KeyboardInterrupt
             record = _record(run, epoch, started)
             history.append(record)
-            state.unfinished = Unfinished()
+            state.progress = EpochProgress()
             if processes.first:
                 state.save(run.folder, history)
             run.reporter.epoch(record)
@@ -343,8 +343,8 @@ def _record(run: _Run, epoch: int, started: float) -> Record:
     record = {
         "epoch": epoch,
         "alpha": state.optimiser.param_groups[0]["lr"],
-        "step_loss": float(np.mean(state.unfinished.losses)),
-        "gradient_norm": float(np.mean(state.unfinished.gradient_norms)),
+        "step_loss": float(np.mean(state.progress.losses)),
+        "gradient_norm": float(np.mean(state.progress.gradient_norms)),
         "training_loss": training_loss,
         "training_accuracy": training_accuracy,
         "public_loss": public_loss,

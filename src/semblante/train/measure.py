@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from semblante.emotions import N_EMOTIONS
 from semblante.train.batches import Faces
 from semblante.train.device import autocast
-from semblante.train.objective import N_EMOTIONS
 
 _BATCH: Final = 256
 

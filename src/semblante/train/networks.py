@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from semblante.emotions import N_EMOTIONS
 from semblante.errors import OptionError, reason_of
 from semblante.preprocess import FACE_SIZE
 from semblante.train.feedforward import (
@@ -19,10 +20,10 @@ from semblante.train.feedforward import (
     feed_forward_twin,
     residual_network,
 )
-from semblante.train.objective import N_EMOTIONS, N_WITH_FERPLUS
+from semblante.train.objective import N_WITH_FERPLUS
 from semblante.train.options import TrainOptions
-from semblante.train.own import file_of, load_own, reason_with_line
 from semblante.train.recurrent import LiangHuNetwork, RecurrentNetwork
+from semblante.train.user_code import file_of, load_own, reason_with_line
 
 Builder = Callable[[int], nn.Module]  # number of outputs -> network
 
@@ -101,7 +102,7 @@ NETWORKS: Final[dict[str, Builder]] = {
 
 
 def build_network(name: str, n_outputs: int = 7) -> nn.Module:
-    """A freshly initialised network of `NETWORKS`, or a user's own network, see `own.py`.
+    """A freshly initialised network of `NETWORKS`, or a user's own network, see `user_code.py`.
 
     Raises `OptionError` for another name, or where a user's own network cannot be made.
     """

@@ -21,12 +21,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semblante.data.ferplus import FERPLUS_EMOTIONS
-from semblante.emotions import EMOTIONS
+from semblante.emotions import N_EMOTIONS
 from semblante.errors import OptionError
 from semblante.train.options import CROSS_ENTROPY, TrainOptions
-from semblante.train.own import load_own, reason_with_line
+from semblante.train.user_code import load_own, reason_with_line
 
-N_EMOTIONS: Final = len(EMOTIONS)
 N_WITH_FERPLUS: Final = N_EMOTIONS + len(FERPLUS_EMOTIONS)
 
 ErrorFunction = Callable[[Tensor, Tensor], Tensor]  # logits and targets (n, classes) -> error
@@ -101,8 +100,8 @@ def weighted_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | No
 
 
 def own_error(name: str, device: torch.device | None = None) -> ErrorFunction:
-    """The user's own error function, see `own.py`; raises `OptionError` if it does not return a
-    single number that can be differentiated."""
+    """The user's own error function, see `user_code.py`; raises `OptionError` if it does not return
+    a single number that can be differentiated."""
     function = load_own(name)
     logits = torch.zeros(2, N_EMOTIONS, device=device, requires_grad=True)
     try:

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 from semblante.errors import OptionError
 from semblante.preprocess import FACE_SIZE
-from semblante.train.own import file_of
+from semblante.train.user_code import file_of
 
 CROSS_ENTROPY: Final = "cross_entropy"
 MAX_SEED: Final = 1_000_000_000

@@ -57,7 +57,7 @@ class RunConfig:
     # Of the weights named by `initial`, `teachers` and `estimates`, as they were at the start.
     # The name is not enough: the next release may ship another model under the same name.
     weights_sha256: dict[str, str] = field(default_factory=dict)
-    own_sha256: dict[str, str] = field(default_factory=dict)  # by path, see `own.py`
+    own_sha256: dict[str, str] = field(default_factory=dict)  # by path, see `user_code.py`
 
 
 def holds_run(run_dir: Path) -> bool:

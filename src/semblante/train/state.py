@@ -29,8 +29,8 @@ from semblante.train.run_folder import BEST, CHECKPOINT, LOG
 
 
 @dataclass
-class Unfinished:
-    """The progress of an epoch that has not ended yet."""
+class EpochProgress:
+    """How far the present epoch has come."""
 
     losses: list[float] = field(default_factory=list)  # of each step taken so far
     gradient_norms: list[float] = field(default_factory=list)  # as `losses`
@@ -52,7 +52,7 @@ class TrainingState:
         self.options = options
         self.steps_per_epoch = steps_per_epoch
         self.step = 0  # steps of gradient descent taken
-        self.unfinished = Unfinished()  # the current epoch
+        self.progress = EpochProgress()  # the current epoch
         self.bf16 = use_bf16(options.precision, device) if bf16 is None else bf16
         n = n_outputs(options)
         self.layout = quick_layout(device, self.bf16)
@@ -118,7 +118,7 @@ class TrainingState:
         average = self.ema.state_dict()
         # `>=`: of equally accurate epochs the last, which has been trained longest, is kept. For
         # `patience` it is no improvement: `trained.is_over` counts from the first of them.
-        if not self.unfinished.losses and accuracies[-1] >= max(accuracies):
+        if not self.progress.losses and accuracies[-1] >= max(accuracies):
             # Without times, so that the same weights always give the same file.
             record = {k: v for k, v in history[-1].items() if not k.endswith("seconds")}
             best = {"network": self.options.network, "outputs": n_outputs(self.options), **record}
@@ -134,13 +134,13 @@ class TrainingState:
             **prefixed("average", average),
             **prefixed("optimiser", memory),
         }
-        if self.unfinished.random_state is not None:
-            tensors["random_state"] = self.unfinished.random_state
+        if self.progress.random_state is not None:
+            tensors["random_state"] = self.progress.random_state
         about = {
             "history": history,
-            "losses": self.unfinished.losses,
-            "norms": self.unfinished.gradient_norms,
-            "seconds": self.unfinished.seconds,
+            "losses": self.progress.losses,
+            "norms": self.progress.gradient_norms,
+            "seconds": self.progress.seconds,
         }
         save_tensors(run_dir / CHECKPOINT, tensors, about)
         write_json(run_dir / LOG, {"history": history})
@@ -151,23 +151,23 @@ class TrainingState:
         if not path.exists():
             return []  # the run was killed in its first epoch
         tensors, about = load_tensors(path)
-        memory: dict[int, dict[str, Tensor]] = {}
+        optimiser_state: dict[int, dict[str, Tensor]] = {}
         for name, tensor in without_prefix("optimiser", tensors).items():
             place, _, kind = name.partition(".")
-            memory.setdefault(int(place), {})[kind] = tensor
+            optimiser_state.setdefault(int(place), {})[kind] = tensor
         state = self.optimiser.state_dict()
         try:
             self.network.load_state_dict(without_prefix("network", tensors))
             self.ema.load_state_dict(without_prefix("average", tensors))
-            state["state"] = memory
+            state["state"] = optimiser_state
             self.optimiser.load_state_dict(state)
             history: list[Record] = about["history"]
-            self.unfinished = Unfinished(
+            self.progress = EpochProgress(
                 about["losses"], about["norms"], tensors.get("random_state"), about["seconds"]
             )
         except (RuntimeError, LookupError, ValueError, TypeError) as error:
             raise ModelError(f"{path}: not a checkpoint of this run: {brief(error)}") from None
-        self.step = len(history) * self.steps_per_epoch + len(self.unfinished.losses)
+        self.step = len(history) * self.steps_per_epoch + len(self.progress.losses)
         # Of the last step taken: the record of its epoch contains it.
         self.set_learning_rate(max(0, self.step - 1))
         return history

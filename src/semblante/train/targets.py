@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from semblante.data import Dataset
 from semblante.data.ferplus import FerPlus
+from semblante.emotions import N_EMOTIONS
 from semblante.errors import DataError
 from semblante.train.batches import Faces
 from semblante.train.checkpoint import load_tensors, save_tensors
@@ -31,7 +32,7 @@ from semblante.train.distributed import Processes
 from semblante.train.initial import start_from
 from semblante.train.measure import probabilities_of
 from semblante.train.networks import build_network
-from semblante.train.objective import N_EMOTIONS, smoothed
+from semblante.train.objective import smoothed
 from semblante.train.options import TrainOptions
 from semblante.train.reporter import Reporter
 from semblante.train.run_folder import ESTIMATES, TARGETS

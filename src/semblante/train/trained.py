@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from semblante.emotions import N_EMOTIONS
 from semblante.errors import ModelError, SemblanteError
 from semblante.train.checkpoint import brief, load_tensors, without_prefix
 from semblante.train.networks import build_network, is_known, n_outputs
-from semblante.train.objective import N_EMOTIONS
 from semblante.train.options import TrainOptions
-from semblante.train.own import file_of, own_sha256
 from semblante.train.reporter import Record
 from semblante.train.run_folder import BEST, CHECKPOINT, holds_run, read_config
+from semblante.train.user_code import file_of, own_sha256
 
 
 def load_best(run_dir: Path) -> tuple[nn.Module, dict[str, Any]]:
