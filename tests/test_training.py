@@ -165,7 +165,7 @@ def test_a_long_gradient_is_shortened(patterns: Dataset) -> None:
     list(train_epoch(state, faces, Objective(options), 1))
     after = torch.cat([p.detach().flatten() for p in state.network.parameters()])
     assert float((after - before).norm()) == pytest.approx(options.learning_rate * 1e-3, rel=1e-2)
-    assert state.unfinished.gradient_norms[0] > 0.1
+    assert state.progress.gradient_norms[0] > 0.1
 
 
 def test_faces_are_mixed_in_the_first_part_of_a_run(
