@@ -6,6 +6,7 @@ import json
 import re
 import runpy
 import shutil
+import socket
 import subprocess
 import sys
 import tomllib
@@ -14,7 +15,8 @@ from pathlib import Path
 import pytest
 
 import semblante
-from conftest import EXAMPLE, ROOT
+from browser import free_port
+from conftest import EXAMPLE, ROOT, wait_until
 from faces import head
 from films import canvas, write_video
 from semblante import EMOTIONS
@@ -111,6 +113,32 @@ def test_python_of_the_manual_runs(page: str, tmp_path: Path, patterns_csv: Path
     assert lines[0].split()[0] in ("happy", "alegría")
     assert lines[-2].endswith("[(1, 'happy')]")
     assert lines[-1].startswith("2 1 (")  # a row for the picture that is not there
+
+
+@pytest.mark.parametrize("page", ["server.md", "server.es.md"])
+def test_python_of_the_servers_manual_runs(page: str, tmp_path: Path) -> None:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    port = free_port()
+    client, server = (
+        code.replace("8000", str(port)) for code in re.findall(r"```python\n(.*?)```", text, re.S)
+    )
+    for name in ("photo.jpg", "foto.jpg"):
+        shutil.copy(EXAMPLE, tmp_path / name)
+    with subprocess.Popen([sys.executable, "-c", server]) as process:
+        try:
+            wait_until(lambda: accepts(port), step=0.05)
+            done = subprocess.run(
+                [sys.executable, "-c", client], cwd=tmp_path, capture_output=True, text=True,
+                check=True,
+            )  # fmt: skip
+        finally:
+            process.terminate()
+    assert "'emotion': 'happy'" in done.stdout
+
+
+def accepts(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_the_manual_has_all_columns() -> None:
