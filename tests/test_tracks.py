@@ -443,7 +443,7 @@ class Film(Video):
         ({"search_every_s": 0.3, "every_s": 0.2}, 0.99 * 5 / 20, 0.3, 0.8),
         ({"search_every_s": 0.3, "every_s": 0.3}, 0.99 * 5 / 20, 0.0, 0.8),
         ({"every_s": 1.0}, 0.99 * 5 / 20, 0.0, 0.0),
-        ({"every_s": 1.0, "tracker": Tracker(sure=0.6)}, 0.99 * 5 / 20, 0.0, 0.6),
+        ({"every_s": 1.0, "tracker": Tracker(sure_score=0.6)}, 0.99 * 5 / 20, 0.0, 0.6),
     ],
 )
 def test_what_is_asked_of_a_video_is_done(

@@ -37,7 +37,7 @@ _CUT: Final = 0.5
 # to 75 degrees.
 _TURNS: Final = range(-75, 76, 15)
 SMOOTHING_S: Final = 0.4
-SURE: Final = 0.8
+_SURE_SCORE: Final = 0.8  # of a detection that counts at once, without a second one
 
 
 @dataclass
@@ -104,16 +104,16 @@ class Tracker:
         overlap: float = 0.3,
         patience_s: float = 1.0,
         smoothing_s: float = SMOOTHING_S,
-        sure: float = SURE,
+        sure_score: float = _SURE_SCORE,
     ) -> None:
         """`overlap`: least intersection over union by which a detection continues a track;
         `patience_s`: for so long a track that no detector finds is kept (SORT's `max_age`);
         `smoothing_s`: time constant of the exponential moving average of probabilities, 0 for none;
-        `sure`: a track whose detection scores less counts once it was found twice."""
+        `sure_score`: a track whose detection scores less counts once it was found twice."""
         self.overlap = overlap
         self.patience_s = patience_s
         self.smoothing_s = smoothing_s
-        self.sure = sure
+        self.sure_score = sure_score
         self._tracks: list[Track] = []
         self._frame: npt.NDArray[np.uint8] | None = None  # the current one, small and grey
         self._shrink = 1.0  # its size, as a share of the video's
@@ -137,7 +137,7 @@ class Tracker:
         for track in self._tracks:
             if self._frame is not None and track.found_s == time_s:
                 track.templates = face_templates(self._frame, track.corners * self._shrink, _TURNS)
-        shown = [t for t in self._tracks if t.seen and (t.hits > 1 or t.score >= self.sure)]
+        shown = [t for t in self._tracks if t.seen and (t.hits > 1 or t.score >= self.sure_score)]
         shown.sort(key=lambda track: float(track.corners[0]))  # from left to right
         for track in shown:
             if track.number == 0:
@@ -250,7 +250,7 @@ def tracker_for(every_s: float | None, smoothing_s: float | None = None) -> Trac
     far = every_s is not None and every_s >= _FAR_S
     if smoothing_s is None:
         smoothing_s = 0.0 if far else SMOOTHING_S
-    return Tracker(sure=0.0 if far else SURE, smoothing_s=smoothing_s)
+    return Tracker(sure_score=0.0 if far else _SURE_SCORE, smoothing_s=smoothing_s)
 
 
 def _moved(

@@ -66,9 +66,9 @@ def train_epoch(
     objective: Objective,
     epoch: int,
     processes: Processes = ALONE,
-) -> Iterator[list[float]]:
-    """One pass over Training, or the rest of an interrupted pass. After each step, yields all
-    losses of the epoch so far.
+) -> Iterator[float]:
+    """One pass over Training, or the rest of an interrupted pass: yields the loss of each step, and
+    keeps it in `state.progress`.
 
     `epoch` counts from 1. Raises `ModelError` if the loss is no longer finite.
     """
@@ -100,7 +100,7 @@ def train_epoch(
         state.optimiser.step()  # w <- w - alpha * v
         state.step += 1
         state.update_ema()
-        yield losses
+        yield losses[-1]
 
 
 def _check_finite(value: float, what: str, epoch: int, step: int) -> None:
@@ -313,8 +313,9 @@ def _train_epochs(run: _Run) -> None:
                 faces = run.views.shown_in(epoch, run.reporter, interrupted)
             started = time.perf_counter() - state.progress.seconds
             torch.manual_seed(options.seed * 1_000_003 + epoch)
-            for losses in train_epoch(state, faces, run.objective, epoch, processes):
-                run.reporter.step(epoch, len(losses), state.steps_per_epoch, losses[-1])
+            for loss in train_epoch(state, faces, run.objective, epoch, processes):
+                step = len(state.progress.losses)
+                run.reporter.step(epoch, step, state.steps_per_epoch, loss)
                 if processes.broadcast(interrupted()):
                     state.progress.random_state = torch.get_rng_state()
                     state.progress.seconds = time.perf_counter() - started
