@@ -473,7 +473,7 @@ def test_what_is_asked_of_a_video_is_done(
         "mirrored": True, "look_every_s": pytest.approx(look_every_s),
         "search_every_s": search_every_s,
     }  # fmt: skip
-    assert tracker.sure == sure
+    assert tracker.sure_score == sure
     assert tracker is options.get("tracker", tracker)
     assert times == [0.1, 0.7]
     assert [(one.path, one.frame, one.time_s, one.width, one.height) for one in found] == [

@@ -121,7 +121,7 @@ def test_the_rate_and_the_sound_of_a_copy(
     assert writer.film.name == str(moving)
     assert writer.times == [result.analysis.time_s for result in results[:-1] if result.analysis]
     assert analyzer.asked["every_s"] == every_s
-    assert analyzer.asked["tracker"].sure == (0.8 if every_s in (None, 0.01) else 0.0)
+    assert analyzer.asked["tracker"].sure_score == (0.8 if every_s in (None, 0.01) else 0.0)
     assert capsys.readouterr().err == (
         f"semblante: {writer.path}: its sound could not be taken over from {moving}\n"
     )
