@@ -548,7 +548,7 @@ def test_what_is_wrong_with_one_of_several_pictures_is_said_of_that_one(
 def test_a_server_that_fails_for_some_of_several_pictures(
     page: Any, tmp_path: Path, busy: int
 ) -> None:
-    statuses = iter([busy, None, 413, 500, None])
+    statuses = iter([busy, busy, None, 413, 500, None])
 
     def answer(route: Any) -> None:
         status = next(statuses)
@@ -572,6 +572,27 @@ def test_a_server_that_fails_for_some_of_several_pictures(
     entries.nth(1).click()
     assert page.get_by_role("alert").inner_text() == "No se puede leer: es demasiado grande."
     playwright.expect(page.locator("#aloud")).to_have_text("")
+    page.problems.clear()
+
+
+def test_a_server_that_is_busy_now_and_then(page: Any, tmp_path: Path) -> None:
+    """It would be said, and taken back, at every picture."""
+    statuses = iter([503, None, 429, None])
+
+    def answer(route: Any) -> None:
+        status = next(statuses)
+        if status is None:
+            route.continue_()
+        else:
+            route.fulfill(status=status, json={"error": "too much to do"})
+
+    page.route("**/v1/analyze", answer)
+    for name in "ab":
+        (tmp_path / f"{name}.jpg").write_bytes(EXAMPLE.read_bytes())
+    note_changes(page, "error")
+    page.set_input_files("#file", sorted(tmp_path.iterdir()))
+    playwright.expect(page.locator("#album button")).to_have_count(2, timeout=20_000)
+    assert not any(page.evaluate("window.said"))
     page.problems.clear()
 
 

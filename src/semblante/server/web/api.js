@@ -76,13 +76,16 @@ export const isAway = (error) =>
 // Repeats a request until the server is reached, so that a short interruption does not cost a whole video. Once
 // the run's `signal` is aborted, it stops asking and no longer changes what the page says.
 export async function insist(signal, ask, again = isAway) {
+  let wasBusy = false;
   try {
     for (;;) {
       try {
         return await ask();
       } catch (error) {
         if (signal.aborted || !again(error)) throw error;
-        complain(isBusy(error) ? busy : retrying, "server");
+        // A server that is busy now and then, while many pictures are sent, is not worth a word each time.
+        if (wasBusy || !isBusy(error)) complain(isBusy(error) ? busy : retrying, "server");
+        wasBusy = isBusy(error);
       }
       await pause(RETRY_MS);
     }
