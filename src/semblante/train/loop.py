@@ -47,6 +47,7 @@ from semblante.train.run_folder import (
     holds_run,
     read_end,
 )
+from semblante.train.seeds import epoch_seed
 from semblante.train.state import EpochProgress, TrainingState
 from semblante.train.targets import load_or_compute_targets, read_estimates
 from semblante.train.trained import is_over, load_best
@@ -312,7 +313,7 @@ def _train_epochs(run: _Run) -> None:
             if run.views is not None:
                 faces = run.views.shown_in(epoch, run.reporter, interrupted)
             started = time.perf_counter() - state.progress.seconds
-            torch.manual_seed(options.seed * 1_000_003 + epoch)
+            torch.manual_seed(epoch_seed(options, epoch))
             for loss in train_epoch(state, faces, run.objective, epoch, processes):
                 step = len(state.progress.losses)
                 run.reporter.step(epoch, step, state.steps_per_epoch, loss)

@@ -34,6 +34,7 @@ from semblante.train.objective import Objective
 from semblante.train.options import TrainOptions
 from semblante.train.reporter import Reporter
 from semblante.train.run_folder import TAUGHT, RunConfig, read_config
+from semblante.train.seeds import mirror_seed, view_seed
 
 _BATCH: Final = 256
 # The options that must be equal for `looks_of`: they determine the views and the probabilities.
@@ -133,12 +134,11 @@ class TaughtViews:
         device = shown.images.device
         number = (epoch - 1) % options.teacher_views
         view = str(number)
-        torch.manual_seed(-1 - number)  # a seed that no epoch uses
+        torch.manual_seed(view_seed(number))
         # On the CPU: a GPU would draw other maps, which would not match saved probabilities.
         affine = random_affine(len(shown), options, torch.device("cpu"))
         if options.mirrored_teachers:
-            # Also different from every epoch's seed.
-            torch.manual_seed(options.seed * 1_000_003 + options.epochs + epoch)
+            torch.manual_seed(mirror_seed(options, epoch))
             affine = either_way(affine)
         shown.affine = affine.to(device)
         if view not in self._soft_targets:
