@@ -7,7 +7,8 @@ boxes are converted to it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import inspect
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -40,6 +41,37 @@ DETECTORS: Final[dict[str, Callable[..., Detector]]] = {
     "yunet": YuNetDetector,
     "none": WholePicture,
 }
+
+
+def check_detector(detector: Detector | str, options: Collection[str] = ()) -> None:
+    """Raise `OptionError` for anything but a string or a `Detector`, and where some of `options`,
+    their names, are given for a detector that has none: a user's own, or "none"."""
+    is_detector = callable(getattr(detector, "detect", None)) and not isinstance(detector, type)
+    if not isinstance(detector, str) and not is_detector:
+        raise OptionError(
+            f"expected a detector's name, one of {', '.join(DETECTORS)}, or a Detector, "
+            f"found {detector!r}"
+        )
+    if options and (not isinstance(detector, str) or detector == "none"):
+        raise OptionError(
+            f"{next(iter(options))} is for a detector that is given by its name and searches for "
+            f"faces, found {detector!r}"
+        )
+    if not isinstance(detector, str) and not _takes_max_side(detector):
+        raise OptionError(
+            "expected the detector's method to be detect(image, max_side=None), found detect"
+            f"{inspect.signature(detector.detect)}"
+        )
+
+
+def _takes_max_side(detector: Detector) -> bool:
+    try:
+        inspect.signature(detector.detect).bind(None, None)
+    except TypeError:
+        return False
+    except ValueError:  # written in C: nobody knows
+        return True
+    return True
 
 
 def make_detector(name: str, **options: Any) -> Detector:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -21,7 +20,12 @@ from semblante.models import DEFAULT_MODEL, model_path
 from semblante.preprocess import to_grey
 from semblante.recognise.classifier import Classifier
 from semblante.recognise.detection import Detector
-from semblante.recognise.detectors import DEFAULT_DETECTOR, DETECTORS, checked, make_detector
+from semblante.recognise.detectors import (
+    DEFAULT_DETECTOR,
+    check_detector,
+    checked,
+    make_detector,
+)
 from semblante.recognise.explain import Explanation, explanation
 from semblante.recognise.faces import estimated_face, face_crops
 from semblante.recognise.following import FaceFollower
@@ -38,16 +42,6 @@ from semblante.results import Analysis, Face
 
 SEARCH_EVERY_S: Final = 0.5  # of a video, between searches of whole frames
 TTA: Final = ("none", "flip")  # test-time augmentation of a picture's faces
-
-
-def _takes_max_side(detector: Detector) -> bool:
-    try:
-        inspect.signature(detector.detect).bind(None, None)
-    except TypeError:
-        return False
-    except ValueError:  # written in C: nobody knows
-        return True
-    return True
 
 
 def _are_several(images: npt.NDArray[Any]) -> bool:
@@ -104,24 +98,9 @@ class Analyzer:
         """
         if tta not in TTA:
             raise OptionError(f"expected tta to be one of {', '.join(TTA)}, found {tta!r}")
-        is_detector = callable(getattr(detector, "detect", None)) and not isinstance(detector, type)
-        if not isinstance(detector, str) and not is_detector:
-            raise OptionError(
-                f"expected a detector's name, one of {', '.join(DETECTORS)}, or a Detector, "
-                f"found {detector!r}"
-            )
-        asked = {"min_face": min_face, "min_score": min_score}
-        given = {name: value for name, value in asked.items() if value is not None}
-        if given and (not isinstance(detector, str) or detector == "none"):
-            raise OptionError(
-                f"{next(iter(given))} is for a detector that is given by its name and searches for "
-                f"faces, found {detector!r}"
-            )
-        if not isinstance(detector, str) and not _takes_max_side(detector):
-            raise OptionError(
-                "expected the detector's method to be detect(image, max_side=None), found detect"
-                f"{inspect.signature(detector.detect)}"
-            )
+        limits = {"min_face": min_face, "min_score": min_score}
+        given = {name: value for name, value in limits.items() if value is not None}
+        check_detector(detector, given)
         self.mirrored = tta == "flip"
         self.classifier = Classifier(
             model_path(model), threads=threads, steps=steps, early_exit=early_exit, head=head
