@@ -58,13 +58,18 @@ _CALLED: Final = {word: emotion for names in _NAMES.values() for emotion, word i
 }
 
 
+def check_language(language: str) -> None:
+    """Raise `OptionError` for a language that is not in `LANGUAGES`."""
+    if language not in LANGUAGES:
+        raise OptionError(f"unknown language {language!r}; known: {', '.join(LANGUAGES)}")
+
+
 def emotion_name(emotion: str, language: str = "en") -> str:
     """Return the word for one of `EMOTIONS` in `language` ("en" or "es").
 
     Raises `OptionError` for another emotion or language.
     """
-    if language not in _NAMES:
-        raise OptionError(f"unknown language {language!r}; known: {', '.join(LANGUAGES)}")
+    check_language(language)
     if emotion not in EMOTIONS:
         raise OptionError(f"unknown emotion {emotion!r}; known: {', '.join(EMOTIONS)}")
     return _NAMES[language][emotion]

@@ -17,7 +17,7 @@ from functools import cache, lru_cache
 from importlib import resources
 from typing import Final, NamedTuple
 
-from semblante.emotions import emotion_name
+from semblante.emotions import check_language
 from semblante.wording import figures
 
 _VARIES: Final = re.compile(r"\{[*@#.]?\}")
@@ -126,7 +126,7 @@ class _Table(NamedTuple):
 
 @cache
 def _table(language: str) -> _Table:
-    emotion_name("neutral", language)  # raises `OptionError` for an unknown language
+    check_language(language)
     stored = (resources.files("semblante") / f"{language}.toml").read_text(encoding="utf-8")
     parts = tomllib.loads(stored).values()
     texts = {text: translation for part in parts for text, translation in part.items()}

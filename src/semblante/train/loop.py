@@ -20,7 +20,7 @@ from torch import nn
 
 from semblante.data import Dataset
 from semblante.data.ferplus import FerPlus
-from semblante.emotions import EMOTIONS, N_EMOTIONS, emotion_name
+from semblante.emotions import EMOTIONS, N_EMOTIONS, check_language
 from semblante.errors import ModelError, OptionError
 from semblante.files import write_json
 from semblante.metrics import confusion_matrix
@@ -146,7 +146,7 @@ def train(
     be followed, for instance because votes are missing, `DataError` for a dataset without Training
     or PublicTest, and `ModelError` if the loss is no longer finite.
     """
-    emotion_name("neutral", language)  # raises for an unknown language
+    check_language(language)
     run_dir = Path(run_dir)
     processes = all_processes()
     if not processes.first:
