@@ -29,8 +29,8 @@ from semblante.metrics import (
 )
 
 TTA: Final = ("none", "flip", "ten-crop")
-# The confidence thresholds of `Evaluation.selective`.
-SURE: Final = (0.5, 0.6, 0.7, 0.8, 0.9)
+# The thresholds of `Evaluation.selective`.
+_CONFIDENCES: Final = (0.5, 0.6, 0.7, 0.8, 0.9)
 # Side of the crops of "ten-crop", in pixels: 44 of 48, as in many FER2013 papers.
 _CROP: Final = 44
 
@@ -76,8 +76,9 @@ class Evaluation:
     per_class: dict[str, dict[str, float]]  # precision, recall, f1, n
     confusion: npt.NDArray[np.int64]  # (classes, classes), true label by prediction
     reliability: list[tuple[float, float, float]]  # see `metrics.reliability`, 15 bins
-    # For each threshold in `SURE`, of the answers with at least this confidence: their share of all
-    # answers, their accuracy, and their accuracy on faces without an exact copy in Training.
+    # For each threshold in `_CONFIDENCES`, of the answers with at least this confidence: their
+    # share of all answers, their accuracy, and their accuracy on faces without an exact copy in
+    # Training.
     selective: dict[float, tuple[float, float | None, float | None]]
     # Number and accuracy of the split's faces without an exact copy in Training. Both are None if
     # the dataset has no Training rows to compare with; the accuracy also if no such face is left.
@@ -236,7 +237,7 @@ def _selective(
     """Return `Evaluation.selective`. `leak_free` (n,): which faces have no copy in Training; None
     if all have one, or it is unknown."""
     found = {}
-    for least in SURE:
+    for least in _CONFIDENCES:
         share, right = selective_accuracy(truth, probabilities, least)
         right_leak_free = None
         if leak_free is not None:
