@@ -123,7 +123,7 @@ class TrainingState:
             record = {k: v for k, v in history[-1].items() if not k.endswith("seconds")}
             best = {"network": self.options.network, "outputs": n_outputs(self.options), **record}
             save_tensors(run_dir / BEST, average, best)
-        memory = {
+        optimiser_state = {
             f"{number}.{name}": torch.as_tensor(value)
             for number, state in self.optimiser.state_dict()["state"].items()
             for name, value in state.items()
@@ -132,7 +132,7 @@ class TrainingState:
         tensors = {
             **prefixed("network", self.network.state_dict()),
             **prefixed("average", average),
-            **prefixed("optimiser", memory),
+            **prefixed("optimiser", optimiser_state),
         }
         if self.progress.random_state is not None:
             tensors["random_state"] = self.progress.random_state
