@@ -322,21 +322,38 @@ def _in_int8(model: onnx.ModelProto, dataset: Dataset) -> onnx.ModelProto:
 def _compare(path: Path, faces: Dataset, expected: npt.NDArray[np.float32], precision: str) -> None:
     """Raise `ModelError` if the file at `path` differs too much from `expected`, torch's logits
     (steps, n, outputs) for `faces`."""
-    exact = precision == "fp32"
-    for t, theirs in enumerate(expected):
-        steps = t if len(expected) > 1 else None
-        ours = Classifier(path, steps=steps).all_logits(faces.images)
+    step_choices = range(len(expected)) if len(expected) > 1 else [None]
+    # All steps in every precision: in each the file must be able to classify the faces.
+    found = [Classifier(path, steps=steps).all_logits(faces.images) for steps in step_choices]
+    if precision == "fp32":
+        _compare_outputs(found, expected)
+    _compare_accuracy(faces, found[-1], expected[-1], precision)  # of the answer with all steps
+
+
+def _compare_outputs(
+    found: Sequence[npt.NDArray[np.float32]], expected: npt.NDArray[np.float32]
+) -> None:
+    for ours, theirs in zip(found, expected, strict=True):
         difference = float(np.abs(ours - theirs).max())
-        if exact and not difference <= TOLERANCE:
+        if not difference <= TOLERANCE:  # also where it is NaN
             raise ModelError(
                 f"not exported: an output of the ONNX file differs from torch's by "
                 f"{difference:.2g}, more than {TOLERANCE:g}"
             )
-    # After the loop: `ours` and `theirs` are the last step's, the answer with all steps.
+
+
+def _compare_accuracy(
+    faces: Dataset,
+    ours: npt.NDArray[np.float32],
+    theirs: npt.NDArray[np.float32],
+    precision: str,
+) -> None:
+    """`ours`: the file's logits (n, outputs); `theirs`: torch's."""
     right, wanted = (
         logits[:, :N_EMOTIONS].argmax(axis=1) == faces.labels for logits in (ours, theirs)
     )
     lost, won = int((wanted & ~right).sum()), int((right & ~wanted).sum())
+    exact = precision == "fp32"
     if (exact and lost != won) or lost - won >= lost_limit(len(faces), lost + won):
         raise ModelError(
             f"not exported: accuracy on {len(faces)} faces is {right.mean():.4f} in ONNX Runtime "
